@@ -1,0 +1,29 @@
+//! What a VM is: memory policy, stage 2, device trees, interrupt controller, PSCI, devices and exits.
+//!
+//! State, but no hardware: everything here is safe code that runs under `cargo test` on any host, and
+//! the few things it needs of the machine are traits that it owns and `monitor` adapts to `el2`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod bundle;
+pub mod gate;
+pub mod guest_tree;
+pub mod idregs;
+pub mod inject;
+pub mod kernel;
+pub mod platform;
+pub mod policy;
+pub mod psci;
+pub mod ptimer;
+pub mod smccc;
+pub mod stage2;
+pub mod sysregs;
+pub mod vcpus;
+pub mod vgic;
+pub mod vm_tree;
+pub mod vpl011;
+pub mod watchdog;

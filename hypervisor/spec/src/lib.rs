@@ -1,0 +1,13 @@
+//! What Arm's documents say: addresses, registers, descriptors, syndromes, SMCCC and PSCI numbers.
+//!
+//! Values and encodings only: nothing here has state, touches hardware or makes a decision.
+//! Both sides of the hypervisor speak this vocabulary: `model`, which decides, and `el2`, which acts.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod exit;
+pub mod frame;
+pub mod intid;
+pub mod lr;
+pub mod sysreg;

@@ -1,0 +1,26 @@
+//! System registers by their encoding (DDI0487 D24).
+
+use core::fmt;
+
+/// A system register or instruction, named by op0, op1, CRn, CRm and op2 packed as bits
+/// `[15:14] [13:11] [10:7] [6:3] [2:0]`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SysReg(pub u16);
+
+impl SysReg {
+    /// Makes a register from its five fields, each cut to its width.
+    pub const fn new(op0: u16, op1: u16, crn: u16, crm: u16, op2: u16) -> Self {
+        Self((op0 & 3) << 14 | (op1 & 7) << 11 | (crn & 15) << 7 | (crm & 15) << 3 | (op2 & 7))
+    }
+    /// Returns the five fields: op0, op1, CRn, CRm, op2.
+    pub const fn fields(self) -> (u16, u16, u16, u16, u16) {
+        (self.0 >> 14, self.0 >> 11 & 7, self.0 >> 7 & 15, self.0 >> 3 & 15, self.0 & 7)
+    }
+}
+
+impl fmt::Debug for SysReg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (op0, op1, crn, crm, op2) = self.fields();
+        write!(f, "S{op0}_{op1}_C{crn}_C{crm}_{op2}")
+    }
+}
