@@ -1,2 +1,32 @@
-//! (to be written)
+//! What the machine does: system registers, TLB, caches, GIC, timer, UART and the world switch.
+//!
+//! Nearly all of the hypervisor's `unsafe` is here, behind functions that safe code cannot use to break
+//! the one invariant that everything rests on: no page is both EL2's and a guest's. Nothing here decides
+//! what a guest gets; that is `model`'s. `monitor` is the only caller.
 #![no_std]
+#![cfg_attr(not(target_os = "none"), allow(unused))]
+
+extern crate alloc;
+
+pub mod boot;
+pub mod cache;
+pub mod cpu;
+pub mod cpus;
+pub mod firmware;
+pub mod frames;
+pub mod gic;
+pub mod guest_ram;
+pub mod guest_regs;
+pub mod heap;
+pub mod image;
+pub mod mmu;
+pub mod percpu;
+pub mod secondary;
+pub mod stage2;
+pub mod switch;
+mod sysreg;
+pub mod tags;
+pub mod timer;
+pub mod tlb;
+pub mod traps;
+pub mod uart;

@@ -1,1 +1,256 @@
-//! (to be written)
+//! A device tree from outside, read without trusting it.
+//!
+//! [`Tree::new`] checks the whole blob once: header, every token, every name, depth and size. What is
+//! left for the `fdt` crate is a tree on which its fallible reads cannot fail, so that the accessors
+//! here give values and not errors about encoding. The bytes themselves stay where they are.
+//!
+//! This knows nothing of what the nodes mean: that is `platform` and `vm_tree`. It is the only place that
+//! may use `fdt`, and never its panicking constructors or its typed nodes, which divide and unwrap.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use fdt::Fdt;
+
+pub mod decode;
+mod node;
+mod shape;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use decode::Cells;
+pub(crate) use node::Bare;
+pub use node::Node;
+
+/// The most bytes a tree may have: what the arm64 boot protocol allows (2 MiB).
+pub const MAX_BYTES: usize = 0x20_0000;
+/// The deepest node, the root being at 0: as deep as `fdt` follows a tree.
+pub const MAX_DEPTH: usize = 15;
+/// The most nodes a tree may have; the largest boards have a third of it.
+pub const MAX_NODES: usize = 8192;
+/// The most bytes in a `reg` that is read: 256 entries of four cells.
+pub const MAX_REG: usize = 4096;
+/// The most bytes in the name of a node or property.
+pub const MAX_NAME: usize = 255;
+
+/// Why a blob is not a device tree that can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TreeError {
+    /// There is no flattened device tree at the address.
+    #[error(
+        "no device tree: the magic number 0xd00dfeed is missing; pass the address of a .dtb file"
+    )]
+    NoMagic,
+    /// The header is shorter than 40 bytes or asks for more bytes than there are.
+    #[error("device tree: totalsize is larger than the memory given for it; pass the whole file")]
+    Truncated,
+    /// The blob is larger than [`MAX_BYTES`].
+    #[error(
+        "device tree: larger than 2 MiB, which the arm64 boot protocol forbids; make it smaller"
+    )]
+    TooLarge,
+    /// The format is not version 17.
+    #[error("device tree: not format version 17; write it with a current dtc")]
+    Version,
+    /// A block lies outside the blob or is not aligned.
+    #[error(
+        "device tree: a header field places a block outside the tree or misaligned; write it with dtc"
+    )]
+    Header,
+    /// The structure block breaks the format at this offset in bytes from its start.
+    #[error(
+        "device tree: broken structure at offset {0:#x} of the structure block; write it with dtc"
+    )]
+    Structure(usize),
+    /// A node is deeper than [`MAX_DEPTH`].
+    #[error("device tree: nodes nested deeper than 15 levels; flatten the tree")]
+    TooDeep,
+    /// There are more nodes than [`MAX_NODES`], or the heap cannot hold their index.
+    #[error("device tree: too many nodes; remove what the board does not need")]
+    TooManyNodes,
+    /// The memory reservation block has no end inside the tree.
+    #[error("device tree: the /memreserve/ block has no end; write it with dtc")]
+    Reservations,
+}
+
+/// A property whose value is not of the form that its binding prescribes.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{path}: property {property}: {wants}")]
+pub struct Malformed {
+    /// The node's full path.
+    pub path: String,
+    /// The property's name.
+    pub property: &'static str,
+    /// What the value must be, as a sentence's end ("must be one cell").
+    pub wants: &'static str,
+}
+
+/// A checked device tree, with an index of its nodes (96 bytes of heap each).
+pub struct Tree<'a> {
+    root: Bare<'a>,
+    entries: Vec<Entry<'a>>,
+    reservations: &'a [u8],
+}
+
+/// Copies a tree without the padding that firmware leaves for additions (QEMU: up to 1 MiB).
+///
+/// # Errors
+/// What [`Tree::new`] finds wrong with the blob.
+pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
+    let shape = shape::check(bytes)?;
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(shape.used).map_err(|_| TreeError::TooLarge)?;
+    copy.extend_from_slice(shape.bytes.get(..shape.used).unwrap_or_default());
+    let total = u32::try_from(shape.used).map_err(|_| TreeError::TooLarge)?;
+    if let Some(field) = copy.get_mut(4..8) {
+        field.copy_from_slice(&total.to_be_bytes());
+    }
+    Ok(copy)
+}
+
+/// One node in document order.
+struct Entry<'a> {
+    node: Bare<'a>,
+    /// The parent's index; the root is its own parent.
+    parent: u32,
+    /// The index after the last node below this one.
+    end: u32,
+    /// `phandle`, 0 if it has none, which is no phandle.
+    phandle: u32,
+    /// `compatible`, empty if it has none. These two are kept because all nodes are asked for them.
+    compatible: &'a [u8],
+}
+
+impl<'a> Tree<'a> {
+    /// Checks a blob and makes it readable. Bytes after the header's `totalsize` are ignored.
+    ///
+    /// Errors say what is wrong with the blob; the time is bounded by its size.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, TreeError> {
+        let shape = shape::check(bytes)?;
+        let tree = Fdt::new_unaligned_fallible(shape.bytes).map_err(|_| TreeError::Header)?;
+        let root = tree.root().map_err(|_| TreeError::Structure(0))?;
+        let mut entries = Vec::new();
+        let reserved = entries.try_reserve_exact(shape.nodes);
+        reserved.map_err(|_| TreeError::TooManyNodes)?;
+        entries.push(Entry::new(Bare::root(root), 0, 0));
+        let mut open = [0u32; MAX_DEPTH + 1];
+        // `all_nodes` repeats an error for ever: the first one ends the walk.
+        for item in root.all_nodes().map_err(|_| TreeError::Structure(0))? {
+            let (depth, node) = item.map_err(|_| TreeError::Structure(0))?;
+            let index = index(entries.len());
+            let up = depth.checked_sub(1).and_then(|up| open.get(up).copied());
+            let parent = up.ok_or(TreeError::TooDeep)?;
+            *open.get_mut(depth).ok_or(TreeError::TooDeep)? = index;
+            entries.push(Entry::new(Bare::new(node), parent, index));
+        }
+        if entries.len() != shape.nodes {
+            return Err(TreeError::Structure(0));
+        }
+        close(&mut entries);
+        Ok(Self {
+            root: Bare::root(root),
+            entries,
+            reservations: shape.reservations,
+        })
+    }
+
+    /// Returns the root node.
+    pub fn root(&self) -> Node<'_, 'a> {
+        Node::new(self, 0)
+    }
+
+    /// Iterates over all nodes in document order, the root first.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_, 'a>> {
+        (0..self.entries.len()).map(|index| Node::new(self, index))
+    }
+
+    /// Finds a node by its full path ("/soc/serial@9000000").
+    ///
+    /// A component without a unit address takes the first child of that name.
+    pub fn find(&self, path: &str) -> Option<Node<'_, 'a>> {
+        let mut node = self.root();
+        for component in components(path)? {
+            node = node.child(component)?;
+        }
+        Some(node)
+    }
+
+    /// Finds the node that has this phandle.
+    pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_, 'a>> {
+        let has = |entry: &Entry<'_>| entry.phandle == phandle && phandle != 0;
+        let index = self.entries.iter().position(has)?;
+        Some(Node::new(self, index))
+    }
+
+    /// Iterates over the `/memreserve/` entries as (address, size in bytes), up to the end mark.
+    pub fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
+        let words = |entry: &[u8]| {
+            let (address, size) = entry.split_at_checked(8)?;
+            Some((decode::u64(address)?, decode::u64(size)?))
+        };
+        self.reservations.chunks_exact(16).filter_map(words)
+    }
+
+    fn entry(&self, index: usize) -> Option<&Entry<'a>> {
+        self.entries.get(index)
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn new(node: Bare<'a>, parent: u32, index: u32) -> Self {
+        let mut entry = Self {
+            node,
+            parent,
+            end: index.wrapping_add(1),
+            phandle: 0,
+            compatible: &[],
+        };
+        for (name, value) in node.properties() {
+            match name {
+                "phandle" => entry.phandle = decode::u32(value).unwrap_or(0),
+                "compatible" => entry.compatible = value,
+                _ => {}
+            }
+        }
+        entry
+    }
+}
+
+/// Carries each subtree's end up to its parent; children come after their parents, so backwards.
+fn close(entries: &mut [Entry<'_>]) {
+    for index in (1..entries.len()).rev() {
+        let Some((parent, end)) = entries.get(index).map(|entry| (entry.parent, entry.end)) else {
+            return;
+        };
+        if let Some(parent) = entries.get_mut(parent as usize) {
+            parent.end = parent.end.max(end);
+        }
+    }
+}
+
+/// Narrows an index below [`MAX_NODES`].
+fn index(wide: usize) -> u32 {
+    u32::try_from(wide).unwrap_or(u32::MAX)
+}
+
+/// The names in a full path, one after the other; `None` if it does not begin with a slash.
+pub(crate) fn components(path: &str) -> Option<impl Iterator<Item = &str>> {
+    let mut rest = path.strip_prefix('/')?;
+    Some(core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (component, after) = rest.split_once('/').unwrap_or((rest, ""));
+        rest = after;
+        Some(component)
+    }))
+}
+
+/// Checks a blob and hands its root to `with`, all without the heap and so without an index.
+///
+/// For the console before there is a heap. `None` if the blob is no tree, or if `with` says so.
+pub(crate) fn without_heap<R>(bytes: &[u8], with: impl FnOnce(Bare<'_>) -> Option<R>) -> Option<R> {
+    let shape = shape::check(bytes).ok()?;
+    let tree = Fdt::new_unaligned_fallible(shape.bytes).ok()?;
+    with(Bare::root(tree.root().ok()?))
+}

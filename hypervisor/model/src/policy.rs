@@ -1,1 +1,241 @@
-//! (to be written)
+//! The policy: which stage-2 attribute may this memory get, or is it refused?
+//!
+//! One pure and total function, [`decide`], of what the platform tree says of a region ([`Facts`]), what
+//! every CPU can do ([`CpuBits`]) and what one VM asks for ([`Claim`]). EL2 calls it for each mapping it
+//! makes; host tools call the same code to explain what EL2 would do. It maps nothing and prints nothing.
+//!
+//! The rules are tried in the order of [`Rule`]'s table and the first match counts. Where that table is
+//! silent, this code reads it so:
+//!
+//! - R4 (`assay,uniform-memory`) is printed as the rule of a decision that rests on it; the attributes
+//!   are C1's.
+//! - C2 ends no search. It is a notice beside the rule that then decides, as for unmarked memory.
+//! - C3 with both R5 and R2 takes R5, which keeps the memory Write-Back.
+//! - R1 without FWB has no effect; the next relaxation is tried. R1 with V = 1 refuses even beside
+//!   others, and so does R3 without MTE_PERM beside R2: what was asked for is not silently replaced.
+//! - `exec` on a Device or Non-cacheable mapping has no effect and gives a notice.
+//! - MMIO is claimed as an aperture. As `ram` or `dax` it is refused under D1 or D2.
+//! - A VM that asks for MTE on CPUs without it is refused for its RAM (M3); decisions on its other
+//!   regions say `hidden`, since nothing is exposed.
+//!
+//! The VM-wide side of R1 needs no second pass: V is the VM's own field, the same in each of its claims,
+//! so R1 with V = 0 means MTE hidden for all of the VM, and with V = 1 a refusal.
+
+use assay_spec::stage2_desc::{Attributes, Rights};
+
+pub use assay_spec::stage2_desc::MemAttr as Attr;
+pub use claim::{Allow, AllowSet, Claim, Use};
+pub use cpu::{CpuBits, CpuBitsError};
+pub use decision::{Decision, Mte, Notice, Notices, Rule};
+pub use facts::{Facts, Fault, Kind, Proof};
+pub use refusal::{NoTags, Reason, Refusal};
+
+mod claim;
+mod cpu;
+mod decision;
+mod facts;
+pub mod line;
+mod refusal;
+pub mod regions;
+
+/// Decides what one VM gets of one region.
+///
+/// # Errors
+/// A [`Refusal`] with the rule, the reason and what would change it. For a coherent region or MMIO the
+/// VM does not start; for RAM (M3) this VM gets none of that RAM, and does not start if the rest is too
+/// small.
+pub fn decide<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    if let Some(reason) = unusable(facts) {
+        return Err(Refusal::new(Rule::T1, reason));
+    }
+    if let Some(vm) = facts.other_owner {
+        return Err(Refusal::new(Rule::T2, Reason::TwoOwners(vm)));
+    }
+    match facts.kind {
+        Kind::Ram => ram(facts, cpu, claim),
+        Kind::Coherent => coherent(facts, cpu, claim),
+        Kind::Mmio => mmio(Rule::D1, Attr::DeviceNgnre, cpu, claim),
+        Kind::MmioWriteCombining => mmio(Rule::D2, Attr::NormalNc, cpu, claim),
+    }
+}
+
+/// T1: what no VM may have, whatever it asks for.
+fn unusable<'a>(facts: &Facts<'a>) -> Option<Reason<'a>> {
+    if let Some(fault) = facts.fault {
+        Some(Reason::Fault(fault))
+    } else if facts.marked && facts.no_mte {
+        Some(Reason::Contradiction)
+    } else if facts.proof == Proof::FailedMemory {
+        Some(Reason::NotMemory)
+    } else {
+        None
+    }
+}
+
+/// M1 to M3.
+fn ram<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    let missing = if !cpu.mte() {
+        Some(NoTags::Cpu)
+    } else if facts.no_mte {
+        Some(NoTags::Node)
+    } else if facts.proof == Proof::FailedTags {
+        Some(NoTags::Disproved)
+    } else {
+        None
+    };
+    match missing {
+        None => Ok(Decision {
+            zero_tags: claim.vm_mte,
+            ..Decision::of(Rule::M1, Attr::NormalWb, cpu, claim)
+        }),
+        Some(_) if !claim.vm_mte => Ok(Decision::of(Rule::M2, Attr::NormalWb, cpu, claim)),
+        Some(cause) => Err(Refusal::new(Rule::M3, Reason::RamWithoutTags(cause))),
+    }
+}
+
+/// C1 to C5 with R4, and R1, R2, R3 and R5 where they are asked for.
+fn coherent<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    let counts_as_marked = facts.marked || (facts.uniform && !facts.no_mte);
+    let disproved = counts_as_marked && facts.proof == Proof::FailedTags;
+    let marked = counts_as_marked && !disproved;
+
+    let mut result = if marked && cpu.fwb() {
+        let rule = if facts.marked { Rule::C1 } else { Rule::R4 };
+        let decision = Decision::of(rule, Attr::NormalWb, cpu, claim);
+        Ok(Decision {
+            zero_tags: cpu.mte(),
+            ..decision
+        })
+    } else if marked && claim.use_ != Use::Aperture {
+        marked_without_fwb(cpu, claim)
+    } else {
+        unmarked(facts, disproved, cpu, claim)
+    };
+    if disproved {
+        match &mut result {
+            Ok(decision) => decision.notices.add(Notice::MarkDisproved),
+            Err(refusal) => refusal.notices.add(Notice::MarkDisproved),
+        }
+    }
+    result
+}
+
+/// C3, for memory that a guest uses as such.
+fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    if claim.allow.has(Allow::El2CacheMaintenance) {
+        return Ok(Decision::of(Rule::R5, Attr::NormalWb, cpu, claim));
+    }
+    if claim.allow.has(Allow::NonCacheable) {
+        if !claim.is_ram_with_mte() {
+            return Ok(non_cacheable(cpu, claim));
+        }
+        return Err(Refusal::new(Rule::C3, Reason::NotForRamWithMte));
+    }
+    Err(Refusal::new(Rule::C3, Reason::NoFwb))
+}
+
+/// C4 and C5, and the relaxations that lift them, in the order R1, R3, R2.
+fn unmarked<'a>(
+    facts: &Facts<'a>,
+    disproved: bool,
+    cpu: CpuBits,
+    claim: Claim,
+) -> Result<Decision, Refusal<'a>> {
+    if claim.allow.has(Allow::MteHidden) {
+        if claim.vm_mte {
+            return Err(Refusal::new(Rule::R1, Reason::MteAskedAndHidden));
+        }
+        if cpu.fwb() {
+            return Ok(Decision::of(Rule::R1, Attr::NormalWb, cpu, claim));
+        }
+    }
+    if !claim.is_ram_with_mte() {
+        if claim.allow.has(Allow::NoTagAccess) {
+            return no_tag_access(cpu, claim);
+        }
+        if claim.allow.has(Allow::NonCacheable) {
+            return Ok(non_cacheable(cpu, claim));
+        }
+    }
+    if claim.use_ == Use::Aperture {
+        return Ok(Decision::of(Rule::C4, Attr::DeviceNgnre, cpu, claim));
+    }
+    let lifted_elsewhere =
+        claim.allow.has(Allow::NoTagAccess) || claim.allow.has(Allow::NonCacheable);
+    let reason = if lifted_elsewhere {
+        Reason::NotForRamWithMte
+    } else if claim.allow.has(Allow::MteHidden) {
+        Reason::HiddenNeedsFwb
+    } else if disproved {
+        Reason::Disproved
+    } else if facts.no_mte {
+        Reason::SaidIncapable
+    } else {
+        Reason::Unmarked
+    };
+    Err(Refusal::new(Rule::C5, reason))
+}
+
+/// R3. MTE_PERM implies MTE and so FWB: one bit is enough to ask for.
+fn no_tag_access<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    if !cpu.mte_perm() {
+        return Err(Refusal::new(Rule::R3, Reason::NoMtePerm));
+    }
+    let mut decision = Decision::of(Rule::R3, Attr::NormalWbNoTag, cpu, claim);
+    if claim.use_ == Use::Dax && claim.vm_mte {
+        decision.notices.add(Notice::HotPlugMakesRam);
+    }
+    Ok(decision)
+}
+
+/// R2.
+fn non_cacheable(cpu: CpuBits, claim: Claim) -> Decision {
+    let mut decision = Decision::of(Rule::R2, Attr::NormalNc, cpu, claim);
+    decision.notices.add(Notice::AtomicsNotPromised);
+    decision
+}
+
+/// D1 and D2.
+fn mmio<'a>(rule: Rule, attr: Attr, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+    if claim.use_ != Use::Aperture {
+        return Err(Refusal::new(rule, Reason::MmioAsMemory));
+    }
+    Ok(Decision::of(rule, attr, cpu, claim))
+}
+
+impl Decision {
+    /// Fills in what follows from the attribute, whatever the rule.
+    fn of(rule: Rule, attr: Attr, cpu: CpuBits, claim: Claim) -> Self {
+        let mut notices = Notices::default();
+        // Instruction fetch from Device memory is a fault or worse, and NC without XN may be fetched
+        // speculatively: only Write-Back memory is ever executable.
+        if claim.exec && !attr.is_write_back() {
+            notices.add(Notice::ExecHasNoEffect);
+        }
+        Self {
+            rule,
+            attr,
+            exec: attr.is_write_back() && (claim.use_ == Use::Ram || claim.exec),
+            mte: if claim.vm_mte && cpu.mte() {
+                Mte::Exposed
+            } else {
+                Mte::Hidden
+            },
+            el2_maintenance: attr.is_write_back() && !cpu.fwb(),
+            zero_tags: false,
+            notices,
+        }
+    }
+
+    /// Returns what stage 2 is to be filled with: the guest may always read and write.
+    pub fn attributes(&self) -> Attributes {
+        Attributes {
+            mem: self.attr,
+            rights: Rights::ReadWrite,
+            exec: self.exec,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,183 @@
-//! (to be written)
+//! Every `HVC` and `SMC` of a guest: which function it names and who answers (DEN0028).
+//!
+//! Nothing is passed on to firmware under a guest's id and arguments. Two of the calls have firmware behind
+//! them, by EL2's own decision: the workarounds that the host's CPUs need ([`Reply::Workaround`]), and
+//! entropy, which may come from there.
+//!
+//! SMCCC 1.1: x4 to x30 are preserved, and so are x1 to x3 unless the call returns something in them.
+
+use assay_spec::psci::{self as psci_id, ret::register};
+use assay_spec::smccc::{self as id, ret};
+
+use crate::psci;
+
+#[cfg(test)]
+mod tests;
+mod trng;
+
+pub use trng::Source;
+
+/// What goes back to the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// x0 = this; x1 to x3 unchanged.
+    One(u64),
+    /// x0 to x3.
+    Four([u64; 4]),
+    /// Do the host's own workaround on this CPU, then x0 = 0.
+    Workaround(Workaround),
+}
+
+/// A workaround that firmware carries out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workaround {
+    /// SMCCC_ARCH_WORKAROUND_1: branch predictor (CVE-2017-5715).
+    One,
+    /// SMCCC_ARCH_WORKAROUND_3: branch history as well (CVE-2022-23960).
+    Three,
+}
+
+/// What a guest is told of one workaround.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mitigation {
+    /// Nothing is known or can be done: NOT_SUPPORTED.
+    #[default]
+    Unknown,
+    /// The guest is to call it.
+    Call,
+    /// These CPUs do not need it.
+    NotNeeded,
+}
+
+/// What the host's CPUs and firmware say of the workarounds; several CPUs: the worst answer of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostFacts {
+    /// `ID_AA64PFR0_EL1.CSV2`.
+    pub csv2: u8,
+    /// `ID_AA64PFR1_EL1.SSBS` is not 0: the guest has `PSTATE.SSBS` and needs no workaround 2.
+    pub ssbs: bool,
+    /// EL2 has switched firmware's workaround 2 on, on every CPU and for good.
+    pub ssbd_forced: bool,
+    /// Firmware's answers to SMCCC_ARCH_FEATURES for workarounds 1, 2 and 3; -1 where there is no firmware.
+    pub firmware: [i32; 3],
+}
+
+/// The three workarounds as guests see them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Workarounds {
+    one: Mitigation,
+    two: Mitigation,
+    three: Mitigation,
+}
+
+impl Workarounds {
+    /// Decides what guests are told.
+    ///
+    /// Workaround 2 is never [`Mitigation::Call`]: its state belongs to the physical CPU and would have to be
+    /// switched with the vCPU. A guest on a CPU that needs it is safe if EL2 keeps it on.
+    pub fn new(host: &HostFacts) -> Self {
+        let [one, two, three] = host.firmware;
+        let two = match two {
+            0 if host.ssbd_forced => Mitigation::NotNeeded,
+            1 | -2 => Mitigation::NotNeeded,
+            _ => Mitigation::Unknown,
+        };
+        Self {
+            one: if host.csv2 >= 1 {
+                Mitigation::NotNeeded
+            } else {
+                by_firmware(one)
+            },
+            two: if host.ssbs { Mitigation::Unknown } else { two },
+            three: if host.csv2 >= 3 {
+                Mitigation::NotNeeded
+            } else {
+                by_firmware(three)
+            },
+        }
+    }
+}
+
+fn by_firmware(answer: i32) -> Mitigation {
+    match answer {
+        0 => Mitigation::Call,
+        1 => Mitigation::NotNeeded,
+        _ => Mitigation::Unknown,
+    }
+}
+
+/// Answers what is the same for every VM at any time: x0, or `None` if [`handle_lockless`] must look.
+///
+/// This is the short way: PSCI_VERSION, and NOT_SUPPORTED for what is clearly nobody's id.
+#[inline]
+pub fn quick(fid: u32) -> Option<u64> {
+    if fid == psci_id::VERSION {
+        return Some(psci_id::VERSION_1_1.into());
+    }
+    // Somebody's: the Arm Architecture calls, fast and 32-bit, PSCI and TRNG (DEN0028 §6).
+    if fid >> 16 == id::FAST >> 16 || is_psci(fid) || fid & !(id::SMC64 | 3) == id::TRNG_VERSION {
+        return None;
+    }
+    Some(register(ret::NOT_SUPPORTED))
+}
+
+/// Tells whether an id lies in PSCI's range, of either convention.
+const fn is_psci(fid: u32) -> bool {
+    fid & !(id::SMC64 | (psci_id::COUNT - 1)) == psci_id::BASE
+}
+
+/// Answers a call that needs nothing of the VM's shared state: `fid` from w0, `args` from x1 to x3.
+///
+/// `None`: it is PSCI's, for [`psci::PowerTable::call`] under the VM's lock. `source` is where random numbers
+/// come from; without one, TRNG is not offered.
+pub fn handle_lockless(
+    fid: u32,
+    args: [u64; 3],
+    workarounds: &Workarounds,
+    source: Option<Source<'_>>,
+) -> Option<Reply> {
+    if let Some(answer) = quick(fid) {
+        return Some(Reply::One(answer));
+    }
+    let first = args[0];
+    let code = match fid {
+        psci_id::FEATURES => psci::features(first),
+        _ if is_psci(fid) => return None,
+        id::VERSION => return Some(Reply::One(id::VERSION_1_1.into())),
+        id::ARCH_FEATURES => arch_features(first, workarounds),
+        id::ARCH_WORKAROUND_1 => return Some(workaround(workarounds.one, Workaround::One)),
+        // Offered only as "not needed", and then the call has no effect.
+        id::ARCH_WORKAROUND_2 if workarounds.two == Mitigation::NotNeeded => ret::SUCCESS,
+        id::ARCH_WORKAROUND_3 => return Some(workaround(workarounds.three, Workaround::Three)),
+        _ if fid & !(id::SMC64 | 3) == id::TRNG_VERSION => {
+            return Some(trng::call(fid, first, source));
+        }
+        _ => ret::NOT_SUPPORTED,
+    };
+    Some(Reply::One(register(code)))
+}
+
+/// SMCCC_ARCH_FEATURES (DEN0028 §7.3): 0 = there, 1 = there but not needed on these CPUs.
+fn arch_features(query: u64, workarounds: &Workarounds) -> i32 {
+    let mitigation = match u32::try_from(query & 0xffff_ffff) {
+        Ok(id::VERSION | id::ARCH_FEATURES) => return ret::SUCCESS,
+        Ok(id::ARCH_WORKAROUND_1) => workarounds.one,
+        Ok(id::ARCH_WORKAROUND_2) => workarounds.two,
+        Ok(id::ARCH_WORKAROUND_3) => workarounds.three,
+        _ => Mitigation::Unknown,
+    };
+    match mitigation {
+        Mitigation::Unknown => ret::NOT_SUPPORTED,
+        Mitigation::Call => ret::SUCCESS,
+        Mitigation::NotNeeded => ret::WORKAROUND_NOT_AFFECTED,
+    }
+}
+
+/// A workaround's own call: done only where it was offered as needed, without effect where not needed.
+fn workaround(mitigation: Mitigation, which: Workaround) -> Reply {
+    match mitigation {
+        Mitigation::Unknown => Reply::One(register(ret::NOT_SUPPORTED)),
+        Mitigation::Call => Reply::Workaround(which),
+        Mitigation::NotNeeded => Reply::One(register(ret::SUCCESS)),
+    }
+}

@@ -1,2 +1,48 @@
-//! (to be written)
+//! The story: boot order, the per-CPU loop, applying decisions, console, panic.
+//!
+//! Nothing is decided here that `model` can decide, and nothing touches the machine but through `el2`.
+//! [`start`] is where the boot CPU comes in, [`start_secondary`] the others.
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod adapter;
+mod boot;
+mod bundle;
+mod console;
+mod cpus;
+mod create;
+mod interrupts;
+mod load;
+mod memory;
+pub mod panic;
+mod proof;
+mod ram;
+mod runner;
+mod seeds;
+mod vm;
+
+use assay_el2::boot::Boot;
+
+/// The boot CPU, from the first Rust on.
+pub fn start(boot: Boot) -> ! {
+    match boot::boot(boot) {
+        Ok(()) => runner::cpu_loop(assay_el2::percpu::index()),
+        Err(error) => {
+            console::say!("error reason={}", assay_model::policy::line::Quoted(&error));
+            power_off()
+        }
+    }
+}
+
+/// Every other CPU, `index` in the order of the tree.
+pub fn start_secondary(index: u64) -> ! {
+    cpus::join(index)
+}
+
+/// Ends the machine: nothing runs any more.
+fn power_off() -> ! {
+    assay_el2::firmware::system_off();
+    assay_el2::cpu::park()
+}

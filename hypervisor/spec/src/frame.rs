@@ -26,6 +26,17 @@ impl Frame {
         frame
     }
 
+    /// Steps over an instruction that was emulated: also leaves the single-step state and BTYPE as its
+    /// execution would (DDI0487 D2.12, D8.5: `PSTATE.SS` and `PSTATE.BTYPE` become 0).
+    #[inline(always)]
+    pub fn advance(&mut self) {
+        const SS: u64 = 1 << 21;
+        const BTYPE: u64 = 3 << 10;
+        self.pc = self.pc.wrapping_add(4);
+        // Bits 11:10 mean something else in an AArch32 PSTATE (bit 4).
+        self.pstate &= if self.pstate & 1 << 4 == 0 { !(SS | BTYPE) } else { !SS };
+    }
+
     /// Returns register `index` as an instruction names it: 31 is XZR.
     pub fn get(&self, index: u8) -> u64 {
         self.x.get(usize::from(index)).copied().unwrap_or(0)

@@ -6,8 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod esr;
 pub mod exit;
 pub mod frame;
+pub mod gic;
+pub mod hcr;
+pub mod image;
 pub mod intid;
 pub mod lr;
+pub mod psci;
+pub mod smccc;
+pub mod stage2_desc;
 pub mod sysreg;

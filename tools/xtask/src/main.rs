@@ -1,1 +1,119 @@
-fn main() {}
+//! The project's commands, as `cargo xtask …`.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod cases;
+mod ci;
+mod failure;
+mod image;
+mod progress;
+mod run;
+mod setup;
+mod size;
+mod terminal;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use assay_harness::manifest::Manifest;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Assay's commands"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot a guest under Assay in QEMU: Debian Linux, unless told otherwise
+    Run(Box<run::Options>),
+    /// Run the tests: on the host, then guests in QEMU
+    Test(test::Options),
+    /// Build the firmware and the guests; with a manifest, its bundle too
+    Build {
+        /// The VMs to put into the bundle
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
+    },
+    /// Write what a board boots
+    Image(image::Options),
+    /// Measure the project's figures
+    Bench(bench::Options),
+    /// Show where bytes and lines are
+    Size,
+    /// Run everything that a change must pass
+    Ci,
+    /// Fetch what the other commands need (they do it themselves where they can)
+    Setup {
+        /// Only report what is there and what is missing
+        #[arg(long)]
+        check: bool,
+        /// Also fetch the newer QEMU of Debian unstable
+        #[arg(long)]
+        qemu_next: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(failure::status(&error))
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    match command {
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Build { manifest } => build_all(manifest.as_deref()),
+        Command::Image(options) => image::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Size => size::run(),
+        Command::Ci => ci::run(),
+        Command::Setup { check: true, .. } => setup::check(),
+        Command::Setup {
+            check: false,
+            qemu_next,
+        } => {
+            setup::ensure(setup::ALL)?;
+            if qemu_next {
+                setup::fetch_next_qemu()?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn build_all(manifest: Option<&Path>) -> Result<()> {
+    setup::ensure(setup::Needs::default())?;
+    let parsed = manifest
+        .map(Manifest::read)
+        .transpose()
+        .map_err(failure::unusable)?;
+    let artifacts = build::firmware()?;
+    build::guests(&[])?;
+    if let (Some(manifest), Some(path)) = (parsed, manifest) {
+        setup::ensure(setup::Needs {
+            qemu: false,
+            guests: true,
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        build::write_bundle(&manifest, folder, &artifacts.bundle).map_err(failure::unusable)?;
+        println!("{}", artifacts.bundle.display());
+    }
+    println!("{}\n{}", artifacts.image.display(), artifacts.elf.display());
+    Ok(())
+}

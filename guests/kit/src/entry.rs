@@ -1,0 +1,142 @@
+//! The first instructions: arm64 Image header, relocation, BSS, stack; and a secondary CPU's start.
+
+use core::arch::global_asm;
+use core::panic::PanicInfo;
+
+use crate::cpu::PerCpu;
+use crate::{cpu, machine, mmu, println, psci, uart};
+
+// The header is that of Linux's Documentation/arch/arm64/booting: flags 0xa = little endian,
+// 4 KiB pages, anywhere in memory. SCTLR_EL1 0x30d01800 = the RES1 bits of Armv8.0, I, MMU off.
+global_asm!(
+    r#"
+    .section .head, "ax"
+    .global _start
+_start:
+    b       10f
+    .long   0
+    .quad   0
+    .quad   __image_size
+    .quad   0xa
+    .quad   0, 0, 0
+    .ascii  "ARM\x64"
+    .long   0
+10:
+    msr     daifset, #0xf
+    mov     x19, x0
+    ldr     w0, 90f
+    msr     sctlr_el1, x0
+    isb
+    // Relocate: R_AARCH64_RELATIVE (1027) entries only, offset and addend plus where we are.
+    adr     x1, _start
+    mov     x2, #0x40200000
+    sub     x2, x1, x2
+    adrp    x3, __rela_start
+    add     x3, x3, :lo12:__rela_start
+    adrp    x4, __rela_end
+    add     x4, x4, :lo12:__rela_end
+20:
+    cmp     x3, x4
+    b.hs    30f
+    ldp     x5, x6, [x3], #16
+    ldr     x7, [x3], #8
+    cmp     w6, #1027
+    b.ne    20b
+    add     x7, x7, x2
+    str     x7, [x5, x2]
+    b       20b
+30:
+    adrp    x3, __bss_start
+    add     x3, x3, :lo12:__bss_start
+    adrp    x4, __bss_end
+    add     x4, x4, :lo12:__bss_end
+40:
+    cmp     x3, x4
+    b.hs    50f
+    stp     xzr, xzr, [x3], #16
+    b       40b
+50:
+    adrp    x3, {boot_stack}
+    add     x3, x3, :lo12:{boot_stack}
+    add     sp, x3, #{boot_stack_size}
+    adrp    x3, {cpus}
+    add     x3, x3, :lo12:{cpus}
+    msr     tpidr_el1, x3
+    adrp    x3, kit_vectors
+    add     x3, x3, :lo12:kit_vectors
+    msr     vbar_el1, x3
+    isb
+    mov     x0, x19
+    bl      {start}
+60:
+    wfi
+    b       60b
+90:
+    .long   0x30d01800
+
+    // x0 = the PerCpu of this CPU, given to CPU_ON as context.
+    .global kit_secondary
+kit_secondary:
+    msr     daifset, #0xf
+    ldr     w1, 90b
+    msr     sctlr_el1, x1
+    isb
+    ldr     x1, [x0, #{stack_top}]
+    mov     sp, x1
+    msr     tpidr_el1, x0
+    adrp    x1, kit_vectors
+    add     x1, x1, :lo12:kit_vectors
+    msr     vbar_el1, x1
+    isb
+    bl      {start_secondary}
+70:
+    wfi
+    b       70b
+"#,
+    boot_stack = sym cpu::BOOT_STACK,
+    boot_stack_size = const cpu::BOOT_STACK_BYTES,
+    cpus = sym cpu::CPUS,
+    start = sym start,
+    start_secondary = sym start_secondary,
+    stack_top = const core::mem::offset_of!(PerCpu, stack_top),
+);
+
+unsafe extern "C" {
+    static _start: u8;
+    static __image_end: u8;
+}
+unsafe extern "Rust" {
+    fn guest_main(machine: &'static machine::Machine);
+}
+
+/// Returns where this program begins and ends in memory, BSS and stacks included.
+pub(crate) fn image() -> (u64, u64) {
+    (&raw const _start as u64, &raw const __image_end as u64)
+}
+
+extern "C" fn start(dtb: u64) -> ! {
+    cpu::prepare();
+    let machine = machine::discover(dtb);
+    uart::prepare(machine.uart);
+    // SError is taken from here on, interrupts when a test asks.
+    cpu::unmask_serror();
+    // SAFETY: `entry!` defines the function with this signature.
+    unsafe { guest_main(machine) };
+    psci::system_off();
+}
+
+extern "C" fn start_secondary(this: &'static PerCpu) -> ! {
+    mmu::join();
+    cpu::unmask_serror();
+    this.run();
+    psci::cpu_off();
+    loop {
+        cpu::wfi();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    println!("Bail out! {}", info);
+    psci::system_off();
+}

@@ -1,0 +1,199 @@
+//! Measures the figures that the project compares itself by, in nanoseconds of the counter.
+//!
+//! Run with `-icount shift=0,sleep=off -smp 1` a nanosecond is an instruction and the figures repeat
+//! to the digit. Each is the least of 200 rounds (`stage2_first_touch`: the most of all 2 MiB
+//! stretches), less what reading the counter twice costs: natively it is the instructions of the
+//! operation itself, argument set-up included. `BENCH name value ns` lines carry the figures.
+#![no_std]
+#![no_main]
+
+mod interrupt;
+
+use core::arch::asm;
+
+use guest_kit::gic::Version;
+use guest_kit::machine::machine;
+use guest_kit::{Case, Machine, Outcome, Stop, ensure, ktap, println, timer};
+
+guest_kit::entry!(main);
+
+const ROUNDS: usize = 200;
+const CASES: &[Case] = &[
+    ("hvc_psci_version", hvc_psci_version),
+    ("hvc_unknown", hvc_unknown),
+    ("mmio_gicd_typer_read", mmio_gicd_typer_read),
+    ("mmio_gicr_typer_read", mmio_gicr_typer_read),
+    ("mmio_uart_status_read", mmio_uart_status_read),
+    ("trap_id_register_read", trap_id_register_read),
+    ("sgi_self", sgi_self),
+    ("vtimer_spin", vtimer_spin),
+    ("vtimer_wfi", vtimer_wfi),
+    ("stage2_first_touch", stage2_first_touch),
+];
+
+fn main(machine: &'static Machine) {
+    machine.gic.enable();
+    interrupt::prepare();
+    ktap::run(CASES);
+}
+
+/// Runs instructions between two reads of the counter; the least difference of all rounds, in ticks.
+/// x0 to x17 may change, and x0 to x3 are `$argument` before.
+macro_rules! least {
+    ($argument:expr $(, $instruction:literal)*) => {{
+        let mut least = u64::MAX;
+        for _ in 0..ROUNDS {
+            let (start, end): (u64, u64);
+            // SAFETY: calls and reads that change nothing but x0 to x17.
+            unsafe {
+                asm!(
+                    "isb",
+                    "mrs x20, cntvct_el0",
+                    $($instruction,)*
+                    "mrs x21, cntvct_el0",
+                    out("x20") start, out("x21") end,
+                    inout("x0") $argument => _, out("x1") _, out("x2") _, out("x3") _, out("x4") _,
+                    out("x5") _, out("x6") _, out("x7") _, out("x8") _, out("x9") _, out("x10") _,
+                    out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
+                    out("x16") _, out("x17") _,
+                )
+            };
+            least = least.min(end.wrapping_sub(start));
+        }
+        least
+    }};
+}
+
+/// What two reads of the counter with nothing between them differ by.
+fn overhead() -> u64 {
+    least!(0u64)
+}
+
+fn report(name: &str, ticks: u64) -> Outcome {
+    println!(
+        "BENCH {} {} ns",
+        name,
+        timer::nanoseconds(ticks.saturating_sub(overhead()))
+    );
+    Ok(())
+}
+
+fn hvc_psci_version() -> Outcome {
+    ensure!(!machine().psci_smc, "the conduit is SMC");
+    let ticks = least!(
+        0u64,
+        "mov w0, #0x84000000",
+        "mov x1, #0",
+        "mov x2, #0",
+        "mov x3, #0",
+        "hvc #0"
+    );
+    report("hvc_psci_version", ticks)
+}
+
+fn hvc_unknown() -> Outcome {
+    ensure!(!machine().psci_smc, "the conduit is SMC");
+    let ticks = least!(
+        0u64,
+        "mov w0, #0x86000000",
+        "mov x1, #0",
+        "mov x2, #0",
+        "mov x3, #0",
+        "hvc #0"
+    );
+    report("hvc_unknown", ticks)
+}
+
+fn mmio_gicd_typer_read() -> Outcome {
+    let ticks = least!(
+        machine().gic.distributor,
+        "mov x1, x0",
+        "add x1, x1, #4",
+        "ldr w2, [x1]"
+    );
+    report("mmio_gicd_typer_read", ticks)
+}
+
+fn mmio_gicr_typer_read() -> Outcome {
+    if machine().gic.version == Version::V2 {
+        return Err(Stop::Skip("a GICv2 has no Redistributor"));
+    }
+    let ticks = least!(
+        machine().gic.redistributor(),
+        "mov x1, x0",
+        "add x1, x1, #8",
+        "ldr x2, [x1]"
+    );
+    report("mmio_gicr_typer_read", ticks)
+}
+
+fn mmio_uart_status_read() -> Outcome {
+    let ticks = least!(
+        machine().uart,
+        "mov x1, x0",
+        "add x1, x1, #0x18",
+        "ldr w2, [x1]"
+    );
+    report("mmio_uart_status_read", ticks)
+}
+
+fn trap_id_register_read() -> Outcome {
+    report(
+        "trap_id_register_read",
+        least!(0u64, "mrs x0, id_aa64pfr0_el1"),
+    )
+}
+
+/// The least of all rounds of a measurement that may get no interrupt.
+fn least_of(round: fn() -> Option<u64>) -> Result<u64, Stop> {
+    let mut least = u64::MAX;
+    for _ in 0..ROUNDS {
+        let ticks = round();
+        ensure!(ticks.is_some(), "no interrupt within a second");
+        least = least.min(ticks.unwrap_or(0));
+    }
+    Ok(least)
+}
+
+fn sgi_self() -> Outcome {
+    report("sgi_self", least_of(interrupt::sgi_round)?)
+}
+
+fn vtimer_spin() -> Outcome {
+    report("vtimer_spin", least_of(interrupt::spin_round)?)
+}
+
+fn vtimer_wfi() -> Outcome {
+    report("vtimer_wfi", least_of(interrupt::wfi_round)?)
+}
+
+/// The first load from a stretch of RAM that nothing has touched, less the second.
+fn stage2_first_touch() -> Outcome {
+    const STRETCH: u64 = 2 << 20;
+    let (_, image_end) = machine().image();
+    let tree = machine().tree_address;
+    let first = image_end.next_multiple_of(STRETCH) + STRETCH;
+    let (mut most, mut stretches) = (0, 0);
+    for address in (first..machine().ram_end()).step_by(STRETCH as usize) {
+        if address / STRETCH == tree / STRETCH {
+            continue;
+        }
+        let (cold, warm) = (load(address), load(address));
+        most = most.max(cold.saturating_sub(warm));
+        stretches += 1;
+    }
+    ensure!(stretches > 0, "no RAM beyond the program");
+    println!("# {} stretches of 2 MiB", stretches);
+    println!("BENCH stage2_first_touch {} ns", timer::nanoseconds(most));
+    Ok(())
+}
+
+fn load(address: u64) -> u64 {
+    let (start, end): (u64, u64);
+    // SAFETY: reads RAM.
+    unsafe {
+        asm!("isb", "mrs {s}, cntvct_el0", "ldr {v}, [{a}]", "mrs {e}, cntvct_el0",
+            s = out(reg) start, e = out(reg) end, a = in(reg) address, v = out(reg) _)
+    };
+    end.wrapping_sub(start)
+}

@@ -1,0 +1,135 @@
+//! What the boot assembly hands over, and the early map until `mmu` replaces it.
+
+use assay_spec::addr::{BLOCK_2M, Pa, Region};
+
+use crate::{heap, image};
+
+unsafe extern "C" {
+    /// `entry.S`: maps the 2 MiB block around `address` with the given descriptor bits into the early tables.
+    fn boot_map_block(address: u64, attributes: u64);
+}
+
+/// Early attributes of devices: MAIR attribute 1, AF, execute-never, block.
+const EARLY_DEVICE: u64 = 0x405 | 1 << 54;
+
+/// The exception level at entry, as far as Assay cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// EL2 with E2H = 0: the only one that Assay runs at.
+    El2,
+    /// EL2 of a CPU on which E2H cannot be cleared.
+    El2HostOnly,
+    /// Another exception level: 1 or 3.
+    Other(u8),
+}
+
+/// Why the device tree that firmware passed cannot even be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TreeFault {
+    /// x0 is not a multiple of 8 (arm64 boot protocol), or is zero.
+    Misplaced,
+    /// There is no FDT magic number there.
+    NoMagic,
+    /// `totalsize` is beyond the 2 MiB that the boot protocol allows.
+    TooLarge,
+}
+
+/// What the first instructions found.
+pub struct Boot {
+    tree: u64,
+    base: u64,
+    level: u64,
+}
+
+impl Boot {
+    /// Takes over from the boot assembly, and gives the heap its memory.
+    ///
+    /// # Safety
+    /// To be called once, by the boot CPU, on `entry.S`'s early map with the image relocated and the BSS
+    /// cleared; `tree` is x0 at entry, `base` the address of the image, `level` as `boot_level` left it.
+    #[must_use]
+    pub unsafe fn new(tree: u64, base: u64, level: u64) -> Self {
+        // SAFETY: this is the one call, and our caller promises the rest.
+        unsafe { heap::init() };
+        if level == 2 {
+            // Which CPU this is only the tree can tell; until then it is CPU 0, so that a fault has a handler.
+            crate::secondary::adopt_boot_cpu(0);
+        }
+        Self { tree, base, level }
+    }
+
+    /// Returns the exception level at entry.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self.level {
+            2 => Level::El2,
+            0x102 => Level::El2HostOnly,
+            other => Level::Other((other & 0xff) as u8),
+        }
+    }
+
+    /// Returns where the image runs.
+    #[must_use]
+    pub fn base(&self) -> Pa {
+        Pa(self.base)
+    }
+
+    /// Returns firmware's device tree, still where firmware put it.
+    ///
+    /// # Errors
+    /// A [`TreeFault`] if there is none at x0.
+    pub fn tree(&self) -> Result<&'static [u8], TreeFault> {
+        if self.tree == 0 || !self.tree.is_multiple_of(8) {
+            return Err(TreeFault::Misplaced);
+        }
+        // SAFETY: `entry.S` mapped the 2 MiB block at x0 and the one after it; the address is aligned.
+        let header = unsafe { core::ptr::read_volatile(self.tree as *const [u32; 2]) };
+        if u32::from_be(header[0]) != 0xd00d_feed {
+            return Err(TreeFault::NoMagic);
+        }
+        let size = u64::from(u32::from_be(header[1]));
+        if size > BLOCK_2M {
+            return Err(TreeFault::TooLarge);
+        }
+        // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there before the copy
+        // that the caller makes.
+        Ok(unsafe { core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0)) })
+    }
+
+    /// Returns the range that the device tree takes.
+    #[must_use]
+    pub fn tree_region(&self) -> Option<Region<Pa>> {
+        let size = self.tree().ok()?.len() as u64;
+        Region::new(Pa(self.tree), size)
+    }
+
+    /// Makes a device's registers reachable on the early map, unless the block is the image's or the tree's.
+    pub fn map_device(&self, registers: Region<Pa>) {
+        let block = |address: u64| address & !(BLOCK_2M - 1);
+        let first = block(registers.start.0);
+        let taken = image::region().overlaps(&Region { start: Pa(first), size: BLOCK_2M })
+            || first == block(self.tree)
+            || first == block(self.tree) + BLOCK_2M;
+        if !taken {
+            // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
+            // entry was invalid before, so no break-before-make is due.
+            unsafe { boot_map_block(first, EARLY_DEVICE) }
+        }
+    }
+}
+
+/// Lends memory that the boot loader filled, read-only and for good: the bundle, or modules beside it.
+///
+/// Maps it in EL2's map if it is not RAM that is mapped already. `None` if it overlaps the image or memory that
+/// frames come from, so that nobody ever writes to it, or if it cannot be mapped.
+#[must_use]
+pub fn lend(region: Region<Pa>) -> Option<&'static [u8]> {
+    if region.overlaps(&image::region()) || crate::frames::manages(region) {
+        return None;
+    }
+    crate::mmu::add(region, crate::mmu::Kind::ReadOnly).ok()?;
+    // SAFETY: mapped (just now, or the call failed), and neither EL2's nor anybody's who could write it: frames
+    // exclude it, and no VM is granted memory that is not frames, but devices, which `grant_device` keeps off.
+    let length = usize::try_from(region.size).ok()?;
+    Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
+}

@@ -1,0 +1,117 @@
+//! What this CPU is: identification registers, entropy, counter, power.
+
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
+
+/// The AArch64 identification registers, as `[CRm - 1][op2]` with op0 = 3, op1 = 0, CRn = 0.
+pub type IdTable = [[u64; 8]; 7];
+
+macro_rules! id_row {
+    ($crm:literal) => {
+        [
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_0")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_1")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_2")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_3")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_4")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_5")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_6")),
+            read_sysreg!(concat!("s3_0_c0_c", $crm, "_7")),
+        ]
+    };
+}
+
+/// Reads this CPU's identification registers. Unallocated ones read as zero (DDI0487 D24.3.1).
+#[must_use]
+pub fn id_table() -> IdTable {
+    [id_row!("1"), id_row!("2"), id_row!("3"), id_row!("4"), id_row!("5"), id_row!("6"), id_row!("7")]
+}
+
+/// Returns `MPIDR_EL1`.
+#[must_use]
+pub fn mpidr() -> u64 {
+    read_sysreg!("mpidr_el1")
+}
+
+/// Returns `MIDR_EL1`.
+#[must_use]
+pub fn midr() -> u64 {
+    read_sysreg!("midr_el1")
+}
+
+/// Returns `CTR_EL0`.
+#[must_use]
+pub fn ctr() -> u64 {
+    read_sysreg!("ctr_el0")
+}
+
+/// Tells whether this CPU has FEAT_MTE2.
+#[must_use]
+pub fn has_mte2() -> bool {
+    read_sysreg!("id_aa64pfr1_el1") >> 8 & 0xf >= 2
+}
+
+/// Tells whether this CPU has the CRC32 instructions.
+#[inline]
+pub(crate) fn has_crc32() -> bool {
+    read_sysreg!("id_aa64isar0_el1") >> 16 & 0xf != 0
+}
+
+/// Tells whether this CPU has FEAT_RNG.
+#[must_use]
+pub fn has_random() -> bool {
+    read_sysreg!("id_aa64isar0_el1") >> 60 != 0
+}
+
+/// Returns 64 random bits by FEAT_RNG, or `None` without it or when it has none just now.
+#[must_use]
+pub fn random() -> Option<u64> {
+    if !has_random() {
+        return None;
+    }
+    let (value, failed): (u64, u64);
+    // SAFETY: RNDR exists (checked above); it changes nothing but its result and NZCV.
+    unsafe {
+        core::arch::asm!("mrs {}, s3_3_c2_c4_0", "cset {}, eq", out(reg) value, out(reg) failed, options(nomem, nostack));
+    }
+    (failed == 0).then_some(value)
+}
+
+/// Returns the physical counter.
+#[inline(always)]
+#[must_use]
+pub fn counter() -> u64 {
+    isb();
+    read_sysreg!("cntpct_el0")
+}
+
+/// Returns the counter's frequency in Hz, as firmware set it.
+#[must_use]
+pub fn counter_frequency() -> u64 {
+    read_sysreg!("cntfrq_el0")
+}
+
+/// Sets the registers of EL2 itself that no guest's configuration covers.
+pub(crate) fn init_el2() {
+    crate::switch::install_vectors();
+    // SAFETY: EL2's own view: no traps of its own FP, no PMU at EL2; nothing of a guest's is loaded yet.
+    unsafe {
+        write_sysreg!("cntvoff_el2", 0u64);
+    }
+    // SAFETY: the hypervisor timer is off until `timer` arms it.
+    unsafe {
+        write_sysreg!("cnthp_ctl_el2", 0u64);
+    }
+    isb();
+}
+
+/// Waits for an interrupt, which stays pending: EL2 runs with interrupts masked.
+pub fn wait_for_interrupt() {
+    aarch64_cpu::asm::wfi();
+}
+
+/// Stops this CPU for good.
+pub fn park() -> ! {
+    loop {
+        aarch64_cpu::asm::wfi();
+    }
+}

@@ -1,0 +1,84 @@
+//! Calls to firmware: PSCI through the conduit that the tree names, and no other.
+
+use assay_spec::addr::Pa;
+use smccc::psci;
+use spin::Once;
+
+/// How firmware is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// `HVC`: only where EL2's owner below us offers it (nested).
+    Hvc,
+    /// `SMC`.
+    Smc,
+}
+
+/// Why firmware did not do what it was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirmwareError {
+    /// The tree names no PSCI, or something was asked of it too early.
+    NoPsci,
+    /// PSCI's answer.
+    Psci(psci::error::Error),
+}
+
+static CONDUIT: Once<Conduit> = Once::new();
+
+/// Sets the conduit that `/psci` names. Without this, no call is ever issued.
+pub fn set_conduit(conduit: Conduit) {
+    CONDUIT.call_once(|| conduit);
+}
+
+/// Starts the CPU with affinity `mpidr` at `entry` with `context` in x0.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub(crate) fn cpu_on(mpidr: u64, entry: Pa, context: u64) -> Result<(), FirmwareError> {
+    let result = match CONDUIT.get() {
+        Some(Conduit::Smc) => psci::cpu_on::<smccc::Smc>(mpidr, entry.0, context),
+        Some(Conduit::Hvc) => psci::cpu_on::<smccc::Hvc>(mpidr, entry.0, context),
+        None => return Err(FirmwareError::NoPsci),
+    };
+    result.map_err(FirmwareError::Psci)
+}
+
+/// Powers the machine off; returns only if firmware cannot.
+pub fn system_off() {
+    let _ = match CONDUIT.get() {
+        Some(Conduit::Smc) => psci::system_off::<smccc::Smc>(),
+        Some(Conduit::Hvc) => psci::system_off::<smccc::Hvc>(),
+        None => Ok(()),
+    };
+}
+
+/// Resets the machine; returns only if firmware cannot.
+pub fn system_reset() {
+    let _ = match CONDUIT.get() {
+        Some(Conduit::Smc) => psci::system_reset::<smccc::Smc>(),
+        Some(Conduit::Hvc) => psci::system_reset::<smccc::Hvc>(),
+        None => Ok(()),
+    };
+}
+
+/// Has firmware apply SMCCC_ARCH_WORKAROUND_1 or 3 on this CPU (DEN0028 §7.5, §7.7).
+pub fn workaround(number: u32) {
+    let function = if number == 1 { 0x8000_8000 } else { 0x8000_3fff };
+    if CONDUIT.get() == Some(&Conduit::Smc) {
+        let _ = smccc::smc32(function, [0; 7]);
+    }
+}
+
+/// Asks firmware what it says of SMCCC_ARCH_WORKAROUND_1, 2 and 3; -1 where there is no SMCCC 1.1.
+#[must_use]
+pub fn workarounds() -> [i32; 3] {
+    const ARCH_FEATURES: u32 = 0x8000_0001;
+    // SMCCC_VERSION may be called only where PSCI_FEATURES says that it is there (DEN0028 §7.2.1).
+    let features = |function: u32| match CONDUIT.get() {
+        Some(Conduit::Smc) => smccc::smc32(0x8400_000a, [function, 0, 0, 0, 0, 0, 0])[0] as i32,
+        _ => -1,
+    };
+    if features(0x8000_0000) < 0 {
+        return [-1; 3];
+    }
+    [0x8000_8000, 0x8000_7fff, 0x8000_3fff].map(|function| smccc::smc32(ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
+}

@@ -1,0 +1,124 @@
+//! Physical memory that is neither the image's nor anybody else's, handed out as frames.
+//!
+//! A [`Frames`] is memory in which no Rust object lives: a guest's RAM, its stage-2 tables, a CPU's block.
+//! The bookkeeping is `buddy_system_allocator`'s, out of band on the heap.
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use buddy_system_allocator::FrameAllocator;
+use spin::Mutex;
+
+/// All that was ever given to the allocator, free now or not.
+static MANAGED: Mutex<Vec<Region<Pa>>> = Mutex::new(Vec::new());
+
+/// Which memory: what may have Allocation Tags is kept apart from what has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pool {
+    /// Memory that is not known to keep tags. EL2 never maps it Tagged.
+    Plain,
+    /// Memory that the platform says keeps tags, on CPUs with MTE2. EL2 maps it Tagged.
+    Tagged,
+}
+
+static FREE: [Mutex<FrameAllocator<33>>; 2] = [const { Mutex::new(FrameAllocator::new()) }; 2];
+
+impl Pool {
+    fn free(self) -> &'static Mutex<FrameAllocator<33>> {
+        let [plain, tagged] = &FREE;
+        match self {
+            Self::Plain => plain,
+            Self::Tagged => tagged,
+        }
+    }
+}
+
+/// Frames that belong to the holder: a power of two of pages, naturally aligned.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Frames {
+    region: Region<Pa>,
+    pool: Pool,
+}
+
+impl Frames {
+    /// Takes the one frame at `address` from the tagged pool, if it is free.
+    #[must_use]
+    pub fn at(address: u64) -> Option<Self> {
+        let frame = usize::try_from(address / PAGE_SIZE).ok()?;
+        let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
+        let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
+        Some(Self { region, pool: Pool::Tagged })
+    }
+
+    /// Returns where they are.
+    #[must_use]
+    pub fn region(&self) -> Region<Pa> {
+        self.region
+    }
+
+    /// Returns which pool they are from.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+}
+
+/// Adds free memory: whole pages of `region` only.
+///
+/// # Safety
+/// No object of this program, no other region given here and nothing of firmware's may live in it, now or later.
+unsafe fn add(region: Region<Pa>, pool: Pool) {
+    let start = region.start.0.div_ceil(PAGE_SIZE) as usize;
+    let end = (region.end().0 / PAGE_SIZE) as usize;
+    if start < end {
+        pool.free().lock().add_frame(start, end);
+    }
+}
+
+/// Gives the allocator the machine's free memory, once.
+///
+/// `free` is what the platform tree calls memory less everything that is reserved, firmware's or the bundle's.
+/// Regions that overlap each other or the image are dropped: they would break what every other module relies on.
+pub fn init(free: &[(Region<Pa>, Pool)]) {
+    static DONE: spin::Once<()> = spin::Once::new();
+    DONE.call_once(|| {
+        for (index, (region, pool)) in free.iter().enumerate() {
+            let taken = region.overlaps(&crate::image::region());
+            if !taken && !free.iter().take(index).any(|(other, _)| other.overlaps(region)) {
+                // SAFETY: disjoint from the image, which holds every Rust object (heap, stacks and statics), and
+                // from the other regions; `call_once` makes this the only call.
+                unsafe { add(*region, *pool) };
+                MANAGED.lock().push(*region);
+            }
+        }
+    });
+}
+
+/// Tells whether any of `region` is memory that frames come from.
+#[must_use]
+pub fn manages(region: Region<Pa>) -> bool {
+    MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
+}
+
+/// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if
+/// there is no such block. Their contents are whatever was there.
+#[must_use]
+pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
+    let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok()?.checked_next_power_of_two()?;
+    let start = pool.free().lock().alloc(pages)?;
+    let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
+    Some(Frames { region, pool })
+}
+
+/// Takes from either pool, the plain one first.
+#[must_use]
+pub fn take(bytes: u64) -> Option<Frames> {
+    take_from(Pool::Plain, bytes).or_else(|| take_from(Pool::Tagged, bytes))
+}
+
+/// Gives frames back.
+pub fn give_back(frames: Frames) {
+    let start = (frames.region.start.0 / PAGE_SIZE) as usize;
+    let pages = (frames.region.size / PAGE_SIZE) as usize;
+    frames.pool.free().lock().dealloc(start, pages);
+}

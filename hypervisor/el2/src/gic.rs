@@ -1,0 +1,189 @@
+//! The physical interrupt controller, GICv2 or GICv3: set up wholly here, whatever firmware left.
+//!
+//! EL2 acknowledges every physical interrupt, drops its priority at once (EOImode 1) and deactivates it
+//! itself, unless it is handed to a guest through a List Register with HW = 1.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+
+mod v2;
+mod v3;
+
+/// Where the interrupt controller's register frames are.
+#[derive(Clone, Debug)]
+pub enum Layout<'a> {
+    /// GICv3 or later, by system registers.
+    V3 {
+        /// Distributor.
+        distributor: Region<Pa>,
+        /// Redistributor regions.
+        redistributors: &'a [Region<Pa>],
+    },
+    /// GICv2 with virtualisation extensions.
+    V2 {
+        /// Distributor.
+        distributor: Region<Pa>,
+        /// CPU interface, at least 8 KiB.
+        cpu: Region<Pa>,
+        /// Virtual interface control.
+        hypervisor: Region<Pa>,
+    },
+}
+
+/// The interrupt controller cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GicError {
+    /// A frame lies in the image or is too small.
+    BadFrame(Region<Pa>),
+    /// No Redistributor has this CPU's affinity.
+    NoRedistributor(u64),
+}
+
+/// The SGI by which Assay's CPUs call each other.
+pub const KICK: IntId = IntId::sgi(0);
+
+static IS_V3: AtomicBool = AtomicBool::new(true);
+
+#[inline(always)]
+fn is_v3() -> bool {
+    IS_V3.load(Ordering::Relaxed)
+}
+
+/// Sets up the Distributor, once, on the boot CPU; all its interrupts end up disabled.
+///
+/// # Errors
+/// [`GicError::BadFrame`].
+pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
+    let check = |frame: Region<Pa>, least: u64| {
+        let bad = frame.overlaps(&crate::image::region()) || frame.size < least || frame.start.0 & 0xfff != 0;
+        if bad { Err(GicError::BadFrame(frame)) } else { Ok(()) }
+    };
+    match *layout {
+        Layout::V3 { distributor, redistributors } => {
+            check(distributor, 0x1_0000)?;
+            redistributors.iter().try_for_each(|frame| check(*frame, 0x2_0000))?;
+            v3::init(distributor, redistributors);
+        }
+        Layout::V2 { distributor, cpu, hypervisor } => {
+            check(distributor, 0x1000)?;
+            check(cpu, 0x2000)?;
+            check(hypervisor, 0x1000)?;
+            IS_V3.store(false, Ordering::Relaxed);
+            v2::init(distributor, cpu, hypervisor);
+        }
+    }
+    Ok(())
+}
+
+/// Sets up this CPU's part, with only [`KICK`] and the given private interrupts enabled.
+///
+/// # Errors
+/// [`GicError::NoRedistributor`].
+pub fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
+    if is_v3() { v3::init_cpu(private) } else { v2::init_cpu(private) }
+}
+
+/// An interrupt that this CPU has acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ack(u32);
+
+impl Ack {
+    /// Returns the interrupt.
+    #[inline]
+    #[must_use]
+    pub fn intid(self) -> IntId {
+        // GICv2 puts an SGI's sender above bit 9.
+        IntId(if is_v3() { self.0 } else { self.0 & 0x3ff })
+    }
+}
+
+/// Acknowledges the highest-priority pending interrupt and drops its priority, or returns `None`. It stays
+/// active until it is [`deactivate`]d.
+#[inline(always)]
+#[must_use]
+pub fn acknowledge() -> Option<Ack> {
+    let ack = if is_v3() { v3::acknowledge() } else { v2::acknowledge() };
+    if ack & 0x3ff >= IntId::SPECIAL_BASE && ack < 0x2000 {
+        return None;
+    }
+    if is_v3() { v3::drop_priority(ack) } else { v2::drop_priority(ack) }
+    Some(Ack(ack))
+}
+
+/// Deactivates an acknowledged interrupt.
+#[inline]
+pub fn deactivate(ack: Ack) {
+    if is_v3() { v3::deactivate(ack.0) } else { v2::deactivate(ack.0) }
+}
+
+/// Deactivates an interrupt that was handed to a guest and will not be deactivated by it.
+pub fn deactivate_intid(intid: IntId) {
+    deactivate(Ack(intid.0));
+}
+
+/// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
+pub fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
+    if is_v3() { v3::enable_spi(intid, cpu, edge) } else { v2::enable_spi(intid, cpu, edge) }
+}
+
+/// Interrupts CPU `cpu` with [`KICK`].
+pub fn kick(cpu: usize) {
+    if is_v3() { v3::kick(cpu) } else { v2::kick(cpu) }
+}
+
+/// Returns the number of List Registers.
+#[inline]
+#[must_use]
+pub fn lr_count() -> u32 {
+    if is_v3() { v3::lr_count() } else { v2::lr_count() }
+}
+
+/// Reads List Register `index`.
+#[must_use]
+pub fn lr_read(index: usize) -> Lr {
+    if is_v3() { v3::lr_read(index) } else { v2::lr_read(index) }
+}
+
+/// Writes List Register `index`.
+#[inline]
+pub fn lr_write(index: usize, lr: Lr) {
+    if is_v3() { v3::lr_write(index, lr) } else { v2::lr_write(index, lr) }
+}
+
+/// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
+#[inline]
+#[must_use]
+pub fn lr_empty() -> u32 {
+    if is_v3() { v3::lr_empty() } else { v2::lr_empty() }
+}
+
+/// Returns which List Registers hold an ended interrupt that asked for maintenance (`EISR`).
+#[must_use]
+pub fn lr_ended() -> u32 {
+    if is_v3() { v3::lr_ended() } else { v2::lr_ended() }
+}
+
+/// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
+pub fn set_maintenance(requests: u32) {
+    if is_v3() { v3::set_maintenance(requests) } else { v2::set_maintenance(requests) }
+}
+
+/// Tells whether the guest ends interrupts in two steps (`VEOIM`).
+#[must_use]
+pub fn is_deactivation_separate() -> bool {
+    if is_v3() { v3::vmcr() & 1 << 9 != 0 } else { v2::vmcr() & 1 << 9 != 0 }
+}
+
+/// Tells whether a private interrupt of this CPU, or a shared one, is pending.
+#[must_use]
+pub fn is_pending(intid: IntId) -> bool {
+    if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
+}
+
+/// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
+pub fn reset_virtual() {
+    if is_v3() { v3::reset_virtual() } else { v2::reset_virtual() }
+}

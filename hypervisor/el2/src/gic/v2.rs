@@ -1,0 +1,230 @@
+//! GICv2 with virtualisation extensions (IHI 0048B): Distributor, CPU interface, virtual interface control.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use assay_spec::addr::{Pa, Region};
+use assay_spec::gic::hyp::{HCR_EN, v2 as lr_v2};
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+use spin::Once;
+use tock_registers::interfaces::{Readable, Writeable};
+use tock_registers::register_structs;
+use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
+
+use super::GicError;
+use crate::percpu;
+use crate::sysreg::{dsb_ishst, isb};
+
+register_structs! {
+    Gicd {
+        (0x000 => ctlr: ReadWrite<u32>),
+        (0x004 => typer: ReadOnly<u32>),
+        (0x008 => _reserved0),
+        (0x080 => igroupr: [ReadWrite<u32>; 32]),
+        (0x100 => isenabler: [ReadWrite<u32>; 32]),
+        (0x180 => icenabler: [ReadWrite<u32>; 32]),
+        (0x200 => _reserved1),
+        (0x280 => icpendr: [ReadWrite<u32>; 32]),
+        (0x300 => _reserved2),
+        (0x380 => icactiver: [ReadWrite<u32>; 32]),
+        (0x400 => ipriorityr: [ReadWrite<u8>; 1024]),
+        (0x800 => itargetsr: [ReadWrite<u8>; 1024]),
+        (0xc00 => icfgr: [ReadWrite<u32>; 64]),
+        (0xd00 => _reserved3),
+        (0xf00 => sgir: WriteOnly<u32>),
+        (0xf04 => @END),
+    },
+    Gicc {
+        (0x0000 => ctlr: ReadWrite<u32>),
+        (0x0004 => pmr: ReadWrite<u32>),
+        (0x0008 => bpr: ReadWrite<u32>),
+        (0x000c => iar: ReadOnly<u32>),
+        (0x0010 => eoir: WriteOnly<u32>),
+        (0x0014 => _reserved0),
+        (0x1000 => dir: WriteOnly<u32>),
+        (0x1004 => @END),
+    },
+    Gich {
+        (0x000 => hcr: ReadWrite<u32>),
+        (0x004 => vtr: ReadOnly<u32>),
+        (0x008 => vmcr: ReadWrite<u32>),
+        (0x00c => _reserved0),
+        (0x020 => eisr: [ReadOnly<u32>; 2]),
+        (0x028 => _reserved1),
+        (0x030 => elrsr: [ReadOnly<u32>; 2]),
+        (0x038 => _reserved2),
+        (0x0f0 => apr: ReadWrite<u32>),
+        (0x0f4 => _reserved3),
+        (0x100 => lr: [ReadWrite<u32>; 64]),
+        (0x200 => @END),
+    }
+}
+
+/// GICC_CTLR.EOImode for the group that we use, in both views: EOIR drops the priority, DIR deactivates.
+const GICC_EOI_MODE: u32 = 1 << 9;
+/// Everything is Group 0 here. From Non-secure state, with the Security Extensions, group registers are RAZ/WI
+/// and bit 0 of the enables stands for Group 1, where firmware has put what is ours (IHI 0048B §4.4.1); without
+/// them we see the Secure view, in which only Group 0 is acknowledged through IAR and taken as IRQ (FIQEn = 0).
+const ENABLE: u32 = 1;
+
+struct Frames {
+    distributor: &'static Gicd,
+    cpu: &'static Gicc,
+    hypervisor: &'static Gich,
+}
+
+// SAFETY: the registers are Device memory at fixed addresses: any CPU may access them, each access is atomic,
+// and the banked ones are each CPU's own.
+unsafe impl Send for Frames {}
+// SAFETY: as above.
+unsafe impl Sync for Frames {}
+
+static FRAMES: Once<Frames> = Once::new();
+static LR_COUNT: AtomicU32 = AtomicU32::new(0);
+/// The CPU interface number of each of the at most eight CPUs, as a target mask; 0 = not up yet.
+static TARGETS: [AtomicU8; 8] = [const { AtomicU8::new(0) }; 8];
+
+fn frames() -> Option<&'static Frames> {
+    FRAMES.get()
+}
+
+pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) {
+    // SAFETY: the tree says that these frames are here; `gic::init` checked that they are not the image, the
+    // caller mapped them as Device, and their registers are shared by design (each access is atomic).
+    let frames = unsafe {
+        Frames {
+            distributor: &*(distributor.start.0 as *const Gicd),
+            cpu: &*(cpu.start.0 as *const Gicc),
+            hypervisor: &*(hypervisor.start.0 as *const Gich),
+        }
+    };
+    let gicd = frames.distributor;
+    gicd.ctlr.set(0);
+    let words = (gicd.typer.get() & 0x1f) as usize + 1;
+    for word in 1..words.min(32) {
+        gicd.icenabler[word].set(u32::MAX);
+        gicd.icpendr[word].set(u32::MAX);
+        gicd.icactiver[word].set(u32::MAX);
+        gicd.igroupr[word].set(0);
+    }
+    for intid in 32..(words * 32).min(1020) {
+        gicd.ipriorityr[intid].set(0x80);
+    }
+    gicd.ctlr.set(ENABLE);
+    FRAMES.call_once(|| frames);
+}
+
+pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
+    let Some(frames) = frames() else { return Err(GicError::NoRedistributor(crate::cpu::mpidr())) };
+    let gicd = frames.distributor;
+    gicd.icenabler[0].set(u32::MAX);
+    gicd.icactiver[0].set(u32::MAX);
+    gicd.igroupr[0].set(0);
+    for intid in 0..32 {
+        gicd.ipriorityr[intid].set(0x80);
+    }
+    for intid in private.iter().chain([&super::KICK]) {
+        gicd.isenabler[0].set(1 << (intid.0 & 31));
+    }
+    // ITARGETSR0 reads as the mask of the CPU that reads it (IHI 0048B §4.3.12).
+    if let Some(target) = TARGETS.get(percpu::index()) {
+        target.store(gicd.itargetsr[0].get(), Ordering::Release);
+    }
+    frames.cpu.pmr.set(0xff);
+    frames.cpu.bpr.set(0);
+    frames.cpu.ctlr.set(ENABLE | GICC_EOI_MODE);
+    LR_COUNT.store((frames.hypervisor.vtr.get() & 0x3f) + 1, Ordering::Relaxed);
+    reset_virtual();
+    Ok(())
+}
+
+#[inline]
+pub(super) fn acknowledge() -> u32 {
+    frames().map_or(1023, |frames| frames.cpu.iar.get())
+}
+
+#[inline]
+pub(super) fn drop_priority(ack: u32) {
+    if let Some(frames) = frames() {
+        frames.cpu.eoir.set(ack);
+    }
+}
+
+#[inline]
+pub(super) fn deactivate(ack: u32) {
+    if let Some(frames) = frames() {
+        frames.cpu.dir.set(ack);
+    }
+}
+
+pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
+    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else { return };
+    let index = intid.0 as usize;
+    if !(32..1020).contains(&index) {
+        return;
+    }
+    let gicd = frames.distributor;
+    let shift = index % 16 * 2 + 1;
+    let config = gicd.icfgr[index / 16].get() & !(1 << shift);
+    gicd.icfgr[index / 16].set(config | u32::from(edge) << shift);
+    gicd.itargetsr[index].set(target.load(Ordering::Acquire));
+    gicd.isenabler[index / 32].set(1 << (index % 32));
+}
+
+pub(super) fn kick(cpu: usize) {
+    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else { return };
+    dsb_ishst();
+    frames.distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
+}
+
+#[inline]
+pub(super) fn lr_count() -> u32 {
+    LR_COUNT.load(Ordering::Relaxed)
+}
+
+pub(super) fn lr_read(index: usize) -> Lr {
+    let value = frames().and_then(|frames| frames.hypervisor.lr.get(index)).map_or(0, Readable::get);
+    lr_v2::decode(value)
+}
+
+#[inline]
+pub(super) fn lr_write(index: usize, lr: Lr) {
+    if let Some(register) = frames().and_then(|frames| frames.hypervisor.lr.get(index)) {
+        register.set(lr_v2::encode(lr));
+    }
+}
+
+#[inline]
+pub(super) fn lr_empty() -> u32 {
+    frames().map_or(0, |frames| frames.hypervisor.elrsr[0].get())
+}
+
+pub(super) fn lr_ended() -> u32 {
+    frames().map_or(0, |frames| frames.hypervisor.eisr[0].get())
+}
+
+pub(super) fn set_maintenance(requests: u32) {
+    if let Some(frames) = frames() {
+        frames.hypervisor.hcr.set(HCR_EN | requests);
+    }
+}
+
+pub(super) fn vmcr() -> u32 {
+    frames().map_or(0, |frames| frames.hypervisor.vmcr.get())
+}
+
+pub(super) fn is_pending(intid: IntId) -> bool {
+    let word = frames().and_then(|frames| frames.distributor.icpendr.get(intid.0 as usize / 32));
+    word.is_some_and(|word| word.get() >> (intid.0 % 32) & 1 != 0)
+}
+
+pub(super) fn reset_virtual() {
+    let Some(frames) = frames() else { return };
+    for register in frames.hypervisor.lr.iter().take(lr_count() as usize) {
+        register.set(0);
+    }
+    frames.hypervisor.apr.set(0);
+    frames.hypervisor.vmcr.set(0);
+    frames.hypervisor.hcr.set(HCR_EN);
+    isb();
+}

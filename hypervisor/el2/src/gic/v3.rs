@@ -1,0 +1,229 @@
+//! GICv3 and later (IHI 0069H): `arm-gic` sets up Distributor and Redistributors, the hot path is here.
+
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
+use arm_gic::{IntId as GicIntId, Trigger};
+use assay_spec::addr::{Pa, Region};
+use assay_spec::gic::hyp::{HCR_EN, v3 as lr_v3};
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+use safe_mmio::UniqueMmioPointer;
+use spin::{Mutex, Once};
+
+use super::GicError;
+use crate::{cpus, percpu};
+use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
+
+static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
+static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
+/// The Redistributor of each CPU, by index; 0 while it is not up. What lies beyond is never asked for.
+static PRIVATE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+const MAX_CPUS: usize = 512;
+static LR_COUNT: AtomicU32 = AtomicU32::new(0);
+
+fn gic_intid(intid: IntId) -> GicIntId {
+    match intid.0 {
+        n @ 0..16 => GicIntId::sgi(n),
+        n @ 16..32 => GicIntId::ppi(n - 16),
+        n => GicIntId::spi(n - 32),
+    }
+}
+
+pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
+    REDISTRIBUTORS.call_once(|| redistributors.to_vec());
+    let Some(pointer) = NonNull::new(distributor.start.0 as *mut Gicd) else { return };
+    // SAFETY: the tree says that a Distributor is here; `gic::init` checked that it is not the image, the
+    // caller mapped it as Device, and this is the only pointer to it.
+    let registers = unsafe { UniqueMmioPointer::new(pointer) };
+    let mut distributor = GicDistributor::new(registers);
+    distributor.enable_all_interrupts(false);
+    distributor.configure_default_settings();
+    *DISTRIBUTOR.lock() = Some(distributor);
+}
+
+pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
+    // SAFETY: SRE and Enable: the CPU interface by system registers, for EL1 too; no memory is involved.
+    unsafe { write_sysreg!("icc_sre_el2", 0xfu64) }
+    isb();
+    let affinity = crate::cpu::mpidr() & cpus::AFFINITY;
+    init_redistributor(affinity, private)?;
+    // SAFETY: the physical CPU interface is EL2's alone: EL1 sees the virtual one (HCR_EL2.IMO and FMO).
+    unsafe {
+        write_sysreg!("icc_pmr_el1", 0xffu64);
+        write_sysreg!("icc_bpr1_el1", 0u64);
+        // EOImode 1: EOIR drops the priority, DIR deactivates.
+        write_sysreg!("icc_ctlr_el1", 2u64);
+        write_sysreg!("icc_igrpen1_el1", 1u64);
+    }
+    isb();
+    LR_COUNT.store((read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1, Ordering::Relaxed);
+    reset_virtual();
+    Ok(())
+}
+
+/// Wakes this CPU's Redistributor and sets its private interrupts: Group 1, disabled but for `private`.
+fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> {
+    // One CPU at a time: the iterator walks frames of other CPUs.
+    let _lock = DISTRIBUTOR.lock();
+    for region in REDISTRIBUTORS.get().into_iter().flatten() {
+        let Some(base) = NonNull::new(region.start.0 as *mut GicrSgi) else { continue };
+        // SAFETY: the tree says that Redistributors are here, up to the one that says Last; the caller mapped
+        // the region, and the lock above makes this the only pointer into it.
+        let Ok(frames) = (unsafe { GicRedistributorIterator::new(base) }) else { continue };
+        let mut base = region.start.0;
+        for mut frame in frames {
+            let this = base;
+            base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
+            if frame.typer().core_mpidr() != affinity {
+                continue;
+            }
+            let _ = frame.mark_core_awake();
+            frame.configure_default_settings();
+            frame.enable_all_interrupts(false);
+            for &intid in private.iter().chain([&super::KICK]) {
+                let _ = frame.enable_interrupt(gic_intid(intid), true);
+            }
+            if let Some(private) = PRIVATE.get(percpu::index()) {
+                private.store(this, Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+    }
+    Err(GicError::NoRedistributor(affinity))
+}
+
+#[inline(always)]
+pub(super) fn acknowledge() -> u32 {
+    // ICC_IAR1_EL1: reading acknowledges, so `asm!` without `pure`.
+    let value: u64;
+    // SAFETY: acknowledging changes interrupt state only, which is EL2's.
+    unsafe { core::arch::asm!("mrs {}, icc_iar1_el1", out(reg) value, options(nostack, preserves_flags)) }
+    value as u32
+}
+
+#[inline(always)]
+pub(super) fn drop_priority(ack: u32) {
+    // SAFETY: ends the interrupt just acknowledged; EOImode is 1.
+    unsafe { write_sysreg!("icc_eoir1_el1", u64::from(ack)) }
+}
+
+#[inline]
+pub(super) fn deactivate(ack: u32) {
+    // SAFETY: interrupt state only.
+    unsafe { write_sysreg!("icc_dir_el1", u64::from(ack)) }
+}
+
+pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
+    let Some(affinity) = cpus::affinity(cpu) else { return };
+    if let Some(distributor) = DISTRIBUTOR.lock().as_mut() {
+        let id = gic_intid(intid);
+        let trigger = if edge { Trigger::Edge } else { Trigger::Level };
+        let _ = distributor.set_trigger(id, trigger);
+        let _ = distributor.set_routing(id, Some(affinity));
+        let _ = distributor.enable_interrupt(id, true);
+    }
+}
+
+pub(super) fn kick(cpu: usize) {
+    let Some(affinity) = cpus::affinity(cpu) else { return };
+    let aff = |level: u32| affinity >> (8 * level) & 0xff;
+    let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
+    // What the other CPU is to see must be there before it is interrupted.
+    dsb_ishst();
+    // SAFETY: SGI 0 is Assay's own.
+    unsafe { write_sysreg!("icc_sgi1r_el1", target | u64::from(super::KICK.0) << 24) }
+    isb();
+}
+
+#[inline]
+pub(super) fn lr_count() -> u32 {
+    LR_COUNT.load(Ordering::Relaxed)
+}
+
+/// Applies `$operation!(register, arguments)` to List Register `$index`; one beyond 15 does `$else`.
+macro_rules! lr_register {
+    ($index:expr, $operation:ident($($argument:expr)?), $else:expr) => {
+        lr_register!(@ $index, $operation, ($($argument)?), $else,
+            0 "s3_4_c12_c12_0" 1 "s3_4_c12_c12_1" 2 "s3_4_c12_c12_2" 3 "s3_4_c12_c12_3"
+            4 "s3_4_c12_c12_4" 5 "s3_4_c12_c12_5" 6 "s3_4_c12_c12_6" 7 "s3_4_c12_c12_7"
+            8 "s3_4_c12_c13_0" 9 "s3_4_c12_c13_1" 10 "s3_4_c12_c13_2" 11 "s3_4_c12_c13_3"
+            12 "s3_4_c12_c13_4" 13 "s3_4_c12_c13_5" 14 "s3_4_c12_c13_6" 15 "s3_4_c12_c13_7")
+    };
+    (@ $index:expr, $operation:ident, (), $else:expr, $($n:literal $name:literal)*) => {
+        match $index { $($n => $operation!($name),)* _ => $else }
+    };
+    (@ $index:expr, $operation:ident, ($argument:expr), $else:expr, $($n:literal $name:literal)*) => {
+        match $index { $($n => $operation!($name, $argument),)* _ => $else }
+    };
+}
+
+pub(super) fn lr_read(index: usize) -> Lr {
+    lr_v3::decode(lr_register!(index, read_sysreg(), 0))
+}
+
+#[inline]
+pub(super) fn lr_write(index: usize, lr: Lr) {
+    let value = lr_v3::encode(lr);
+    // SAFETY: a List Register changes what this CPU's guest is interrupted by, nothing else.
+    unsafe { lr_register!(index, write_sysreg(value), ()) }
+}
+
+#[inline]
+pub(super) fn lr_empty() -> u32 {
+    read_sysreg!("ich_elrsr_el2") as u32
+}
+
+pub(super) fn lr_ended() -> u32 {
+    read_sysreg!("ich_eisr_el2") as u32
+}
+
+pub(super) fn set_maintenance(requests: u32) {
+    // SAFETY: the virtual CPU interface stays on; only when EL2 is told of List Registers changes.
+    unsafe { write_sysreg!("ich_hcr_el2", u64::from(HCR_EN | requests)) }
+    isb();
+}
+
+pub(super) fn vmcr() -> u32 {
+    read_sysreg!("ich_vmcr_el2") as u32
+}
+
+pub(super) fn is_pending(intid: IntId) -> bool {
+    let word = match PRIVATE.get(percpu::index()).map(|base| base.load(Ordering::Relaxed)) {
+        // GICR_ISPENDR0, in the SGI_base frame after RD_base (IHI 0069H §12.11).
+        Some(base) if base != 0 && intid.is_private() => base + 0x1_0000 + 0x200,
+        _ => return false,
+    };
+    // SAFETY: `init_redistributor` found this CPU's own frame there; a read of ISPENDR has no side effect.
+    let pending = unsafe { core::ptr::read_volatile(word as *const u32) };
+    pending >> (intid.0 % 32) & 1 != 0
+}
+
+pub(super) fn reset_virtual() {
+    let groups = read_sysreg!("ich_vtr_el2") >> 26 & 7;
+    // SAFETY: the guest of this CPU is not running; its interface gets the state of reset (IHI 0069H 11.4).
+    unsafe {
+        for index in 0..lr_count() as usize {
+            lr_register!(index, write_sysreg(0u64), ());
+        }
+        write_sysreg!("ich_ap0r0_el2", 0u64);
+        write_sysreg!("ich_ap1r0_el2", 0u64);
+        if groups >= 5 {
+            write_sysreg!("ich_ap0r1_el2", 0u64);
+            write_sysreg!("ich_ap1r1_el2", 0u64);
+        }
+        if groups >= 6 {
+            write_sysreg!("ich_ap0r2_el2", 0u64);
+            write_sysreg!("ich_ap0r3_el2", 0u64);
+            write_sysreg!("ich_ap1r2_el2", 0u64);
+            write_sysreg!("ich_ap1r3_el2", 0u64);
+        }
+        write_sysreg!("ich_vmcr_el2", 0u64);
+        write_sysreg!("ich_hcr_el2", u64::from(HCR_EN));
+    }
+    dsb_ish();
+    isb();
+}

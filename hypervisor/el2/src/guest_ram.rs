@@ -1,0 +1,235 @@
+//! A guest's RAM as EL2 fills and clears it: through the identity map, which maps it Normal WB.
+
+use core::ops::Range;
+
+use assay_spec::addr::{Pa, Region};
+
+use crate::cpu;
+use crate::frames::Frames;
+use crate::sysreg::{dsb_ish, read_sysreg};
+
+/// Frames that have become a guest's RAM. EL2 keeps no Rust object in them.
+pub struct GuestRam {
+    frames: Frames,
+    tagged: bool,
+}
+
+/// A part of guest RAM that was asked for does not exist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfRange;
+
+impl GuestRam {
+    /// Makes `frames` guest RAM. With `tagged`, Allocation Tags are cleared along with data: the caller maps
+    /// the frames Tagged in EL2's map.
+    #[must_use]
+    pub fn new(frames: Frames, tagged: bool) -> Self {
+        Self { frames, tagged }
+    }
+
+    /// Returns where it is.
+    #[must_use]
+    pub fn region(&self) -> Region<Pa> {
+        self.frames.region()
+    }
+
+    /// Takes the frames back out.
+    #[must_use]
+    pub fn into_frames(self) -> Frames {
+        self.frames
+    }
+
+    fn part(&self, range: Range<u64>) -> Result<Region<Pa>, OutOfRange> {
+        let region = self.region();
+        let size = range.end.checked_sub(range.start).ok_or(OutOfRange)?;
+        if range.end > region.size {
+            return Err(OutOfRange);
+        }
+        Ok(Region { start: Pa(region.start.0 + range.start), size })
+    }
+
+    /// Clears bytes `range`, and their Allocation Tags where the memory is Tagged.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn zero(&mut self, range: Range<u64>) -> Result<(), OutOfRange> {
+        let part = self.part(range)?;
+        // SAFETY: inside frames that hold no Rust object, mapped read-write, Tagged if `tagged` says so.
+        unsafe { zero(part, self.tagged) };
+        Ok(())
+    }
+
+    /// Copies `source` to `offset`. With a checksum, it goes on with the CRC-32 (IEEE 802.3) of what is copied.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn copy(&mut self, offset: u64, source: &[u8], checksum: Option<&mut u32>) -> Result<(), OutOfRange> {
+        let end = offset.checked_add(source.len() as u64).ok_or(OutOfRange)?;
+        let part = self.part(offset..end)?;
+        match checksum {
+            Some(checksum) if cpu::has_crc32() && part.start.0.is_multiple_of(16) => {
+                // SAFETY: as in `zero`; `source` is a Rust object and so not in these frames.
+                *checksum = unsafe { copy_with_crc(part.start, source, *checksum) };
+            }
+            Some(checksum) => {
+                // SAFETY: as above.
+                unsafe { copy(part.start, source) };
+                let mut hasher = crc32fast::Hasher::new_with_initial(*checksum);
+                hasher.update(source);
+                *checksum = hasher.finalize();
+            }
+            // SAFETY: as above.
+            None => unsafe { copy(part.start, source) },
+        }
+        Ok(())
+    }
+
+    /// Lends bytes `range` as a slice, for an inflater that reads back what it wrote.
+    ///
+    /// No vCPU of the VM may be running: the caller loads the VM, which has not started or has stopped.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn window(&mut self, range: Range<u64>) -> Result<&mut [u8], OutOfRange> {
+        let part = self.part(range)?;
+        // SAFETY: inside frames that hold no Rust object, mapped read-write, borrowed through `&mut self`; all
+        // bit patterns are valid bytes.
+        Ok(unsafe { core::slice::from_raw_parts_mut(part.start.0 as *mut u8, part.size as usize) })
+    }
+}
+
+/// Returns the CRC-32 of `bytes`, going on from `checksum`.
+#[must_use]
+pub fn crc32(bytes: &[u8], checksum: u32) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(checksum);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// Clears `part` by blocks (`DC ZVA`, or `DC GZVA` with tags), and the rest by words.
+///
+/// # Safety
+/// `part` must be mapped read-write, Tagged if `tagged`, and hold no Rust object. With `tagged`, it must be a
+/// multiple of 16 bytes for the tags of its last granule to be cleared.
+pub(crate) unsafe fn zero(part: Region<Pa>, tagged: bool) {
+    let dczid = read_sysreg!("dczid_el0");
+    let (mut at, end) = (part.start.0, part.end().0);
+    if dczid >> 4 & 1 == 0 {
+        let block = 4u64 << (dczid & 0xf);
+        let first = at.next_multiple_of(block).min(end);
+        // SAFETY: our caller's promise, for a part of the part.
+        unsafe { zero_bytes(at, first, tagged) };
+        at = first;
+        let last = end & !(block - 1);
+        if at < last {
+            // SAFETY: whole blocks inside the part.
+            unsafe { zero_blocks(at, last, block, tagged) };
+            at = last;
+        }
+    }
+    // SAFETY: our caller's promise, for what is left.
+    unsafe { zero_bytes(at, end, tagged) };
+    dsb_ish();
+}
+
+unsafe fn zero_blocks(start: u64, end: u64, block: u64, tagged: bool) {
+    // Eight blocks a turn, then one by one.
+    macro_rules! clear {
+        ($operation:literal) => {
+            core::arch::asm!(
+                ".arch_extension memtag",
+                "2: sub {left}, {end}, {at}",
+                "cmp {left}, {block}, lsl #3",
+                "b.lo 3f",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                "b 2b",
+                "3: cmp {at}, {end}",
+                "b.hs 4f",
+                concat!($operation, ", {at}"), "add {at}, {at}, {block}",
+                "b 3b",
+                "4:",
+                at = inout(reg) start => _, end = in(reg) end, block = in(reg) block, left = out(reg) _,
+                options(nostack),
+            )
+        };
+    }
+    // SAFETY: our caller passes whole blocks of a part that `zero` may clear; GZVA only with MTE2.
+    unsafe { if tagged { clear!("dc gzva") } else { clear!("dc zva") } }
+}
+
+unsafe fn zero_bytes(start: u64, end: u64, tagged: bool) {
+    if start < end {
+        // SAFETY: our caller's promise: mapped, and no Rust object.
+        unsafe { core::ptr::write_bytes(start as *mut u8, 0, (end - start) as usize) };
+        if tagged {
+            // SAFETY: as above; `tagged` means MTE2 and a Tagged mapping.
+            unsafe { crate::tags::clear(start, end) };
+        }
+    }
+}
+
+/// # Safety
+/// `target` for `source.len()` bytes must be mapped read-write and hold no Rust object.
+unsafe fn copy(target: Pa, source: &[u8]) {
+    // SAFETY: our caller's promise; a slice and memory without Rust objects do not overlap.
+    unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.0 as *mut u8, source.len()) }
+}
+
+/// Copies and computes the CRC-32 in one pass: 18 instructions for 64 bytes.
+///
+/// # Safety
+/// As [`copy`]; the CPU has FEAT_CRC32.
+unsafe fn copy_with_crc(target: Pa, source: &[u8], checksum: u32) -> u32 {
+    let blocks = source.len() / 64;
+    let mut crc = u64::from(!checksum);
+    if blocks != 0 {
+        // SAFETY: reads `blocks * 64` bytes of `source` and writes as many at `target`: our caller's promise.
+        unsafe {
+            core::arch::asm!(
+                ".arch_extension crc",
+                "2: ldp {a}, {b}, [{from}]",
+                "ldp {c}, {d}, [{from}, #16]",
+                "stp {a}, {b}, [{to}]",
+                "crc32x {crc:w}, {crc:w}, {a}",
+                "crc32x {crc:w}, {crc:w}, {b}",
+                "stp {c}, {d}, [{to}, #16]",
+                "crc32x {crc:w}, {crc:w}, {c}",
+                "crc32x {crc:w}, {crc:w}, {d}",
+                "ldp {a}, {b}, [{from}, #32]",
+                "ldp {c}, {d}, [{from}, #48]",
+                "stp {a}, {b}, [{to}, #32]",
+                "crc32x {crc:w}, {crc:w}, {a}",
+                "crc32x {crc:w}, {crc:w}, {b}",
+                "stp {c}, {d}, [{to}, #48]",
+                "crc32x {crc:w}, {crc:w}, {c}",
+                "crc32x {crc:w}, {crc:w}, {d}",
+                "add {from}, {from}, #64",
+                "add {to}, {to}, #64",
+                "subs {n}, {n}, #1",
+                "b.ne 2b",
+                a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+                from = inout(reg) source.as_ptr() => _, to = inout(reg) target.0 => _,
+                crc = inout(reg) crc, n = inout(reg) blocks => _,
+                options(nostack),
+            );
+        }
+    }
+    let done = blocks * 64;
+    let rest = source.get(done..).unwrap_or_default();
+    // SAFETY: what is left of the same two ranges.
+    unsafe { copy(Pa(target.0 + done as u64), rest) };
+    for &byte in rest {
+        // SAFETY: FEAT_CRC32 is there: our caller's promise.
+        unsafe {
+            core::arch::asm!(".arch_extension crc", "crc32b {crc:w}, {crc:w}, {byte:w}",
+                crc = inout(reg) crc, byte = in(reg) u32::from(byte), options(nomem, nostack));
+        }
+    }
+    !(crc as u32)
+}

@@ -1,0 +1,170 @@
+//! EL2's own map: identity, W^X, devices nGnRE, guard pages, RAM never executable.
+//!
+//! The tables are `aarch64-paging`'s, from the heap. All writable RAM is mapped, guests' included: loading,
+//! clearing and restarting need it without allocating (ADR 0006). Memory marked `no-map` and coherent
+//! accelerator memory are not.
+
+use aarch64_paging::descriptor::El23Attributes;
+use aarch64_paging::idmap::IdMap;
+use aarch64_paging::paging::{El2, MemoryRegion};
+use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
+use spin::Mutex;
+
+use crate::sysreg::{dsb_ish, isb, read_sysreg};
+use crate::{image, percpu};
+
+/// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC.
+const MAIR: u64 = 0x44_f0_04_ff;
+const MAIR_WITHOUT_MTE: u64 = 0x44_ff_04_ff;
+
+/// How EL2 maps a range for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Code: read, execute.
+    Text,
+    /// Constants: read.
+    ReadOnly,
+    /// Data and RAM: read, write, Normal WB.
+    Data,
+    /// RAM with Allocation Tag storage: read, write, Normal Tagged WB.
+    Tagged,
+    /// Device-nGnRE.
+    Device,
+}
+
+impl Kind {
+    fn attributes(self) -> El23Attributes {
+        let common = El23Attributes::VALID | El23Attributes::ACCESSED | El23Attributes::USER_RES1;
+        let normal = common | El23Attributes::INNER_SHAREABLE;
+        match self {
+            Self::Text => normal | El23Attributes::READ_ONLY,
+            Self::ReadOnly => normal | El23Attributes::READ_ONLY | El23Attributes::XN,
+            Self::Data => normal | El23Attributes::XN,
+            Self::Tagged => normal | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_2,
+            Self::Device => common | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_1,
+        }
+    }
+}
+
+/// A range could not be mapped: it overlaps what is mapped already, or lies beyond 48 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapFailed(pub Region<Pa>);
+
+/// EL2's map, first being filled, then active.
+pub struct Map {
+    tables: IdMap<El2>,
+}
+
+static ACTIVE: Mutex<Option<Map>> = Mutex::new(None);
+
+/// What `boot_secondary` and [`Map::activate`] load: the map of all CPUs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    pub(crate) ttbr0: u64,
+    pub(crate) tcr: u64,
+    pub(crate) mair: u64,
+    pub(crate) sctlr: u64,
+}
+
+impl Map {
+    /// Makes a map that holds the image itself, section by section, without the boot CPU's guard page.
+    ///
+    /// # Errors
+    /// [`MapFailed`] if the image lies where EL2 cannot map.
+    pub fn new() -> Result<Self, MapFailed> {
+        let mut map = Self { tables: IdMap::new(0, El2) };
+        let block = image::boot_cpu_block();
+        map.add(between(image::start(), image::rodata_start()), Kind::Text)?;
+        map.add(between(image::rodata_start(), image::data_start()), Kind::ReadOnly)?;
+        map.add(between(image::data_start(), block + percpu::GUARD), Kind::Data)?;
+        map.add(between(block + percpu::GUARD + PAGE_SIZE, image::end()), Kind::Data)?;
+        Ok(map)
+    }
+
+    /// Adds a range, widened to whole pages. An empty range is nothing.
+    ///
+    /// # Errors
+    /// [`MapFailed`] if it overlaps what is there with other attributes, or does not fit.
+    pub fn add(&mut self, range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
+        if range.size == 0 {
+            return Ok(());
+        }
+        let start = range.start.align_down(PAGE_SIZE).0;
+        let end = range.end().0.checked_next_multiple_of(PAGE_SIZE).ok_or(MapFailed(range))?;
+        let region = MemoryRegion::new(start as usize, end as usize);
+        self.tables.map_range(&region, kind.attributes()).map_err(|_| MapFailed(range))
+    }
+
+    /// Switches this CPU to the map and keeps it for all others and for ever.
+    ///
+    /// The tables' own pages are in the image's heap, which [`Map::new`] mapped.
+    pub fn activate(mut self) {
+        self.tables.mark_active();
+        let registers = registers(self.tables.root_address().0 as u64);
+        *ACTIVE.lock() = Some(self);
+        dsb_ish();
+        // SAFETY: the new map holds, at the same addresses, all that this program uses: image, heap, stack,
+        // and what the caller added. Old and new map differ in block size, which the TLB must never hold
+        // together (DDI0487 D8.17.1), hence MMU off, invalidate, MMU on; nothing touches memory in between,
+        // and the code runs from an identity map.
+        unsafe {
+            core::arch::asm!(
+                "mrs {old}, sctlr_el2",
+                "bic {old}, {old}, #1",
+                "msr sctlr_el2, {old}",
+                "isb",
+                "msr mair_el2, {mair}",
+                "msr tcr_el2, {tcr}",
+                "msr ttbr0_el2, {ttbr}",
+                "isb",
+                "tlbi alle2",
+                "dsb nsh",
+                "isb",
+                "msr sctlr_el2, {sctlr}",
+                "isb",
+                old = out(reg) _,
+                mair = in(reg) registers.mair,
+                tcr = in(reg) registers.tcr,
+                ttbr = in(reg) registers.ttbr0,
+                sctlr = in(reg) registers.sctlr,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Adds a range to the active map.
+///
+/// # Errors
+/// [`MapFailed`] as [`Map::add`]; also before [`Map::activate`].
+pub fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
+    let mut active = ACTIVE.lock();
+    let map = active.as_mut().ok_or(MapFailed(range))?;
+    map.add(range, kind)?;
+    dsb_ish();
+    isb();
+    Ok(())
+}
+
+/// Returns the register values of the active map.
+pub(crate) fn active_registers() -> Option<Registers> {
+    let active = ACTIVE.lock();
+    active.as_ref().map(|map| registers(map.tables.root_address().0 as u64))
+}
+
+fn registers(root: u64) -> Registers {
+    let range = read_sysreg!("id_aa64mmfr0_el1") & 0xf;
+    let mte = crate::cpu::has_mte2();
+    Registers {
+        ttbr0: root,
+        // T0SZ 16, IRGN0 and ORGN0 WB, SH0 Inner, TG0 4 KiB, PS, RES1 (DDI0487 TCR_EL2, E2H = 0).
+        tcr: 0x8080_3510 | range.min(5) << 16,
+        mair: if mte { MAIR } else { MAIR_WITHOUT_MTE },
+        // RES1, I, C, M, SA, WXN; with MTE2 also ATA, so that tags are reachable, and TCF = 0: no checks.
+        sctlr: 0x30c5_183d | 1 << 19 | u64::from(mte) << 43,
+    }
+}
+
+fn between(start: u64, end: u64) -> Region<Pa> {
+    Region { start: Pa(start), size: end.saturating_sub(start) }
+}

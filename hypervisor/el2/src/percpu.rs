@@ -1,0 +1,50 @@
+//! One CPU's block: its control words, a guard page and its stack, found through `TPIDR_EL2`.
+//!
+//! A block is 64 KiB, aligned to 64 KiB:
+//!
+//! | offset | size | what |
+//! |---|---|---|
+//! | 0 | 28 KiB | [`PerCpu`], then a spare stack for reporting an overflow |
+//! | 28 KiB | 4 KiB | guard page, never mapped |
+//! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
+
+use crate::sysreg::{read_sysreg, write_sysreg};
+
+/// Size and alignment of a block in bytes.
+pub const BLOCK_SIZE: u64 = 0x1_0000;
+/// Offset of the guard page.
+pub(crate) const GUARD: u64 = 0x7000;
+
+/// The control words at the start of a block. `switch.S` knows the layout.
+#[repr(C)]
+pub struct PerCpu {
+    /// Where a synchronous exception in EL2 goes on, or 0: for accesses that may abort, as in `tags`.
+    pub(crate) recovery: u64,
+    /// Top of the spare stack.
+    pub(crate) spare_stack: u64,
+    /// Index of this CPU in the platform tree's order.
+    index: u64,
+}
+
+/// Makes `block` this CPU's.
+///
+/// # Safety
+/// `block` must be the address of a block of [`BLOCK_SIZE`] that is mapped but for its guard page, belongs
+/// to this CPU alone and for ever, and holds nothing yet but its stack.
+pub(crate) unsafe fn install(block: u64, index: u64) {
+    let control = PerCpu { recovery: 0, spare_stack: block + GUARD, index };
+    // SAFETY: our caller's promise: the start of the block is mapped, aligned and unused.
+    unsafe { (block as *mut PerCpu).write(control) };
+    // SAFETY: TPIDR_EL2 is this program's own; it has no effect on hardware.
+    unsafe { write_sysreg!("tpidr_el2", block) };
+}
+
+/// Returns this CPU's index in the platform tree's order.
+#[inline]
+#[must_use]
+pub fn index() -> usize {
+    let block = read_sysreg!("tpidr_el2") as *const PerCpu;
+    // SAFETY: `install` ran on this CPU before anything that asks for the index, and the field is never
+    // written again.
+    unsafe { (*block).index as usize }
+}

@@ -1,0 +1,101 @@
+//! Starting the other CPUs.
+
+use alloc::boxed::Box;
+
+use assay_spec::addr::{Pa, Region};
+
+use crate::firmware::FirmwareError;
+use crate::frames::{self, Frames};
+use crate::{cache, cpu, cpus, firmware, mmu, percpu};
+
+unsafe extern "C" {
+    static boot_secondary: u8;
+}
+
+/// What `boot_secondary` loads before it has a stack. `entry.S` knows the layout.
+#[repr(C, align(64))]
+struct Start {
+    ttbr0: u64,
+    tcr: u64,
+    mair: u64,
+    sctlr: u64,
+    stack: u64,
+    index: u64,
+}
+
+/// A secondary CPU's block of memory (`percpu`): taken before the map is made, so that it can leave the guard
+/// page out.
+pub struct Block(Frames);
+
+impl Block {
+    /// Takes a block from the free frames, or `None` if there is none.
+    #[must_use]
+    pub fn take() -> Option<Self> {
+        frames::take(percpu::BLOCK_SIZE).map(Self)
+    }
+
+    /// Returns the bytes of all blocks in use by secondary CPUs.
+    #[must_use]
+    pub fn all_bytes() -> u64 {
+        BLOCKS.lock().len() as u64 * percpu::BLOCK_SIZE
+    }
+
+    /// Returns the page that EL2's map must leave out.
+    #[must_use]
+    pub fn guard(&self) -> Region<Pa> {
+        guard_of(self.0.region().start)
+    }
+}
+
+/// Returns the guard page of the block at `start`.
+fn guard_of(start: Pa) -> Region<Pa> {
+    Region { start: Pa(start.0 + percpu::GUARD), size: assay_spec::addr::PAGE_SIZE }
+}
+
+/// Makes the running CPU CPU `index`, on the boot CPU's block, with EL2's own registers set.
+pub fn adopt_boot_cpu(index: usize) {
+    // SAFETY: the linker script sets the block aside for the boot CPU, which runs this, once.
+    unsafe { percpu::install(crate::image::boot_cpu_block(), index as u64) };
+    cpu::init_el2();
+}
+
+/// Starts CPU `index` on `block`.
+///
+/// # Errors
+/// PSCI's answer, or `NoPsci` if the map is not active yet or the index is unknown.
+pub fn start(index: usize, block: Block) -> Result<(), FirmwareError> {
+    let registers = mmu::active_registers().ok_or(FirmwareError::NoPsci)?;
+    let affinity = cpus::affinity(index).ok_or(FirmwareError::NoPsci)?;
+    let region = block.0.region();
+    // The block and this record are the CPU's for ever, also if it comes up late.
+    let start: &'static Start = Box::leak(Box::new(Start {
+        ttbr0: registers.ttbr0,
+        tcr: registers.tcr,
+        mair: registers.mair,
+        sctlr: registers.sctlr,
+        stack: region.end().0 - 16,
+        index: index as u64,
+    }));
+    core::mem::forget(block);
+    BLOCKS.lock().push((index, region.start.0));
+    let record = core::ptr::from_ref(start) as u64;
+    // The CPU reads the record, and walks the tables first, with its caches off or cold.
+    cache::clean_to_poc(Region { start: Pa(record), size: size_of::<Start>() as u64 });
+    let entry = &raw const boot_secondary as u64;
+    firmware::cpu_on(affinity, Pa(entry), record)
+}
+
+static BLOCKS: spin::Mutex<alloc::vec::Vec<(usize, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
+
+/// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
+/// index is one of those.
+#[must_use]
+pub fn adopt(index: u64) -> bool {
+    let block = BLOCKS.lock().iter().find(|(known, _)| *known as u64 == index).map(|(_, block)| *block);
+    let Some(block) = block else { return false };
+    // SAFETY: `start` gave this block to this CPU alone; its stack is in use above the guard page only.
+    unsafe { percpu::install(block, index) };
+    cpu::init_el2();
+    crate::tlb::invalidate_all_local();
+    true
+}

@@ -1,0 +1,198 @@
+//! The memory behind one VM's stage-2 tables, and the one place that stores a stage-2 descriptor.
+//!
+//! The invariant that everything rests on is enforced here, whatever safe code decided before: a leaf points
+//! into memory that was granted to this VM, a table entry to one of its own tables, and granted memory is
+//! never EL2's. A violation is a bug of ours and stops the machine.
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
+use assay_spec::stage2_desc::{Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Shape, entry_size};
+
+use crate::frames::{self, Frames};
+use crate::guest_ram::GuestRam;
+use crate::sysreg::{dsb_ish, dsb_ishst, isb, write_sysreg};
+use crate::tlb;
+
+/// One page of tables.
+struct Page {
+    start: Pa,
+    /// Its level: known from the start for the root, else from when it is linked.
+    level: Option<u8>,
+    /// Something was stored in it before it was linked.
+    filled: bool,
+}
+
+/// The tables of one VM and the memory that they may lead to.
+pub struct TableMemory {
+    start_level: u8,
+    pages: Vec<Page>,
+    frames: Vec<Frames>,
+    granted: Vec<Region<Pa>>,
+    /// `VTTBR_EL2` with this VM's VMID, once the tables are in use: for invalidation from any CPU.
+    vttbr: Option<u64>,
+}
+
+impl TableMemory {
+    /// Makes an empty set whose first allocation will be the root at `start_level`.
+    #[must_use]
+    pub fn new(start_level: u8) -> Self {
+        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), vttbr: None }
+    }
+
+    /// Lets the tables lead to `ram`.
+    pub fn grant_ram(&mut self, ram: &GuestRam) {
+        self.granted.push(ram.region());
+    }
+
+    /// Lets the tables lead to a device's registers: neither the image nor anything that frames came from.
+    /// Returns whether that was granted.
+    #[must_use]
+    pub fn grant_device(&mut self, registers: Region<Pa>) -> bool {
+        let ours = registers.overlaps(&crate::image::region()) || frames::manages(registers);
+        if !ours {
+            self.granted.push(registers);
+        }
+        !ours
+    }
+
+    /// Tells the VMID and root, so that invalidation reaches the right VM. Before this nothing can be cached.
+    pub fn set_in_use(&mut self, vttbr: u64) {
+        self.vttbr = Some(vttbr);
+    }
+
+    /// Returns the bytes that the tables take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames.iter().map(|frames| frames.region().size).sum()
+    }
+
+    /// Takes `pages` zeroed pages, naturally aligned.
+    pub fn alloc(&mut self, pages: usize) -> Option<Pa> {
+        let frames = frames::take(pages as u64 * PAGE_SIZE)?;
+        let region = frames.region();
+        // SAFETY: frames hold no Rust object and are mapped read-write by EL2's map.
+        unsafe { crate::guest_ram::zero(region, false) };
+        let level = self.pages.is_empty().then_some(self.start_level);
+        let starts = (0..region.size / PAGE_SIZE).map(|page| Pa(region.start.0 + page * PAGE_SIZE));
+        self.pages.extend(starts.map(|start| Page { start, level, filled: false }));
+        self.frames.push(frames);
+        Some(region.start)
+    }
+
+    fn page_of(&self, address: Pa) -> Option<usize> {
+        let start = address.align_down(PAGE_SIZE);
+        self.pages.iter().rposition(|page| page.start == start)
+    }
+
+    /// Loads a descriptor of these tables; zero from anywhere else.
+    #[must_use]
+    pub fn load(&self, entry: Pa) -> u64 {
+        if self.page_of(entry).is_none() || !entry.is_aligned(8) {
+            return 0;
+        }
+        // SAFETY: an aligned word in a page of ours; the hardware may read it too, and writes nothing (VTCR.HA = 0).
+        unsafe { (entry.0 as *const u64).read_volatile() }
+    }
+
+    /// Stores a descriptor, ordered after all earlier stores.
+    ///
+    /// # Panics
+    /// If the entry is not in these tables or the descriptor leads where this VM must not get: our bug.
+    pub fn store(&mut self, entry: Pa, descriptor: u64) {
+        let allowed = self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
+        assert!(allowed && entry.is_aligned(8), "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM");
+        dsb_ishst();
+        // SAFETY: an aligned word in a page of ours that holds no Rust object, checked above.
+        unsafe { (entry.0 as *mut u64).write_volatile(descriptor) }
+    }
+
+    /// Tells whether `descriptor` may stand in page `page`; a table that it links gets its level.
+    fn allows(&mut self, page: usize, descriptor: Descriptor) -> bool {
+        let Some(page) = self.pages.get_mut(page) else { return false };
+        let Some(level) = page.level else {
+            page.filled = true;
+            return self.allows_unlinked(descriptor);
+        };
+        match descriptor.shape(level) {
+            Shape::Table(table) => self.link(table, level + 1),
+            Shape::Leaf => self.is_granted(Region { start: descriptor.output(), size: entry_size(level) }),
+            Shape::Invalid => true,
+        }
+    }
+
+    /// Leaves only, as when a block is split: a page, or a block of level 2, whichever its bits say.
+    fn allows_unlinked(&self, descriptor: Descriptor) -> bool {
+        let size = match descriptor.shape(LAST_LEVEL) {
+            Shape::Leaf => PAGE_SIZE,
+            _ if descriptor.shape(2) == Shape::Leaf => entry_size(2),
+            _ => return descriptor.0 & 1 == 0,
+        };
+        self.is_granted(Region { start: descriptor.output(), size })
+    }
+
+    /// Gives a table the level at which it is linked. What was stored in it before as pages must not turn into
+    /// links to further tables.
+    fn link(&mut self, table: Pa, level: u8) -> bool {
+        let Some(index) = self.page_of(table) else { return false };
+        let filled = self.pages.get(index).is_some_and(|page| page.level.is_none() && page.filled);
+        let becomes_table = |entry: u64| {
+            let descriptor = Descriptor(self.load(Pa(table.0 + entry * ENTRY_BYTES)));
+            matches!(descriptor.shape(level), Shape::Table(_))
+        };
+        if level > LAST_LEVEL || filled && (0..ENTRIES).any(becomes_table) {
+            return false;
+        }
+        self.pages.get_mut(index).is_some_and(|page| *page.level.get_or_insert(level) == level)
+    }
+
+    fn is_granted(&self, memory: Region<Pa>) -> bool {
+        self.granted.iter().any(|granted| granted.covers(&memory))
+    }
+
+    /// Tells whether a VM may be given `memory`.
+    #[must_use]
+    pub fn may_map(&self, memory: Region<Pa>) -> bool {
+        self.is_granted(memory)
+    }
+
+    /// Makes earlier stores visible to table walks of all CPUs.
+    pub fn publish(&mut self) {
+        dsb_ishst();
+        isb();
+    }
+
+    /// Drops what TLBs hold of `ipas`, one address in each `stride` bytes.
+    pub fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
+        let Some(vttbr) = self.vttbr else { return };
+        let current = crate::sysreg::read_sysreg!("vttbr_el2");
+        // SAFETY: EL2 does not use stage 2; no guest runs on this CPU until the old value is back.
+        unsafe { write_sysreg!("vttbr_el2", vttbr) }
+        isb();
+        if ipas.size / stride.max(PAGE_SIZE) > 512 {
+            tlb::invalidate_vm();
+        } else {
+            let mut ipa = ipas.start.0;
+            while ipa < ipas.end().0 {
+                tlb::invalidate_page(Ipa(ipa));
+                ipa += stride.max(PAGE_SIZE);
+            }
+        }
+        dsb_ish();
+        // SAFETY: the value that was there.
+        unsafe { write_sysreg!("vttbr_el2", current) }
+        isb();
+    }
+}
+
+/// Drops what TLBs hold of the VM whose `VTTBR_EL2` this is, both stages: before it starts anew.
+pub fn invalidate_vm(vttbr: u64) {
+    let current = crate::sysreg::read_sysreg!("vttbr_el2");
+    // SAFETY: as in `TableMemory::invalidate`.
+    unsafe { write_sysreg!("vttbr_el2", vttbr) }
+    isb();
+    tlb::invalidate_vm();
+    // SAFETY: the value that was there.
+    unsafe { write_sysreg!("vttbr_el2", current) }
+    isb();
+}

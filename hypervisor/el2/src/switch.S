@@ -1,0 +1,187 @@
+// The world switch and EL2's vector table.
+//
+// While a guest runs, SP_EL2 points at its `Guest`, whose first field is the frame: the vectors store into
+// it without needing a scratch register. `Guest::host_sp` is where `switch_enter` left EL2's stack:
+//     [sp, #0]  handler    [sp, #8]  trampoline    [sp, #16] guest    then x19..x30 of the caller
+// FP, SIMD and SVE registers are never touched here: EL2 is built for soft-float.
+
+.macro save_guest cause
+    stp     x0, x1, [sp, #0]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    str     x30, [sp, #240]
+    mov     w2, #\cause
+    b       switch_exit
+.endm
+
+// An exception that EL2 itself took. SP may be in a guard page, so it is tested before it is used: a block
+// is 64 KiB aligned with the stack in its upper half, so bit 15 of a good SP is set (`percpu`).
+.macro el2_exception kind
+    sub     sp, sp, #272
+    add     sp, sp, x0              // sp' = sp + x0
+    sub     x0, sp, x0              // x0' = sp
+    tbz     x0, #15, 1f
+    sub     x0, sp, x0              // x0
+    sub     sp, sp, x0              // sp
+    stp     x0, x1, [sp, #0]
+    mov     w1, #\kind
+    b       switch_el2_exception
+1:  mrs     x0, tpidr_el2           // overflow: go on with the block's spare stack, lose x0 and SP
+    ldr     x0, [x0, #{SPARE}]
+    mov     sp, x0
+    stp     xzr, x1, [sp, #-272]!
+    mov     w1, #(\kind + 16)
+    b       switch_el2_exception
+.endm
+
+.section .text.vectors, "ax"
+.balign 2048
+.globl switch_vectors
+switch_vectors:
+    // Current EL with SP_EL0: never used, so all are our bugs.
+    el2_exception 4
+.balign 128
+    el2_exception 5
+.balign 128
+    el2_exception 6
+.balign 128
+    el2_exception 7
+.balign 128
+    // Current EL with SP_EL2.
+    el2_exception 0
+.balign 128
+    el2_exception 1
+.balign 128
+    el2_exception 2
+.balign 128
+    el2_exception 3
+.balign 128
+    // Lower EL, AArch64.
+    save_guest 0
+.balign 128
+    save_guest 1
+.balign 128
+    save_guest 2
+.balign 128
+    save_guest 3
+.balign 128
+    // Lower EL, AArch32: EL0 below an AArch64 EL1.
+    save_guest 0
+.balign 128
+    save_guest 1
+.balign 128
+    save_guest 2
+.balign 128
+    save_guest 3
+.balign 128
+
+// switch_enter(x0 = &mut Guest, x1 = handler, x2 = trampoline): runs the guest until the trampoline returns
+// non-zero.
+.globl switch_enter
+switch_enter:
+    stp     x29, x30, [sp, #-128]!
+    mov     x29, sp
+    stp     x19, x20, [sp, #48]
+    stp     x21, x22, [sp, #64]
+    stp     x23, x24, [sp, #80]
+    stp     x25, x26, [sp, #96]
+    stp     x27, x28, [sp, #112]
+    stp     x1, x2, [sp, #-32]!
+    str     x0, [sp, #16]
+    mov     x3, sp
+    str     x3, [x0, #{HOST_SP}]
+
+switch_resume:                      // x0 = guest
+    mov     sp, x0
+    ldp     x2, x3, [sp, #{PC}]
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x19, [sp, #144]
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    ldr     x30, [sp, #240]
+    ldp     x0, x1, [sp, #0]
+    eret
+    dsb     nsh                     // nothing past ERET may be executed speculatively (DDI0487 C6.2.117 note)
+    isb
+
+switch_exit:                        // sp = guest, w2 = cause
+    mrs     x3, elr_el2
+    mrs     x4, spsr_el2
+    mov     x1, sp
+    stp     x3, x4, [sp, #{PC}]
+    ldr     x5, [sp, #{HOST_SP}]
+    mov     sp, x5
+    ldp     x0, x6, [sp]
+    blr     x6                      // trampoline(handler, guest, cause)
+    cbnz    w0, 1f
+    ldr     x0, [sp, #16]
+    b       switch_resume
+1:  add     sp, sp, #32
+    ldp     x19, x20, [sp, #48]
+    ldp     x21, x22, [sp, #64]
+    ldp     x23, x24, [sp, #80]
+    ldp     x25, x26, [sp, #96]
+    ldp     x27, x28, [sp, #112]
+    ldp     x29, x30, [sp], #128
+    ret
+
+// An exception from EL2, x0 and x1 saved at [sp], w1 = kind. A synchronous one inside a guarded access goes
+// on at its recovery address; anything else is our bug, and never returns.
+switch_el2_exception:
+    cbnz    w1, 1f
+    mrs     x0, tpidr_el2
+    ldr     x1, [x0, #{RECOVERY}]
+    cbz     x1, 2f
+    str     xzr, [x0, #{RECOVERY}]
+    msr     elr_el2, x1
+    ldp     x0, x1, [sp, #0]
+    add     sp, sp, #272
+    eret
+    dsb     nsh
+    isb
+2:  mov     w1, #0
+1:  stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    str     x30, [sp, #240]
+    stp     x2, x3, [sp, #{PC}]
+    mov     x0, sp
+    mov     x29, xzr
+    bl      {fatal}

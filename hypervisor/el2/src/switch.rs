@@ -1,0 +1,141 @@
+//! The guest as a function that returns: enter it, handle its exits, leave when the handler says so.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use assay_spec::exit::Exit;
+use assay_spec::frame::Frame;
+
+use crate::percpu::PerCpu;
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
+
+/// A vCPU's registers, and EL2's stack pointer while it runs. `switch.S` knows the layout.
+#[repr(C, align(16))]
+pub struct Guest {
+    /// General registers, program counter and PSTATE.
+    pub frame: Frame,
+    host_sp: u64,
+}
+
+const _: () = assert!(offset_of!(Guest, frame) == 0);
+const _: () = assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, pstate) == offset_of!(Frame, pc) + 8);
+
+impl Guest {
+    /// Makes a guest that starts with `frame`.
+    #[must_use]
+    pub fn new(frame: Frame) -> Self {
+        Self { frame, host_sp: 0 }
+    }
+}
+
+/// By which of the four vectors a guest left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A synchronous exception: [`syndrome`] has the details.
+    Sync,
+    /// A physical IRQ, not yet acknowledged.
+    Irq,
+    /// A physical FIQ: none is configured, so it is Group 0, which is not ours.
+    Fiq,
+    /// A physical SError while the guest ran.
+    SError,
+}
+
+/// What to do after an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Control {
+    /// Enter the guest again.
+    Resume = 0,
+    /// Return from [`run`].
+    Leave = 1,
+}
+
+/// Handles the exits of one guest on one CPU.
+pub trait Handler {
+    /// Handles one exit. Interrupts are masked, and stay so.
+    fn exit(&mut self, frame: &mut Frame, cause: Cause) -> Control;
+}
+
+global_asm!(
+    include_str!("switch.S"),
+    HOST_SP = const offset_of!(Guest, host_sp),
+    PC = const offset_of!(Frame, pc),
+    RECOVERY = const offset_of!(PerCpu, recovery),
+    SPARE = const offset_of!(PerCpu, spare_stack),
+    fatal = sym fatal,
+);
+
+unsafe extern "C" {
+    fn switch_enter(
+        guest: *mut Guest,
+        handler: *mut core::ffi::c_void,
+        trampoline: unsafe extern "C" fn(*mut core::ffi::c_void, *mut Guest, u32) -> u32,
+    );
+    static switch_vectors: u8;
+}
+
+/// Runs `guest` on this CPU until `handler` says [`Control::Leave`].
+///
+/// The guest's EL1 registers, trap configuration and stage 2 are those loaded before (`guest_regs`, `traps`,
+/// `stage2`).
+pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
+    // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to
+    // `trampoline::<H>`, for which they are of the right types. They are borrowed exclusively throughout.
+    unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), trampoline::<H>) }
+}
+
+/// Called by `switch.S` at each exit.
+///
+/// # Safety
+/// `handler` and `guest` must be the pointers that [`run`] was given, with `H` the same type.
+unsafe extern "C" fn trampoline<H: Handler>(handler: *mut core::ffi::c_void, guest: *mut Guest, cause: u32) -> u32 {
+    // SAFETY: our caller's promise; the guest does not run, so nothing else uses the frame.
+    let frame = unsafe { &mut (*guest).frame };
+    // SAFETY: our caller's promise; `run` holds the exclusive borrow that this one continues.
+    let handler = unsafe { &mut *handler.cast::<H>() };
+    let cause = match cause {
+        0 => Cause::Sync,
+        1 => Cause::Irq,
+        2 => Cause::Fiq,
+        _ => Cause::SError,
+    };
+    handler.exit(frame, cause) as u32
+}
+
+/// Decodes the synchronous exception that this CPU took last from a guest.
+#[inline(always)]
+#[must_use]
+pub fn syndrome() -> Exit {
+    let esr = read_sysreg!("esr_el2");
+    assay_spec::esr::decode(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
+}
+
+/// Returns the raw `ESR_EL2` of the last exit, for reports.
+#[must_use]
+pub fn raw_syndrome() -> u64 {
+    read_sysreg!("esr_el2")
+}
+
+/// Points this CPU at the vectors.
+pub(crate) fn install_vectors() {
+    let vectors = &raw const switch_vectors as u64;
+    // SAFETY: the table is 2 KiB aligned, mapped executable and complete.
+    unsafe { write_sysreg!("vbar_el2", vectors) }
+    isb();
+}
+
+/// An exception in EL2 itself: our bug. `kind` is the vector (16 or more: the stack had overflowed).
+extern "C" fn fatal(frame: &Frame, kind: u32) -> ! {
+    #[expect(clippy::panic, reason = "an exception in EL2 is a bug of ours: the third kind of failure")]
+    {
+        panic!(
+            "exception in EL2: vector {} pc={:#x} esr={:#x} far={:#x} lr={:#x}{}",
+            kind & 15,
+            frame.pc.wrapping_sub(crate::image::start()),
+            read_sysreg!("esr_el2"),
+            read_sysreg!("far_el2"),
+            frame.x[30],
+            if kind & 16 != 0 { " (stack overflow)" } else { "" }
+        )
+    }
+}

@@ -1,0 +1,40 @@
+//! The EL2 physical timer (CNTHP), and what a vCPU's virtual timer needs from EL2.
+
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
+
+/// Arms this CPU's EL2 timer for `deadline` (physical count), or turns it off.
+#[inline]
+pub fn arm(deadline: Option<u64>) {
+    // SAFETY: this timer is EL2's own; it raises the hypervisor timer PPI and nothing else.
+    unsafe {
+        match deadline {
+            Some(deadline) => {
+                write_sysreg!("cnthp_cval_el2", deadline);
+                write_sysreg!("cnthp_ctl_el2", 1u64);
+            }
+            None => write_sysreg!("cnthp_ctl_el2", 0u64),
+        }
+    }
+    isb();
+}
+
+/// Sets the difference between the physical counter and the virtual one that this CPU's guest sees.
+pub fn set_virtual_offset(offset: u64) {
+    // SAFETY: only the guest's view of time depends on it.
+    unsafe { write_sysreg!("cntvoff_el2", offset) }
+    isb();
+}
+
+/// Turns the guest's virtual timer off: before its vCPU starts, and when it stops.
+pub fn stop_virtual() {
+    // SAFETY: only the guest on this CPU uses this timer, and it is not running.
+    unsafe { write_sysreg!("cntv_ctl_el0", 0u64) }
+    isb();
+}
+
+/// Returns when the running vCPU's virtual timer is due, as a physical count, if it is on and unmasked.
+#[must_use]
+pub fn virtual_deadline() -> Option<u64> {
+    let control = read_sysreg!("cntv_ctl_el0");
+    (control & 3 == 1).then(|| read_sysreg!("cntv_cval_el0").wrapping_add(read_sysreg!("cntvoff_el2")))
+}

@@ -1,0 +1,91 @@
+//! Loading what decides which of a guest's instructions come to EL2, and which stage 2 it runs under.
+
+use assay_spec::hcr;
+
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
+
+/// The registers that make this CPU run one vCPU of one VM.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// `HCR_EL2`. What keeps the guest below EL2 is set whatever this says.
+    pub hcr: u64,
+    /// `HCRX_EL2`, where FEAT_HCX is.
+    pub hcrx: Option<u64>,
+    /// `CPTR_EL2`.
+    pub cptr: u64,
+    /// `MDCR_EL2`.
+    pub mdcr: u64,
+    /// `CNTHCTL_EL2`.
+    pub cnthctl: u64,
+    /// Fine-grained traps to be cleared: 0 none, 1 FEAT_FGT's registers, 2 FEAT_FGT2's too.
+    pub fgt: u8,
+    /// HAFGRTR_EL2 exists too (FEAT_AMUv1 with FEAT_FGT).
+    pub fgt_amu: bool,
+    /// `MPAM2_EL2`, where FEAT_MPAM is.
+    pub mpam2: Option<u64>,
+    /// `ZCR_EL2`, where the guest has SVE.
+    pub zcr: Option<u64>,
+    /// `VTCR_EL2`.
+    pub vtcr: u64,
+    /// `VTTBR_EL2`.
+    pub vttbr: u64,
+    /// `VPIDR_EL2`: the guest's MIDR_EL1.
+    pub vpidr: u64,
+    /// `VMPIDR_EL2`: the guest's MPIDR_EL1.
+    pub vmpidr: u64,
+}
+
+/// What every guest runs under: stage 2 on, physical interrupts to EL2, AArch64 at EL1.
+const REQUIRED: u64 = hcr::VM | hcr::FMO | hcr::IMO | hcr::AMO | hcr::RW | hcr::TSC;
+/// What no guest runs under: EL2 as a host, stage 1 overridden, EL2 traps of general exceptions.
+const FORBIDDEN: u64 = hcr::E2H | 1 << 27 | hcr::VF | hcr::VI | hcr::VSE;
+
+/// Loads `config` into this CPU, and drops what its TLBs hold of the VMID: it may be of an earlier life.
+pub fn load(config: &Config) {
+    let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
+    // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
+    // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
+    unsafe {
+        write_sysreg!("hcr_el2", (config.hcr | REQUIRED) & !FORBIDDEN);
+        if let Some(hcrx) = config.hcrx {
+            write_sysreg!("s3_4_c1_c2_2", hcrx);
+        }
+        if config.fgt >= 1 {
+            // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
+            write_sysreg!("s3_4_c1_c1_4", 0u64);
+            write_sysreg!("s3_4_c1_c1_5", 0u64);
+            write_sysreg!("s3_4_c1_c1_6", 0u64);
+            write_sysreg!("s3_4_c3_c1_4", 0u64);
+            write_sysreg!("s3_4_c3_c1_5", 0u64);
+            if config.fgt_amu {
+                write_sysreg!("s3_4_c3_c1_6", 0u64);
+            }
+        }
+        if config.fgt >= 2 {
+            // HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HFGITR2.
+            write_sysreg!("s3_4_c3_c1_0", 0u64);
+            write_sysreg!("s3_4_c3_c1_1", 0u64);
+            write_sysreg!("s3_4_c3_c1_2", 0u64);
+            write_sysreg!("s3_4_c3_c1_3", 0u64);
+            write_sysreg!("s3_4_c3_c1_7", 0u64);
+        }
+        if let Some(mpam2) = config.mpam2 {
+            write_sysreg!("s3_4_c10_c5_0", mpam2);
+        }
+        write_sysreg!("cptr_el2", config.cptr);
+        write_sysreg!("mdcr_el2", config.mdcr | counters);
+        write_sysreg!("hstr_el2", 0u64);
+        write_sysreg!("cnthctl_el2", config.cnthctl);
+        write_sysreg!("vtcr_el2", config.vtcr);
+        write_sysreg!("vttbr_el2", config.vttbr);
+        write_sysreg!("vpidr_el2", config.vpidr);
+        write_sysreg!("vmpidr_el2", config.vmpidr);
+    }
+    isb();
+    if let Some(zcr) = config.zcr {
+        // SAFETY: CPTR_EL2.TZ = 0 is in effect, so this does not trap; the vector length is the guest's.
+        unsafe { write_sysreg!("s3_4_c1_c2_0", zcr) }
+        isb();
+    }
+    crate::tlb::invalidate_vm();
+}

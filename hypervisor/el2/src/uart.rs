@@ -1,0 +1,105 @@
+//! The physical console: a PL011 (Arm DDI 0183G), polled for output, by interrupt for input.
+//!
+//! Baud rate and line settings are firmware's: only the enables, the FIFO and the interrupt masks are set here.
+
+use assay_spec::addr::{Pa, Region};
+use spin::Mutex;
+use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
+use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
+use tock_registers::{register_bitfields, register_structs};
+
+register_bitfields! {u32,
+    Fr [ Rxfe OFFSET(4) NUMBITS(1) [], Txff OFFSET(5) NUMBITS(1) [] ],
+    LcrH [ Fen OFFSET(4) NUMBITS(1) [], Wlen OFFSET(5) NUMBITS(2) [ Eight = 3 ] ],
+    Cr [ Uarten OFFSET(0) NUMBITS(1) [], Txe OFFSET(8) NUMBITS(1) [], Rxe OFFSET(9) NUMBITS(1) [] ],
+    Ifls [ Tx OFFSET(0) NUMBITS(3) [], Rx OFFSET(3) NUMBITS(3) [ Half = 2 ] ],
+    Int [ Rx OFFSET(4) NUMBITS(1) [], RxTimeout OFFSET(6) NUMBITS(1) [] ]
+}
+
+register_structs! {
+    Pl011 {
+        (0x000 => dr: ReadWrite<u32>),
+        (0x004 => _reserved0),
+        (0x018 => fr: ReadOnly<u32, Fr::Register>),
+        (0x01c => _reserved1),
+        (0x02c => lcr_h: ReadWrite<u32, LcrH::Register>),
+        (0x030 => cr: ReadWrite<u32, Cr::Register>),
+        (0x034 => ifls: ReadWrite<u32, Ifls::Register>),
+        (0x038 => imsc: ReadWrite<u32, Int::Register>),
+        (0x03c => _reserved2),
+        (0x044 => icr: WriteOnly<u32, Int::Register>),
+        (0x048 => @END),
+    }
+}
+
+struct Console {
+    registers: &'static Pl011,
+}
+
+// SAFETY: the registers are Device memory at a fixed address: any CPU may access them, each access is atomic.
+unsafe impl Send for Console {}
+
+static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+
+/// Takes a PL011 as console.
+///
+/// # Errors
+/// Returns the registers if they overlap the image or are too small: the caller mapped something else.
+pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
+    if registers.overlaps(&crate::image::region()) || registers.size < 0x1000 || registers.start.0 & 3 != 0 {
+        return Err(registers);
+    }
+    // SAFETY: the tree says that a PL011 is here, the caller has mapped it as Device, and it is nobody else's:
+    // guests get an emulated UART. A wrong tree can cost an abort here, not memory: it is not the image.
+    let registers = unsafe { &*(registers.start.0 as *const Pl011) };
+    registers.lcr_h.modify(LcrH::Fen::SET + LcrH::Wlen::Eight);
+    registers.ifls.modify(Ifls::Rx::Half);
+    registers.cr.modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
+    *CONSOLE.lock() = Some(Console { registers });
+    Ok(())
+}
+
+/// Sends bytes, waiting while the FIFO is full. Without a console they are dropped.
+pub fn write(bytes: &[u8]) {
+    if let Some(console) = CONSOLE.lock().as_ref() {
+        for &byte in bytes {
+            while console.registers.fr.is_set(Fr::Txff) {
+                core::hint::spin_loop();
+            }
+            console.registers.dr.set(u32::from(byte));
+        }
+    }
+}
+
+/// Sends bytes although another CPU, or this one, may hold the console: for the last words only.
+pub fn write_in_panic(bytes: &[u8]) {
+    for _ in 0..1_000_000 {
+        if !CONSOLE.is_locked() {
+            return write(bytes);
+        }
+    }
+    // SAFETY: whoever holds the lock has been stopped, or is this CPU before its panic: the UART's registers
+    // stay valid either way, and garbled output is the worst that can come of it.
+    unsafe { CONSOLE.force_unlock() };
+    write(bytes);
+}
+
+/// Returns the next byte received, if any.
+#[must_use]
+pub fn read() -> Option<u8> {
+    let console = CONSOLE.lock();
+    let registers = console.as_ref()?.registers;
+    (!registers.fr.is_set(Fr::Rxfe)).then(|| (registers.dr.get() & 0xff) as u8)
+}
+
+/// Turns the receive interrupts on, or off while nobody can take more input: the FIFO then fills, and
+/// flow control holds the sender back.
+pub fn listen(on: bool) {
+    if let Some(console) = CONSOLE.lock().as_ref() {
+        if on {
+            console.registers.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
+        } else {
+            console.registers.imsc.set(0);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The check of a blob before anything reads it: header, tokens, names, depth, size.
+//!
+//! It is one loop over the structure block without recursion, so its time is bounded by the size. After
+//! it the `fdt` crate finds nothing that it could trip over (Devicetree Specification 0.4 §5).
+
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, MAX_NODES, TreeError, decode};
+
+const MAGIC: u32 = 0xd00d_feed;
+const VERSION: u32 = 17;
+const HEADER_BYTES: usize = 40;
+
+const FDT_BEGIN_NODE: u32 = 1;
+const FDT_END_NODE: u32 = 2;
+const FDT_PROP: u32 = 3;
+const FDT_NOP: u32 = 4;
+const FDT_END: u32 = 9;
+
+/// What the check found.
+pub(super) struct Shape<'a> {
+    /// The blob, cut to its `totalsize`.
+    pub(super) bytes: &'a [u8],
+    /// Where the last of its blocks ends: what firmware left behind as padding begins here.
+    pub(super) used: usize,
+    /// How many nodes there are, the root included.
+    pub(super) nodes: usize,
+    /// The memory reservation entries without the end mark.
+    pub(super) reservations: &'a [u8],
+}
+
+/// Checks a blob whole.
+pub(super) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
+    if word(bytes, 0).ok_or(TreeError::NoMagic)? != MAGIC {
+        return Err(TreeError::NoMagic);
+    }
+    let total = word(bytes, 4).ok_or(TreeError::Truncated)? as usize;
+    if total > MAX_BYTES {
+        return Err(TreeError::TooLarge);
+    }
+    let bytes = bytes.get(..total).ok_or(TreeError::Truncated)?;
+    let header = bytes.get(..HEADER_BYTES).ok_or(TreeError::Truncated)?;
+    let field = |at: usize| word(header, at).map_or(usize::MAX, |field| field as usize);
+    if field(20) < VERSION as usize || field(24) > VERSION as usize {
+        return Err(TreeError::Version);
+    }
+    let structs = block(bytes, field(8), field(36)).ok_or(TreeError::Header)?;
+    let strings = block(bytes, field(12), field(32)).ok_or(TreeError::Header)?;
+    if !field(8).is_multiple_of(4) || !structs.len().is_multiple_of(4) {
+        return Err(TreeError::Header);
+    }
+    let reservations = reservations(bytes, field(16))?;
+    let end = |start: usize, length: usize| start.saturating_add(length);
+    // The list of reservations has an entry of zeros at its end.
+    let ends = [
+        end(field(8), structs.len()),
+        end(field(12), strings.len()),
+        end(field(16), reservations.len() + 16),
+    ];
+    Ok(Shape {
+        bytes,
+        used: ends.into_iter().fold(HEADER_BYTES, usize::max).min(total),
+        nodes: walk(structs, strings)?,
+        reservations,
+    })
+}
+
+fn block(bytes: &[u8], start: usize, size: usize) -> Option<&[u8]> {
+    bytes.get(start..start.checked_add(size)?)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    decode::u32(bytes.get(at..at.checked_add(4)?)?)
+}
+
+/// Follows all tokens and returns the number of nodes.
+fn walk(structs: &[u8], strings: &[u8]) -> Result<usize, TreeError> {
+    let (mut at, mut depth, mut nodes) = (0usize, 0usize, 0usize);
+    // Properties come before child nodes (§5.4.2); `fdt` stops at the first one that does not.
+    let mut may_have_properties = false;
+    loop {
+        let broken = TreeError::Structure(at);
+        let token = word(structs, at).ok_or(broken)?;
+        at = at.wrapping_add(4);
+        match token {
+            FDT_BEGIN_NODE => {
+                // One root, and it alone has no name.
+                let name = node_name(structs, at).ok_or(broken)?;
+                if (depth == 0) != (nodes == 0) || (depth == 0) != name.is_empty() {
+                    return Err(broken);
+                }
+                (depth, nodes) = (depth.wrapping_add(1), nodes.wrapping_add(1));
+                if depth > MAX_DEPTH + 1 {
+                    return Err(TreeError::TooDeep);
+                }
+                if nodes > MAX_NODES {
+                    return Err(TreeError::TooManyNodes);
+                }
+                at = padded(at, name.len().wrapping_add(1));
+                may_have_properties = true;
+            }
+            FDT_END_NODE => {
+                depth = depth.checked_sub(1).ok_or(broken)?;
+                may_have_properties = false;
+            }
+            FDT_PROP if may_have_properties => {
+                let size = word(structs, at).ok_or(broken)? as usize;
+                let name = word(structs, at.wrapping_add(4)).ok_or(broken)? as usize;
+                at = at.wrapping_add(8);
+                block(structs, at, size).ok_or(broken)?;
+                let name = strings.get(name..).and_then(name_at).ok_or(broken)?;
+                if name.is_empty() {
+                    return Err(broken);
+                }
+                at = padded(at, size);
+            }
+            FDT_NOP => {}
+            FDT_END if depth == 0 && nodes != 0 && at == structs.len() => return Ok(nodes),
+            _ => return Err(broken),
+        }
+    }
+}
+
+/// The offset after `size` bytes and the padding to a cell; both are below 2 MiB here.
+fn padded(at: usize, size: usize) -> usize {
+    at.wrapping_add(size).wrapping_add(3) & !3
+}
+
+fn node_name(structs: &[u8], at: usize) -> Option<&str> {
+    name_at(structs.get(at..)?).filter(|name| !name.contains('/'))
+}
+
+/// The NUL-terminated name at the start of `bytes`, of printable ASCII. The bound on its length keeps a
+/// tree of many properties with one endless name from costing the square of its size.
+fn name_at(bytes: &[u8]) -> Option<&str> {
+    let bytes = bytes.get(..=MAX_NAME).unwrap_or(bytes);
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    let name = bytes.get(..end)?;
+    name.iter()
+        .all(u8::is_ascii_graphic)
+        .then(|| core::str::from_utf8(name).ok())?
+}
+
+/// The entries of the memory reservation block up to the one that is all zero (§5.3.2).
+fn reservations(bytes: &[u8], start: usize) -> Result<&[u8], TreeError> {
+    let block = bytes.get(start..).ok_or(TreeError::Header)?;
+    let mut entries = block.chunks_exact(16);
+    let count = entries.position(|entry| entry.iter().all(|&byte| byte == 0));
+    let size = count.ok_or(TreeError::Reservations)?.wrapping_mul(16);
+    block.get(..size).ok_or(TreeError::Reservations)
+}

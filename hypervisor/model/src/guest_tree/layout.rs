@@ -1,0 +1,39 @@
+//! Where things are in a guest: QEMU `virt`'s addresses and interrupts.
+//!
+//! Fixed for all VMs, so that what was built for that machine runs unchanged.
+
+use assay_spec::addr::{Ipa, Region};
+use assay_spec::intid::IntId;
+
+const fn region(start: u64, size: u64) -> Region<Ipa> {
+    Region {
+        start: Ipa(start),
+        size,
+    }
+}
+
+/// Where RAM begins.
+pub const RAM: Ipa = Ipa(0x4000_0000);
+/// The Distributor of a GICv3 (IHI0069H 12.8: 64 KiB).
+pub const GICD_V3: Region<Ipa> = region(0x0800_0000, 0x1_0000);
+/// The Distributor of a GICv2 (IHI0048B 4.1.2: 4 KiB).
+pub const GICD_V2: Region<Ipa> = region(0x0800_0000, 0x1000);
+/// The CPU interface of a GICv2 (IHI0048B 4.1.3: 8 KiB with `GICC_DIR`).
+pub const GICC: Region<Ipa> = region(0x0801_0000, 0x2000);
+/// The first vCPU's Redistributor; the others' follow without gaps.
+pub const GICR: Ipa = Ipa(0x080a_0000);
+/// Bytes of one Redistributor (IHI0069H 12.10: RD_base and SGI_base, 64 KiB each).
+pub const GICR_SIZE: u64 = 0x2_0000;
+/// The PL011.
+pub const UART: Region<Ipa> = region(0x0900_0000, 0x1000);
+/// The PL011's interrupt: SPI 1, level.
+pub const UART_INTID: IntId = IntId(33);
+/// The watchdog's refresh frame.
+pub const WATCHDOG_REFRESH: Region<Ipa> = region(0x090e_0000, 0x1000);
+/// The watchdog's control frame.
+pub const WATCHDOG_CONTROL: Region<Ipa> = region(0x090f_0000, 0x1000);
+/// The watchdog's interrupt: SPI 2, level.
+pub const WATCHDOG_INTID: IntId = IntId(34);
+/// The timers' interrupts in the order of the `arm,armv8-timer` binding: secure physical, physical,
+/// virtual, hypervisor.
+pub const TIMER_INTIDS: [IntId; 4] = [IntId(29), IntId(30), IntId(27), IntId(26)];

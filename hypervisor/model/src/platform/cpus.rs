@@ -1,0 +1,82 @@
+//! The CPUs: who there is and how each is started.
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::Pa;
+
+use super::{Cpu, Enable, PlatformError, missing, room};
+use crate::gate::{Cells, Malformed, Node, Tree};
+
+/// The affinity fields of MPIDR_EL1 (DDI 0487 D24.2): Aff3 in 39:32, Aff2 to Aff0 in 23:0.
+const AFFINITY: u64 = 0xff_00ff_ffff;
+
+/// Reads the CPUs in tree order, without the disabled ones.
+pub(super) fn all(tree: &Tree<'_>, cpus: &mut Vec<Cpu>) -> Result<(), PlatformError> {
+    let wants = "no CPU whose status is \"okay\"; Assay needs one";
+    let parent = tree.find("/cpus").ok_or_else(|| missing("/cpus", wants))?;
+    let cells = Cells {
+        size: 0,
+        ..parent.child_cells()?
+    };
+    for node in parent.children() {
+        let is_cpu = node.property("device_type") == Some(b"cpu\0") || node.name() == "cpu";
+        if is_cpu && node.is_available() {
+            room(cpus, "/cpus")?;
+            cpus.push(cpu(node, parent, cells)?);
+        }
+    }
+    if cpus.is_empty() {
+        return Err(missing("/cpus", wants));
+    }
+    distinct(cpus)
+}
+
+fn cpu(node: Node<'_, '_>, parent: Node<'_, '_>, cells: Cells) -> Result<Cpu, Malformed> {
+    let mpidr = node.reg_with(cells)?.next().map(|(mpidr, _)| mpidr);
+    let mpidr = mpidr.filter(|mpidr| mpidr & !AFFINITY == 0);
+    let wants = "must be the CPU's MPIDR_EL1 affinity, with no other bits";
+    Ok(Cpu {
+        path: node.path(),
+        mpidr: mpidr.ok_or_else(|| node.malformed("reg", wants))?,
+        enable: enable(node, parent)?,
+        numa: node.u32("numa-node-id")?,
+    })
+}
+
+/// Reads `enable-method`, which may stand in the CPU's node or in `/cpus` for all.
+fn enable(node: Node<'_, '_>, parent: Node<'_, '_>) -> Result<Enable, Malformed> {
+    let own = node.str("enable-method")?;
+    let method = match own {
+        Some(method) => Some(method),
+        None => parent.str("enable-method")?,
+    };
+    match method {
+        Some("psci") => Ok(Enable::Psci),
+        Some("spin-table") => {
+            let release = node.u64("cpu-release-addr")?;
+            let wants = "must be there with the spin-table's address, a multiple of 8";
+            let release = release.filter(|release| release.is_multiple_of(8));
+            let release = release.ok_or_else(|| node.malformed("cpu-release-addr", wants))?;
+            Ok(Enable::SpinTable {
+                release: Pa(release),
+            })
+        }
+        _ => Ok(Enable::None),
+    }
+}
+
+/// No two CPUs may have one affinity.
+fn distinct(cpus: &[Cpu]) -> Result<(), PlatformError> {
+    // Pair by pair: a sort is several KiB of code, for a few hundred CPUs at most.
+    for (index, second) in cpus.iter().enumerate() {
+        let mut before = cpus.iter().take(index);
+        if let Some(first) = before.find(|first| first.mpidr == second.mpidr) {
+            return Err(PlatformError::Clash {
+                first: first.path.clone(),
+                second: second.path.clone(),
+                clash: "have the same `reg`; give each CPU its own affinity",
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Interrupt specifiers: from a device's property to the GIC's number.
+//!
+//! Only what is wired to the GIC itself is followed, not `interrupt-map` nor a controller behind it.
+
+use assay_spec::intid::IntId;
+
+use crate::gate::{Malformed, Node};
+
+/// The first cell of a GIC specifier (the `arm,gic` and `arm,gic-v3` bindings).
+const SPI: u32 = 0;
+const PPI: u32 = 1;
+
+/// The extended ranges of GICv3.1, which we do not use.
+const ESPI: u32 = 2;
+const EPPI: u32 = 3;
+
+const WANTS: &str = "must be GIC specifiers (type 0 for an SPI or 1 for a PPI, number, flags) with numbers that the GIC has";
+
+/// Reads a device's interrupt number `which`; `None` if it has not so many or another controller.
+pub(super) fn nth<'t, 'a>(
+    node: Node<'t, 'a>,
+    gic: Node<'t, 'a>,
+    which: usize,
+) -> Result<Option<IntId>, Malformed> {
+    if node.has("interrupts-extended") {
+        return extended(node, gic, which);
+    }
+    if controller(node) != Some(gic) {
+        return Ok(None);
+    }
+    let cells = specifier_cells(gic)?;
+    let mut list = node.cells("interrupts")?;
+    if !list.count_left().is_multiple_of(cells) {
+        return Err(node.malformed("interrupts", "must be whole specifiers of #interrupt-cells"));
+    }
+    let Some(skip) = which.checked_mul(cells) else {
+        return Ok(None);
+    };
+    match (list.nth(skip), list.next()) {
+        (Some(kind), Some(number)) => decode(node, "interrupts", kind, number),
+        _ => Ok(None),
+    }
+}
+
+/// Reads one of `interrupts-extended`: each has its controller's phandle before it.
+fn extended<'t, 'a>(
+    node: Node<'t, 'a>,
+    gic: Node<'t, 'a>,
+    which: usize,
+) -> Result<Option<IntId>, Malformed> {
+    let name = "interrupts-extended";
+    let mut list = node.cells(name)?;
+    let mut seen = 0;
+    while let Some(phandle) = list.next() {
+        let parent = node.tree().by_phandle(phandle);
+        let wants = "must begin each specifier with an interrupt controller's phandle";
+        let parent = parent.ok_or_else(|| node.malformed(name, wants))?;
+        let cells = specifier_cells(parent)?;
+        let (kind, number) = (list.next(), list.next());
+        if seen == which {
+            return match (parent == gic, kind, number) {
+                (true, Some(kind), Some(number)) => decode(node, name, kind, number),
+                _ => Ok(None),
+            };
+        }
+        for _ in 2..cells {
+            list.next();
+        }
+        seen += 1;
+    }
+    Ok(None)
+}
+
+/// Finds the node whose specifiers `interrupts` holds: by the nearest `interrupt-parent` upwards, or
+/// else the nearest node above with `#interrupt-cells` (Devicetree Specification 0.4 §2.4.1).
+fn controller<'t, 'a>(node: Node<'t, 'a>) -> Option<Node<'t, 'a>> {
+    let mut at = node;
+    // Phandles may lead in a circle; no real chain is as long as the tree may be deep.
+    for _ in 0..crate::gate::MAX_DEPTH {
+        at = match at.u32("interrupt-parent").ok()? {
+            Some(phandle) => at.tree().by_phandle(phandle)?,
+            None => at.parent()?,
+        };
+        if at.has("#interrupt-cells") {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// The cells of one specifier; a GIC has 3, or 4 with PPI partitions.
+fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
+    let name = "#interrupt-cells";
+    let cells = controller
+        .u32(name)?
+        .filter(|cells| (1..=8).contains(cells));
+    let cells = cells.ok_or_else(|| controller.malformed(name, "must be one cell, 1 to 8"))?;
+    Ok(cells as usize)
+}
+
+fn decode(
+    node: Node<'_, '_>,
+    name: &'static str,
+    kind: u32,
+    number: u32,
+) -> Result<Option<IntId>, Malformed> {
+    match kind {
+        SPI if number < IntId::SPI_END - IntId::SPI_BASE => Ok(Some(IntId::spi(number))),
+        PPI if number < IntId::SPI_BASE - IntId::PPI_BASE => Ok(Some(IntId::ppi(number))),
+        ESPI | EPPI => Ok(None),
+        _ => Err(node.malformed(name, WANTS)),
+    }
+}

@@ -1,0 +1,73 @@
+//! RAM, and the reservations of the memory reservation block.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+
+use super::reserved::Facts;
+use super::{MemoryNode, PlatformError, Reservation, bus, missing, room};
+use crate::gate::{Node, Tree};
+
+/// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
+pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>) -> Result<(), PlatformError> {
+    for node in tree.root().children().filter(is_memory) {
+        for (start, size) in node.reg()? {
+            if size == 0 {
+                continue;
+            }
+            room(memory, "/memory")?;
+            memory.push(MemoryNode {
+                path: node.path(),
+                region: bus::region(node, start, size)?,
+                numa: node.u32("numa-node-id")?,
+                no_mte: node.has("arm,no-mte"),
+            });
+        }
+    }
+    if memory.is_empty() {
+        let wants = "no memory node with a size above 0; the tree must say where RAM is";
+        return Err(missing("/memory", wants));
+    }
+    disjoint(memory)
+}
+
+fn is_memory(node: &Node<'_, '_>) -> bool {
+    let typed = match node.property("device_type") {
+        Some(value) => value == b"memory\0",
+        None => node.name() == "memory",
+    };
+    typed && node.is_available()
+}
+
+/// RAM given twice would have two owners.
+fn disjoint(memory: &[MemoryNode]) -> Result<(), PlatformError> {
+    // Pair by pair: a sort is several KiB of code, and no machine has many entries.
+    for (index, second) in memory.iter().enumerate() {
+        let mut before = memory.iter().take(index);
+        if let Some(first) = before.find(|first| first.region.overlaps(&second.region)) {
+            return Err(PlatformError::Clash {
+                first: first.path.clone(),
+                second: second.path.clone(),
+                clash: "overlap in `reg`; each byte of RAM must be in one entry",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the memory reservation block.
+pub(super) fn reservations(tree: &Tree<'_>, facts: &mut Facts) -> Result<(), PlatformError> {
+    let path = "/memreserve/";
+    for (start, size) in tree.reservations().filter(|&(_, size)| size != 0) {
+        let region = Region::new(Pa(start), size);
+        let wants = "an entry ends beyond 2^64; write the tree with dtc";
+        room(&facts.fixed, path)?;
+        facts.fixed.push(Reservation {
+            path: String::from(path),
+            region: region.ok_or_else(|| missing(path, wants))?,
+            no_map: false,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! `/reserved-memory`: what firmware keeps, and the coherent memory that a tree declares there.
+//!
+//! A fact is (path, property), and the later wins: the same reading serves the firmware's tree and the
+//! overlays. Whether a region is fit for use is not decided here but by `policy`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+
+use super::{PlatformError, Reservation, room};
+use crate::gate::{Cells, Malformed, Node};
+
+/// What the paths of all its children begin with.
+pub(super) const PARENT: &str = "/reserved-memory/";
+const COHERENT: &[&str] = &["assay,coherent-memory"];
+
+/// Memory that CPUs can access cacheably and coherently, by the tree's word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoherentNode {
+    /// Its node.
+    pub path: String,
+    /// The node's name without unit address.
+    pub name: String,
+    /// Where it is, if `reg` has exactly one entry and that is a possible range.
+    pub reg: Option<Region<Pa>>,
+    /// How many entries `reg` has, be they usable or not.
+    pub reg_count: usize,
+    /// `assay,pci-bar`: the memory is a PCI function's BAR.
+    pub pci_bar: Option<PciBar>,
+    /// `assay,length`: the real length of a BAR's memory in bytes.
+    pub length: Option<u64>,
+    /// `assay,mte-capable`: Allocation Tag storage exists for every granule.
+    pub mte_capable: bool,
+    /// `arm,no-mte`: it does not.
+    pub no_mte: bool,
+    /// `no-map`, which the binding requires.
+    pub no_map: bool,
+    /// `numa-node-id`.
+    pub numa: Option<u32>,
+}
+
+/// Which BAR of which PCI function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciBar {
+    /// The segment (`linux,pci-domain` of the host bridge).
+    pub segment: u32,
+    /// The requester ID: bus in bits 15:8, device in 7:3, function in 2:0.
+    pub requester_id: u16,
+    /// The BAR's index, 0 to 5.
+    pub bar: u8,
+}
+
+/// Everything known about reserved memory.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Facts {
+    /// The memory reservation block.
+    pub(super) fixed: Vec<Reservation>,
+    nodes: Vec<Fact>,
+}
+
+/// One child of `/reserved-memory`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Fact {
+    available: bool,
+    coherent: bool,
+    regs: Vec<(u64, u64)>,
+    node: CoherentNode,
+}
+
+impl Facts {
+    /// Adds the properties of `node`, which is or is to be applied to the node at `path`.
+    pub(super) fn absorb(
+        &mut self,
+        path: &str,
+        node: Node<'_, '_>,
+        cells: Cells,
+    ) -> Result<(), PlatformError> {
+        let index = match self.nodes.iter().position(|fact| fact.node.path == path) {
+            Some(index) => index,
+            None => {
+                room(&self.nodes, path)?;
+                self.nodes.push(Fact::new(path));
+                self.nodes.len() - 1
+            }
+        };
+        if let Some(fact) = self.nodes.get_mut(index) {
+            fact.absorb(node, cells)?;
+            fact.check()?;
+        }
+        Ok(())
+    }
+
+    /// The reservations, the coherent regions left out.
+    pub(super) fn reserved(&self) -> Vec<Reservation> {
+        let mut all = self.fixed.clone();
+        for fact in self
+            .nodes
+            .iter()
+            .filter(|fact| fact.available && !fact.coherent)
+        {
+            for &(start, size) in &fact.regs {
+                if let Some(region) = Region::new(Pa(start), size) {
+                    all.push(Reservation {
+                        path: fact.node.path.clone(),
+                        region,
+                        no_map: fact.node.no_map,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// The coherent regions.
+    pub(super) fn coherent(&self) -> Vec<CoherentNode> {
+        let wanted = |fact: &&Fact| fact.available && fact.coherent;
+        let coherent = self.nodes.iter().filter(wanted);
+        coherent.map(|fact| fact.node.clone()).collect()
+    }
+}
+
+impl Fact {
+    fn new(path: &str) -> Self {
+        let name = path.strip_prefix(PARENT).unwrap_or(path);
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        Self {
+            available: true,
+            coherent: false,
+            regs: Vec::new(),
+            node: CoherentNode {
+                path: String::from(path),
+                name: String::from(name),
+                reg: None,
+                reg_count: 0,
+                pci_bar: None,
+                length: None,
+                mte_capable: false,
+                no_mte: false,
+                no_map: false,
+                numa: None,
+            },
+        }
+    }
+
+    /// Takes over each property that `node` has. Flags can be set, not taken back.
+    fn absorb(&mut self, node: Node<'_, '_>, cells: Cells) -> Result<(), Malformed> {
+        if node.has("status") {
+            self.available = node.is_available();
+        }
+        if node.has("compatible") {
+            self.coherent = node.is_compatible(COHERENT);
+        }
+        if node.has("reg") {
+            self.regs = node.reg_with(cells)?.collect();
+            self.node.reg_count = self.regs.len();
+            self.node.reg = match self.regs.as_slice() {
+                &[(start, size)] => Region::new(Pa(start), size),
+                _ => None,
+            };
+        }
+        let facts = &mut self.node;
+        facts.pci_bar = pci_bar(node)?.or(facts.pci_bar);
+        facts.length = node.u64("assay,length")?.or(facts.length);
+        facts.numa = node.u32("numa-node-id")?.or(facts.numa);
+        facts.mte_capable |= node.has("assay,mte-capable");
+        facts.no_mte |= node.has("arm,no-mte");
+        facts.no_map |= node.has("no-map");
+        Ok(())
+    }
+
+    /// A firmware reservation that is no range would leave memory unprotected; a coherent region that
+    /// is none is refused by the policy (rule T1), and the machine goes on.
+    fn check(&self) -> Result<(), Malformed> {
+        let bad = |&(start, size): &(u64, u64)| size != 0 && Region::new(Pa(start), size).is_none();
+        if self.available && !self.coherent && self.regs.iter().any(bad) {
+            return Err(Malformed {
+                path: self.node.path.clone(),
+                property: "reg",
+                wants: "must end below 2^64",
+            });
+        }
+        Ok(())
+    }
+}
+
+fn pci_bar(node: Node<'_, '_>) -> Result<Option<PciBar>, Malformed> {
+    let name = "assay,pci-bar";
+    if !node.has(name) {
+        return Ok(None);
+    }
+    let mut cells = node.cells(name)?;
+    let parsed = match (cells.next(), cells.next(), cells.next(), cells.next()) {
+        (Some(segment), Some(id), Some(bar @ 0..=5), None) => {
+            let requester_id = u16::try_from(id).ok();
+            let bar = u8::try_from(bar).ok();
+            requester_id.zip(bar).map(|(requester_id, bar)| PciBar {
+                segment,
+                requester_id,
+                bar,
+            })
+        }
+        _ => None,
+    };
+    let wants = "must be three cells: segment, requester ID (16 bits), BAR index (0 to 5)";
+    parsed.map(Some).ok_or_else(|| node.malformed(name, wants))
+}

@@ -1,0 +1,300 @@
+//! What is read from good trees.
+
+use std::string::String;
+use std::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
+
+use super::super::{Conduit, Console, ConsoleKind, Enable, GicVersion, PciBar, PciWindow};
+use super::{BOARD, changed, compile, early_console, machine};
+
+fn region(start: u64, size: u64) -> Region<Pa> {
+    Region::new(Pa(start), size).unwrap()
+}
+
+#[test]
+fn every_entry_of_every_memory_node_is_ram() {
+    let machine = machine(BOARD);
+    let memory: Vec<_> = machine
+        .memory
+        .iter()
+        .map(|node| (node.region, node.numa, node.no_mte))
+        .collect();
+    let expected = [
+        (region(0x4000_0000, 0x4000_0000), Some(0), false),
+        (region(0x1_0000_0000, 0x1000_0000), Some(0), false),
+        (region(0x80_0000_0000, 0x4000_0000), Some(1), true),
+    ];
+    assert_eq!(memory, expected);
+    assert_eq!(machine.memory[1].path, "/memory@40000000");
+}
+
+#[test]
+fn an_entry_of_size_zero_is_no_ram() {
+    let machine = machine(&changed("<1 0 0 0x10000000>", "<1 0 0 0>"));
+    assert_eq!(machine.memory.len(), 2);
+}
+
+#[test]
+fn reservations_are_the_blocks_and_the_static_nodes() {
+    let machine = machine(BOARD);
+    let reserved: Vec<_> = machine
+        .reserved
+        .iter()
+        .map(|one| (one.path.as_str(), one.region, one.no_map))
+        .collect();
+    let firmware = "/reserved-memory/firmware@50000000";
+    let expected = [
+        ("/memreserve/", region(0x4000_0000, 0x1000), false),
+        (firmware, region(0x5000_0000, 0x10_0000), true),
+        (firmware, region(0x6000_0000, 0x1000), true),
+    ];
+    assert_eq!(reserved, expected);
+}
+
+#[test]
+fn cpus_keep_their_order_and_the_disabled_ones_are_left_out() {
+    let machine = machine(BOARD);
+    let cpus: Vec<_> = machine
+        .cpus
+        .iter()
+        .map(|cpu| (cpu.mpidr, cpu.enable))
+        .collect();
+    let release = Pa(0xd8);
+    let expected = [
+        (0, Enable::Psci),
+        (0x100, Enable::SpinTable { release }),
+        (0x1_0300, Enable::None),
+    ];
+    assert_eq!(cpus, expected);
+    assert_eq!(
+        (machine.cpus[0].numa, machine.cpus[1].numa),
+        (Some(0), None)
+    );
+    assert_eq!(machine.psci, Some(Conduit::Smc));
+}
+
+#[test]
+fn an_affinity_may_have_two_cells_and_a_method_for_all() {
+    let wide = changed(
+        r#"#address-cells = <1>; #size-cells = <0>;"#,
+        r#"#address-cells = <2>; #size-cells = <0>; enable-method = "psci";"#,
+    );
+    let wide = wide
+        .replace("reg = <0>;", "reg = <1 0>;")
+        .replace("reg = <0x100>;", "reg = <0 0x100>;")
+        .replace("reg = <0x10300>;", "reg = <0xff 0xffffff>;");
+    let machine = machine(&wide);
+    let mpidrs: Vec<u64> = machine.cpus.iter().map(|cpu| cpu.mpidr).collect();
+    assert_eq!(mpidrs, [0x1_0000_0000, 0x100, 0xff_00ff_ffff]);
+    assert_eq!(machine.cpus[2].enable, Enable::Psci);
+}
+
+#[test]
+fn a_gicv3_has_its_redistributor_ranges_and_no_more() {
+    let gic = machine(BOARD).gic;
+    let version = GicVersion::V3 {
+        dist: region(0x800_0000, 0x1_0000),
+        redists: Vec::from([region(0x80a_0000, 0x10_0000), region(0x90a_0000, 0x20_0000)]),
+        stride: Some(0x4_0000),
+    };
+    assert_eq!((gic.version, gic.maintenance), (version, IntId(25)));
+}
+
+#[test]
+fn a_gicv2_has_four_frames() {
+    let gic = machine(&changed("arm,gic-v3", "arm,gic-400")).gic;
+    let version = GicVersion::V2 {
+        dist: region(0x800_0000, 0x1_0000),
+        cpu: region(0x80a_0000, 0x10_0000),
+        hyp: region(0x90a_0000, 0x20_0000),
+        vcpu: region(0x801_0000, 0x1_0000),
+    };
+    assert_eq!(gic.version, version);
+}
+
+#[test]
+fn timer_interrupts_go_by_place_or_by_name() {
+    let timer = machine(BOARD).timer;
+    assert_eq!(
+        (timer.phys, timer.virt, timer.hyp),
+        (IntId(30), IntId(27), IntId(26))
+    );
+    let named = changed(
+        "interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>;",
+        r#"interrupts = <1 11 4 1 14 4 1 10 4>; interrupt-names = "virt", "phys", "hyp-phys";"#,
+    );
+    assert_eq!(machine(&named).timer, timer);
+    let extended = changed(
+        "interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>;",
+        "interrupts-extended = <1 1 13 4 1 1 14 4 1 1 11 4 1 1 10 4>;",
+    );
+    assert_eq!(machine(&extended).timer, timer);
+}
+
+#[test]
+fn the_console_is_found_by_alias_and_translated_through_its_bus() {
+    let console = machine(BOARD).console.unwrap();
+    let expected = Console {
+        path: String::from("/soc/uart@1000"),
+        kind: ConsoleKind::Pl011,
+        registers: region(0x900_1000, 0x1000),
+        intid: Some(IntId(33)),
+    };
+    assert_eq!(console, expected);
+    let early = early_console(&compile(BOARD)).unwrap();
+    let expected = Console {
+        path: String::new(),
+        intid: None,
+        ..expected
+    };
+    assert_eq!(early, expected);
+}
+
+#[test]
+fn a_console_may_be_named_by_path() {
+    for path in ["/soc/uart@1000", "/soc/uart@1000:9600", "/soc/uart"] {
+        let source = changed("serial0:115200n8", path);
+        assert_eq!(machine(&source).console.unwrap().path, "/soc/uart@1000");
+        assert_eq!(
+            early_console(&compile(&source)).unwrap().registers.start,
+            Pa(0x900_1000)
+        );
+    }
+}
+
+#[test]
+fn a_console_that_we_cannot_drive_is_none() {
+    for (from, to) in [
+        ("arm,pl011", "acme,uart"),
+        ("serial0:115200n8", "serial9"),
+        ("serial0:115200n8", "/nowhere"),
+        ("stdout-path", "no-path"),
+    ] {
+        let source = changed(from, to);
+        assert_eq!(machine(&source).console, None, "{to}");
+        assert_eq!(early_console(&compile(&source)), None, "{to}");
+    }
+}
+
+#[test]
+fn other_uarts_are_known_by_their_compatible() {
+    let ns = |reg_shift, io_width| ConsoleKind::Ns16550 {
+        reg_shift,
+        io_width,
+    };
+    for (compatible, extra, kind) in [
+        ("ns16550a", "", ns(0, 1)),
+        (
+            "snps,dw-apb-uart",
+            "reg-shift = <2>; reg-io-width = <4>;",
+            ns(2, 4),
+        ),
+        ("brcm,bcm2835-aux-uart", "", ns(2, 4)),
+        ("xlnx,xuartps", "", ConsoleKind::CadenceUart),
+        ("arm,sbsa-uart", "", ConsoleKind::Pl011),
+    ] {
+        let to = std::format!(r#"compatible = "{compatible}"; {extra}"#);
+        let source = changed(r#"compatible = "arm,pl011", "arm,primecell";"#, &to);
+        assert_eq!(machine(&source).console.unwrap().kind, kind);
+        assert_eq!(early_console(&compile(&source)).unwrap().kind, kind);
+    }
+}
+
+#[test]
+fn buses_translate_one_after_the_other() {
+    let source = changed("soc {", "far { #address-cells = <1>; #size-cells = <1>; ranges = <0x100 0x10 0x7000000 0xffffff00>; soc {")
+        .replace("ranges = <0 0 0x9000000 0x100000>", "ranges = <0 0x200 0x100000>")
+        .replace("    reserved-memory {", "}; reserved-memory {")
+        .replace("/soc/uart", "/far/soc/uart");
+    let expected = region(0x10_0700_0000 + 0x1000 + 0x200 - 0x100, 0x1000);
+    assert_eq!(machine(&source).console.unwrap().registers, expected);
+    assert_eq!(
+        early_console(&compile(&source)).unwrap().registers,
+        expected
+    );
+}
+
+#[test]
+fn chosen_has_the_bootargs_the_initrd_and_the_seeds() {
+    let machine = machine(BOARD);
+    assert_eq!(machine.bootargs, "quiet assay.console=prefix");
+    assert_eq!(machine.initrd, Some(region(0x4800_0000, 0x1234)));
+    assert_eq!(machine.seed, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(machine.kaslr_seed, Some(7));
+    assert_eq!(machine.model, "Acme Board");
+    assert_eq!(machine.compatible, ["acme,board-2", "acme,board"]);
+    assert!(!machine.uniform_memory);
+}
+
+#[test]
+fn bootargs_without_a_value_are_empty() {
+    let source = changed(r#"bootargs = "quiet assay.console=prefix";"#, "bootargs;");
+    assert_eq!(machine(&source).bootargs, "");
+}
+
+#[test]
+fn coherent_memory_is_kept_apart_from_the_reservations() {
+    let machine = machine(BOARD);
+    let [gpu, npu] = machine.coherent.as_slice() else {
+        panic!("{:?}", machine.coherent);
+    };
+    assert_eq!(gpu.path, "/reserved-memory/gpu0-memory@4000000000");
+    assert_eq!((gpu.name.as_str(), gpu.numa), ("gpu0-memory", Some(2)));
+    assert_eq!(gpu.reg, Some(region(0x40_0000_0000, 0x400_0000)));
+    assert_eq!(
+        (gpu.mte_capable, gpu.no_mte, gpu.no_map),
+        (true, false, true)
+    );
+    assert_eq!(
+        (npu.reg, npu.reg_count, npu.length),
+        (None, 0, Some(0x400_0000))
+    );
+    let bar = PciBar {
+        segment: 0,
+        requester_id: 0x10,
+        bar: 2,
+    };
+    assert_eq!((npu.pci_bar, npu.mte_capable), (Some(bar), false));
+}
+
+#[test]
+fn a_coherent_region_that_is_no_single_range_is_kept_for_the_policy_to_refuse() {
+    for (to, count) in [
+        ("reg = <0x40 0 0 0x4000000 0x50 0 0 0x4000000>;", 2),
+        ("reg = <0x40 0 0 0>;", 1),
+        ("reg = <0xffffffff 0xfffff000 0 0x2000>;", 1),
+        ("", 0),
+    ] {
+        let machine = machine(&changed("reg = <0x40 0 0 0x4000000>;", to));
+        assert_eq!(
+            (machine.coherent[0].reg, machine.coherent[0].reg_count),
+            (None, count)
+        );
+    }
+}
+
+#[test]
+fn pci_hosts_have_their_memory_windows() {
+    let machine = machine(BOARD);
+    let host = &machine.pcie[0];
+    assert_eq!((host.segment, host.buses), (0, (0, 15)));
+    assert_eq!(host.ecam, region(0x40_1000_0000, 0x100_0000));
+    let window = |bus, region, wide| PciWindow {
+        bus,
+        region,
+        wide,
+        prefetchable: wide,
+    };
+    let expected = [
+        window(0x1000_0000, region(0x1000_0000, 0x100_0000), false),
+        window(0x80_0000_0000, region(0x80_0000_0000, 0x80_0000_0000), true),
+    ];
+    assert_eq!(host.windows, expected);
+}
+
+#[test]
+fn uniform_memory_is_the_roots_word() {
+    assert!(machine(&changed("model =", "assay,uniform-memory; model =")).uniform_memory);
+}

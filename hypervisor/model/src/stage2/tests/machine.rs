@@ -1,0 +1,317 @@
+//! A machine that keeps tables in a map and objects to every store that real hardware might punish.
+//!
+//! It assumes the worst of TLBs: each descriptor that a walk could reach is cached at once and stays
+//! cached until maintenance reaches one of its addresses.
+
+use core::cell::Cell;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use assay_spec::addr::{Ipa, Pa, Region};
+
+use super::super::{Stage2, Tables};
+use super::PAGE;
+
+const CONTIGUOUS: u64 = 1 << 52;
+const ADDRESS: u64 = 0xffff_ffff_f000;
+
+/// A leaf as the machine's own walk finds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Leaf {
+    pub(super) ipa: u64,
+    pub(super) size: u64,
+    pub(super) pa: u64,
+    /// All but the address, the type bits and the contiguous bit.
+    pub(super) attributes: u64,
+    pub(super) contiguous: bool,
+}
+
+/// Where in the guest's space a table is, once a walk can reach it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    ipa: u64,
+    level: u8,
+}
+
+/// A descriptor that is gone from memory but perhaps not from the TLBs.
+#[derive(Debug)]
+struct Stale {
+    ipa: u64,
+    size: u64,
+    contiguous: bool,
+}
+
+pub(super) struct Machine {
+    memory: BTreeMap<u64, u64>,
+    next: u64,
+    places: BTreeMap<u64, Place>,
+    stale: BTreeMap<u64, Stale>,
+    unpublished: bool,
+    /// Pages of each allocation so far.
+    pub(super) allocations: Vec<usize>,
+    /// How many more allocations succeed.
+    pub(super) allocations_left: usize,
+    /// What no VM may get.
+    pub(super) own: Option<Region<Pa>>,
+    pub(super) loads: Cell<usize>,
+    pub(super) stores: usize,
+    pub(super) invalidations: Vec<(Region<Ipa>, u64)>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Self {
+            memory: BTreeMap::new(),
+            next: 0x1000_1000,
+            places: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            unpublished: false,
+            allocations: Vec::new(),
+            allocations_left: usize::MAX,
+            own: None,
+            loads: Cell::new(0),
+            stores: 0,
+            invalidations: Vec::new(),
+        }
+    }
+
+    /// Takes note of the start tables; from here on walks can happen.
+    pub(super) fn watch(&mut self, stage2: &Stage2) {
+        let level = stage2.geometry.start_level();
+        for table in 0..stage2.geometry.root_pages() as u64 {
+            let ipa = table * 512 * size_of_entry(level);
+            self.places
+                .insert(stage2.root.0 + table * PAGE, Place { ipa, level });
+        }
+    }
+
+    /// What must hold whenever a call has returned.
+    pub(super) fn assert_quiet(&self, stage2: &Stage2) {
+        assert!(self.stale.is_empty(), "left in the TLBs: {:x?}", self.stale);
+        assert!(!self.unpublished, "stores without a barrier after them");
+        self.assert_groups_are_whole(&self.leaves(stage2));
+    }
+
+    /// All leaves in order, found by a walk of the machine's own.
+    pub(super) fn leaves(&self, stage2: &Stage2) -> Vec<Leaf> {
+        let mut found = Vec::new();
+        let level = stage2.geometry.start_level();
+        let entries = stage2.geometry.end() / size_of_entry(level);
+        self.collect(stage2.root.0, entries, Place { ipa: 0, level }, &mut found);
+        found
+    }
+
+    fn collect(&self, table: u64, entries: u64, place: Place, found: &mut Vec<Leaf>) {
+        let size = size_of_entry(place.level);
+        let first = place.ipa;
+        for (&entry, &descriptor) in self.memory.range(table..table + entries * 8) {
+            let ipa = first + (entry - table) / 8 * size;
+            let (valid, bit1) = (descriptor & 1 != 0, descriptor & 2 != 0);
+            assert!(
+                valid || descriptor == 0,
+                "an invalid entry is 0, not {descriptor:#x}"
+            );
+            match (valid, bit1, place.level) {
+                (false, ..) => {}
+                (true, true, 0..=2) => {
+                    let next = Place {
+                        ipa,
+                        level: place.level + 1,
+                    };
+                    self.collect(descriptor & ADDRESS, 512, next, found);
+                }
+                (true, true, 3) | (true, false, 1 | 2) => found.push(Leaf {
+                    ipa,
+                    size,
+                    pa: descriptor & ADDRESS,
+                    attributes: descriptor & !(ADDRESS | CONTIGUOUS | 3),
+                    contiguous: descriptor & CONTIGUOUS != 0,
+                }),
+                _ => panic!("descriptor {descriptor:#x} at level {}", place.level),
+            }
+        }
+    }
+
+    fn assert_groups_are_whole(&self, leaves: &[Leaf]) {
+        let mut at = 0;
+        while at < leaves.len() {
+            let first = leaves[at];
+            assert_eq!(
+                (first.ipa | first.pa) % first.size,
+                0,
+                "{first:x?} is not aligned"
+            );
+            if !first.contiguous {
+                at += 1;
+                continue;
+            }
+            assert!(first.size == PAGE || first.size == 512 * PAGE);
+            assert_eq!(
+                (first.ipa | first.pa) % (16 * first.size),
+                0,
+                "{first:x?} begins a group"
+            );
+            for step in 0..16 {
+                let offset = step as u64 * first.size;
+                let expected = Leaf {
+                    ipa: first.ipa + offset,
+                    pa: first.pa + offset,
+                    ..first
+                };
+                assert_eq!(leaves.get(at + step), Some(&expected));
+            }
+            at += 16;
+        }
+    }
+
+    /// The place that the entry decides about, if a walk can reach it.
+    fn place(&self, entry: u64) -> Option<Place> {
+        let table = self.places.get(&(entry & !(PAGE - 1)))?;
+        let ipa = table.ipa + entry % PAGE / 8 * size_of_entry(table.level);
+        Some(Place {
+            ipa,
+            level: table.level,
+        })
+    }
+
+    fn object_to_mixed_groups(&self, entry: u64, contiguous: bool) {
+        let first = entry & !(16 * 8 - 1);
+        for member in (first..first + 16 * 8).step_by(8) {
+            if let Some(stale) = self.stale.get(&member) {
+                assert!(
+                    !stale.contiguous,
+                    "a group is broken but not yet invalidated"
+                );
+            }
+            let live = self.memory.get(&member).copied().unwrap_or(0);
+            let is_mixed = live != 0 && (live & CONTIGUOUS != 0) != contiguous;
+            assert!(!is_mixed || member == entry, "a group is half contiguous");
+        }
+    }
+}
+
+impl Tables for Machine {
+    fn alloc(&mut self, pages: usize) -> Option<Pa> {
+        assert!(pages.is_power_of_two());
+        self.allocations_left = self.allocations_left.checked_sub(1)?;
+        let size = pages as u64 * PAGE;
+        let start = self.next.next_multiple_of(size);
+        self.next = start + size;
+        self.allocations.push(pages);
+        // The zeros are stores too.
+        self.unpublished = true;
+        Some(Pa(start))
+    }
+
+    fn load(&self, entry: Pa) -> u64 {
+        assert_eq!(entry.0 % 8, 0);
+        self.loads.set(self.loads.get() + 1);
+        self.memory.get(&entry.0).copied().unwrap_or(0)
+    }
+
+    fn store(&mut self, entry: Pa, descriptor: u64) {
+        let entry = entry.0;
+        assert!(
+            entry >= 0x1000_1000 && entry < self.next,
+            "{entry:#x} is in no table"
+        );
+        self.stores += 1;
+        let old = self.memory.insert(entry, descriptor).unwrap_or(0);
+        let Some(place) = self.place(entry) else {
+            return;
+        };
+        let size = size_of_entry(place.level);
+        assert!(
+            old == 0 || descriptor == 0,
+            "{old:#x} at {place:x?} is live, {descriptor:#x}"
+        );
+        if descriptor == 0 && old != 0 {
+            let contiguous = old & CONTIGUOUS != 0;
+            self.stale.insert(
+                entry,
+                Stale {
+                    ipa: place.ipa,
+                    size,
+                    contiguous,
+                },
+            );
+        }
+        if descriptor != 0 {
+            self.unpublished = true;
+            assert!(
+                !self.stale.contains_key(&entry),
+                "{place:x?} was not invalidated"
+            );
+            if place.level < 3 && descriptor & 2 != 0 {
+                let below = Place {
+                    ipa: place.ipa,
+                    level: place.level + 1,
+                };
+                self.places.insert(descriptor & ADDRESS, below);
+            } else {
+                self.object_to_mixed_groups(entry, descriptor & CONTIGUOUS != 0);
+            }
+        }
+    }
+
+    fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
+        assert!(stride >= PAGE && stride.is_power_of_two());
+        self.invalidations.push((ipas, stride));
+        let (start, end) = (ipas.start.0, ipas.end().0);
+        self.stale.retain(|_, stale| {
+            let steps = stale.ipa.saturating_sub(start).div_ceil(stride);
+            let hit = start + steps * stride;
+            hit >= end || hit >= stale.ipa + stale.size
+        });
+        // The sequence begins with a barrier of its own.
+        self.unpublished = false;
+    }
+
+    fn publish(&mut self) {
+        self.unpublished = false;
+    }
+
+    fn may_map(&self, memory: Region<Pa>) -> bool {
+        self.own.is_none_or(|own| !own.overlaps(&memory))
+    }
+}
+
+fn size_of_entry(level: u8) -> u64 {
+    [512 << 30, 1 << 30, 2 << 20, 4 << 10][usize::from(level)]
+}
+
+#[test]
+#[should_panic(expected = "is live")]
+fn the_machine_objects_to_overwriting_a_live_descriptor() {
+    let (_, mut machine) = super::stage2(32);
+    machine.store(Pa(0x1000_4000), 0x4000_07d9);
+    machine.store(Pa(0x1000_4000), 0x4020_07d9);
+}
+
+#[test]
+#[should_panic(expected = "was not invalidated")]
+fn the_machine_objects_to_making_before_invalidating() {
+    let (_, mut machine) = super::stage2(32);
+    machine.store(Pa(0x1000_4000), 0x4000_07d9);
+    machine.store(Pa(0x1000_4000), 0);
+    // Of the neighbour only.
+    machine.invalidate(super::ipas(2 * super::MIB, 2 * super::MIB), PAGE);
+    machine.store(Pa(0x1000_4000), 0x4020_07d9);
+}
+
+#[test]
+#[should_panic(expected = "a group is half contiguous")]
+fn the_machine_objects_to_half_a_group() {
+    let (_, mut machine) = super::stage2(32);
+    machine.store(Pa(0x1000_4000), 0x4000_07d9 | CONTIGUOUS);
+    machine.store(Pa(0x1000_4008), 0x4020_07d9);
+}
+
+#[test]
+#[should_panic(expected = "broken but not yet invalidated")]
+fn the_machine_objects_to_making_beside_the_stale_part_of_a_group() {
+    let (_, mut machine) = super::stage2(32);
+    machine.store(Pa(0x1000_4000), 0x4000_07d9 | CONTIGUOUS);
+    machine.store(Pa(0x1000_4000), 0);
+    machine.store(Pa(0x1000_4008), 0x4020_07d9);
+}

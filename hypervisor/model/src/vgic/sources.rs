@@ -1,0 +1,99 @@
+//! Where interrupts come from: emulated devices, and physical interrupts that stand behind virtual ones.
+
+use super::bank::{bit, bits};
+use super::owners::Place;
+use super::{LINKED, ListRegisters, Vgic};
+use crate::vcpus::VcpuSet;
+use assay_spec::intid::IntId;
+
+impl Vgic {
+    /// Sets the line of an emulated source: an SPI, or a PPI of `vcpu`. An INTID that the controller
+    /// does not have is ignored.
+    ///
+    /// Returns whom to kick, the caller's own vCPU too: it has to [`flush`](Self::flush).
+    pub fn set_level(&mut self, vcpu: usize, intid: IntId, level: bool) -> VcpuSet {
+        let (place, b) = (Self::place(vcpu, intid.0), bit(intid.0));
+        let Some(bank) = self.bank_mut(place) else {
+            return VcpuSet::EMPTY;
+        };
+        if (bank.line & b != 0) == level {
+            return VcpuSet::EMPTY;
+        }
+        let edge = bank.edge & b;
+        if level {
+            bank.line |= b;
+            bank.latch |= edge;
+        } else {
+            bank.line &= !b;
+        }
+        // The end of a pulse means nothing to an edge-triggered interrupt.
+        if level || edge == 0 {
+            self.note(place, b);
+        }
+        core::mem::take(&mut self.kicks)
+    }
+
+    /// Makes an interrupt pending once, as an edge does: an SPI, or a PPI of `vcpu`.
+    ///
+    /// Returns whom to kick, as [`set_level`](Self::set_level) does.
+    pub fn pulse(&mut self, vcpu: usize, intid: IntId) -> VcpuSet {
+        let (place, b) = (Self::place(vcpu, intid.0), bit(intid.0));
+        if let Some(bank) = self.bank_mut(place) {
+            bank.latch |= b;
+            self.note(place, b);
+        }
+        core::mem::take(&mut self.kicks)
+    }
+
+    /// Delivers a physical interrupt that was taken by EL2 on this CPU, while `vcpu` is on it, and
+    /// whose priority was dropped: it stays active until the guest deactivates `virt`, or until this
+    /// model does, through [`ListRegisters::deactivate_physical`].
+    ///
+    /// Returns whom else to kick: the target of an SPI. If the controller has no interrupt `virt`,
+    /// `phys` stays active, that is to say quiet.
+    pub fn hw_fired<H: ListRegisters>(
+        &mut self,
+        vcpu: usize,
+        virt: IntId,
+        phys: IntId,
+        hw: &mut H,
+    ) -> VcpuSet {
+        if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0)
+            && self.list_at_once(vcpu, virt.0, Some(phys), hw)
+        {
+            return VcpuSet::EMPTY;
+        }
+        let place = Self::place(vcpu, virt.0);
+        self.retire_linked(vcpu, place, virt.0, hw);
+        if let Some(bank) = self.bank_mut(place) {
+            bank.hold(virt.0, phys);
+            self.note(place, bit(virt.0));
+            self.refill(vcpu, hw);
+        }
+        self.take_kicks(vcpu)
+    }
+
+    /// A linked interrupt that comes again has been deactivated by the guest: what the List Registers
+    /// hold of it is history, and must not be taken for the end of the new one.
+    fn retire_linked<H: ListRegisters>(
+        &mut self,
+        vcpu: usize,
+        place: Place,
+        intid: u32,
+        hw: &mut H,
+    ) {
+        let listed = self
+            .bank(place)
+            .is_some_and(|bank| bank.listed & bank.held & bit(intid) != 0);
+        let Some(cpu) = self.cpus.get(vcpu).filter(|_| listed) else {
+            return;
+        };
+        let slot = bits(cpu.occupied & hw.empty()).find(|&slot| {
+            let entry = cpu.slots.get(slot as usize).copied().unwrap_or(0);
+            entry & LINKED != 0 && u32::from(entry & !LINKED) == intid
+        });
+        if let Some(slot) = slot {
+            self.retire(vcpu, slot, hw);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the interrupt controller: its registers, its rules one by one, and random sequences
+//! against an independent model.
+
+mod fake;
+mod random;
+mod reference;
+mod registers;
+mod rules;

@@ -1,0 +1,504 @@
+//! The rules one by one, each a sentence.
+
+use super::fake::{Machine, TIMER};
+use crate::vcpus::VcpuSet;
+use crate::vgic::{Read, Version};
+use assay_spec::exit::Width;
+use assay_spec::gic::dist as gicd;
+use assay_spec::gic::redist::SGI_BASE;
+use assay_spec::intid::IntId;
+use assay_spec::lr::LrState;
+
+const BOTH: [Version; 2] = [Version::V2, Version::V3];
+
+#[test]
+fn a_level_interrupt_is_pending_as_long_as_its_line_is_high() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.set_level(0, 33, true);
+        m.dist(0, gicd::ICPENDR + 4, 2);
+        assert_eq!(
+            m.read_dist(0, gicd::ISPENDR + 4),
+            2,
+            "clearing does not lower a line"
+        );
+        assert_eq!(m.acknowledge(0), Some((33, 0)));
+        assert_eq!(m.end(0), Some((33, 0)));
+        assert_eq!(
+            m.acknowledge(0),
+            Some((33, 0)),
+            "the line is still high after the end"
+        );
+        m.set_level(0, 33, false);
+        m.end(0);
+        assert_eq!(m.acknowledge(0), None);
+        m.set_level(0, 33, true);
+        m.set_level(0, 33, false);
+        assert_eq!(
+            m.acknowledge(0),
+            None,
+            "the line fell before anyone took it"
+        );
+    }
+}
+
+#[test]
+fn an_edge_is_remembered_until_it_is_acknowledged() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.dist(0, gicd::ICFGR + 8, 2 << 2);
+        m.set_level(0, 33, true);
+        m.set_level(0, 33, false);
+        assert_eq!(m.acknowledge(0), Some((33, 0)));
+        let kicks = m.vgic.pulse(0, IntId(33));
+        m.kick(kicks);
+        assert_eq!(m.acknowledge(0), None, "active");
+        m.end(0);
+        assert_eq!(m.acknowledge(0), Some((33, 0)), "the second edge");
+        m.end(0);
+        assert_eq!(m.acknowledge(0), None);
+    }
+}
+
+#[test]
+fn an_active_interrupt_is_not_delivered_again_before_its_deactivation() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.dist(0, gicd::ISACTIVER + 4, 2);
+        m.set_level(0, 33, true);
+        assert_eq!(m.acknowledge(0), None);
+        m.cpus[0].deactivate(33, 0);
+        m.kick(VcpuSet::EMPTY);
+        assert_eq!(m.acknowledge(0), Some((33, 0)));
+        assert_eq!(m.cpus[0].lost, 0);
+    }
+}
+
+#[test]
+fn disabled_interrupts_and_groups_are_withdrawn_and_come_back() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.set_level(0, 33, true);
+        m.dist(0, gicd::ICENABLER + 4, 2);
+        assert_eq!(m.acknowledge(0), None);
+        m.dist(0, gicd::ISENABLER + 4, 2);
+        m.dist(0, gicd::CTLR, gicd::CTLR_ENABLE_GRP0);
+        assert_eq!(m.acknowledge(0), None, "of Group 1");
+        m.dist(0, gicd::IGROUPR + 4, 0);
+        assert_eq!(m.acknowledge(0), Some((33, 0)), "of Group 0");
+        assert!(
+            !m.cpus[0]
+                .lrs
+                .iter()
+                .any(|lr| lr.state == LrState::Active && lr.group1)
+        );
+    }
+}
+
+#[test]
+fn more_interrupts_than_list_registers_are_all_taken_in_order_of_priority() {
+    for version in BOTH {
+        for lrs in [1, 2, 4] {
+            let mut m = Machine::ready(version, 1, 64, lrs);
+            for n in 0..40 {
+                let intid = 32 + (n * 7) % 64;
+                m.dist_write(0, gicd::IPRIORITYR + intid, Width::W1, (n * 13 % 29) << 3);
+                m.set_level(0, intid as u32, true);
+            }
+            let mut last = 0;
+            for _ in 0..40 {
+                let (intid, _) = m.acknowledge(0).expect("all forty");
+                let (priority, ..) = m.cpus[0].running[0];
+                assert!(last <= priority);
+                last = priority;
+                m.set_level(0, intid, false);
+                m.end(0);
+            }
+            assert_eq!(m.acknowledge(0), None);
+            assert_eq!(m.cpus[0].requests, 0);
+            assert_eq!(m.cpus[0].lost, 0);
+        }
+    }
+}
+
+#[test]
+fn interrupts_nest_deeper_than_there_are_list_registers() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 64, 4);
+        for n in 0..20 {
+            let priority = 0xf0 - 8 * n;
+            m.dist_write(0, gicd::IPRIORITYR + 40 + n, Width::W1, priority);
+            m.set_level(0, 40 + n as u32, true);
+            assert_eq!(m.acknowledge(0), Some((40 + n as u32, 0)));
+        }
+        for n in (0..20).rev() {
+            m.set_level(0, 40 + n, false);
+            assert_eq!(m.end(0), Some((40 + n, 0)));
+        }
+        assert_eq!(m.cpus[0].lost, 0, "every end met its List Register");
+        assert_eq!(
+            m.read_dist(0, gicd::ISACTIVER + 4) | m.read_dist(0, gicd::ISACTIVER + 8),
+            0
+        );
+    }
+}
+
+#[test]
+fn with_separate_deactivation_no_active_interrupt_loses_its_list_register() {
+    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    m.cpus[0].separate = true;
+    for n in 0..8 {
+        m.set_level(0, 40 + n, true);
+    }
+    for n in 0..4 {
+        assert_eq!(m.acknowledge(0), Some((40 + n, 0)));
+        m.cpus[0].running.clear();
+    }
+    assert_eq!(m.acknowledge(0), None, "no room until one is deactivated");
+    for n in [2, 0, 3, 1] {
+        m.set_level(0, 40 + n, false);
+        m.cpus[0].deactivate(40 + n, 0);
+        m.kick(VcpuSet::EMPTY);
+        assert!(m.acknowledge(0).is_some());
+        m.cpus[0].running.clear();
+    }
+    assert_eq!(m.cpus[0].lost, 0);
+}
+
+#[test]
+fn an_sgi_from_two_senders_is_taken_twice_with_the_right_source() {
+    let mut m = Machine::ready(Version::V2, 3, 32, 4);
+    m.send(1, 5, 0b001);
+    m.send(2, 5, 0b001);
+    m.send(2, 5, 0b001);
+    assert_eq!(m.read_dist(0, gicd::SPENDSGIR + 4), 0b110 << 8);
+    assert_eq!(m.acknowledge(0), Some((5, 1)));
+    assert_eq!(m.read_dist(0, gicd::CPENDSGIR + 4), 0b100 << 8);
+    m.end(0);
+    assert_eq!(m.acknowledge(0), Some((5, 2)));
+    m.end(0);
+    assert_eq!(m.acknowledge(0), None);
+    m.dist_write(0, gicd::SPENDSGIR + 5, Width::W1, 0xff);
+    m.dist_write(0, gicd::CPENDSGIR + 5, Width::W1, 0b101);
+    assert_eq!(m.acknowledge(0), Some((5, 1)), "only senders that exist");
+    m.end(0);
+    assert_eq!(m.acknowledge(0), None);
+}
+
+#[test]
+fn gicv2_leaves_the_pending_bits_of_sgis_to_their_own_registers() {
+    let mut m = Machine::ready(Version::V2, 1, 32, 4);
+    m.dist(0, gicd::ISPENDR, 0xffff);
+    assert_eq!(m.read_dist(0, gicd::ISPENDR), 0);
+    m.send(0, 1, 1);
+    m.dist(0, gicd::ICPENDR, 0xffff);
+    assert_eq!(m.read_dist(0, gicd::ISPENDR), 2);
+}
+
+#[test]
+fn sgis_reach_whom_they_name() {
+    let mut m = Machine::ready(Version::V3, 20, 32, 4);
+    let mut send = |value: u64| {
+        let kicks = m.vgic.sgi1r(3, value, &mut m.cpus[3]);
+        m.kick(kicks.union(VcpuSet::one(3)));
+        let reached = |m: &mut Machine, v: usize| m.acknowledge(v).is_some() && m.end(v).is_some();
+        (0..20)
+            .filter(|&v| reached(&mut m, v))
+            .fold(0u32, |set, v| set | 1 << v)
+    };
+    assert_eq!(send(7 << 24 | 0x8001), 0x8001);
+    assert_eq!(
+        send(7 << 24 | 1 << 16 | 0xffff),
+        0xf0000,
+        "Aff1 = 1, vCPUs 16 to 19"
+    );
+    assert_eq!(send(7 << 24 | 1 << 40), 0xffff7, "all others");
+    assert_eq!(send(7 << 24 | 1 << 44 | 1), 0, "Aff0 = 16");
+    assert_eq!(send(7 << 24 | 1 << 32 | 1), 0, "Aff2 = 1");
+    assert_eq!(send(7 << 24 | 1 << 48 | 1), 0, "Aff3 = 1");
+    assert_eq!(send(7 << 24 | 4 << 16 | 1), 0, "Aff1 = 4");
+    assert_eq!(send(7 << 24 | 1 << 3), 8, "oneself");
+}
+
+#[test]
+fn sgi0r_sends_only_to_where_the_sgi_is_in_group_0() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.redist(1, 1, SGI_BASE + gicd::IGROUPR, 0);
+    let kicks = m.vgic.sgi0r(0, 4 << 24 | 3, &mut m.cpus[0]);
+    assert_eq!(kicks, VcpuSet::one(1));
+    m.kick(kicks);
+    assert_eq!(m.acknowledge(0), None);
+    assert_eq!(m.acknowledge(1), Some((4, 0)));
+    m.end(1);
+    m.send(0, 4, 3);
+    assert_eq!(m.acknowledge(0), Some((4, 0)), "SGI1R sends either group");
+    assert_eq!(m.acknowledge(1), Some((4, 0)));
+}
+
+#[test]
+fn an_sgi_to_oneself_takes_one_list_register_write() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    for _ in 0..10 {
+        let before = m.cpus[0].accesses.get();
+        assert_eq!(m.vgic.sgi1r(0, 1 << 24 | 1, &mut m.cpus[0]), VcpuSet::EMPTY);
+        assert_eq!(m.cpus[0].accesses.get() - before, 1);
+        assert_eq!(m.acknowledge(0), Some((1, 0)));
+        m.end(0);
+    }
+    let used = m.cpus[0]
+        .lrs
+        .iter()
+        .filter(|lr| lr.intid != IntId(0))
+        .count();
+    assert_eq!(used, 1);
+}
+
+#[test]
+fn a_second_sgi_while_the_first_is_active_stays_pending() {
+    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    m.send(0, 1, 1);
+    m.send(0, 1, 1);
+    assert_eq!(m.acknowledge(0), Some((1, 0)));
+    m.send(0, 1, 1);
+    assert_eq!(m.acknowledge(0), None);
+    m.end(0);
+    assert_eq!(m.acknowledge(0), Some((1, 0)));
+    m.end(0);
+    assert_eq!(m.acknowledge(0), None);
+}
+
+#[test]
+fn the_timer_is_linked_to_its_physical_interrupt() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        for _ in 0..3 {
+            let before = m.cpus[0].accesses.get();
+            m.set_timer(0, true);
+            assert_eq!(
+                m.cpus[0].accesses.get() - before,
+                1,
+                "straight into a List Register"
+            );
+            let lr = m.cpus[0].lrs.iter().find(|lr| lr.state == LrState::Pending);
+            assert_eq!(lr.and_then(|lr| lr.hw), Some(TIMER));
+            assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+            m.cpus[0].line = false;
+            m.end(0);
+            assert!(!m.cpus[0].physical_active);
+            assert_eq!(m.acknowledge(0), None);
+        }
+    }
+}
+
+#[test]
+fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.private(0, gicd::ICENABLER, 1 << TIMER.0);
+        m.set_timer(0, true);
+        assert!(m.cpus[0].physical_active, "quiet, not storming");
+        assert_eq!(m.acknowledge(0), None);
+        m.cpus[0].line = false;
+        m.private(0, gicd::ISENABLER, 1 << TIMER.0);
+        assert_eq!(m.acknowledge(0), None);
+        assert!(!m.cpus[0].physical_active, "ready for the next");
+        m.set_timer(0, true);
+        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+    }
+}
+
+#[test]
+fn clearing_the_active_state_of_the_timer_deactivates_the_physical_one() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 4);
+        m.set_timer(0, true);
+        m.acknowledge(0);
+        m.cpus[0].line = false;
+        m.cpus[0].running.clear();
+        m.private(0, gicd::ICACTIVER, 1 << TIMER.0);
+        assert!(!m.cpus[0].physical_active);
+        assert_eq!(m.read_private(0, 0, gicd::ISACTIVER), 0);
+        m.set_timer(0, true);
+        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+    }
+}
+
+#[test]
+fn another_vcpu_can_clear_the_active_state_of_the_timer() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.set_timer(1, true);
+    m.acknowledge(1);
+    m.cpus[1].line = false;
+    m.redist(0, 1, SGI_BASE + gicd::ICACTIVER, 1 << TIMER.0);
+    assert!(!m.cpus[1].physical_active);
+    assert_eq!(m.read_private(0, 1, gicd::ISACTIVER), 0);
+}
+
+#[test]
+fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
+    for version in BOTH {
+        for acknowledged in [false, true] {
+            let mut m = Machine::ready(version, 1, 32, 4);
+            m.set_timer(0, true);
+            m.set_level(0, 33, true);
+            if acknowledged {
+                m.acknowledge(0);
+            }
+            m.cpus[0].line = false;
+            m.vgic.park(0, &mut m.cpus[0]);
+            assert!(!m.cpus[0].physical_active);
+            assert!(m.cpus[0].lrs.iter().all(|lr| lr.state == LrState::Invalid));
+            assert!(m.vgic.has_pending(0), "the SPI still is");
+            m.kick(VcpuSet::one(0));
+            let listed = m.cpus[0]
+                .lrs
+                .iter()
+                .filter(|lr| lr.state != LrState::Invalid);
+            assert_eq!(listed.count(), 1 + usize::from(acknowledged));
+        }
+    }
+}
+
+#[test]
+fn a_waiting_vcpu_knows_what_wakes_it() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.vgic.sync(1, &mut m.cpus[1]);
+    assert!(!m.vgic.has_pending(1));
+    assert_eq!(m.vgic.set_level(1, IntId(30), true), VcpuSet::one(1));
+    assert!(m.vgic.has_pending(1));
+    m.vgic.set_level(1, IntId(30), false);
+    assert!(!m.vgic.has_pending(1));
+    let kicks = m.vgic.sgi1r(0, 2, &mut m.cpus[0]);
+    assert_eq!(kicks, VcpuSet::one(1));
+    assert!(m.vgic.has_pending(1));
+}
+
+#[test]
+fn a_new_route_takes_a_pending_interrupt_along() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 2, 32, 4);
+        m.set_level(0, 33, true);
+        match version {
+            Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
+            Version::V2 => m.dist_write(0, gicd::ITARGETSR + 33, Width::W1, 2),
+        }
+        assert_eq!(m.acknowledge(0), None);
+        assert_eq!(m.acknowledge(1), Some((33, 0)));
+    }
+}
+
+#[test]
+fn an_edge_that_comes_while_active_goes_to_the_new_target() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist(0, gicd::ICFGR + 8, 2 << 2);
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    assert_eq!(m.acknowledge(0), Some((33, 0)));
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.end(0);
+    assert_eq!(m.acknowledge(0), None);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}
+
+#[test]
+fn two_ends_in_a_row_both_meet_their_list_registers_however_few_there_are() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 1, 32, 2);
+        m.dist(0, gicd::ICFGR + 8, u32::MAX);
+        m.dist_write(0, gicd::IPRIORITYR + 34, Width::W1, 0);
+        m.dist(0, gicd::ISPENDR + 4, 2);
+        assert_eq!(m.acknowledge(0), Some((33, 0)));
+        m.dist(0, gicd::ISPENDR + 4, 4);
+        assert_eq!(m.acknowledge(0), Some((34, 0)));
+        // The inner one is pending again, and so is a third: three for two List Registers.
+        m.dist(0, gicd::ISPENDR + 4, 0b1100);
+        assert_eq!(m.end(0), Some((34, 0)));
+        assert_eq!(m.end(0), Some((33, 0)));
+        assert_eq!(m.cpus[0].lost, 0);
+        assert_eq!(m.read_dist(0, gicd::ISACTIVER + 4), 0);
+    }
+}
+
+#[test]
+fn a_route_to_nobody_keeps_the_interrupt_pending() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 0x1_0000_0001);
+    m.set_level(0, 33, true);
+    assert_eq!(m.acknowledge(0), None);
+    assert_eq!(m.acknowledge(1), None);
+    assert_eq!(m.read_dist(0, gicd::ISPENDR + 4), 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33 + 4, Width::W4, 0);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}
+
+#[test]
+fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.set_level(0, 33, true);
+    let kicks = m
+        .vgic
+        .dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
+    assert_eq!(kicks, VcpuSet::one(1));
+    assert_ne!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
+    m.kick(kicks);
+    assert_eq!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
+    assert_eq!(m.acknowledge(1), None);
+}
+
+#[test]
+fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
+    let mut m = Machine::ready(Version::V3, 3, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.set_level(0, 33, true);
+    m.acknowledge(1);
+    let read = |m: &mut Machine, vcpu: usize| {
+        m.vgic
+            .dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu])
+    };
+    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
+    assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
+    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");
+    m.kick(VcpuSet::one(1));
+    assert_eq!(read(&mut m, 0), Read::Value(2));
+    assert_eq!(read(&mut m, 2), Read::Value(2));
+    assert_eq!(
+        read(&mut m, 0),
+        Read::Retry(VcpuSet::one(1)),
+        "a new question"
+    );
+    assert_eq!(read(&mut m, 1), Read::Value(2), "its owner knows");
+}
+
+#[test]
+fn orders_for_what_another_vcpu_has_listed_are_carried_out_there() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist(0, gicd::ICFGR + 8, 2 << 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist(0, gicd::ICPENDR + 4, 2);
+    assert_eq!(m.acknowledge(1), None, "withdrawn");
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist(0, gicd::ISACTIVER + 4, 2);
+    assert_eq!(m.acknowledge(1), None, "active by order");
+    m.dist(0, gicd::ICACTIVER + 4, 2);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}
+
+#[test]
+fn an_interrupt_the_controller_has_not_is_ignored() {
+    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    for intid in [64, 1019, 1020, 1023, 8192, u32::MAX] {
+        assert_eq!(m.vgic.set_level(0, IntId(intid), true), VcpuSet::EMPTY);
+        assert_eq!(m.vgic.pulse(0, IntId(intid)), VcpuSet::EMPTY);
+        let kicks = m.vgic.hw_fired(0, IntId(intid), IntId(40), &mut m.cpus[0]);
+        assert_eq!(kicks, VcpuSet::EMPTY);
+    }
+    assert_eq!(
+        m.vgic.set_level(9, IntId(30), true),
+        VcpuSet::EMPTY,
+        "nor a vCPU it has not"
+    );
+    assert!(!m.vgic.has_pending(9));
+    assert_eq!(m.acknowledge(0), None);
+}

@@ -1,0 +1,129 @@
+//! One VM while it runs: what never changes, what its vCPUs share, and what each has for itself.
+
+use assay_spec::addr::{Address, Ipa, Region};
+use assay_spec::intid::IntId;
+
+use crate::guest_tree::layout;
+use crate::idregs::GuestId;
+use crate::inject::PstateBits;
+use crate::psci::PowerTable;
+use crate::ptimer::PhysTimer;
+use crate::smccc::Workarounds;
+use crate::vcpus::VcpuSet;
+use crate::vgic::{ListRegisters, Version, Vgic};
+use crate::vpl011::Vpl011;
+use crate::watchdog::{Watchdog, WatchdogEvent};
+
+/// What is the same for as long as the VM exists: readable without a lock.
+pub struct Machine {
+    /// The identification registers that it reads.
+    pub id: GuestId,
+    /// What it is told of the SMCCC workarounds.
+    pub workarounds: Workarounds,
+    /// What an exception does to its PSTATE.
+    pub pstate: PstateBits,
+    /// Its RAM, one range of guest addresses.
+    pub ram: Region<Ipa>,
+    /// Its interrupt controller.
+    pub gic: Version,
+    /// How many vCPUs it has.
+    pub vcpus: usize,
+    /// Whether it has the SBSA watchdog.
+    pub watchdog: bool,
+}
+
+impl Machine {
+    /// Tells whether a vCPU may start at this guest address.
+    #[must_use]
+    pub fn is_code(&self, address: u64) -> bool {
+        self.ram.contains(Ipa(address)) && Ipa(address).is_aligned(4)
+    }
+}
+
+/// What a VM's vCPUs share, under its lock.
+pub struct Devices {
+    /// The interrupt controller.
+    pub vgic: Vgic,
+    /// The console.
+    pub uart: Vpl011,
+    /// Which vCPUs are on.
+    pub power: PowerTable,
+    /// The watchdog, which counts virtual time.
+    pub watchdog: Watchdog,
+    /// What is subtracted from the physical count for the virtual one (`CNTVOFF_EL2`): the VM's start.
+    pub virtual_offset: u64,
+}
+
+impl Devices {
+    /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
+    #[must_use]
+    pub fn new(machine: &Machine) -> Self {
+        Self {
+            vgic: Vgic::new(machine.gic, machine.vcpus, 32),
+            uart: Vpl011::new(),
+            power: PowerTable::new(machine.vcpus),
+            watchdog: Watchdog::new(),
+            virtual_offset: 0,
+        }
+    }
+
+    /// Brings the devices back to power-on. Every vCPU has been parked by its own CPU before.
+    pub fn reset(&mut self) {
+        self.vgic.reset();
+        self.uart.reset();
+        self.power.reset();
+        self.watchdog.reset();
+    }
+
+    /// Takes one byte from the physical console; `false` if there is no room for it.
+    pub fn receive(&mut self, byte: u8) -> (bool, VcpuSet) {
+        let taken = self.uart.receive(byte);
+        (taken, self.update_uart(0))
+    }
+
+    /// Carries the UART's interrupt line to the interrupt controller; returns the vCPUs to kick.
+    pub fn update_uart(&mut self, vcpu: usize) -> VcpuSet {
+        self.vgic.set_level(vcpu, layout::UART_INTID, self.uart.level())
+    }
+
+    /// Returns when the watchdog is due, as a physical count.
+    #[must_use]
+    pub fn watchdog_deadline(&self) -> Option<u64> {
+        self.watchdog.deadline().map(|deadline| deadline.wrapping_add(self.virtual_offset))
+    }
+
+    /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, and the vCPUs to kick.
+    pub fn tick_watchdog(&mut self, vcpu: usize, now: u64) -> (bool, VcpuSet) {
+        let event = self.watchdog.tick(now.wrapping_sub(self.virtual_offset));
+        let kicks = self.vgic.set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level());
+        (event == WatchdogEvent::Ws1, kicks)
+    }
+}
+
+/// What one vCPU has for itself; only its own CPU touches it.
+pub struct Vcpu {
+    /// Its index in the VM.
+    pub index: usize,
+    /// The emulated EL1 physical timer.
+    pub timer: PhysTimer,
+}
+
+/// The interrupt of the emulated EL1 physical timer.
+pub const PHYS_TIMER: IntId = layout::TIMER_INTIDS[1];
+/// The interrupt of the virtual timer.
+pub const VIRT_TIMER: IntId = layout::TIMER_INTIDS[2];
+
+impl Vcpu {
+    /// Makes vCPU `index` at power-on.
+    #[must_use]
+    pub const fn new(index: usize) -> Self {
+        Self { index, timer: PhysTimer::new() }
+    }
+
+    /// Carries the physical timer's line to the interrupt controller.
+    pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) {
+        // A private interrupt: nobody else is to be kicked.
+        let _ = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
+        let _ = devices.vgic.flush(self.index, hw);
+    }
+}

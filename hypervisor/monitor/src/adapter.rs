@@ -1,0 +1,127 @@
+//! `model`'s traits over `el2`'s types: a few lines each, and no decision.
+
+use assay_el2::guest_ram::GuestRam;
+use assay_el2::stage2::TableMemory;
+use assay_el2::{cache, gic};
+use assay_model::kernel::GuestMemory;
+use assay_model::stage2::Tables;
+use assay_model::vgic::ListRegisters;
+use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+
+/// The List Registers of the running CPU.
+pub(crate) struct Lists;
+
+impl ListRegisters for Lists {
+    #[inline]
+    fn count(&self) -> u32 {
+        gic::lr_count()
+    }
+    fn read(&self, index: usize) -> Lr {
+        gic::lr_read(index)
+    }
+    #[inline]
+    fn write(&mut self, index: usize, lr: Lr) {
+        gic::lr_write(index, lr);
+    }
+    #[inline]
+    fn empty(&self) -> u32 {
+        gic::lr_empty()
+    }
+    fn set_maintenance(&mut self, requests: u32) {
+        gic::set_maintenance(requests);
+    }
+    fn deactivate_physical(&mut self, intid: IntId) {
+        gic::deactivate_intid(intid);
+    }
+    fn is_deactivation_separate(&self) -> bool {
+        gic::is_deactivation_separate()
+    }
+    fn is_physical_pending(&self, intid: IntId) -> bool {
+        gic::is_pending(intid)
+    }
+}
+
+/// One VM's stage-2 tables.
+pub(crate) struct TableAdapter(pub(crate) TableMemory);
+
+impl Tables for TableAdapter {
+    fn alloc(&mut self, pages: usize) -> Option<Pa> {
+        self.0.alloc(pages)
+    }
+    fn load(&self, entry: Pa) -> u64 {
+        self.0.load(entry)
+    }
+    fn store(&mut self, entry: Pa, descriptor: u64) {
+        self.0.store(entry, descriptor);
+    }
+    fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
+        self.0.invalidate(ipas, stride);
+    }
+    fn publish(&mut self) {
+        self.0.publish();
+    }
+    fn may_map(&self, memory: Region<Pa>) -> bool {
+        self.0.may_map(memory)
+    }
+}
+
+/// One VM's RAM: parts that follow each other in guest addresses.
+pub(crate) struct Ram {
+    pub(crate) parts: alloc::vec::Vec<(Region<Ipa>, GuestRam)>,
+}
+
+impl Ram {
+    /// Calls `act` with each part that `range` touches: the memory, the offset in it, and which bytes of `range`.
+    fn each(&mut self, range: Region<Ipa>, mut act: impl FnMut(&mut GuestRam, u64, core::ops::Range<u64>)) {
+        for (place, ram) in &mut self.parts {
+            let start = place.start.max(range.start);
+            let end = place.end().min(range.end());
+            if start < end {
+                act(ram, start.0 - place.start.0, start.0 - range.start.0..end.0 - range.start.0);
+            }
+        }
+    }
+
+    /// Cleans and invalidates all of it: what is due without FWB, where a guest's accesses may bypass the caches.
+    pub(crate) fn clean_and_invalidate(&self) {
+        self.parts.iter().for_each(|(_, ram)| cache::clean_and_invalidate(ram.region()));
+    }
+
+    /// Makes what was written at guest addresses `range` fit for execution.
+    pub(crate) fn make_executable(&mut self, range: Region<Ipa>) {
+        self.each(range, |ram, offset, bytes| {
+            let start = Pa(ram.region().start.0 + offset);
+            cache::make_executable(Region { start, size: bytes.end - bytes.start });
+        });
+    }
+}
+
+fn part(bytes: &[u8], range: &core::ops::Range<u64>) -> core::ops::Range<usize> {
+    let clamp = |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+    clamp(range.start)..clamp(range.end)
+}
+
+impl GuestMemory for Ram {
+    // The loader's plan lies in RAM, so no part is out of range; if it were, nothing is written.
+    fn zero(&mut self, pages: Region<Ipa>) {
+        self.each(pages, |ram, offset, bytes| {
+            let _ = ram.zero(offset..offset + (bytes.end - bytes.start));
+        });
+    }
+    fn copy(&mut self, to: Ipa, bytes: &[u8]) {
+        self.each(Region { start: to, size: bytes.len() as u64 }, |ram, offset, range| {
+            let _ = ram.copy(offset, bytes.get(part(bytes, &range)).unwrap_or_default(), None);
+        });
+    }
+    fn sum(&mut self, bytes: &[u8], crc: u32) -> u32 {
+        assay_el2::guest_ram::crc32(bytes, crc)
+    }
+    fn copy_and_sum(&mut self, to: Ipa, bytes: &[u8], mut crc: u32) -> u32 {
+        self.each(Region { start: to, size: bytes.len() as u64 }, |ram, offset, range| {
+            let _ = ram.copy(offset, bytes.get(part(bytes, &range)).unwrap_or_default(), Some(&mut crc));
+        });
+        crc
+    }
+}

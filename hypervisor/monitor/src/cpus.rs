@@ -1,0 +1,120 @@
+//! The CPUs: which are up, what they are, and which vCPU each is for.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use assay_el2::secondary::Block;
+use assay_el2::{cpu, gic, secondary};
+use assay_model::idregs::HostId;
+use assay_spec::intid::IntId;
+use spin::Once;
+
+use crate::console::say;
+use crate::vm::Vm;
+use crate::{interrupts, runner};
+
+/// One physical CPU.
+pub(crate) struct Slot {
+    /// What it is, once it is up.
+    identity: Once<HostId>,
+    /// May be given to a VM: it is up, and has what the decisions were made with.
+    usable: AtomicBool,
+    /// The vCPU that it runs.
+    vcpu: Once<(&'static Vm, usize)>,
+}
+
+static SLOTS: Once<Vec<Slot>> = Once::new();
+
+/// Makes the table, for as many CPUs as the tree names.
+pub(crate) fn init(count: usize) {
+    SLOTS.call_once(|| {
+        let slot = || Slot { identity: Once::new(), usable: AtomicBool::new(false), vcpu: Once::new() };
+        (0..count).map(|_| slot()).collect()
+    });
+}
+
+fn slots() -> &'static [Slot] {
+    SLOTS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Notes what the running CPU is.
+pub(crate) fn identify(index: usize) {
+    if let Some(slot) = slots().get(index) {
+        slot.identity.call_once(|| HostId::new(cpu::id_table()));
+    }
+}
+
+/// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, at
+/// most half a second.
+pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
+    let mut started = Vec::new();
+    for (index, block) in blocks {
+        match secondary::start(index, block) {
+            Ok(()) => started.push(index),
+            Err(error) => say!("warning cpu={index} reason=\"firmware cannot start it: {error:?}\""),
+        }
+    }
+    let deadline = cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
+    let late = |index: &usize| slots().get(*index).is_some_and(|slot| slot.identity.get().is_none());
+    while started.iter().any(late) && cpu::counter() < deadline {
+        core::hint::spin_loop();
+    }
+    for index in started.iter().filter(|index| late(index)) {
+        say!("warning cpu={index} reason=\"firmware started it, and it has not come up: it is left out\"");
+    }
+    for (index, slot) in slots().iter().enumerate() {
+        let up = slot.identity.get().is_some();
+        slot.usable.store(up, Ordering::Release);
+        debug_assert!(index != this || up);
+    }
+}
+
+/// Returns the field-wise minimum of all CPUs that are up: what decisions are made with.
+pub(crate) fn common_identity() -> Option<HostId> {
+    let usable = |slot: &&Slot| slot.usable.load(Ordering::Acquire);
+    let identities = slots().iter().filter(usable).filter_map(|slot| slot.identity.get());
+    identities.fold(None, |common: Option<HostId>, next| Some(common.map_or_else(|| next.clone(), |common| common.minimum(next))))
+}
+
+/// Returns the CPUs that no VM has, lowest first.
+pub(crate) fn free() -> Vec<usize> {
+    let is_free = |slot: &Slot| slot.usable.load(Ordering::Acquire) && slot.vcpu.get().is_none();
+    slots().iter().enumerate().filter(|(_, slot)| is_free(slot)).map(|(index, _)| index).collect()
+}
+
+/// Gives a CPU to a vCPU, for good.
+pub(crate) fn assign(index: usize, vm: &'static Vm, vcpu: usize) {
+    if let Some(slot) = slots().get(index) {
+        slot.vcpu.call_once(|| (vm, vcpu));
+    }
+}
+
+/// Returns the vCPU that a CPU runs, if it has one by now.
+pub(crate) fn assigned(index: usize) -> Option<(&'static Vm, usize)> {
+    slots().get(index)?.vcpu.get().copied()
+}
+
+/// Interrupts every CPU that is up, but the running one.
+pub(crate) fn kick_all() {
+    let this = assay_el2::percpu::index();
+    for (index, slot) in slots().iter().enumerate() {
+        if index != this && slot.identity.get().is_some() {
+            gic::kick(index);
+        }
+    }
+}
+
+/// A CPU that firmware started for us: sets itself up, says what it is, and goes to work.
+pub(crate) fn join(index: u64) -> ! {
+    if !secondary::adopt(index) {
+        cpu::park()
+    }
+    let index = assay_el2::percpu::index();
+    let private: &[IntId] = interrupts::private();
+    if let Err(error) = gic::init_cpu(private) {
+        say!("warning cpu={index} reason=\"no interrupts: {error:?}\"");
+        cpu::park()
+    }
+    identify(index);
+    runner::cpu_loop(index)
+}

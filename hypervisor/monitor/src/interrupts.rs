@@ -1,0 +1,95 @@
+//! Physical interrupts that are EL2's own: what each is for, wherever the CPU was when it came.
+
+use alloc::vec::Vec;
+
+use assay_el2::gic::{self, Ack};
+use assay_el2::{timer, uart};
+use assay_spec::intid::IntId;
+use spin::Once;
+
+use crate::vm;
+
+/// The interrupts that mean something to Assay.
+struct Known {
+    virt_timer: IntId,
+    hyp_timer: IntId,
+    maintenance: IntId,
+    uart: Option<IntId>,
+    private: Vec<IntId>,
+}
+
+static KNOWN: Once<Known> = Once::new();
+
+/// What an interrupt was about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Another CPU wants this one to look at its VM.
+    Kick,
+    /// The guest's virtual timer: still active, for the guest to deactivate.
+    VirtTimer(IntId),
+    /// The EL2 timer: some deadline has passed.
+    HypTimer,
+    /// The virtual CPU interface wants its List Registers looked at.
+    Maintenance(Ack),
+    /// Dealt with.
+    Done,
+}
+
+/// Says which interrupts are which, from the platform tree.
+pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart: Option<IntId>) {
+    let private = [virt_timer, hyp_timer, maintenance].to_vec();
+    KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, private });
+}
+
+/// Returns the private interrupts that each CPU enables.
+pub(crate) fn private() -> &'static [IntId] {
+    KNOWN.get().map_or(&[], |known| known.private.as_slice())
+}
+
+/// Takes the next pending interrupt, if there is one.
+#[inline]
+pub(crate) fn next() -> Option<Event> {
+    let ack = gic::acknowledge()?;
+    let intid = ack.intid();
+    let Some(known) = KNOWN.get() else {
+        gic::deactivate(ack);
+        return Some(Event::Done);
+    };
+    if intid == known.virt_timer {
+        return Some(Event::VirtTimer(intid));
+    }
+    if intid == known.maintenance {
+        // Level-triggered: deactivated once its cause is gone.
+        return Some(Event::Maintenance(ack));
+    }
+    let event = if intid == gic::KICK {
+        Event::Kick
+    } else if intid == known.hyp_timer {
+        timer::arm(None);
+        Event::HypTimer
+    } else {
+        if Some(intid) == known.uart {
+            take_input();
+        }
+        Event::Done
+    };
+    gic::deactivate(ack);
+    Some(event)
+}
+
+/// Moves what the console has received to the VM that listens; holds the console back when that one is full.
+pub(crate) fn take_input() {
+    let Some(listener) = vm::listener() else { return };
+    loop {
+        if !listener.has_input_room() {
+            uart::listen(false);
+            // The guest may have made room between the look and the mask: nobody would tell us again.
+            if !listener.has_input_room() {
+                return;
+            }
+            uart::listen(true);
+        }
+        let Some(byte) = uart::read() else { return };
+        listener.receive(byte);
+    }
+}

@@ -1,0 +1,51 @@
+//! A VM's memory and what goes into it, at each start anew.
+
+use assay_model::guest_tree::Blob;
+use assay_model::kernel::{Loader, Progress, Sources};
+use assay_spec::addr::Ipa;
+
+use crate::adapter::{Ram, TableAdapter};
+use crate::seeds;
+
+/// Everything that filling a VM's memory takes; nothing is allocated for it later.
+pub(crate) struct Contents {
+    pub(crate) ram: Ram,
+    pub(crate) loader: Loader,
+    pub(crate) kernel: &'static [u8],
+    pub(crate) ramdisk: &'static [u8],
+    pub(crate) tree: Blob,
+    /// `HCR_EL2.FWB`: the guest's accesses cannot bypass the caches.
+    pub(crate) fwb: bool,
+    /// Keeps the stage-2 tables.
+    pub(crate) tables: TableAdapter,
+}
+
+/// Bytes that are loaded or cleared between two looks at the interrupts.
+const CHUNK: u64 = 0x20_0000;
+
+impl Contents {
+    /// Does one chunk of work.
+    pub(crate) fn step(&mut self) -> Progress {
+        let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };
+        self.loader.step(&sources, &mut self.ram, CHUNK)
+    }
+
+    /// After the last chunk: makes caches agree with what was written. Returns entry point and device tree.
+    pub(crate) fn finish(&mut self) -> (Ipa, Ipa) {
+        let plan = self.loader.plan();
+        let (kernel, entry, tree) = (plan.kernel, plan.entry, plan.dtb.start);
+        if !self.fwb {
+            self.ram.clean_and_invalidate();
+        }
+        self.ram.make_executable(kernel);
+        (entry, tree)
+    }
+
+    /// Goes back to the beginning, with new seeds.
+    pub(crate) fn restart(&mut self) {
+        if let Some(seeds) = seeds::next() {
+            self.tree.reseed(&seeds);
+        }
+        self.loader.restart();
+    }
+}

@@ -1,0 +1,56 @@
+//! The boot-time proof that tags stick: RAM first, from free frames only.
+
+use assay_el2::frames::{self, Frames, Pool};
+use assay_el2::tags::{self, TagProof};
+use assay_el2::cpu;
+use assay_model::policy::Proof;
+use assay_spec::addr::PAGE_SIZE;
+
+use crate::console::say;
+use crate::memory::Pooled;
+
+/// Pages looked at in each region: enough to see a machine that keeps no tags, or too few of them, and few
+/// enough not to be felt at boot.
+const PAGES: u64 = 64;
+
+/// Proves the tag storage of RAM that the platform says has it, and prints the result of each region.
+///
+/// One failure is enough: from then on the machine counts as one without MTE.
+pub(crate) fn ram(free: &[Pooled]) -> Proof {
+    let mut result = Proof::Passed;
+    let tagged = free.iter().filter(|(_, pool)| *pool == Pool::Tagged);
+    for (region, _) in tagged {
+        let before = cpu::counter();
+        let mut pages = 0;
+        let mut outcome = TagProof::Passed;
+        for page in sampled(region.size / PAGE_SIZE) {
+            let Some(mut frames) = Frames::at(region.start.0 + page * PAGE_SIZE) else { continue };
+            outcome = tags::prove_page(&mut frames, 0, page);
+            frames::give_back(frames);
+            pages += 1;
+            if outcome != TagProof::Passed {
+                result = Proof::FailedTags;
+                break;
+            }
+        }
+        let text = match outcome {
+            TagProof::Passed => "passed",
+            TagProof::TagsLost => "failed-tags",
+            TagProof::DataLost => "failed-memory",
+            TagProof::Aborted => "aborted",
+        };
+        let ticks = cpu::counter().wrapping_sub(before);
+        say!(
+            "proof region=memory@{:x} part=tags pages={pages} result={text} ticks={ticks}",
+            region.start.0
+        );
+    }
+    result
+}
+
+/// Page numbers spread evenly over `count` pages, both ends among them.
+fn sampled(count: u64) -> impl Iterator<Item = u64> {
+    let wanted = count.min(PAGES);
+    let last = count.saturating_sub(1);
+    (0..wanted).map(move |n| if wanted > 1 { last / (wanted - 1) * n + last % (wanted - 1) * n / (wanted - 1) } else { 0 })
+}

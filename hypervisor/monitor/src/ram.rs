@@ -1,0 +1,50 @@
+//! Taking RAM for a VM: pieces of powers of two, laid one after another in guest addresses.
+
+use alloc::vec::Vec;
+
+use assay_el2::frames::{self, Frames, Pool};
+use assay_el2::guest_ram::GuestRam;
+use assay_model::guest_tree::layout;
+use assay_spec::addr::{Address, BLOCK_2M, Ipa, Region};
+
+/// Takes `bytes` (a multiple of 2 MiB) in as few pieces as there are; `tagged`: of memory with tags only. All
+/// or nothing.
+pub(crate) fn take(bytes: u64, tagged: bool) -> Option<Vec<Frames>> {
+    let mut pieces = Vec::new();
+    let mut left = bytes;
+    let mut piece = prev_power_of_two(left);
+    while left != 0 {
+        let taken = if tagged { frames::take_from(Pool::Tagged, piece) } else { frames::take(piece) };
+        match taken {
+            Some(frames) => {
+                left -= piece;
+                pieces.push(frames);
+                piece = piece.min(prev_power_of_two(left));
+            }
+            None if piece > BLOCK_2M => piece /= 2,
+            None => {
+                pieces.into_iter().for_each(frames::give_back);
+                return None;
+            }
+        }
+    }
+    Some(pieces)
+}
+
+fn prev_power_of_two(bytes: u64) -> u64 {
+    bytes.checked_ilog2().map_or(0, |bits| 1 << bits)
+}
+
+/// Lays pieces out from the start of guest RAM. They come by falling size, so each is as aligned as it is long
+/// or as RAM's start is.
+pub(crate) fn place(pieces: Vec<Frames>) -> Vec<(Region<Ipa>, GuestRam)> {
+    let mut at = layout::RAM;
+    let mut placed = Vec::new();
+    for frames in pieces {
+        let size = frames.region().size;
+        let tagged = frames.pool() == Pool::Tagged;
+        placed.push((Region { start: at, size }, GuestRam::new(frames, tagged)));
+        at = Ipa::from_raw(at.0 + size);
+    }
+    placed
+}

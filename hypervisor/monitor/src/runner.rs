@@ -1,0 +1,423 @@
+//! The per-CPU loop: run the vCPU that this CPU is for, through all the lives of its VM.
+
+use assay_el2::switch::{self, Cause, Control, Guest, Handler};
+use assay_el2::{cpu, gic, guest_regs, timer, traps};
+use assay_model::exits::{self, Crash, Next, Stop};
+use assay_model::inject::{self, El1State, Fault};
+use assay_model::kernel::Progress;
+use assay_model::psci::Start;
+use assay_model::smccc::Workaround;
+use assay_model::vcpus::VcpuSet;
+use assay_model::vgic::ListRegisters;
+use assay_model::vm::{Devices, VIRT_TIMER, Vcpu};
+use assay_spec::exit::Exit;
+use assay_spec::frame::Frame;
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+
+use crate::adapter::Lists;
+use crate::console::{self, say};
+use crate::interrupts::{self, Event};
+use crate::vm::{Phase, Vm};
+use crate::{cpus, panic};
+
+/// What a CPU does for ever.
+pub(crate) fn cpu_loop(index: usize) -> ! {
+    let (vm, vcpu) = loop {
+        if let Some(assigned) = cpus::assigned(index) {
+            break assigned;
+        }
+        idle();
+    };
+    let mut runner = Runner { vm, vcpu: Vcpu::new(vcpu), hardware: Hardware { vm }, leave: Leave::Look };
+    loop {
+        match vm.phase() {
+            Phase::Loading if vcpu == 0 => runner.load(),
+            Phase::Running => runner.live(),
+            Phase::Stopping => {
+                vm.parked(vcpu);
+                while vm.phase() == Phase::Stopping {
+                    idle();
+                }
+            }
+            Phase::Loading | Phase::Stopped => idle(),
+        }
+    }
+}
+
+/// Waits for an interrupt and deals with it. No guest is on this CPU.
+fn idle() {
+    if panic::is_dying() {
+        cpu::park();
+    }
+    cpu::wait_for_interrupt();
+    while interrupts::next().is_some_and(|event| {
+        if let Event::Maintenance(ack) = event {
+            gic::deactivate(ack);
+        }
+        if let Event::VirtTimer(intid) = event {
+            gic::deactivate_intid(intid);
+        }
+        true
+    }) {}
+}
+
+/// Why the guest was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// The VM's phase has changed.
+    Look,
+    /// CPU_OFF.
+    Off,
+    /// CPU_SUSPEND.
+    Suspend(Option<Start>),
+}
+
+/// One vCPU on its CPU.
+struct Runner {
+    vm: &'static Vm,
+    vcpu: Vcpu,
+    hardware: Hardware,
+    leave: Leave,
+}
+
+impl Runner {
+    /// Fills the VM's memory, taking interrupts in between, and starts its life.
+    fn load(&mut self) {
+        let vm = self.vm;
+        let mut contents = vm.contents.lock();
+        loop {
+            match contents.step() {
+                Progress::More => while interrupts::next().is_some() {},
+                Progress::Done => break,
+                Progress::Failed(error) => {
+                    drop(contents);
+                    say!("error vm={} reason={}", vm.name, assay_model::policy::line::Quoted(&error));
+                    return vm.failed_to_load();
+                }
+            }
+        }
+        let (entry, tree) = contents.finish();
+        drop(contents);
+        let mut devices = vm.devices.lock();
+        devices.reset();
+        devices.virtual_offset = cpu::counter();
+        devices.power.boot(Start { entry: entry.0, context: tree.0 });
+        drop(devices);
+        vm.started();
+    }
+
+    /// One life of the VM, as far as this vCPU has part in it.
+    fn live(&mut self) {
+        let vm = self.vm;
+        while vm.phase() == Phase::Running {
+            let start = vm.devices.lock().power.take_start(self.vcpu.index);
+            match start {
+                Some(start) => self.on(start),
+                None => idle(),
+            }
+        }
+    }
+
+    /// From a start of the vCPU to its end: CPU_OFF, or the VM's.
+    fn on(&mut self, start: Start) {
+        let mut guest = self.reset(start);
+        loop {
+            self.leave = Leave::Look;
+            switch::run(&mut guest, self);
+            match self.leave {
+                Leave::Look if self.vm.phase() == Phase::Running => {}
+                Leave::Look | Leave::Off => break,
+                Leave::Suspend(power_down) => {
+                    self.suspend();
+                    if let Some(start) = power_down {
+                        self.let_go();
+                        guest = self.reset(start);
+                    }
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    /// Gives the vCPU its state at reset and loads it into this CPU.
+    fn reset(&mut self, start: Start) -> Guest {
+        let vm = self.vm;
+        self.vcpu = Vcpu::new(self.vcpu.index);
+        let mut config = vm.traps;
+        config.vpidr = cpu::midr();
+        // RES1 bit 31, and not a uniprocessor.
+        config.vmpidr = assay_model::psci::mpidr(self.vcpu.index) | 1 << 31;
+        traps::load(&config);
+        guest_regs::reset(vm.registers);
+        gic::reset_virtual();
+        let mut devices = vm.devices.lock();
+        timer::set_virtual_offset(devices.virtual_offset);
+        let kicks = devices.vgic.flush(self.vcpu.index, &mut Lists);
+        self.hardware.arm(&self.vcpu, &devices);
+        drop(devices);
+        vm.kick(kicks);
+        Guest::new(Frame::entering(start.entry, start.context))
+    }
+
+    /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active.
+    fn let_go(&mut self) {
+        timer::stop_virtual();
+        timer::arm(None);
+        let kicks = self.vm.devices.lock().vgic.park(self.vcpu.index, &mut Lists);
+        self.vm.kick(kicks);
+    }
+
+    /// CPU_SUSPEND: waits until an interrupt is pending, virtual or physical, or the VM stops.
+    fn suspend(&mut self) {
+        let vm = self.vm;
+        let mut devices = vm.devices.lock();
+        let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
+        let waiting = devices.vgic.has_pending(self.vcpu.index);
+        drop(devices);
+        vm.kick(kicks);
+        if !waiting && vm.phase() == Phase::Running {
+            // Stays pending, and is taken as soon as the guest is entered.
+            cpu::wait_for_interrupt();
+        }
+        let mut devices = vm.devices.lock();
+        devices.power.resume(self.vcpu.index);
+        let kicks = devices.vgic.flush(self.vcpu.index, &mut Lists);
+        drop(devices);
+        vm.kick(kicks);
+    }
+
+    /// A physical interrupt while the guest ran.
+    #[inline]
+    fn interrupt(&mut self) -> Control {
+        let index = self.vcpu.index;
+        while let Some(event) = interrupts::next() {
+            match event {
+                Event::VirtTimer(physical) => {
+                    let mut devices = self.vm.devices.lock();
+                    let kicks = devices.vgic.hw_fired(index, VIRT_TIMER, physical, &mut Lists);
+                    drop(devices);
+                    if !kicks.is_empty() {
+                        self.vm.kick(kicks);
+                    }
+                }
+                Event::Done => {}
+                _ => {
+                    if self.rare(event) == Control::Leave {
+                        return Control::Leave;
+                    }
+                }
+            }
+        }
+        self.flush();
+        Control::Resume
+    }
+
+    #[inline(never)]
+    fn rare(&mut self, event: Event) -> Control {
+        match event {
+            Event::HypTimer => self.deadline(),
+            Event::Maintenance(ack) => {
+                let mut devices = self.vm.devices.lock();
+                let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
+                let more = devices.vgic.flush(self.vcpu.index, &mut Lists);
+                drop(devices);
+                self.vm.kick(kicks.union(more));
+                gic::deactivate(ack);
+            }
+            Event::Kick if panic::is_dying() => cpu::park(),
+            Event::Kick | Event::VirtTimer(_) | Event::Done => {}
+        }
+        if self.vm.phase() == Phase::Running { Control::Resume } else { Control::Leave }
+    }
+
+    /// Puts what became pending meanwhile into the List Registers.
+    #[inline]
+    fn flush(&mut self) {
+        let kicks = self.vm.devices.lock().vgic.flush(self.vcpu.index, &mut Lists);
+        if !kicks.is_empty() {
+            self.vm.kick(kicks);
+        }
+    }
+
+    /// The EL2 timer: the guest's physical timer, or its watchdog.
+    fn deadline(&mut self) {
+        let vm = self.vm;
+        let now = cpu::counter();
+        let mut devices = vm.devices.lock();
+        self.vcpu.update_timer(&mut devices, &mut Lists, now);
+        let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == 0 {
+            devices.tick_watchdog(self.vcpu.index, now)
+        } else {
+            (false, VcpuSet::EMPTY)
+        };
+        self.hardware.arm(&self.vcpu, &devices);
+        drop(devices);
+        vm.kick(kicks);
+        if expired {
+            vm.stop(Stop::Crash(Crash::Watchdog));
+        }
+    }
+
+    /// A synchronous exit.
+    #[inline]
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        let exit = switch::syndrome();
+        let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
+        match next {
+            Next::Resume => Control::Resume,
+            Next::Advance => {
+                frame.advance();
+                Control::Resume
+            }
+            Next::Inject(fault) => self.inject(fault, exit, frame),
+            Next::Off => self.leave(Leave::Off),
+            Next::Suspend { power_down } => self.leave(Leave::Suspend(power_down)),
+            Next::Stop(stop) => self.stop(stop, frame),
+        }
+    }
+
+    fn leave(&mut self, leave: Leave) -> Control {
+        self.leave = leave;
+        Control::Leave
+    }
+
+    /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
+    fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
+        let vbar = guest_regs::vbar();
+        if let Exit::InstrAbort(abort) = exit
+            && frame.pc & !0x7ff == vbar & !0x7ff
+            && !abort.from_el0
+        {
+            return self.stop(Stop::Crash(Crash::NoVectors), frame);
+        }
+        let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
+        let write = inject::take(fault, frame, &el1);
+        guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
+        Control::Resume
+    }
+
+    fn stop(&mut self, stop: Stop, frame: &Frame) -> Control {
+        if let Stop::Crash(crash) = stop {
+            report(self.vm, self.vcpu.index, crash, frame);
+        }
+        self.vm.stop(stop);
+        Control::Leave
+    }
+}
+
+/// Prints a crashed vCPU's registers.
+fn report(vm: &Vm, vcpu: usize, crash: Crash, frame: &Frame) {
+    let (name, cause) = (&vm.name, crash.name());
+    say!(
+        "error vm={name} vcpu={vcpu} reason=\"crash: {cause}\" esr_el2={:#x} pc={:#x} pstate={:#x}",
+        switch::raw_syndrome(),
+        frame.pc,
+        frame.pstate
+    );
+    for (row, values) in frame.x.chunks(4).enumerate() {
+        let value = |column: usize| values.get(column).copied().unwrap_or(0);
+        say!(
+            "error vm={name} vcpu={vcpu} x{}={:#x} {:#x} {:#x} {:#x}",
+            row * 4,
+            value(0),
+            value(1),
+            value(2),
+            value(3)
+        );
+    }
+    for (register, value) in guest_regs::report() {
+        say!("error vm={name} vcpu={vcpu} {register}={value:#x}");
+    }
+}
+
+impl Handler for Runner {
+    #[inline]
+    fn exit(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+        match cause {
+            Cause::Sync => self.synchronous(frame),
+            Cause::Irq => self.interrupt(),
+            // Group 0 is not ours: whoever it is for takes it elsewhere.
+            Cause::Fiq => Control::Resume,
+            Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
+        }
+    }
+}
+
+/// What decisions need of this CPU and of the world around the VM.
+struct Hardware {
+    vm: &'static Vm,
+}
+
+impl Hardware {
+    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
+    fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
+        let timer = vcpu.timer.deadline_after(cpu::counter());
+        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
+        timer::arm(timer.into_iter().chain(watchdog).min());
+    }
+}
+
+impl ListRegisters for Hardware {
+    #[inline]
+    fn count(&self) -> u32 {
+        Lists.count()
+    }
+    fn read(&self, index: usize) -> Lr {
+        Lists.read(index)
+    }
+    #[inline]
+    fn write(&mut self, index: usize, lr: Lr) {
+        Lists.write(index, lr);
+    }
+    #[inline]
+    fn empty(&self) -> u32 {
+        Lists.empty()
+    }
+    fn set_maintenance(&mut self, requests: u32) {
+        Lists.set_maintenance(requests);
+    }
+    fn deactivate_physical(&mut self, intid: IntId) {
+        Lists.deactivate_physical(intid);
+    }
+    fn is_deactivation_separate(&self) -> bool {
+        Lists.is_deactivation_separate()
+    }
+    fn is_physical_pending(&self, intid: IntId) -> bool {
+        Lists.is_physical_pending(intid)
+    }
+}
+
+impl exits::Cpu for Hardware {
+    fn now(&self) -> u64 {
+        cpu::counter()
+    }
+    fn kick(&mut self, vcpus: VcpuSet) {
+        self.vm.kick(vcpus);
+    }
+    fn transmit(&mut self, byte: u8) {
+        console::guest_byte(&self.vm.name, byte);
+    }
+    fn input_room(&mut self) {
+        assay_el2::uart::listen(true);
+    }
+    fn has_entropy(&self) -> bool {
+        cpu::has_random()
+    }
+    fn entropy(&mut self) -> Option<u64> {
+        cpu::random()
+    }
+    fn workaround(&mut self, which: Workaround) {
+        assay_el2::firmware::workaround(match which {
+            Workaround::One => 1,
+            Workaround::Three => 3,
+        });
+    }
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
+        self.arm(vcpu, devices);
+        // The watchdog's deadline is watched by vCPU 0's CPU: let it look.
+        if self.vm.machine.watchdog && vcpu.index != 0 {
+            self.vm.kick(VcpuSet::one(0));
+        }
+    }
+}

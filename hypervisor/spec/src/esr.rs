@@ -1,0 +1,228 @@
+//! `ESR_EL2`: exception classes, and the decoding of a syndrome into an [`Exit`] (DDI0487 D24.2, ESR_EL2).
+//!
+//! Also builds the few syndromes that EL2 presents to a guest at EL1. Pure: the caller reads the registers.
+
+use crate::addr::{Ipa, Va};
+use crate::exit::{Abort, Access, Exit, SysRegAccess, Width};
+use crate::sysreg::SysReg;
+
+/// Exception classes, `ESR_ELx.EC`.
+pub mod ec {
+    /// Unknown reason: what an UNDEFINED instruction reports.
+    pub const UNKNOWN: u8 = 0x00;
+    /// Trapped WFI, WFE, WFIT or WFET.
+    pub const WFX: u8 = 0x01;
+    /// Trapped use of SVE, Advanced SIMD or floating point by CPACR or CPTR.
+    pub const FP: u8 = 0x07;
+    /// Trapped use of pointer authentication.
+    pub const PAC: u8 = 0x09;
+    /// HVC from AArch64.
+    pub const HVC64: u8 = 0x16;
+    /// SMC from AArch64.
+    pub const SMC64: u8 = 0x17;
+    /// Trapped MSR, MRS or system instruction.
+    pub const SYSREG: u8 = 0x18;
+    /// Trapped use of SVE by `CPTR_EL2.TZ`.
+    pub const SVE: u8 = 0x19;
+    /// Trapped use of SME.
+    pub const SME: u8 = 0x1d;
+    /// Instruction abort from a lower level.
+    pub const IABT_LOWER: u8 = 0x20;
+    /// Instruction abort from the same level.
+    pub const IABT_SAME: u8 = 0x21;
+    /// PC alignment fault.
+    pub const PC_ALIGNMENT: u8 = 0x22;
+    /// Data abort from a lower level.
+    pub const DABT_LOWER: u8 = 0x24;
+    /// Data abort from the same level.
+    pub const DABT_SAME: u8 = 0x25;
+    /// SP alignment fault.
+    pub const SP_ALIGNMENT: u8 = 0x26;
+    /// SError.
+    pub const SERROR: u8 = 0x2f;
+}
+
+/// Fault status codes of aborts, `ISS[5:0]`.
+pub mod fsc {
+    /// Translation fault, level 0; `+ level` for the others.
+    pub const TRANSLATION: u8 = 0x04;
+    /// Access flag fault, level 0; `+ level` for the others.
+    pub const ACCESS_FLAG: u8 = 0x08;
+    /// Permission fault, level 0; `+ level` for the others.
+    pub const PERMISSION: u8 = 0x0c;
+    /// Synchronous external abort, not on a table walk.
+    pub const EXTERNAL: u8 = 0x10;
+    /// Synchronous Tag Check fault.
+    pub const TAG_CHECK: u8 = 0x11;
+    /// Synchronous external abort on a table walk, level 0; `+ level` for the others.
+    pub const EXTERNAL_WALK: u8 = 0x14;
+    /// Alignment fault.
+    pub const ALIGNMENT: u8 = 0x21;
+    /// Unsupported atomic hardware update of a descriptor.
+    pub const UNSUPPORTED_UPDATE: u8 = 0x31;
+    /// Unsupported exclusive or atomic access.
+    pub const UNSUPPORTED_EXCLUSIVE: u8 = 0x35;
+}
+
+/// `ESR_ELx.IL`: a 32-bit instruction, or one of the classes for which the bit is always set.
+pub const IL: u64 = 1 << 25;
+/// `ISS.ISV`: the syndrome describes the access in full.
+const ISV: u64 = 1 << 24;
+/// `ISS.SSE`.
+const SSE: u64 = 1 << 21;
+/// `ISS.SF`.
+const SF: u64 = 1 << 15;
+/// `ISS.CM`.
+const CM: u64 = 1 << 8;
+/// `ISS.S1PTW`.
+const S1PTW: u64 = 1 << 7;
+/// `ISS.WnR`.
+pub const WNR: u64 = 1 << 6;
+/// `ISS2.TagAccess`: bit 9 of ISS2, which starts at bit 32.
+const TAG_ACCESS: u64 = 1 << 41;
+/// `HPFAR_EL2.FIPA`, bits 43:4 = IPA[51:12].
+const FIPA: u64 = 0x0000_0fff_ffff_fff0;
+
+/// Returns a syndrome of class `class` with `iss`, `IL` set.
+pub const fn encode(class: u8, iss: u64) -> u64 {
+    (class as u64) << 26 | IL | iss
+}
+
+/// Returns a syndrome's exception class.
+#[inline(always)]
+pub const fn class(esr: u64) -> u8 {
+    (esr >> 26 & 0x3f) as u8
+}
+
+/// Decodes a synchronous exception from a guest. Total: what has no meaning here is [`Exit::Unknown`].
+///
+/// `far` and `hpfar` are used for aborts only, and may be stale otherwise. An abort's `ipa` is what
+/// `HPFAR_EL2` held: see [`ipa_is_valid`]. Inlined into the exit path, where the compiler then keeps the fields in
+/// registers and drops those that no one looks at: call it in one place.
+#[inline(always)]
+pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
+    match class(esr) {
+        ec::HVC64 => Exit::Hvc {
+            imm: (esr & 0xffff) as u16,
+        },
+        ec::DABT_LOWER => {
+            Exit::DataAbort(abort(esr, far, hpfar, access(esr), esr & TAG_ACCESS != 0))
+        }
+        ec::SYSREG => Exit::SysReg(SysRegAccess {
+            register: register(esr),
+            read: esr & 1 != 0,
+            rt: (esr >> 5 & 31) as u8,
+        }),
+        ec::SMC64 => Exit::Smc {
+            imm: (esr & 0xffff) as u16,
+        },
+        ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, None, false)),
+        // TI: 0 WFI, 1 WFE, 2 WFIT, 3 WFET.
+        ec::WFX => Exit::Wfx {
+            event: esr & 1 != 0,
+        },
+        ec::FP | ec::SVE | ec::SME => Exit::FpTrap,
+        _ => Exit::Unknown,
+    }
+}
+
+/// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
+///
+/// It is for stage-2 Translation, Access flag and Address size faults, and for any stage-2 fault on a stage-1
+/// walk; after a Permission fault outside a walk (`TagAccess` among them) it is UNKNOWN, and the IPA has to
+/// come from translating `FAR_EL2` (DDI0487 D24.2, HPFAR_EL2).
+pub const fn ipa_is_valid(abort: &Abort) -> bool {
+    abort.table_walk || (abort.status & 0x3f < fsc::PERMISSION && !abort.tag_access)
+}
+
+/// Tells whether a data abort's syndrome is of a cache maintenance instruction (`ISS.CM`).
+pub const fn is_cache_maintenance(esr: u64) -> bool {
+    class(esr) == ec::DABT_LOWER && esr & CM != 0
+}
+
+/// The register of an `EC` 0x18 syndrome: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, CRm 4:1.
+#[inline(always)]
+const fn register(esr: u64) -> SysReg {
+    // Op1 and CRn are neighbours in the syndrome and in `SysReg`, so four moves do.
+    let packed =
+        (esr >> 20 & 3) << 14 | (esr >> 10 & 0x7f) << 7 | (esr >> 1 & 15) << 3 | (esr >> 17 & 7);
+    SysReg((packed & 0xffff) as u16)
+}
+
+#[inline(always)]
+const fn access(esr: u64) -> Option<Access> {
+    if esr & ISV == 0 {
+        return None;
+    }
+    Some(Access {
+        write: esr & WNR != 0,
+        width: match esr >> 22 & 3 {
+            0 => Width::W1,
+            1 => Width::W2,
+            2 => Width::W4,
+            _ => Width::W8,
+        },
+        register: (esr >> 16 & 31) as u8,
+        sign_extend: esr & SSE != 0,
+        sixty_four: esr & SF != 0,
+    })
+}
+
+#[inline(always)]
+const fn abort(esr: u64, far: u64, hpfar: u64, access: Option<Access>, tag_access: bool) -> Abort {
+    let table_walk = esr & S1PTW != 0;
+    // On a walk FAR_EL2 is the address being translated, not that of the descriptor.
+    let offset = if table_walk { 0 } else { far & 0xfff };
+    Abort {
+        ipa: Ipa((hpfar & FIPA) << 8 | offset),
+        va: Va(far),
+        access,
+        write: esr & WNR != 0,
+        table_walk,
+        tag_access,
+        status: (esr & 0x3f) as u8,
+        from_el0: false,
+    }
+}
+
+/// Returns the name of an exception class, for reports.
+pub const fn class_name(class: u8) -> &'static str {
+    match class {
+        ec::UNKNOWN => "unknown",
+        ec::WFX => "wfx",
+        0x03..=0x06 | 0x08 | 0x0c => "aarch32-coprocessor",
+        ec::FP => "fp",
+        ec::PAC => "pointer-authentication",
+        0x0a => "ls64",
+        0x0d => "branch-target",
+        0x0e => "illegal-state",
+        0x11 | 0x15 => "svc",
+        0x12 | ec::HVC64 => "hvc",
+        0x13 | ec::SMC64 => "smc",
+        0x14 => "system-register-128",
+        ec::SYSREG => "system-register",
+        ec::SVE => "sve",
+        0x1a => "eret",
+        0x1c => "pac-fail",
+        ec::SME => "sme",
+        0x1e => "granule-protection",
+        ec::IABT_LOWER | ec::IABT_SAME => "instruction-abort",
+        ec::PC_ALIGNMENT => "pc-alignment",
+        ec::DABT_LOWER | ec::DABT_SAME => "data-abort",
+        ec::SP_ALIGNMENT => "sp-alignment",
+        0x27 => "memory-copy",
+        0x28 | 0x2c => "fp-exception",
+        0x2d => "guarded-control-stack",
+        ec::SERROR => "serror",
+        0x30 | 0x31 => "breakpoint",
+        0x32 | 0x33 => "software-step",
+        0x34 | 0x35 => "watchpoint",
+        0x38 | 0x3c => "brk",
+        0x3a => "vector-catch",
+        0x3d => "profiling",
+        _ => "reserved",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The bundle: VM tree, kernels and ramdisks in one `cpio` archive, passed to Assay as an initrd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use cpio::newc::{Builder, trailer};
+
+use crate::cache::{self, Cache};
+use crate::manifest::Manifest;
+use crate::programs;
+use crate::vm_tree::{self, Digest, Modules};
+
+/// A regular file that everyone may read.
+const FILE_MODE: u32 = 0o100644;
+
+/// Writes the bundle of `manifest`, whose relative paths start at `folder`. The same input gives the same bytes.
+///
+/// # Errors
+/// A kernel or ramdisk is missing: the message names the VM and says how to get it.
+pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
+    let mut members = Members::default();
+    let mut modules = Vec::new();
+    for vm in &manifest.vm {
+        let of = |what: &str| format!("vm \"{}\": {what}", vm.name);
+        let kernel = kernel_path(&vm.kernel, folder).with_context(|| of("kernel"))?;
+        let kernel = members.add("kernel", &vm.kernel, &kernel)?;
+        let ramdisk = match &vm.initrd {
+            Some(name) => {
+                let path = ramdisk_path(name, folder).with_context(|| of("initrd"))?;
+                Some(members.add("initrd", name, &path)?)
+            }
+            None => None,
+        };
+        modules.push(Modules { kernel, ramdisk });
+    }
+    let digests: Vec<Digest> = members
+        .list
+        .iter()
+        .map(|(name, data)| digest(name, data))
+        .collect();
+    let tree = vm_tree::build(manifest, &modules, &digests);
+    let mut archive = append(Vec::new(), "vms.dtb", &tree)?;
+    for (name, data) in &members.list {
+        archive = append(archive, name, data)?;
+    }
+    Ok(trailer(archive)?)
+}
+
+fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
+    if cache::KERNELS.contains(&name) {
+        return fetched(Cache::locate()?.kernel(name));
+    }
+    let file = folder.join(name);
+    if file.is_file() {
+        return Ok(file);
+    }
+    if programs::is_one(name) {
+        let path = programs::path(name)?;
+        if !path.is_file() {
+            bail!("{name} is not built: `cargo xtask build` builds guests/");
+        }
+        return Ok(path);
+    }
+    bail!(
+        "{name} is neither a guest known to the set-up ({}), nor a program of guests/, nor the file {}",
+        cache::KERNELS.join(", "),
+        file.display()
+    )
+}
+
+fn ramdisk_path(name: &str, folder: &Path) -> Result<PathBuf> {
+    if cache::RAMDISKS.contains(&name) {
+        return fetched(Cache::locate()?.ramdisk(name));
+    }
+    let file = folder.join(name);
+    if !file.is_file() {
+        bail!(
+            "{name} is neither known to the set-up ({}) nor the file {}",
+            cache::RAMDISKS.join(", "),
+            file.display()
+        );
+    }
+    Ok(file)
+}
+
+fn fetched(path: PathBuf) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!(
+            "{} is not there: `cargo xtask setup` fetches it",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+#[derive(Default)]
+struct Members {
+    list: Vec<(String, Vec<u8>)>,
+    by_path: BTreeMap<PathBuf, String>,
+}
+
+impl Members {
+    /// The member's name; a file that several VMs use is stored once.
+    fn add(&mut self, kind: &str, name: &str, path: &Path) -> Result<String> {
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("can't find {}", path.display()))?;
+        if let Some(known) = self.by_path.get(&path) {
+            return Ok(known.clone());
+        }
+        let data = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        let stem = Path::new(name)
+            .file_name()
+            .map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
+        let taken = |candidate: &str, list: &[(String, Vec<u8>)]| {
+            list.iter().any(|(other, _)| other == candidate)
+        };
+        let mut member = format!("{kind}-{stem}");
+        for number in 2.. {
+            if !taken(&member, &self.list) {
+                break;
+            }
+            member = format!("{kind}-{stem}-{number}");
+        }
+        self.list.push((member.clone(), data));
+        self.by_path.insert(path, member.clone());
+        Ok(member)
+    }
+}
+
+fn digest(name: &str, data: &[u8]) -> Digest {
+    Digest {
+        name: name.to_owned(),
+        size: data.len() as u64,
+        crc32: crc32fast::hash(data),
+    }
+}
+
+fn append(archive: Vec<u8>, name: &str, data: &[u8]) -> Result<Vec<u8>> {
+    let size = u32::try_from(data.len())
+        .with_context(|| format!("{name} has 4 GiB or more, which newc can't hold"))?;
+    let mut writer = Builder::new(name)
+        .mode(FILE_MODE)
+        .nlink(1)
+        .mtime(0)
+        .write(archive, size);
+    std::io::Write::write_all(&mut writer, data)?;
+    Ok(writer.finish()?)
+}
+
+#[cfg(test)]
+mod tests;

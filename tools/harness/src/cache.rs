@@ -1,0 +1,86 @@
+//! Where the set-up leaves what it fetched: QEMU, guests' kernels and ramdisks.
+//!
+//! Only names and places. What fills them is `cargo xtask setup`; what is missing is an error here
+//! that says so. The cache is outside the work tree, so that clones share it and `git clean` keeps it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Raised when the layout below changes, so that an old cache is fetched anew and not misread.
+const LAYOUT: &str = "v1";
+
+/// The cache directory of this machine's user.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `$ASSAY_CACHE`, or `$XDG_CACHE_HOME/assay`, or `~/.cache/assay`. Nothing is created.
+    ///
+    /// # Errors
+    /// None of the three variables gives a place.
+    pub fn locate() -> Result<Self> {
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let base = variable("ASSAY_CACHE")
+            .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("assay")))
+            .or_else(|| variable("HOME").map(|path| path.join(".cache/assay")))
+            .context("no cache directory: set ASSAY_CACHE, XDG_CACHE_HOME or HOME")?;
+        let base = std::path::absolute(base)?;
+        Ok(Self {
+            root: base.join(LAYOUT),
+        })
+    }
+
+    /// The versioned root of the cache.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The wrapper that runs the QEMU unpacked here; `next` is the newer one.
+    #[must_use]
+    pub fn qemu(&self, next: bool) -> PathBuf {
+        let folder = if next { "qemu-next" } else { "qemu" };
+        self.root.join(folder).join("qemu-system-aarch64")
+    }
+
+    /// The kernel known by this name (`debian`, `debian-6.12`).
+    #[must_use]
+    pub fn kernel(&self, name: &str) -> PathBuf {
+        self.root.join("guests").join(name).join("Image")
+    }
+
+    /// The ramdisk known by this name (`busybox`).
+    #[must_use]
+    pub fn ramdisk(&self, name: &str) -> PathBuf {
+        self.root.join("guests").join(name).join("initrd.cpio")
+    }
+}
+
+/// Kernels that the set-up knows how to fetch.
+pub const KERNELS: &[&str] = &["debian", "debian-6.12"];
+/// Ramdisks that the set-up builds.
+pub const RAMDISKS: &[&str] = &["busybox"];
+
+/// The top of the repository's work tree, found upwards from the current directory.
+///
+/// # Errors
+/// The current directory is outside a checkout.
+pub fn repository() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let is_top =
+        |path: &&Path| path.join("hypervisor").is_dir() && path.join("tools/xtask").is_dir();
+    match here.ancestors().find(is_top) {
+        Some(path) => Ok(path.to_path_buf()),
+        None => bail!(
+            "{} is not inside a checkout of Assay: change into one",
+            here.display()
+        ),
+    }
+}

@@ -1,0 +1,199 @@
+//! One UART's bytes as a stream for each VM, and Assay's own lines as events.
+//!
+//! A prompt has no line end, so bytes are passed on as soon as it is clear whose they are.
+
+use std::collections::BTreeMap;
+
+use crate::events::{Event, PREFIX};
+
+/// Splits a console as it comes.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    /// Whose lines those without prefix are: the only VM's, or nobody's.
+    only: String,
+    streams: BTreeMap<String, Vec<u8>>,
+    events: Vec<Event>,
+    raw: Vec<u8>,
+    line: Line,
+}
+
+/// The line under way.
+#[derive(Debug)]
+enum Line {
+    /// Its first bytes: not clear yet whose it is.
+    Start(Vec<u8>),
+    /// Of this VM.
+    Of(String),
+    /// Assay's own.
+    Own(Vec<u8>),
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::Start(Vec::new())
+    }
+}
+
+impl Splitter {
+    /// For the VMs of these names.
+    #[must_use]
+    pub fn new(names: &[&str]) -> Self {
+        let only = if let [only] = names { *only } else { "" };
+        let streams = names
+            .iter()
+            .map(|name| ((*name).to_owned(), Vec::new()))
+            .collect();
+        Self {
+            only: only.to_owned(),
+            streams,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next bytes of the UART.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.raw.extend_from_slice(bytes);
+        for byte in bytes {
+            self.take(*byte);
+        }
+    }
+
+    /// What this VM has said so far; nothing for a name that is none.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> &[u8] {
+        self.streams.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Assay's own lines so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Everything so far, as it came.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    fn take(&mut self, byte: u8) {
+        let ends = byte == b'\n';
+        match &mut self.line {
+            Line::Of(name) => {
+                let stream = self.streams.entry(name.clone()).or_default();
+                stream.push(byte);
+                if ends {
+                    self.line = Line::default();
+                }
+            }
+            Line::Own(line) => {
+                line.push(byte);
+                if ends {
+                    self.events
+                        .extend(Event::parse(&String::from_utf8_lossy(line)));
+                    self.line = Line::default();
+                }
+            }
+            Line::Start(start) => {
+                start.push(byte);
+                let start = std::mem::take(start);
+                self.decide(start, ends);
+            }
+        }
+    }
+
+    /// Whose line starts so? Keeps the bytes while that is open.
+    fn decide(&mut self, start: Vec<u8>, ends: bool) {
+        let own = PREFIX.as_bytes();
+        if start == own {
+            self.line = Line::Own(start);
+        } else if let Some(name) = self.named(&start) {
+            // The prefix itself is not the guest's word.
+            self.line = Line::Of(name);
+        } else if !ends && (own.starts_with(&start) || self.may_be_named(&start)) {
+            self.line = Line::Start(start);
+        } else {
+            let only = self.only.clone();
+            self.streams
+                .entry(only.clone())
+                .or_default()
+                .extend_from_slice(&start);
+            self.line = if ends {
+                Line::default()
+            } else {
+                Line::Of(only)
+            };
+        }
+    }
+
+    /// The VM whose whole prefix this is.
+    fn named(&self, start: &[u8]) -> Option<String> {
+        let name = start.strip_prefix(b"[")?.strip_suffix(b"] ")?;
+        self.streams
+            .keys()
+            .find(|known| known.as_bytes() == name)
+            .cloned()
+    }
+
+    fn may_be_named(&self, start: &[u8]) -> bool {
+        self.streams
+            .keys()
+            .any(|name| format!("[{name}] ").as_bytes().starts_with(start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Splitter;
+
+    fn text<'a>(splitter: &'a Splitter, name: &str) -> &'a str {
+        std::str::from_utf8(splitter.stream(name)).unwrap()
+    }
+
+    #[test]
+    fn lines_go_to_the_vm_that_they_name_and_assays_own_become_events() {
+        let mut splitter = Splitter::new(&["a", "b"]);
+        splitter.feed(b"assay: boot cpus=2\r\n[a] one\r\n[b] two\r\n[a] three\r\n");
+        assert_eq!(text(&splitter, "a"), "one\r\nthree\r\n");
+        assert_eq!(text(&splitter, "b"), "two\r\n");
+        assert_eq!(splitter.events().len(), 1);
+        assert_eq!(splitter.events()[0].get("cpus"), Some("2"));
+    }
+
+    #[test]
+    fn any_cut_into_pieces_gives_the_same_streams() {
+        let whole = b"assay: boot x=1\n[a] asks: yes?\n[ab] [a] not a\n[c] nobody\nassay\n";
+        for cut in 0..whole.len() {
+            let mut splitter = Splitter::new(&["a", "ab"]);
+            splitter.feed(&whole[..cut]);
+            splitter.feed(&whole[cut..]);
+            assert_eq!(text(&splitter, "a"), "asks: yes?\n");
+            assert_eq!(text(&splitter, "ab"), "[a] not a\n");
+            assert_eq!(text(&splitter, ""), "[c] nobody\nassay\n");
+            assert_eq!(splitter.events().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_prompt_without_line_end_arrives_at_once() {
+        let mut splitter = Splitter::new(&["linux"]);
+        splitter.feed(b"[linux] debian:/# ");
+        assert_eq!(text(&splitter, "linux"), "debian:/# ");
+    }
+
+    #[test]
+    fn a_guest_can_not_forge_a_line_of_assays() {
+        let mut splitter = Splitter::new(&["linux"]);
+        splitter.feed(b"[linux] assay: vm name=linux event=stopped\n[linux] x assay: error\n");
+        assert!(splitter.events().is_empty());
+    }
+
+    #[test]
+    fn the_only_vm_needs_no_prefix() {
+        let mut splitter = Splitter::new(&["hello"]);
+        splitter.feed(b"assay: boot x=1\nhello\n[1.0] as a boot log\nassa");
+        assert_eq!(text(&splitter, "hello"), "hello\n[1.0] as a boot log\n");
+        splitter.feed(b"ult\n");
+        assert!(text(&splitter, "hello").ends_with("assault\n"));
+    }
+}

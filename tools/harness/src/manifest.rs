@@ -1,0 +1,313 @@
+//! The manifest: what a person writes to say which VMs run. `docs/manifest.md` explains every field.
+//!
+//! Checks what can be known without the machine; whether memory and regions are there is decided at boot.
+
+mod size;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+pub use size::{format_size, parse_size};
+
+/// A whole manifest.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Manifest {
+    /// `"prefix"` makes every VM's line carry its name, also if there is only one VM.
+    #[serde(default)]
+    pub console: Option<ConsoleStyle>,
+    /// The VMs, in order.
+    #[serde(default)]
+    pub vm: Vec<Vm>,
+}
+
+/// How guests' lines look.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleStyle {
+    /// `[NAME] ` before every line.
+    Prefix,
+}
+
+/// One VM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Vm {
+    /// Unique; at most 31 letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Dedicated physical CPUs.
+    #[serde(default)]
+    pub cpus: Cpus,
+    /// `"dedicated"`, the default; `"shared"` is part of the format and refused until it exists.
+    #[serde(default)]
+    pub sched: Schedule,
+    /// RAM, such as `"512M"`.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub memory: u64,
+    /// Whether the guest gets memory tagging.
+    #[serde(default)]
+    pub mte: bool,
+    /// Whether the guest gets an SBSA watchdog.
+    #[serde(default)]
+    pub watchdog: bool,
+    /// What happens after a crash.
+    #[serde(default)]
+    pub on_crash: OnCrash,
+    /// A guest known to the set-up, a program of `guests/`, or a path relative to the manifest.
+    pub kernel: String,
+    /// `"raw"` for a kernel with its entry at its first byte; the other formats are recognised.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// A ramdisk known to the set-up, or a path relative to the manifest.
+    #[serde(default)]
+    pub initrd: Option<String>,
+    /// The kernel's command line.
+    #[serde(default)]
+    pub cmdline: String,
+    /// Coherent accelerator memory.
+    #[serde(default)]
+    pub coherent: Vec<Coherent>,
+}
+
+/// Which physical CPUs a VM gets.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(
+    untagged,
+    expecting = "`cpus` is a number of CPUs or a list of indices into /cpus"
+)]
+pub enum Cpus {
+    /// So many, any.
+    Count(u32),
+    /// These: indices into `/cpus`, in its order.
+    List(Vec<u32>),
+}
+
+impl Default for Cpus {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
+impl Cpus {
+    /// How many vCPUs that makes.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        match self {
+            Self::Count(count) => *count,
+            Self::List(list) => u32::try_from(list.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// How a VM's vCPUs get physical CPUs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// One CPU each.
+    #[default]
+    Dedicated,
+    /// Time-sliced.
+    Shared,
+}
+
+/// What happens to a VM that crashed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnCrash {
+    /// It stays stopped.
+    #[default]
+    Stop,
+    /// It starts afresh.
+    Restart,
+}
+
+/// Kernel formats that can't be recognised by their first bytes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Entry at byte 0 of the VM's RAM.
+    Raw,
+}
+
+/// A claim on a coherent-memory region of the platform tree.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Coherent {
+    /// The region's node name without unit address, or its full path.
+    pub region: String,
+    /// What the guest does with it.
+    #[serde(rename = "use")]
+    pub use_: Use,
+    /// Relaxations of the memory policy, by name.
+    #[serde(default)]
+    pub allow: Vec<Allow>,
+    /// Whether the guest may execute from it (`dax` and `aperture`).
+    #[serde(default)]
+    pub exec: bool,
+    /// Where the guest sees it; chosen if absent.
+    #[serde(default, deserialize_with = "size::deserialize_address")]
+    pub ipa: Option<u64>,
+    /// The device that goes with an aperture: a node's path or a PCI function.
+    #[serde(default)]
+    pub device: Option<String>,
+}
+
+/// The three ways in which coherent memory surfaces.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// A NUMA memory node.
+    Ram,
+    /// A pmem region.
+    Dax,
+    /// Reserved memory for a driver.
+    Aperture,
+}
+
+impl Use {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ram => "ram",
+            Self::Dax => "dax",
+            Self::Aperture => "aperture",
+        }
+    }
+}
+
+/// Opt-in relaxations of the memory policy.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allow {
+    /// Normal memory without tag storage, because the whole VM gets no tagging.
+    MteHidden,
+    /// Normal memory in which a tag access faults.
+    NoTagAccess,
+    /// Normal Non-cacheable.
+    NonCacheable,
+    /// EL2 cleans and invalidates at hand-over.
+    El2CacheMaintenance,
+}
+
+impl Allow {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MteHidden => "mte-hidden",
+            Self::NoTagAccess => "no-tag-access",
+            Self::NonCacheable => "non-cacheable",
+            Self::El2CacheMaintenance => "el2-cache-maintenance",
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest's text.
+    ///
+    /// # Errors
+    /// The text is not TOML, has an unknown field or a value that can't be: the message names the VM.
+    pub fn parse(text: &str) -> Result<Self> {
+        let manifest: Self = toml::from_str(text)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads and checks a manifest's file.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], or the file can't be read.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read the manifest {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("manifest {}", path.display()))
+    }
+
+    /// What [`Manifest::parse`] checks beyond the syntax, for manifests that a program made.
+    ///
+    /// # Errors
+    /// A value that can't be.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.vm.is_empty(),
+            "no [[vm]]: a manifest needs at least one"
+        );
+        let mut names = BTreeSet::new();
+        for vm in &self.vm {
+            vm.check().with_context(|| format!("vm \"{}\"", vm.name))?;
+            ensure!(
+                names.insert(&vm.name),
+                "two VMs are named \"{}\": rename one",
+                vm.name
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Vm {
+    fn check(&self) -> Result<()> {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        ensure!(
+            (1..=31).contains(&self.name.len()) && self.name.chars().all(good),
+            "name: give 1 to 31 letters, digits, `.`, `_` or `-`"
+        );
+        match &self.cpus {
+            Cpus::Count(count) => ensure!((1..=64).contains(count), "cpus = {count}: give 1 to 64"),
+            Cpus::List(list) => {
+                let unique: BTreeSet<_> = list.iter().collect();
+                ensure!((1..=64).contains(&list.len()), "cpus: list 1 to 64 CPUs");
+                ensure!(unique.len() == list.len(), "cpus: a CPU is listed twice");
+            }
+        }
+        ensure!(
+            self.memory > 0 && self.memory.is_multiple_of(4096),
+            "memory: give a multiple of 4K, not {}",
+            self.memory
+        );
+        if self.sched == Schedule::Shared {
+            bail!(
+                "sched = \"shared\" is not implemented yet: leave it out, vCPUs get dedicated CPUs"
+            );
+        }
+        ensure!(
+            !self.cmdline.contains(['\0', '\n']),
+            "cmdline: it can't hold NUL or a line break"
+        );
+        for claim in &self.coherent {
+            claim
+                .check()
+                .with_context(|| format!("coherent region \"{}\"", claim.region))?;
+        }
+        Ok(())
+    }
+}
+
+impl Coherent {
+    fn check(&self) -> Result<()> {
+        ensure!(
+            !self.region.is_empty() && !self.region.contains('\0'),
+            "region: name a node"
+        );
+        ensure!(
+            !(self.exec && self.use_ == Use::Ram),
+            "exec belongs to dax and aperture: ram is executable anyway"
+        );
+        ensure!(
+            self.device.is_none() || self.use_ == Use::Aperture,
+            "device belongs to use = \"aperture\""
+        );
+        ensure!(
+            self.ipa.is_none_or(|ipa| ipa.is_multiple_of(4096)),
+            "ipa: give a multiple of 4K"
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

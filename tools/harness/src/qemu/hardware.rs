@@ -1,0 +1,143 @@
+//! The machine that QEMU plays: model `virt`, sized to hold what a manifest asks for.
+
+use crate::manifest::{Cpus, Manifest};
+
+/// RAM beyond the VMs' and the bundle: Assay itself, QEMU's placement of image and tree, and slack so
+/// that VMs' RAM can be aligned to large blocks.
+const SLACK: u64 = 256 << 20;
+/// RAM sizes are rounded up to this.
+const STEP: u64 = 256 << 20;
+
+/// The interrupt controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gic {
+    /// GICv2 with its virtualization extensions: at most 8 CPUs.
+    V2,
+    /// GICv3.
+    #[default]
+    V3,
+}
+
+impl Gic {
+    fn number(self) -> u8 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+}
+
+/// Everything about the emulated machine that a caller may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hardware {
+    /// QEMU's name of the CPU, options included.
+    pub cpu: String,
+    /// Physical CPUs.
+    pub cpus: u32,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// Whether RAM has Allocation Tags.
+    pub mte: bool,
+    /// One instruction a virtual nanosecond: times become instruction counts.
+    pub icount: bool,
+    /// Whether the CPUs start at EL2. Without it a guest image runs natively at EL1, for comparison.
+    pub el2: bool,
+}
+
+impl Hardware {
+    /// The smallest machine that holds the manifest's VMs beside a bundle of `bundle` bytes.
+    #[must_use]
+    pub fn fit(manifest: &Manifest, bundle: u64) -> Self {
+        let mut counted = 0u32;
+        let mut highest = 0u32;
+        let mut memory = bundle.saturating_add(SLACK);
+        for vm in &manifest.vm {
+            memory = memory.saturating_add(vm.memory);
+            counted = counted.saturating_add(vm.cpus.count());
+            if let Cpus::List(list) = &vm.cpus {
+                highest = list.iter().fold(highest, |highest, index| {
+                    highest.max(index.saturating_add(1))
+                });
+            }
+        }
+        Self {
+            cpu: "max".to_owned(),
+            cpus: counted.max(highest).max(1),
+            memory: memory.checked_next_multiple_of(STEP).unwrap_or(memory),
+            gic: Gic::V3,
+            mte: manifest.vm.iter().any(|vm| vm.mte),
+            icount: false,
+            el2: true,
+        }
+    }
+
+    /// QEMU's arguments for it.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let el2 = if self.el2 { ",virtualization=on" } else { "" };
+        let mte = if self.mte { ",mte=on" } else { "" };
+        let mut arguments = vec![
+            "-M".to_owned(),
+            format!("virt{el2},gic-version={}{mte}", self.gic.number()),
+            "-cpu".to_owned(),
+            self.cpu.clone(),
+            "-smp".to_owned(),
+            self.cpus.to_string(),
+            "-m".to_owned(),
+            format!("{}M", self.memory >> 20),
+            "-nic".to_owned(),
+            "none".to_owned(),
+        ];
+        if self.icount {
+            arguments.extend(["-icount".to_owned(), "shift=0,sleep=off".to_owned()]);
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gic, Hardware};
+    use crate::manifest::Manifest;
+
+    fn manifest(cpus: &[&str]) -> Manifest {
+        let vms = cpus.iter().enumerate().map(|(index, cpus)| {
+            format!(
+                "[[vm]]\nname = \"v{index}\"\nmemory = \"512M\"\nkernel = \"k\"\ncpus = {cpus}\n"
+            )
+        });
+        Manifest::parse(&vms.collect::<String>()).unwrap()
+    }
+
+    #[test]
+    fn the_machine_has_a_cpu_for_each_dedicated_vcpu() {
+        assert_eq!(Hardware::fit(&manifest(&["2", "3"]), 0).cpus, 5);
+        assert_eq!(Hardware::fit(&manifest(&["1", "[7]"]), 0).cpus, 8);
+    }
+
+    #[test]
+    fn the_machine_holds_the_vms_the_bundle_and_some_more() {
+        let hardware = Hardware::fit(&manifest(&["1", "1"]), 35 << 20);
+        assert_eq!(hardware.memory, 1536 << 20);
+    }
+
+    #[test]
+    fn the_command_line_says_what_was_chosen() {
+        let hardware = Hardware {
+            cpu: "neoverse-n1".into(),
+            cpus: 2,
+            memory: 1 << 30,
+            gic: Gic::V2,
+            mte: true,
+            icount: true,
+            el2: true,
+        };
+        assert_eq!(
+            hardware.arguments().join(" "),
+            "-M virt,virtualization=on,gic-version=2,mte=on -cpu neoverse-n1 -smp 2 -m 1024M -nic none \
+             -icount shift=0,sleep=off"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! `build`: the firmware, the bare guests and the bundle.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use assay_harness::manifest::Manifest;
+use assay_harness::{bundle, cache, image, programs};
+
+/// What a build leaves.
+pub(crate) struct Artifacts {
+    /// What QEMU and boards load.
+    pub(crate) image: PathBuf,
+    /// The same with symbols.
+    pub(crate) elf: PathBuf,
+    /// The VMs.
+    pub(crate) bundle: PathBuf,
+}
+
+impl Artifacts {
+    /// Where they are, built or not: `target/assay/`.
+    pub(crate) fn locate() -> Result<Self> {
+        let folder = target()?.join("assay");
+        Ok(Self {
+            image: folder.join("assay.img"),
+            elf: folder.join("assay.elf"),
+            bundle: folder.join("bundle.cpio"),
+        })
+    }
+}
+
+/// cargo's target folder.
+pub(crate) fn target() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => Ok(std::path::absolute(PathBuf::from(folder))?),
+        None => Ok(cache::repository()?.join("target")),
+    }
+}
+
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// Builds the firmware into `target/assay/assay.elf` and `assay.img`.
+///
+/// # Errors
+/// The compiler's, or an ELF that is no firmware.
+pub(crate) fn firmware() -> Result<Artifacts> {
+    let top = cache::repository()?;
+    let mut command = cargo();
+    command
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "assay",
+            "--target",
+            programs::TARGET,
+        ])
+        .current_dir(&top);
+    let status = command.status().context("can't run cargo")?;
+    ensure!(status.success(), "the firmware doesn't build");
+    let artifacts = Artifacts::locate()?;
+    let built = target()?.join(programs::TARGET).join("release/assay");
+    let bytes = fs::read(&built).with_context(|| format!("can't read {}", built.display()))?;
+    let image = image::flatten(&bytes).with_context(|| built.display().to_string())?;
+    if let Some(folder) = artifacts.image.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    replace(&artifacts.elf, &bytes)?;
+    replace(&artifacts.image, &image)?;
+    Ok(artifacts)
+}
+
+/// Builds the programs of `guests/`, all or the named ones.
+///
+/// # Errors
+/// The compiler's.
+pub(crate) fn guests(names: &[&str]) -> Result<()> {
+    let folder = cache::repository()?.join("guests");
+    if !folder.join("Cargo.toml").is_file() {
+        bail!(
+            "{} has no Cargo.toml: there are no guests to build",
+            folder.display()
+        );
+    }
+    let mut command = cargo();
+    command
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            programs::TARGET,
+        ])
+        .current_dir(&folder);
+    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
+        command.env(
+            "CARGO_TARGET_DIR",
+            std::path::absolute(PathBuf::from(target).join("guests"))?,
+        );
+    }
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    let status = command.status().context("can't run cargo")?;
+    ensure!(status.success(), "the guests don't build");
+    Ok(())
+}
+
+/// Builds those of the manifest's kernels that are programs of `guests/`.
+///
+/// # Errors
+/// As [`guests`].
+pub(crate) fn guests_of(manifest: &Manifest, folder: &Path) -> Result<()> {
+    let bare = |name: &&str| !folder.join(name).is_file() && programs::is_one(name);
+    let mut names: Vec<&str> = manifest
+        .vm
+        .iter()
+        .map(|vm| vm.kernel.as_str())
+        .filter(bare)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        Ok(())
+    } else {
+        guests(&names)
+    }
+}
+
+/// Writes the manifest's bundle to `to` and gives its length.
+///
+/// # Errors
+/// As [`bundle::build`].
+pub(crate) fn write_bundle(manifest: &Manifest, folder: &Path, to: &Path) -> Result<u64> {
+    let bytes = bundle::build(manifest, folder)?;
+    replace(to, &bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Through a file beside it, so that a QEMU that still reads the old one keeps it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    fs::write(&partial, bytes).with_context(|| format!("can't write {}", partial.display()))?;
+    Ok(fs::rename(partial, path)?)
+}

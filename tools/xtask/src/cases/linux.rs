@@ -1,0 +1,228 @@
+//! What a user does with Debian: a shell that is a real terminal, power-off, reboot, panic, a long paste.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::{Builder, Machine};
+
+use super::Case;
+
+/// The ramdisk's prompt.
+pub(super) const PROMPT: &str = "debian:/# ";
+/// From the start to the prompt, on a slow machine with two of them at work.
+pub(super) const BOOT: Duration = Duration::from_secs(240);
+/// For a command that does little.
+pub(super) const SOON: Duration = Duration::from_secs(40);
+/// The VM's name.
+pub(super) const VM: &str = "linux";
+
+/// Messages at level "warning" or worse that the same kernels also print without Assay, natively in QEMU.
+const NATIVE_WARNINGS: &[&str] = &["cacheinfo: Unable to detect cache hierarchy"];
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("linux/the-shell-is-a-terminal", || shell_session("debian")),
+        Case::new("linux/the-shell-is-a-terminal-6.12", || {
+            shell_session("debian-6.12")
+        }),
+        Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
+        Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || {
+            clean_log("debian-6.12")
+        }),
+        Case::new("linux/poweroff-by-init", poweroff),
+        Case::new("linux/reboots-twenty-times", || reboots(20)),
+        Case::new("linux/reboots-a-hundred-times", || reboots(100)).long(),
+        Case::new("linux/a-panic-comes-back-as-a-restart", panic),
+        Case::new("linux/a-paste-of-64-kib-arrives-whole", paste),
+        Case::new("linux/cpus-go-off-and-on-again", hotplug),
+    ]
+}
+
+/// One Debian VM.
+pub(super) fn debian(kernel: &str, cpus: u32, lines: &str) -> Builder {
+    Machine::builder().manifest_text(&format!(
+        "[[vm]]\nname = \"{VM}\"\ncpus = {cpus}\nmemory = \"512M\"\nkernel = \"{kernel}\"\ninitrd = \"busybox\"\n{lines}\n"
+    ))
+}
+
+/// Starts it and waits for its shell.
+pub(super) fn to_the_shell(builder: Builder) -> Result<Machine> {
+    let mut machine = builder.start()?;
+    machine.expect(VM, PROMPT, BOOT)?;
+    Ok(machine)
+}
+
+/// Powers off without asking init, which takes its time, and checks the end.
+pub(super) fn power_off(mut machine: Machine) -> Result<()> {
+    machine.send(VM, "poweroff -f\n")?;
+    machine.finish(SOON)
+}
+
+fn shell_session(kernel: &str) -> Result<String> {
+    let mut machine = to_the_shell(debian(kernel, 2, ""))?;
+    let cpus = machine.shell(VM, "nproc", PROMPT, SOON)?;
+    ensure!(cpus.trim() == "2", "nproc says {cpus:?}");
+    // Ctrl-C ends what runs in the foreground, and the shell lives on.
+    machine.send(VM, "sleep 1000\n")?;
+    machine.expect(VM, "sleep 1000", SOON)?;
+    std::thread::sleep(Duration::from_secs(2));
+    machine.send(VM, "\x03")?;
+    machine.expect(VM, PROMPT, SOON).context("after Ctrl-C")?;
+    // Job control: Ctrl-Z stops, kill ends.
+    machine.send(VM, "sleep 1000\n")?;
+    machine.expect(VM, "sleep 1000", SOON)?;
+    std::thread::sleep(Duration::from_secs(2));
+    machine.send(VM, "\x1a")?;
+    machine.expect(VM, PROMPT, SOON).context("after Ctrl-Z")?;
+    let jobs = machine.shell(VM, "jobs", PROMPT, SOON)?;
+    ensure!(jobs.contains("Stopped"), "no job control: {jobs:?}");
+    machine.shell(VM, "kill -KILL %1", PROMPT, SOON)?;
+    // Two backspaces take two letters away.
+    let edited = machine.shell(VM, "echo abcX\x7f\x7fd", PROMPT, SOON)?;
+    ensure!(edited.contains("abd"), "line editing gave {edited:?}");
+    power_off(machine)?;
+    Ok(String::new())
+}
+
+fn clean_log(kernel: &str) -> Result<String> {
+    let mut machine = to_the_shell(debian(kernel, 2, ""))?;
+    // `<0>` to `<4>`: emergency to warning.
+    let log = machine.shell(VM, "dmesg -r | grep '^<[0-4]>'", PROMPT, SOON)?;
+    let ours: Vec<&str> = log
+        .lines()
+        .filter(|line| {
+            line.contains('<') && !NATIVE_WARNINGS.iter().any(|native| line.contains(native))
+        })
+        .collect();
+    ensure!(
+        ours.is_empty(),
+        "the kernel warns of what it doesn't natively:\n{}",
+        ours.join("\n")
+    );
+    power_off(machine)?;
+    Ok(String::new())
+}
+
+fn poweroff() -> Result<String> {
+    let mut machine = to_the_shell(debian("debian", 1, ""))?;
+    machine.send(VM, "poweroff\n")?;
+    machine.finish(Duration::from_secs(60))?;
+    Ok(String::new())
+}
+
+fn reboots(times: usize) -> Result<String> {
+    let mut machine = to_the_shell(debian("debian", 2, ""))?;
+    for time in 1..=times {
+        machine.send(VM, "reboot -f\n")?;
+        machine
+            .expect_event("restarted", SOON, |event| event.is_vm(VM, "restarted"))
+            .with_context(|| format!("reboot {time}"))?;
+        machine
+            .expect(VM, PROMPT, BOOT)
+            .with_context(|| format!("after reboot {time}"))?;
+    }
+    power_off(machine)?;
+    Ok(format!("{times} reboots"))
+}
+
+fn panic() -> Result<String> {
+    let mut machine = to_the_shell(debian("debian", 2, "cmdline = \"console=ttyAMA0 panic=1\""))?;
+    machine.send(VM, "echo c > /proc/sysrq-trigger\n")?;
+    machine.expect(VM, "Kernel panic", SOON)?;
+    machine.expect_event("restarted", SOON, |event| event.is_vm(VM, "restarted"))?;
+    machine.expect(VM, PROMPT, BOOT)?;
+    power_off(machine)?;
+    Ok(String::new())
+}
+
+/// Lines that differ and are shorter than a terminal's 4 KiB line buffer.
+fn paste() -> Result<String> {
+    let mut text = String::new();
+    let mut seed = 12345u32;
+    while text.len() < 64 * 1024 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let length = usize::try_from(seed >> 20)?.clamp(1, 4000);
+        let letters = (0u8..26)
+            .map(|letter| char::from(b'a' + letter))
+            .cycle()
+            .skip(usize::try_from(seed % 26)?);
+        text.extend(letters.take(length));
+        text.push('\n');
+    }
+    let mut machine = to_the_shell(debian("debian", 2, ""))?;
+    // Without echo, so that the way in is tested at full speed.
+    machine.send(
+        VM,
+        "stty -echo; echo ready; cat > /tmp/paste; stty echo; cksum /tmp/paste\n",
+    )?;
+    machine.expect(VM, "ready\r\n", SOON)?;
+    machine.send(VM, &text)?;
+    machine.send(VM, "\x04")?;
+    let answer = machine.expect(VM, "/tmp/paste\r\n", Duration::from_secs(120))?;
+    let wanted = format!("{} {} ", cksum(text.as_bytes()), text.len());
+    ensure!(
+        answer.contains(&wanted),
+        "{} bytes were pasted, cksum says {:?} instead of {wanted:?}",
+        text.len(),
+        answer
+    );
+    machine.expect(VM, PROMPT, SOON)?;
+    power_off(machine)?;
+    Ok(format!("{} bytes", text.len()))
+}
+
+fn hotplug() -> Result<String> {
+    let mut machine = to_the_shell(debian("debian", 4, ""))?;
+    for (action, count) in [
+        ("echo 0", "3"),
+        ("echo 1", "4"),
+        ("echo 0", "3"),
+        ("echo 1", "4"),
+    ] {
+        machine.shell(
+            VM,
+            &format!("{action} > /sys/devices/system/cpu/cpu2/online"),
+            PROMPT,
+            SOON,
+        )?;
+        let cpus = machine.shell(VM, "nproc", PROMPT, SOON)?;
+        ensure!(
+            cpus.lines().any(|line| line.trim() == count),
+            "after {action}: nproc says {cpus:?}, not {count}"
+        );
+    }
+    power_off(machine)?;
+    Ok(String::new())
+}
+
+/// The checksum of POSIX's `cksum`: CRC-32 with the length appended.
+fn cksum(bytes: &[u8]) -> u32 {
+    let mut length = bytes.len();
+    let mut tail = Vec::new();
+    while length > 0 {
+        tail.push(length.to_le_bytes()[0]);
+        length >>= 8;
+    }
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
+            if crc & 0x8000_0000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x04c1_1db7
+            }
+        })
+    };
+    !bytes.iter().chain(&tail).fold(0, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cksum;
+
+    #[test]
+    fn the_checksum_is_that_of_cksum() {
+        // POSIX's algorithm; the values are what coreutils prints.
+        assert_eq!(cksum(b""), 4_294_967_295);
+        assert_eq!(cksum(b"123456789"), 930_766_865);
+    }
+}

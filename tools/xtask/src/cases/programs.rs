@@ -1,0 +1,121 @@
+//! The programs of `guests/`: each tests one behaviour from inside a VM and reports in KTAP.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use assay_harness::qemu::Gic;
+use assay_harness::{Machine, programs};
+
+use super::Case;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How one program is run.
+#[derive(Clone, Copy)]
+struct Setup {
+    program: &'static str,
+    variant: &'static str,
+    cpus: u32,
+    gic: Gic,
+    cpu: &'static str,
+    /// Further lines of the VM in the manifest.
+    lines: &'static str,
+}
+
+const fn setup(
+    program: &'static str,
+    variant: &'static str,
+    cpus: u32,
+    lines: &'static str,
+) -> Setup {
+    Setup {
+        program,
+        variant,
+        cpus,
+        gic: Gic::V3,
+        cpu: "max",
+        lines,
+    }
+}
+
+const fn on_gic2(base: Setup) -> Setup {
+    Setup {
+        gic: Gic::V2,
+        ..base
+    }
+}
+
+/// How the programs that need more than the default are run. What isn't here runs on 2 vCPUs, on both
+/// interrupt controllers.
+const SETUPS: &[Setup] = &[
+    setup("hello", "", 1, ""),
+    on_gic2(setup("hello", "-gic2", 2, "")),
+    setup("vgic", "", 4, ""),
+    on_gic2(setup("vgic", "-gic2", 4, "")),
+    setup("psci", "", 4, ""),
+    setup("psci", "-one-cpu", 1, ""),
+    setup(
+        "mte",
+        "-exposed",
+        2,
+        "mte = true\ncmdline = \"mte=expect-exposed\"",
+    ),
+    setup("mte", "-hidden", 2, "cmdline = \"mte=expect-hidden\""),
+    setup("watchdog", "", 1, "watchdog = true"),
+];
+
+/// These talk or end in their own way: below, or (`bench`) with `cargo xtask bench`.
+const SPECIAL: &[&str] = &["bench", "crash", "reset", "uart"];
+
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for program in programs::list()? {
+        if SPECIAL.contains(&program.as_str()) {
+            continue;
+        }
+        let own: Vec<Setup> = SETUPS
+            .iter()
+            .filter(|setup| setup.program == program)
+            .copied()
+            .collect();
+        if own.is_empty() {
+            let (one, two) = (program.clone(), program.clone());
+            cases.push(Case::new(format!("guest/{program}"), move || {
+                run(&one, &setup("", "", 2, ""))
+            }));
+            let gic2 = on_gic2(setup("", "", 2, ""));
+            cases.push(Case::new(format!("guest/{program}-gic2"), move || {
+                run(&two, &gic2)
+            }));
+        }
+        for setup in own {
+            let program = program.clone();
+            cases.push(Case::new(
+                format!("guest/{program}{}", setup.variant),
+                move || run(&program, &setup),
+            ));
+        }
+    }
+    Ok(cases)
+}
+
+fn run(program: &str, setup: &Setup) -> Result<String> {
+    let lines = setup.lines;
+    let cpus = setup.cpus;
+    let text = format!(
+        "[[vm]]\nname = \"{program}\"\ncpus = {cpus}\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n"
+    );
+    let machine = Machine::builder()
+        .manifest_text(&text)
+        .gic(setup.gic)
+        .cpu(setup.cpu)
+        .start()?;
+    let counts = machine.finish_ktap(program, LIMIT)?;
+    ensure!(counts.passed > 0, "nothing was tested");
+    let skipped = if counts.skipped > 0 {
+        format!(", {} skipped", counts.skipped)
+    } else {
+        String::new()
+    };
+    Ok(format!("{} results{skipped}", counts.passed))
+}

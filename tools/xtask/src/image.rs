@@ -1,0 +1,61 @@
+//! `image`: the files that a board boots. For QEMU's `virt`, the one board there is so far, they are
+//! firmware and bundle, apart and as one file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use assay_harness::manifest::Manifest;
+use assay_harness::{bundle, image};
+use clap::Args;
+
+use crate::failure::unusable;
+use crate::{build, setup};
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The board: qemu-virt
+    #[arg(long, value_name = "NAME", default_value = "qemu-virt")]
+    platform: String,
+    /// The VMs
+    #[arg(long, value_name = "FILE")]
+    manifest: PathBuf,
+    /// The folder to write to; made if missing
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Unusable input, or a build that fails.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.platform != "qemu-virt" {
+        return Err(unusable(anyhow!(
+            "there are no boot files for {} yet: the platform is qemu-virt",
+            options.platform
+        )));
+    }
+    let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
+    let folder = options.manifest.parent().unwrap_or(Path::new(""));
+    setup::ensure(setup::Needs {
+        qemu: false,
+        guests: true,
+    })?;
+    build::guests_of(&manifest, folder)?;
+    let firmware = fs::read(build::firmware()?.image)?;
+    let archive = bundle::build(&manifest, folder).map_err(unusable)?;
+    fs::create_dir_all(&options.output)
+        .with_context(|| format!("can't make {}", options.output.display()))?;
+    let whole = image::append_bundle(&firmware, &archive)?;
+    for (name, bytes) in [
+        ("assay.img", &firmware),
+        ("bundle.cpio", &archive),
+        ("assay-with-bundle.img", &whole),
+    ] {
+        let path = options.output.join(name);
+        fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! `run`: a guest under Assay in QEMU, on the user's terminal.
+
+mod options;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
+use assay_harness::events::{self, Event};
+use assay_harness::manifest::{ConsoleStyle, Manifest};
+use assay_harness::process;
+use assay_harness::qemu::{self, Hardware};
+
+pub(crate) use options::Options;
+
+use crate::failure::unusable;
+use crate::terminal::Raw;
+use crate::{build, setup};
+
+/// Runs the command.
+///
+/// # Errors
+/// Unusable input (exit status 2); a VM that was refused or crashed, a QEMU that fails (1).
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (mut manifest, folder) = options.manifest().map_err(unusable)?;
+    let qemu = prepare(options, &manifest)?;
+    // A script that reads the console must be able to tell Assay's lines from a guest's.
+    if !std::io::stdin().is_terminal() {
+        manifest.console = Some(ConsoleStyle::Prefix);
+    }
+    build::guests_of(&manifest, &folder)?;
+    let artifacts = build::firmware()?;
+    let bundle = build::write_bundle(&manifest, &folder, &artifacts.bundle).map_err(unusable)?;
+    let hardware = options.hardware(Hardware::fit(&manifest, bundle));
+    let mut arguments = hardware.arguments();
+    arguments.push("-nographic".to_owned());
+    for (option, path) in [
+        ("-kernel", &artifacts.image),
+        ("-initrd", &artifacts.bundle),
+    ] {
+        arguments.extend([option.to_owned(), path.display().to_string()]);
+    }
+    if options.gdb {
+        arguments.extend(["-s".to_owned(), "-S".to_owned()]);
+    }
+    arguments.extend(options.qemu_arguments.iter().cloned());
+    if options.print {
+        let program = qemu.display().to_string();
+        let words = std::iter::once(program.as_str()).chain(arguments.iter().map(String::as_str));
+        println!("{}", process::shell_line(words));
+        return Ok(());
+    }
+    if options.gdb {
+        eprintln!(
+            "waiting for gdb: gdb-multiarch {} -ex 'target remote :1234'",
+            artifacts.elf.display()
+        );
+    }
+    let events = converse(&qemu, &arguments)?;
+    let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
+    events::verdict(&events, &names).map_err(anyhow::Error::msg)
+}
+
+/// Sets up what this run needs and gives the QEMU to use.
+fn prepare(options: &Options, manifest: &Manifest) -> Result<PathBuf> {
+    let known = |list: &[&str], name: &str| list.contains(&name);
+    let guests = manifest.vm.iter().any(|vm| {
+        known(KERNELS, &vm.kernel)
+            || vm
+                .initrd
+                .as_deref()
+                .is_some_and(|name| known(RAMDISKS, name))
+    });
+    let cache = Cache::locate()?;
+    let given = options.qemu.as_deref();
+    if given.is_some() {
+        qemu::find(given, &cache).map_err(unusable)?;
+    }
+    setup::ensure(setup::Needs {
+        qemu: given.is_none(),
+        guests,
+    })?;
+    qemu::find(given, &cache)
+}
+
+/// Passes bytes both ways until QEMU ends, and gives Assay's own lines.
+fn converse(qemu: &std::path::Path, arguments: &[String]) -> Result<Vec<Event>> {
+    let mut command = process::dies_with_us(qemu);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("can't run {}", qemu.display()))?;
+    let mut to_guest = child.stdin.take().context("no pipe to QEMU")?;
+    let mut from_guest = child.stdout.take().context("no pipe from QEMU")?;
+    let raw = Raw::enter()?;
+    // Left behind in its read when QEMU ends: the process ends soon after.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let mut stdin = std::io::stdin();
+        while let Ok(count @ 1..) = stdin.read(&mut buffer) {
+            if to_guest
+                .write_all(&buffer[..count])
+                .and_then(|()| to_guest.flush())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let mut events = Vec::new();
+    let mut line = Vec::new();
+    let mut buffer = [0; 16384];
+    let mut stdout = std::io::stdout().lock();
+    loop {
+        let count = from_guest.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        stdout.write_all(&buffer[..count])?;
+        stdout.flush()?;
+        for byte in &buffer[..count] {
+            if *byte == b'\n' {
+                let event = Event::parse(&String::from_utf8_lossy(&line));
+                // A person may look around with QEMU's monitor; a script wants to hear of it.
+                if event.as_ref().is_some_and(Event::is_panic) && raw.is_none() {
+                    child.kill()?;
+                    bail!("Assay panicked");
+                }
+                events.extend(event);
+                line.clear();
+            } else if line.len() < 4096 {
+                line.push(*byte);
+            }
+        }
+    }
+    let status = child.wait()?;
+    drop(raw);
+    if !status.success() {
+        bail!("QEMU ended with {status}");
+    }
+    Ok(events)
+}

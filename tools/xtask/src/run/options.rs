@@ -1,0 +1,178 @@
+//! `run`'s options and the manifest that they stand for.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use assay_harness::cache::KERNELS;
+use assay_harness::manifest::{Cpus, Manifest, Vm, parse_size};
+use assay_harness::programs;
+use assay_harness::qemu::{Gic, Hardware};
+use clap::{Args, ValueEnum};
+
+/// The options that describe the one VM of a run without manifest.
+const ONE_VM: [&str; 8] = [
+    "guest", "kernel", "initrd", "cmdline", "cpus", "memory", "mte", "format",
+];
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The platform to run on
+    #[arg(long, value_name = "NAME", default_value = "qemu-virt")]
+    platform: String,
+    /// Run the VMs of this manifest
+    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_VM)]
+    manifest: Option<PathBuf>,
+    /// Run this guest: debian (the default), debian-6.12, or a program of guests/ such as hello
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    guest: Option<String>,
+    /// Run this kernel: an arm64 Image (plain or gzip) or ELF file
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<String>,
+    /// The kernel is a flat binary with its entry at its first byte
+    #[arg(long, value_name = "FORMAT", requires = "kernel")]
+    format: Option<FormatName>,
+    /// The guest's ramdisk
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<String>,
+    /// The guest's command line
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    cmdline: Option<String>,
+    /// The VM's CPUs [default: 2, or 1 for a program of guests/]
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// The VM's memory [default: 512M, or 64M for a program of guests/]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Give the VM memory tagging [default: off]
+    #[arg(long)]
+    mte: Option<Switch>,
+    /// The machine's CPU, by QEMU's name
+    #[arg(long, value_name = "QEMU-CPU", default_value = "max")]
+    cpu: String,
+    /// The machine's interrupt controller
+    #[arg(long, default_value = "3")]
+    gic: GicVersion,
+    /// A dom0less device tree instead of a bundle
+    #[arg(long, value_name = "FILE", conflicts_with = "manifest")]
+    vm_tree: Option<PathBuf>,
+    /// The QEMU to use (8.2 or newer)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// Wait for a debugger on port 1234
+    #[arg(long)]
+    pub(crate) gdb: bool,
+    /// Only build, and print the plain QEMU command line
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Further arguments for QEMU
+    #[arg(last = true, value_name = "QEMU ARGS")]
+    pub(crate) qemu_arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatName {
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GicVersion {
+    #[value(name = "2")]
+    Two,
+    #[value(name = "3")]
+    Three,
+}
+
+impl Options {
+    /// The VMs, and the folder that relative paths in them start at.
+    ///
+    /// # Errors
+    /// Something is asked that is unusable or not there yet.
+    pub(crate) fn manifest(&self) -> Result<(Manifest, PathBuf)> {
+        if self.platform != "qemu-virt" {
+            bail!(
+                "`run` knows the platform qemu-virt only, not {}",
+                self.platform
+            );
+        }
+        if self.vm_tree.is_some() {
+            bail!("--vm-tree is not implemented yet: write a manifest (docs/manifest.md)");
+        }
+        if let Some(path) = &self.manifest {
+            let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+            return Ok((Manifest::read(path)?, folder));
+        }
+        let manifest = Manifest {
+            vm: vec![self.vm()?],
+            ..Manifest::default()
+        };
+        manifest.check()?;
+        Ok((manifest, PathBuf::new()))
+    }
+
+    /// `fitted`, with what the options say about the machine itself.
+    pub(crate) fn hardware(&self, fitted: Hardware) -> Hardware {
+        let gic = match self.gic {
+            GicVersion::Two => Gic::V2,
+            GicVersion::Three => Gic::V3,
+        };
+        Hardware {
+            cpu: self.cpu.clone(),
+            gic,
+            ..fitted
+        }
+    }
+
+    fn vm(&self) -> Result<Vm> {
+        let guest = self.guest.as_deref().unwrap_or("debian");
+        let linux = KERNELS.contains(&guest);
+        if self.kernel.is_none() && !linux && !programs::is_one(guest) {
+            let programs = programs::list().unwrap_or_default();
+            bail!(
+                "no guest is named {guest}: there are {}, {}",
+                KERNELS.join(", "),
+                programs.join(", ")
+            );
+        }
+        let small = self.kernel.is_none() && !linux;
+        let known = self.kernel.is_none() && linux;
+        let memory = self
+            .memory
+            .as_deref()
+            .unwrap_or(if small { "64M" } else { "512M" });
+        let vm = Vm {
+            // The name shows in console lines: a guest's own, `linux` for Debian.
+            name: if small {
+                guest.to_owned()
+            } else {
+                "linux".to_owned()
+            },
+            cpus: Cpus::Count(self.cpus.unwrap_or(if small { 1 } else { 2 })),
+            memory: parse_size(memory)?,
+            mte: self.mte == Some(Switch::On),
+            kernel: self.kernel.clone().unwrap_or_else(|| guest.to_owned()),
+            initrd: self
+                .initrd
+                .clone()
+                .or_else(|| known.then(|| "busybox".to_owned())),
+            cmdline: self.cmdline.clone().unwrap_or(if small {
+                String::new()
+            } else {
+                "console=ttyAMA0".to_owned()
+            }),
+            format: self
+                .format
+                .map(|FormatName::Raw| assay_harness::manifest::Format::Raw),
+            sched: assay_harness::manifest::Schedule::Dedicated,
+            watchdog: false,
+            on_crash: assay_harness::manifest::OnCrash::Stop,
+            coherent: Vec::new(),
+        };
+        Ok(vm)
+    }
+}

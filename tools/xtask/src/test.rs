@@ -1,0 +1,140 @@
+//! `test`: host tests, then guests in QEMU. What is not run is printed as not run.
+
+mod host;
+mod pool;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::cases::{self, Case};
+use crate::failure::unusable;
+use crate::{build, setup};
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Only tests on the host
+    #[arg(long)]
+    pub(crate) host: bool,
+    /// Only guests in QEMU
+    #[arg(long)]
+    pub(crate) qemu: bool,
+    /// Only cases of this board
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Also what takes hours
+    #[arg(long)]
+    pub(crate) long: bool,
+    /// Only list the cases
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How many machines run at once
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) jobs: usize,
+    /// Only tests whose name contains this
+    pub(crate) filter: Option<String>,
+}
+
+/// What came of the tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A test failed, or what the tests need can't be built or set up.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let filter = options.filter.as_deref().unwrap_or("");
+    if let Some(board) = options
+        .board
+        .as_deref()
+        .filter(|board| *board != "qemu-virt")
+    {
+        return Err(unusable(anyhow::anyhow!(
+            "no tests for the board {board}: there are some for qemu-virt"
+        )));
+    }
+    let (host, qemu) = (options.host || !options.qemu, options.qemu || !options.host);
+    let host = host && options.board.is_none();
+    if options.list {
+        for case in cases::all()? {
+            println!("{}{}", case.name, if case.long { " (--long)" } else { "" });
+        }
+        return Ok(());
+    }
+    let mut tally = Tally::default();
+    if host {
+        setup::ensure(setup::Needs::default())?;
+        tally.add(host::run(filter)?);
+    }
+    if qemu {
+        tally.add(in_qemu(options, filter)?);
+    }
+    println!("{tally}");
+    match tally {
+        Tally {
+            failed: 0,
+            passed: 1..,
+            ..
+        } => Ok(()),
+        Tally { failed: 0, .. } => bail!("no test was run"),
+        Tally { failed, .. } => bail!("{failed} failed"),
+    }
+}
+
+fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
+    let chosen: Vec<Case> = cases::all()?
+        .into_iter()
+        .filter(|case| case.name.contains(filter))
+        .collect();
+    if chosen.is_empty() {
+        return Ok(Tally::default());
+    }
+    let (run, left): (Vec<Case>, Vec<Case>) = chosen
+        .into_iter()
+        .partition(|case| options.long || !case.long);
+    setup::ensure(setup::ALL)?;
+    build::firmware()?;
+    build::guests(&[])?;
+    let logs = logs()?;
+    let mut tally = pool::run(run, options.jobs.max(1), &logs);
+    for case in &left {
+        println!("{} ... not run (--long runs it)", case.name);
+    }
+    tally.skipped += left.len();
+    Ok(tally)
+}
+
+/// Where the consoles of failed cases are kept.
+fn logs() -> Result<PathBuf> {
+    let folder = build::target()?.join("assay/failed");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
