@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use core::fmt;
 
 use crate::exception::{self, Caught};
 
@@ -18,8 +19,18 @@ static BUFFER: Buffer = Buffer(UnsafeCell::new([0; WORDS]));
 pub const RET: u32 = 0xd65f_03c0;
 
 /// A system register or system instruction: op0, op1, CRn, CRm, op2.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encoding(pub u32, pub u32, pub u32, pub u32, pub u32);
+
+impl fmt::Debug for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "S{}_{}_C{}_C{}_{}",
+            self.0, self.1, self.2, self.3, self.4
+        )
+    }
+}
 
 impl Encoding {
     fn bits(self) -> u32 {

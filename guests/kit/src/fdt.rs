@@ -1,6 +1,6 @@
 //! A reader for the guest's own device tree, a flattened one (Devicetree Specification v0.4 §5).
 //!
-//! It trusts the tree: whoever starts a guest made it. Reads are volatile-free plain loads.
+//! It is not a validator: a guest trusts whoever started it, and a malformed tree ends the walk.
 
 /// A tree in memory.
 #[derive(Clone, Copy)]

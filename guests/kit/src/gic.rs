@@ -62,10 +62,12 @@ const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 
 const GICC_CTLR: u64 = 0x00;
 const GICC_PMR: u64 = 0x04;
+const GICC_BPR: u64 = 0x08;
 const GICC_IAR: u64 = 0x0c;
 const GICC_EOIR: u64 = 0x10;
 const GICC_RPR: u64 = 0x14;
 const GICC_HPPIR: u64 = 0x18;
+const GICC_APR: u64 = 0xd0;
 
 /// Returns the machine's interrupt controller.
 pub fn gic() -> Gic {
@@ -81,9 +83,7 @@ impl Gic {
             mmio::write32(at(ICENABLER), !0);
             mmio::write32(at(ICACTIVER), !0);
             mmio::write32(at(ICPENDR), !0);
-            if self.version == Version::V3 {
-                mmio::write32(at(IGROUPR), !0);
-            }
+            mmio::write32(at(IGROUPR), self.group());
         }
         match self.version {
             // ARE and EnableGrp1, in the view that a single security state has.
@@ -102,11 +102,13 @@ impl Gic {
                 mmio::write32(frame + SGI_BASE + ICENABLER, !0);
                 mmio::write32(frame + SGI_BASE + ICACTIVER, !0);
                 mmio::write32(frame + SGI_BASE + ICPENDR, !0);
-                mmio::write32(frame + SGI_BASE + IGROUPR, !0);
+                mmio::write32(frame + SGI_BASE + IGROUPR, self.group());
                 sysreg::write!("icc_sre_el1", 7);
                 sysreg::write!("icc_pmr_el1", 0xff);
                 sysreg::write!("icc_bpr1_el1", 0);
                 sysreg::write!("icc_ctlr_el1", 0);
+                // No priority is active: what a test left there would hold everything back.
+                sysreg::write!("icc_ap1r0_el1", 0);
                 sysreg::write!("icc_igrpen1_el1", 1);
             }
             Version::V2 => {
@@ -116,10 +118,18 @@ impl Gic {
                 for word in 0..4 {
                     mmio::write32(self.distributor + CPENDSGIR + word * 4, !0);
                 }
+                mmio::write32(self.distributor + IGROUPR, self.group());
                 mmio::write32(self.second + GICC_PMR, 0xff);
+                mmio::write32(self.second + GICC_BPR, 0);
+                mmio::write32(self.second + GICC_APR, 0);
                 mmio::write32(self.second + GICC_CTLR, 1);
             }
         }
+    }
+
+    /// The group that interrupts are put into, as a whole word of IGROUPR.
+    fn group(self) -> u32 {
+        if self.version == Version::V3 { !0 } else { 0 }
     }
 
     /// Returns how many interrupts the Distributor has, private ones included.

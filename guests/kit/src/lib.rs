@@ -3,7 +3,7 @@
 //! It is not a runtime for applications. A guest here owns its whole machine and its job is to do
 //! what a guest should not, so the kit offers raw access (any address, any system register, any
 //! instruction) as safe functions on purpose; [`exception::guarded`] catches what comes of it.
-//! All `unsafe` of the guests is in this crate.
+//! Guests keep `unsafe` of their own for single instructions that no one else needs.
 //!
 //! Memory-mapped registers are reached by single `ldr`/`str` instructions only: a hypervisor that
 //! emulates a device needs the syndrome of exactly those (DDI0487, ESR_EL2 ISS.ISV).

@@ -5,6 +5,9 @@ use core::cell::UnsafeCell;
 use crate::entry;
 use crate::fdt::{Node, Tree};
 use crate::gic::{Gic, Version};
+use crate::{println, psci, uart};
+
+const UART: u64 = 0x0900_0000;
 
 /// The SBSA generic watchdog (DEN0029 §C).
 #[derive(Clone, Copy)]
@@ -146,7 +149,7 @@ pub fn machine() -> &'static Machine {
     // SAFETY: no one writes after `discover`.
     match unsafe { &*MACHINE.0.get() } {
         Some(machine) => machine,
-        // Before `discover` there is no console to complain on.
+        // `discover` has said so.
         None => loop {
             core::hint::spin_loop();
         },
@@ -156,15 +159,23 @@ pub fn machine() -> &'static Machine {
 /// Reads the tree, which is where x0 says, or at the start of RAM where QEMU leaves it for an ELF.
 pub(crate) fn discover(x0: u64) -> &'static Machine {
     let start_of_ram = 0x4000_0000;
-    let found = Tree::at(x0).map(|tree| (tree, x0));
-    if let Some((tree, address)) =
-        found.or_else(|| Tree::at(start_of_ram).map(|tree| (tree, start_of_ram)))
-    {
-        let machine = read(tree, address);
-        // SAFETY: only the first CPU runs, and it has no reference to it yet.
-        unsafe { *MACHINE.0.get() = Some(machine) };
-    }
-    machine()
+    let found = [x0, start_of_ram]
+        .into_iter()
+        .find_map(|address| Some((Tree::at(address)?, address)));
+    let Some((tree, address)) = found else {
+        // Where QEMU's virt has its console and Assay its conduit: nothing better is known.
+        uart::prepare(UART);
+        println!(
+            "Bail out! no device tree at {:#x}, nor at {:#x}",
+            x0, start_of_ram
+        );
+        psci::hvc(psci::SYSTEM_OFF, 0, 0, 0);
+        return machine();
+    };
+    let machine = read(tree, address);
+    // SAFETY: only the first CPU runs, and it has no reference to it yet.
+    unsafe { *MACHINE.0.get() = Some(machine) };
+    self::machine()
 }
 
 fn read(tree: Tree, tree_address: u64) -> Machine {
@@ -181,7 +192,7 @@ fn read(tree: Tree, tree_address: u64) -> Machine {
         gic: find_gic(tree),
         uart: uart
             .and_then(|node| node.reg(0))
-            .map_or(0x0900_0000, |(base, _)| base),
+            .map_or(UART, |(base, _)| base),
         uart_intid: uart.and_then(|node| node.intid(0)).unwrap_or(33),
         timer_physical: timer.and_then(|node| node.intid(1)).unwrap_or(30),
         timer_virtual: timer.and_then(|node| node.intid(2)).unwrap_or(27),

@@ -328,7 +328,7 @@ fn is_entry(entry: u64, is_code: &dyn Fn(u64) -> bool) -> bool {
 }
 
 /// The affinity fields of a vCPU.
-const fn affinity(vcpu: usize) -> u64 {
+pub const fn affinity(vcpu: usize) -> u64 {
     let vcpu = vcpu as u64;
     ((vcpu / CLUSTER) << 8) | (vcpu % CLUSTER)
 }

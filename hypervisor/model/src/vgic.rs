@@ -89,6 +89,8 @@ pub enum Read {
 pub struct Vgic {
     version: Version,
     cpus: Vec<Cpu>,
+    /// The vCPUs that there are.
+    everyone: VcpuSet,
     shared: Vec<Shared>,
     /// Which groups the Distributor forwards: `GICD_CTLR.EnableGrp0` and `EnableGrp1`.
     forward: Forward,
@@ -169,6 +171,7 @@ impl Vgic {
         };
         Self {
             version,
+            everyone: VcpuSet::first(vcpus),
             cpus: (0..vcpus).map(|_| Cpu::new()).collect(),
             shared: (0..words)
                 .map(|_| Shared::new(first_target(version, vcpus)))

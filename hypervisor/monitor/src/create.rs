@@ -244,7 +244,7 @@ impl Contents {
         gic: Version,
         vcpus: usize,
     ) -> Result<(Loader, guest_tree::Blob), Option<Refused>> {
-        let affinities: Vec<u64> = (0..vcpus).map(psci::mpidr).collect();
+        let affinities: Vec<u64> = (0..vcpus).map(psci::affinity).collect();
         let seeds = seeds::next();
         let tree = |ramdisk| {
             guest_tree::build(&GuestTree {

@@ -146,8 +146,7 @@ impl Runner {
         self.vcpu = Vcpu::new(self.vcpu.index);
         let mut config = vm.traps;
         config.vpidr = cpu::midr();
-        // RES1 bit 31, and not a uniprocessor.
-        config.vmpidr = assay_model::psci::mpidr(self.vcpu.index) | 1 << 31;
+        config.vmpidr = assay_model::psci::mpidr(self.vcpu.index);
         traps::load(&config);
         guest_regs::reset(vm.registers);
         gic::reset_virtual();

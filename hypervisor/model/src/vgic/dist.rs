@@ -252,11 +252,10 @@ impl Vgic {
     /// Of several targets the lowest gets the interrupt: one handles it in the end (IHI 0048B §3.2.3,
     /// the 1-N model), and the architecture does not say which.
     fn write_itargetsr(&mut self, intid: u32, mask: u8) {
-        let count = self.cpus.len();
         if let Place::Shared(word) = Self::place(0, intid)
-            && count > 1
+            && self.cpus.len() > 1
         {
-            let mask = u64::from(mask) & VcpuSet::first(count).0;
+            let mask = u64::from(mask) & self.everyone.0;
             let target = if mask == 0 {
                 NOBODY
             } else {

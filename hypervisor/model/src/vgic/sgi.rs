@@ -23,6 +23,7 @@ impl Vgic {
     }
 
     /// Sends an SGI to where its group bit is among `groups`, or is 0.
+    #[inline(always)]
     fn send<H: ListRegisters>(
         &mut self,
         from: usize,
@@ -30,32 +31,39 @@ impl Vgic {
         groups: u32,
         hw: &mut H,
     ) -> VcpuSet {
-        if self.version == Version::V2 {
-            return VcpuSet::EMPTY;
-        }
         let sgi = Sgi::decode(value);
-        let b = bit(sgi.intid);
-        let mut targets = self.targets(from, &sgi);
-        if targets == VcpuSet::one(from)
+        let targets = self.targets(from, &sgi);
+        if targets == VcpuSet::one(from & 63)
             && self
                 .cpus
                 .get(from)
-                .is_some_and(|cpu| cpu.bank.group & !groups & b == 0)
+                .is_some_and(|cpu| cpu.bank.group & !groups & bit(sgi.intid) == 0)
             && self.list_at_once(from, sgi.intid, None, hw)
         {
             return VcpuSet::EMPTY;
         }
+        self.send_to(from, sgi.intid, targets, groups, hw)
+    }
+
+    #[inline(never)]
+    fn send_to<H: ListRegisters>(
+        &mut self,
+        from: usize,
+        n: u32,
+        mut targets: VcpuSet,
+        groups: u32,
+        hw: &mut H,
+    ) -> VcpuSet {
         while !targets.is_empty() {
             let target = targets.0.trailing_zeros() as usize;
             targets.remove(target);
             let Some(cpu) = self.cpus.get_mut(target) else {
                 break;
             };
-            if cpu.bank.group & !groups & b != 0 {
-                continue;
+            if cpu.bank.group & !groups & bit(n) == 0 {
+                cpu.bank.latch |= bit(n);
+                self.note(Place::Private(target), bit(n));
             }
-            cpu.bank.latch |= b;
-            self.note(Place::Private(target), b);
         }
         self.refill(from, hw);
         self.take_kicks(from)
@@ -63,7 +71,12 @@ impl Vgic {
 
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.
     fn targets(&self, from: usize, sgi: &Sgi) -> VcpuSet {
-        let all = VcpuSet::first(self.cpus.len());
+        // With GICv2 the registers that send like this do not exist.
+        let all = if self.version == Version::V3 {
+            self.everyone
+        } else {
+            VcpuSet::EMPTY
+        };
         if sgi.all_others {
             return VcpuSet(all.0 & !VcpuSet::one(from).0);
         }
@@ -76,7 +89,7 @@ impl Vgic {
 
     /// A write of `GICD_SGIR` (IHI 0048B §4.3.15). Only the CPU interfaces that exist are reached.
     pub(super) fn write_sgir(&mut self, from: usize, value: u32) {
-        let all = VcpuSet::first(self.cpus.len());
+        let all = self.everyone;
         let Some((n, filter)) = decode_sgir(value) else {
             return;
         };
@@ -92,7 +105,7 @@ impl Vgic {
 
     /// Makes SGI `n` of `vcpu` pending from each vCPU in the mask `senders`.
     fn add_senders(&mut self, vcpu: usize, n: u32, senders: u64) {
-        let existing = VcpuSet::first(self.cpus.len()).0;
+        let existing = self.everyone.0;
         let Some(cpu) = self.cpus.get_mut(vcpu) else {
             return;
         };

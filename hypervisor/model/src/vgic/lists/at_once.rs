@@ -1,7 +1,7 @@
 //! The short way into a List Register, for what is most frequent: an SGI to oneself, and the timer.
 
-use crate::vgic::bank::bit;
-use crate::vgic::{LINKED, ListRegisters, Vgic};
+use crate::vgic::bank::{Bank, bit};
+use crate::vgic::{Cpu, LINKED, ListRegisters, Vgic};
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
@@ -25,59 +25,80 @@ impl Vgic {
         hw: &mut H,
     ) -> bool {
         let forward = self.forward;
-        let changed = self.changed.contains(vcpu);
+        let changed = self.changed.0 >> (vcpu & 63) & 1 != 0;
         let Some(cpu) = self.cpus.get_mut(vcpu) else {
             return false;
         };
-        let (i, b) = ((n & 31) as usize, bit(n));
-        let bank = &mut cpu.bank;
-        // Nothing else is on its way here, or its order would matter. No orders from others either
-        // (those make stale, and so changed), and no room to be watched.
-        if changed || cpu.maintenance != 0 {
+        let (n, b) = (n & 31, bit(n));
+        let bank = &cpu.bank;
+        // Nothing else may be on its way here, or its order would matter. Orders from others make
+        // stale, and so changed. And there must be no shortage of List Registers to be managed.
+        if changed
+            || cpu.maintenance != 0
+            || bank.enabled & forward.of(bank.group) & !bank.latch & !bank.active & b == 0
+        {
             return false;
         }
-        if bank.enabled & forward.of(bank.group) & !bank.latch & b == 0 {
-            return false;
-        }
-        let empty = hw.empty();
-        let (slot, room) = if bank.listed & b != 0 {
-            (u32::from(cpu.slot[i]) & 31, empty)
-        } else if (bank.active | bank.held) & b == 0 {
-            let unused = empty & !cpu.occupied;
-            (unused.trailing_zeros() & 31, unused)
-        } else {
-            return false;
-        };
-        let in_slot = 1 << slot;
-        let Some(entry) = cpu
-            .slots
-            .get_mut(slot as usize)
-            .filter(|_| room & in_slot != 0)
-        else {
-            return false;
-        };
-        // If it was listed, it has ended: that is settled here by the way.
-        bank.active &= !b;
-        bank.listed |= b;
-        bank.soft |= b;
-        *entry = (n & 31) as u16;
-        if let Some(physical) = physical {
-            bank.hold(n, physical);
-            bank.soft = bank.soft & !b | bank.latch & b;
-            bank.latch &= !b;
-            *entry |= LINKED;
-        }
-        cpu.slot[i] = (slot & 31) as u8;
-        cpu.occupied |= in_slot;
         let lr = Lr {
-            intid: IntId(n & 31),
+            intid: IntId(n),
             state: LrState::Pending,
             priority: bank.priority(n),
             group1: bank.group & b != 0,
             hw: physical,
             ..EMPTY
         };
-        hw.write(slot as usize, lr);
+        let empty = hw.empty();
+        let slot = u32::from(cpu.slot[n as usize]) & 15;
+        let entry = cpu.slots[slot as usize];
+        // The same as the last time, which has ended: then this model's state is already what it has
+        // to be, since all it says is that the List Register is the truth.
+        if bank.listed & b != 0
+            && empty & 1 << slot != 0
+            && (bank.soft ^ soft_when_listed(bank, physical)) & b == 0
+            && entry == (n & 31) as u16 | if physical.is_some() { LINKED } else { 0 }
+            && physical.is_none_or(|physical| bank.link(n) == physical)
+        {
+            hw.write(slot as usize, lr);
+            return true;
+        }
+        let Some(slot) = cpu.occupy(n, physical, empty) else {
+            return false;
+        };
+        hw.write(slot, lr);
         true
+    }
+}
+
+impl Cpu {
+    /// Notes private interrupt `n` as listed and pending in a List Register that nothing has used, if
+    /// it is in none and there is one.
+    fn occupy(&mut self, n: u32, physical: Option<IntId>, empty: u32) -> Option<usize> {
+        let (n, b) = (n & 31, bit(n));
+        let slot = (empty & !self.occupied).trailing_zeros();
+        let bank = &mut self.bank;
+        let entry = self.slots.get_mut(slot as usize)?;
+        if (bank.listed | bank.held) & b != 0 {
+            return None;
+        }
+        *entry = (n & 31) as u16;
+        if let Some(physical) = physical {
+            bank.hold(n, physical);
+            *entry |= LINKED;
+        }
+        bank.latch &= !b;
+        bank.soft |= b & soft_when_listed(bank, physical);
+        bank.listed |= b;
+        self.slot[n as usize] = (slot & 15) as u8;
+        self.occupied |= 1 << slot;
+        Some(slot as usize)
+    }
+}
+
+/// Where the pending state is a latch's, and not that of a physical line.
+fn soft_when_listed(bank: &Bank, physical: Option<IntId>) -> u32 {
+    if physical.is_some() {
+        bank.edge
+    } else {
+        u32::MAX
     }
 }

@@ -182,7 +182,7 @@ impl Vgic {
             cpu.choose_sender(n, &mut lr);
         }
         if intid < 32 {
-            cpu.slot[n as usize] = (slot & 31) as u8;
+            cpu.slot[n as usize] = (slot & 15) as u8;
         }
         cpu.occupied |= 1 << (slot & 31);
         if let Some(entry) = cpu.slots.get_mut(slot as usize) {
