@@ -2,10 +2,12 @@
 //
 // While a guest runs, SP_EL2 points at its `Guest`, whose first field is the frame: the vectors store into
 // it without needing a scratch register. `Guest::host_sp` is where `switch_enter` left EL2's stack:
-//     [sp, #0]  handler    [sp, #8]  trampoline    [sp, #16] guest    then x19..x30 of the caller
+//     [sp, #0] handler    [sp, #8] for synchronous exits    [sp, #16] guest    [sp, #24] for the others
+// and above that x19 to x30 of the caller. The functions are called as f(handler, guest, cause); while they
+// return 0 the guest is entered again.
 // FP, SIMD and SVE registers are never touched here: EL2 is built for soft-float.
 
-.macro save_guest cause
+.macro save_guest function, cause
     stp     x0, x1, [sp, #0]
     stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
@@ -22,8 +24,10 @@
     stp     x26, x27, [sp, #208]
     stp     x28, x29, [sp, #224]
     str     x30, [sp, #240]
+.if \cause
     mov     w2, #\cause
-    b       switch_exit
+.endif
+    b       switch_\function
 .endm
 
 // An exception that EL2 itself took. SP may be in a guard page, so it is tested before it is used: a block
@@ -69,26 +73,26 @@ switch_vectors:
     el2_exception 3
 .balign 128
     // Lower EL, AArch64.
-    save_guest 0
+    save_guest synchronous, 0
 .balign 128
-    save_guest 1
+    save_guest other, 1
 .balign 128
-    save_guest 2
+    save_guest other, 2
 .balign 128
-    save_guest 3
+    save_guest other, 3
 .balign 128
     // Lower EL, AArch32: EL0 below an AArch64 EL1.
-    save_guest 0
+    save_guest synchronous, 0
 .balign 128
-    save_guest 1
+    save_guest other, 1
 .balign 128
-    save_guest 2
+    save_guest other, 2
 .balign 128
-    save_guest 3
+    save_guest other, 3
 .balign 128
 
-// switch_enter(x0 = &mut Guest, x1 = handler, x2 = trampoline): runs the guest until the trampoline returns
-// non-zero.
+// switch_enter(x0 = &mut Guest, x1 = handler, x2 = for synchronous exits, x3 = for the others): runs the guest
+// until one of them returns non-zero.
 .globl switch_enter
 switch_enter:
     stp     x29, x30, [sp, #-128]!
@@ -99,7 +103,7 @@ switch_enter:
     stp     x25, x26, [sp, #96]
     stp     x27, x28, [sp, #112]
     stp     x1, x2, [sp, #-32]!
-    str     x0, [sp, #16]
+    stp     x0, x3, [sp, #16]
     mov     x3, sp
     str     x3, [x0, #{HOST_SP}]
 
@@ -128,19 +132,36 @@ switch_resume:                      // x0 = guest
     dsb     nsh                     // nothing past ERET may be executed speculatively (DDI0487 C6.2.117 note)
     isb
 
-switch_exit:                        // sp = guest, w2 = cause
+.macro call_handler function
     mrs     x3, elr_el2
     mrs     x4, spsr_el2
     mov     x1, sp
     stp     x3, x4, [sp, #{PC}]
     ldr     x5, [sp, #{HOST_SP}]
     mov     sp, x5
+.ifc \function, synchronous
     ldp     x0, x6, [sp]
-    blr     x6                      // trampoline(handler, guest, cause)
-    cbnz    w0, 1f
+.else
+    ldr     x0, [sp]
+    ldr     x6, [sp, #24]
+.endif
+    blr     x6
+.endm
+
+switch_other:                       // sp = guest, w2 = cause
+    call_handler other
+    cbnz    w0, switch_leave
     ldr     x0, [sp, #16]
     b       switch_resume
-1:  add     sp, sp, #32
+
+switch_synchronous:                 // sp = guest
+    call_handler synchronous
+    cbnz    w0, switch_leave
+    ldr     x0, [sp, #16]
+    b       switch_resume
+
+switch_leave:
+    add     sp, sp, #32
     ldp     x19, x20, [sp, #48]
     ldp     x21, x22, [sp, #64]
     ldp     x23, x24, [sp, #80]

@@ -1,6 +1,7 @@
 //! The guest as a function that returns: enter it, handle its exits, leave when the handler says so.
 
 use core::arch::global_asm;
+use core::ffi::c_void;
 use core::mem::offset_of;
 
 use assay_spec::exit::Exit;
@@ -28,11 +29,9 @@ impl Guest {
     }
 }
 
-/// By which of the four vectors a guest left.
+/// By which vector a guest left, if not by a synchronous exception.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// A synchronous exception: [`syndrome`] has the details.
-    Sync,
     /// A physical IRQ, not yet acknowledged.
     Irq,
     /// A physical FIQ: none is configured, so it is Group 0, which is not ours.
@@ -50,10 +49,12 @@ pub enum Control {
     Leave = 1,
 }
 
-/// Handles the exits of one guest on one CPU.
+/// Handles the exits of one guest on one CPU. Interrupts are masked, and stay so.
 pub trait Handler {
-    /// Handles one exit. Interrupts are masked, and stay so.
-    fn exit(&mut self, frame: &mut Frame, cause: Cause) -> Control;
+    /// Handles a synchronous exception: [`syndrome`] has the details.
+    fn synchronous(&mut self, frame: &mut Frame) -> Control;
+    /// Handles an interrupt or an SError.
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control;
 }
 
 global_asm!(
@@ -65,12 +66,11 @@ global_asm!(
     fatal = sym fatal,
 );
 
+type Synchronous = unsafe extern "C" fn(*mut c_void, *mut Guest) -> u32;
+type Other = unsafe extern "C" fn(*mut c_void, *mut Guest, u32) -> u32;
+
 unsafe extern "C" {
-    fn switch_enter(
-        guest: *mut Guest,
-        handler: *mut core::ffi::c_void,
-        trampoline: unsafe extern "C" fn(*mut core::ffi::c_void, *mut Guest, u32) -> u32,
-    );
+    fn switch_enter(guest: *mut Guest, handler: *mut c_void, synchronous: Synchronous, other: Other);
     static switch_vectors: u8;
 }
 
@@ -79,27 +79,38 @@ unsafe extern "C" {
 /// The guest's EL1 registers, trap configuration and stage 2 are those loaded before (`guest_regs`, `traps`,
 /// `stage2`).
 pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
-    // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to
-    // `trampoline::<H>`, for which they are of the right types. They are borrowed exclusively throughout.
-    unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), trampoline::<H>) }
+    // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to functions
+    // for which they are of the right types. They are borrowed exclusively throughout.
+    unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), synchronous::<H>, other::<H>) }
 }
 
-/// Called by `switch.S` at each exit.
+/// Called by `switch.S` at each synchronous exit.
 ///
 /// # Safety
 /// `handler` and `guest` must be the pointers that [`run`] was given, with `H` the same type.
-unsafe extern "C" fn trampoline<H: Handler>(handler: *mut core::ffi::c_void, guest: *mut Guest, cause: u32) -> u32 {
+unsafe extern "C" fn synchronous<H: Handler>(handler: *mut c_void, guest: *mut Guest) -> u32 {
     // SAFETY: our caller's promise; the guest does not run, so nothing else uses the frame.
     let frame = unsafe { &mut (*guest).frame };
     // SAFETY: our caller's promise; `run` holds the exclusive borrow that this one continues.
     let handler = unsafe { &mut *handler.cast::<H>() };
+    handler.synchronous(frame) as u32
+}
+
+/// Called by `switch.S` at each other exit.
+///
+/// # Safety
+/// As [`synchronous`].
+unsafe extern "C" fn other<H: Handler>(handler: *mut c_void, guest: *mut Guest, cause: u32) -> u32 {
+    // SAFETY: as in `synchronous`.
+    let frame = unsafe { &mut (*guest).frame };
+    // SAFETY: as in `synchronous`.
+    let handler = unsafe { &mut *handler.cast::<H>() };
     let cause = match cause {
-        0 => Cause::Sync,
         1 => Cause::Irq,
         2 => Cause::Fiq,
         _ => Cause::SError,
     };
-    handler.exit(frame, cause) as u32
+    handler.other(frame, cause) as u32
 }
 
 /// Decodes the synchronous exception that this CPU took last from a guest.

@@ -66,6 +66,15 @@ impl GuestId {
         self.registers.get(host::index(register)).copied()
     }
 
+    /// Returns the feature register with op0 3, op1 0, CRn 0 and these fields, for CRm 1 to 7; `None` otherwise.
+    #[inline(always)]
+    #[must_use]
+    pub fn feature(&self, crm: u64, op2: u64) -> Option<u64> {
+        // CRm 0 wraps to beyond the table.
+        let index = crm.wrapping_sub(1) << 3 | op2 & 7;
+        self.registers.get(usize::try_from(index).unwrap_or(usize::MAX)).copied()
+    }
+
     /// Tells whether the VM has the GIC's system registers.
     #[must_use]
     pub fn has_gic_registers(&self) -> bool {

@@ -252,4 +252,5 @@ fn first_target(version: Version, vcpus: usize) -> u8 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test values are small")]
 mod tests;

@@ -186,30 +186,22 @@ impl Runner {
         vm.kick(kicks);
     }
 
-    /// A physical interrupt while the guest ran.
+    /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
     #[inline]
     fn interrupt(&mut self) -> Control {
-        let index = self.vcpu.index;
-        while let Some(event) = interrupts::next() {
-            match event {
-                Event::VirtTimer(physical) => {
-                    let mut devices = self.vm.devices.lock();
-                    let kicks = devices.vgic.hw_fired(index, VIRT_TIMER, physical, &mut Lists);
-                    drop(devices);
-                    if !kicks.is_empty() {
-                        self.vm.kick(kicks);
-                    }
+        match interrupts::next() {
+            Some(Event::VirtTimer(physical)) => {
+                let mut devices = self.vm.devices.lock();
+                let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+                drop(devices);
+                if !kicks.is_empty() {
+                    self.vm.kick(kicks);
                 }
-                Event::Done => {}
-                _ => {
-                    if self.rare(event) == Control::Leave {
-                        return Control::Leave;
-                    }
-                }
+                Control::Resume
             }
+            Some(event) => self.rare(event),
+            None => Control::Resume,
         }
-        self.flush();
-        Control::Resume
     }
 
     #[inline(never)]
@@ -227,16 +219,10 @@ impl Runner {
             Event::Kick if panic::is_dying() => cpu::park(),
             Event::Kick | Event::VirtTimer(_) | Event::Done => {}
         }
-        if self.vm.phase() == Phase::Running { Control::Resume } else { Control::Leave }
-    }
-
-    /// Puts what became pending meanwhile into the List Registers.
-    #[inline]
-    fn flush(&mut self) {
+        // Whatever became pending meanwhile goes into the List Registers.
         let kicks = self.vm.devices.lock().vgic.flush(self.vcpu.index, &mut Lists);
-        if !kicks.is_empty() {
-            self.vm.kick(kicks);
-        }
+        self.vm.kick(kicks);
+        if self.vm.phase() == Phase::Running { Control::Resume } else { Control::Leave }
     }
 
     /// The EL2 timer: the guest's physical timer, or its watchdog.
@@ -258,9 +244,9 @@ impl Runner {
         }
     }
 
-    /// A synchronous exit.
-    #[inline]
-    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+    /// A synchronous exit that takes more than a look at the registers.
+    #[inline(never)]
+    fn decide(&mut self, frame: &mut Frame) -> Control {
         let exit = switch::syndrome();
         let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
@@ -331,10 +317,17 @@ fn report(vm: &Vm, vcpu: usize, crash: Crash, frame: &Frame) {
 }
 
 impl Handler for Runner {
-    #[inline]
-    fn exit(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+    #[inline(always)]
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        if exits::quick(switch::raw_syndrome(), frame, &self.vm.machine) {
+            return Control::Resume;
+        }
+        self.decide(frame)
+    }
+
+    #[inline(always)]
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
         match cause {
-            Cause::Sync => self.synchronous(frame),
             Cause::Irq => self.interrupt(),
             // Group 0 is not ours: whoever it is for takes it elsewhere.
             Cause::Fiq => Control::Resume,

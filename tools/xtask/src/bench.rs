@@ -111,7 +111,20 @@ fn small_guest(native: bool) -> Result<Figures> {
     let mut machine = builder.physical_cpus(1).icount().start()?;
     let name = if native { "native" } else { "bench" };
     machine.wait(LIMIT)?;
-    let figures = read(&machine.output(name));
+    let mut figures = read(&machine.output(name));
+    let boot = machine
+        .events()
+        .iter()
+        .find_map(|event| event.get("el2_bytes")?.parse().ok());
+    if let (Some(value), false) = (boot, native) {
+        figures.insert(
+            "el2_memory_bytes".to_owned(),
+            Figure {
+                value,
+                unit: "bytes".to_owned(),
+            },
+        );
+    }
     anyhow::ensure!(
         !figures.is_empty(),
         "it reported no figure:\n{}",

@@ -1,5 +1,7 @@
 //! The cases that run guests under Assay in QEMU, one behaviour each.
 
+mod contract;
+mod endings;
 mod linux;
 mod matrix;
 mod programs;
@@ -43,6 +45,8 @@ impl Case {
 /// The guests' programs can't be listed.
 pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = programs::cases()?;
+    cases.extend(contract::cases());
+    cases.extend(endings::cases());
     cases.extend(refused::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());

@@ -1,14 +1,15 @@
-//! `image`: the files that a board boots. For QEMU's `virt`, the one board there is so far, they are
-//! firmware and bundle, apart and as one file.
+//! `image`: the files that a board boots: firmware and bundle, apart and as one file. UEFI's loader and
+//! SD-card images are not there yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use assay_harness::manifest::Manifest;
 use assay_harness::{bundle, image};
 use clap::Args;
 
+use crate::board::Board;
 use crate::failure::unusable;
 use crate::{build, setup};
 
@@ -30,12 +31,7 @@ pub(crate) struct Options {
 /// # Errors
 /// Unusable input, or a build that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if options.platform != "qemu-virt" {
-        return Err(unusable(anyhow!(
-            "there are no boot files for {} yet: the platform is qemu-virt",
-            options.platform
-        )));
-    }
+    let names = Board::read(&options.platform).map_err(unusable)?.boot;
     let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
     setup::ensure(setup::Needs {
@@ -49,9 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
     for (name, bytes) in [
-        ("assay.img", &firmware),
-        ("bundle.cpio", &archive),
-        ("assay-with-bundle.img", &whole),
+        (names.firmware, &firmware),
+        (names.bundle, &archive),
+        (names.whole, &whole),
     ] {
         let path = options.output.join(name);
         fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod base64;
 mod bench;
+mod board;
 mod build;
 mod cases;
 mod ci;

@@ -25,6 +25,7 @@ use crate::{build, setup};
 /// Unusable input (exit status 2); a VM that was refused or crashed, a QEMU that fails (1).
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (mut manifest, folder) = options.manifest().map_err(unusable)?;
+    let board = options.board().map_err(unusable)?;
     let qemu = prepare(options, &manifest)?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
     if !std::io::stdin().is_terminal() {
@@ -33,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build::guests_of(&manifest, &folder)?;
     let artifacts = build::firmware()?;
     let bundle = build::write_bundle(&manifest, &folder, &artifacts.bundle).map_err(unusable)?;
-    let hardware = options.hardware(Hardware::fit(&manifest, bundle));
+    let hardware = options.hardware(board, Hardware::fit(&manifest, bundle));
     let mut arguments = hardware.arguments();
     arguments.push("-nographic".to_owned());
     for (option, path) in [

@@ -157,7 +157,10 @@ fn crate_of(symbol: &str) -> String {
             .and_then(|(_, rest)| Some(rest.split_once('_')?.1)),
         (None, None) => None,
     };
-    rest.and_then(counted).and_then(first_path).unwrap_or("(assembly and others)").to_owned()
+    rest.and_then(counted)
+        .and_then(first_path)
+        .unwrap_or("(assembly and others)")
+        .to_owned()
 }
 
 /// `5model…`
@@ -247,7 +250,10 @@ mod tests {
             crate_of("_RNvMs_NtCs4fqI2P2rA04_9assay_el25timerNtB4_5Timer3arm"),
             "assay_el2"
         );
-        assert_eq!(crate_of("_ZN31_$LT$assay_model..vgic..Vgic$GT$3fmt17hE"), "assay_model");
+        assert_eq!(
+            crate_of("_ZN31_$LT$assay_model..vgic..Vgic$GT$3fmt17hE"),
+            "assay_model"
+        );
         assert_eq!(crate_of("vectors"), "(assembly and others)");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `jump`: jumps to where nothing is, with no vectors to come back to
 //! - `vectors`: points VBAR_EL1 to where nothing is and takes an UNDEFINED instruction
-//! - `storm`: starts the second CPU where there is no code, goes on itself, and powers off
+//! - `storm`: starts the second CPU where there is no code; if it is let, goes on itself and powers off
 //! - `spin`: spins for ever with everything masked
 //! - `watchdog`: arms the watchdog of the tree and spins
 #![no_std]

@@ -18,11 +18,12 @@ impl Stage2 {
         ipas: Region<Ipa>,
         tables: &mut impl Tables,
     ) -> Result<(), MapError> {
-        self.split_at(ipas.start, tables)?;
-        if ipas.end().raw() < self.geometry.end() {
-            self.split_at(ipas.end(), tables)?;
+        let mut result = self.split_at(ipas.start, tables);
+        if result.is_ok() && ipas.end().raw() < self.geometry.end() {
+            result = self.split_at(ipas.end(), tables);
         }
-        Ok(())
+        tables.publish();
+        result
     }
 
     /// Splits leaves until one begins at `border`, or there is none.
@@ -49,7 +50,6 @@ impl Stage2 {
         let leaf = Descriptor::leaf(slot.level, memory, slot.descriptor.attribute_bits());
         break_unit(first, CONTIGUOUS_ENTRIES, group, slot.level, tables);
         store_leaves(first, slot.level, leaf, CONTIGUOUS_ENTRIES, tables);
-        tables.publish();
     }
 
     /// Puts a table in the place of a block.
@@ -67,7 +67,6 @@ impl Stage2 {
         store_leaves(table, level, leaf, ENTRIES, tables);
         break_unit(slot.entry, 1, slot.unit_region(ipa), slot.level, tables);
         tables.store(slot.entry, Descriptor::table(table).0);
-        tables.publish();
         Ok(())
     }
 

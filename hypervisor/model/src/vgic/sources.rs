@@ -64,7 +64,7 @@ impl Vgic {
             return VcpuSet::EMPTY;
         }
         let place = Self::place(vcpu, virt.0);
-        self.retire_linked(vcpu, place, virt.0, hw);
+        self.retire_ended(vcpu, place, virt.0, hw);
         if let Some(bank) = self.bank_mut(place) {
             bank.hold(virt.0, phys);
             self.note(place, bit(virt.0));
@@ -73,9 +73,9 @@ impl Vgic {
         self.take_kicks(vcpu)
     }
 
-    /// A linked interrupt that comes again has been deactivated by the guest: what the List Registers
-    /// hold of it is history, and must not be taken for the end of the new one.
-    fn retire_linked<H: ListRegisters>(
+    /// An interrupt whose physical one comes anew, although it was listed, has been ended by the guest:
+    /// what the List Registers hold of it is history, and must not be taken for the end of the new one.
+    fn retire_ended<H: ListRegisters>(
         &mut self,
         vcpu: usize,
         place: Place,
@@ -84,13 +84,13 @@ impl Vgic {
     ) {
         let listed = self
             .bank(place)
-            .is_some_and(|bank| bank.listed & bank.held & bit(intid) != 0);
+            .is_some_and(|bank| bank.listed & bit(intid) != 0);
         let Some(cpu) = self.cpus.get(vcpu).filter(|_| listed) else {
             return;
         };
         let slot = bits(cpu.occupied & hw.empty()).find(|&slot| {
             let entry = cpu.slots.get(slot as usize).copied().unwrap_or(0);
-            entry & LINKED != 0 && u32::from(entry & !LINKED) == intid
+            u32::from(entry & !LINKED) == intid
         });
         if let Some(slot) = slot {
             self.retire(vcpu, slot, hw);

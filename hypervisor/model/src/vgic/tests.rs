@@ -2,7 +2,9 @@
 //! against an independent model.
 
 mod fake;
+mod linked;
 mod random;
 mod reference;
 mod registers;
+mod remote;
 mod rules;

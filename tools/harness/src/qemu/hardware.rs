@@ -30,6 +30,8 @@ impl Gic {
 /// Everything about the emulated machine that a caller may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hardware {
+    /// QEMU's name of the model.
+    pub model: String,
     /// QEMU's name of the CPU, options included.
     pub cpu: String,
     /// Physical CPUs.
@@ -63,6 +65,7 @@ impl Hardware {
             }
         }
         Self {
+            model: "virt".to_owned(),
             cpu: "max".to_owned(),
             cpus: counted.max(highest).max(1),
             memory: memory.checked_next_multiple_of(STEP).unwrap_or(memory),
@@ -80,7 +83,7 @@ impl Hardware {
         let mte = if self.mte { ",mte=on" } else { "" };
         let mut arguments = vec![
             "-M".to_owned(),
-            format!("virt{el2},gic-version={}{mte}", self.gic.number()),
+            format!("{}{el2},gic-version={}{mte}", self.model, self.gic.number()),
             "-cpu".to_owned(),
             self.cpu.clone(),
             "-smp".to_owned(),
@@ -126,6 +129,7 @@ mod tests {
     #[test]
     fn the_command_line_says_what_was_chosen() {
         let hardware = Hardware {
+            model: "virt".into(),
             cpu: "neoverse-n1".into(),
             cpus: 2,
             memory: 1 << 30,

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
 use assay_harness::{Builder, Machine};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node as _, Property as _};
+
+use crate::base64;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const PROMPT: &str = "debian:/# ";
@@ -86,7 +88,7 @@ fn boot(builder: Builder, vm: &str) -> Result<(f64, Vec<u8>)> {
     let text = machine.shell(vm, "base64 /sys/firmware/fdt", PROMPT, LIMIT)?;
     machine.send(vm, "poweroff -f\n")?;
     machine.wait(LIMIT)?;
-    Ok((seconds * 1e9, base64(&text)?))
+    Ok((seconds * 1e9, base64::decode(&text)?))
 }
 
 /// `linux,initrd-start` of the tree.
@@ -105,7 +107,7 @@ fn ramdisk_address(tree: &[u8]) -> Result<u64> {
         .iter()
         .fold(0, |value, byte| value << 8 | u64::from(*byte));
     ensure!(
-        value > TREE_AT + (2 << 20) || value < TREE_AT,
+        !(TREE_AT..=TREE_AT + (2 << 20)).contains(&value),
         "the ramdisk lies where the native tree goes: {value:#x}"
     );
     Ok(value)
@@ -129,40 +131,9 @@ fn stub(tree: u64, kernel: u64) -> Vec<u8> {
         .collect()
 }
 
-fn base64(text: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let (mut bits, mut held) = (0u32, 0);
-    for letter in text.bytes().filter(|letter| !letter.is_ascii_whitespace()) {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => break,
-            other => bail!("not base64: {:?}", char::from(other)),
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push(u8::try_from(bits >> held & 0xff)?);
-        }
-        bits &= 0x3f;
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{base64, stub};
-
-    #[test]
-    fn base64_is_read_with_line_ends_and_padding() {
-        assert_eq!(base64("aGVs\r\nbG8=\n").unwrap(), b"hello");
-        assert_eq!(base64("/+8=").unwrap(), [0xff, 0xef]);
-        assert!(base64("a*b").is_err());
-    }
+    use super::stub;
 
     #[test]
     fn the_stub_finds_its_two_addresses_after_its_code() {

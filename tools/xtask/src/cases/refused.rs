@@ -58,6 +58,17 @@ pub(super) fn cases() -> Vec<Case> {
                 .machine_mte(false);
             refusal(machine.start()?, "M3")
         }),
+        Case::new("refused/a-coherent-region-that-is-not-there", || {
+            let claim = "[[vm.coherent]]\nregion = \"gpu0-memory\"\nuse = \"ram\"";
+            let mut machine = Machine::builder().manifest_text(&hello(claim)).start()?;
+            let event = machine.expect_event("refused", LIMIT, |event| event.kind == "refused")?;
+            ensure!(
+                event.get("region") == Some("gpu0-memory"),
+                "the line doesn't name the region: {event}"
+            );
+            machine.wait(LIMIT)?;
+            Ok(String::new())
+        }),
         Case::new("refused/one-vm-does-not-stop-another", || {
             let other = with_memory("8G").replace("\"hello\"\nmemory", "\"greedy\"\nmemory");
             let text = [other, hello("")].concat();

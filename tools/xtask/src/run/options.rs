@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use assay_harness::cache::KERNELS;
 use assay_harness::manifest::{Cpus, Manifest, Vm, parse_size};
 use assay_harness::programs;
 use assay_harness::qemu::{Gic, Hardware};
 use clap::{Args, ValueEnum};
+
+use crate::board::{Board, Qemu};
 
 /// The options that describe the one VM of a run without manifest.
 const ONE_VM: [&str; 8] = [
@@ -46,9 +48,9 @@ pub(crate) struct Options {
     /// Give the VM memory tagging [default: off]
     #[arg(long)]
     mte: Option<Switch>,
-    /// The machine's CPU, by QEMU's name
-    #[arg(long, value_name = "QEMU-CPU", default_value = "max")]
-    cpu: String,
+    /// The machine's CPU, by QEMU's name [default: the platform's]
+    #[arg(long, value_name = "QEMU-CPU")]
+    cpu: Option<String>,
     /// The machine's interrupt controller
     #[arg(long, default_value = "3")]
     gic: GicVersion,
@@ -94,12 +96,6 @@ impl Options {
     /// # Errors
     /// Something is asked that is unusable or not there yet.
     pub(crate) fn manifest(&self) -> Result<(Manifest, PathBuf)> {
-        if self.platform != "qemu-virt" {
-            bail!(
-                "`run` knows the platform qemu-virt only, not {}",
-                self.platform
-            );
-        }
         if self.vm_tree.is_some() {
             bail!("--vm-tree is not implemented yet: write a manifest (docs/manifest.md)");
         }
@@ -115,14 +111,29 @@ impl Options {
         Ok((manifest, PathBuf::new()))
     }
 
-    /// `fitted`, with what the options say about the machine itself.
-    pub(crate) fn hardware(&self, fitted: Hardware) -> Hardware {
+    /// The platform's QEMU machine.
+    ///
+    /// # Errors
+    /// There is no such platform, or QEMU can't play it.
+    pub(crate) fn board(&self) -> Result<Qemu> {
+        let board = Board::read(&self.platform)?;
+        board.qemu.with_context(|| {
+            format!(
+                "{} is no machine that QEMU plays: `cargo xtask image` makes its boot files",
+                self.platform
+            )
+        })
+    }
+
+    /// `fitted`, with what platform and options say about the machine itself.
+    pub(crate) fn hardware(&self, board: Qemu, fitted: Hardware) -> Hardware {
         let gic = match self.gic {
             GicVersion::Two => Gic::V2,
             GicVersion::Three => Gic::V3,
         };
         Hardware {
-            cpu: self.cpu.clone(),
+            model: board.machine,
+            cpu: self.cpu.clone().unwrap_or(board.cpu),
             gic,
             ..fitted
         }

@@ -132,7 +132,7 @@ pub fn others() -> Outcome {
     Ok(())
 }
 
-/// A level-1 entry that points to a table which is not there: an external abort on the walk, level 2.
+/// A level-1 entry that points to a table which is not there: an external abort on the walk.
 pub fn walks() -> Outcome {
     const GIB: usize = 300;
     mmu::set_descriptor(GIB, machine().ram_end() | 0b11);
@@ -142,7 +142,13 @@ pub fn walks() -> Outcome {
         Ok(_) => ensure!(false, "the walk finds something"),
         Err(caught) => {
             ensure_equal!(caught.class(), Caught::DATA_ABORT, "exception class");
-            ensure_equal!(caught.status(), 0x16, "fault status (0x14 + level)");
+            // 0x14 + level. A hypervisor whose stage 2 stops the walk does not learn the level.
+            let exact = !machine().is_native() || caught.status() == 0x16;
+            ensure!(
+                exact && caught.status() >> 2 == 5,
+                "fault status {:#x}",
+                caught.status()
+            );
         }
     }
     Ok(())

@@ -255,7 +255,8 @@ impl Machine {
             for vcpu in 0..self.cpus.len() {
                 self.serve(vcpu);
             }
-            if before.is_empty() && self.kicked.is_empty() {
+            let fires = self.cpus.iter().any(|cpu| cpu.line && !cpu.physical_active);
+            if before.is_empty() && self.kicked.is_empty() && !fires {
                 return;
             }
         }

@@ -1,8 +1,8 @@
 //! The rules one by one, each a sentence.
 
-use super::fake::{Machine, TIMER};
+use super::fake::Machine;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{Read, Version};
+use crate::vgic::Version;
 use assay_spec::exit::Width;
 use assay_spec::gic::dist as gicd;
 use assay_spec::gic::redist::SGI_BASE;
@@ -268,139 +268,6 @@ fn a_second_sgi_while_the_first_is_active_stays_pending() {
 }
 
 #[test]
-fn the_timer_is_linked_to_its_physical_interrupt() {
-    for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
-        for _ in 0..3 {
-            let before = m.cpus[0].accesses.get();
-            m.set_timer(0, true);
-            assert_eq!(
-                m.cpus[0].accesses.get() - before,
-                1,
-                "straight into a List Register"
-            );
-            let lr = m.cpus[0].lrs.iter().find(|lr| lr.state == LrState::Pending);
-            assert_eq!(lr.and_then(|lr| lr.hw), Some(TIMER));
-            assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
-            m.cpus[0].line = false;
-            m.end(0);
-            assert!(!m.cpus[0].physical_active);
-            assert_eq!(m.acknowledge(0), None);
-        }
-    }
-}
-
-#[test]
-fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
-    for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
-        m.private(0, gicd::ICENABLER, 1 << TIMER.0);
-        m.set_timer(0, true);
-        assert!(m.cpus[0].physical_active, "quiet, not storming");
-        assert_eq!(m.acknowledge(0), None);
-        m.cpus[0].line = false;
-        m.private(0, gicd::ISENABLER, 1 << TIMER.0);
-        assert_eq!(m.acknowledge(0), None);
-        assert!(!m.cpus[0].physical_active, "ready for the next");
-        m.set_timer(0, true);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
-    }
-}
-
-#[test]
-fn clearing_the_active_state_of_the_timer_deactivates_the_physical_one() {
-    for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
-        m.set_timer(0, true);
-        m.acknowledge(0);
-        m.cpus[0].line = false;
-        m.cpus[0].running.clear();
-        m.private(0, gicd::ICACTIVER, 1 << TIMER.0);
-        assert!(!m.cpus[0].physical_active);
-        assert_eq!(m.read_private(0, 0, gicd::ISACTIVER), 0);
-        m.set_timer(0, true);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
-    }
-}
-
-#[test]
-fn another_vcpu_can_clear_the_active_state_of_the_timer() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.set_timer(1, true);
-    m.acknowledge(1);
-    m.cpus[1].line = false;
-    m.redist(0, 1, SGI_BASE + gicd::ICACTIVER, 1 << TIMER.0);
-    assert!(!m.cpus[1].physical_active);
-    assert_eq!(m.read_private(0, 1, gicd::ISACTIVER), 0);
-}
-
-#[test]
-fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
-    for version in BOTH {
-        for acknowledged in [false, true] {
-            let mut m = Machine::ready(version, 1, 32, 4);
-            m.set_timer(0, true);
-            m.set_level(0, 33, true);
-            if acknowledged {
-                m.acknowledge(0);
-            }
-            m.cpus[0].line = false;
-            m.vgic.park(0, &mut m.cpus[0]);
-            assert!(!m.cpus[0].physical_active);
-            assert!(m.cpus[0].lrs.iter().all(|lr| lr.state == LrState::Invalid));
-            assert!(m.vgic.has_pending(0), "the SPI still is");
-            m.kick(VcpuSet::one(0));
-            let listed = m.cpus[0]
-                .lrs
-                .iter()
-                .filter(|lr| lr.state != LrState::Invalid);
-            assert_eq!(listed.count(), 1 + usize::from(acknowledged));
-        }
-    }
-}
-
-#[test]
-fn a_waiting_vcpu_knows_what_wakes_it() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.vgic.sync(1, &mut m.cpus[1]);
-    assert!(!m.vgic.has_pending(1));
-    assert_eq!(m.vgic.set_level(1, IntId(30), true), VcpuSet::one(1));
-    assert!(m.vgic.has_pending(1));
-    m.vgic.set_level(1, IntId(30), false);
-    assert!(!m.vgic.has_pending(1));
-    let kicks = m.vgic.sgi1r(0, 2, &mut m.cpus[0]);
-    assert_eq!(kicks, VcpuSet::one(1));
-    assert!(m.vgic.has_pending(1));
-}
-
-#[test]
-fn a_new_route_takes_a_pending_interrupt_along() {
-    for version in BOTH {
-        let mut m = Machine::ready(version, 2, 32, 4);
-        m.set_level(0, 33, true);
-        match version {
-            Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
-            Version::V2 => m.dist_write(0, gicd::ITARGETSR + 33, Width::W1, 2),
-        }
-        assert_eq!(m.acknowledge(0), None);
-        assert_eq!(m.acknowledge(1), Some((33, 0)));
-    }
-}
-
-#[test]
-fn an_edge_that_comes_while_active_goes_to_the_new_target() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.dist(0, gicd::ICFGR + 8, 2 << 2);
-    m.dist(0, gicd::ISPENDR + 4, 2);
-    assert_eq!(m.acknowledge(0), Some((33, 0)));
-    m.dist(0, gicd::ISPENDR + 4, 2);
-    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
-    m.end(0);
-    assert_eq!(m.acknowledge(0), None);
-    assert_eq!(m.acknowledge(1), Some((33, 0)));
-}
-
-#[test]
 fn two_ends_in_a_row_both_meet_their_list_registers_however_few_there_are() {
     for version in BOTH {
         let mut m = Machine::ready(version, 1, 32, 2);
@@ -417,72 +284,6 @@ fn two_ends_in_a_row_both_meet_their_list_registers_however_few_there_are() {
         assert_eq!(m.cpus[0].lost, 0);
         assert_eq!(m.read_dist(0, gicd::ISACTIVER + 4), 0);
     }
-}
-
-#[test]
-fn a_route_to_nobody_keeps_the_interrupt_pending() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 0x1_0000_0001);
-    m.set_level(0, 33, true);
-    assert_eq!(m.acknowledge(0), None);
-    assert_eq!(m.acknowledge(1), None);
-    assert_eq!(m.read_dist(0, gicd::ISPENDR + 4), 2);
-    m.dist_write(0, gicd::IROUTER + 8 * 33 + 4, Width::W4, 0);
-    assert_eq!(m.acknowledge(1), Some((33, 0)));
-}
-
-#[test]
-fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
-    m.set_level(0, 33, true);
-    let kicks = m
-        .vgic
-        .dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
-    assert_eq!(kicks, VcpuSet::one(1));
-    assert_ne!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
-    m.kick(kicks);
-    assert_eq!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
-    assert_eq!(m.acknowledge(1), None);
-}
-
-#[test]
-fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
-    let mut m = Machine::ready(Version::V3, 3, 32, 4);
-    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
-    m.set_level(0, 33, true);
-    m.acknowledge(1);
-    let read = |m: &mut Machine, vcpu: usize| {
-        m.vgic
-            .dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu])
-    };
-    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
-    assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
-    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");
-    m.kick(VcpuSet::one(1));
-    assert_eq!(read(&mut m, 0), Read::Value(2));
-    assert_eq!(read(&mut m, 2), Read::Value(2));
-    assert_eq!(
-        read(&mut m, 0),
-        Read::Retry(VcpuSet::one(1)),
-        "a new question"
-    );
-    assert_eq!(read(&mut m, 1), Read::Value(2), "its owner knows");
-}
-
-#[test]
-fn orders_for_what_another_vcpu_has_listed_are_carried_out_there() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
-    m.dist(0, gicd::ICFGR + 8, 2 << 2);
-    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
-    m.dist(0, gicd::ISPENDR + 4, 2);
-    m.dist(0, gicd::ICPENDR + 4, 2);
-    assert_eq!(m.acknowledge(1), None, "withdrawn");
-    m.dist(0, gicd::ISPENDR + 4, 2);
-    m.dist(0, gicd::ISACTIVER + 4, 2);
-    assert_eq!(m.acknowledge(1), None, "active by order");
-    m.dist(0, gicd::ICACTIVER + 4, 2);
-    assert_eq!(m.acknowledge(1), Some((33, 0)));
 }
 
 #[test]

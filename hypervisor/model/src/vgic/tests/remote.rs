@@ -1,0 +1,117 @@
+//! Rules about what one vCPU does to the interrupts of another.
+
+use super::fake::Machine;
+use crate::vcpus::VcpuSet;
+use crate::vgic::{Read, Version};
+use assay_spec::exit::Width;
+use assay_spec::gic::dist as gicd;
+use assay_spec::intid::IntId;
+
+const BOTH: [Version; 2] = [Version::V2, Version::V3];
+
+#[test]
+fn a_waiting_vcpu_knows_what_wakes_it() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.vgic.sync(1, &mut m.cpus[1]);
+    assert!(!m.vgic.has_pending(1));
+    assert_eq!(m.vgic.set_level(1, IntId(30), true), VcpuSet::one(1));
+    assert!(m.vgic.has_pending(1));
+    m.vgic.set_level(1, IntId(30), false);
+    assert!(!m.vgic.has_pending(1));
+    let kicks = m.vgic.sgi1r(0, 2, &mut m.cpus[0]);
+    assert_eq!(kicks, VcpuSet::one(1));
+    assert!(m.vgic.has_pending(1));
+}
+
+#[test]
+fn a_new_route_takes_a_pending_interrupt_along() {
+    for version in BOTH {
+        let mut m = Machine::ready(version, 2, 32, 4);
+        m.set_level(0, 33, true);
+        match version {
+            Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
+            Version::V2 => m.dist_write(0, gicd::ITARGETSR + 33, Width::W1, 2),
+        }
+        assert_eq!(m.acknowledge(0), None);
+        assert_eq!(m.acknowledge(1), Some((33, 0)));
+    }
+}
+
+#[test]
+fn an_edge_that_comes_while_active_goes_to_the_new_target() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist(0, gicd::ICFGR + 8, 2 << 2);
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    assert_eq!(m.acknowledge(0), Some((33, 0)));
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.end(0);
+    assert_eq!(m.acknowledge(0), None);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}
+
+#[test]
+fn a_route_to_nobody_keeps_the_interrupt_pending() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 0x1_0000_0001);
+    m.set_level(0, 33, true);
+    assert_eq!(m.acknowledge(0), None);
+    assert_eq!(m.acknowledge(1), None);
+    assert_eq!(m.read_dist(0, gicd::ISPENDR + 4), 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33 + 4, Width::W4, 0);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}
+
+#[test]
+fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.set_level(0, 33, true);
+    let kicks = m
+        .vgic
+        .dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
+    assert_eq!(kicks, VcpuSet::one(1));
+    assert_ne!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
+    m.kick(kicks);
+    assert_eq!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
+    assert_eq!(m.acknowledge(1), None);
+}
+
+#[test]
+fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
+    let mut m = Machine::ready(Version::V3, 3, 32, 4);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.set_level(0, 33, true);
+    m.acknowledge(1);
+    let read = |m: &mut Machine, vcpu: usize| {
+        m.vgic
+            .dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu])
+    };
+    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
+    assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
+    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");
+    m.kick(VcpuSet::one(1));
+    assert_eq!(read(&mut m, 0), Read::Value(2));
+    assert_eq!(read(&mut m, 2), Read::Value(2));
+    assert_eq!(
+        read(&mut m, 0),
+        Read::Retry(VcpuSet::one(1)),
+        "a new question"
+    );
+    assert_eq!(read(&mut m, 1), Read::Value(2), "its owner knows");
+}
+
+#[test]
+fn orders_for_what_another_vcpu_has_listed_are_carried_out_there() {
+    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    m.dist(0, gicd::ICFGR + 8, 2 << 2);
+    m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist(0, gicd::ICPENDR + 4, 2);
+    assert_eq!(m.acknowledge(1), None, "withdrawn");
+    m.dist(0, gicd::ISPENDR + 4, 2);
+    m.dist(0, gicd::ISACTIVER + 4, 2);
+    assert_eq!(m.acknowledge(1), None, "active by order");
+    m.dist(0, gicd::ICACTIVER + 4, 2);
+    assert_eq!(m.acknowledge(1), Some((33, 0)));
+}

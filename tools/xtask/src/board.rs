@@ -1,0 +1,105 @@
+//! A platform's `board.toml`: what the tools must know to start it. Hardware's facts are in its device tree.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use assay_harness::cache;
+use serde::Deserialize;
+
+/// `platforms/NAME/board.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Board {
+    /// For people.
+    #[serde(rename = "description")]
+    _description: String,
+    /// For people: what was tested where.
+    #[serde(rename = "tested")]
+    _tested: String,
+    /// The QEMU machine, if there is one.
+    pub(crate) qemu: Option<Qemu>,
+    /// The names of the files that it boots.
+    pub(crate) boot: Boot,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Qemu {
+    /// QEMU's name of the model.
+    pub(crate) machine: String,
+    /// The CPU if none is asked for.
+    pub(crate) cpu: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Boot {
+    /// The firmware alone.
+    pub(crate) firmware: String,
+    /// The bundle alone.
+    pub(crate) bundle: String,
+    /// Both as one file.
+    pub(crate) whole: String,
+}
+
+impl Board {
+    /// Reads the platform's file.
+    ///
+    /// # Errors
+    /// There is no such platform, or its file is wrong.
+    pub(crate) fn read(name: &str) -> Result<Self> {
+        let folder = cache::repository()?.join("platforms");
+        let path = folder.join(name).join("board.toml");
+        if name.contains('/') || !path.is_file() {
+            bail!(
+                "no platform is named {name}: there are {}",
+                list(&folder)?.join(", ")
+            );
+        }
+        let text = std::fs::read_to_string(&path)?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.join("board.toml").is_file() {
+            names.extend(
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Board, list};
+
+    #[test]
+    fn every_boards_file_is_readable() {
+        let folder = assay_harness::cache::repository()
+            .unwrap()
+            .join("platforms");
+        let names = list(&folder).unwrap();
+        assert!(names.iter().any(|name| name == "qemu-virt"));
+        for name in names {
+            Board::read(&name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_board_is_an_error_that_lists_the_known_ones() {
+        assert!(
+            Board::read("toaster")
+                .unwrap_err()
+                .to_string()
+                .contains("qemu-virt")
+        );
+        assert!(Board::read("../platforms/qemu-virt").is_err());
+    }
+}
