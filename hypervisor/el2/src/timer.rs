@@ -32,9 +32,9 @@ pub fn stop_virtual() {
     isb();
 }
 
-/// Returns when the running vCPU's virtual timer is due, as a physical count, if it is on and unmasked.
+/// Tells whether the running vCPU's virtual timer holds its line high: on, not masked, and due.
 #[must_use]
-pub fn virtual_deadline() -> Option<u64> {
-    let control = read_sysreg!("cntv_ctl_el0");
-    (control & 3 == 1).then(|| read_sysreg!("cntv_cval_el0").wrapping_add(read_sysreg!("cntvoff_el2")))
+pub fn virtual_line() -> bool {
+    // ISTATUS, IMASK, ENABLE (DDI0487 CNTV_CTL_EL0).
+    read_sysreg!("cntv_ctl_el0") & 7 == 5
 }

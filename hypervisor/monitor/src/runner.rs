@@ -8,7 +8,7 @@ use assay_model::kernel::Progress;
 use assay_model::psci::Start;
 use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
-use assay_model::vgic::ListRegisters;
+use assay_model::vgic::{ListRegisters, Version};
 use assay_model::vm::{Devices, VIRT_TIMER, Vcpu};
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
@@ -29,7 +29,7 @@ pub(crate) fn cpu_loop(index: usize) -> ! {
         }
         idle();
     };
-    let mut runner = Runner { vm, vcpu: Vcpu::new(vcpu), hardware: Hardware { vm }, leave: Leave::Look };
+    let mut runner = Runner { vm, vcpu: Vcpu::new(vcpu), hardware: Hardware { vm }, leave: Leave::Look, timer_held: None };
     loop {
         match vm.phase() {
             Phase::Loading if vcpu == 0 => runner.load(),
@@ -79,6 +79,8 @@ struct Runner {
     vcpu: Vcpu,
     hardware: Hardware,
     leave: Leave,
+    /// GICv2: the virtual timer's physical interrupt, kept active while the model has its line high.
+    timer_held: Option<IntId>,
 }
 
 impl Runner {
@@ -162,6 +164,7 @@ impl Runner {
     /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active.
     fn let_go(&mut self) {
         timer::stop_virtual();
+        self.sample_timer();
         timer::arm(None);
         let kicks = self.vm.devices.lock().vgic.park(self.vcpu.index, &mut Lists);
         self.vm.kick(kicks);
@@ -190,7 +193,7 @@ impl Runner {
     #[inline]
     fn interrupt(&mut self) -> Control {
         match interrupts::next() {
-            Some(Event::VirtTimer(physical)) => {
+            Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 let mut devices = self.vm.devices.lock();
                 let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
                 drop(devices);
@@ -208,7 +211,12 @@ impl Runner {
     fn rare(&mut self, event: Event) -> Control {
         match event {
             Event::HypTimer => self.deadline(),
+            Event::VirtTimer(physical) => {
+                self.timer_held = Some(physical);
+                self.sample_timer();
+            }
             Event::Maintenance(ack) => {
+                self.sample_timer();
                 let mut devices = self.vm.devices.lock();
                 let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
                 let more = devices.vgic.flush(self.vcpu.index, &mut Lists);
@@ -217,12 +225,28 @@ impl Runner {
                 gic::deactivate(ack);
             }
             Event::Kick if panic::is_dying() => cpu::park(),
-            Event::Kick | Event::VirtTimer(_) | Event::Done => {}
+            Event::Kick | Event::Done => {}
         }
         // Whatever became pending meanwhile goes into the List Registers.
         let kicks = self.vm.devices.lock().vgic.flush(self.vcpu.index, &mut Lists);
         self.vm.kick(kicks);
         if self.vm.phase() == Phase::Running { Control::Resume } else { Control::Leave }
+    }
+
+    /// GICv2: carries the virtual timer's line to the interrupt controller, and lets the physical interrupt
+    /// come again once the line is low.
+    ///
+    /// A List Register with HW = 1 would do this without us, but not in QEMU, whose GICv2 does not look at the
+    /// line again when a guest deactivates: a timer that is due again before its interrupt has ended is lost.
+    fn sample_timer(&mut self) {
+        let Some(physical) = self.timer_held else { return };
+        let level = timer::virtual_line();
+        let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
+        self.vm.kick(kicks);
+        if !level {
+            self.timer_held = None;
+            gic::deactivate_intid(physical);
+        }
     }
 
     /// The EL2 timer: the guest's physical timer, or its watchdog.
