@@ -127,6 +127,13 @@ pub fn raw_syndrome() -> u64 {
     read_sysreg!("esr_el2")
 }
 
+/// Returns `ESR_EL2`, `FAR_EL2` and `HPFAR_EL2` of the last exit.
+#[inline(always)]
+#[must_use]
+pub fn abort_syndrome() -> (u64, u64, u64) {
+    (read_sysreg!("esr_el2"), read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
+}
+
 /// Points this CPU at the vectors.
 pub(crate) fn install_vectors() {
     let vectors = &raw const switch_vectors as u64;

@@ -279,26 +279,61 @@ fn data_abort<C: Cpu>(
     let Some(access) = abort.access.filter(|_| esr::ipa_is_valid(&abort)) else {
         return Next::Inject(Fault::of_data(&abort));
     };
+    if !access.write {
+        let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu);
+        return if loaded { Next::Resume } else { Next::Inject(Fault::of_data(&abort)) };
+    }
     let Some(device) = find(abort.ipa, machine) else { return Next::Inject(Fault::of_data(&abort)) };
-    let mut devices = devices.lock();
-    if access.write {
-        let value = access.width.truncate(frame.get(access.register));
-        let kicks = write(device, access.width, value, vcpu, &mut devices, cpu);
-        drop(devices);
-        if !kicks.is_empty() {
-            cpu.kick(kicks);
-        }
-    } else {
-        match read(device, access.width, vcpu, &mut devices, cpu) {
-            Read::Value(value) => frame.set(access.register, extend(value, access)),
-            Read::Retry(kicks) => {
-                drop(devices);
-                cpu.kick(kicks);
-                return Next::Resume;
-            }
-        }
+    let value = access.width.truncate(frame.get(access.register));
+    let kicks = write(device, access.width, value, vcpu, &mut devices.lock(), cpu);
+    if !kicks.is_empty() {
+        cpu.kick(kicks);
     }
     Next::Advance
+}
+
+/// Handles a load from a device as [`handle`] would, by the syndrome of a data abort; returns whether it was one.
+#[inline]
+pub fn quick_load<C: Cpu>(
+    (esr, far, hpfar): (u64, u64, u64),
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &Machine,
+    devices: &Mutex<Devices>,
+    cpu: &mut C,
+) -> bool {
+    match esr::device_load(esr, far, hpfar) {
+        Some((ipa, access)) => load(ipa, access, frame, vcpu, machine, devices, cpu),
+        None => false,
+    }
+}
+
+/// Loads from a device and steps over the load, or has other vCPUs say what they know and lets the guest try
+/// again. Returns whether there is a device.
+#[inline(always)]
+fn load<C: Cpu>(
+    ipa: Ipa,
+    access: Access,
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &Machine,
+    devices: &Mutex<Devices>,
+    cpu: &mut C,
+) -> bool {
+    let Some(device) = find(ipa, machine) else { return false };
+    let mut devices = devices.lock();
+    match read(device, access.width, vcpu, &mut devices, cpu) {
+        Read::Value(value) => {
+            drop(devices);
+            frame.set(access.register, extend(value, access));
+            frame.advance();
+        }
+        Read::Retry(kicks) => {
+            drop(devices);
+            cpu.kick(kicks);
+        }
+    }
+    true
 }
 
 /// A device register: which device, and the offset in its frame.
@@ -310,9 +345,15 @@ enum Device {
     Watchdog(WatchdogFrame, u64),
 }
 
-#[inline]
+#[inline(always)]
 fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
-    let within = |region: Region<Ipa>| ipa.0.checked_sub(region.start.0).filter(|offset| *offset < region.size);
+    let within = |region: Region<Ipa>| {
+        let offset = ipa.0.wrapping_sub(region.start.0);
+        (offset < region.size).then_some(offset)
+    };
+    if let Some(offset) = within(layout::UART) {
+        return Some(Device::Uart(offset));
+    }
     let distributor = if machine.gic == Version::V3 { layout::GICD_V3 } else { layout::GICD_V2 };
     if let Some(offset) = within(distributor) {
         return Some(Device::Distributor(offset));
@@ -323,9 +364,6 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
             return Some(Device::Redistributors(offset));
         }
     }
-    if let Some(offset) = within(layout::UART) {
-        return Some(Device::Uart(offset));
-    }
     if !machine.watchdog {
         return None;
     }
@@ -334,7 +372,7 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
         .or_else(|| within(layout::WATCHDOG_CONTROL).map(|offset| Device::Watchdog(WatchdogFrame::Control, offset)))
 }
 
-#[inline]
+#[inline(always)]
 fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> Read {
     match device {
         Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
@@ -342,15 +380,20 @@ fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices
         Device::Uart(offset) => {
             let value = devices.uart.read(offset, width);
             if offset == 0 {
-                let kicks = devices.update_uart(vcpu.index);
-                devices.vgic.flush(vcpu.index, cpu);
-                cpu.kick(kicks);
-                cpu.input_room();
+                took_input(vcpu, devices, cpu);
             }
             Read::Value(value)
         }
         Device::Watchdog(frame, offset) => Read::Value(devices.watchdog.read(frame, offset, width)),
     }
+}
+
+/// A load from `UARTDR`: the interrupt line may have fallen, and there is room for more input.
+#[inline(never)]
+fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) {
+    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
+    cpu.kick(kicks);
+    cpu.input_room();
 }
 
 fn write<C: Cpu>(device: Device, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {

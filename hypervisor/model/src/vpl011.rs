@@ -128,7 +128,7 @@ impl Vpl011 {
     ///
     /// Offsets without a register, and those inside one, read as zero. After a read, [`Self::level`] and
     /// [`Self::room`] may have changed.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, offset: u64, width: Width) -> u64 {
         if offset == offset::FR {
             return u64::from(self.flags);
@@ -136,6 +136,7 @@ impl Vpl011 {
         width.truncate(u64::from(self.read_other(offset)))
     }
 
+    #[inline(never)]
     fn read_other(&mut self, offset: u64) -> u16 {
         match offset {
             offset::DR => u16::from(self.take().unwrap_or(0)),

@@ -10,6 +10,7 @@ use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::{ListRegisters, Version};
 use assay_model::vm::{Devices, VIRT_TIMER, Vcpu};
+use assay_spec::esr;
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
 use assay_spec::intid::IntId;
@@ -268,6 +269,17 @@ impl Runner {
         }
     }
 
+    /// A data abort: most are loads from the interrupt controller or the UART.
+    #[inline(never)]
+    fn access(&mut self, frame: &mut Frame) -> Control {
+        let (vm, vcpu) = (self.vm, &self.vcpu);
+        let syndrome = switch::abort_syndrome();
+        if exits::quick_load(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+            return Control::Resume;
+        }
+        self.decide(frame)
+    }
+
     /// A synchronous exit that takes more than a look at the registers.
     #[inline(never)]
     fn decide(&mut self, frame: &mut Frame) -> Control {
@@ -343,10 +355,11 @@ fn report(vm: &Vm, vcpu: usize, crash: Crash, frame: &Frame) {
 impl Handler for Runner {
     #[inline(always)]
     fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        if exits::quick(switch::raw_syndrome(), frame, &self.vm.machine) {
+        let esr = switch::raw_syndrome();
+        if exits::quick(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }
-        self.decide(frame)
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
     }
 
     #[inline(always)]

@@ -116,6 +116,7 @@ impl Vm {
     }
 
     /// Interrupts the CPUs of these vCPUs, but for the running one.
+    #[inline(never)]
     pub(crate) fn kick(&self, vcpus: VcpuSet) {
         let this = assay_el2::percpu::index();
         for cpu in vcpus.iter().filter_map(|vcpu| self.cpus.get(vcpu)) {

@@ -126,6 +126,17 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     }
 }
 
+/// Decodes a load by one general register that missed in stage 2, the most frequent data abort of a guest that
+/// has devices: address and access as [`decode`] would give them. `None` for everything else.
+#[inline(always)]
+pub const fn device_load(esr: u64, far: u64, hpfar: u64) -> Option<(Ipa, Access)> {
+    let fault = esr & 0x3f < fsc::PERMISSION as u64 && esr & (S1PTW | TAG_ACCESS | WNR) == 0;
+    match access(esr) {
+        Some(access) if fault && class(esr) == ec::DABT_LOWER => Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access)),
+        _ => None,
+    }
+}
+
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
 ///
 /// It is for stage-2 Translation, Access flag and Address size faults, and for any stage-2 fault on a stage-1

@@ -16,6 +16,7 @@ pub(super) const IIDR: u32 = 0x4100_043b;
 impl Vgic {
     /// Answers a guest's read in the Distributor's frame, on `vcpu`'s own CPU. What is not there reads
     /// as zero.
+    #[inline(always)]
     pub fn dist_read<H: ListRegisters>(
         &mut self,
         vcpu: usize,
@@ -27,6 +28,17 @@ impl Vgic {
         if offset == gicd::TYPER && width == Width::W4 {
             return Read::Value(u64::from(self.typer));
         }
+        self.dist_read_any(vcpu, offset, width, hw)
+    }
+
+    #[inline(never)]
+    fn dist_read_any<H: ListRegisters>(
+        &mut self,
+        vcpu: usize,
+        offset: u64,
+        width: Width,
+        hw: &mut H,
+    ) -> Read {
         let Some((register, within)) = row::find(self.dist_rows(), offset, width) else {
             return Read::Value(0);
         };

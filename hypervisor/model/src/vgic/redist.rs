@@ -14,6 +14,7 @@ const QUESTION: u32 = 1 << 24;
 impl Vgic {
     /// Answers a read by `vcpu` at `offset` from the first Redistributor, on its own CPU. What is not
     /// there reads as zero.
+    #[inline(always)]
     pub fn redist_read<H: ListRegisters>(
         &mut self,
         vcpu: usize,
@@ -28,6 +29,18 @@ impl Vgic {
         if offset == gicr::TYPER && width == Width::W8 {
             return Read::Value(self.redist_typer(of));
         }
+        self.redist_read_any(vcpu, of, offset, width, hw)
+    }
+
+    #[inline(never)]
+    fn redist_read_any<H: ListRegisters>(
+        &mut self,
+        vcpu: usize,
+        of: usize,
+        offset: u64,
+        width: Width,
+        hw: &mut H,
+    ) -> Read {
         let Some((register, within)) = row::find(&gicr::FRAMES, offset, width) else {
             return Read::Value(0);
         };

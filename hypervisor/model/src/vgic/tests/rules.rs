@@ -96,6 +96,7 @@ fn disabled_interrupts_and_groups_are_withdrawn_and_come_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn more_interrupts_than_list_registers_are_all_taken_in_order_of_priority() {
     for version in BOTH {
         for lrs in [1, 2, 4] {
@@ -196,6 +197,7 @@ fn gicv2_leaves_the_pending_bits_of_sgis_to_their_own_registers() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn sgis_reach_whom_they_name() {
     let mut m = Machine::ready(Version::V3, 20, 32, 4);
     let mut send = |value: u64| {
