@@ -22,12 +22,18 @@ _start:
 .section .text.boot, "ax"
 boot_primary:
     msr     daifset, #0xf
+    msr     spsel, #1               // the boot protocol does not say which stack pointer is selected
     mov     x19, x0
     adrp    x20, _start
     bl      boot_level
 
-    // Zero the BSS, then drop whatever clean lines the caches hold of it: the protocol promises that the
-    // loaded image is clean to the PoC, and says nothing about what follows it.
+    // Zero the BSS. The protocol promises that the loaded image is clean to the PoC, and says nothing about
+    // what follows it: a dirty line of the loader's must go first, or its eviction would undo the zeroing. What
+    // clean lines are fetched meanwhile goes after the relocation.
+    adrp    x0, __bss_start
+    add     x0, x0, :lo12:__bss_start
+    adrp    x1, __image_end
+    bl      boot_invalidate
     adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __bss_end
@@ -70,15 +76,7 @@ boot_primary:
     // What was written with the caches off must not be shadowed by stale lines once they are on.
     adrp    x0, __rodata_start
     adrp    x1, __image_end
-    mrs     x2, ctr_el0
-    ubfx    x2, x2, #16, #4         // DminLine, log2 of words
-    mov     x3, #4
-    lsl     x2, x3, x2
-5:  dc      ivac, x0
-    add     x0, x0, x2
-    cmp     x0, x1
-    b.lo    5b
-    dsb     sy
+    bl      boot_invalidate
 
     adrp    x0, __early_tables_start
     bl      boot_mmu_on
@@ -93,6 +91,23 @@ boot_primary:
     mov     x2, x21
     bl      boot_main
     b       boot_park
+
+// Invalidates the lines of x0 to x1 to the PoC. DMB first: with the MMU off the stores before are to Device
+// memory, and only a barrier orders those with DC IVAC (DDI0487 D7.5.9.5). Uses x2 and x3.
+boot_invalidate:
+    mrs     x2, ctr_el0
+    ubfx    x2, x2, #16, #4         // DminLine, log2 of words
+    mov     x3, #4
+    lsl     x2, x3, x2
+    sub     x3, x2, #1
+    bic     x0, x0, x3
+    dmb     sy
+1:  dc      ivac, x0
+    add     x0, x0, x2
+    cmp     x0, x1
+    b.lo    1b
+    dsb     sy
+    ret
 
 // Sets x21: the exception level, with bit 8 where EL2 insists on E2H = 1 (FEAT_E2H0 not implemented).
 boot_level:
@@ -109,13 +124,18 @@ boot_level:
 1:  ret
 
 // Maps the 2 MiB block around x0 with the attributes in x1 into the early tables. Keeps x0, x19 to x30.
-// AP[1] (bit 6) is RES1 in the regimes of EL2 and EL3, and must be 0 at EL1 for code to be executable.
+// AP[1] (bit 6) is RES1 in the regimes of EL2 and EL3, and must be 0 at EL1, and at EL2 with E2H = 1, for code
+// to be executable: what EL0 may write is never executable above it.
 .globl boot_map_block
 boot_map_block:
     mrs     x2, CurrentEL
     cmp     x2, #(1 << 2)
     b.eq    1f
-    orr     x1, x1, #(1 << 6)
+    cmp     x2, #(2 << 2)
+    b.ne    4f
+    mrs     x2, hcr_el2
+    tbnz    x2, #34, 1f
+4:  orr     x1, x1, #(1 << 6)
 1:  adrp    x2, __early_tables_start
     mov     x3, #39                 // level 0, then 1
 2:  lsr     x4, x0, x3
@@ -215,6 +235,7 @@ boot_mmu_on:
 .globl boot_secondary
 boot_secondary:
     msr     daifset, #0xf
+    msr     spsel, #1
     mov     x23, x0
     bl      boot_level
     cmp     x21, #2

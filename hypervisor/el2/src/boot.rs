@@ -2,6 +2,7 @@
 
 use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
+use crate::frames::Use;
 use crate::{heap, image};
 
 unsafe extern "C" {
@@ -78,7 +79,7 @@ impl Boot {
     ///
     /// # Errors
     /// A [`TreeFault`] if there is none at x0.
-    pub fn tree(&self) -> Result<&'static [u8], TreeFault> {
+    pub fn tree(&self) -> Result<&[u8], TreeFault> {
         if self.tree == 0 || !self.tree.is_multiple_of(8) {
             return Err(TreeFault::Misplaced);
         }
@@ -93,22 +94,19 @@ impl Boot {
         }
         // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there before the copy
         // that the caller makes.
-        Ok(unsafe { core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0)) })
-    }
-
-    /// Returns the range that the device tree takes.
-    #[must_use]
-    pub fn tree_region(&self) -> Option<Region<Pa>> {
-        let size = self.tree().ok()?.len() as u64;
-        Region::new(Pa(self.tree), size)
+        Ok(unsafe {
+            core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0))
+        })
     }
 
     /// Makes a device's registers reachable on the early map, unless the block is the image's or the tree's.
     pub fn map_device(&self, registers: Region<Pa>) {
         let block = |address: u64| address & !(BLOCK_2M - 1);
         let first = block(registers.start.0);
-        let taken = image::region().overlaps(&Region { start: Pa(first), size: BLOCK_2M })
-            || first == block(self.tree)
+        let taken = image::region().overlaps(&Region {
+            start: Pa(first),
+            size: BLOCK_2M,
+        }) || first == block(self.tree)
             || first == block(self.tree) + BLOCK_2M;
         if !taken {
             // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
@@ -124,12 +122,15 @@ impl Boot {
 /// frames come from, so that nobody ever writes to it, or if it cannot be mapped.
 #[must_use]
 pub fn lend(region: Region<Pa>) -> Option<&'static [u8]> {
-    if region.overlaps(&image::region()) || crate::frames::manages(region) {
+    if region.overlaps(&image::region())
+        || crate::frames::manages(region)
+        || !crate::frames::keep(region, Use::Lent)
+    {
         return None;
     }
     crate::mmu::add(region, crate::mmu::Kind::ReadOnly).ok()?;
-    // SAFETY: mapped (just now, or the call failed), and neither EL2's nor anybody's who could write it: frames
-    // exclude it, and no VM is granted memory that is not frames, but devices, which `grant_device` keeps off.
     let length = usize::try_from(region.size).ok()?;
+    // SAFETY: mapped (just now, or the call failed), and neither EL2's nor anybody's who could write it: frames
+    // exclude it, and `frames::keep` keeps it from being granted to a VM as a device.
     Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
 }

@@ -22,7 +22,6 @@ fn data_line() -> u64 {
     4 << (cpu::ctr() >> 16 & 0xf)
 }
 
-
 /// Cleans a range to the Point of Coherency.
 pub fn clean_to_poc(range: Region<Pa>) {
     by_line!(range, data_line(), "dc cvac");
@@ -41,8 +40,9 @@ pub fn make_executable(range: Region<Pa>) {
     let ctr = cpu::ctr();
     if ctr >> 28 & 1 == 0 {
         by_line!(range, data_line(), "dc cvau");
-        dsb_ish();
     }
+    // With IDC = 1 too: the stores have to be complete before any CPU fetches.
+    dsb_ish();
     if ctr >> 29 & 1 == 0 {
         // All of it: a VIPT instruction cache may hold the range under the guest's own addresses.
         // SAFETY: invalidating instruction caches loses nothing: they are never dirty.

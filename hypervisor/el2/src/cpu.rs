@@ -1,5 +1,7 @@
 //! What this CPU is: identification registers, entropy, counter, power.
 
+use assay_spec::hcr;
+
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// The AArch64 identification registers, as `[CRm - 1][op2]` with op0 = 3, op1 = 0, CRn = 0.
@@ -23,7 +25,15 @@ macro_rules! id_row {
 /// Reads this CPU's identification registers. Unallocated ones read as zero (DDI0487 D24.3.1).
 #[must_use]
 pub fn id_table() -> IdTable {
-    [id_row!("1"), id_row!("2"), id_row!("3"), id_row!("4"), id_row!("5"), id_row!("6"), id_row!("7")]
+    [
+        id_row!("1"),
+        id_row!("2"),
+        id_row!("3"),
+        id_row!("4"),
+        id_row!("5"),
+        id_row!("6"),
+        id_row!("7"),
+    ]
 }
 
 /// Returns `MPIDR_EL1`.
@@ -91,10 +101,16 @@ pub fn counter_frequency() -> u64 {
 }
 
 /// Sets the registers of EL2 itself that no guest's configuration covers.
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
 pub(crate) fn init_el2() {
     crate::switch::install_vectors();
-    // SAFETY: EL2's own view: no traps of its own FP, no PMU at EL2; nothing of a guest's is loaded yet.
+    // SAFETY: nothing of a guest's is loaded yet. IMO: physical interrupts are EL2's, also to wake it from WFI
+    // before there is a guest.
     unsafe {
+        write_sysreg!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
         write_sysreg!("cntvoff_el2", 0u64);
     }
     // SAFETY: the hypervisor timer is off until `timer` arms it.

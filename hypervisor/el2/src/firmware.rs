@@ -62,7 +62,11 @@ pub fn system_reset() {
 
 /// Has firmware apply SMCCC_ARCH_WORKAROUND_1 or 3 on this CPU (DEN0028 §7.5, §7.7).
 pub fn workaround(number: u32) {
-    let function = if number == 1 { 0x8000_8000 } else { 0x8000_3fff };
+    let function = if number == 1 {
+        0x8000_8000
+    } else {
+        0x8000_3fff
+    };
     if CONDUIT.get() == Some(&Conduit::Smc) {
         let _ = smccc::smc32(function, [0; 7]);
     }
@@ -80,5 +84,6 @@ pub fn workarounds() -> [i32; 3] {
     if features(0x8000_0000) < 0 {
         return [-1; 3];
     }
-    [0x8000_8000, 0x8000_7fff, 0x8000_3fff].map(|function| smccc::smc32(ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
+    [0x8000_8000, 0x8000_7fff, 0x8000_3fff]
+        .map(|function| smccc::smc32(ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
 use buddy_system_allocator::FrameAllocator;
 use spin::Mutex;
 
@@ -46,8 +46,14 @@ impl Frames {
     pub fn at(address: u64) -> Option<Self> {
         let frame = usize::try_from(address / PAGE_SIZE).ok()?;
         let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
-        let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
-        Some(Self { region, pool: Pool::Tagged })
+        let region = Region {
+            start: Pa(start as u64 * PAGE_SIZE),
+            size: PAGE_SIZE,
+        };
+        Some(Self {
+            region,
+            pool: Pool::Tagged,
+        })
     }
 
     /// Returns where they are.
@@ -79,12 +85,19 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
 ///
 /// `free` is what the platform tree calls memory less everything that is reserved, firmware's or the bundle's.
 /// Regions that overlap each other or the image are dropped: they would break what every other module relies on.
-pub fn init(free: &[(Region<Pa>, Pool)]) {
+///
+/// Takes the boot hand-over along: no slice of firmware's tree, whose memory may be among this, outlives it.
+pub fn init(free: &[(Region<Pa>, Pool)], _boot: crate::boot::Boot) {
     static DONE: spin::Once<()> = spin::Once::new();
     DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {
             let taken = region.overlaps(&crate::image::region());
-            if !taken && !free.iter().take(index).any(|(other, _)| other.overlaps(region)) {
+            if !taken
+                && !free
+                    .iter()
+                    .take(index)
+                    .any(|(other, _)| other.overlaps(region))
+            {
                 // SAFETY: disjoint from the image, which holds every Rust object (heap, stacks and statics), and
                 // from the other regions; `call_once` makes this the only call.
                 unsafe { add(*region, *pool) };
@@ -94,19 +107,54 @@ pub fn init(free: &[(Region<Pa>, Pool)]) {
     });
 }
 
+/// What memory outside the frames was given away for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// Lent as a slice for good: nobody may write it.
+    Lent,
+    /// Granted to VMs as a device.
+    Granted,
+}
+
+static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
+
+/// Notes what `region` is used for, for good. False: some of it has the other use already.
+pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
+    let pages = Region {
+        start: region.start.align_down(PAGE_SIZE),
+        size: region.size + (region.start.0 & (PAGE_SIZE - 1)),
+    };
+    let mut kept = KEPT.lock();
+    let free = !kept
+        .iter()
+        .any(|(other, used)| *used != purpose && other.overlaps(&pages));
+    if free {
+        kept.push((pages, purpose));
+    }
+    free
+}
+
 /// Tells whether any of `region` is memory that frames come from.
 #[must_use]
 pub fn manages(region: Region<Pa>) -> bool {
-    MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
+    MANAGED
+        .lock()
+        .iter()
+        .any(|managed| managed.overlaps(&region))
 }
 
 /// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if
 /// there is no such block. Their contents are whatever was there.
 #[must_use]
 pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
-    let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok()?.checked_next_power_of_two()?;
+    let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE))
+        .ok()?
+        .checked_next_power_of_two()?;
     let start = pool.free().lock().alloc(pages)?;
-    let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
+    let region = Region {
+        start: Pa(start as u64 * PAGE_SIZE),
+        size: pages as u64 * PAGE_SIZE,
+    };
     Some(Frames { region, pool })
 }
 

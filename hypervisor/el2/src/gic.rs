@@ -58,16 +58,30 @@ fn is_v3() -> bool {
 /// [`GicError::BadFrame`].
 pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
     let check = |frame: Region<Pa>, least: u64| {
-        let bad = frame.overlaps(&crate::image::region()) || frame.size < least || frame.start.0 & 0xfff != 0;
-        if bad { Err(GicError::BadFrame(frame)) } else { Ok(()) }
+        let ours = frame.overlaps(&crate::image::region()) || crate::frames::manages(frame);
+        let bad = ours || frame.size < least || frame.start.0 & 0xfff != 0;
+        if bad {
+            Err(GicError::BadFrame(frame))
+        } else {
+            Ok(())
+        }
     };
     match *layout {
-        Layout::V3 { distributor, redistributors } => {
+        Layout::V3 {
+            distributor,
+            redistributors,
+        } => {
             check(distributor, 0x1_0000)?;
-            redistributors.iter().try_for_each(|frame| check(*frame, 0x2_0000))?;
+            redistributors
+                .iter()
+                .try_for_each(|frame| check(*frame, 0x2_0000))?;
             v3::init(distributor, redistributors);
         }
-        Layout::V2 { distributor, cpu, hypervisor } => {
+        Layout::V2 {
+            distributor,
+            cpu,
+            hypervisor,
+        } => {
             check(distributor, 0x1000)?;
             check(cpu, 0x2000)?;
             check(hypervisor, 0x1000)?;
@@ -83,7 +97,11 @@ pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
 /// # Errors
 /// [`GicError::NoRedistributor`].
 pub fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    if is_v3() { v3::init_cpu(private) } else { v2::init_cpu(private) }
+    if is_v3() {
+        v3::init_cpu(private)
+    } else {
+        v2::init_cpu(private)
+    }
 }
 
 /// An interrupt that this CPU has acknowledged.
@@ -105,18 +123,30 @@ impl Ack {
 #[inline(always)]
 #[must_use]
 pub fn acknowledge() -> Option<Ack> {
-    let ack = if is_v3() { v3::acknowledge() } else { v2::acknowledge() };
+    let ack = if is_v3() {
+        v3::acknowledge()
+    } else {
+        v2::acknowledge()
+    };
     if ack & 0x3ff >= IntId::SPECIAL_BASE && ack < 0x2000 {
         return None;
     }
-    if is_v3() { v3::drop_priority(ack) } else { v2::drop_priority(ack) }
+    if is_v3() {
+        v3::drop_priority(ack)
+    } else {
+        v2::drop_priority(ack)
+    }
     Some(Ack(ack))
 }
 
 /// Deactivates an acknowledged interrupt.
 #[inline]
 pub fn deactivate(ack: Ack) {
-    if is_v3() { v3::deactivate(ack.0) } else { v2::deactivate(ack.0) }
+    if is_v3() {
+        v3::deactivate(ack.0)
+    } else {
+        v2::deactivate(ack.0)
+    }
 }
 
 /// Deactivates an interrupt that was handed to a guest and will not be deactivated by it.
@@ -126,64 +156,108 @@ pub fn deactivate_intid(intid: IntId) {
 
 /// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
 pub fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    if is_v3() { v3::enable_spi(intid, cpu, edge) } else { v2::enable_spi(intid, cpu, edge) }
+    if is_v3() {
+        v3::enable_spi(intid, cpu, edge)
+    } else {
+        v2::enable_spi(intid, cpu, edge)
+    }
 }
 
 /// Interrupts CPU `cpu` with [`KICK`].
 pub fn kick(cpu: usize) {
-    if is_v3() { v3::kick(cpu) } else { v2::kick(cpu) }
+    if is_v3() {
+        v3::kick(cpu)
+    } else {
+        v2::kick(cpu)
+    }
 }
 
 /// Returns the number of List Registers.
 #[inline]
 #[must_use]
 pub fn lr_count() -> u32 {
-    if is_v3() { v3::lr_count() } else { v2::lr_count() }
+    if is_v3() {
+        v3::lr_count()
+    } else {
+        v2::lr_count()
+    }
 }
 
 /// Reads List Register `index`.
 #[must_use]
 pub fn lr_read(index: usize) -> Lr {
-    if is_v3() { v3::lr_read(index) } else { v2::lr_read(index) }
+    if is_v3() {
+        v3::lr_read(index)
+    } else {
+        v2::lr_read(index)
+    }
 }
 
 /// Writes List Register `index`.
 #[inline]
 pub fn lr_write(index: usize, lr: Lr) {
-    if is_v3() { v3::lr_write(index, lr) } else { v2::lr_write(index, lr) }
+    if is_v3() {
+        v3::lr_write(index, lr)
+    } else {
+        v2::lr_write(index, lr)
+    }
 }
 
 /// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
 #[inline]
 #[must_use]
 pub fn lr_empty() -> u32 {
-    if is_v3() { v3::lr_empty() } else { v2::lr_empty() }
+    if is_v3() {
+        v3::lr_empty()
+    } else {
+        v2::lr_empty()
+    }
 }
 
 /// Returns which List Registers hold an ended interrupt that asked for maintenance (`EISR`).
 #[must_use]
 pub fn lr_ended() -> u32 {
-    if is_v3() { v3::lr_ended() } else { v2::lr_ended() }
+    if is_v3() {
+        v3::lr_ended()
+    } else {
+        v2::lr_ended()
+    }
 }
 
 /// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
 pub fn set_maintenance(requests: u32) {
-    if is_v3() { v3::set_maintenance(requests) } else { v2::set_maintenance(requests) }
+    if is_v3() {
+        v3::set_maintenance(requests)
+    } else {
+        v2::set_maintenance(requests)
+    }
 }
 
 /// Tells whether the guest ends interrupts in two steps (`VEOIM`).
 #[must_use]
 pub fn is_deactivation_separate() -> bool {
-    if is_v3() { v3::vmcr() & 1 << 9 != 0 } else { v2::vmcr() & 1 << 9 != 0 }
+    if is_v3() {
+        v3::vmcr() & 1 << 9 != 0
+    } else {
+        v2::vmcr() & 1 << 9 != 0
+    }
 }
 
-/// Tells whether a private interrupt of this CPU, or a shared one, is pending.
+/// Tells whether a private interrupt of this CPU is pending; of a shared one it knows nothing and says no.
 #[must_use]
 pub fn is_pending(intid: IntId) -> bool {
-    if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
+    if is_v3() {
+        v3::is_pending(intid)
+    } else {
+        v2::is_pending(intid)
+    }
 }
 
 /// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
 pub fn reset_virtual() {
-    if is_v3() { v3::reset_virtual() } else { v2::reset_virtual() }
+    if is_v3() {
+        v3::reset_virtual()
+    } else {
+        v2::reset_virtual()
+    }
 }

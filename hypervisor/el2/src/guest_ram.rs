@@ -5,7 +5,7 @@ use core::ops::Range;
 use assay_spec::addr::{Pa, Region};
 
 use crate::cpu;
-use crate::frames::Frames;
+use crate::frames::{Frames, Pool};
 use crate::sysreg::{dsb_ish, read_sysreg};
 
 /// Frames that have become a guest's RAM. EL2 keeps no Rust object in them.
@@ -19,10 +19,11 @@ pub struct GuestRam {
 pub struct OutOfRange;
 
 impl GuestRam {
-    /// Makes `frames` guest RAM. With `tagged`, Allocation Tags are cleared along with data: the caller maps
-    /// the frames Tagged in EL2's map.
+    /// Makes `frames` guest RAM, for good. Of the tagged pool, which EL2 maps Tagged, Allocation Tags are
+    /// cleared along with data.
     #[must_use]
-    pub fn new(frames: Frames, tagged: bool) -> Self {
+    pub fn new(frames: Frames) -> Self {
+        let tagged = frames.pool() == Pool::Tagged;
         Self { frames, tagged }
     }
 
@@ -32,19 +33,16 @@ impl GuestRam {
         self.frames.region()
     }
 
-    /// Takes the frames back out.
-    #[must_use]
-    pub fn into_frames(self) -> Frames {
-        self.frames
-    }
-
     fn part(&self, range: Range<u64>) -> Result<Region<Pa>, OutOfRange> {
         let region = self.region();
         let size = range.end.checked_sub(range.start).ok_or(OutOfRange)?;
         if range.end > region.size {
             return Err(OutOfRange);
         }
-        Ok(Region { start: Pa(region.start.0 + range.start), size })
+        Ok(Region {
+            start: Pa(region.start.0 + range.start),
+            size,
+        })
     }
 
     /// Clears bytes `range`, and their Allocation Tags where the memory is Tagged.
@@ -62,7 +60,12 @@ impl GuestRam {
     ///
     /// # Errors
     /// [`OutOfRange`].
-    pub fn copy(&mut self, offset: u64, source: &[u8], checksum: Option<&mut u32>) -> Result<(), OutOfRange> {
+    pub fn copy(
+        &mut self,
+        offset: u64,
+        source: &[u8],
+        checksum: Option<&mut u32>,
+    ) -> Result<(), OutOfRange> {
         let end = offset.checked_add(source.len() as u64).ok_or(OutOfRange)?;
         let part = self.part(offset..end)?;
         match checksum {
@@ -80,20 +83,11 @@ impl GuestRam {
             // SAFETY: as above.
             None => unsafe { copy(part.start, source) },
         }
+        if self.tagged {
+            // A store never clears a tag. SAFETY: the tagged pool exists with MTE2 only, and is mapped Tagged.
+            unsafe { crate::tags::clear(part.start.0, part.end().0) };
+        }
         Ok(())
-    }
-
-    /// Lends bytes `range` as a slice, for an inflater that reads back what it wrote.
-    ///
-    /// No vCPU of the VM may be running: the caller loads the VM, which has not started or has stopped.
-    ///
-    /// # Errors
-    /// [`OutOfRange`].
-    pub fn window(&mut self, range: Range<u64>) -> Result<&mut [u8], OutOfRange> {
-        let part = self.part(range)?;
-        // SAFETY: inside frames that hold no Rust object, mapped read-write, borrowed through `&mut self`; all
-        // bit patterns are valid bytes.
-        Ok(unsafe { core::slice::from_raw_parts_mut(part.start.0 as *mut u8, part.size as usize) })
     }
 }
 
@@ -131,6 +125,8 @@ pub(crate) unsafe fn zero(part: Region<Pa>, tagged: bool) {
     dsb_ish();
 }
 
+/// # Safety
+/// As [`zero`], for whole blocks of `block` bytes.
 unsafe fn zero_blocks(start: u64, end: u64, block: u64, tagged: bool) {
     // Eight blocks a turn, then one by one.
     macro_rules! clear {
@@ -159,10 +155,17 @@ unsafe fn zero_blocks(start: u64, end: u64, block: u64, tagged: bool) {
             )
         };
     }
-    // SAFETY: our caller passes whole blocks of a part that `zero` may clear; GZVA only with MTE2.
-    unsafe { if tagged { clear!("dc gzva") } else { clear!("dc zva") } }
+    if tagged {
+        // SAFETY: our caller passes whole blocks of a part that `zero` may clear; `tagged` means MTE2.
+        unsafe { clear!("dc gzva") }
+    } else {
+        // SAFETY: as above.
+        unsafe { clear!("dc zva") }
+    }
 }
 
+/// # Safety
+/// As [`zero`].
 unsafe fn zero_bytes(start: u64, end: u64, tagged: bool) {
     if start < end {
         // SAFETY: our caller's promise: mapped, and no Rust object.

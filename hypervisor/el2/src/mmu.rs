@@ -4,11 +4,13 @@
 //! clearing and restarting need it without allocating (ADR 0006). Memory marked `no-map` and coherent
 //! accelerator memory are not.
 
+use alloc::vec::Vec;
+
 use aarch64_paging::descriptor::El23Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
 use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use crate::sysreg::{dsb_ish, isb, read_sysreg};
 use crate::{image, percpu};
@@ -53,6 +55,8 @@ pub struct MapFailed(pub Region<Pa>);
 /// EL2's map, first being filled, then active.
 pub struct Map {
     tables: IdMap<El2>,
+    /// What is mapped, and how: the tables themselves would take a second mapping without a word.
+    ranges: Vec<(Region<Pa>, Kind)>,
 }
 
 static ACTIVE: Mutex<Option<Map>> = Mutex::new(None);
@@ -72,33 +76,69 @@ impl Map {
     /// # Errors
     /// [`MapFailed`] if the image lies where EL2 cannot map.
     pub fn new() -> Result<Self, MapFailed> {
-        let mut map = Self { tables: IdMap::new(0, El2) };
+        let mut map = Self {
+            tables: IdMap::new(0, El2),
+            ranges: Vec::new(),
+        };
         let block = image::boot_cpu_block();
         map.add(between(image::start(), image::rodata_start()), Kind::Text)?;
-        map.add(between(image::rodata_start(), image::data_start()), Kind::ReadOnly)?;
-        map.add(between(image::data_start(), block + percpu::GUARD), Kind::Data)?;
-        map.add(between(block + percpu::GUARD + PAGE_SIZE, image::end()), Kind::Data)?;
+        map.add(
+            between(image::rodata_start(), image::data_start()),
+            Kind::ReadOnly,
+        )?;
+        map.add(
+            between(image::data_start(), block + percpu::GUARD),
+            Kind::Data,
+        )?;
+        map.add(
+            between(block + percpu::GUARD + PAGE_SIZE, image::end()),
+            Kind::Data,
+        )?;
         Ok(map)
     }
 
     /// Adds a range, widened to whole pages. An empty range is nothing.
     ///
     /// # Errors
-    /// [`MapFailed`] if it overlaps what is there with other attributes, or does not fit.
+    /// [`MapFailed`] if it overlaps what is there as another kind, or does not fit. The same kind is no error.
     pub fn add(&mut self, range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
         if range.size == 0 {
             return Ok(());
         }
         let start = range.start.align_down(PAGE_SIZE).0;
-        let end = range.end().0.checked_next_multiple_of(PAGE_SIZE).ok_or(MapFailed(range))?;
+        let end = range
+            .end()
+            .0
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(MapFailed(range))?;
+        let pages = between(start, end);
+        if self
+            .ranges
+            .iter()
+            .any(|(other, used)| *used != kind && other.overlaps(&pages))
+        {
+            return Err(MapFailed(range));
+        }
+        if self.ranges.iter().any(|(other, _)| other.covers(&pages)) {
+            return Ok(());
+        }
+        self.ranges.push((pages, kind));
         let region = MemoryRegion::new(start as usize, end as usize);
-        self.tables.map_range(&region, kind.attributes()).map_err(|_| MapFailed(range))
+        self.tables
+            .map_range(&region, kind.attributes())
+            .map_err(|_| MapFailed(range))
     }
 
     /// Switches this CPU to the map and keeps it for all others and for ever.
     ///
     /// The tables' own pages are in the image's heap, which [`Map::new`] mapped.
+    ///
+    /// Once only: the tables stay in use, so that a second map would have to replace them under every CPU.
     pub fn activate(mut self) {
+        static DONE: Once<()> = Once::new();
+        let mut first = false;
+        DONE.call_once(|| first = true);
+        assert!(first, "EL2's map is activated twice");
         self.tables.mark_active();
         let registers = registers(self.tables.root_address().0 as u64);
         *ACTIVE.lock() = Some(self);
@@ -137,7 +177,7 @@ impl Map {
 ///
 /// # Errors
 /// [`MapFailed`] as [`Map::add`]; also before [`Map::activate`].
-pub fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
+pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
     let mut active = ACTIVE.lock();
     let map = active.as_mut().ok_or(MapFailed(range))?;
     map.add(range, kind)?;
@@ -149,7 +189,9 @@ pub fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
 /// Returns the register values of the active map.
 pub(crate) fn active_registers() -> Option<Registers> {
     let active = ACTIVE.lock();
-    active.as_ref().map(|map| registers(map.tables.root_address().0 as u64))
+    active
+        .as_ref()
+        .map(|map| registers(map.tables.root_address().0 as u64))
 }
 
 fn registers(root: u64) -> Registers {
@@ -166,5 +208,17 @@ fn registers(root: u64) -> Registers {
 }
 
 fn between(start: u64, end: u64) -> Region<Pa> {
-    Region { start: Pa(start), size: end.saturating_sub(start) }
+    Region {
+        start: Pa(start),
+        size: end.saturating_sub(start),
+    }
+}
+
+/// Tells whether EL2 itself drives a device whose registers are in `range`.
+pub(crate) fn is_own_device(range: Region<Pa>) -> bool {
+    let active = ACTIVE.lock();
+    active
+        .iter()
+        .flat_map(|map| &map.ranges)
+        .any(|(other, kind)| *kind == Kind::Device && other.overlaps(&range))
 }

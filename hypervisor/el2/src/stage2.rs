@@ -7,7 +7,9 @@
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
-use assay_spec::stage2_desc::{Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Shape, entry_size};
+use assay_spec::stage2_desc::{
+    CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Shape, entry_size,
+};
 
 use crate::frames::{self, Frames};
 use crate::guest_ram::GuestRam;
@@ -21,6 +23,14 @@ struct Page {
     level: Option<u8>,
     /// Something was stored in it before it was linked.
     filled: bool,
+}
+
+/// `VTCR_EL2` and `VTTBR_EL2` for tables that [`TableMemory::store`] has filled: only
+/// [`TableMemory::put_in_use`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Regime {
+    pub(crate) vtcr: u64,
+    pub(crate) vttbr: u64,
 }
 
 /// The tables of one VM and the memory that they may lead to.
@@ -37,7 +47,13 @@ impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
     #[must_use]
     pub fn new(start_level: u8) -> Self {
-        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), vttbr: None }
+        Self {
+            start_level,
+            pages: Vec::new(),
+            frames: Vec::new(),
+            granted: Vec::new(),
+            vttbr: None,
+        }
     }
 
     /// Lets the tables lead to `ram`.
@@ -45,20 +61,39 @@ impl TableMemory {
         self.granted.push(ram.region());
     }
 
-    /// Lets the tables lead to a device's registers: neither the image nor anything that frames came from.
+    /// Lets the tables lead to a device's registers: neither the image, nor anything that frames
+    /// came from, nor a device of EL2's own.
     /// Returns whether that was granted.
     #[must_use]
     pub fn grant_device(&mut self, registers: Region<Pa>) -> bool {
-        let ours = registers.overlaps(&crate::image::region()) || frames::manages(registers);
+        let ours = registers.overlaps(&crate::image::region())
+            || frames::manages(registers)
+            || crate::mmu::is_own_device(registers)
+            || !frames::keep(registers, frames::Use::Granted);
         if !ours {
             self.granted.push(registers);
         }
         !ours
     }
 
-    /// Tells the VMID and root, so that invalidation reaches the right VM. Before this nothing can be cached.
-    pub fn set_in_use(&mut self, vttbr: u64) {
+    /// Puts the tables in use under `vmid`. Before this nothing of them can be cached.
+    ///
+    /// `None` if a walk with this `vtcr` would not begin at their root, at the level they were made for, with
+    /// no more start tables than there are: it would take guest memory for tables. Only 4 KiB, no DS, HA or HD.
+    pub fn put_in_use(&mut self, vmid: u16, vtcr: u64) -> Option<Regime> {
+        let root = self.frames.first()?.region();
+        let (t0sz, sl0) = (vtcr & 0x3f, vtcr >> 6 & 3);
+        let bits = 64u64.checked_sub(t0sz)?;
+        let indexed = u64::from(assay_spec::stage2_desc::shift(self.start_level)) + 9;
+        let tables = 1u64.checked_shl(u32::try_from(bits.saturating_sub(indexed)).ok()?)?;
+        let fits =
+            sl0 + u64::from(self.start_level) == 2 && bits <= 48 && tables * PAGE_SIZE <= root.size;
+        if !fits || vtcr >> 14 & 3 != 0 || vtcr >> 21 & 3 != 0 || vtcr >> 32 != 0 {
+            return None;
+        }
+        let vttbr = assay_spec::stage2_desc::vttbr(vmid, root.start);
         self.vttbr = Some(vttbr);
+        Some(Regime { vtcr, vttbr })
     }
 
     /// Returns the bytes that the tables take.
@@ -75,7 +110,11 @@ impl TableMemory {
         unsafe { crate::guest_ram::zero(region, false) };
         let level = self.pages.is_empty().then_some(self.start_level);
         let starts = (0..region.size / PAGE_SIZE).map(|page| Pa(region.start.0 + page * PAGE_SIZE));
-        self.pages.extend(starts.map(|start| Page { start, level, filled: false }));
+        self.pages.extend(starts.map(|start| Page {
+            start,
+            level,
+            filled: false,
+        }));
         self.frames.push(frames);
         Some(region.start)
     }
@@ -100,8 +139,13 @@ impl TableMemory {
     /// # Panics
     /// If the entry is not in these tables or the descriptor leads where this VM must not get: our bug.
     pub fn store(&mut self, entry: Pa, descriptor: u64) {
-        let allowed = self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
-        assert!(allowed && entry.is_aligned(8), "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM");
+        let allowed = self
+            .page_of(entry)
+            .is_some_and(|page| self.allows(page, Descriptor(descriptor)));
+        assert!(
+            allowed && entry.is_aligned(8),
+            "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM"
+        );
         dsb_ishst();
         // SAFETY: an aligned word in a page of ours that holds no Rust object, checked above.
         unsafe { (entry.0 as *mut u64).write_volatile(descriptor) }
@@ -109,41 +153,70 @@ impl TableMemory {
 
     /// Tells whether `descriptor` may stand in page `page`; a table that it links gets its level.
     fn allows(&mut self, page: usize, descriptor: Descriptor) -> bool {
-        let Some(page) = self.pages.get_mut(page) else { return false };
+        let Some(page) = self.pages.get_mut(page) else {
+            return false;
+        };
         let Some(level) = page.level else {
             page.filled = true;
             return self.allows_unlinked(descriptor);
         };
         match descriptor.shape(level) {
             Shape::Table(table) => self.link(table, level + 1),
-            Shape::Leaf => self.is_granted(Region { start: descriptor.output(), size: entry_size(level) }),
+            Shape::Leaf => self.allows_leaf(descriptor, level),
             Shape::Invalid => true,
         }
     }
 
     /// Leaves only, as when a block is split: a page, or a block of level 2, whichever its bits say.
     fn allows_unlinked(&self, descriptor: Descriptor) -> bool {
-        let size = match descriptor.shape(LAST_LEVEL) {
-            Shape::Leaf => PAGE_SIZE,
-            _ if descriptor.shape(2) == Shape::Leaf => entry_size(2),
-            _ => return descriptor.0 & 1 == 0,
-        };
-        self.is_granted(Region { start: descriptor.output(), size })
+        match descriptor.shape(LAST_LEVEL) {
+            Shape::Leaf => self.allows_leaf(descriptor, LAST_LEVEL),
+            _ if descriptor.shape(2) == Shape::Leaf => self.allows_leaf(descriptor, 2),
+            _ => descriptor.0 & 1 == 0,
+        }
     }
 
-    /// Gives a table the level at which it is linked. What was stored in it before as pages must not turn into
-    /// links to further tables.
-    fn link(&mut self, table: Pa, level: u8) -> bool {
-        let Some(index) = self.page_of(table) else { return false };
-        let filled = self.pages.get(index).is_some_and(|page| page.level.is_none() && page.filled);
-        let becomes_table = |entry: u64| {
-            let descriptor = Descriptor(self.load(Pa(table.0 + entry * ENTRY_BYTES)));
-            matches!(descriptor.shape(level), Shape::Table(_))
+    /// Tells whether a leaf of `level` leads into granted memory only: all of what the hardware makes of it,
+    /// which ignores the address bits below the block size, and may take one entry of a contiguous group for
+    /// the whole group (DDI0487 D8.7.1).
+    fn allows_leaf(&self, descriptor: Descriptor, level: u8) -> bool {
+        let group = if descriptor.is_contiguous() {
+            CONTIGUOUS_ENTRIES
+        } else {
+            1
         };
-        if level > LAST_LEVEL || filled && (0..ENTRIES).any(becomes_table) {
+        let size = entry_size(level) * group;
+        descriptor.output().is_aligned(entry_size(level))
+            && self.is_granted(Region {
+                start: descriptor.output().align_down(size),
+                size,
+            })
+    }
+
+    /// Gives a table the level at which it is linked. What was stored in it before must not turn into links to
+    /// further tables, nor into larger leaves than were looked at.
+    fn link(&mut self, table: Pa, level: u8) -> bool {
+        let Some(index) = self.page_of(table) else {
+            return false;
+        };
+        let filled = self
+            .pages
+            .get(index)
+            .is_some_and(|page| page.level.is_none() && page.filled);
+        let stays = |entry: u64| {
+            let descriptor = Descriptor(self.load(Pa(table.0 + entry * ENTRY_BYTES)));
+            match descriptor.shape(level) {
+                Shape::Table(_) => false,
+                Shape::Leaf => self.allows_leaf(descriptor, level),
+                Shape::Invalid => true,
+            }
+        };
+        if level > LAST_LEVEL || filled && !(0..ENTRIES).all(stays) {
             return false;
         }
-        self.pages.get_mut(index).is_some_and(|page| *page.level.get_or_insert(level) == level)
+        self.pages
+            .get_mut(index)
+            .is_some_and(|page| *page.level.get_or_insert(level) == level)
     }
 
     fn is_granted(&self, memory: Region<Pa>) -> bool {
@@ -183,16 +256,4 @@ impl TableMemory {
         unsafe { write_sysreg!("vttbr_el2", current) }
         isb();
     }
-}
-
-/// Drops what TLBs hold of the VM whose `VTTBR_EL2` this is, both stages: before it starts anew.
-pub fn invalidate_vm(vttbr: u64) {
-    let current = crate::sysreg::read_sysreg!("vttbr_el2");
-    // SAFETY: as in `TableMemory::invalidate`.
-    unsafe { write_sysreg!("vttbr_el2", vttbr) }
-    isb();
-    tlb::invalidate_vm();
-    // SAFETY: the value that was there.
-    unsafe { write_sysreg!("vttbr_el2", current) }
-    isb();
 }

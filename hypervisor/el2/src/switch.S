@@ -110,6 +110,7 @@ switch_enter:
 switch_resume:                      // x0 = guest
     mov     sp, x0
     ldp     x2, x3, [sp, #{PC}]
+    and     x3, x3, #~(1 << 3)      // M[3]: whatever safe code wrote, never back to EL2
     msr     elr_el2, x2
     msr     spsr_el2, x3
     ldp     x2, x3, [sp, #16]
@@ -139,6 +140,7 @@ switch_resume:                      // x0 = guest
     stp     x3, x4, [sp, #{PC}]
     ldr     x5, [sp, #{HOST_SP}]
     mov     sp, x5
+    add     x29, x5, #32            // our frame record, not the guest's x29
 .ifc \function, synchronous
     ldp     x0, x6, [sp]
 .else

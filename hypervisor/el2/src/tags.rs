@@ -91,7 +91,7 @@ unsafe extern "C" {
     fn tags_probe(page: u64, seed: u64) -> u64;
 }
 
-/// Proves one page of free frames, and leaves its data and tags zero.
+/// Proves one page of free frames, and leaves its data and tags zero, unless an access aborted.
 ///
 /// The frames must be mapped Tagged. `seed` varies the tags from page to page.
 #[must_use]
@@ -101,7 +101,10 @@ pub fn prove_page(frames: &mut Frames, page: u64, seed: u64) -> TagProof {
     // SAFETY: a page of frames that we hold exclusively and that hold no Rust object; aborts are recovered.
     let result = unsafe { tags_probe(address, seed) };
     if result != 3 {
-        let part = assay_spec::addr::Region { start: Pa(address), size: PAGE_SIZE };
+        let part = assay_spec::addr::Region {
+            start: Pa(address),
+            size: PAGE_SIZE,
+        };
         // SAFETY: the same page; MTE2 is there, or the probe could not have got here.
         unsafe { crate::guest_ram::zero(part, true) };
     }

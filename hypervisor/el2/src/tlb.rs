@@ -13,7 +13,9 @@ use crate::sysreg::{dsb_ish, dsb_ishst, isb};
 pub(crate) fn invalidate_page(ipa: Ipa) {
     dsb_ishst();
     // SAFETY: TLB maintenance only makes the hardware walk the tables again.
-    unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) }
+    unsafe {
+        core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags))
+    }
     dsb_ish();
     // SAFETY: as above.
     unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }

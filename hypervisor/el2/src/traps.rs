@@ -1,7 +1,10 @@
 //! Loading what decides which of a guest's instructions come to EL2, and which stage 2 it runs under.
 
+use assay_spec::frame::Frame;
 use assay_spec::hcr;
 
+use crate::stage2::Regime;
+use crate::switch::Guest;
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// The registers that make this CPU run one vCPU of one VM.
@@ -25,10 +28,8 @@ pub struct Config {
     pub mpam2: Option<u64>,
     /// `ZCR_EL2`, where the guest has SVE.
     pub zcr: Option<u64>,
-    /// `VTCR_EL2`.
-    pub vtcr: u64,
-    /// `VTTBR_EL2`.
-    pub vttbr: u64,
+    /// Stage 2.
+    pub stage2: Regime,
     /// `VPIDR_EL2`: the guest's MIDR_EL1.
     pub vpidr: u64,
     /// `VMPIDR_EL2`: the guest's MPIDR_EL1.
@@ -37,11 +38,28 @@ pub struct Config {
 
 /// What every guest runs under: stage 2 on, physical interrupts to EL2, AArch64 at EL1.
 const REQUIRED: u64 = hcr::VM | hcr::FMO | hcr::IMO | hcr::AMO | hcr::RW | hcr::TSC;
-/// What no guest runs under: EL2 as a host, stage 1 overridden, EL2 traps of general exceptions.
-const FORBIDDEN: u64 = hcr::E2H | 1 << 27 | hcr::VF | hcr::VI | hcr::VSE;
+/// What no guest runs under: EL2 as a host, EL2 as its own EL1 (TGE), stage 1 overridden, and nested
+/// virtualisation (NV, NV1, AT, NV2), whose NV2 would have EL1 access memory through EL2's own map.
+const FORBIDDEN: u64 = hcr::E2H
+    | 1 << 27
+    | hcr::DC
+    | 1 << 42
+    | 1 << 43
+    | 1 << 44
+    | 1 << 45
+    | hcr::VF
+    | hcr::VI
+    | hcr::VSE;
 
 /// Loads `config` into this CPU, and drops what its TLBs hold of the VMID: it may be of an earlier life.
-pub fn load(config: &Config) {
+///
+/// Returns the vCPU, which starts with `frame`. There is no other way to get one: no guest runs on a CPU where
+/// stage 2 is not set up.
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
+pub fn load(config: &Config, frame: Frame) -> Guest {
     let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
     // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
     // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
@@ -76,8 +94,8 @@ pub fn load(config: &Config) {
         write_sysreg!("mdcr_el2", config.mdcr | counters);
         write_sysreg!("hstr_el2", 0u64);
         write_sysreg!("cnthctl_el2", config.cnthctl);
-        write_sysreg!("vtcr_el2", config.vtcr);
-        write_sysreg!("vttbr_el2", config.vttbr);
+        write_sysreg!("vtcr_el2", config.stage2.vtcr);
+        write_sysreg!("vttbr_el2", config.stage2.vttbr);
         write_sysreg!("vpidr_el2", config.vpidr);
         write_sysreg!("vmpidr_el2", config.vmpidr);
     }
@@ -88,4 +106,5 @@ pub fn load(config: &Config) {
         isb();
     }
     crate::tlb::invalidate_vm();
+    Guest::new(frame)
 }

@@ -46,7 +46,11 @@ static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 /// # Errors
 /// Returns the registers if they overlap the image or are too small: the caller mapped something else.
 pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
-    if registers.overlaps(&crate::image::region()) || registers.size < 0x1000 || registers.start.0 & 3 != 0 {
+    if registers.overlaps(&crate::image::region())
+        || crate::frames::manages(registers)
+        || registers.size < 0x1000
+        || registers.start.0 & 3 != 0
+    {
         return Err(registers);
     }
     // SAFETY: the tree says that a PL011 is here, the caller has mapped it as Device, and it is nobody else's:
@@ -54,17 +58,24 @@ pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
     let registers = unsafe { &*(registers.start.0 as *const Pl011) };
     registers.lcr_h.modify(LcrH::Fen::SET + LcrH::Wlen::Eight);
     registers.ifls.modify(Ifls::Rx::Half);
-    registers.cr.modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
+    registers
+        .cr
+        .modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
     *CONSOLE.lock() = Some(Console { registers });
     Ok(())
 }
 
-/// Sends bytes, waiting while the FIFO is full. Without a console they are dropped.
+/// Polls of a full FIFO before a byte is given up: far longer than the slowest line takes, so that a UART that
+/// is stuck, or held back for ever, stops nobody.
+const PATIENCE: u32 = 1_000_000;
+
+/// Sends bytes, waiting while the FIFO is full. Without a console, or with one that is stuck, they are dropped.
 pub fn write(bytes: &[u8]) {
     if let Some(console) = CONSOLE.lock().as_ref() {
         for &byte in bytes {
-            while console.registers.fr.is_set(Fr::Txff) {
-                core::hint::spin_loop();
+            let full = || console.registers.fr.is_set(Fr::Txff);
+            if full() && (0..PATIENCE).all(|_| full()) {
+                continue;
             }
             console.registers.dr.set(u32::from(byte));
         }
@@ -97,7 +108,10 @@ pub fn read() -> Option<u8> {
 pub fn listen(on: bool) {
     if let Some(console) = CONSOLE.lock().as_ref() {
         if on {
-            console.registers.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
+            console
+                .registers
+                .imsc
+                .write(Int::Rx::SET + Int::RxTimeout::SET);
         } else {
             console.registers.imsc.set(0);
         }

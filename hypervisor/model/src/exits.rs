@@ -107,16 +107,18 @@ pub fn quick(esr: u64, frame: &mut Frame, machine: &Machine) -> bool {
     const IMM16: u64 = 0xffff;
     match esr::class(esr) {
         ec::HVC64 if esr & IMM16 == 0 => {
-            let answer = smccc::quick(frame.x[0] as u32);
+            let answer = smccc::quick(function(frame));
             if let Some(answer) = answer {
                 frame.x[0] = answer;
             }
             answer.is_some()
         }
         ec::SYSREG if esr & ID_FIELDS == ID_READ => {
-            let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr >> 5 & 0x1f);
-            let Some(value) = machine.id.feature(crm, op2) else { return false };
-            frame.set(rt as u8, value);
+            let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr >> 5);
+            let Some(value) = machine.id.feature(crm, op2) else {
+                return false;
+            };
+            frame.set((rt & 0x1f) as u8, value);
             frame.advance();
             true
         }
@@ -143,7 +145,11 @@ pub fn handle<C: Cpu>(
         Exit::DataAbort(abort) => data_abort(abort, frame, vcpu, machine, devices, cpu),
         Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),
         // The saved program counter is at the SMC, not past it.
-        Exit::Smc { imm } => match if imm == 0 { call(frame, vcpu, machine, devices, cpu) } else { Next::Resume } {
+        Exit::Smc { imm } => match if imm == 0 {
+            call(frame, vcpu, machine, devices, cpu)
+        } else {
+            Next::Resume
+        } {
             Next::Resume if imm == 0 => Next::Advance,
             Next::Resume => {
                 frame.x[0] = ret::register(ret::NOT_SUPPORTED);
@@ -161,10 +167,22 @@ pub fn handle<C: Cpu>(
     }
 }
 
+/// The function that a call names: w0.
+#[inline(always)]
+fn function(frame: &Frame) -> u32 {
+    (frame.x[0] & 0xffff_ffff) as u32
+}
+
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &Machine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
-    let fid = frame.x[0] as u32;
+fn call<C: Cpu>(
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &Machine,
+    devices: &Mutex<Devices>,
+    cpu: &mut C,
+) -> Next {
+    let fid = function(frame);
     if let Some(answer) = smccc::quick(fid) {
         frame.x[0] = answer;
         return Next::Resume;
@@ -194,7 +212,9 @@ fn slow_call<C: Cpu>(
         }
         None => {
             let mut devices = devices.lock();
-            let outcome = devices.power.call(fid, args, vcpu.index, &|address| machine.is_code(address));
+            let outcome = devices
+                .power
+                .call(fid, args, vcpu.index, &|address| machine.is_code(address));
             return power(outcome, frame, &devices, cpu);
         }
     }
@@ -208,7 +228,9 @@ fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, devices: &Devices, cpu: &m
             frame.x[0] = 0;
             cpu.kick(VcpuSet::one(target));
         }
-        Outcome::OffSelf if devices.power.not_off().is_empty() => return Next::Stop(Stop::PowerOff),
+        Outcome::OffSelf if devices.power.not_off().is_empty() => {
+            return Next::Stop(Stop::PowerOff);
+        }
         Outcome::OffSelf => return Next::Off,
         Outcome::Suspend { power_down } => {
             frame.x[0] = 0;
@@ -252,8 +274,9 @@ fn system_register<C: Cpu>(
             } else {
                 vcpu.timer.write(register, value, now);
                 let mut devices = devices.lock();
-                vcpu.update_timer(&mut devices, cpu, now);
+                let kicks = vcpu.update_timer(&mut devices, cpu, now);
                 cpu.deadlines_changed(vcpu, &devices);
+                cpu.kick(kicks);
             }
         }
         // A dedicated vCPU never leaves its CPU: what it does by set and way is its own caches' matter.
@@ -281,9 +304,15 @@ fn data_abort<C: Cpu>(
     };
     if !access.write {
         let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu);
-        return if loaded { Next::Resume } else { Next::Inject(Fault::of_data(&abort)) };
+        return if loaded {
+            Next::Resume
+        } else {
+            Next::Inject(Fault::of_data(&abort))
+        };
     }
-    let Some(device) = find(abort.ipa, machine) else { return Next::Inject(Fault::of_data(&abort)) };
+    let Some(device) = find(abort.ipa, machine) else {
+        return Next::Inject(Fault::of_data(&abort));
+    };
     let value = access.width.truncate(frame.get(access.register));
     let kicks = write(device, access.width, value, vcpu, &mut devices.lock(), cpu);
     if !kicks.is_empty() {
@@ -320,7 +349,9 @@ fn load<C: Cpu>(
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> bool {
-    let Some(device) = find(ipa, machine) else { return false };
+    let Some(device) = find(ipa, machine) else {
+        return false;
+    };
     let mut devices = devices.lock();
     match read(device, access.width, vcpu, &mut devices, cpu) {
         Read::Value(value) => {
@@ -354,13 +385,20 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
     if let Some(offset) = within(layout::UART) {
         return Some(Device::Uart(offset));
     }
-    let distributor = if machine.gic == Version::V3 { layout::GICD_V3 } else { layout::GICD_V2 };
+    let distributor = if machine.gic == Version::V3 {
+        layout::GICD_V3
+    } else {
+        layout::GICD_V2
+    };
     if let Some(offset) = within(distributor) {
         return Some(Device::Distributor(offset));
     }
     if machine.gic == Version::V3 {
         let size = machine.vcpus as u64 * layout::GICR_SIZE;
-        if let Some(offset) = within(Region { start: layout::GICR, size }) {
+        if let Some(offset) = within(Region {
+            start: layout::GICR,
+            size,
+        }) {
             return Some(Device::Redistributors(offset));
         }
     }
@@ -369,11 +407,20 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
     }
     within(layout::WATCHDOG_REFRESH)
         .map(|offset| Device::Watchdog(WatchdogFrame::Refresh, offset))
-        .or_else(|| within(layout::WATCHDOG_CONTROL).map(|offset| Device::Watchdog(WatchdogFrame::Control, offset)))
+        .or_else(|| {
+            within(layout::WATCHDOG_CONTROL)
+                .map(|offset| Device::Watchdog(WatchdogFrame::Control, offset))
+        })
 }
 
 #[inline(always)]
-fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> Read {
+fn read<C: Cpu>(
+    device: Device,
+    width: Width,
+    vcpu: &Vcpu,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> Read {
     match device {
         Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
         Device::Redistributors(offset) => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
@@ -391,29 +438,44 @@ fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices
 /// A load from `UARTDR`: the interrupt line may have fallen, and there is room for more input.
 #[inline(never)]
 fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) {
-    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
+    let kicks = devices
+        .update_uart(vcpu.index)
+        .union(devices.vgic.flush(vcpu.index, cpu));
     cpu.kick(kicks);
     cpu.input_room();
 }
 
-fn write<C: Cpu>(device: Device, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {
+fn write<C: Cpu>(
+    device: Device,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> VcpuSet {
     match device {
-        Device::Distributor(offset) => devices.vgic.dist_write(vcpu.index, offset, width, value, cpu),
-        Device::Redistributors(offset) => devices.vgic.redist_write(vcpu.index, offset, width, value, cpu),
+        Device::Distributor(offset) => devices
+            .vgic
+            .dist_write(vcpu.index, offset, width, value, cpu),
+        Device::Redistributors(offset) => devices
+            .vgic
+            .redist_write(vcpu.index, offset, width, value, cpu),
         Device::Uart(offset) => {
             if let Some(byte) = devices.uart.write(offset, width, value) {
                 cpu.transmit(byte);
             }
-            let kicks = devices.update_uart(vcpu.index);
-            devices.vgic.flush(vcpu.index, cpu);
-            kicks
+            devices
+                .update_uart(vcpu.index)
+                .union(devices.vgic.flush(vcpu.index, cpu))
         }
         Device::Watchdog(frame, offset) => {
             let now = cpu.now();
             let virtual_now = now.wrapping_sub(devices.virtual_offset);
-            devices.watchdog.write(frame, offset, width, value, virtual_now);
+            devices
+                .watchdog
+                .write(frame, offset, width, value, virtual_now);
             let (_, kicks) = devices.tick_watchdog(vcpu.index, now);
-            devices.vgic.flush(vcpu.index, cpu);
+            let kicks = kicks.union(devices.vgic.flush(vcpu.index, cpu));
             cpu.deadlines_changed(vcpu, devices);
             kicks
         }
@@ -429,5 +491,9 @@ fn extend(value: u64, access: Access) -> u64 {
     }
     let unused = 64 - 8 * access.width.bytes();
     let extended = ((value << unused) as i64 >> unused) as u64;
-    if access.sixty_four { extended } else { extended & 0xffff_ffff }
+    if access.sixty_four {
+        extended
+    } else {
+        extended & 0xffff_ffff
+    }
 }

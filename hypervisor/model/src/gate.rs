@@ -99,7 +99,8 @@ pub struct Tree<'a> {
 pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
     let shape = shape::check(bytes)?;
     let mut copy = Vec::new();
-    copy.try_reserve_exact(shape.used).map_err(|_| TreeError::TooLarge)?;
+    copy.try_reserve_exact(shape.used)
+        .map_err(|_| TreeError::TooLarge)?;
     copy.extend_from_slice(shape.bytes.get(..shape.used).unwrap_or_default());
     let total = u32::try_from(shape.used).map_err(|_| TreeError::TooLarge)?;
     if let Some(field) = copy.get_mut(4..8) {

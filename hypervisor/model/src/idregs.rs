@@ -72,7 +72,9 @@ impl GuestId {
     pub fn feature(&self, crm: u64, op2: u64) -> Option<u64> {
         // CRm 0 wraps to beyond the table.
         let index = crm.wrapping_sub(1) << 3 | op2 & 7;
-        self.registers.get(usize::try_from(index).unwrap_or(usize::MAX)).copied()
+        self.registers
+            .get(usize::try_from(index).unwrap_or(usize::MAX))
+            .copied()
     }
 
     /// Tells whether the VM has the GIC's system registers.

@@ -83,19 +83,24 @@ impl Devices {
 
     /// Carries the UART's interrupt line to the interrupt controller; returns the vCPUs to kick.
     pub fn update_uart(&mut self, vcpu: usize) -> VcpuSet {
-        self.vgic.set_level(vcpu, layout::UART_INTID, self.uart.level())
+        self.vgic
+            .set_level(vcpu, layout::UART_INTID, self.uart.level())
     }
 
     /// Returns when the watchdog is due, as a physical count.
     #[must_use]
     pub fn watchdog_deadline(&self) -> Option<u64> {
-        self.watchdog.deadline().map(|deadline| deadline.wrapping_add(self.virtual_offset))
+        self.watchdog
+            .deadline()
+            .map(|deadline| deadline.wrapping_add(self.virtual_offset))
     }
 
     /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, and the vCPUs to kick.
     pub fn tick_watchdog(&mut self, vcpu: usize, now: u64) -> (bool, VcpuSet) {
         let event = self.watchdog.tick(now.wrapping_sub(self.virtual_offset));
-        let kicks = self.vgic.set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level());
+        let kicks = self
+            .vgic
+            .set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level());
         (event == WatchdogEvent::Ws1, kicks)
     }
 }
@@ -117,13 +122,23 @@ impl Vcpu {
     /// Makes vCPU `index` at power-on.
     #[must_use]
     pub const fn new(index: usize) -> Self {
-        Self { index, timer: PhysTimer::new() }
+        Self {
+            index,
+            timer: PhysTimer::new(),
+        }
     }
 
-    /// Carries the physical timer's line to the interrupt controller.
-    pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) {
-        // A private interrupt: nobody else is to be kicked.
-        let _ = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
-        let _ = devices.vgic.flush(self.index, hw);
+    /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
+    #[must_use]
+    pub fn update_timer(
+        &self,
+        devices: &mut Devices,
+        hw: &mut impl ListRegisters,
+        now: u64,
+    ) -> VcpuSet {
+        let kicks = devices
+            .vgic
+            .set_level(self.index, PHYS_TIMER, self.timer.level(now));
+        kicks.union(devices.vgic.flush(self.index, hw))
     }
 }

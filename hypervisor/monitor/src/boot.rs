@@ -22,13 +22,19 @@ use crate::{bundle, cpus, create, interrupts, memory, proof, seeds, vm};
 ///
 /// An error here is one of the platform: without it there is no VM to refuse.
 pub(crate) fn boot(boot: Boot) -> Result<(), String> {
-    let blob = boot.tree().map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))?;
+    let blob = boot
+        .tree()
+        .map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))?;
     early_console(&boot, blob);
     check_level(&boot)?;
     // Copied before anything can overwrite it.
     let blob = gate::compact(blob).map_err(|error| error.to_string())?;
     let mut machine = platform::parse(&blob).map_err(|error| error.to_string())?;
-    say!("boot version={} model={}", env!("CARGO_PKG_VERSION"), assay_model::policy::line::Quoted(&machine.model));
+    say!(
+        "boot version={} model={}",
+        env!("CARGO_PKG_VERSION"),
+        assay_model::policy::line::Quoted(&machine.model)
+    );
 
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
     let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
@@ -39,7 +45,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
 
     let place = image::appended().or(machine.initrd);
     let free = memory::free(&machine, place.as_slice(), cpu::has_mte2());
-    frames::init(&free);
+    frames::init(&free, boot);
     let blocks = take_blocks(&machine, this);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
@@ -47,7 +53,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     set_up_interrupts(&machine)?;
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
-    let guests = bundle::open(place, &blob)?;
+    let guests = bundle::open(place, &blob, &machine)?;
     apply_facts(&mut machine, &guests)?;
     if guests.tree.console_prefix || guests.tree.vms.len() + guests.tree.refused.len() > 1 {
         console::use_prefixes();
@@ -56,10 +62,26 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     report_tree(&guests.tree);
 
     let host = cpus::common_identity().ok_or("no CPU is usable")?;
-    let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2)).map_err(|error| error.to_string())?;
-    let bits = if proof == Proof::FailedTags { bits.without_mte() } else { bits };
-    let vms = create::all(&create::Environment { machine: &machine, guests: &guests, host, bits, proof });
-    say!("boot cpus={} vms={} el2_bytes={}", machine.cpus.len(), vms.len(), el2_bytes(&vms));
+    let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
+        .map_err(|error| error.to_string())?;
+    let bits = if proof == Proof::FailedTags {
+        bits.without_mte()
+    } else {
+        bits
+    };
+    let vms = create::all(&create::Environment {
+        machine: &machine,
+        guests: &guests,
+        host,
+        bits,
+        proof,
+    });
+    say!(
+        "boot cpus={} vms={} el2_bytes={}",
+        machine.cpus.len(),
+        vms.len(),
+        el2_bytes(&vms)
+    );
     vm::set(vms);
     uart::listen(true);
     vm::end_machine_if_idle();
@@ -84,10 +106,12 @@ fn take_console(console: &Console) {
 fn check_level(boot: &Boot) -> Result<(), String> {
     match boot.level() {
         Level::El2 => Ok(()),
-        Level::El2HostOnly => Err("this CPU cannot clear HCR_EL2.E2H, and Assay runs with E2H = 0 only".into()),
-        Level::Other(level) => {
-            Err(format!("started at EL{level}, and Assay needs EL2 (QEMU: -M virt,virtualization=on; boards: firmware that enters at EL2)"))
+        Level::El2HostOnly => {
+            Err("this CPU cannot clear HCR_EL2.E2H, and Assay runs with E2H = 0 only".into())
         }
+        Level::Other(level) => Err(format!(
+            "started at EL{level}, and Assay needs EL2 (QEMU: -M virt,virtualization=on; boards: firmware that enters at EL2)"
+        )),
     }
 }
 
@@ -102,19 +126,37 @@ fn set_conduit(machine: &Machine) {
 /// Takes a block of memory for each CPU that firmware can start.
 fn take_blocks(machine: &Machine, this: usize) -> Vec<(usize, Block)> {
     let startable = |cpu: &platform::Cpu| cpu.enable == Enable::Psci && machine.psci.is_some();
-    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this && startable(cpu));
-    others.filter_map(|(index, _)| Some((index, Block::take()?))).collect()
+    let others = machine
+        .cpus
+        .iter()
+        .enumerate()
+        .filter(|(index, cpu)| *index != this && startable(cpu));
+    others
+        .filter_map(|(index, _)| Some((index, Block::take()?)))
+        .collect()
 }
 
 fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
     let layout = match &machine.gic.version {
-        GicVersion::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
-        GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
+        GicVersion::V3 { dist, redists, .. } => Layout::V3 {
+            distributor: *dist,
+            redistributors: redists,
+        },
+        GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 {
+            distributor: *dist,
+            cpu: *cpu,
+            hypervisor: *hyp,
+        },
     };
     let fail = |error: gic::GicError| format!("{}: {error:?}", machine.gic.path);
     gic::init(&layout).map_err(fail)?;
     let uart = machine.console.as_ref().and_then(|console| console.intid);
-    interrupts::init(machine.timer.virt, machine.timer.hyp, machine.gic.maintenance, uart);
+    interrupts::init(
+        machine.timer.virt,
+        machine.timer.hyp,
+        machine.gic.maintenance,
+        uart,
+    );
     gic::init_cpu(interrupts::private()).map_err(fail)?;
     if let Some(uart) = uart {
         gic::enable_spi(uart, assay_el2::percpu::index(), false);
@@ -126,7 +168,9 @@ fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
 fn apply_facts(machine: &mut Machine, guests: &bundle::Guests) -> Result<(), String> {
     for (name, overlay) in guests.overlays() {
         let applied = Tree::new(overlay).map_err(|error| error.to_string());
-        let applied = applied.and_then(|_| platform::facts::overlay(machine, overlay).map_err(|error| error.to_string()));
+        let applied = applied.and_then(|_| {
+            platform::facts::overlay(machine, overlay).map_err(|error| error.to_string())
+        });
         if let Err(error) = applied {
             return Err(format!("{name}: {error}"));
         }
@@ -138,10 +182,18 @@ fn apply_facts(machine: &mut Machine, guests: &bundle::Guests) -> Result<(), Str
 fn report_tree(tree: &vm_tree::VmTree) {
     for warning in &tree.warnings {
         let property = warning.property.as_deref().unwrap_or("-");
-        say!("warning node={} property={property} reason=\"not supported, and ignored\"", warning.node);
+        say!(
+            "warning node={} property={property} reason=\"not supported, and ignored\"",
+            warning.node
+        );
     }
     for refusal in &tree.refused {
-        create::refused(&refusal.vm, refusal.rule.name(), &refusal.reason, refusal.remedy);
+        create::refused(
+            &refusal.vm,
+            refusal.rule.name(),
+            &refusal.reason,
+            refusal.remedy,
+        );
     }
 }
 
@@ -151,7 +203,10 @@ fn id(host: &assay_model::idregs::HostId, crm: u16, op2: u16) -> u64 {
 
 /// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, and the tables.
 fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
-    let tables: u64 = vms.iter().map(|vm| vm.contents.lock().tables.0.bytes()).sum();
+    let tables: u64 = vms
+        .iter()
+        .map(|vm| vm.contents.lock().tables.0.bytes())
+        .sum();
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     image.size + blocks + tables

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Display;
 
+use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{firmware, guest_regs};
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
@@ -49,7 +50,11 @@ struct Refused {
 
 /// Prints a refusal that is not about a region.
 pub(crate) fn refused(vm: &str, rule: &str, reason: &dyn Display, remedy: &str) {
-    say!("refused vm={vm} region=- rule={rule} reason={} remedy={}", Quoted(reason), Quoted(&remedy));
+    say!(
+        "refused vm={vm} region=- rule={rule} reason={} remedy={}",
+        Quoted(reason),
+        Quoted(&remedy)
+    );
 }
 
 /// Makes every VM that can be made; the others are refused, and stop nobody.
@@ -65,7 +70,11 @@ pub(crate) fn all(environment: &Environment<'_>) -> Vec<&'static Vm> {
                 }
                 made.push(vm);
             }
-            Err(Some(Refused { rule, reason, remedy })) => refused(&config.name, rule, &reason, remedy),
+            Err(Some(Refused {
+                rule,
+                reason,
+                remedy,
+            })) => refused(&config.name, rule, &reason, remedy),
             // Refused by the policy, and printed there.
             Err(None) => {}
         }
@@ -74,7 +83,11 @@ pub(crate) fn all(environment: &Environment<'_>) -> Vec<&'static Vm> {
 }
 
 #[inline(never)]
-fn one(environment: &Environment<'_>, config: &VmConfig, vmid: usize) -> Result<Vm, Option<Refused>> {
+fn one(
+    environment: &Environment<'_>,
+    config: &VmConfig,
+    vmid: usize,
+) -> Result<Vm, Option<Refused>> {
     no_regions_yet(config)?;
     let physical = choose_cpus(config)?;
     let gic = gic_of(environment.machine, physical.len())?;
@@ -82,21 +95,50 @@ fn one(environment: &Environment<'_>, config: &VmConfig, vmid: usize) -> Result<
     let (decision, facts) = decide_ram(environment, config)?;
     let memory = ram::take(config.memory_bytes, config.mte).ok_or_else(|| no_memory(config))?;
     let parts = ram::place(memory);
-    let range = Region { start: layout::RAM, size: config.memory_bytes };
+    let range = Region {
+        start: layout::RAM,
+        size: config.memory_bytes,
+    };
 
     let mte = decision.mte == policy::Mte::Exposed;
-    let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(&environment.host);
+    let features = VmFeatures {
+        mte,
+        sve: true,
+        pauth: true,
+        gic_v3: gic == Version::V3,
+    }
+    .limited_to(&environment.host);
     let contents = Contents::new_parts(config, &files, range, gic, physical.len())?;
     let (loader, tree) = contents;
 
     let (stage2, tables) = map(environment, &parts, range, &decision, gic)?;
     say!(
         "{}",
-        DecisionLine { vm: &config.name, region: "memory", use_: Use::Ram, ipa: range, decision, proof: facts.proof }
+        DecisionLine {
+            vm: &config.name,
+            region: "memory",
+            use_: Use::Ram,
+            ipa: range,
+            decision,
+            proof: facts.proof
+        }
     );
-    let vmid = u16::try_from(vmid).map_err(|_| refuse("V1", "there are more VMs than VMIDs", "start fewer VMs"))?;
+    let most = if environment.host.vmid16() {
+        u16::MAX
+    } else {
+        u8::MAX.into()
+    };
+    let vmid = u16::try_from(vmid).ok().filter(|vmid| *vmid <= most);
+    let vmid =
+        vmid.ok_or_else(|| refuse("V1", "there are more VMs than VMIDs", "start fewer VMs"))?;
     let mut tables = tables;
-    tables.0.set_in_use(stage2.vttbr(vmid));
+    let vtcr = stage2.vtcr(
+        (environment.host.get(7, 0) & 0xf) as u8,
+        environment.host.vmid16(),
+    );
+    let regime = tables.0.put_in_use(vmid, vtcr);
+    let regime =
+        regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
     Ok(Vm::new(Parts {
         name: config.name.clone(),
         machine: Machine {
@@ -108,8 +150,12 @@ fn one(environment: &Environment<'_>, config: &VmConfig, vmid: usize) -> Result<
             vcpus: physical.len(),
             watchdog: config.watchdog,
         },
-        traps: traps(&environment.host, features, &stage2, vmid),
-        registers: guest_regs::Optional { pauth: features.pauth, mte, sve: features.sve },
+        traps: traps(&environment.host, features, regime),
+        registers: guest_regs::Optional {
+            pauth: features.pauth,
+            mte,
+            sve: features.sve,
+        },
         contents: Contents {
             ram: Ram { parts },
             loader,
@@ -125,7 +171,11 @@ fn one(environment: &Environment<'_>, config: &VmConfig, vmid: usize) -> Result<
 }
 
 fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Option<Refused> {
-    Some(Refused { rule, reason: reason.to_string(), remedy })
+    Some(Refused {
+        rule,
+        reason: reason.to_string(),
+        remedy,
+    })
 }
 
 /// Claims of coherent memory are refused by the policy's own rule as long as nothing maps them.
@@ -134,7 +184,10 @@ fn no_regions_yet(config: &VmConfig) -> Result<(), Option<Refused>> {
         None => Ok(()),
         Some(claim) => Err(refuse(
             "V2",
-            format!("region {} is claimed, and this version gives no coherent memory to VMs", claim.region),
+            format!(
+                "region {} is claimed, and this version gives no coherent memory to VMs",
+                claim.region
+            ),
             "take the claim out of the manifest",
         )),
     }
@@ -143,7 +196,9 @@ fn no_regions_yet(config: &VmConfig) -> Result<(), Option<Refused>> {
 fn choose_cpus(config: &VmConfig) -> Result<Vec<usize>, Option<Refused>> {
     let free = cpus::free();
     match &config.cpus {
-        CpuClaim::Count(count) if *count <= free.len() => Ok(free.into_iter().take(*count).collect()),
+        CpuClaim::Count(count) if *count <= free.len() => {
+            Ok(free.into_iter().take(*count).collect())
+        }
         CpuClaim::Count(count) => Err(refuse(
             "V1",
             format!("{count} CPUs are wanted and {} are free", free.len()),
@@ -164,9 +219,11 @@ fn gic_of(machine: &platform::Machine, vcpus: usize) -> Result<Version, Option<R
     match machine.gic.version {
         GicVersion::V3 { .. } => Ok(Version::V3),
         GicVersion::V2 { .. } if vcpus <= 8 => Ok(Version::V2),
-        GicVersion::V2 { .. } => {
-            Err(refuse("V1", format!("{vcpus} vCPUs, and a GICv2 takes 8"), "give the VM at most 8 `cpus`"))
-        }
+        GicVersion::V2 { .. } => Err(refuse(
+            "V1",
+            format!("{vcpus} vCPUs, and a GICv2 takes 8"),
+            "give the VM at most 8 `cpus`",
+        )),
     }
 }
 
@@ -179,7 +236,11 @@ struct Files {
 
 impl Files {
     fn of(guests: &Guests, config: &VmConfig) -> Result<Self, Option<Refused>> {
-        let file = |module: &Module| guests.file(&module.source).map_err(|missing| not_there(&missing));
+        let file = |module: &Module| {
+            guests
+                .file(&module.source)
+                .map_err(|missing| not_there(&missing))
+        };
         let ramdisk = config.ramdisk.as_ref();
         Ok(Self {
             kernel: file(&config.kernel)?,
@@ -194,9 +255,11 @@ impl Files {
 
 fn not_there(missing: &Missing) -> Option<Refused> {
     match missing {
-        Missing::Member(name) => {
-            refuse("V3", format!("{name} is not in the bundle"), "build the bundle again from its manifest")
-        }
+        Missing::Member(name) => refuse(
+            "V3",
+            format!("{name} is not in the bundle"),
+            "build the bundle again from its manifest",
+        ),
         Missing::Address(place) => refuse(
             "V3",
             format!("the module at {place:?} lies in memory that is in use"),
@@ -206,20 +269,34 @@ fn not_there(missing: &Missing) -> Option<Refused> {
 }
 
 fn no_memory(config: &VmConfig) -> Option<Refused> {
-    let what = if config.mte { " of memory with tags" } else { "" };
+    let what = if config.mte {
+        " of memory with tags"
+    } else {
+        ""
+    };
     refuse(
         "V2",
-        format!("{} MiB{what} are wanted and not free in large enough pieces", config.memory_bytes >> 20),
+        format!(
+            "{} MiB{what} are wanted and not free in large enough pieces",
+            config.memory_bytes >> 20
+        ),
         "give the VM less `memory`, or the machine more (QEMU: -m)",
     )
 }
 
 /// Asks the policy about RAM: of the memory that the VM would get.
-fn decide_ram<'a>(environment: &Environment<'a>, config: &VmConfig) -> Result<(Decision, Facts<'a>), Option<Refused>> {
+fn decide_ram<'a>(
+    environment: &Environment<'a>,
+    config: &VmConfig,
+) -> Result<(Decision, Facts<'a>), Option<Refused>> {
     let all_excluded = environment.machine.memory.iter().all(|node| node.no_mte);
     let facts = Facts {
         no_mte: config.mte && all_excluded,
-        proof: if environment.bits.mte() { environment.proof } else { Proof::NotRun },
+        proof: if environment.bits.mte() {
+            environment.proof
+        } else {
+            Proof::NotRun
+        },
         ..Facts::of(Kind::Ram)
     };
     match policy::decide(&facts, environment.bits, Claim::ram(config.mte)) {
@@ -228,7 +305,13 @@ fn decide_ram<'a>(environment: &Environment<'a>, config: &VmConfig) -> Result<(D
             let remedy = refusal.remedy();
             say!(
                 "{}",
-                RefusedLine { vm: &config.name, region: Some("memory"), rule: refusal.rule, reason: &refusal.reason, remedy }
+                RefusedLine {
+                    vm: &config.name,
+                    region: Some("memory"),
+                    rule: refusal.rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
             );
             Err(None)
         }
@@ -248,7 +331,10 @@ impl Contents {
         let seeds = seeds::next();
         let tree = |ramdisk| {
             guest_tree::build(&GuestTree {
-                ram: &[guest_tree::Ram { region: range, numa: None }],
+                ram: &[guest_tree::Ram {
+                    region: range,
+                    numa: None,
+                }],
                 vcpus: &affinities,
                 gic: if gic == Version::V3 { Gic::V3 } else { Gic::V2 },
                 bootargs: &config.bootargs,
@@ -260,14 +346,25 @@ impl Contents {
             .map_err(|error| refuse("V2", error, "change the VM's description"))
         };
         let refuse_kernel = |error: KernelError| {
-            let rule = if matches!(error, KernelError::NoRoom { .. }) { "V2" } else { "V3" };
+            let rule = if matches!(error, KernelError::NoRoom { .. }) {
+                "V2"
+            } else {
+                "V3"
+            };
             refuse(rule, error, error.remedy())
         };
         // A draft: the size of the tree does not depend on the addresses in it.
         let ramdisk_size = files.ramdisk.len() as u64;
         let draft = tree(Region::new(range.start, ramdisk_size))?;
         let kind = kernel::identify(files.kernel, config.kernel.format).map_err(refuse_kernel)?;
-        let plan = kernel::plan(&kind, files.kernel, range, ramdisk_size, draft.bytes().len() as u64).map_err(refuse_kernel)?;
+        let plan = kernel::plan(
+            &kind,
+            files.kernel,
+            range,
+            ramdisk_size,
+            draft.bytes().len() as u64,
+        )
+        .map_err(refuse_kernel)?;
         let tree = tree(plan.ramdisk)?;
         Ok((Loader::new(plan, files.sums), tree))
     }
@@ -284,26 +381,54 @@ fn map(
     let needed = Geometry::bits_below(range.end().0);
     let geometry = Geometry::new(needed, environment.host.pa_range_bits())
         .map_err(|error| refuse("V2", error, "give the VM less `memory`"))?;
-    let no_tables = |error| refuse("V2", format!("{error}"), "give the VM less `memory`, or the machine more");
+    let no_tables = |error| {
+        refuse(
+            "V2",
+            format!("{error}"),
+            "give the VM less `memory`, or the machine more",
+        )
+    };
     let mut tables = TableAdapter(assay_el2::stage2::TableMemory::new(geometry.start_level()));
     let stage2 = Stage2::new(geometry, environment.host.fwb(), &mut tables).map_err(no_tables)?;
     for (place, ram) in parts {
         tables.0.grant_ram(ram);
-        stage2.map(*place, ram.region().start, decision.attributes(), &mut tables).map_err(no_tables)?;
+        stage2
+            .map(
+                *place,
+                ram.region().start,
+                decision.attributes(),
+                &mut tables,
+            )
+            .map_err(no_tables)?;
     }
     if let (Version::V2, GicVersion::V2 { vcpu, .. }) = (gic, &environment.machine.gic.version) {
-        let interface = Region { start: Pa(vcpu.start.0), size: layout::GICC.size };
-        let device = policy::decide(&Facts::of(Kind::Mmio), environment.bits, Claim::device(decision.mte == policy::Mte::Exposed));
-        let attributes = device.map_err(|refusal| refuse("V2", refusal.reason, "report this: a device was refused"))?.attributes();
+        let interface = Region {
+            start: Pa(vcpu.start.0),
+            size: layout::GICC.size,
+        };
+        let device = policy::decide(
+            &Facts::of(Kind::Mmio),
+            environment.bits,
+            Claim::device(decision.mte == policy::Mte::Exposed),
+        );
+        let attributes = device
+            .map_err(|refusal| refuse("V2", refusal.reason, "report this: a device was refused"))?
+            .attributes();
         if !tables.0.grant_device(interface) {
-            return Err(refuse("V2", format!("{}: GICV overlaps memory", environment.machine.gic.path), "correct the tree"));
+            return Err(refuse(
+                "V2",
+                format!("{}: GICV overlaps memory", environment.machine.gic.path),
+                "correct the tree",
+            ));
         }
-        stage2.map(layout::GICC, interface.start, attributes, &mut tables).map_err(no_tables)?;
+        stage2
+            .map(layout::GICC, interface.start, attributes, &mut tables)
+            .map_err(no_tables)?;
     }
     Ok((stage2, tables))
 }
 
-fn traps(host: &HostId, features: VmFeatures, stage2: &Stage2, vmid: u16) -> Config {
+fn traps(host: &HostId, features: VmFeatures, stage2: Regime) -> Config {
     let config = TrapConfig::new(host, features, true);
     Config {
         hcr: config.hcr,
@@ -316,8 +441,7 @@ fn traps(host: &HostId, features: VmFeatures, stage2: &Stage2, vmid: u16) -> Con
         mpam2: config.mpam2,
         // The longest vectors that the hardware has.
         zcr: features.sve.then_some(0xf),
-        vtcr: stage2.vtcr(host.get(7, 0) as u8 & 0xf, host.vmid16()),
-        vttbr: stage2.vttbr(vmid),
+        stage2,
         vpidr: 0,
         vmpidr: 0,
     }
@@ -325,7 +449,7 @@ fn traps(host: &HostId, features: VmFeatures, stage2: &Stage2, vmid: u16) -> Con
 
 fn workarounds(host: &HostId) -> Workarounds {
     Workarounds::new(&HostFacts {
-        csv2: (host.get(4, 0) >> 56) as u8 & 0xf,
+        csv2: (host.get(4, 0) >> 56 & 0xf) as u8,
         ssbs: host.ssbs(),
         ssbd_forced: false,
         firmware: firmware::workarounds(),

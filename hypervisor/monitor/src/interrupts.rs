@@ -38,7 +38,13 @@ pub(crate) enum Event {
 /// Says which interrupts are which, from the platform tree.
 pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart: Option<IntId>) {
     let private = [virt_timer, hyp_timer, maintenance].to_vec();
-    KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, private });
+    KNOWN.call_once(|| Known {
+        virt_timer,
+        hyp_timer,
+        maintenance,
+        uart,
+        private,
+    });
 }
 
 /// Returns the private interrupts that each CPU enables.
@@ -79,7 +85,9 @@ pub(crate) fn next() -> Option<Event> {
 
 /// Moves what the console has received to the VM that listens; holds the console back when that one is full.
 pub(crate) fn take_input() {
-    let Some(listener) = vm::listener() else { return };
+    let Some(listener) = vm::listener() else {
+        return;
+    };
     loop {
         if !listener.has_input_room() {
             uart::listen(false);

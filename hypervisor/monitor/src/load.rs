@@ -26,7 +26,11 @@ const CHUNK: u64 = 0x20_0000;
 impl Contents {
     /// Does one chunk of work.
     pub(crate) fn step(&mut self) -> Progress {
-        let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };
+        let sources = Sources {
+            kernel: self.kernel,
+            ramdisk: self.ramdisk,
+            dtb: self.tree.bytes(),
+        };
         self.loader.step(&sources, &mut self.ram, CHUNK)
     }
 

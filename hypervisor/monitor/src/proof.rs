@@ -1,8 +1,8 @@
 //! The boot-time proof that tags stick: RAM first, from free frames only.
 
+use assay_el2::cpu;
 use assay_el2::frames::{self, Frames, Pool};
 use assay_el2::tags::{self, TagProof};
-use assay_el2::cpu;
 use assay_model::policy::Proof;
 use assay_spec::addr::PAGE_SIZE;
 
@@ -24,9 +24,14 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
         let mut pages = 0;
         let mut outcome = TagProof::Passed;
         for page in sampled(region.size / PAGE_SIZE) {
-            let Some(mut frames) = Frames::at(region.start.0 + page * PAGE_SIZE) else { continue };
+            let Some(mut frames) = Frames::at(region.start.0 + page * PAGE_SIZE) else {
+                continue;
+            };
             outcome = tags::prove_page(&mut frames, 0, page);
-            frames::give_back(frames);
+            // A page that aborts or loses data is no memory, whatever else it is: nobody gets it.
+            if matches!(outcome, TagProof::Passed | TagProof::TagsLost) {
+                frames::give_back(frames);
+            }
             pages += 1;
             if outcome != TagProof::Passed {
                 result = Proof::FailedTags;
@@ -52,5 +57,11 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
 fn sampled(count: u64) -> impl Iterator<Item = u64> {
     let wanted = count.min(PAGES);
     let last = count.saturating_sub(1);
-    (0..wanted).map(move |n| if wanted > 1 { last / (wanted - 1) * n + last % (wanted - 1) * n / (wanted - 1) } else { 0 })
+    (0..wanted).map(move |n| {
+        if wanted > 1 {
+            last / (wanted - 1) * n + last % (wanted - 1) * n / (wanted - 1)
+        } else {
+            0
+        }
+    })
 }

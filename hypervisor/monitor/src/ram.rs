@@ -14,7 +14,11 @@ pub(crate) fn take(bytes: u64, tagged: bool) -> Option<Vec<Frames>> {
     let mut left = bytes;
     let mut piece = prev_power_of_two(left);
     while left != 0 {
-        let taken = if tagged { frames::take_from(Pool::Tagged, piece) } else { frames::take(piece) };
+        let taken = if tagged {
+            frames::take_from(Pool::Tagged, piece)
+        } else {
+            frames::take(piece)
+        };
         match taken {
             Some(frames) => {
                 left -= piece;
@@ -42,8 +46,7 @@ pub(crate) fn place(pieces: Vec<Frames>) -> Vec<(Region<Ipa>, GuestRam)> {
     let mut placed = Vec::new();
     for frames in pieces {
         let size = frames.region().size;
-        let tagged = frames.pool() == Pool::Tagged;
-        placed.push((Region { start: at, size }, GuestRam::new(frames, tagged)));
+        placed.push((Region { start: at, size }, GuestRam::new(frames)));
         at = Ipa::from_raw(at.0 + size);
     }
     placed

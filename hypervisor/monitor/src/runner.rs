@@ -30,7 +30,13 @@ pub(crate) fn cpu_loop(index: usize) -> ! {
         }
         idle();
     };
-    let mut runner = Runner { vm, vcpu: Vcpu::new(vcpu), hardware: Hardware { vm }, leave: Leave::Look, timer_held: None };
+    let mut runner = Runner {
+        vm,
+        vcpu: Vcpu::new(vcpu),
+        hardware: Hardware { vm },
+        leave: Leave::Look,
+        timer_held: None,
+    };
     loop {
         match vm.phase() {
             Phase::Loading if vcpu == 0 => runner.load(),
@@ -52,15 +58,18 @@ fn idle() {
         cpu::park();
     }
     cpu::wait_for_interrupt();
-    while interrupts::next().is_some_and(|event| {
-        if let Event::Maintenance(ack) = event {
-            gic::deactivate(ack);
+    drain();
+}
+
+/// Deals with every interrupt that is pending while no guest is on this CPU: whatever was a guest's is history.
+fn drain() {
+    while let Some(event) = interrupts::next() {
+        match event {
+            Event::Maintenance(ack) => gic::deactivate(ack),
+            Event::VirtTimer(intid) => gic::deactivate_intid(intid),
+            Event::Kick | Event::HypTimer | Event::Done => {}
         }
-        if let Event::VirtTimer(intid) = event {
-            gic::deactivate_intid(intid);
-        }
-        true
-    }) {}
+    }
 }
 
 /// Why the guest was left.
@@ -91,11 +100,15 @@ impl Runner {
         let mut contents = vm.contents.lock();
         loop {
             match contents.step() {
-                Progress::More => while interrupts::next().is_some() {},
+                Progress::More => drain(),
                 Progress::Done => break,
                 Progress::Failed(error) => {
                     drop(contents);
-                    say!("error vm={} reason={}", vm.name, assay_model::policy::line::Quoted(&error));
+                    say!(
+                        "error vm={} reason={}",
+                        vm.name,
+                        assay_model::policy::line::Quoted(&error)
+                    );
                     return vm.failed_to_load();
                 }
             }
@@ -105,7 +118,10 @@ impl Runner {
         let mut devices = vm.devices.lock();
         devices.reset();
         devices.virtual_offset = cpu::counter();
-        devices.power.boot(Start { entry: entry.0, context: tree.0 });
+        devices.power.boot(Start {
+            entry: entry.0,
+            context: tree.0,
+        });
         drop(devices);
         vm.started();
     }
@@ -150,7 +166,7 @@ impl Runner {
         let mut config = vm.traps;
         config.vpidr = cpu::midr();
         config.vmpidr = assay_model::psci::mpidr(self.vcpu.index);
-        traps::load(&config);
+        let guest = traps::load(&config, Frame::entering(start.entry, start.context));
         guest_regs::reset(vm.registers);
         gic::reset_virtual();
         let mut devices = vm.devices.lock();
@@ -159,7 +175,7 @@ impl Runner {
         self.hardware.arm(&self.vcpu, &devices);
         drop(devices);
         vm.kick(kicks);
-        Guest::new(Frame::entering(start.entry, start.context))
+        guest
     }
 
     /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active.
@@ -167,7 +183,12 @@ impl Runner {
         timer::stop_virtual();
         self.sample_timer();
         timer::arm(None);
-        let kicks = self.vm.devices.lock().vgic.park(self.vcpu.index, &mut Lists);
+        let kicks = self
+            .vm
+            .devices
+            .lock()
+            .vgic
+            .park(self.vcpu.index, &mut Lists);
         self.vm.kick(kicks);
     }
 
@@ -196,7 +217,10 @@ impl Runner {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 let mut devices = self.vm.devices.lock();
-                let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+                let kicks =
+                    devices
+                        .vgic
+                        .hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
                 drop(devices);
                 if !kicks.is_empty() {
                     self.vm.kick(kicks);
@@ -229,9 +253,18 @@ impl Runner {
             Event::Kick | Event::Done => {}
         }
         // Whatever became pending meanwhile goes into the List Registers.
-        let kicks = self.vm.devices.lock().vgic.flush(self.vcpu.index, &mut Lists);
+        let kicks = self
+            .vm
+            .devices
+            .lock()
+            .vgic
+            .flush(self.vcpu.index, &mut Lists);
         self.vm.kick(kicks);
-        if self.vm.phase() == Phase::Running { Control::Resume } else { Control::Leave }
+        if self.vm.phase() == Phase::Running {
+            Control::Resume
+        } else {
+            Control::Leave
+        }
     }
 
     /// GICv2: carries the virtual timer's line to the interrupt controller, and lets the physical interrupt
@@ -240,9 +273,16 @@ impl Runner {
     /// A List Register with HW = 1 would do this without us, but not in QEMU, whose GICv2 does not look at the
     /// line again when a guest deactivates: a timer that is due again before its interrupt has ended is lost.
     fn sample_timer(&mut self) {
-        let Some(physical) = self.timer_held else { return };
+        let Some(physical) = self.timer_held else {
+            return;
+        };
         let level = timer::virtual_line();
-        let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
+        let kicks = self
+            .vm
+            .devices
+            .lock()
+            .vgic
+            .set_level(self.vcpu.index, VIRT_TIMER, level);
         self.vm.kick(kicks);
         if !level {
             self.timer_held = None;
@@ -255,7 +295,7 @@ impl Runner {
         let vm = self.vm;
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
-        self.vcpu.update_timer(&mut devices, &mut Lists, now);
+        let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
         let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == 0 {
             devices.tick_watchdog(self.vcpu.index, now)
         } else {
@@ -263,7 +303,7 @@ impl Runner {
         };
         self.hardware.arm(&self.vcpu, &devices);
         drop(devices);
-        vm.kick(kicks);
+        vm.kick(kicks.union(timer));
         if expired {
             vm.stop(Stop::Crash(Crash::Watchdog));
         }
@@ -274,7 +314,14 @@ impl Runner {
     fn access(&mut self, frame: &mut Frame) -> Control {
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let syndrome = switch::abort_syndrome();
-        if exits::quick_load(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+        if exits::quick_load(
+            syndrome,
+            frame,
+            vcpu,
+            &vm.machine,
+            &vm.devices,
+            &mut self.hardware,
+        ) {
             return Control::Resume;
         }
         self.decide(frame)
@@ -284,7 +331,14 @@ impl Runner {
     #[inline(never)]
     fn decide(&mut self, frame: &mut Frame) -> Control {
         let exit = switch::syndrome();
-        let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
+        let next = exits::handle(
+            exit,
+            frame,
+            &mut self.vcpu,
+            &self.vm.machine,
+            &self.vm.devices,
+            &mut self.hardware,
+        );
         match next {
             Next::Resume => Control::Resume,
             Next::Advance => {
@@ -312,7 +366,11 @@ impl Runner {
         {
             return self.stop(Stop::Crash(Crash::NoVectors), frame);
         }
-        let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
+        let el1 = El1State {
+            vbar,
+            sctlr: guest_regs::sctlr(),
+            bits: self.vm.machine.pstate,
+        };
         let write = inject::take(fault, frame, &el1);
         guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
         Control::Resume
@@ -359,7 +417,11 @@ impl Handler for Runner {
         if exits::quick(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }
-        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
+        if esr::class(esr) == esr::ec::DABT_LOWER {
+            self.access(frame)
+        } else {
+            self.decide(frame)
+        }
     }
 
     #[inline(always)]
@@ -367,7 +429,8 @@ impl Handler for Runner {
         match cause {
             Cause::Irq => self.interrupt(),
             // Group 0 is not ours: whoever it is for takes it elsewhere.
-            Cause::Fiq => Control::Resume,
+            Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
+            Cause::Fiq => Control::Leave,
             Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
         }
     }
@@ -382,7 +445,11 @@ impl Hardware {
     /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
     fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
         let timer = vcpu.timer.deadline_after(cpu::counter());
-        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
+        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog {
+            devices.watchdog_deadline()
+        } else {
+            None
+        };
         timer::arm(timer.into_iter().chain(watchdog).min());
     }
 }

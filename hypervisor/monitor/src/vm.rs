@@ -70,7 +70,10 @@ pub(crate) fn all() -> &'static [&'static Vm] {
 
 /// Returns the VM that the console's input goes to: the first that has not ended.
 pub(crate) fn listener() -> Option<&'static Vm> {
-    all().iter().copied().find(|vm| vm.phase() != Phase::Stopped)
+    all()
+        .iter()
+        .copied()
+        .find(|vm| vm.phase() != Phase::Stopped)
 }
 
 /// The parts of a VM that is about to exist.
@@ -97,7 +100,11 @@ impl Vm {
             on_crash: parts.on_crash,
             cpus: parts.cpus,
             phase: AtomicU8::new(Phase::Loading as u8),
-            ending: Mutex::new(Ending { stop: None, parked: VcpuSet::EMPTY, restarted: false }),
+            ending: Mutex::new(Ending {
+                stop: None,
+                parked: VcpuSet::EMPTY,
+                restarted: false,
+            }),
         }
     }
 
@@ -171,14 +178,20 @@ impl Vm {
         if ending.parked != VcpuSet::first(self.cpus.len()) {
             return;
         }
-        let Some(stop) = ending.stop.take() else { return };
+        let Some(stop) = ending.stop.take() else {
+            return;
+        };
         drop(ending);
         self.end(stop);
     }
 
     /// The VM could not be loaded: it ends before it began, and is not tried again.
     pub(crate) fn failed_to_load(&self) {
-        say!("vm name={} event=crashed cause={}", self.name, Crash::Load.name());
+        say!(
+            "vm name={} event=crashed cause={}",
+            self.name,
+            Crash::Load.name()
+        );
         self.set_phase(Phase::Stopped);
         end_machine_if_idle();
     }
@@ -197,7 +210,11 @@ impl Vm {
                 say!("vm name={} event=crashed cause={}", self.name, crash.name());
                 let again = self.on_crash == OnCrash::Restart;
                 if again {
-                    say!("vm name={} event=restarted cause={}", self.name, crash.name());
+                    say!(
+                        "vm name={} event=restarted cause={}",
+                        self.name,
+                        crash.name()
+                    );
                 }
                 again
             }

@@ -132,7 +132,9 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
 pub const fn device_load(esr: u64, far: u64, hpfar: u64) -> Option<(Ipa, Access)> {
     let fault = esr & 0x3f < fsc::PERMISSION as u64 && esr & (S1PTW | TAG_ACCESS | WNR) == 0;
     match access(esr) {
-        Some(access) if fault && class(esr) == ec::DABT_LOWER => Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access)),
+        Some(access) if fault && class(esr) == ec::DABT_LOWER => {
+            Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access))
+        }
         _ => None,
     }
 }

@@ -21,7 +21,11 @@ impl Frame {
 
     /// Returns a frame that enters EL1 at `pc` with `x0` in x0 and zero in all other registers.
     pub fn entering(pc: u64, x0: u64) -> Self {
-        let mut frame = Self { x: [0; 31], pc, pstate: Self::PSTATE_RESET };
+        let mut frame = Self {
+            x: [0; 31],
+            pc,
+            pstate: Self::PSTATE_RESET,
+        };
         frame.x[0] = x0;
         frame
     }
@@ -34,7 +38,11 @@ impl Frame {
         const BTYPE: u64 = 3 << 10;
         self.pc = self.pc.wrapping_add(4);
         // Bits 11:10 mean something else in an AArch32 PSTATE (bit 4).
-        self.pstate &= if self.pstate & 1 << 4 == 0 { !(SS | BTYPE) } else { !SS };
+        self.pstate &= if self.pstate & 1 << 4 == 0 {
+            !(SS | BTYPE)
+        } else {
+            !SS
+        };
     }
 
     /// Returns register `index` as an instruction names it: 31 is XZR.

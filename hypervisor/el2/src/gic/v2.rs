@@ -88,6 +88,10 @@ fn frames() -> Option<&'static Frames> {
     FRAMES.get()
 }
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
 pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) {
     // SAFETY: the tree says that these frames are here; `gic::init` checked that they are not the image, the
     // caller mapped them as Device, and their registers are shared by design (each access is atomic).
@@ -115,7 +119,9 @@ pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<
 }
 
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    let Some(frames) = frames() else { return Err(GicError::NoRedistributor(crate::cpu::mpidr())) };
+    let Some(frames) = frames() else {
+        return Err(GicError::NoRedistributor(crate::cpu::mpidr()));
+    };
     let gicd = frames.distributor;
     gicd.icenabler[0].set(u32::MAX);
     gicd.icactiver[0].set(u32::MAX);
@@ -158,7 +164,9 @@ pub(super) fn deactivate(ack: u32) {
 }
 
 pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else { return };
+    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else {
+        return;
+    };
     let index = intid.0 as usize;
     if !(32..1020).contains(&index) {
         return;
@@ -172,9 +180,14 @@ pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
 }
 
 pub(super) fn kick(cpu: usize) {
-    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else { return };
+    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else {
+        return;
+    };
     dsb_ishst();
-    frames.distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
+    frames
+        .distributor
+        .sgir
+        .set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
 }
 
 #[inline]
@@ -183,7 +196,9 @@ pub(super) fn lr_count() -> u32 {
 }
 
 pub(super) fn lr_read(index: usize) -> Lr {
-    let value = frames().and_then(|frames| frames.hypervisor.lr.get(index)).map_or(0, Readable::get);
+    let value = frames()
+        .and_then(|frames| frames.hypervisor.lr.get(index))
+        .map_or(0, Readable::get);
     lr_v2::decode(value)
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
 use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
@@ -15,8 +15,8 @@ use safe_mmio::UniqueMmioPointer;
 use spin::{Mutex, Once};
 
 use super::GicError;
-use crate::{cpus, percpu};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
+use crate::{cpus, percpu};
 
 static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
 static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
@@ -35,19 +35,30 @@ fn gic_intid(intid: IntId) -> GicIntId {
 
 pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
     REDISTRIBUTORS.call_once(|| redistributors.to_vec());
-    let Some(pointer) = NonNull::new(distributor.start.0 as *mut Gicd) else { return };
+    let Some(pointer) = NonNull::new(distributor.start.0 as *mut Gicd) else {
+        return;
+    };
     // SAFETY: the tree says that a Distributor is here; `gic::init` checked that it is not the image, the
     // caller mapped it as Device, and this is the only pointer to it.
     let registers = unsafe { UniqueMmioPointer::new(pointer) };
     let mut distributor = GicDistributor::new(registers);
+    // ARE may be set only while the groups are off (IHI 0069H 12.9.4), and Group 0 is not ours.
+    distributor.modify_control(GicdCtlr::EnableGrp0 | GicdCtlr::EnableGrp1NS, false);
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
     *DISTRIBUTOR.lock() = Some(distributor);
 }
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    // SAFETY: SRE and Enable: the CPU interface by system registers, for EL1 too; no memory is involved.
-    unsafe { write_sysreg!("icc_sre_el2", 0xfu64) }
+    // SAFETY: SRE: the CPU interface by system registers; no memory is involved.
+    unsafe { write_sysreg!("icc_sre_el2", 7u64) }
+    isb();
+    // SAFETY: the same for EL1, which cannot change it: Enable = 0 traps ICC_SRE_EL1, and the model answers 7.
+    unsafe { write_sysreg!("icc_sre_el1", 7u64) }
     isb();
     let affinity = crate::cpu::mpidr() & cpus::AFFINITY;
     init_redistributor(affinity, private)?;
@@ -60,7 +71,10 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
         write_sysreg!("icc_igrpen1_el1", 1u64);
     }
     isb();
-    LR_COUNT.store((read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1, Ordering::Relaxed);
+    LR_COUNT.store(
+        (read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1,
+        Ordering::Relaxed,
+    );
     reset_virtual();
     Ok(())
 }
@@ -70,20 +84,31 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
     // One CPU at a time: the iterator walks frames of other CPUs.
     let _lock = DISTRIBUTOR.lock();
     for region in REDISTRIBUTORS.get().into_iter().flatten() {
-        let Some(base) = NonNull::new(region.start.0 as *mut GicrSgi) else { continue };
+        let Some(base) = NonNull::new(region.start.0 as *mut GicrSgi) else {
+            continue;
+        };
         // SAFETY: the tree says that Redistributors are here, up to the one that says Last; the caller mapped
         // the region, and the lock above makes this the only pointer into it.
-        let Ok(frames) = (unsafe { GicRedistributorIterator::new(base) }) else { continue };
+        let Ok(frames) = (unsafe { GicRedistributorIterator::new(base) }) else {
+            continue;
+        };
         let mut base = region.start.0;
-        for mut frame in frames {
+        // No further than the tree says, whatever the frames say of Last.
+        let most = usize::try_from(region.size / 0x2_0000).unwrap_or(0);
+        for mut frame in frames.take(most) {
             let this = base;
-            base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
+            base += if frame.typer().virtual_lpis_supported() {
+                0x4_0000
+            } else {
+                0x2_0000
+            };
             if frame.typer().core_mpidr() != affinity {
                 continue;
             }
             let _ = frame.mark_core_awake();
             frame.configure_default_settings();
             frame.enable_all_interrupts(false);
+            forget_private(this);
             for &intid in private.iter().chain([&super::KICK]) {
                 let _ = frame.enable_interrupt(gic_intid(intid), true);
             }
@@ -96,12 +121,26 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
     Err(GicError::NoRedistributor(affinity))
 }
 
+/// Clears what firmware left pending or active among the private interrupts of the Redistributor at `base`: one
+/// that stays active never comes again.
+fn forget_private(base: u64) {
+    const SGI_BASE: u64 = 0x1_0000;
+    const ICPENDR0: u64 = 0x280;
+    const ICACTIVER0: u64 = 0x380;
+    for offset in [ICPENDR0, ICACTIVER0] {
+        // SAFETY: the caller found a Redistributor there, mapped as Device; it is this CPU's own.
+        unsafe { core::ptr::write_volatile((base + SGI_BASE + offset) as *mut u32, u32::MAX) }
+    }
+}
+
 #[inline(always)]
 pub(super) fn acknowledge() -> u32 {
     // ICC_IAR1_EL1: reading acknowledges, so `asm!` without `pure`.
     let value: u64;
     // SAFETY: acknowledging changes interrupt state only, which is EL2's.
-    unsafe { core::arch::asm!("mrs {}, icc_iar1_el1", out(reg) value, options(nostack, preserves_flags)) }
+    unsafe {
+        core::arch::asm!("mrs {}, icc_iar1_el1", out(reg) value, options(nostack, preserves_flags))
+    }
     value as u32
 }
 
@@ -118,7 +157,9 @@ pub(super) fn deactivate(ack: u32) {
 }
 
 pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    let Some(affinity) = cpus::affinity(cpu) else { return };
+    let Some(affinity) = cpus::affinity(cpu) else {
+        return;
+    };
     if let Some(distributor) = DISTRIBUTOR.lock().as_mut() {
         let id = gic_intid(intid);
         let trigger = if edge { Trigger::Edge } else { Trigger::Level };
@@ -129,9 +170,15 @@ pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
 }
 
 pub(super) fn kick(cpu: usize) {
-    let Some(affinity) = cpus::affinity(cpu) else { return };
+    let Some(affinity) = cpus::affinity(cpu) else {
+        return;
+    };
     let aff = |level: u32| affinity >> (8 * level) & 0xff;
-    let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
+    let target = affinity >> 32 << 48
+        | aff(2) << 32
+        | aff(1) << 16
+        | aff(0) >> 4 << 44
+        | 1 << (aff(0) & 0xf);
     // What the other CPU is to see must be there before it is interrupted.
     dsb_ishst();
     // SAFETY: SGI 0 is Assay's own.
@@ -192,7 +239,10 @@ pub(super) fn vmcr() -> u32 {
 }
 
 pub(super) fn is_pending(intid: IntId) -> bool {
-    let word = match PRIVATE.get(percpu::index()).map(|base| base.load(Ordering::Relaxed)) {
+    let word = match PRIVATE
+        .get(percpu::index())
+        .map(|base| base.load(Ordering::Relaxed))
+    {
         // GICR_ISPENDR0, in the SGI_base frame after RD_base (IHI 0069H §12.11).
         Some(base) if base != 0 && intid.is_private() => base + 0x1_0000 + 0x200,
         _ => return false,
@@ -202,6 +252,10 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     pending >> (intid.0 % 32) & 1 != 0
 }
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
 pub(super) fn reset_virtual() {
     let groups = read_sysreg!("ich_vtr_el2") >> 26 & 7;
     // SAFETY: the guest of this CPU is not running; its interface gets the state of reset (IHI 0069H 11.4).

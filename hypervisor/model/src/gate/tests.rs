@@ -391,7 +391,11 @@ fn a_compact_copy_reads_the_same_without_the_padding() {
     let copy = super::compact(&padded).unwrap();
     assert!(copy.len() <= used);
     let paths = |blob: &[u8]| -> Vec<String> {
-        Tree::new(blob).unwrap().nodes().map(|node| node.path()).collect()
+        Tree::new(blob)
+            .unwrap()
+            .nodes()
+            .map(|node| node.path())
+            .collect()
     };
     assert_eq!(paths(&copy), paths(&padded));
     let (copied, original) = (Tree::new(&copy).unwrap(), Tree::new(&padded).unwrap());

@@ -78,7 +78,7 @@ fn what_no_row_allows_reads_as_zero_and_ignores_writes() {
         for (frame, rows, size) in frames(version) {
             // Everything that can be set is, so that a misplaced read would show.
             let mut machine = Machine::ready(version, 2, 960, 4);
-            for offset in (0..size) {
+            for offset in 0..size {
                 for width in WIDTHS {
                     let absent =
                         row::find(rows, offset, width).is_none_or(|row| row.0 == Register::Absent);
