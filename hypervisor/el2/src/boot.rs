@@ -13,6 +13,9 @@ unsafe extern "C" {
 /// Early attributes of devices: MAIR attribute 1, AF, execute-never, block.
 const EARLY_DEVICE: u64 = 0x405 | 1 << 54;
 
+/// Early attributes of memory, the image's own: MAIR attribute 0, Inner Shareable, AF, block.
+const EARLY_MEMORY: u64 = 0x701;
+
 /// The exception level at entry, as far as Assay cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Level {
@@ -97,6 +100,28 @@ impl Boot {
         Ok(unsafe {
             core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0))
         })
+    }
+
+    /// Shows memory that the boot loader filled, on the early map: the bundle, before frames exist.
+    ///
+    /// `None` if it is not wholly within what 48 bits address, or so large that the early tables might not do.
+    #[must_use]
+    pub fn view(&self, region: Region<Pa>) -> Option<&[u8]> {
+        const MOST: u64 = 1 << 30;
+        if region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0 {
+            return None;
+        }
+        let mut block = region.start.0 & !(BLOCK_2M - 1);
+        while block < region.end().0 {
+            // SAFETY: the same attributes as the image's and the tree's own blocks have, so that one which holds
+            // them too is written as it is; any other entry was invalid, or a device that this is not.
+            unsafe { boot_map_block(block, EARLY_MEMORY) }
+            block += BLOCK_2M;
+        }
+        let length = usize::try_from(region.size).ok()?;
+        // SAFETY: mapped just now; nothing writes there while the borrow of `self` lasts, since frames, the only
+        // way to memory, begin to exist when the hand-over is consumed (`frames::init`).
+        Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
     }
 
     /// Makes a device's registers reachable on the early map, unless the block is the image's or the tree's.

@@ -60,6 +60,11 @@ pub fn has_mte2() -> bool {
     read_sysreg!("id_aa64pfr1_el1") >> 8 & 0xf >= 2
 }
 
+/// Tells whether this CPU has the LSE atomics (FEAT_LSE).
+pub(crate) fn has_lse() -> bool {
+    read_sysreg!("id_aa64isar0_el1") >> 20 & 0xf >= 2
+}
+
 /// Tells whether this CPU has the CRC32 instructions.
 #[inline]
 pub(crate) fn has_crc32() -> bool {

@@ -114,20 +114,22 @@ pub(crate) enum Use {
     Lent,
     /// Granted to VMs as a device.
     Granted,
+    /// Coherent memory with one owner.
+    Coherent,
 }
 
 static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
 
-/// Notes what `region` is used for, for good. False: some of it has the other use already.
+/// Notes what `region` is used for, for good. False: some of it has another use already, or an owner.
 pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
     let pages = Region {
         start: region.start.align_down(PAGE_SIZE),
         size: region.size + (region.start.0 & (PAGE_SIZE - 1)),
     };
     let mut kept = KEPT.lock();
-    let free = !kept
-        .iter()
-        .any(|(other, used)| *used != purpose && other.overlaps(&pages));
+    let free = !kept.iter().any(|(other, used)| {
+        (*used != purpose || purpose == Use::Coherent) && other.overlaps(&pages)
+    });
     if free {
         kept.push((pages, purpose));
     }

@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod cache;
+pub mod coherent;
 pub mod cpu;
 pub mod cpus;
 pub mod firmware;

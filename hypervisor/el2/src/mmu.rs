@@ -30,6 +30,8 @@ pub enum Kind {
     Data,
     /// RAM with Allocation Tag storage: read, write, Normal Tagged WB.
     Tagged,
+    /// Memory reached past the caches: read, write, Normal-NC.
+    Uncached,
     /// Device-nGnRE.
     Device,
 }
@@ -43,6 +45,7 @@ impl Kind {
             Self::ReadOnly => normal | El23Attributes::READ_ONLY | El23Attributes::XN,
             Self::Data => normal | El23Attributes::XN,
             Self::Tagged => normal | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_2,
+            Self::Uncached => normal | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_3,
             Self::Device => common | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_1,
         }
     }
@@ -184,6 +187,29 @@ pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
     dsb_ish();
     isb();
     Ok(())
+}
+
+/// Takes a range that [`add`] added, whole, out of the active map again.
+///
+/// The tables stay for the next time: adding the same range anew allocates nothing.
+pub(crate) fn remove(range: Region<Pa>) {
+    let mut active = ACTIVE.lock();
+    let Some(map) = active.as_mut() else { return };
+    let Some(place) = map.ranges.iter().position(|(other, _)| *other == range) else {
+        return;
+    };
+    map.ranges.swap_remove(place);
+    let region = MemoryRegion::new(range.start.0 as usize, range.end().0 as usize);
+    // Leaves lie wholly inside the range, which was added as one: nothing has to be split, and to make an entry
+    // invalid needs no break before.
+    let _ = map.tables.modify_range(&region, &|_, descriptor| {
+        if !descriptor.is_table() && descriptor.flags().contains(El23Attributes::VALID) {
+            descriptor.modify_flags(El23Attributes::empty(), El23Attributes::VALID)?;
+        }
+        Ok(())
+    });
+    dsb_ish();
+    isb();
 }
 
 /// Returns the register values of the active map.

@@ -11,6 +11,7 @@ use assay_spec::stage2_desc::{
     CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Shape, entry_size,
 };
 
+use crate::coherent::CoherentMemory;
 use crate::frames::{self, Frames};
 use crate::guest_ram::GuestRam;
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, write_sysreg};
@@ -59,6 +60,11 @@ impl TableMemory {
     /// Lets the tables lead to `ram`.
     pub fn grant_ram(&mut self, ram: &GuestRam) {
         self.granted.push(ram.region());
+    }
+
+    /// Lets the tables lead to coherent memory, with whatever type the policy decided.
+    pub fn grant_coherent(&mut self, memory: &CoherentMemory) {
+        self.granted.push(memory.region());
     }
 
     /// Lets the tables lead to a device's registers: neither the image, nor anything that frames

@@ -497,3 +497,6 @@ fn extend(value: u64, access: Access) -> u64 {
         extended & 0xffff_ffff
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bundle;
+pub mod claims;
 pub mod exits;
 pub mod gate;
 pub mod guest_tree;

@@ -142,3 +142,6 @@ impl Vcpu {
         kicks.union(devices.vgic.flush(self.index, hw))
     }
 }
+
+#[cfg(test)]
+mod tests;

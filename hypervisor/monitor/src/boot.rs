@@ -9,12 +9,16 @@ use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
 use assay_el2::{cpu, cpus as numbers, frames, image, uart};
-use assay_model::gate::{self, Tree};
+use assay_model::claims::World;
+use assay_model::gate;
+use assay_model::idregs::HostId;
 use assay_model::platform::{self, Console, ConsoleKind, Enable, GicVersion, Machine};
+use assay_model::policy::regions::{Occupant, Occupied};
 use assay_model::policy::{CpuBits, Proof};
 use assay_model::vm_tree;
 use assay_spec::addr::{Pa, Region};
 
+use crate::coherent::Pool;
 use crate::console::{self, say};
 use crate::{bundle, cpus, create, interrupts, memory, proof, seeds, vm};
 
@@ -44,7 +48,8 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     cpus::identify(this);
 
     let place = image::appended().or(machine.initrd);
-    let free = memory::free(&machine, place.as_slice(), cpu::has_mte2());
+    let kept = bundle::survey(&boot, place, &blob, &mut machine)?;
+    let free = memory::free(&machine, &kept, cpu::has_mte2());
     frames::init(&free, boot);
     let blocks = take_blocks(&machine, this);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
@@ -54,7 +59,6 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
     let guests = bundle::open(place, &blob, &machine)?;
-    apply_facts(&mut machine, &guests)?;
     if guests.tree.console_prefix || guests.tree.vms.len() + guests.tree.refused.len() > 1 {
         console::use_prefixes();
     }
@@ -64,18 +68,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     let host = cpus::common_identity().ok_or("no CPU is usable")?;
     let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
         .map_err(|error| error.to_string())?;
-    let bits = if proof == Proof::FailedTags {
-        bits.without_mte()
-    } else {
-        bits
-    };
-    let vms = create::all(&create::Environment {
-        machine: &machine,
-        guests: &guests,
-        host,
-        bits,
-        proof,
-    });
+    let vms = make(&machine, &guests, &kept, host, bits, proof);
     say!(
         "boot cpus={} vms={} el2_bytes={}",
         machine.cpus.len(),
@@ -86,6 +79,59 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     uart::listen(true);
     vm::end_machine_if_idle();
     Ok(())
+}
+
+/// Proves what VMs claim and makes them.
+fn make(
+    machine: &Machine,
+    guests: &bundle::Guests,
+    kept: &[Region<Pa>],
+    host: HostId,
+    bits: CpuBits,
+    ram: Proof,
+) -> Vec<&'static vm::Vm> {
+    let mut occupied = alloc::vec![Occupied {
+        name: "Assay's image",
+        occupant: Occupant::Assay,
+        region: image::region(),
+    }];
+    occupied.extend(kept.iter().map(|region| Occupied {
+        name: "the bundle",
+        occupant: Occupant::Assay,
+        region: *region,
+    }));
+    let is_ram = |path: &str| machine.memory.iter().any(|node| node.path == path);
+    // Before the proof everything is as the tree says; then each part is looked at as what it would become.
+    let untried = |path: &str| if is_ram(path) { ram } else { Proof::NotRun };
+    let world = World {
+        machine,
+        vms: &guests.tree.vms,
+        bits,
+        pa_bits: host.pa_range_bits(),
+        occupied: &occupied,
+        proof: &untried,
+    };
+    let mut pool = Pool::prove_tags(&world);
+    let tags = pool.verdicts();
+    let tagged = |path: &str| if is_ram(path) { ram } else { tags.of(path) };
+    pool.prove_memory(&World {
+        proof: &tagged,
+        ..world
+    });
+    let all = pool.verdicts();
+    let proved = |path: &str| if is_ram(path) { ram } else { all.of(path) };
+    let world = World {
+        proof: &proved,
+        ..world
+    };
+    create::all(
+        &create::Environment {
+            guests,
+            host,
+            world,
+        },
+        &mut pool,
+    )
 }
 
 /// Finds the console before anything else can go wrong.
@@ -164,20 +210,6 @@ fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds the bundle's facts about the platform to those of firmware's tree.
-fn apply_facts(machine: &mut Machine, guests: &bundle::Guests) -> Result<(), String> {
-    for (name, overlay) in guests.overlays() {
-        let applied = Tree::new(overlay).map_err(|error| error.to_string());
-        let applied = applied.and_then(|_| {
-            platform::facts::overlay(machine, overlay).map_err(|error| error.to_string())
-        });
-        if let Err(error) = applied {
-            return Err(format!("{name}: {error}"));
-        }
-    }
-    Ok(())
-}
-
 /// Prints what the VM tree has that means nothing here, and whom it cannot describe.
 fn report_tree(tree: &vm_tree::VmTree) {
     for warning in &tree.warnings {
@@ -190,7 +222,7 @@ fn report_tree(tree: &vm_tree::VmTree) {
     for refusal in &tree.refused {
         create::refused(
             &refusal.vm,
-            refusal.rule.name(),
+            &refusal.rule.name(),
             &refusal.reason,
             refusal.remedy,
         );

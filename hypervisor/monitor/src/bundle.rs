@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use assay_el2::boot;
+use assay_el2::boot::{self, Boot};
 use assay_model::bundle::{Bundle, VM_TREE};
 use assay_model::gate::Tree;
-use assay_model::platform::Machine;
+use assay_model::platform::{self, Machine};
 use assay_model::vm_tree::{self, Source, VmTree};
 use assay_spec::addr::{Pa, Region};
 
@@ -27,36 +27,77 @@ pub(crate) enum Missing {
     Address(Region<Pa>),
 }
 
-/// Reads the bundle at `place`, or without one the platform's own tree.
-pub(crate) fn open(
+/// Looks at the bundle before frames exist: adds its facts about the platform to the machine's, and returns the
+/// memory that must stay as the boot loader filled it.
+pub(crate) fn survey(
+    boot: &Boot,
     place: Option<Region<Pa>>,
     platform: &[u8],
-    machine: &Machine,
-) -> Result<Guests, String> {
-    let bundle = match place {
-        Some(place) => {
-            let bytes = boot::lend(place)
-                .ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?;
-            Some(
-                Bundle::new(bytes)
-                    .map_err(|error| format!("the bundle cannot be read: {error}"))?,
-            )
-        }
-        None => None,
+    machine: &mut Machine,
+) -> Result<Vec<Region<Pa>>, String> {
+    let bytes = match place {
+        Some(place) => boot.view(place).ok_or_else(|| {
+            format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB")
+        })?,
+        None => &[],
     };
-    let blob = match &bundle {
+    let bundle = read(bytes)?;
+    for member in bundle.iter().flat_map(Bundle::members) {
+        if member.name.starts_with("platform/") && member.name.ends_with(".dtbo") {
+            platform::facts::overlay(machine, member.data)
+                .map_err(|error| format!("{}: {error}", member.name))?;
+        }
+    }
+    let tree = vm_tree_of(bundle.as_ref(), platform)?;
+    let modules = tree
+        .vms
+        .iter()
+        .flat_map(|vm| vm.ramdisk.iter().chain([&vm.kernel]));
+    let addresses = modules.filter_map(|module| match module.source {
+        Source::Address(place) => Some(place),
+        Source::Member(_) => None,
+    });
+    Ok(place.into_iter().chain(addresses).collect())
+}
+
+/// Reads an archive; none is no bundle.
+fn read(bytes: &[u8]) -> Result<Option<Bundle<'_>>, String> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let bundle = Bundle::new(bytes);
+    bundle
+        .map(Some)
+        .map_err(|error| format!("the bundle cannot be read: {error}"))
+}
+
+/// Reads the VM tree of the bundle, or without one the platform's own.
+fn vm_tree_of(bundle: Option<&Bundle<'_>>, platform: &[u8]) -> Result<VmTree, String> {
+    let blob = match bundle {
         Some(bundle) => bundle.member(VM_TREE).ok_or_else(|| {
             format!("the bundle has no member {VM_TREE}: build it with the tools")
         })?,
         None => platform,
     };
     let tree = Tree::new(blob).map_err(|error| format!("the VM tree cannot be read: {error}"))?;
-    let tree = vm_tree::parse(&tree).map_err(|error| format!("{error}"))?;
-    let reserved = machine
-        .reserved
-        .iter()
-        .filter(|reserved| reserved.no_map)
-        .map(|reserved| reserved.region);
+    vm_tree::parse(&tree).map_err(|error| format!("{error}"))
+}
+
+/// Opens the bundle at `place` for good, or without one the platform's own tree.
+pub(crate) fn open(
+    place: Option<Region<Pa>>,
+    platform: &[u8],
+    machine: &Machine,
+) -> Result<Guests, String> {
+    let bytes: &'static [u8] = match place {
+        Some(place) => boot::lend(place)
+            .ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?,
+        None => &[],
+    };
+    let bundle = read(bytes)?;
+    let tree = vm_tree_of(bundle.as_ref(), platform)?;
+    let reserved = machine.reserved.iter().filter(|reserved| reserved.no_map);
+    let reserved = reserved.map(|reserved| reserved.region);
     let coherent = machine.coherent.iter().filter_map(|node| node.reg);
     Ok(Guests {
         bundle,
@@ -88,15 +129,5 @@ impl Guests {
             Source::Member(name) => self.tree.digest(name),
             Source::Address(_) => None,
         }
-    }
-}
-
-impl Guests {
-    /// Returns the members that add facts about the platform: `platform/*.dtbo`.
-    pub(crate) fn overlays(&self) -> impl Iterator<Item = (&'static str, &'static [u8])> {
-        let members = self.bundle.iter().flat_map(Bundle::members);
-        members
-            .filter(|member| member.name.starts_with("platform/") && member.name.ends_with(".dtbo"))
-            .map(|member| (member.name, member.data))
     }
 }

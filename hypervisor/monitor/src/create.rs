@@ -9,13 +9,14 @@ use core::fmt::Display;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{firmware, guest_regs};
+use assay_model::claims::{self, RamRow, VmClaims, World};
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
 use assay_model::kernel::{self, KernelError, Loader, Sums};
 use assay_model::platform::{self, GicVersion};
 use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
-use assay_model::policy::{self, Claim, CpuBits, Decision, Facts, Kind, Proof, Use};
+use assay_model::policy::{self, Claim, Decision, Facts, Kind, Use};
 use assay_model::psci;
 use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::stage2::{Geometry, Stage2};
@@ -27,6 +28,7 @@ use assay_spec::addr::{Ipa, Pa, Region};
 
 use crate::adapter::{Ram, TableAdapter};
 use crate::bundle::{Guests, Missing};
+use crate::coherent::{Grant, Pool};
 use crate::console::say;
 use crate::load::Contents;
 use crate::vm::{Parts, Vm};
@@ -34,11 +36,9 @@ use crate::{cpus, ram, seeds};
 
 /// What VMs are made in.
 pub(crate) struct Environment<'a> {
-    pub(crate) machine: &'a platform::Machine,
     pub(crate) guests: &'a Guests,
     pub(crate) host: HostId,
-    pub(crate) bits: CpuBits,
-    pub(crate) proof: Proof,
+    pub(crate) world: World<'a>,
 }
 
 /// Why a VM does not start, when it is not about a region.
@@ -49,7 +49,7 @@ struct Refused {
 }
 
 /// Prints a refusal that is not about a region.
-pub(crate) fn refused(vm: &str, rule: &str, reason: &dyn Display, remedy: &str) {
+pub(crate) fn refused(vm: &str, rule: &dyn Display, reason: &dyn Display, remedy: &str) {
     say!(
         "refused vm={vm} region=- rule={rule} reason={} remedy={}",
         Quoted(reason),
@@ -58,11 +58,14 @@ pub(crate) fn refused(vm: &str, rule: &str, reason: &dyn Display, remedy: &str) 
 }
 
 /// Makes every VM that can be made; the others are refused, and stop nobody.
-pub(crate) fn all(environment: &Environment<'_>) -> Vec<&'static Vm> {
+pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'static Vm> {
     let mut made: Vec<&'static Vm> = Vec::new();
-    for config in &environment.guests.tree.vms {
+    for claims in claims::resolve(&environment.world) {
+        let Some(config) = environment.world.vms.get(claims.vm) else {
+            continue;
+        };
         let vmid = made.len() + 1;
-        match one(environment, config, vmid) {
+        match one(environment, config, &claims, pool, vmid) {
             Ok(vm) => {
                 let vm: &'static Vm = Box::leak(Box::new(vm));
                 for (vcpu, cpu) in vm.cpus.iter().enumerate() {
@@ -74,7 +77,7 @@ pub(crate) fn all(environment: &Environment<'_>) -> Vec<&'static Vm> {
                 rule,
                 reason,
                 remedy,
-            })) => refused(&config.name, rule, &reason, remedy),
+            })) => refused(&config.name, &rule, &reason, remedy),
             // Refused by the policy, and printed there.
             Err(None) => {}
         }
@@ -86,19 +89,25 @@ pub(crate) fn all(environment: &Environment<'_>) -> Vec<&'static Vm> {
 fn one(
     environment: &Environment<'_>,
     config: &VmConfig,
+    claims: &VmClaims<'_>,
+    pool: &mut Pool,
     vmid: usize,
 ) -> Result<Vm, Option<Refused>> {
-    no_regions_yet(config)?;
+    let host = &environment.host;
+    let machine = environment.world.machine;
+    let (ram_row, decision) = decide(environment, config, claims)?;
     let physical = choose_cpus(config)?;
-    let gic = gic_of(environment.machine, physical.len())?;
+    let gic = gic_of(machine, physical.len())?;
     let files = Files::of(environment.guests, config)?;
-    let (decision, facts) = decide_ram(environment, config)?;
-    let memory = ram::take(config.memory_bytes, config.mte).ok_or_else(|| no_memory(config))?;
-    let parts = ram::place(memory);
     let range = Region {
         start: layout::RAM,
         size: config.memory_bytes,
     };
+    let coherent = grants(claims, pool)?;
+    let (loader, tree) = plan(config, &files, range, gic, physical.len(), &coherent)?;
+    // Last of what can be refused for want of something: what is taken stays taken.
+    let memory = ram::take(config.memory_bytes, config.mte).ok_or_else(|| no_memory(config))?;
+    let parts = ram::place(memory);
 
     let mte = decision.mte == policy::Mte::Exposed;
     let features = VmFeatures {
@@ -107,23 +116,9 @@ fn one(
         pauth: true,
         gic_v3: gic == Version::V3,
     }
-    .limited_to(&environment.host);
-    let contents = Contents::new_parts(config, &files, range, gic, physical.len())?;
-    let (loader, tree) = contents;
-
-    let (stage2, tables) = map(environment, &parts, range, &decision, gic)?;
-    say!(
-        "{}",
-        DecisionLine {
-            vm: &config.name,
-            region: "memory",
-            use_: Use::Ram,
-            ipa: range,
-            decision,
-            proof: facts.proof
-        }
-    );
-    let most = if environment.host.vmid16() {
+    .limited_to(host);
+    let (stage2, mut tables) = map(environment, &parts, &coherent, range, &decision, gic)?;
+    let most = if host.vmid16() {
         u16::MAX
     } else {
         u8::MAX.into()
@@ -131,26 +126,25 @@ fn one(
     let vmid = u16::try_from(vmid).ok().filter(|vmid| *vmid <= most);
     let vmid =
         vmid.ok_or_else(|| refuse("V1", "there are more VMs than VMIDs", "start fewer VMs"))?;
-    let mut tables = tables;
-    let vtcr = stage2.vtcr(
-        (environment.host.get(7, 0) & 0xf) as u8,
-        environment.host.vmid16(),
+    let regime = tables.0.put_in_use(
+        vmid,
+        stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16()),
     );
-    let regime = tables.0.put_in_use(vmid, vtcr);
     let regime =
         regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
+    report(config, claims, &ram_row, decision, range);
     Ok(Vm::new(Parts {
         name: config.name.clone(),
         machine: Machine {
-            id: GuestId::new(&environment.host, features),
-            workarounds: workarounds(&environment.host),
-            pstate: PstateBits::of(&environment.host),
+            id: GuestId::new(host, features),
+            workarounds: workarounds(host),
+            pstate: PstateBits::of(host),
             ram: range,
             gic,
             vcpus: physical.len(),
             watchdog: config.watchdog,
         },
-        traps: traps(&environment.host, features, regime),
+        traps: traps(host, features, regime),
         registers: guest_regs::Optional {
             pauth: features.pauth,
             mte,
@@ -158,16 +152,129 @@ fn one(
         },
         contents: Contents {
             ram: Ram { parts },
+            coherent,
             loader,
             kernel: files.kernel,
             ramdisk: files.ramdisk,
             tree,
-            fwb: environment.host.fwb(),
+            fwb: host.fwb(),
             tables,
         },
         on_crash: config.on_crash,
         cpus: physical,
     }))
+}
+
+/// Asks the policy about everything that the VM would get; what it refuses is printed, all of it.
+fn decide<'a>(
+    environment: &Environment<'a>,
+    config: &VmConfig,
+    claims: &VmClaims<'_>,
+) -> Result<(RamRow<'a>, Decision), Option<Refused>> {
+    let vm = config.name.as_str();
+    for row in &claims.rows {
+        let notices = match &row.outcome {
+            Ok(decision) => decision.notices,
+            Err(refusal) => refusal.notices,
+        };
+        for notice in notices.iter() {
+            let kind = if notice.is_error() {
+                "error"
+            } else {
+                "warning"
+            };
+            say!(
+                "{kind} vm={vm} region={} reason={}",
+                row.region,
+                Quoted(&notice)
+            );
+        }
+        if let Err(refusal) = row.outcome {
+            let (rule, remedy) = (refusal.rule, refusal.remedy());
+            say!(
+                "{}",
+                RefusedLine {
+                    vm,
+                    region: Some(row.region),
+                    rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
+            );
+        }
+    }
+    for trouble in &claims.troubles {
+        refused(vm, &trouble.rule(), trouble, trouble.remedy());
+    }
+    let row = claims::ram(&environment.world, config);
+    match row.outcome {
+        Ok(decision) if claims.starts() => Ok((row, decision)),
+        Ok(_) => Err(None),
+        Err(refusal) => {
+            let (rule, remedy) = (refusal.rule, refusal.remedy());
+            say!(
+                "{}",
+                RefusedLine {
+                    vm,
+                    region: Some("memory"),
+                    rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
+            );
+            Err(None)
+        }
+    }
+}
+
+/// Prints what the VM got.
+fn report(
+    config: &VmConfig,
+    claims: &VmClaims<'_>,
+    row: &RamRow<'_>,
+    decision: Decision,
+    range: Region<Ipa>,
+) {
+    let vm = config.name.as_str();
+    let line = DecisionLine {
+        vm,
+        region: "memory",
+        use_: Use::Ram,
+        ipa: range,
+        decision,
+        proof: row.proof,
+    };
+    say!("{line}");
+    for row in &claims.rows {
+        if let Some(granted) = row.granted() {
+            let (ipa, decision) = (granted.ipa, granted.decision);
+            say!(
+                "{}",
+                DecisionLine {
+                    vm,
+                    region: row.region,
+                    use_: row.use_,
+                    ipa,
+                    decision,
+                    proof: row.proof
+                }
+            );
+        }
+    }
+}
+
+/// Takes the coherent regions that the VM was granted.
+fn grants(claims: &VmClaims<'_>, pool: &mut Pool) -> Result<Vec<Grant>, Option<Refused>> {
+    let take = |row| {
+        pool.take(row).ok_or_else(|| {
+            refuse(
+                "V2",
+                format!("region {} lies in memory that is in use", row.region),
+                "correct the platform tree",
+            )
+        })
+    };
+    claims.rows.iter().map(take).collect()
 }
 
 fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Option<Refused> {
@@ -176,21 +283,6 @@ fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Opt
         reason: reason.to_string(),
         remedy,
     })
-}
-
-/// Claims of coherent memory are refused by the policy's own rule as long as nothing maps them.
-fn no_regions_yet(config: &VmConfig) -> Result<(), Option<Refused>> {
-    match config.coherent.first() {
-        None => Ok(()),
-        Some(claim) => Err(refuse(
-            "V2",
-            format!(
-                "region {} is claimed, and this version gives no coherent memory to VMs",
-                claim.region
-            ),
-            "take the claim out of the manifest",
-        )),
-    }
 }
 
 fn choose_cpus(config: &VmConfig) -> Result<Vec<usize>, Option<Refused>> {
@@ -284,101 +376,71 @@ fn no_memory(config: &VmConfig) -> Option<Refused> {
     )
 }
 
-/// Asks the policy about RAM: of the memory that the VM would get.
-fn decide_ram<'a>(
-    environment: &Environment<'a>,
+/// Plans what goes where and writes the guest's tree.
+fn plan(
     config: &VmConfig,
-) -> Result<(Decision, Facts<'a>), Option<Refused>> {
-    let all_excluded = environment.machine.memory.iter().all(|node| node.no_mte);
-    let facts = Facts {
-        no_mte: config.mte && all_excluded,
-        proof: if environment.bits.mte() {
-            environment.proof
-        } else {
-            Proof::NotRun
-        },
-        ..Facts::of(Kind::Ram)
+    files: &Files,
+    range: Region<Ipa>,
+    gic: Version,
+    vcpus: usize,
+    coherent: &[Grant],
+) -> Result<(Loader, guest_tree::Blob), Option<Refused>> {
+    let affinities: Vec<u64> = (0..vcpus).map(psci::affinity).collect();
+    let nodes: Vec<_> = coherent.iter().map(Grant::node).collect();
+    // A node number for RAM too, once there is memory of another node.
+    let numa = nodes.iter().any(|node| node.numa.is_some()).then_some(0);
+    let seeds = seeds::next();
+    let tree = |ramdisk| {
+        guest_tree::build(&GuestTree {
+            ram: &[guest_tree::Ram {
+                region: range,
+                numa,
+            }],
+            vcpus: &affinities,
+            gic: if gic == Version::V3 { Gic::V3 } else { Gic::V2 },
+            bootargs: &config.bootargs,
+            ramdisk,
+            seeds,
+            watchdog: config.watchdog,
+            coherent: &nodes,
+        })
+        .map_err(|error| refuse("V2", error, "change the VM's description"))
     };
-    match policy::decide(&facts, environment.bits, Claim::ram(config.mte)) {
-        Ok(decision) => Ok((decision, facts)),
-        Err(refusal) => {
-            let remedy = refusal.remedy();
-            say!(
-                "{}",
-                RefusedLine {
-                    vm: &config.name,
-                    region: Some("memory"),
-                    rule: refusal.rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
-            Err(None)
-        }
-    }
-}
-
-impl Contents {
-    /// Plans what goes where and writes the guest's tree.
-    fn new_parts(
-        config: &VmConfig,
-        files: &Files,
-        range: Region<Ipa>,
-        gic: Version,
-        vcpus: usize,
-    ) -> Result<(Loader, guest_tree::Blob), Option<Refused>> {
-        let affinities: Vec<u64> = (0..vcpus).map(psci::affinity).collect();
-        let seeds = seeds::next();
-        let tree = |ramdisk| {
-            guest_tree::build(&GuestTree {
-                ram: &[guest_tree::Ram {
-                    region: range,
-                    numa: None,
-                }],
-                vcpus: &affinities,
-                gic: if gic == Version::V3 { Gic::V3 } else { Gic::V2 },
-                bootargs: &config.bootargs,
-                ramdisk,
-                seeds,
-                watchdog: config.watchdog,
-                coherent: &[],
-            })
-            .map_err(|error| refuse("V2", error, "change the VM's description"))
+    let refuse_kernel = |error: KernelError| {
+        let rule = if matches!(error, KernelError::NoRoom { .. }) {
+            "V2"
+        } else {
+            "V3"
         };
-        let refuse_kernel = |error: KernelError| {
-            let rule = if matches!(error, KernelError::NoRoom { .. }) {
-                "V2"
-            } else {
-                "V3"
-            };
-            refuse(rule, error, error.remedy())
-        };
-        // A draft: the size of the tree does not depend on the addresses in it.
-        let ramdisk_size = files.ramdisk.len() as u64;
-        let draft = tree(Region::new(range.start, ramdisk_size))?;
-        let kind = kernel::identify(files.kernel, config.kernel.format).map_err(refuse_kernel)?;
-        let plan = kernel::plan(
-            &kind,
-            files.kernel,
-            range,
-            ramdisk_size,
-            draft.bytes().len() as u64,
-        )
-        .map_err(refuse_kernel)?;
-        let tree = tree(plan.ramdisk)?;
-        Ok((Loader::new(plan, files.sums), tree))
-    }
+        refuse(rule, error, error.remedy())
+    };
+    // A draft: the size of the tree does not depend on the addresses in it.
+    let ramdisk_size = files.ramdisk.len() as u64;
+    let draft = tree(Region::new(range.start, ramdisk_size))?;
+    let kind = kernel::identify(files.kernel, config.kernel.format).map_err(refuse_kernel)?;
+    let plan = kernel::plan(
+        &kind,
+        files.kernel,
+        range,
+        ramdisk_size,
+        draft.bytes().len() as u64,
+    )
+    .map_err(refuse_kernel)?;
+    let tree = tree(plan.ramdisk)?;
+    Ok((Loader::new(plan, files.sums), tree))
 }
 
 /// Fills the VM's stage 2: its RAM, and on a GICv2 host the virtual CPU interface.
 fn map(
     environment: &Environment<'_>,
     parts: &[(Region<Ipa>, assay_el2::guest_ram::GuestRam)],
+    coherent: &[Grant],
     range: Region<Ipa>,
     decision: &Decision,
     gic: Version,
 ) -> Result<(Stage2, TableAdapter), Option<Refused>> {
-    let needed = Geometry::bits_below(range.end().0);
+    let ends = coherent.iter().map(|grant| grant.ipa.end());
+    let needed = Geometry::bits_below(ends.fold(range.end(), Ipa::max).0);
     let geometry = Geometry::new(needed, environment.host.pa_range_bits())
         .map_err(|error| refuse("V2", error, "give the VM less `memory`"))?;
     let no_tables = |error| {
@@ -401,14 +463,27 @@ fn map(
             )
             .map_err(no_tables)?;
     }
-    if let (Version::V2, GicVersion::V2 { vcpu, .. }) = (gic, &environment.machine.gic.version) {
+    for grant in coherent {
+        tables.0.grant_coherent(&grant.memory);
+        stage2
+            .map(
+                grant.ipa,
+                grant.memory.region().start,
+                grant.decision.attributes(),
+                &mut tables,
+            )
+            .map_err(no_tables)?;
+    }
+    if let (Version::V2, GicVersion::V2 { vcpu, .. }) =
+        (gic, &environment.world.machine.gic.version)
+    {
         let interface = Region {
             start: Pa(vcpu.start.0),
             size: layout::GICC.size,
         };
         let device = policy::decide(
             &Facts::of(Kind::Mmio),
-            environment.bits,
+            environment.world.bits,
             Claim::device(decision.mte == policy::Mte::Exposed),
         );
         let attributes = device
@@ -417,7 +492,10 @@ fn map(
         if !tables.0.grant_device(interface) {
             return Err(refuse(
                 "V2",
-                format!("{}: GICV overlaps memory", environment.machine.gic.path),
+                format!(
+                    "{}: GICV overlaps memory",
+                    environment.world.machine.gic.path
+                ),
                 "correct the tree",
             ));
         }

@@ -10,6 +10,7 @@ extern crate alloc;
 mod adapter;
 mod boot;
 mod bundle;
+mod coherent;
 mod console;
 mod cpus;
 mod create;

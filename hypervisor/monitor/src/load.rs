@@ -1,15 +1,19 @@
 //! A VM's memory and what goes into it, at each start anew.
 
+use alloc::vec::Vec;
+
 use assay_model::guest_tree::Blob;
 use assay_model::kernel::{Loader, Progress, Sources};
 use assay_spec::addr::Ipa;
 
 use crate::adapter::{Ram, TableAdapter};
+use crate::coherent::Grant;
 use crate::seeds;
 
 /// Everything that filling a VM's memory takes; nothing is allocated for it later.
 pub(crate) struct Contents {
     pub(crate) ram: Ram,
+    pub(crate) coherent: Vec<Grant>,
     pub(crate) loader: Loader,
     pub(crate) kernel: &'static [u8],
     pub(crate) ramdisk: &'static [u8],
@@ -24,8 +28,15 @@ pub(crate) struct Contents {
 const CHUNK: u64 = 0x20_0000;
 
 impl Contents {
-    /// Does one chunk of work.
+    /// Does one chunk of work: coherent memory is cleared first, then RAM is filled.
     pub(crate) fn step(&mut self) -> Progress {
+        if !self
+            .coherent
+            .iter_mut()
+            .all(|grant| grant.clear_step(CHUNK))
+        {
+            return Progress::More;
+        }
         let sources = Sources {
             kernel: self.kernel,
             ramdisk: self.ramdisk,
@@ -50,6 +61,7 @@ impl Contents {
         if let Some(seeds) = seeds::next() {
             self.tree.reseed(&seeds);
         }
+        self.coherent.iter_mut().for_each(Grant::restart);
         self.loader.restart();
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
         let before = cpu::counter();
         let mut pages = 0;
         let mut outcome = TagProof::Passed;
-        for page in sampled(region.size / PAGE_SIZE) {
+        for page in sampled(region.size / PAGE_SIZE, PAGES) {
             let Some(mut frames) = Frames::at(region.start.0 + page * PAGE_SIZE) else {
                 continue;
             };
@@ -53,15 +53,33 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
     result
 }
 
-/// Page numbers spread evenly over `count` pages, both ends among them.
-fn sampled(count: u64) -> impl Iterator<Item = u64> {
-    let wanted = count.min(PAGES);
-    let last = count.saturating_sub(1);
-    (0..wanted).map(move |n| {
-        if wanted > 1 {
-            last / (wanted - 1) * n + last % (wanted - 1) * n / (wanted - 1)
-        } else {
-            0
+/// Page numbers, spread evenly over a region, both ends among them.
+#[derive(Clone)]
+pub(crate) struct Sampled {
+    last: u64,
+    wanted: u64,
+    next: u64,
+}
+
+/// Spreads at most `most` page numbers over `count` pages.
+pub(crate) fn sampled(count: u64, most: u64) -> Sampled {
+    Sampled {
+        last: count.saturating_sub(1),
+        wanted: count.min(most),
+        next: 0,
+    }
+}
+
+impl Iterator for Sampled {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let n = self.next;
+        if n >= self.wanted {
+            return None;
         }
-    })
+        self.next += 1;
+        let steps = self.wanted.saturating_sub(1).max(1);
+        Some(self.last / steps * n + self.last % steps * n / steps)
+    }
 }

@@ -1,0 +1,295 @@
+//! Coherent accelerator memory: claimed once, touched late, only with the type that its guest gets.
+//!
+//! It is in no frame and in none of EL2's maps but for the time of one access here. Whether a VM may have it at
+//! all, and as what, is the policy's decision; this proves, clears and grants it.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::ops::Range;
+
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+
+use crate::frames::{self, Use};
+use crate::mmu::{self, Kind};
+use crate::percpu::PerCpu;
+use crate::tags::TagProof;
+use crate::{cache, cpu, guest_ram, image, tags};
+
+/// With which type EL2 touches the memory: the one that the guest gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    /// Normal Write-Back, without tags.
+    WriteBack,
+    /// Normal Tagged Write-Back: only memory that the platform says has tag storage.
+    Tagged,
+    /// Normal Non-cacheable.
+    NonCacheable,
+}
+
+impl Type {
+    fn kind(self) -> Kind {
+        match self {
+            Self::WriteBack => Kind::Data,
+            Self::Tagged => Kind::Tagged,
+            Self::NonCacheable => Kind::Uncached,
+        }
+    }
+}
+
+/// What looking at memory as memory has shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryProof {
+    /// Data stays, addresses do not alias, atomics and exclusives give right results.
+    Passed,
+    /// A word came back as something else.
+    DataLost,
+    /// An atomic or an exclusive gave a wrong result, or never succeeded.
+    AtomicsFailed,
+    /// An access aborted.
+    Aborted,
+}
+
+/// A region of coherent memory that nothing else of EL2's, and no other claim, is in.
+pub struct CoherentMemory {
+    region: Region<Pa>,
+}
+
+/// The memory cannot be mapped by EL2 now: it overlaps something that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreachable;
+
+impl CoherentMemory {
+    /// Claims whole pages that are neither the image's nor frames nor anybody's else, for good.
+    #[must_use]
+    pub fn claim(region: Region<Pa>) -> Option<Self> {
+        let free = region.is_aligned(PAGE_SIZE)
+            && region.size != 0
+            && !region.overlaps(&image::region())
+            && !frames::manages(region)
+            && !mmu::is_own_device(region)
+            && frames::keep(region, Use::Coherent);
+        free.then_some(Self { region })
+    }
+
+    /// Returns where it is.
+    #[must_use]
+    pub fn region(&self) -> Region<Pa> {
+        self.region
+    }
+
+    /// Does `act` while the memory is mapped with `kind`, and cleans and invalidates it afterwards, so that a
+    /// guest, or the next access, may have another type (DDI0487 B2.11).
+    fn mapped<T>(
+        &mut self,
+        kind: Kind,
+        act: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, Unreachable> {
+        mmu::add(self.region, kind).map_err(|_| Unreachable)?;
+        let result = act(self);
+        mmu::remove(self.region);
+        Ok(result)
+    }
+
+    fn page(&self, page: u64) -> u64 {
+        self.region.start.0 + page % (self.region.size / PAGE_SIZE) * PAGE_SIZE
+    }
+
+    /// Looks whether this is memory: `pages` are written all, then read all, then tried with atomics; they are
+    /// cleared afterwards. An abort is survived, and ends the look.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn prove_memory(
+        &mut self,
+        as_type: Type,
+        pages: impl Iterator<Item = u64> + Clone,
+    ) -> Result<MemoryProof, Unreachable> {
+        self.mapped(as_type.kind(), |memory| {
+            let each = |probe: unsafe extern "C" fn(u64, u64) -> u64, argument: u64| {
+                let run = |page: u64| {
+                    // SAFETY: a page of memory that we own exclusively, mapped read-write, without Rust
+                    // objects; aborts are recovered.
+                    unsafe { probe(memory.page(page), argument) }
+                };
+                pages
+                    .clone()
+                    .map(run)
+                    .find(|result| *result != 0)
+                    .unwrap_or(0)
+            };
+            const PATTERN: u64 = 0x5a5a_a5a5_0f0f_f0f0;
+            let mut result = each(coherent_fill, PATTERN);
+            if result == 0 {
+                result = each(coherent_check, PATTERN);
+            }
+            if result == 0 {
+                result = each(coherent_atomics, u64::from(cpu::has_lse()));
+            }
+            if result != 3 {
+                pages.clone().for_each(|page| {
+                    memory.clear_mapped(page * PAGE_SIZE..(page + 1) * PAGE_SIZE, false)
+                });
+            }
+            match result {
+                0 => MemoryProof::Passed,
+                2 => MemoryProof::DataLost,
+                4 => MemoryProof::AtomicsFailed,
+                _ => MemoryProof::Aborted,
+            }
+        })
+    }
+
+    /// Looks whether `pages` keep their tags; needs MTE2. They are cleared afterwards.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn prove_tags(
+        &mut self,
+        mut pages: impl Iterator<Item = u64>,
+    ) -> Result<TagProof, Unreachable> {
+        self.mapped(Kind::Tagged, |memory| {
+            let probe = |page: u64| tags::prove_mapped(memory.page(page), page);
+            pages
+                .by_ref()
+                .map(probe)
+                .find(|proof| *proof != TagProof::Passed)
+                .unwrap_or(TagProof::Passed)
+        })
+    }
+
+    /// Clears bytes `range` of it, and their tags if the type is Tagged; what is outside is left alone.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn clear(&mut self, as_type: Type, range: Range<u64>) -> Result<(), Unreachable> {
+        self.mapped(as_type.kind(), |memory| {
+            memory.clear_mapped(range, as_type == Type::Tagged)
+        })
+    }
+
+    fn clear_mapped(&mut self, range: Range<u64>, tagged: bool) {
+        let end = range.end.min(self.region.size);
+        if range.start < end {
+            let part = Region {
+                start: Pa(self.region.start.0 + range.start),
+                size: end - range.start,
+            };
+            // SAFETY: inside memory that we own exclusively, mapped read-write (Tagged if `tagged`), without
+            // Rust objects.
+            unsafe { guest_ram::zero(part, tagged) };
+            cache::clean_and_invalidate(part);
+        }
+    }
+
+    /// Cleans and invalidates all of it by address, through a Write-Back map: at hand-over and reclaim where the
+    /// guest's type can bypass the caches (no FWB).
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn clean_and_invalidate(&mut self) -> Result<(), Unreachable> {
+        self.mapped(Kind::Data, |memory| {
+            cache::clean_and_invalidate(memory.region)
+        })
+    }
+}
+
+unsafe extern "C" {
+    fn coherent_fill(page: u64, pattern: u64) -> u64;
+    fn coherent_check(page: u64, pattern: u64) -> u64;
+    fn coherent_atomics(page: u64, lse: u64) -> u64;
+}
+
+// Each returns 0, or 2 data lost, 3 aborted, 4 atomics failed. The data of a word depends on its address, so that
+// an alias shows when all pages are written before the first is read; reading comes from memory.
+global_asm!(
+    ".section .text.coherent, \"ax\"",
+    ".arch_extension lse",
+    ".globl coherent_fill",
+    "coherent_fill:",
+    "    mrs   x2, tpidr_el2",
+    "    adr   x3, 9f",
+    "    str   x3, [x2, #{RECOVERY}]",
+    "    mov   x3, #0",
+    "1:  add   x4, x0, x3",
+    "    eor   x5, x4, x1",
+    "    mvn   x6, x5",
+    "    stp   x5, x6, [x4]",
+    "    add   x3, x3, #64",
+    "    cmp   x3, #4096",
+    "    b.lo  1b",
+    "    dsb   sy",
+    "    str   xzr, [x2, #{RECOVERY}]",
+    "    mov   x0, #0",
+    "    ret",
+    ".globl coherent_check",
+    "coherent_check:",
+    "    mrs   x2, tpidr_el2",
+    "    adr   x3, 9f",
+    "    str   x3, [x2, #{RECOVERY}]",
+    "    mov   x3, #0",
+    "1:  add   x4, x0, x3",
+    "    dc    civac, x4",
+    "    add   x3, x3, #16",
+    "    cmp   x3, #4096",
+    "    b.lo  1b",
+    "    dsb   sy",
+    "    mov   x3, #0",
+    "    mov   x7, #0",
+    "2:  add   x4, x0, x3",
+    "    eor   x5, x4, x1",
+    "    mvn   x6, x5",
+    "    ldp   x9, x10, [x4]",
+    "    cmp   x5, x9",
+    "    ccmp  x6, x10, #0, eq",
+    "    mov   x8, #2",
+    "    csel  x7, x7, x8, eq",
+    "    add   x3, x3, #64",
+    "    cmp   x3, #4096",
+    "    b.lo  2b",
+    "    str   xzr, [x2, #{RECOVERY}]",
+    "    mov   x0, x7",
+    "    ret",
+    ".globl coherent_atomics",
+    "coherent_atomics:",
+    "    mrs   x2, tpidr_el2",
+    "    adr   x3, 9f",
+    "    str   x3, [x2, #{RECOVERY}]",
+    "    mov   x4, #0x1234",
+    "    str   x4, [x0]",
+    "    mov   x5, #1000",                  // exclusives may fail now and then, but not for ever
+    "1:  ldaxr x6, [x0]",
+    "    add   x7, x6, #1",
+    "    stlxr w8, x7, [x0]",
+    "    cbz   w8, 2f",
+    "    subs  x5, x5, #1",
+    "    b.ne  1b",
+    "    b     8f",
+    "2:  cmp   x6, x4",
+    "    b.ne  8f",
+    "    add   x4, x4, #1",
+    "    cbz   x1, 3f",
+    "    mov   x5, #16",
+    "    ldaddal x5, x6, [x0]",
+    "    cmp   x6, x4",
+    "    b.ne  8f",
+    "    add   x4, x4, #16",
+    "    mov   x6, x4",
+    "    mov   x7, #77",
+    "    casal x6, x7, [x0]",
+    "    cmp   x6, x4",
+    "    b.ne  8f",
+    "    mov   x4, x7",
+    "3:  dsb   sy",
+    "    ldr   x6, [x0]",
+    "    cmp   x6, x4",
+    "    b.ne  8f",
+    "    str   xzr, [x2, #{RECOVERY}]",
+    "    mov   x0, #0",
+    "    ret",
+    "8:  str   xzr, [x2, #{RECOVERY}]",
+    "    mov   x0, #4",
+    "    ret",
+    "9:  mov   x0, #3",
+    "    ret",
+    RECOVERY = const offset_of!(PerCpu, recovery),
+);

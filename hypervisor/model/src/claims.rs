@@ -1,0 +1,229 @@
+//! From the VMs' claims of coherent memory to decisions: names looked up, places checked, the policy asked.
+//!
+//! One pure function of the platform, the VM tree, the CPUs and the boot's proof. EL2 maps what it returns
+//! and `explain` prints it, so the two cannot differ. It maps, probes and prints nothing.
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Ipa, Pa, Region};
+
+use crate::platform::{CoherentNode, Machine};
+use crate::policy::regions::{Claimed, Occupied, other_owner};
+use crate::policy::{self, Claim, CpuBits, Decision, Facts, Kind, Proof, Refusal, Rule, Use};
+use crate::vm_tree::{CoherentClaim, VmConfig};
+
+mod ground;
+mod naming;
+mod place;
+mod prove;
+mod ram;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod words;
+
+pub use prove::{ToProve, to_prove};
+pub use ram::{RamRow, ram};
+pub use trouble::{Holder, Trouble};
+
+/// All that decisions depend on.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The platform, overlays included.
+    pub machine: &'a Machine,
+    /// The VMs that can be tried.
+    pub vms: &'a [VmConfig],
+    /// What every CPU can do, as the ID registers have it: what RAM's proof takes away is taken away here.
+    pub bits: CpuBits,
+    /// Bits of a physical address, the minimum of all CPUs.
+    pub pa_bits: u8,
+    /// Memory that is in no reservation of the platform's and yet nobody's: Assay's image, the bundle.
+    pub occupied: &'a [Occupied<'a>],
+    /// What the boot's proof found, by the path of a coherent or a memory node.
+    pub proof: &'a dyn Fn(&str) -> Proof,
+}
+
+/// One claim of a region that exists, and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The region's node.
+    pub node: &'a CoherentNode,
+    /// The region's name as it is printed: its path where two nodes have one name.
+    pub region: &'a str,
+    /// Where it is; `None` if its node does not say (then it is refused).
+    pub pa: Option<Region<Pa>>,
+    /// What the policy was asked.
+    pub claim: Claim,
+    /// As what the guest finds it.
+    pub use_: Use,
+    /// Where the guest finds it; `None` if `pa` is, or if there is no place (a [`Trouble`] says so).
+    pub ipa: Option<Region<Ipa>>,
+    /// What the policy answered.
+    pub outcome: Result<Decision, Refusal<'a>>,
+    /// The proof that it was told.
+    pub proof: Proof,
+}
+
+/// What may be mapped: a claim that the policy grants and that has a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// The memory.
+    pub pa: Region<Pa>,
+    /// Where the guest finds it; as long as `pa`.
+    pub ipa: Region<Ipa>,
+    /// How.
+    pub decision: Decision,
+}
+
+impl Row<'_> {
+    /// Returns what may be mapped, if the claim is granted.
+    #[must_use]
+    pub fn granted(&self) -> Option<Grant> {
+        let (pa, ipa) = self.pa.zip(self.ipa)?;
+        let decision = self.outcome.ok()?;
+        Some(Grant { pa, ipa, decision })
+    }
+}
+
+/// The claims of one VM.
+#[derive(Debug)]
+pub struct VmClaims<'a> {
+    /// The VM's index in [`World::vms`].
+    pub vm: usize,
+    /// The claims of regions that exist, in the manifest's order.
+    pub rows: Vec<Row<'a>>,
+    /// What is wrong with claims beside the policy's answer.
+    pub troubles: Vec<Trouble<'a>>,
+}
+
+impl VmClaims<'_> {
+    /// Tells whether the VM gets all that it claims. If not, it does not start.
+    #[must_use]
+    pub fn starts(&self) -> bool {
+        self.troubles.is_empty() && self.rows.iter().all(|row| row.granted().is_some())
+    }
+}
+
+/// Resolves the claims of all VMs; one element for each, in their order.
+#[must_use]
+pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
+    let nodes = &world.machine.coherent;
+    let faults = ground::faults(world);
+    let claimed = claimed(world);
+    let mut next = 0;
+    let mut all = Vec::new();
+    for (vm, config) in world.vms.iter().enumerate() {
+        let mut rows = Vec::new();
+        let mut troubles = Vec::new();
+        let mut wanted = Vec::new();
+        for claim in &config.coherent {
+            let index = match naming::find(nodes, &claim.region) {
+                Ok(index) => index,
+                Err(trouble) => {
+                    troubles.push(trouble);
+                    continue;
+                }
+            };
+            let owner = other_owner(&claimed, next);
+            next += 1;
+            let Some(node) = nodes.get(index) else {
+                continue;
+            };
+            troubles.extend(not_yet(claim, node));
+            let mut facts = facts(world, node, faults.get(index).copied().flatten());
+            facts.other_owner = owner;
+            rows.push(row(world, node, facts, words::claim(claim, config.mte)));
+            wanted.push((claim, node.reg.map(|region| region.size)));
+        }
+        let places = place::all(config, world.pa_bits, &wanted);
+        for (row, place) in rows.iter_mut().zip(places) {
+            match place {
+                Ok(ipa) => row.ipa = ipa,
+                Err(trouble) => troubles.push(trouble),
+            }
+        }
+        // What is a BAR has no place yet: the trouble that says so is enough.
+        rows.retain(|row| row.node.pci_bar.is_none());
+        all.push(VmClaims { vm, rows, troubles });
+    }
+    all
+}
+
+/// Lists who claims what, in the order in which claims are resolved.
+fn claimed<'a>(world: &World<'a>) -> Vec<Claimed<'a>> {
+    let of = |vm: &'a VmConfig| {
+        let found = vm
+            .coherent
+            .iter()
+            .filter_map(|claim| naming::find(&world.machine.coherent, &claim.region).ok());
+        found.map(move |region| Claimed {
+            vm: &vm.name,
+            region,
+        })
+    };
+    world.vms.iter().flat_map(of).collect()
+}
+
+/// Names what a claim asks for that this version has not.
+fn not_yet<'a>(claim: &'a CoherentClaim, node: &CoherentNode) -> Option<Trouble<'a>> {
+    let region = &claim.region;
+    if node.pci_bar.is_some() {
+        return Some(Trouble::PciBar { region });
+    }
+    let device = claim.device.as_deref()?;
+    Some(Trouble::Device { region, device })
+}
+
+/// Collects what the policy wants to know about a region.
+fn facts<'a>(
+    world: &World<'a>,
+    node: &CoherentNode,
+    fault: Option<policy::Fault<'a>>,
+) -> Facts<'a> {
+    Facts {
+        marked: node.mte_capable,
+        no_mte: node.no_mte || ground::lies_in_memory_without_tags(world.machine, node),
+        uniform: world.machine.uniform_memory,
+        proof: (world.proof)(&node.path),
+        fault,
+        ..Facts::of(Kind::Coherent)
+    }
+}
+
+fn row<'a>(world: &World<'a>, node: &'a CoherentNode, facts: Facts<'a>, claim: Claim) -> Row<'a> {
+    Row {
+        node,
+        region: naming::label(&world.machine.coherent, node),
+        pa: node.reg,
+        claim,
+        use_: claim.use_,
+        ipa: None,
+        outcome: policy::decide(&facts, ram::bits(world), claim),
+        proof: facts.proof,
+    }
+}
+
+/// Returns the regions that nobody claims and nobody could (rule T1): the tree is wrong there, and whoever
+/// claims one next is refused.
+#[must_use]
+pub fn unclaimed_faults<'a>(world: &World<'a>) -> Vec<(&'a CoherentNode, Refusal<'a>)> {
+    let claimed = claimed(world);
+    let faults = ground::faults(world);
+    let refusal = |(index, node): (usize, &'a CoherentNode)| {
+        if node.pci_bar.is_some() || claimed.iter().any(|claim| claim.region == index) {
+            return None;
+        }
+        let facts = facts(world, node, faults.get(index).copied().flatten());
+        let answer = policy::decide(&facts, world.bits, Claim::device(false));
+        let refusal = answer.err()?;
+        (refusal.rule == Rule::T1).then_some((node, refusal))
+    };
+    let nodes = world.machine.coherent.iter().enumerate();
+    nodes.filter_map(refusal).collect()
+}
+
+/// Returns the regions without `no-map`. Assay never maps them as RAM; whatever else boots from the same tree
+/// may, and may speculate into memory whose device is not ready.
+pub fn without_no_map(machine: &Machine) -> impl Iterator<Item = &CoherentNode> {
+    machine.coherent.iter().filter(|node| !node.no_map)
+}

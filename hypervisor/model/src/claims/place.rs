@@ -1,0 +1,127 @@
+//! Where a guest finds its regions: at the `ipa` that a claim gives, else in the manifest's order upwards from
+//! the first 1 GiB boundary above the VM's RAM.
+//!
+//! A region that is placed here is aligned to its own size, rounded up to a power of two, from 2 MiB to 1 GiB:
+//! then stage 2 can use blocks, and Linux can hot-plug it.
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Address, BLOCK_2M, Ipa, PAGE_SIZE, Region};
+use assay_spec::stage2_desc::PA_BITS_MAX;
+
+use super::{Holder, Trouble};
+use crate::guest_tree::layout;
+use crate::vm_tree::{CoherentClaim, VmConfig};
+
+const GIB: u64 = 1 << 30;
+
+/// A claim, and the length of its region in bytes if that is known.
+pub(super) type Wanted<'a> = (&'a CoherentClaim, Option<u64>);
+/// `None` of what has no length.
+type Placed<'a> = Result<Option<Region<Ipa>>, Trouble<'a>>;
+
+/// Guest addresses, and who has them.
+struct Space<'a> {
+    taken: Vec<(Region<Ipa>, Holder<'a>)>,
+    bits: u8,
+    /// Where the search for a place goes on.
+    next: Option<u64>,
+}
+
+/// Places all claims of a VM on CPUs with `pa_bits` address bits.
+pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<Placed<'a>> {
+    let mut space = Space::of(vm, pa_bits);
+    // What has its address first: the others go around it.
+    let mut placed: Vec<Placed<'a>> = wanted.iter().map(|claim| space.fixed(claim)).collect();
+    for ((claim, size), place) in wanted.iter().zip(&mut placed) {
+        if claim.ipa.is_none()
+            && let Some(size) = *size
+        {
+            *place = space.find(claim, size).map(Some);
+        }
+    }
+    placed
+}
+
+impl<'a> Space<'a> {
+    /// The VM before it has any region. The input size of stage 2 may not exceed the physical address size
+    /// (DDI0487 D8.2.2).
+    fn of(vm: &VmConfig, pa_bits: u8) -> Self {
+        let devices = Region {
+            start: Ipa(0),
+            size: layout::RAM.0,
+        };
+        let mut taken = [(devices, Holder::Devices)].to_vec();
+        let ram = Region::new(layout::RAM, vm.memory_bytes);
+        taken.extend(ram.map(|ram| (ram, Holder::Ram)));
+        Self {
+            taken,
+            bits: pa_bits.min(PA_BITS_MAX),
+            // RAM that has no end leaves no room above it.
+            next: ram.and_then(|ram| ram.end().0.checked_next_multiple_of(GIB)),
+        }
+    }
+
+    fn holder(&self, region: &Region<Ipa>) -> Option<(Region<Ipa>, Holder<'a>)> {
+        let mut taken = self.taken.iter();
+        taken.find(|(other, _)| other.overlaps(region)).copied()
+    }
+
+    fn is_inside(&self, region: &Region<Ipa>) -> bool {
+        region.end().0 <= 1 << self.bits
+    }
+
+    /// Places a claim that has its address.
+    fn fixed(&mut self, (claim, size): &Wanted<'a>) -> Placed<'a> {
+        let (Some(ipa), Some(size)) = (claim.ipa, *size) else {
+            return Ok(None);
+        };
+        let region = &claim.region;
+        if !ipa.is_aligned(PAGE_SIZE) {
+            return Err(Trouble::Unaligned { region, ipa });
+        }
+        let place = Region::new(ipa, size).filter(|place| self.is_inside(place));
+        let Some(place) = place else {
+            return Err(self.no_room(claim, size));
+        };
+        if let Some((_, by)) = self.holder(&place) {
+            return Err(Trouble::Taken { region, ipa, by });
+        }
+        self.taken.push((place, Holder::Region(region)));
+        Ok(Some(place))
+    }
+
+    /// Finds a place for a claim that leaves the choice.
+    fn find(&mut self, claim: &'a CoherentClaim, size: u64) -> Result<Region<Ipa>, Trouble<'a>> {
+        let align = size.checked_next_power_of_two().unwrap_or(GIB);
+        let align = align.clamp(BLOCK_2M, GIB);
+        let mut start = self.next;
+        // Each step passes one of finitely many ranges.
+        loop {
+            let place = start
+                .and_then(|start| start.checked_next_multiple_of(align))
+                .and_then(|start| Region::new(Ipa(start), size))
+                .filter(|place| self.is_inside(place));
+            let Some(place) = place else {
+                return Err(self.no_room(claim, size));
+            };
+            match self.holder(&place) {
+                Some((other, _)) => start = Some(other.end().0),
+                None => {
+                    self.taken.push((place, Holder::Region(&claim.region)));
+                    self.next = Some(place.end().0);
+                    return Ok(place);
+                }
+            }
+        }
+    }
+
+    fn no_room(&self, claim: &'a CoherentClaim, size: u64) -> Trouble<'a> {
+        Trouble::NoRoom {
+            region: &claim.region,
+            size,
+            ipa: claim.ipa,
+            bits: self.bits,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the boot has to prove.
+
+use std::vec::Vec;
+
+use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, platform, vm, vms, world};
+use crate::claims::to_prove;
+use crate::policy::{Attr, CpuBits, Proof};
+
+/// (memory part, tag part, type) of the region, if it is to be proved.
+fn parts(
+    root: &str,
+    properties: &str,
+    claims: &[&str],
+    bits: CpuBits,
+) -> Option<(bool, bool, Option<Attr>)> {
+    let machine = platform(root, &gpu(properties));
+    let vms = vms(&[vm("a", "", claims)]);
+    let found = to_prove(&world(&machine, &vms, bits));
+    assert!(found.len() <= 1);
+    let found = found.first()?;
+    assert_eq!(Some(found.region), machine.coherent[0].reg);
+    Some((found.memory, found.tags, found.attr))
+}
+
+const WB: Option<Attr> = Some(Attr::NormalWb);
+
+#[test]
+fn what_nobody_claims_is_not_touched() {
+    assert_eq!(parts("", MARKED, &[], mte()), None);
+}
+
+#[test]
+fn memory_is_proved_where_a_guest_uses_it_as_such_and_tags_where_they_are_said_to_be() {
+    assert_eq!(parts("", MARKED, &[AS_RAM], mte()), Some((true, true, WB)));
+    assert_eq!(parts("", MARKED, &[AS_DAX], fwb()), Some((true, false, WB)));
+    assert_eq!(
+        parts("", MARKED, &[AS_APERTURE], mte()),
+        Some((false, true, WB))
+    );
+    // Refused: there is no type to prove it with.
+    assert_eq!(parts("", "", &[AS_RAM], mte()), Some((true, false, None)));
+}
+
+#[test]
+fn unmarked_memory_is_never_looked_at_for_tags() {
+    assert_eq!(parts("", "", &[AS_APERTURE], mte()), None);
+    let root = "assay,uniform-memory;";
+    assert_eq!(
+        parts(root, "", &[AS_APERTURE], mte()),
+        Some((false, true, WB))
+    );
+    assert_eq!(parts(root, "arm,no-mte;", &[AS_APERTURE], mte()), None);
+}
+
+#[test]
+fn a_region_with_a_fault_is_not_touched() {
+    let contradiction = "assay,mte-capable; arm,no-mte;";
+    assert_eq!(parts("", contradiction, &[AS_RAM], mte()), None);
+}
+
+#[test]
+fn a_region_that_two_claim_is_listed_once() {
+    let machine = platform("", &gpu(MARKED));
+    let vms = vms(&[vm("a", "", &[AS_APERTURE]), vm("b", "", &[AS_DAX])]);
+    let found = to_prove(&world(&machine, &vms, mte()));
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].memory, found[0].tags, found[0].attr),
+        (true, true, None)
+    );
+}
+
+#[test]
+fn after_a_failed_tag_part_the_memory_part_takes_the_type_that_is_left() {
+    let machine = platform("", &gpu(MARKED));
+    let claim = std::format!(r#"{AS_DAX} assay,allow = "non-cacheable";"#);
+    let vms = vms(&[vm("a", "", &[&claim])]);
+    let mut world = world(&machine, &vms, mte());
+    let types = |found: Vec<crate::claims::ToProve<'_>>| found[0].attr;
+    assert_eq!(types(to_prove(&world)), WB);
+    let lie = |path: &str| {
+        if path.contains("gpu0") {
+            Proof::FailedTags
+        } else {
+            Proof::Passed
+        }
+    };
+    world.proof = &lie;
+    assert_eq!(types(to_prove(&world)), Some(Attr::NormalNc));
+}

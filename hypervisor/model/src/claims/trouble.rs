@@ -1,0 +1,180 @@
+//! What is wrong with a claim beside the policy's answer: its name, its place, or what is not built yet.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use assay_spec::addr::Ipa;
+
+use crate::policy::Rule;
+
+/// Why a claim cannot be granted. Displayed as the `reason` of a `refused` line with `region=-`; the text names
+/// the claim by its `region`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trouble<'a> {
+    /// No node has this name or path.
+    Unknown {
+        /// What the claim says.
+        region: &'a str,
+        /// What it could say.
+        known: Vec<&'a str>,
+    },
+    /// Several nodes have this name.
+    Ambiguous {
+        /// What the claim says.
+        region: &'a str,
+        /// The nodes' paths.
+        paths: Vec<&'a str>,
+    },
+    /// The region is the BAR of a PCI function, and functions are not given to VMs yet.
+    PciBar {
+        /// What the claim says.
+        region: &'a str,
+    },
+    /// The claim wants a device too, and devices are not given to VMs yet.
+    Device {
+        /// What the claim says.
+        region: &'a str,
+        /// The device.
+        device: &'a str,
+    },
+    /// `ipa` is not a multiple of 4 KiB.
+    Unaligned {
+        /// What the claim says.
+        region: &'a str,
+        /// Its `ipa`.
+        ipa: Ipa,
+    },
+    /// At `ipa` there is something else.
+    Taken {
+        /// What the claim says.
+        region: &'a str,
+        /// Its `ipa`.
+        ipa: Ipa,
+        /// What is there.
+        by: Holder<'a>,
+    },
+    /// From `ipa` on, or if the VM leaves the choice anywhere, there is not room for the region.
+    NoRoom {
+        /// What the claim says.
+        region: &'a str,
+        /// Its length in bytes.
+        size: u64,
+        /// Its `ipa`, if it has one.
+        ipa: Option<Ipa>,
+        /// Bits of a guest address.
+        bits: u8,
+    },
+}
+
+/// What occupies guest addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder<'a> {
+    /// The first GiB, where the devices of a VM are.
+    Devices,
+    /// The VM's RAM.
+    Ram,
+    /// Another region that the VM claims.
+    Region(&'a str),
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Devices => f.write_str("the devices below 0x40000000"),
+            Self::Ram => f.write_str("the VM's RAM"),
+            Self::Region(region) => write!(f, "region {region}"),
+        }
+    }
+}
+
+impl Trouble<'_> {
+    /// Returns the rule that a `refused` line names.
+    #[must_use]
+    pub const fn rule(&self) -> Rule {
+        match self {
+            Self::Unknown { .. }
+            | Self::Ambiguous { .. }
+            | Self::PciBar { .. }
+            | Self::Device { .. } => Rule::V3,
+            Self::Unaligned { .. } | Self::Taken { .. } | Self::NoRoom { .. } => Rule::V2,
+        }
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => {
+                "correct the claim's `region`, or declare the region in the platform tree or an overlay"
+            }
+            Self::Ambiguous { .. } => "write the full path in the claim's `region`",
+            Self::PciBar { .. } => "take the claim out of the manifest",
+            Self::Device { .. } => "leave `device` out of the claim",
+            Self::Unaligned { .. } => "give `ipa` as a multiple of 4 KiB, or leave it out",
+            Self::Taken { .. } => "give another `ipa`, or leave it out",
+            Self::NoRoom { ipa: Some(_), .. } => "give a lower `ipa`, or leave it out",
+            Self::NoRoom { ipa: None, .. } => {
+                "claim less, give the VM less `memory`, or place the claims with `ipa`"
+            }
+        }
+    }
+
+    /// Tells whether the claim names nothing: an error of the manifest whatever the machine can do.
+    #[must_use]
+    pub const fn is_bad_name(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Ambiguous { .. })
+    }
+}
+
+impl fmt::Display for Trouble<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { region, known } => {
+                write!(f, "the platform has no coherent region {region}")?;
+                list(f, if known.is_empty() { "" } else { "; it has " }, known)
+            }
+            Self::Ambiguous { region, paths } => {
+                write!(f, "several coherent regions are named {region}")?;
+                list(f, ": ", paths)
+            }
+            Self::PciBar { region } => write!(
+                f,
+                "region {region} is the BAR of a PCI function (assay,pci-bar), and this version gives no \
+                 PCI functions to VMs"
+            ),
+            Self::Device { region, device } => write!(
+                f,
+                "the claim of region {region} names the device {device}, and this version gives no \
+                 devices to VMs"
+            ),
+            Self::Unaligned { region, ipa } => write!(
+                f,
+                "the ipa {ipa} of region {region} is not a multiple of 4 KiB"
+            ),
+            Self::Taken { region, ipa, by } => {
+                write!(f, "at the ipa {ipa} of region {region} lies {by}")
+            }
+            Self::NoRoom {
+                region,
+                size,
+                ipa,
+                bits,
+            } => {
+                write!(f, "the {size:#x} bytes of region {region} do not fit")?;
+                if let Some(ipa) = ipa {
+                    write!(f, " at ipa {ipa}")?;
+                }
+                write!(f, " below the end of {bits} bits of guest addresses")
+            }
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, before: &str, names: &[&str]) -> fmt::Result {
+    let mut separator = before;
+    for name in names {
+        write!(f, "{separator}{name}")?;
+        separator = ", ";
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Each exit does to the guest's registers and the VM's devices what it should, and nothing can make it panic.
+
+mod agreement;
+mod calls;
+mod devices;
+mod faults;
+mod fixture;
+mod interrupts;
+mod loads;
+mod registers;
+mod totality;

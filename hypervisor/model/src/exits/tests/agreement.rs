@@ -1,0 +1,135 @@
+//! The short ways do what the long one does, for every syndrome that they take.
+
+use assay_spec::esr::{self, ec};
+use assay_spec::psci;
+use assay_spec::smccc;
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+use super::fixture::Vm;
+use crate::exits::Next;
+use crate::guest_tree::layout;
+use crate::vgic::Version;
+
+/// Function identifiers as guests have them in x0, and any other number.
+pub(super) fn function() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(u64::from(psci::VERSION)),
+        Just(u64::from(smccc::VERSION)),
+        (0..0x60_u64).prop_map(|n| 0x8400_0000 + n),
+        (0..0x60_u64).prop_map(|n| 0xc400_0000 + n),
+        any::<u32>().prop_map(u64::from),
+        any::<u64>(),
+    ]
+}
+
+/// Syndromes of the classes that the short ways take, of the others, and nonsense.
+pub(super) fn syndrome() -> impl Strategy<Value = u64> {
+    let class = prop_oneof![
+        Just(ec::HVC64),
+        Just(ec::SMC64),
+        Just(ec::SYSREG),
+        Just(ec::DABT_LOWER),
+        Just(ec::IABT_LOWER),
+        Just(ec::WFX),
+        Just(ec::FP),
+        0..64_u8,
+    ];
+    let iss = prop_oneof![
+        any::<u64>(),
+        // HVC #0, and small immediates.
+        0..2_u64,
+        // A read of the ID space: CRm 4:1, Rt 9:5, Op2 19:17.
+        (0..16_u64, 0..32_u64, 0..8_u64).prop_map(|(crm, rt, op2)| 3 << 20
+            | op2 << 17
+            | rt << 5
+            | crm << 1
+            | 1),
+        // A described load or store that met a Translation fault: SAS to SF, WnR.
+        (0..1024_u64, any::<bool>(), 4..8_u64).prop_map(|(fields, write, status)| 1 << 24
+            | fields << 14
+            | u64::from(write) << 6
+            | status),
+    ];
+    (class, iss).prop_map(|(class, iss)| u64::from(class) << 26 | esr::IL | iss & !(0x3f << 26))
+}
+
+/// Guest addresses: devices' for the most part.
+pub(super) fn address() -> impl Strategy<Value = u64> {
+    let near = |base: u64, size: u64| (0..size).prop_map(move |offset| base + offset);
+    prop_oneof![
+        near(layout::GICD_V3.start.0, 0x1000),
+        near(layout::GICD_V3.start.0 + 0x6000, 0x2000),
+        near(layout::GICR.0, 0x6_0000),
+        (0..0x14_u64).prop_map(|register| layout::UART.start.0 + 4 * register),
+        near(layout::UART.start.0, 0x1010),
+        near(layout::WATCHDOG_REFRESH.start.0, 0x10),
+        near(layout::WATCHDOG_CONTROL.start.0, 0x20),
+        any::<u64>(),
+    ]
+}
+
+/// FAR_EL2 and HPFAR_EL2 after a fault at this guest address.
+pub(super) fn fault_registers(ipa: u64) -> (u64, u64) {
+    (0xffff_0000_0000_0000 | ipa, ipa >> 12 << 4)
+}
+
+/// A VM in which something is going on.
+fn busy(gic: Version, function: u64) -> Vm {
+    let mut vm = Vm::new(gic, 2);
+    vm.enable_interrupts();
+    for byte in *b"input" {
+        vm.devices.lock().receive(byte);
+    }
+    vm.frame.x[0] = function;
+    vm
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    prop_oneof![Just(Version::V2), Just(Version::V3)]
+}
+
+proptest! {
+    #[test]
+    fn the_exits_without_a_lock_are_handled_as_the_others(
+        gic in version(), esr in syndrome(), function in function(),
+    ) {
+        let (mut short, mut long) = (busy(gic, function), busy(gic, function));
+        let before = short.frame.clone();
+        if short.quick(esr) {
+            let next = long.handle(esr::decode(esr, 0, 0));
+            match next {
+                Next::Advance => long.frame.advance(),
+                other => prop_assert_eq!(other, Next::Resume),
+            }
+            prop_assert_eq!(&short.frame, &long.frame);
+            prop_assert_eq!(&short.cpu, &long.cpu);
+            prop_assert_eq!(short.visible(), long.visible());
+        } else {
+            prop_assert_eq!(&short.frame, &before, "left to the long way untouched");
+        }
+    }
+
+    #[test]
+    fn a_load_from_a_device_is_handled_alike_both_ways(
+        gic in version(), esr in syndrome(), ipa in address(), seen_from in 0..2_usize,
+    ) {
+        let (far, hpfar) = fault_registers(ipa);
+        let mut short = busy(gic, 0).seen_from(seen_from);
+        let mut long = busy(gic, 0).seen_from(seen_from);
+        let before = (short.frame.clone(), short.cpu.clone());
+        let taken = short.quick_load((esr, far, hpfar));
+        let exit = esr::decode(esr, far, hpfar);
+        if taken {
+            prop_assert_eq!(long.handle(exit), Next::Resume);
+            prop_assert_eq!(&short.frame, &long.frame);
+            prop_assert_eq!(&short.cpu, &long.cpu);
+            prop_assert_eq!(short.visible(), long.visible());
+        } else {
+            prop_assert_eq!((&short.frame, &short.cpu), (&before.0, &before.1));
+            if esr::class(esr) == ec::DABT_LOWER {
+                let next = long.handle(exit);
+                prop_assert_eq!(next == Next::Resume, false, "a load that the short way missed");
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! A VM with one of its vCPUs on a CPU that writes down what was asked of it.
+
+use std::vec;
+use std::vec::Vec;
+
+use assay_spec::addr::Region;
+use assay_spec::esr;
+use assay_spec::exit::{Access, Exit, SysRegAccess, Width};
+use assay_spec::frame::Frame;
+use assay_spec::gic::hyp::EMPTY;
+use assay_spec::intid::IntId;
+use assay_spec::lr::{Lr, LrState};
+use assay_spec::sysreg::SysReg;
+use spin::Mutex;
+
+use crate::exits::{self, Cpu, Next};
+use crate::guest_tree::layout;
+use crate::idregs::tests::machines::{FULL, PLAIN, cortex_a72, neoverse_n2};
+use crate::idregs::{GuestId, VmFeatures};
+use crate::inject::PstateBits;
+use crate::psci::Start;
+use crate::smccc::{HostFacts, Workaround, Workarounds};
+use crate::vcpus::VcpuSet;
+use crate::vgic::{ListRegisters, Version};
+use crate::vm::{Devices, Machine, Vcpu};
+
+/// Where the guest's code is.
+pub(super) const CODE: u64 = 0x4020_0000;
+/// Where it has mapped its devices: far from the guest addresses, to tell the two apart.
+pub(super) const DEVICE_VA: u64 = 0xffff_8000_0000_0000;
+/// The register that [`Vm::load`] loads and [`Vm::store`] stores.
+pub(super) const RT: u8 = 5;
+/// The physical count at which the VM was started: what `CNTVOFF_EL2` holds.
+pub(super) const STARTED_AT: u64 = 1_000_000;
+
+/// The physical CPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct FakeCpu {
+    pub(super) now: u64,
+    pub(super) lrs: Vec<Lr>,
+    pub(super) maintenance: u32,
+    pub(super) kicked: VcpuSet,
+    pub(super) sent: Vec<u8>,
+    pub(super) input_room: usize,
+    /// What there was to be armed at each change: the physical timer, and the watchdog.
+    pub(super) armed: Vec<(Option<u64>, Option<u64>)>,
+    pub(super) random: Option<u64>,
+    pub(super) has_entropy: bool,
+    pub(super) workarounds: Vec<Workaround>,
+}
+
+impl FakeCpu {
+    fn new() -> Self {
+        Self {
+            now: STARTED_AT,
+            lrs: vec![EMPTY; 4],
+            maintenance: 0,
+            kicked: VcpuSet::EMPTY,
+            sent: Vec::new(),
+            input_room: 0,
+            armed: Vec::new(),
+            random: None,
+            has_entropy: false,
+            workarounds: Vec::new(),
+        }
+    }
+
+    /// The state of an interrupt in the List Registers.
+    pub(super) fn listed(&self, intid: IntId) -> LrState {
+        let listed = self.lrs.iter().find(|lr| lr.intid == intid);
+        listed.map_or(LrState::Invalid, |lr| lr.state)
+    }
+}
+
+impl ListRegisters for FakeCpu {
+    fn count(&self) -> u32 {
+        4
+    }
+    fn read(&self, index: usize) -> Lr {
+        self.lrs[index]
+    }
+    fn write(&mut self, index: usize, lr: Lr) {
+        self.lrs[index] = lr;
+    }
+    fn empty(&self) -> u32 {
+        let empty = |lr: &Lr| lr.state == LrState::Invalid && !lr.eoi_maintenance;
+        let numbered = (0..).zip(&self.lrs);
+        numbered.fold(0, |bits, (n, lr)| bits | u32::from(empty(lr)) << n)
+    }
+    fn set_maintenance(&mut self, requests: u32) {
+        self.maintenance = requests;
+    }
+    fn deactivate_physical(&mut self, intid: IntId) {
+        panic!("no physical interrupt was taken, {intid:?} least of all");
+    }
+    fn is_deactivation_separate(&self) -> bool {
+        false
+    }
+    fn is_physical_pending(&self, _intid: IntId) -> bool {
+        false
+    }
+}
+
+impl Cpu for FakeCpu {
+    fn now(&self) -> u64 {
+        self.now
+    }
+    fn kick(&mut self, vcpus: VcpuSet) {
+        self.kicked = self.kicked.union(vcpus);
+    }
+    fn transmit(&mut self, byte: u8) {
+        self.sent.push(byte);
+    }
+    fn input_room(&mut self) {
+        self.input_room += 1;
+    }
+    fn has_entropy(&self) -> bool {
+        self.has_entropy
+    }
+    fn entropy(&mut self) -> Option<u64> {
+        self.random
+    }
+    fn workaround(&mut self, which: Workaround) {
+        self.workarounds.push(which);
+    }
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
+        let timer = vcpu.timer.deadline_after(self.now);
+        self.armed.push((timer, devices.watchdog_deadline()));
+    }
+}
+
+/// One VM, seen from the CPU of one of its vCPUs.
+pub(super) struct Vm {
+    pub(super) machine: Machine,
+    pub(super) devices: Mutex<Devices>,
+    pub(super) vcpu: Vcpu,
+    pub(super) cpu: FakeCpu,
+    pub(super) frame: Frame,
+}
+
+impl Vm {
+    /// A VM with 256 MiB and all its devices, of which vCPU 0 runs and is what this CPU is for.
+    pub(super) fn new(gic: Version, vcpus: usize) -> Self {
+        Self::with(gic, vcpus, true)
+    }
+
+    pub(super) fn with(gic: Version, vcpus: usize, watchdog: bool) -> Self {
+        let id = match gic {
+            Version::V3 => GuestId::new(&neoverse_n2(), FULL),
+            Version::V2 => GuestId::new(
+                &cortex_a72(),
+                VmFeatures {
+                    gic_v3: false,
+                    ..PLAIN
+                },
+            ),
+        };
+        let machine = Machine {
+            id,
+            workarounds: Workarounds::new(&HostFacts {
+                csv2: 0,
+                ssbs: false,
+                ssbd_forced: false,
+                firmware: [0, 0, -1],
+            }),
+            pstate: PstateBits::default(),
+            ram: Region {
+                start: layout::RAM,
+                size: 0x1000_0000,
+            },
+            gic,
+            vcpus,
+            watchdog,
+        };
+        let mut devices = Devices::new(&machine);
+        devices.virtual_offset = STARTED_AT;
+        devices.power.boot(Start {
+            entry: CODE,
+            context: 0,
+        });
+        devices.power.take_start(0);
+        let mut frame = Frame::entering(CODE, 0);
+        for (register, n) in frame.x.iter_mut().zip(0..) {
+            *register = 0x1111_0000_0000_0000 | n;
+        }
+        Self {
+            machine,
+            devices: Mutex::new(devices),
+            vcpu: Vcpu::new(0),
+            cpu: FakeCpu::new(),
+            frame,
+        }
+    }
+
+    /// The same VM, from the CPU of another vCPU. What this CPU noted is forgotten.
+    pub(super) fn seen_from(mut self, vcpu: usize) -> Self {
+        self.vcpu = Vcpu::new(vcpu);
+        self.cpu = FakeCpu::new();
+        self
+    }
+
+    pub(super) fn handle(&mut self, exit: Exit) -> Next {
+        exits::handle(
+            exit,
+            &mut self.frame,
+            &mut self.vcpu,
+            &self.machine,
+            &self.devices,
+            &mut self.cpu,
+        )
+    }
+
+    pub(super) fn quick(&mut self, esr: u64) -> bool {
+        exits::quick(esr, &mut self.frame, &self.machine)
+    }
+
+    pub(super) fn quick_load(&mut self, syndrome: (u64, u64, u64)) -> bool {
+        exits::quick_load(
+            syndrome,
+            &mut self.frame,
+            &self.vcpu,
+            &self.machine,
+            &self.devices,
+            &mut self.cpu,
+        )
+    }
+
+    /// `HVC #0` with these in x0 to x3.
+    pub(super) fn hvc(&mut self, function: u32, args: [u64; 3]) -> Next {
+        self.set_call(function, args);
+        self.handle(Exit::Hvc { imm: 0 })
+    }
+
+    /// `SMC #0` with these in x0 to x3.
+    pub(super) fn smc(&mut self, function: u32, args: [u64; 3]) -> Next {
+        self.set_call(function, args);
+        self.handle(Exit::Smc { imm: 0 })
+    }
+
+    fn set_call(&mut self, function: u32, args: [u64; 3]) {
+        self.frame.x[0] = function.into();
+        self.frame.x[1..4].copy_from_slice(&args);
+    }
+
+    /// Loads from a device by a plain `ldr` and returns what the guest finds in its register.
+    pub(super) fn load(&mut self, ipa: u64, width: Width) -> u64 {
+        let pc = self.frame.pc;
+        assert_eq!(self.access(ipa, loads(width)), Next::Resume, "{ipa:#x}");
+        assert_eq!(self.frame.pc, pc + 4, "{ipa:#x}");
+        self.frame.get(RT)
+    }
+
+    /// Stores to a device by a plain `str`.
+    pub(super) fn store(&mut self, ipa: u64, width: Width, value: u64) {
+        let pc = self.frame.pc;
+        self.frame.set(RT, value);
+        assert_eq!(self.access(ipa, stores(width)), Next::Advance, "{ipa:#x}");
+        assert_eq!(self.frame.pc, pc, "the caller steps over it");
+        self.frame.pc = pc + 4;
+    }
+
+    /// Has the guest access a guest address that stage 2 has nothing at.
+    pub(super) fn access(&mut self, ipa: u64, access: Access) -> Next {
+        let (esr, far, hpfar) = syndrome(ipa, access);
+        self.handle(esr::decode(esr, far, hpfar))
+    }
+
+    pub(super) fn mrs(&mut self, register: SysReg) -> Next {
+        self.handle(Exit::SysReg(SysRegAccess {
+            register,
+            read: true,
+            rt: RT,
+        }))
+    }
+
+    pub(super) fn msr(&mut self, register: SysReg, value: u64) -> Next {
+        self.frame.set(RT, value);
+        self.handle(Exit::SysReg(SysRegAccess {
+            register,
+            read: false,
+            rt: RT,
+        }))
+    }
+
+    /// Makes the interrupt controller deliver everything, in Group 1, SPIs to vCPU 0.
+    pub(super) fn enable_interrupts(&mut self) {
+        let distributor = layout::GICD_V3.start.0;
+        self.store(distributor, Width::W4, 3);
+        let private = match self.machine.gic {
+            Version::V3 => layout::GICR.0 + self.vcpu.index as u64 * layout::GICR_SIZE + 0x1_0000,
+            Version::V2 => distributor,
+        };
+        for (base, word) in [(private, 0), (distributor, 4)] {
+            self.store(base + 0x080 + word, Width::W4, 0xffff_ffff);
+            self.store(base + 0x100 + word, Width::W4, 0xffff_ffff);
+        }
+        if self.machine.gic == Version::V2 {
+            for spi in 0..32 {
+                self.store(distributor + 0x820 + spi, Width::W1, 1);
+            }
+        }
+    }
+
+    /// Reads what a guest can read of its devices without changing them.
+    pub(super) fn visible(&mut self) -> Vec<u64> {
+        let (distributor, uart) = (layout::GICD_V3.start.0, layout::UART.start.0);
+        let (refresh, control) = (layout::WATCHDOG_REFRESH, layout::WATCHDOG_CONTROL);
+        let bases = [
+            (distributor, [0x000, 0x104, 0x204, 0x304]),
+            (uart, [0x018, 0x038, 0x03c, 0x040]),
+            (control.start.0, [0x000, 0x008, 0x010, 0x014]),
+            (refresh.start.0, [0x000, 0xfcc, 0xfcc, 0xfcc]),
+        ];
+        let mut values = Vec::new();
+        for (base, offsets) in bases {
+            values.extend(offsets.map(|offset| {
+                self.access(base + offset, loads(Width::W4));
+                self.frame.get(RT)
+            }));
+        }
+        values
+    }
+}
+
+/// `ldr` of this width: without sign, into a W register unless it is of eight bytes.
+pub(super) fn loads(width: Width) -> Access {
+    Access {
+        write: false,
+        width,
+        register: RT,
+        sign_extend: false,
+        sixty_four: width == Width::W8,
+    }
+}
+
+/// `str` of this width.
+pub(super) fn stores(width: Width) -> Access {
+    Access {
+        write: true,
+        ..loads(width)
+    }
+}
+
+/// ESR_EL2, FAR_EL2 and HPFAR_EL2 after an access that met a level-3 Translation fault.
+pub(super) fn syndrome(ipa: u64, access: Access) -> (u64, u64, u64) {
+    let size = match access.width {
+        Width::W1 => 0,
+        Width::W2 => 1,
+        Width::W4 => 2,
+        Width::W8 => 3,
+    };
+    let iss = 1 << 24
+        | size << 22
+        | u64::from(access.sign_extend) << 21
+        | u64::from(access.register) << 16
+        | u64::from(access.sixty_four) << 15
+        | u64::from(access.write) << 6
+        | u64::from(esr::fsc::TRANSLATION + 3);
+    let esr = esr::encode(esr::ec::DABT_LOWER, iss);
+    (esr, DEVICE_VA | ipa & 0xffff, ipa >> 12 << 4)
+}

@@ -1,0 +1,94 @@
+use assay_spec::addr::{Ipa, Region};
+use assay_spec::exit::Width;
+
+use super::{Devices, Machine, PHYS_TIMER, VIRT_TIMER, Vcpu};
+use crate::guest_tree::layout;
+use crate::idregs::GuestId;
+use crate::idregs::tests::machines::{FULL, neoverse_n2};
+use crate::inject::PstateBits;
+use crate::psci::Start;
+use crate::smccc::Workarounds;
+use crate::vcpus::VcpuSet;
+use crate::vgic::Version;
+use crate::watchdog::WatchdogFrame;
+
+fn machine(ram: Region<Ipa>) -> Machine {
+    Machine {
+        id: GuestId::new(&neoverse_n2(), FULL),
+        workarounds: Workarounds::default(),
+        pstate: PstateBits::default(),
+        ram,
+        gic: Version::V3,
+        vcpus: 2,
+        watchdog: true,
+    }
+}
+
+fn small() -> Machine {
+    machine(Region {
+        start: layout::RAM,
+        size: 0x1000,
+    })
+}
+
+#[test]
+fn code_is_what_lies_in_ram_at_a_multiple_of_four() {
+    let machine = small();
+    for address in [0x4000_0000, 0x4000_0004, 0x4000_0ffc] {
+        assert!(machine.is_code(address), "{address:#x}");
+    }
+    for address in [
+        0,
+        0x3fff_fffc,
+        0x4000_0002,
+        0x4000_0ffd,
+        0x4000_1000,
+        0x0900_0000,
+        0x1_0000_4000_0000,
+        u64::MAX,
+    ] {
+        assert!(!machine.is_code(address), "{address:#x}");
+    }
+}
+
+#[test]
+fn code_reaches_to_the_end_of_ram_at_the_top_of_the_address_space() {
+    let top = machine(Region {
+        start: Ipa(u64::MAX - 0xfff),
+        size: 0x1000,
+    });
+    assert!(top.is_code(u64::MAX - 3));
+    assert!(!top.is_code(0));
+}
+
+#[test]
+fn the_timers_have_the_interrupts_that_the_device_tree_tells() {
+    assert_eq!((PHYS_TIMER.0, VIRT_TIMER.0), (30, 27));
+    assert_eq!(layout::TIMER_INTIDS[1..3], [PHYS_TIMER, VIRT_TIMER]);
+}
+
+#[test]
+fn a_reset_forgets_all_that_the_guest_did() {
+    let mut devices = Devices::new(&small());
+    devices.power.boot(Start {
+        entry: 0x4000_0000,
+        context: 0,
+    });
+    devices.receive(b'a');
+    devices
+        .watchdog
+        .write(WatchdogFrame::Control, 0, Width::W4, 1, 0);
+    assert!(devices.watchdog_deadline().is_some());
+    devices.reset();
+    assert_eq!(devices.power.not_off(), VcpuSet::EMPTY);
+    assert_eq!(devices.watchdog_deadline(), None);
+    // UARTFR.RXFE.
+    assert_eq!(devices.uart.read(0x18, Width::W4) & 1 << 4, 1 << 4);
+}
+
+#[test]
+fn a_vcpu_at_power_on_has_no_deadline() {
+    let vcpu = Vcpu::new(1);
+    assert_eq!(vcpu.index, 1);
+    assert_eq!(vcpu.timer.deadline(), None);
+}
