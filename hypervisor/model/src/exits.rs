@@ -298,8 +298,10 @@ fn data_abort<C: Cpu>(
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> Next {
-    // After a Permission, alignment or tag fault HPFAR_EL2 does not tell the address (DDI0487 HPFAR_EL2).
-    let Some(access) = abort.access.filter(|_| esr::ipa_is_valid(&abort)) else {
+    // After a Permission, alignment or tag fault HPFAR_EL2 does not tell the address, and on a walk of the guest's
+    // tables it tells a descriptor's (DDI0487 HPFAR_EL2).
+    let is_known = esr::ipa_is_valid(&abort) && !abort.table_walk;
+    let Some(access) = abort.access.filter(|_| is_known) else {
         return Next::Inject(Fault::of_data(&abort));
     };
     if !access.write {
@@ -461,21 +463,25 @@ fn write<C: Cpu>(
             .vgic
             .redist_write(vcpu.index, offset, width, value, cpu),
         Device::Uart(offset) => {
+            let was_full = devices.uart.room() == 0;
             if let Some(byte) = devices.uart.write(offset, width, value) {
                 cpu.transmit(byte);
+            }
+            // The end of a loopback (UARTCR.LBE): what was held back may come.
+            if was_full && devices.uart.room() != 0 {
+                cpu.input_room();
             }
             devices
                 .update_uart(vcpu.index)
                 .union(devices.vgic.flush(vcpu.index, cpu))
         }
         Device::Watchdog(frame, offset) => {
-            let now = cpu.now();
-            let virtual_now = now.wrapping_sub(devices.virtual_offset);
-            devices
-                .watchdog
-                .write(frame, offset, width, value, virtual_now);
-            let (_, kicks) = devices.tick_watchdog(vcpu.index, now);
-            let kicks = kicks.union(devices.vgic.flush(vcpu.index, cpu));
+            let now = cpu.now().wrapping_sub(devices.virtual_offset);
+            devices.watchdog.write(frame, offset, width, value, now);
+            // What is due by now is for the EL2 timer to find, which can also end the VM.
+            let kicks = devices
+                .update_watchdog(vcpu.index)
+                .union(devices.vgic.flush(vcpu.index, cpu));
             cpu.deadlines_changed(vcpu, devices);
             kicks
         }

@@ -41,7 +41,67 @@ impl VcpuSet {
         Self(self.0 | other.0)
     }
     /// Iterates over the indices, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..64).filter(move |&vcpu| self.contains(vcpu))
+    pub fn iter(mut self) -> impl Iterator<Item = usize> {
+        // Most sets have one member or none, and guests' exits walk them.
+        core::iter::from_fn(move || {
+            let lowest = self.0.trailing_zeros() as usize;
+            self.0 &= self.0.wrapping_sub(1);
+            (lowest < 64).then_some(lowest)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VcpuSet;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use std::vec::Vec;
+
+    #[test]
+    fn an_index_beyond_63_is_in_no_set() {
+        assert_eq!(VcpuSet::one(63), VcpuSet(1 << 63));
+        for beyond in [64, 65, usize::MAX] {
+            assert_eq!(VcpuSet::one(beyond), VcpuSet::EMPTY);
+            assert!(!VcpuSet(u64::MAX).contains(beyond));
+            let mut set = VcpuSet(u64::MAX);
+            set.remove(beyond);
+            set.insert(beyond);
+            assert_eq!(set, VcpuSet(u64::MAX));
+        }
+    }
+
+    #[test]
+    fn the_first_few_are_those_with_the_lowest_indices() {
+        assert_eq!(VcpuSet::first(0), VcpuSet::EMPTY);
+        assert_eq!(VcpuSet::first(3), VcpuSet(0b111));
+        assert_eq!(VcpuSet::first(63), VcpuSet(u64::MAX >> 1));
+        assert_eq!(VcpuSet::first(64), VcpuSet(u64::MAX));
+        assert_eq!(VcpuSet::first(usize::MAX), VcpuSet(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_inserted_is_in_it_until_it_is_removed() {
+        let mut set = VcpuSet::EMPTY;
+        set.insert(5);
+        set.insert(63);
+        assert!(set.contains(5) && set.contains(63) && !set.contains(4));
+        set.remove(5);
+        assert_eq!(set, VcpuSet::one(63));
+        set.remove(63);
+        assert!(set.is_empty());
+    }
+
+    #[test]
+    fn an_empty_set_has_nothing_to_go_through() {
+        assert_eq!(VcpuSet::EMPTY.iter().next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn going_through_a_set_meets_each_member_once_lowest_first(a in any::<u64>(), b in any::<u64>()) {
+            let set = VcpuSet(a).union(VcpuSet(b));
+            let members: Vec<usize> = (0..64).filter(|&n| (a | b) >> n & 1 != 0).collect();
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), members);
+        }
     }
 }

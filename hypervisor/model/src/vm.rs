@@ -87,21 +87,26 @@ impl Devices {
             .set_level(vcpu, layout::UART_INTID, self.uart.level())
     }
 
-    /// Returns when the watchdog is due, as a physical count.
+    /// Carries the watchdog's first signal to the interrupt controller; returns the vCPUs to kick.
+    pub fn update_watchdog(&mut self, vcpu: usize) -> VcpuSet {
+        self.vgic
+            .set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level())
+    }
+
+    /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.
     #[must_use]
     pub fn watchdog_deadline(&self) -> Option<u64> {
         self.watchdog
             .deadline()
-            .map(|deadline| deadline.wrapping_add(self.virtual_offset))
+            .and_then(|deadline| deadline.checked_add(self.virtual_offset))
     }
 
-    /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, and the vCPUs to kick.
+    /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, which it
+    /// says once, and the vCPUs to kick.
+    #[must_use]
     pub fn tick_watchdog(&mut self, vcpu: usize, now: u64) -> (bool, VcpuSet) {
         let event = self.watchdog.tick(now.wrapping_sub(self.virtual_offset));
-        let kicks = self
-            .vgic
-            .set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level());
-        (event == WatchdogEvent::Ws1, kicks)
+        (event == WatchdogEvent::Ws1, self.update_watchdog(vcpu))
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         el2_bytes(&vms)
     );
     vm::set(vms);
+    // Those that wait for something to run have it now.
+    cpus::kick_all();
     uart::listen(true);
     vm::end_machine_if_idle();
     Ok(())

@@ -213,7 +213,7 @@ impl Runner {
 
     /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
     #[inline]
-    fn interrupt(&mut self) -> Control {
+    fn interrupt(&mut self, frame: &Frame) -> Control {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 let mut devices = self.vm.devices.lock();
@@ -227,15 +227,15 @@ impl Runner {
                 }
                 Control::Resume
             }
-            Some(event) => self.rare(event),
+            Some(event) => self.rare(event, frame),
             None => Control::Resume,
         }
     }
 
     #[inline(never)]
-    fn rare(&mut self, event: Event) -> Control {
+    fn rare(&mut self, event: Event, frame: &Frame) -> Control {
         match event {
-            Event::HypTimer => self.deadline(),
+            Event::HypTimer => self.deadline(frame),
             Event::VirtTimer(physical) => {
                 self.timer_held = Some(physical);
                 self.sample_timer();
@@ -291,7 +291,7 @@ impl Runner {
     }
 
     /// The EL2 timer: the guest's physical timer, or its watchdog.
-    fn deadline(&mut self) {
+    fn deadline(&mut self, frame: &Frame) {
         let vm = self.vm;
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
@@ -305,7 +305,7 @@ impl Runner {
         drop(devices);
         vm.kick(kicks.union(timer));
         if expired {
-            vm.stop(Stop::Crash(Crash::Watchdog));
+            self.stop(Stop::Crash(Crash::Watchdog), frame);
         }
     }
 
@@ -427,7 +427,7 @@ impl Handler for Runner {
     #[inline(always)]
     fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
         match cause {
-            Cause::Irq => self.interrupt(),
+            Cause::Irq => self.interrupt(frame),
             // Group 0 is not ours: whoever it is for takes it elsewhere.
             Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Fiq => Control::Leave,

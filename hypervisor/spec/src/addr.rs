@@ -115,3 +115,6 @@ impl<A: Address> fmt::Debug for Region<A> {
         write!(f, "{:?}+{:#x}", self.start, self.size)
     }
 }
+
+#[cfg(test)]
+mod tests;

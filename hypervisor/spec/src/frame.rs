@@ -57,3 +57,82 @@ impl Frame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Frame;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    const SS: u64 = 1 << 21;
+    const BTYPE: u64 = 3 << 10;
+    const AARCH32: u64 = 1 << 4;
+
+    #[test]
+    fn the_entry_code_finds_the_fields_where_it_looks() {
+        use core::mem::{align_of, offset_of, size_of};
+        assert_eq!(offset_of!(Frame, x), 0);
+        assert_eq!(offset_of!(Frame, pc), 31 * 8);
+        assert_eq!(offset_of!(Frame, pstate), 32 * 8);
+        // A frame lies on the stack, which is 16-byte aligned.
+        assert_eq!((size_of::<Frame>(), align_of::<Frame>()), (34 * 8, 16));
+    }
+
+    #[test]
+    fn a_vcpu_starts_at_el1_with_everything_masked_and_x0_as_told() {
+        let frame = Frame::entering(0x4020_0000, 7);
+        assert_eq!(
+            (frame.pc, frame.x[0], frame.pstate),
+            (0x4020_0000, 7, 0x3c5)
+        );
+        assert!(frame.x[1..].iter().all(|&register| register == 0));
+    }
+
+    #[test]
+    fn register_31_is_zero_and_keeps_nothing() {
+        let mut frame = Frame::entering(0, 0);
+        let before = frame.clone();
+        for beyond in 31..=u8::MAX {
+            frame.set(beyond, 5);
+            assert_eq!(frame.get(beyond), 0);
+        }
+        assert_eq!(frame, before);
+        frame.set(30, 5);
+        assert_eq!((frame.get(30), frame.x[30]), (5, 5));
+    }
+
+    #[test]
+    fn stepping_over_ends_single_step_and_branch_type() {
+        let mut frame = Frame::entering(0x1000, 0);
+        frame.pstate = u64::MAX & !AARCH32;
+        frame.advance();
+        assert_eq!(frame.pc, 0x1004);
+        assert_eq!(frame.pstate, u64::MAX & !(AARCH32 | SS | BTYPE));
+    }
+
+    #[test]
+    fn stepping_over_in_aarch32_leaves_the_if_then_bits() {
+        let mut frame = Frame::entering(0x1000, 0);
+        frame.pstate = u64::MAX;
+        frame.advance();
+        assert_eq!(frame.pstate, u64::MAX & !SS);
+    }
+
+    #[test]
+    fn stepping_over_the_last_instruction_of_all_goes_on_at_zero() {
+        let mut frame = Frame::entering(u64::MAX - 3, 0);
+        frame.advance();
+        assert_eq!(frame.pc, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_set_is_read_and_nothing_else_changes(index in 0..31_u8, value in any::<u64>()) {
+            let mut frame = Frame::entering(1, 2);
+            frame.set(index, value);
+            prop_assert_eq!(frame.get(index), value);
+            let mut expected = Frame::entering(1, 2);
+            expected.x[usize::from(index)] = value;
+            prop_assert_eq!(frame, expected);
+        }
+    }
+}

@@ -35,3 +35,24 @@ impl IntId {
         self.0 < Self::PPI_BASE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::IntId;
+
+    #[test]
+    fn numbers_count_from_the_start_of_their_kind() {
+        assert_eq!(IntId::sgi(15), IntId(15));
+        assert_eq!(IntId::sgi(16), IntId(0), "modulo 16");
+        assert_eq!((IntId::ppi(0), IntId::ppi(11)), (IntId(16), IntId(27)));
+        assert_eq!((IntId::spi(0), IntId::spi(1)), (IntId(32), IntId(33)));
+    }
+
+    #[test]
+    fn sgis_and_ppis_are_a_cpus_own_and_spis_are_not() {
+        for intid in 0..IntId::SPECIAL_BASE {
+            assert_eq!(IntId(intid).is_sgi(), intid < 16);
+            assert_eq!(IntId(intid).is_private(), intid < 32);
+        }
+    }
+}

@@ -65,7 +65,7 @@ fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
     vm.frame.pstate = step.pstate;
     // A counter does not go backwards.
     vm.cpu.now = vm.cpu.now.saturating_add(step.ticks);
-    vm.devices.lock().tick_watchdog(0, vm.cpu.now);
+    let _ = vm.devices.lock().tick_watchdog(0, vm.cpu.now);
     if step.ends {
         end_interrupts(vm);
     }
