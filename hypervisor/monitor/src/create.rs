@@ -9,30 +9,35 @@ use core::fmt::Display;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{firmware, guest_regs};
-use assay_model::claims::{self, RamRow, VmClaims, World};
+use assay_model::claims::{self, VmClaims, World};
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
 use assay_model::kernel::{self, KernelError, Loader, Sums};
 use assay_model::platform::{self, GicVersion};
-use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
-use assay_model::policy::{self, Claim, Decision, Facts, Kind, Use};
+use assay_model::policy;
+use assay_model::policy::line::Quoted;
 use assay_model::psci;
 use assay_model::smccc::{HostFacts, Workarounds};
-use assay_model::stage2::{Geometry, Stage2};
 use assay_model::sysregs::TrapConfig;
 use assay_model::vgic::Version;
 use assay_model::vm::Machine;
 use assay_model::vm_tree::{CpuClaim, Module, VmConfig};
-use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::addr::{Ipa, Region};
 
-use crate::adapter::{Ram, TableAdapter};
+use crate::adapter::Ram;
 use crate::bundle::{Guests, Missing};
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
 use crate::load::Contents;
 use crate::vm::{Parts, Vm};
 use crate::{cpus, ram, seeds};
+
+mod decide;
+mod map;
+
+use decide::{decide, report};
+use map::map;
 
 /// What VMs are made in.
 pub(crate) struct Environment<'a> {
@@ -163,104 +168,6 @@ fn one(
         on_crash: config.on_crash,
         cpus: physical,
     }))
-}
-
-/// Asks the policy about everything that the VM would get; what it refuses is printed, all of it.
-fn decide<'a>(
-    environment: &Environment<'a>,
-    config: &VmConfig,
-    claims: &VmClaims<'_>,
-) -> Result<(RamRow<'a>, Decision), Option<Refused>> {
-    let vm = config.name.as_str();
-    for row in &claims.rows {
-        let notices = match &row.outcome {
-            Ok(decision) => decision.notices,
-            Err(refusal) => refusal.notices,
-        };
-        for notice in notices.iter() {
-            let kind = if notice.is_error() {
-                "error"
-            } else {
-                "warning"
-            };
-            say!(
-                "{kind} vm={vm} region={} reason={}",
-                row.region,
-                Quoted(&notice)
-            );
-        }
-        if let Err(refusal) = row.outcome {
-            let (rule, remedy) = (refusal.rule, refusal.remedy());
-            say!(
-                "{}",
-                RefusedLine {
-                    vm,
-                    region: Some(row.region),
-                    rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
-        }
-    }
-    for trouble in &claims.troubles {
-        refused(vm, &trouble.rule(), trouble, trouble.remedy());
-    }
-    let row = claims::ram(&environment.world, config);
-    match row.outcome {
-        Ok(decision) if claims.starts() => Ok((row, decision)),
-        Ok(_) => Err(None),
-        Err(refusal) => {
-            let (rule, remedy) = (refusal.rule, refusal.remedy());
-            say!(
-                "{}",
-                RefusedLine {
-                    vm,
-                    region: Some("memory"),
-                    rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
-            Err(None)
-        }
-    }
-}
-
-/// Prints what the VM got.
-fn report(
-    config: &VmConfig,
-    claims: &VmClaims<'_>,
-    row: &RamRow<'_>,
-    decision: Decision,
-    range: Region<Ipa>,
-) {
-    let vm = config.name.as_str();
-    let line = DecisionLine {
-        vm,
-        region: "memory",
-        use_: Use::Ram,
-        ipa: range,
-        decision,
-        proof: row.proof,
-    };
-    say!("{line}");
-    for row in &claims.rows {
-        if let Some(granted) = row.granted() {
-            let (ipa, decision) = (granted.ipa, granted.decision);
-            say!(
-                "{}",
-                DecisionLine {
-                    vm,
-                    region: row.region,
-                    use_: row.use_,
-                    ipa,
-                    decision,
-                    proof: row.proof
-                }
-            );
-        }
-    }
 }
 
 /// Takes the coherent regions that the VM was granted.
@@ -428,82 +335,6 @@ fn plan(
     .map_err(refuse_kernel)?;
     let tree = tree(plan.ramdisk)?;
     Ok((Loader::new(plan, files.sums), tree))
-}
-
-/// Fills the VM's stage 2: its RAM, and on a GICv2 host the virtual CPU interface.
-fn map(
-    environment: &Environment<'_>,
-    parts: &[(Region<Ipa>, assay_el2::guest_ram::GuestRam)],
-    coherent: &[Grant],
-    range: Region<Ipa>,
-    decision: &Decision,
-    gic: Version,
-) -> Result<(Stage2, TableAdapter), Option<Refused>> {
-    let ends = coherent.iter().map(|grant| grant.ipa.end());
-    let needed = Geometry::bits_below(ends.fold(range.end(), Ipa::max).0);
-    let geometry = Geometry::new(needed, environment.host.pa_range_bits())
-        .map_err(|error| refuse("V2", error, "give the VM less `memory`"))?;
-    let no_tables = |error| {
-        refuse(
-            "V2",
-            format!("{error}"),
-            "give the VM less `memory`, or the machine more",
-        )
-    };
-    let mut tables = TableAdapter(assay_el2::stage2::TableMemory::new(geometry.start_level()));
-    let stage2 = Stage2::new(geometry, environment.host.fwb(), &mut tables).map_err(no_tables)?;
-    for (place, ram) in parts {
-        tables.0.grant_ram(ram);
-        stage2
-            .map(
-                *place,
-                ram.region().start,
-                decision.attributes(),
-                &mut tables,
-            )
-            .map_err(no_tables)?;
-    }
-    for grant in coherent {
-        tables.0.grant_coherent(&grant.memory);
-        stage2
-            .map(
-                grant.ipa,
-                grant.memory.region().start,
-                grant.decision.attributes(),
-                &mut tables,
-            )
-            .map_err(no_tables)?;
-    }
-    if let (Version::V2, GicVersion::V2 { vcpu, .. }) =
-        (gic, &environment.world.machine.gic.version)
-    {
-        let interface = Region {
-            start: Pa(vcpu.start.0),
-            size: layout::GICC.size,
-        };
-        let device = policy::decide(
-            &Facts::of(Kind::Mmio),
-            environment.world.bits,
-            Claim::device(decision.mte == policy::Mte::Exposed),
-        );
-        let attributes = device
-            .map_err(|refusal| refuse("V2", refusal.reason, "report this: a device was refused"))?
-            .attributes();
-        if !tables.0.grant_device(interface) {
-            return Err(refuse(
-                "V2",
-                format!(
-                    "{}: GICV overlaps memory",
-                    environment.world.machine.gic.path
-                ),
-                "correct the tree",
-            ));
-        }
-        stage2
-            .map(layout::GICC, interface.start, attributes, &mut tables)
-            .map_err(no_tables)?;
-    }
-    Ok((stage2, tables))
 }
 
 fn traps(host: &HostId, features: VmFeatures, stage2: Regime) -> Config {

@@ -6,21 +6,20 @@ use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::kernel::Progress;
 use assay_model::psci::Start;
-use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
-use assay_model::vgic::{ListRegisters, Version};
-use assay_model::vm::{Devices, VIRT_TIMER, Vcpu};
+use assay_model::vgic::Version;
+use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::esr;
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
 use assay_spec::intid::IntId;
-use assay_spec::lr::Lr;
 
 use crate::adapter::Lists;
-use crate::console::{self, say};
+use crate::console::say;
+use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
-use crate::{cpus, panic};
+use crate::{cpus, panic, report};
 
 /// What a CPU does for ever.
 pub(crate) fn cpu_loop(index: usize) -> ! {
@@ -378,35 +377,10 @@ impl Runner {
 
     fn stop(&mut self, stop: Stop, frame: &Frame) -> Control {
         if let Stop::Crash(crash) = stop {
-            report(self.vm, self.vcpu.index, crash, frame);
+            report::crash(self.vm, self.vcpu.index, crash, frame);
         }
         self.vm.stop(stop);
         Control::Leave
-    }
-}
-
-/// Prints a crashed vCPU's registers.
-fn report(vm: &Vm, vcpu: usize, crash: Crash, frame: &Frame) {
-    let (name, cause) = (&vm.name, crash.name());
-    say!(
-        "error vm={name} vcpu={vcpu} reason=\"crash: {cause}\" esr_el2={:#x} pc={:#x} pstate={:#x}",
-        switch::raw_syndrome(),
-        frame.pc,
-        frame.pstate
-    );
-    for (row, values) in frame.x.chunks(4).enumerate() {
-        let value = |column: usize| values.get(column).copied().unwrap_or(0);
-        say!(
-            "error vm={name} vcpu={vcpu} x{}={:#x} {:#x} {:#x} {:#x}",
-            row * 4,
-            value(0),
-            value(1),
-            value(2),
-            value(3)
-        );
-    }
-    for (register, value) in guest_regs::report() {
-        say!("error vm={name} vcpu={vcpu} {register}={value:#x}");
     }
 }
 
@@ -432,88 +406,6 @@ impl Handler for Runner {
             Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Fiq => Control::Leave,
             Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
-        }
-    }
-}
-
-/// What decisions need of this CPU and of the world around the VM.
-struct Hardware {
-    vm: &'static Vm,
-}
-
-impl Hardware {
-    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
-    fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
-        let timer = vcpu.timer.deadline_after(cpu::counter());
-        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog {
-            devices.watchdog_deadline()
-        } else {
-            None
-        };
-        timer::arm(timer.into_iter().chain(watchdog).min());
-    }
-}
-
-impl ListRegisters for Hardware {
-    #[inline]
-    fn count(&self) -> u32 {
-        Lists.count()
-    }
-    fn read(&self, index: usize) -> Lr {
-        Lists.read(index)
-    }
-    #[inline]
-    fn write(&mut self, index: usize, lr: Lr) {
-        Lists.write(index, lr);
-    }
-    #[inline]
-    fn empty(&self) -> u32 {
-        Lists.empty()
-    }
-    fn set_maintenance(&mut self, requests: u32) {
-        Lists.set_maintenance(requests);
-    }
-    fn deactivate_physical(&mut self, intid: IntId) {
-        Lists.deactivate_physical(intid);
-    }
-    fn is_deactivation_separate(&self) -> bool {
-        Lists.is_deactivation_separate()
-    }
-    fn is_physical_pending(&self, intid: IntId) -> bool {
-        Lists.is_physical_pending(intid)
-    }
-}
-
-impl exits::Cpu for Hardware {
-    fn now(&self) -> u64 {
-        cpu::counter()
-    }
-    fn kick(&mut self, vcpus: VcpuSet) {
-        self.vm.kick(vcpus);
-    }
-    fn transmit(&mut self, byte: u8) {
-        console::guest_byte(&self.vm.name, byte);
-    }
-    fn input_room(&mut self) {
-        assay_el2::uart::listen(true);
-    }
-    fn has_entropy(&self) -> bool {
-        cpu::has_random()
-    }
-    fn entropy(&mut self) -> Option<u64> {
-        cpu::random()
-    }
-    fn workaround(&mut self, which: Workaround) {
-        assay_el2::firmware::workaround(match which {
-            Workaround::One => 1,
-            Workaround::Three => 3,
-        });
-    }
-    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
-        self.arm(vcpu, devices);
-        // The watchdog's deadline is watched by vCPU 0's CPU: let it look.
-        if self.vm.machine.watchdog && vcpu.index != 0 {
-            self.vm.kick(VcpuSet::one(0));
         }
     }
 }

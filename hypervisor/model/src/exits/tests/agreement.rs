@@ -5,7 +5,7 @@ use assay_spec::psci;
 use assay_spec::smccc;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
-use super::fixture::Vm;
+use super::fixture::{Vm, config};
 use crate::exits::Next;
 use crate::guest_tree::layout;
 use crate::vgic::Version;
@@ -89,6 +89,8 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn the_exits_without_a_lock_are_handled_as_the_others(
         gic in version(), esr in syndrome(), function in function(),

@@ -11,6 +11,7 @@ use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
 use assay_spec::sysreg::SysReg;
+use proptest::prelude::ProptestConfig;
 use spin::Mutex;
 
 use crate::exits::{self, Cpu, Next};
@@ -32,6 +33,16 @@ pub(super) const DEVICE_VA: u64 = 0xffff_8000_0000_0000;
 pub(super) const RT: u8 = 5;
 /// The physical count at which the VM was started: what `CNTVOFF_EL2` holds.
 pub(super) const STARTED_AT: u64 = 1_000_000;
+
+/// Few cases under Miri, where each takes seconds.
+pub(super) fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { default.cases },
+        failure_persistence: None,
+        ..default
+    }
+}
 
 /// The physical CPU.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::agreement::{address, fault_registers, function, syndrome};
-use super::fixture::Vm;
+use super::fixture::{Vm, config};
 use crate::exits::Next;
 use crate::guest_tree::layout;
 use crate::vcpus::VcpuSet;
@@ -77,6 +77,8 @@ fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn no_sequence_of_exits_can_make_it_panic(
         gic in prop_oneof![Just(Version::V2), Just(Version::V3)],

@@ -1,0 +1,108 @@
+//! What the policy says of a VM, and the lines that tell so.
+
+use assay_model::claims::{self, RamRow, VmClaims};
+use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
+use assay_model::policy::{Decision, Use};
+use assay_model::vm_tree::VmConfig;
+use assay_spec::addr::{Ipa, Region};
+
+use super::{Environment, Refused, refused};
+use crate::console::say;
+
+/// Asks the policy about everything that the VM would get; what it refuses is printed, all of it.
+pub(super) fn decide<'a>(
+    environment: &Environment<'a>,
+    config: &VmConfig,
+    claims: &VmClaims<'_>,
+) -> Result<(RamRow<'a>, Decision), Option<Refused>> {
+    let vm = config.name.as_str();
+    for row in &claims.rows {
+        let notices = match &row.outcome {
+            Ok(decision) => decision.notices,
+            Err(refusal) => refusal.notices,
+        };
+        for notice in notices.iter() {
+            let kind = if notice.is_error() {
+                "error"
+            } else {
+                "warning"
+            };
+            say!(
+                "{kind} vm={vm} region={} reason={}",
+                row.region,
+                Quoted(&notice)
+            );
+        }
+        if let Err(refusal) = row.outcome {
+            let (rule, remedy) = (refusal.rule, refusal.remedy());
+            say!(
+                "{}",
+                RefusedLine {
+                    vm,
+                    region: Some(row.region),
+                    rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
+            );
+        }
+    }
+    for trouble in &claims.troubles {
+        refused(vm, &trouble.rule(), trouble, trouble.remedy());
+    }
+    let row = claims::ram(&environment.world, config);
+    match row.outcome {
+        Ok(decision) if claims.starts() => Ok((row, decision)),
+        Ok(_) => Err(None),
+        Err(refusal) => {
+            let (rule, remedy) = (refusal.rule, refusal.remedy());
+            say!(
+                "{}",
+                RefusedLine {
+                    vm,
+                    region: Some("memory"),
+                    rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
+            );
+            Err(None)
+        }
+    }
+}
+
+/// Prints what the VM got.
+pub(super) fn report(
+    config: &VmConfig,
+    claims: &VmClaims<'_>,
+    row: &RamRow<'_>,
+    decision: Decision,
+    range: Region<Ipa>,
+) {
+    let vm = config.name.as_str();
+    let line = DecisionLine {
+        vm,
+        region: "memory",
+        use_: Use::Ram,
+        ipa: range,
+        decision,
+        proof: row.proof,
+    };
+    say!("{line}");
+    for row in &claims.rows {
+        if let Some(granted) = row.granted() {
+            let (ipa, decision) = (granted.ipa, granted.decision);
+            say!(
+                "{}",
+                DecisionLine {
+                    vm,
+                    region: row.region,
+                    use_: row.use_,
+                    ipa,
+                    decision,
+                    proof: row.proof
+                }
+            );
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A VM's stage 2, filled once.
+
+use alloc::format;
+
+use assay_model::guest_tree::layout;
+use assay_model::platform::GicVersion;
+use assay_model::policy::{self, Claim, Decision, Facts, Kind};
+use assay_model::stage2::{Geometry, Stage2};
+use assay_model::vgic::Version;
+use assay_spec::addr::{Ipa, Pa, Region};
+
+use super::{Environment, Refused, refuse};
+use crate::adapter::TableAdapter;
+use crate::coherent::Grant;
+
+/// Fills the VM's stage 2: its RAM, and on a GICv2 host the virtual CPU interface.
+pub(super) fn map(
+    environment: &Environment<'_>,
+    parts: &[(Region<Ipa>, assay_el2::guest_ram::GuestRam)],
+    coherent: &[Grant],
+    range: Region<Ipa>,
+    decision: &Decision,
+    gic: Version,
+) -> Result<(Stage2, TableAdapter), Option<Refused>> {
+    let ends = coherent.iter().map(|grant| grant.ipa.end());
+    let needed = Geometry::bits_below(ends.fold(range.end(), Ipa::max).0);
+    let geometry = Geometry::new(needed, environment.host.pa_range_bits())
+        .map_err(|error| refuse("V2", error, "give the VM less `memory`"))?;
+    let no_tables = |error| {
+        refuse(
+            "V2",
+            format!("{error}"),
+            "give the VM less `memory`, or the machine more",
+        )
+    };
+    let mut tables = TableAdapter(assay_el2::stage2::TableMemory::new(geometry.start_level()));
+    let stage2 = Stage2::new(geometry, environment.host.fwb(), &mut tables).map_err(no_tables)?;
+    for (place, ram) in parts {
+        tables.0.grant_ram(ram);
+        stage2
+            .map(
+                *place,
+                ram.region().start,
+                decision.attributes(),
+                &mut tables,
+            )
+            .map_err(no_tables)?;
+    }
+    for grant in coherent {
+        tables.0.grant_coherent(&grant.memory);
+        stage2
+            .map(
+                grant.ipa,
+                grant.memory.region().start,
+                grant.decision.attributes(),
+                &mut tables,
+            )
+            .map_err(no_tables)?;
+    }
+    if let (Version::V2, GicVersion::V2 { vcpu, .. }) =
+        (gic, &environment.world.machine.gic.version)
+    {
+        let interface = Region {
+            start: Pa(vcpu.start.0),
+            size: layout::GICC.size,
+        };
+        let device = policy::decide(
+            &Facts::of(Kind::Mmio),
+            environment.world.bits,
+            Claim::device(decision.mte == policy::Mte::Exposed),
+        );
+        let attributes = device
+            .map_err(|refusal| refuse("V2", refusal.reason, "report this: a device was refused"))?
+            .attributes();
+        if !tables.0.grant_device(interface) {
+            return Err(refuse(
+                "V2",
+                format!(
+                    "{}: GICV overlaps memory",
+                    environment.world.machine.gic.path
+                ),
+                "correct the tree",
+            ));
+        }
+        stage2
+            .map(layout::GICC, interface.start, attributes, &mut tables)
+            .map_err(no_tables)?;
+    }
+    Ok((stage2, tables))
+}

@@ -1,0 +1,96 @@
+//! `model`'s view of the CPU that a vCPU runs on: List Registers, clock, other CPUs, console, firmware.
+
+use assay_el2::{cpu, timer};
+use assay_model::exits;
+use assay_model::smccc::Workaround;
+use assay_model::vcpus::VcpuSet;
+use assay_model::vgic::ListRegisters;
+use assay_model::vm::{Devices, Vcpu};
+use assay_spec::intid::IntId;
+use assay_spec::lr::Lr;
+
+use crate::adapter::Lists;
+use crate::console;
+use crate::vm::Vm;
+
+/// What decisions need of this CPU and of the world around the VM.
+pub(crate) struct Hardware {
+    pub(crate) vm: &'static Vm,
+}
+
+impl Hardware {
+    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
+    pub(crate) fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
+        let timer = vcpu.timer.deadline_after(cpu::counter());
+        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog {
+            devices.watchdog_deadline()
+        } else {
+            None
+        };
+        timer::arm(timer.into_iter().chain(watchdog).min());
+    }
+}
+
+impl ListRegisters for Hardware {
+    #[inline]
+    fn count(&self) -> u32 {
+        Lists.count()
+    }
+    fn read(&self, index: usize) -> Lr {
+        Lists.read(index)
+    }
+    #[inline]
+    fn write(&mut self, index: usize, lr: Lr) {
+        Lists.write(index, lr);
+    }
+    #[inline]
+    fn empty(&self) -> u32 {
+        Lists.empty()
+    }
+    fn set_maintenance(&mut self, requests: u32) {
+        Lists.set_maintenance(requests);
+    }
+    fn deactivate_physical(&mut self, intid: IntId) {
+        Lists.deactivate_physical(intid);
+    }
+    fn is_deactivation_separate(&self) -> bool {
+        Lists.is_deactivation_separate()
+    }
+    fn is_physical_pending(&self, intid: IntId) -> bool {
+        Lists.is_physical_pending(intid)
+    }
+}
+
+impl exits::Cpu for Hardware {
+    fn now(&self) -> u64 {
+        cpu::counter()
+    }
+    fn kick(&mut self, vcpus: VcpuSet) {
+        self.vm.kick(vcpus);
+    }
+    fn transmit(&mut self, byte: u8) {
+        console::guest_byte(&self.vm.name, byte);
+    }
+    fn input_room(&mut self) {
+        assay_el2::uart::listen(true);
+    }
+    fn has_entropy(&self) -> bool {
+        cpu::has_random()
+    }
+    fn entropy(&mut self) -> Option<u64> {
+        cpu::random()
+    }
+    fn workaround(&mut self, which: Workaround) {
+        assay_el2::firmware::workaround(match which {
+            Workaround::One => 1,
+            Workaround::Three => 3,
+        });
+    }
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
+        self.arm(vcpu, devices);
+        // The watchdog's deadline is watched by vCPU 0's CPU: let it look.
+        if self.vm.machine.watchdog && vcpu.index != 0 {
+            self.vm.kick(VcpuSet::one(0));
+        }
+    }
+}
