@@ -3,22 +3,23 @@
 //! It changes the guest's registers and the VM's devices, and answers with what is left to do. The hot exits
 //! (PSCI_VERSION, an ID register, a read of the interrupt controller) take no more than one lock.
 
-use assay_spec::addr::{Ipa, Region};
 use assay_spec::esr::{self, ec};
-use assay_spec::exit::{Abort, Access, Exit, SysRegAccess, Width};
+use assay_spec::exit::{Abort, Exit, SysRegAccess};
 use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
 use spin::Mutex;
 
-use crate::guest_tree::layout;
 use crate::inject::Fault;
 use crate::psci::{Outcome, Start};
 use crate::smccc::{self, Reply, Workaround};
 use crate::sysregs::{self, Answer, Sgi};
 use crate::vcpus::VcpuSet;
-use crate::vgic::{ListRegisters, Read, Version};
+use crate::vgic::ListRegisters;
 use crate::vm::{Devices, Machine, Vcpu};
-use crate::watchdog::WatchdogFrame;
+
+mod access;
+
+pub use access::quick_load;
 
 /// What a decision needs of the physical CPU that the vCPU runs on.
 pub trait Cpu: ListRegisters {
@@ -142,7 +143,7 @@ pub fn handle<C: Cpu>(
             frame.x[0] = ret::register(ret::NOT_SUPPORTED);
             Next::Resume
         }
-        Exit::DataAbort(abort) => data_abort(abort, frame, vcpu, machine, devices, cpu),
+        Exit::DataAbort(abort) => access::data_abort(abort, frame, vcpu, machine, devices, cpu),
         Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),
         // The saved program counter is at the SMC, not past it.
         Exit::Smc { imm } => match if imm == 0 {
@@ -287,221 +288,6 @@ fn system_register<C: Cpu>(
 
 fn instruction_abort(abort: &Abort) -> Next {
     Next::Inject(Fault::of_fetch(abort))
-}
-
-/// A load or store outside of RAM: a device's, or nobody's.
-fn data_abort<C: Cpu>(
-    abort: Abort,
-    frame: &mut Frame,
-    vcpu: &mut Vcpu,
-    machine: &Machine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> Next {
-    // After a Permission, alignment or tag fault HPFAR_EL2 does not tell the address, and on a walk of the guest's
-    // tables it tells a descriptor's (DDI0487 HPFAR_EL2).
-    let is_known = esr::ipa_is_valid(&abort) && !abort.table_walk;
-    let Some(access) = abort.access.filter(|_| is_known) else {
-        return Next::Inject(Fault::of_data(&abort));
-    };
-    if !access.write {
-        let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu);
-        return if loaded {
-            Next::Resume
-        } else {
-            Next::Inject(Fault::of_data(&abort))
-        };
-    }
-    let Some(device) = find(abort.ipa, machine) else {
-        return Next::Inject(Fault::of_data(&abort));
-    };
-    let value = access.width.truncate(frame.get(access.register));
-    let kicks = write(device, access.width, value, vcpu, &mut devices.lock(), cpu);
-    if !kicks.is_empty() {
-        cpu.kick(kicks);
-    }
-    Next::Advance
-}
-
-/// Handles a load from a device as [`handle`] would, by the syndrome of a data abort; returns whether it was one.
-#[inline]
-pub fn quick_load<C: Cpu>(
-    (esr, far, hpfar): (u64, u64, u64),
-    frame: &mut Frame,
-    vcpu: &Vcpu,
-    machine: &Machine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> bool {
-    match esr::device_load(esr, far, hpfar) {
-        Some((ipa, access)) => load(ipa, access, frame, vcpu, machine, devices, cpu),
-        None => false,
-    }
-}
-
-/// Loads from a device and steps over the load, or has other vCPUs say what they know and lets the guest try
-/// again. Returns whether there is a device.
-#[inline(always)]
-fn load<C: Cpu>(
-    ipa: Ipa,
-    access: Access,
-    frame: &mut Frame,
-    vcpu: &Vcpu,
-    machine: &Machine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> bool {
-    let Some(device) = find(ipa, machine) else {
-        return false;
-    };
-    let mut devices = devices.lock();
-    match read(device, access.width, vcpu, &mut devices, cpu) {
-        Read::Value(value) => {
-            drop(devices);
-            frame.set(access.register, extend(value, access));
-            frame.advance();
-        }
-        Read::Retry(kicks) => {
-            drop(devices);
-            cpu.kick(kicks);
-        }
-    }
-    true
-}
-
-/// A device register: which device, and the offset in its frame.
-#[derive(Clone, Copy)]
-enum Device {
-    Distributor(u64),
-    Redistributors(u64),
-    Uart(u64),
-    Watchdog(WatchdogFrame, u64),
-}
-
-#[inline(always)]
-fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
-    let within = |region: Region<Ipa>| {
-        let offset = ipa.0.wrapping_sub(region.start.0);
-        (offset < region.size).then_some(offset)
-    };
-    if let Some(offset) = within(layout::UART) {
-        return Some(Device::Uart(offset));
-    }
-    let distributor = if machine.gic == Version::V3 {
-        layout::GICD_V3
-    } else {
-        layout::GICD_V2
-    };
-    if let Some(offset) = within(distributor) {
-        return Some(Device::Distributor(offset));
-    }
-    if machine.gic == Version::V3 {
-        let size = machine.vcpus as u64 * layout::GICR_SIZE;
-        if let Some(offset) = within(Region {
-            start: layout::GICR,
-            size,
-        }) {
-            return Some(Device::Redistributors(offset));
-        }
-    }
-    if !machine.watchdog {
-        return None;
-    }
-    within(layout::WATCHDOG_REFRESH)
-        .map(|offset| Device::Watchdog(WatchdogFrame::Refresh, offset))
-        .or_else(|| {
-            within(layout::WATCHDOG_CONTROL)
-                .map(|offset| Device::Watchdog(WatchdogFrame::Control, offset))
-        })
-}
-
-#[inline(always)]
-fn read<C: Cpu>(
-    device: Device,
-    width: Width,
-    vcpu: &Vcpu,
-    devices: &mut Devices,
-    cpu: &mut C,
-) -> Read {
-    match device {
-        Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
-        Device::Redistributors(offset) => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
-        Device::Uart(offset) => {
-            let value = devices.uart.read(offset, width);
-            if offset == 0 {
-                took_input(vcpu, devices, cpu);
-            }
-            Read::Value(value)
-        }
-        Device::Watchdog(frame, offset) => Read::Value(devices.watchdog.read(frame, offset, width)),
-    }
-}
-
-/// A load from `UARTDR`: the interrupt line may have fallen, and there is room for more input.
-#[inline(never)]
-fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) {
-    let kicks = devices
-        .update_uart(vcpu.index)
-        .union(devices.vgic.flush(vcpu.index, cpu));
-    cpu.kick(kicks);
-    cpu.input_room();
-}
-
-fn write<C: Cpu>(
-    device: Device,
-    width: Width,
-    value: u64,
-    vcpu: &Vcpu,
-    devices: &mut Devices,
-    cpu: &mut C,
-) -> VcpuSet {
-    match device {
-        Device::Distributor(offset) => devices
-            .vgic
-            .dist_write(vcpu.index, offset, width, value, cpu),
-        Device::Redistributors(offset) => devices
-            .vgic
-            .redist_write(vcpu.index, offset, width, value, cpu),
-        Device::Uart(offset) => {
-            let was_full = devices.uart.room() == 0;
-            if let Some(byte) = devices.uart.write(offset, width, value) {
-                cpu.transmit(byte);
-            }
-            // The end of a loopback (UARTCR.LBE): what was held back may come.
-            if was_full && devices.uart.room() != 0 {
-                cpu.input_room();
-            }
-            devices
-                .update_uart(vcpu.index)
-                .union(devices.vgic.flush(vcpu.index, cpu))
-        }
-        Device::Watchdog(frame, offset) => {
-            let now = cpu.now().wrapping_sub(devices.virtual_offset);
-            devices.watchdog.write(frame, offset, width, value, now);
-            // What is due by now is for the EL2 timer to find, which can also end the VM.
-            let kicks = devices
-                .update_watchdog(vcpu.index)
-                .union(devices.vgic.flush(vcpu.index, cpu));
-            cpu.deadlines_changed(vcpu, devices);
-            kicks
-        }
-    }
-}
-
-/// Returns what a load puts into its register: cut to the access, sign-extended, cut to the register.
-#[inline]
-fn extend(value: u64, access: Access) -> u64 {
-    let value = access.width.truncate(value);
-    if !access.sign_extend {
-        return value;
-    }
-    let unused = 64 - 8 * access.width.bytes();
-    let extended = ((value << unused) as i64 >> unused) as u64;
-    if access.sixty_four {
-        extended
-    } else {
-        extended & 0xffff_ffff
-    }
 }
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ fn make(
         occupied: &occupied,
         proof: &untried,
     };
+    create::warn_of_unclaimed(&world);
     let mut pool = Pool::prove_tags(&world);
     let tags = pool.verdicts();
     let tagged = |path: &str| if is_ram(path) { ram } else { tags.of(path) };

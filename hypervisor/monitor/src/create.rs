@@ -36,6 +36,7 @@ use crate::{cpus, ram, seeds};
 mod decide;
 mod map;
 
+pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
 use map::map;
 

@@ -41,8 +41,7 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
         let text = match outcome {
             TagProof::Passed => "passed",
             TagProof::TagsLost => "failed-tags",
-            TagProof::DataLost => "failed-memory",
-            TagProof::Aborted => "aborted",
+            TagProof::DataLost | TagProof::Aborted => "failed-memory",
         };
         let ticks = cpu::counter().wrapping_sub(before);
         say!(

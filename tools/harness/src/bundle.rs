@@ -9,6 +9,7 @@ use cpio::newc::{Builder, trailer};
 
 use crate::cache::{self, Cache};
 use crate::manifest::Manifest;
+use crate::overlay;
 use crate::programs;
 use crate::vm_tree::{self, Digest, Modules};
 
@@ -18,7 +19,8 @@ const FILE_MODE: u32 = 0o100644;
 /// Writes the bundle of `manifest`, whose relative paths start at `folder`. The same input gives the same bytes.
 ///
 /// # Errors
-/// A kernel or ramdisk is missing: the message names the VM and says how to get it.
+/// A kernel or ramdisk is missing: the message names the VM and says how to get it. An overlay is missing or
+/// not understood.
 pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     let mut members = Members::default();
     let mut modules = Vec::new();
@@ -34,6 +36,9 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
             None => None,
         };
         modules.push(Modules { kernel, ramdisk });
+    }
+    for file in &manifest.platform {
+        members.add_overlay(&folder.join(file))?;
     }
     let digests: Vec<Digest> = members
         .list
@@ -127,6 +132,18 @@ impl Members {
         self.list.push((member.clone(), data));
         self.by_path.insert(path, member.clone());
         Ok(member)
+    }
+
+    /// EL2 reads all `platform/*.dtbo` in the archive's order.
+    fn add_overlay(&mut self, path: &Path) -> Result<()> {
+        let data = overlay::read(path).context("platform")?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let member = format!("platform/{stem}.dtbo");
+        if self.list.iter().any(|(other, _)| *other == member) {
+            bail!("platform: two overlays are named {stem}: rename one");
+        }
+        self.list.push((member, data));
+        Ok(())
     }
 }
 

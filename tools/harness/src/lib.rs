@@ -39,6 +39,7 @@ pub mod image;
 pub mod ktap;
 mod machine;
 pub mod manifest;
+pub mod overlay;
 pub mod process;
 pub mod programs;
 pub mod qemu;

@@ -19,6 +19,9 @@ pub struct Manifest {
     /// `"prefix"` makes every VM's line carry its name, also if there is only one VM.
     #[serde(default)]
     pub console: Option<ConsoleStyle>,
+    /// Overlays with facts about the platform, relative to the manifest: `.dtbo`, or `.dtso` as source.
+    #[serde(default)]
+    pub platform: Vec<String>,
     /// The VMs, in order.
     #[serde(default)]
     pub vm: Vec<Vm>,

@@ -1,5 +1,6 @@
 //! The cases that run guests under Assay in QEMU, one behaviour each.
 
+mod coherent;
 mod contract;
 mod endings;
 mod linux;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(contract::cases());
     cases.extend(endings::cases());
     cases.extend(refused::cases());
+    cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());
     Ok(cases)

@@ -8,6 +8,7 @@ mod board;
 mod build;
 mod cases;
 mod ci;
+mod explain;
 mod failure;
 mod image;
 mod progress;
@@ -51,6 +52,8 @@ enum Command {
     Image(image::Options),
     /// Measure the project's figures
     Bench(bench::Options),
+    /// Show on the host what the policy decides about a platform and a manifest
+    Explain(explain::Options),
     /// Show where bytes and lines are
     Size,
     /// Run everything that a change must pass
@@ -83,6 +86,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Build { manifest } => build_all(manifest.as_deref()),
         Command::Image(options) => image::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Size => size::run(),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),

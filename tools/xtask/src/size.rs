@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use assay_harness::cache;
 use object::read::elf::ElfFile64;
 use object::{
@@ -13,7 +13,7 @@ use object::{
 
 use crate::build;
 
-/// The most that the loaded image may have.
+/// What the loaded image is to have at most: a goal, reported and not enforced.
 const IMAGE_LIMIT: u64 = 150 * 1024;
 /// Where the project's own Rust is.
 const CRATES: &[&str] = &[
@@ -41,19 +41,22 @@ pub(crate) struct Image {
 /// Prints the tables.
 ///
 /// # Errors
-/// The firmware doesn't build, or its image is larger than it may be.
+/// The firmware doesn't build.
 pub(crate) fn run() -> Result<()> {
     let artifacts = build::firmware()?;
     let file = fs::read(&artifacts.elf)?;
     let image = sections(&file, fs::metadata(&artifacts.image)?.len())?;
     by_crate(&file)?;
     lines()?;
-    if image.loaded > IMAGE_LIMIT {
-        bail!(
-            "the image has {} bytes, more than {IMAGE_LIMIT}",
-            image.loaded
-        );
-    }
+    let (loaded, verdict) = (
+        image.loaded,
+        if image.loaded > IMAGE_LIMIT {
+            "missed"
+        } else {
+            "reached"
+        },
+    );
+    println!("goal for the image: {IMAGE_LIMIT} bytes, {verdict} with {loaded}");
     Ok(())
 }
 

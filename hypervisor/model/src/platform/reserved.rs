@@ -91,13 +91,14 @@ impl Facts {
         Ok(())
     }
 
-    /// The reservations, the coherent regions left out.
+    /// The reservations. A coherent region is none, unless it is not one range: then nobody may have it, and each
+    /// of its ranges is kept from everyone here.
     pub(super) fn reserved(&self) -> Vec<Reservation> {
         let mut all = self.fixed.clone();
         for fact in self
             .nodes
             .iter()
-            .filter(|fact| fact.available && !fact.coherent)
+            .filter(|fact| fact.available && (!fact.coherent || fact.node.reg.is_none()))
         {
             for &(start, size) in &fact.regs {
                 if let Some(region) = Region::new(Pa(start), size) {

@@ -1,6 +1,6 @@
 //! What the policy says of a VM, and the lines that tell so.
 
-use assay_model::claims::{self, RamRow, VmClaims};
+use assay_model::claims::{self, RamRow, VmClaims, World};
 use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
 use assay_model::policy::{Decision, Use};
 use assay_model::vm_tree::VmConfig;
@@ -68,6 +68,24 @@ pub(super) fn decide<'a>(
             );
             Err(None)
         }
+    }
+}
+
+/// Prints what is wrong with regions that no VM claims: nobody would hear of it otherwise.
+pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
+    for (node, refusal) in claims::unclaimed_faults(world) {
+        say!(
+            "warning region={} rule={} reason={}",
+            node.name,
+            refusal.rule,
+            Quoted(&refusal.reason)
+        );
+    }
+    for node in claims::without_no_map(world.machine) {
+        say!(
+            "warning region={} reason=\"the node has no no-map, which the binding requires: add it\"",
+            node.name
+        );
     }
 }
 

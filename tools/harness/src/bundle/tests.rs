@@ -109,3 +109,32 @@ fn a_missing_kernel_names_the_vm_and_the_file() {
         "{complaint}"
     );
 }
+
+#[test]
+fn overlays_come_after_the_vms_files_as_blobs_under_platform() {
+    let scratch = Scratch::new("platform");
+    scratch.file("k", b"1");
+    scratch.file(
+        "board.dtso",
+        b"/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };",
+    );
+    scratch.file("more.dtbo", b"as it is");
+    let mut vms = manifest(&[("a", "k", None)]);
+    vms.platform = vec!["board.dtso".into(), "more.dtbo".into()];
+    let found = members(&build(&vms, &scratch.0).unwrap());
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "vms.dtb",
+            "kernel-k",
+            "platform/board.dtbo",
+            "platform/more.dtbo"
+        ]
+    );
+    assert_eq!(found[2].1[..4], 0xd00d_feedu32.to_be_bytes());
+    assert_eq!(found[3].1, b"as it is");
+    vms.platform = vec!["nowhere.dtso".into()];
+    let complaint = format!("{:#}", build(&vms, &scratch.0).unwrap_err());
+    assert!(complaint.contains("nowhere.dtso"), "{complaint}");
+}

@@ -3,7 +3,8 @@
 use assay_spec::exit::{Access, Width};
 
 use super::fixture::{Vm, loads, stores, syndrome};
-use crate::exits::{Next, extend};
+use crate::exits::Next;
+use crate::exits::access::extend;
 use crate::guest_tree::layout;
 use crate::vgic::Version;
 
@@ -43,7 +44,7 @@ fn a_sign_extending_load_fills_the_register_that_it_names() {
         assert_eq!(extend(value, access(width, true, false)), lower_half);
         // The sign bit is that of the width, not of what the device returned beyond it.
         assert_eq!(
-            extend(value - 1 | ALL_ONES << 40, access(width, true, true)),
+            extend((value - 1) | ALL_ONES << 40, access(width, true, true)),
             value - 1
         );
     }

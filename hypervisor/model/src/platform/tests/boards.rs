@@ -272,6 +272,15 @@ fn a_coherent_region_that_is_no_single_range_is_kept_for_the_policy_to_refuse() 
             (machine.coherent[0].reg, machine.coherent[0].reg_count),
             (None, count)
         );
+        // Refused for every VM as coherent memory, it must not become anybody's RAM either.
+        let kept = |start| {
+            let mut reserved = machine.reserved.iter();
+            reserved.any(|reserved| reserved.region == region(start, 0x400_0000))
+        };
+        assert_eq!(
+            (kept(0x40_0000_0000), kept(0x50_0000_0000)),
+            (count == 2, count == 2)
+        );
     }
 }
 

@@ -1,0 +1,92 @@
+//! What the platform's tree says of the accelerator: an overlay, written for each case.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use super::REGION;
+use crate::build;
+
+/// One region and what is said at the root.
+#[derive(Clone, Copy)]
+pub(super) struct Facts {
+    /// Properties of the root node.
+    pub(super) root: &'static str,
+    /// Where the region is.
+    pub(super) start: u64,
+    /// Its bytes.
+    pub(super) size: u64,
+    /// The region's properties beside `compatible`, `reg`, `no-map` and its NUMA node.
+    pub(super) node: &'static str,
+    /// Further children of `/reserved-memory`.
+    pub(super) others: &'static str,
+}
+
+/// A slice of RAM with the mark.
+pub(super) const MARKED: Facts = Facts {
+    root: "",
+    start: 0x7000_0000,
+    size: 0x800_0000,
+    node: "assay,mte-capable;",
+    others: "",
+};
+
+/// The slice without a word about tags.
+pub(super) const UNMARKED: Facts = Facts { node: "", ..MARKED };
+
+impl Facts {
+    fn source(&self) -> String {
+        let Self {
+            root,
+            start,
+            size,
+            node,
+            others,
+        } = self;
+        let cells = |number: u64| format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff);
+        let reg = format!("{} {}", cells(*start), cells(*size));
+        let cells = "#address-cells = <2>; #size-cells = <2>;";
+        format!(
+            "/dts-v1/; /plugin/;\n/ {{ compatible = \"linux,dummy-virt\"; }};\n\
+             &{{/}} {{ {cells} {root} reserved-memory {{ {cells} ranges;\n{others}\n\
+             {REGION}@{start:x} {{ compatible = \"assay,coherent-memory\"; reg = <{reg}>; no-map; \
+             numa-node-id = <1>; {node} }};\n}}; }};\n"
+        )
+    }
+
+    /// Writes the overlay's source and gives its path.
+    pub(super) fn file(&self, name: &str) -> Result<PathBuf> {
+        let folder = build::target()?.join("assay/overlays");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(name).with_extension("dtso");
+        fs::write(&path, self.source())
+            .with_context(|| format!("can't write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_harness::overlay;
+
+    use super::MARKED;
+    use crate::cases::coherent::{places, table};
+
+    #[test]
+    fn the_source_of_every_case_compiles() {
+        for look in table::ROWS {
+            overlay::compile(&look.facts.source()).unwrap();
+        }
+        for (_, facts, _) in places::FAULTS {
+            overlay::compile(&facts.source()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_slice_is_that_of_the_boards_own_overlay() {
+        let top = assay_harness::cache::repository().unwrap();
+        let board = overlay::read(&top.join("platforms/qemu-virt/accelerator.dtso")).unwrap();
+        assert_eq!(overlay::compile(&MARKED.source()).unwrap(), board);
+    }
+}

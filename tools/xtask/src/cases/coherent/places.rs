@@ -1,0 +1,187 @@
+//! Regions that nobody may have (T1) or that two want (T2): refused with a reason, and the others run.
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
+
+use super::facts::{Facts, MARKED};
+use super::{BEYOND, LIMIT, RAM, line_of, teaches, vm};
+use crate::cases::Case;
+
+/// A case's name, the faulty facts, and what the reason must speak of.
+pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
+    (
+        "t1-marked-and-denied",
+        Facts {
+            node: "assay,mte-capable; arm,no-mte;",
+            ..MARKED
+        },
+        "arm,no-mte",
+    ),
+    (
+        "t1-overlaps-another-region",
+        Facts {
+            others: "npu0-memory@77fff000 { compatible = \"assay,coherent-memory\"; \
+                     reg = <0 0x77fff000 0 0x2000>; no-map; };",
+            ..MARKED
+        },
+        "npu0-memory",
+    ),
+    (
+        "t1-overlaps-a-reservation",
+        Facts {
+            others: "firmware@71000000 { reg = <0 0x71000000 0 0x1000>; no-map; };",
+            ..MARKED
+        },
+        "firmware",
+    ),
+    (
+        "t1-partly-inside-memory",
+        Facts {
+            start: 0x7800_0000,
+            size: 0x1000_0000,
+            ..MARKED
+        },
+        "partly",
+    ),
+    (
+        "t1-not-of-whole-pages",
+        Facts {
+            size: 0x7ff_f800,
+            ..MARKED
+        },
+        "4 KiB",
+    ),
+    (
+        "t1-several-ranges",
+        Facts {
+            node: "assay,mte-capable; reg = <0 0x70000000 0 0x1000>, <0 0x70002000 0 0x1000>;",
+            ..MARKED
+        },
+        "more than one",
+    ),
+    (
+        "t1-beyond-the-physical-addresses",
+        Facts {
+            start: 1 << 48,
+            ..MARKED
+        },
+        "physical addresses",
+    ),
+    (
+        "t1-overlaps-assay",
+        Facts {
+            start: 0x4000_0000,
+            size: 0x1000_0000,
+            ..MARKED
+        },
+        "Assay",
+    ),
+    (
+        // Nothing is there: QEMU answers with external aborts.
+        "t1-absent-memory",
+        Facts {
+            start: BEYOND + 0x1_0000_0000,
+            ..MARKED
+        },
+        "",
+    ),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = FAULTS
+        .iter()
+        .map(|(name, facts, wanted)| {
+            Case::new(format!("coherent/{name}"), || fault(name, facts, wanted))
+        })
+        .collect();
+    cases.push(Case::new(
+        "coherent/t2-two-vms-and-neither-gets-it",
+        two_owners,
+    ));
+    cases.push(Case::new(
+        "coherent/a-region-is-in-one-vm-and-not-in-another",
+        beside,
+    ));
+    cases
+}
+
+const CLAIM: &str = "use = \"ram\"";
+const ABSENT: &str = "cmdline = \"expect=absent\"";
+
+/// Beside the VM that is refused another runs, and sees no region.
+fn fault(name: &str, facts: &Facts, wanted: &str) -> Result<String> {
+    let text = format!(
+        "platform = [{:?}]\n{}{}",
+        facts.file(name)?,
+        vm("look", ABSENT, CLAIM),
+        vm("other", ABSENT, "")
+    );
+    let mut machine = start(&text)?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let line = line_of(&events, "refused", "look")
+        .with_context(|| format!("not refused:\n{}", machine.log()))?;
+    ensure!(line.get("rule") == Some("T1"), "another rule: {line}");
+    teaches(line)?;
+    let reason = line.get("reason").unwrap_or_default();
+    ensure!(reason.contains(wanted), "no word of {wanted:?}: {line}");
+    other_ran(&machine)?;
+    Ok(reason.to_owned())
+}
+
+fn start(text: &str) -> Result<Machine> {
+    let builder = Machine::builder().manifest_text(text);
+    builder.physical_memory(RAM).machine_mte(true).start()
+}
+
+fn other_ran(machine: &Machine) -> Result<()> {
+    let report = assay_harness::Report::parse(&machine.output("other"));
+    report.check().map_err(anyhow::Error::msg)?;
+    ensure!(
+        machine
+            .events()
+            .iter()
+            .any(|event| event.is_vm("other", "stopped")),
+        "the other VM didn't run to its end:\n{}",
+        machine.log()
+    );
+    Ok(())
+}
+
+fn two_owners() -> Result<String> {
+    let text = format!(
+        "platform = [{:?}]\n{}{}{}",
+        MARKED.file("t2-two-vms")?,
+        vm("one", ABSENT, CLAIM),
+        vm("two", ABSENT, "use = \"dax\""),
+        vm("other", ABSENT, "")
+    );
+    let mut machine = start(&text)?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    for (vm, rival) in [("one", "two"), ("two", "one")] {
+        let line = line_of(&events, "refused", vm)
+            .with_context(|| format!("{vm} is not refused:\n{}", machine.log()))?;
+        ensure!(line.get("rule") == Some("T2"), "another rule: {line}");
+        teaches(line)?;
+        let reason = line.get("reason").unwrap_or_default();
+        ensure!(reason.contains(rival), "the rival isn't named: {line}");
+    }
+    other_ran(&machine)?;
+    Ok(String::new())
+}
+
+fn beside() -> Result<String> {
+    let sees = "mte = true\ncmdline = \"use=dax expect=wb-tagged exec=no\"";
+    let text = format!(
+        "platform = [{:?}]\n{}{}",
+        MARKED.file("beside")?,
+        vm("look", sees, "use = \"dax\""),
+        vm("other", ABSENT, "")
+    );
+    let mut machine = start(&text)?;
+    machine.wait(LIMIT)?;
+    other_ran(&machine)?;
+    let counts = machine.finish_ktap("look", LIMIT)?;
+    Ok(format!("{} results", counts.passed))
+}

@@ -1,0 +1,165 @@
+//! A ramdisk for Debian with the programs of `guests/linux` and the kernel's modules that they need.
+//!
+//! A second archive behind the shell's: Linux unpacks all that follow each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::{self, Cache};
+use cpio::newc::{Builder, trailer};
+
+use crate::build;
+
+const TARGET: &str = "aarch64-unknown-linux-musl";
+const PROGRAMS: &[&str] = &["aperture", "dax", "node"];
+/// In the order of loading; 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
+const MODULES: &[&str] = &[
+    "libnvdimm",
+    "dax",
+    "nd_btt",
+    "nd_pmem",
+    "of_pmem",
+    "dax_pmem",
+    "device_dax",
+    "kmem",
+];
+const DIRECTORY: u32 = 0o040755;
+const PROGRAM: u32 = 0o100755;
+const FILE: u32 = 0o100644;
+
+/// Loads the modules, in the order of their names; 6.12's are compressed.
+pub(super) const LOAD: &str = "cd /assay/modules; unxz *.xz 2>/dev/null; \
+    for module in *.ko; do insmod $module || echo bad $module; done; cd /; echo loaded";
+
+/// Builds programs and archive for `kernel`, and gives the archive's path.
+pub(super) fn make(kernel: &str) -> Result<PathBuf> {
+    // Two cases at once would write one file.
+    static BUSY: Mutex<()> = Mutex::new(());
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = build::target()?.join("assay/ramdisks");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(kernel).with_extension("cpio");
+    let cache = Cache::locate()?;
+    let shell = cache.ramdisk("busybox");
+    let mut archive =
+        fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(ours(&programs()?, &modules(&cache, kernel, &folder)?)?);
+    fs::write(&path, archive).with_context(|| format!("can't write {}", path.display()))?;
+    Ok(path)
+}
+
+fn programs() -> Result<PathBuf> {
+    let source = cache::repository()?.join("guests/linux");
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => std::path::absolute(PathBuf::from(folder))?.join("linux"),
+        None => cache::repository()?.join("guests/target/linux"),
+    };
+    let mut command = build::cargo();
+    command.args(["build", "--quiet", "--release", "--target-dir"]);
+    let status = command.arg(&target).current_dir(&source).status();
+    let status = status.context("can't run cargo")?;
+    ensure!(status.success(), "guests/linux doesn't build");
+    Ok(target.join(TARGET).join("release"))
+}
+
+/// Unpacks the modules of the package that the kernel came in. Kept as long as it is that kernel.
+fn modules(cache: &Cache, kernel: &str, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let image = cache.kernel(kernel);
+    let package = image.with_file_name("modules.deb");
+    let version = fs::read_to_string(image.with_file_name("version"))
+        .with_context(|| format!("{} has no version beside it", image.display()))?;
+    let tree = folder.join(format!("modules-{kernel}-{}", version.trim()));
+    if !tree.is_dir() {
+        let partial = tree.with_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        fs::create_dir_all(&partial)?;
+        extract(&package, &partial)?;
+        fs::rename(&partial, &tree)?;
+    }
+    let mut files = Vec::new();
+    collect(&tree, &mut files)?;
+    let mut found = Vec::new();
+    for (number, module) in MODULES.iter().enumerate() {
+        let ours = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.split('.').next() == Some(module)
+        };
+        if let Some(path) = files.iter().find(ours) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            found.push((format!("{number}-{name}"), path.clone()));
+        }
+    }
+    ensure!(
+        found.len() + 1 >= MODULES.len(),
+        "{} has only the modules {found:?}",
+        package.display()
+    );
+    Ok(found)
+}
+
+/// `dpkg-deb` and `tar`, which are wherever the set-up's `dpkg` is: the whole package is large.
+fn extract(package: &Path, to: &Path) -> Result<()> {
+    let mut unpacked = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("can't run dpkg-deb")?;
+    let pipe = unpacked.stdout.take().context("no pipe")?;
+    let status = Command::new("tar")
+        .arg("-x")
+        .arg("-C")
+        .arg(to)
+        .args(["--wildcards", "*/drivers/nvdimm/*", "*/drivers/dax/*"])
+        .stdin(pipe)
+        .status()
+        .context("can't run tar")?;
+    let whole = unpacked.wait()?.success();
+    ensure!(
+        status.success() && whole,
+        "{} can't be unpacked",
+        package.display()
+    );
+    Ok(())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn ours(programs: &Path, modules: &[(String, PathBuf)]) -> Result<Vec<u8>> {
+    let mut entries = vec![
+        ("assay".to_owned(), DIRECTORY, Vec::new()),
+        ("assay/modules".to_owned(), DIRECTORY, Vec::new()),
+    ];
+    for name in PROGRAMS {
+        entries.push((
+            format!("assay/{name}"),
+            PROGRAM,
+            fs::read(programs.join(name))?,
+        ));
+    }
+    for (name, path) in modules {
+        entries.push((format!("assay/modules/{name}"), FILE, fs::read(path)?));
+    }
+    let mut archive = Vec::new();
+    for (inode, (name, mode, data)) in (1u32..).zip(&entries) {
+        let builder = Builder::new(name).ino(inode).mode(*mode);
+        let mut writer = builder.write(archive, u32::try_from(data.len())?);
+        std::io::Write::write_all(&mut writer, data)?;
+        archive = writer.finish()?;
+    }
+    Ok(trailer(archive)?)
+}

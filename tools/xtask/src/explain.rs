@@ -1,0 +1,125 @@
+//! `explain`: what EL2 would decide about a platform and a manifest, told on the host by the same code.
+//!
+//! It probes nothing and looks at no kernel: what the boot would find of memory is an option, and whether files
+//! are there shows when a bundle is built.
+
+mod cpus;
+mod decide;
+mod fit;
+mod print;
+mod proof;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use assay_harness::manifest::Manifest;
+use assay_harness::overlay;
+use assay_model::gate;
+use assay_model::platform::{self, Machine};
+use clap::Args;
+
+use crate::failure::unusable;
+
+pub(crate) use decide::Report;
+pub(crate) use proof::Given;
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The platform's device tree, as a blob: firmware's, or QEMU's (-M …,dumpdtb=FILE)
+    #[arg(long, value_name = "FILE.dtb", required_unless_present = "list_cpus")]
+    tree: Option<PathBuf>,
+    /// The VMs, and the overlays beside them
+    #[arg(long, value_name = "FILE", required_unless_present = "list_cpus")]
+    manifest: Option<PathBuf>,
+    /// The CPUs by name; of several, what all of them have counts
+    #[arg(
+        long,
+        value_name = "NAME[,NAME…]",
+        value_delimiter = ',',
+        required_unless_present = "list_cpus"
+    )]
+    cpu: Vec<String>,
+    /// What the boot's proof finds: passed, failed-tags or failed-memory, of all regions or of one; of RAM
+    /// (`memory=`) passed or failed-tags. Without it everything is taken to pass, and printed not-run
+    #[arg(long, value_name = "[REGION=]RESULT", value_delimiter = ',')]
+    proof: Vec<Given>,
+    /// Print JSON: an array with an object for each row, its keys those of the console's decision line
+    #[arg(long)]
+    json: bool,
+    /// List the CPUs that --cpu knows, with the registers that count
+    #[arg(long)]
+    list_cpus: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Unusable input (exit status 2); a VM that would not start (1).
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.list_cpus {
+        print!("{}", cpus::list());
+        return Ok(());
+    }
+    let report = report(options).map_err(unusable)?;
+    if options.json {
+        println!("{}", print::json(&report));
+    } else {
+        print!("{}", print::table(&report));
+    }
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let refused = report.refused();
+    if !refused.is_empty() {
+        bail!(
+            "{} would not start: the rows with a refusal say why, and what would change it",
+            refused.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn report(options: &Options) -> Result<Report> {
+    let (Some(tree), Some(path)) = (&options.tree, &options.manifest) else {
+        bail!("give --tree and --manifest");
+    };
+    let host = cpus::common(&options.cpu)?;
+    let manifest = Manifest::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut warnings = Vec::new();
+    let machine = machine(tree, &manifest, folder, &mut warnings)?;
+    let mut report = Report::new(&machine, &manifest, &host, &options.proof)?;
+    report.warnings.splice(0..0, warnings);
+    Ok(report)
+}
+
+/// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.
+fn machine(
+    tree: &Path,
+    manifest: &Manifest,
+    folder: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Machine> {
+    let named = || format!("platform tree {}", tree.display());
+    let bytes = fs::read(tree).with_context(named)?;
+    let blob = gate::compact(&bytes).with_context(named)?;
+    let mut machine = platform::parse(&blob).with_context(named)?;
+    for file in &manifest.platform {
+        let path = folder.join(file);
+        let overlay = overlay::read(&path).context("platform")?;
+        let applied = platform::facts::overlay(&mut machine, &overlay)
+            .with_context(|| path.display().to_string())?;
+        if !applied {
+            warnings.push(format!(
+                "{} is for another board: its compatible has nothing in common with {}",
+                path.display(),
+                machine.compatible.join(", ")
+            ));
+        }
+    }
+    Ok(machine)
+}

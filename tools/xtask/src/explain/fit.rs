@@ -1,0 +1,110 @@
+//! Refusals that are not about a region, as far as the host can know: CPUs (V1) and the sum of RAM (V2).
+//!
+//! EL2 hands out CPUs in the order of `/cpus` and RAM by powers of two; this counts both. It cannot know
+//! what EL2's image and bundle take of RAM, nor that firmware fails to start a CPU.
+
+use assay_model::platform::{GicVersion, Machine};
+use assay_model::policy::Rule;
+use assay_model::ranges::{subtract, widen};
+use assay_model::vm_tree::{CpuClaim, VmConfig};
+use assay_spec::addr::PAGE_SIZE;
+
+/// The most CPUs of a GICv2 (IHI0048B 1.2).
+const GICV2_CPUS: usize = 8;
+
+/// A refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    pub(super) rule: Rule,
+    pub(super) reason: String,
+    pub(super) remedy: &'static str,
+}
+
+/// What is left of the machine while VMs are given theirs.
+pub(super) struct Left {
+    cpus: Vec<usize>,
+    gic_v2: bool,
+    /// Bytes of RAM that may have tags, and that have none.
+    tagged: u64,
+    plain: u64,
+}
+
+impl Left {
+    pub(super) fn of(machine: &Machine) -> Self {
+        let mut left = Self {
+            cpus: (0..machine.cpus.len()).collect(),
+            gic_v2: matches!(machine.gic.version, GicVersion::V2 { .. }),
+            tagged: 0,
+            plain: 0,
+        };
+        for node in &machine.memory {
+            let mut free = vec![node.region];
+            let reserved = machine.reserved.iter().map(|other| other.region);
+            let coherent = machine.coherent.iter().filter_map(|node| node.reg);
+            for hole in reserved.chain(coherent) {
+                subtract(&mut free, &widen(&hole, PAGE_SIZE));
+            }
+            let bytes = free.iter().map(|region| region.size).sum::<u64>();
+            if node.no_mte {
+                left.plain += bytes;
+            } else {
+                left.tagged += bytes;
+            }
+        }
+        left
+    }
+
+    /// Takes what `vm` wants, all or nothing.
+    pub(super) fn take(&mut self, vm: &VmConfig) -> Result<(), Unfit> {
+        let cpus = self.choose(&vm.cpus)?;
+        if self.gic_v2 && cpus.len() > GICV2_CPUS {
+            return Err(Unfit {
+                rule: Rule::V1,
+                reason: format!("{} vCPUs, and a GICv2 takes {GICV2_CPUS}", cpus.len()),
+                remedy: "give the VM at most 8 `cpus`",
+            });
+        }
+        // EL2 takes plain RAM first, for those that want no tags.
+        let plain = if vm.mte {
+            0
+        } else {
+            vm.memory_bytes.min(self.plain)
+        };
+        let Some(tagged) = self.tagged.checked_sub(vm.memory_bytes - plain) else {
+            let what = if vm.mte { " of memory with tags" } else { "" };
+            let there = self.tagged + if vm.mte { 0 } else { self.plain };
+            return Err(Unfit {
+                rule: Rule::V2,
+                reason: format!(
+                    "{} MiB{what} are wanted and at most {} MiB are free",
+                    vm.memory_bytes >> 20,
+                    there >> 20
+                ),
+                remedy: "give the VM less `memory`, or the machine more (QEMU: -m)",
+            });
+        };
+        self.cpus.retain(|cpu| !cpus.contains(cpu));
+        self.plain -= plain;
+        self.tagged = tagged;
+        Ok(())
+    }
+
+    fn choose(&self, wanted: &CpuClaim) -> Result<Vec<usize>, Unfit> {
+        match wanted {
+            CpuClaim::Count(count) if *count <= self.cpus.len() => Ok(self.cpus[..*count].to_vec()),
+            CpuClaim::Count(count) => Err(Unfit {
+                rule: Rule::V1,
+                reason: format!("{count} CPUs are wanted and {} are free", self.cpus.len()),
+                remedy: "give the VM fewer `cpus`, or the machine more (QEMU: -smp)",
+            }),
+            CpuClaim::List(list) => match list.iter().find(|cpu| !self.cpus.contains(cpu)) {
+                None => Ok(list.clone()),
+                Some(cpu) => Err(Unfit {
+                    rule: Rule::V1,
+                    reason: format!("CPU {cpu} is not there, or another VM's"),
+                    remedy: "name other CPUs in `cpus`, by their place in /cpus",
+                }),
+            },
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A report for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use super::decide::{Report, Row};
+
+const HEAD: [&str; 10] = [
+    "VM",
+    "REGION",
+    "USE",
+    "IPA",
+    "SIZE",
+    "ATTRIBUTE",
+    "EXEC",
+    "MTE",
+    "RULE",
+    "PROOF",
+];
+
+/// A table with a row for each decision, its node and reason below, and what would change a refusal.
+pub(super) fn table(report: &Report) -> String {
+    let mut cells = vec![HEAD.map(str::to_owned)];
+    cells.extend(report.rows.iter().map(columns));
+    let mut widths = [0; HEAD.len()];
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut text = line(&cells[0], &widths);
+    for (row, cells) in report.rows.iter().zip(cells.iter().skip(1)) {
+        text += &line(cells, &widths);
+        // Writing to a String cannot fail.
+        if !row.node.is_empty() {
+            let _ = writeln!(text, "    {}", row.node);
+        }
+        let _ = writeln!(text, "    {}", row.reason);
+        if let Some(remedy) = row.line.get("remedy") {
+            let _ = writeln!(text, "    to change that: {remedy}");
+        }
+        for notice in &row.notices {
+            let _ = writeln!(text, "    note: {notice}");
+        }
+    }
+    text
+}
+
+fn columns(row: &Row) -> [String; HEAD.len()] {
+    let get = |key: &str| row.line.get(key).unwrap_or("-").to_owned();
+    let (ipa, size) = row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| {
+        (ipa.start.to_string(), format!("{:#x}", ipa.size))
+    });
+    let attribute = if row.is_refused() {
+        "refused".to_owned()
+    } else {
+        get("attr")
+    };
+    [
+        get("vm"),
+        get("region"),
+        get("use"),
+        ipa,
+        size,
+        attribute,
+        get("exec"),
+        get("mte"),
+        get("rule"),
+        get("proof"),
+    ]
+}
+
+fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
+    let padded = cells.iter().zip(widths);
+    let padded: Vec<String> = padded
+        .map(|(cell, width)| format!("{cell:width$}"))
+        .collect();
+    format!("{}\n", padded.join("  ").trim_end())
+}
+
+/// An array with an object for each row: the keys and values of its console line, and `kind`, `node`,
+/// `reason` and `notices`.
+pub(super) fn json(report: &Report) -> String {
+    let rows: Vec<Value> = report.rows.iter().map(object).collect();
+    format!("{:#}", Value::Array(rows))
+}
+
+fn object(row: &Row) -> Value {
+    let text = |value: &str| Value::String(value.to_owned());
+    let mut object = Map::new();
+    object.insert("kind".to_owned(), text(&row.line.kind));
+    for (key, value) in &row.line.fields {
+        object.insert(key.clone(), text(value));
+    }
+    object.insert("node".to_owned(), text(&row.node));
+    object.insert("reason".to_owned(), text(&row.reason));
+    let notices = row.notices.iter().map(|notice| text(notice)).collect();
+    object.insert("notices".to_owned(), Value::Array(notices));
+    Value::Object(object)
+}
