@@ -2,6 +2,7 @@
 
 use core::arch::global_asm;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cpu::PerCpu;
 use crate::{cpu, machine, mmu, println, psci, uart};
@@ -23,6 +24,7 @@ _start:
     .long   0
 10:
     msr     daifset, #0xf
+    mrs     x20, cntpct_el0
     mov     x19, x0
     ldr     w0, 90f
     msr     sctlr_el1, x0
@@ -56,6 +58,9 @@ _start:
     stp     xzr, xzr, [x3], #16
     b       40b
 50:
+    adrp    x3, {entered}
+    add     x3, x3, :lo12:{entered}
+    str     x20, [x3]
     adrp    x3, {boot_stack}
     add     x3, x3, :lo12:{boot_stack}
     add     sp, x3, #{boot_stack_size}
@@ -93,6 +98,7 @@ kit_secondary:
     wfi
     b       70b
 "#,
+    entered = sym ENTERED,
     boot_stack = sym cpu::BOOT_STACK,
     boot_stack_size = const cpu::BOOT_STACK_BYTES,
     cpus = sym cpu::CPUS,
@@ -100,6 +106,14 @@ kit_secondary:
     start_secondary = sym start_secondary,
     stack_top = const core::mem::offset_of!(PerCpu, stack_top),
 );
+
+/// The physical count at the first instruction but one.
+static ENTERED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the physical count when this guest was entered, since the machine's reset.
+pub fn entered_at() -> u64 {
+    ENTERED.load(Ordering::Relaxed)
+}
 
 unsafe extern "C" {
     static _start: u8;

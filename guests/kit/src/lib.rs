@@ -11,7 +11,7 @@
 
 pub mod code;
 pub mod cpu;
-mod entry;
+pub mod entry;
 pub mod exception;
 pub mod fdt;
 pub mod gic;

@@ -65,6 +65,11 @@ pub(crate) fn has_lse() -> bool {
     read_sysreg!("id_aa64isar0_el1") >> 20 & 0xf >= 2
 }
 
+/// Tells whether this CPU has the memory copy and set instructions (FEAT_MOPS).
+pub(crate) fn has_mops() -> bool {
+    read_sysreg!("s3_0_c0_c6_2") >> 16 & 0xf != 0
+}
+
 /// Tells whether this CPU has the CRC32 instructions.
 #[inline]
 pub(crate) fn has_crc32() -> bool {

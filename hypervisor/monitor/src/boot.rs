@@ -70,10 +70,11 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let vms = make(&machine, &guests, &kept, host, bits, proof);
     say!(
-        "boot cpus={} vms={} el2_bytes={}",
+        "boot cpus={} vms={} el2_bytes={} ticks={}",
         machine.cpus.len(),
         vms.len(),
-        el2_bytes(&vms)
+        el2_bytes(&vms),
+        cpu::counter()
     );
     vm::set(vms);
     // Those that wait for something to run have it now.

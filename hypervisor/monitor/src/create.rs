@@ -284,6 +284,15 @@ fn no_memory(config: &VmConfig) -> Option<Refused> {
     )
 }
 
+/// Returns the rule that a file which cannot be loaded breaks.
+pub(crate) fn rule_of(error: KernelError) -> &'static str {
+    if matches!(error, KernelError::NoRoom { .. }) {
+        "V2"
+    } else {
+        "V3"
+    }
+}
+
 /// Plans what goes where and writes the guest's tree.
 fn plan(
     config: &VmConfig,
@@ -314,14 +323,7 @@ fn plan(
         })
         .map_err(|error| refuse("V2", error, "change the VM's description"))
     };
-    let refuse_kernel = |error: KernelError| {
-        let rule = if matches!(error, KernelError::NoRoom { .. }) {
-            "V2"
-        } else {
-            "V3"
-        };
-        refuse(rule, error, error.remedy())
-    };
+    let refuse_kernel = |error: KernelError| refuse(rule_of(error), error, error.remedy());
     // A draft: the size of the tree does not depend on the addresses in it.
     let ramdisk_size = files.ramdisk.len() as u64;
     let draft = tree(Region::new(range.start, ramdisk_size))?;

@@ -15,7 +15,6 @@ use assay_spec::frame::Frame;
 use assay_spec::intid::IntId;
 
 use crate::adapter::Lists;
-use crate::console::say;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
@@ -103,12 +102,7 @@ impl Runner {
                 Progress::Done => break,
                 Progress::Failed(error) => {
                     drop(contents);
-                    say!(
-                        "error vm={} reason={}",
-                        vm.name,
-                        assay_model::policy::line::Quoted(&error)
-                    );
-                    return vm.failed_to_load();
+                    return vm.failed_to_load(error);
                 }
             }
         }

@@ -7,12 +7,15 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use assay_el2::traps::Config;
 use assay_el2::{gic, guest_regs};
 use assay_model::exits::{Crash, Stop};
+use assay_model::kernel::KernelError;
+use assay_model::policy::line::Quoted;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, Machine};
 use assay_model::vm_tree::OnCrash;
 use spin::{Mutex, Once};
 
 use crate::console::say;
+use crate::create;
 use crate::load::Contents;
 
 /// Where a VM is in its life.
@@ -152,7 +155,11 @@ impl Vm {
     pub(crate) fn started(&self) {
         let mut ending = self.ending.lock();
         if !core::mem::replace(&mut ending.restarted, true) {
-            say!("vm name={} event=started", self.name);
+            say!(
+                "vm name={} event=started ticks={}",
+                self.name,
+                assay_el2::cpu::counter()
+            );
         }
         ending.parked = VcpuSet::EMPTY;
         drop(ending);
@@ -185,13 +192,19 @@ impl Vm {
         self.end(stop);
     }
 
-    /// The VM could not be loaded: it ends before it began, and is not tried again.
-    pub(crate) fn failed_to_load(&self) {
-        say!(
-            "vm name={} event=crashed cause={}",
-            self.name,
-            Crash::Load.name()
-        );
+    /// The VM cannot be loaded. Before its first start that is a refusal, after it the end of a life; either way it
+    /// is not tried again.
+    pub(crate) fn failed_to_load(&self, error: KernelError) {
+        if self.ending.lock().restarted {
+            say!("error vm={} reason={}", self.name, Quoted(&error));
+            say!(
+                "vm name={} event=crashed cause={}",
+                self.name,
+                Crash::Load.name()
+            );
+        } else {
+            create::refused(&self.name, &create::rule_of(error), &error, error.remedy());
+        }
         self.set_phase(Phase::Stopped);
         end_machine_if_idle();
     }

@@ -19,6 +19,7 @@ guest_kit::entry!(main);
 
 const ROUNDS: usize = 200;
 const CASES: &[Case] = &[
+    ("reset_to_guest_entry", reset_to_guest_entry),
     ("hvc_psci_version", hvc_psci_version),
     ("hvc_unknown", hvc_unknown),
     ("mmio_gicd_typer_read", mmio_gicd_typer_read),
@@ -165,6 +166,17 @@ fn vtimer_spin() -> Outcome {
 
 fn vtimer_wfi() -> Outcome {
     report("vtimer_wfi", least_of(interrupt::wfi_round)?)
+}
+
+/// The physical count at entry: it began at the machine's reset.
+fn reset_to_guest_entry() -> Outcome {
+    let ticks = guest_kit::entry::entered_at();
+    ensure!(ticks > 0, "the counter had not begun");
+    println!(
+        "BENCH reset_to_guest_entry {} ns",
+        timer::nanoseconds(ticks)
+    );
+    Ok(())
 }
 
 /// The first load from a stretch of RAM that nothing has touched, less the second.

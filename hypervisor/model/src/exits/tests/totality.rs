@@ -80,6 +80,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
+    #[cfg_attr(miri, ignore = "many steps of safe code")]
     fn no_sequence_of_exits_can_make_it_panic(
         gic in prop_oneof![Just(Version::V2), Just(Version::V3)],
         vcpu in 0..3_usize,
