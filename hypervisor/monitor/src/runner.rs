@@ -1,7 +1,7 @@
 //! The per-CPU loop: run the vCPU that this CPU is for, through all the lives of its VM.
 
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
-use assay_el2::{cpu, gic, guest_regs, timer, traps};
+use assay_el2::{cpu, gic, guest_regs, timer, traps, uart};
 use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::kernel::Progress;
@@ -116,6 +116,8 @@ impl Runner {
             context: tree.0,
         });
         drop(devices);
+        // An earlier life may have held input back.
+        uart::listen(true);
         vm.started();
     }
 
@@ -126,7 +128,10 @@ impl Runner {
             let start = vm.devices.lock().power.take_start(self.vcpu.index);
             match start {
                 Some(start) => self.on(start),
-                None => idle(),
+                None => {
+                    idle();
+                    self.watch();
+                }
             }
         }
     }
@@ -171,18 +176,33 @@ impl Runner {
         guest
     }
 
-    /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active.
+    /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active. Only the VM's
+    /// watchdog is still looked after, which does not care whether vCPU 0 is on.
     fn let_go(&mut self) {
         timer::stop_virtual();
         self.sample_timer();
-        timer::arm(None);
-        let kicks = self
-            .vm
-            .devices
-            .lock()
-            .vgic
-            .park(self.vcpu.index, &mut Lists);
+        self.vcpu = Vcpu::new(self.vcpu.index);
+        let mut devices = self.vm.devices.lock();
+        let kicks = devices.vgic.park(self.vcpu.index, &mut Lists);
+        self.hardware.arm(&self.vcpu, &devices);
+        drop(devices);
         self.vm.kick(kicks);
+    }
+
+    /// Looks after the watchdog while vCPU 0 is off.
+    fn watch(&mut self) {
+        let vm = self.vm;
+        if !vm.machine.watchdog || self.vcpu.index != 0 {
+            return;
+        }
+        let mut devices = vm.devices.lock();
+        let (expired, kicks) = devices.tick_watchdog(self.vcpu.index, cpu::counter());
+        self.hardware.arm(&self.vcpu, &devices);
+        drop(devices);
+        vm.kick(kicks);
+        if expired {
+            vm.stop(Stop::Crash(Crash::Watchdog));
+        }
     }
 
     /// CPU_SUSPEND: waits until an interrupt is pending, virtual or physical, or the VM stops.
@@ -245,13 +265,14 @@ impl Runner {
             Event::Kick if panic::is_dying() => cpu::park(),
             Event::Kick | Event::Done => {}
         }
-        // Whatever became pending meanwhile goes into the List Registers.
-        let kicks = self
-            .vm
-            .devices
-            .lock()
-            .vgic
-            .flush(self.vcpu.index, &mut Lists);
+        // Whatever became pending meanwhile goes into the List Registers, and another vCPU may have set the
+        // watchdog, whose deadline is watched here.
+        let mut devices = self.vm.devices.lock();
+        let kicks = devices.vgic.flush(self.vcpu.index, &mut Lists);
+        if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == 0 {
+            self.hardware.arm(&self.vcpu, &devices);
+        }
+        drop(devices);
         self.vm.kick(kicks);
         if self.vm.phase() == Phase::Running {
             Control::Resume

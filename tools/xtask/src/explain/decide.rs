@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) line: Event,
     /// The source node's path, several for RAM, empty if it is about none.
     pub(crate) node: String,
+    /// As what the guest would find it, also of what is refused.
+    pub(crate) use_: Option<Use>,
     /// Where the guest would find it, also of what is refused.
     pub(crate) ipa: Option<Region<Ipa>>,
     /// Why it is so.
@@ -76,14 +78,14 @@ impl Report {
             }
             report.vm(&world, vm, &claims, &mut left);
         }
-        for refusal in &tree.refused {
-            let rule = refusal.rule.name();
-            bail!(
-                "vm \"{}\": {} ({rule}): {}",
-                refusal.vm,
-                refusal.reason,
-                refusal.remedy
-            );
+        for refused in &tree.refused {
+            let rule = match refused.rule {
+                vm_tree::Rule::V1 => Rule::V1,
+                vm_tree::Rule::V2 => Rule::V2,
+                vm_tree::Rule::V3 => Rule::V3,
+            };
+            let row = refusal(&refused.vm, None, rule, &refused.reason, refused.remedy);
+            report.rows.push(row);
         }
         report.warn(&world);
         Ok(report)
@@ -193,12 +195,14 @@ fn row(line: Line<'_>, outcome: &Result<Decision, Refusal<'_>>) -> Row {
         Ok(decision) => Row {
             line: granted(&line, *decision),
             node: line.node,
+            use_: Some(line.use_),
             ipa: line.ipa,
             reason: reason::of(decision.rule).to_owned(),
             notices: said(decision.notices),
         },
         Err(refused) => Row {
             node: line.node,
+            use_: Some(line.use_),
             ipa: line.ipa,
             notices: said(refused.notices),
             ..refusal(
@@ -244,6 +248,7 @@ fn refusal(vm: &str, region: Option<&str>, rule: Rule, reason: &dyn Display, rem
             remedy,
         }),
         node: String::new(),
+        use_: None,
         ipa: None,
         reason: reason.to_string(),
         notices: Vec::new(),

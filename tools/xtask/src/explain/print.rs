@@ -60,7 +60,8 @@ fn columns(row: &Row) -> [String; HEAD.len()] {
     [
         get("vm"),
         get("region"),
-        get("use"),
+        row.use_
+            .map_or_else(|| "-".to_owned(), |use_| use_.to_string()),
         ipa,
         size,
         attribute,
@@ -80,7 +81,7 @@ fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
 }
 
 /// An array with an object for each row: the keys and values of its console line, and `kind`, `node`,
-/// `reason` and `notices`.
+/// `reason` and `notices`. Every value but `notices` is a string, as on the console.
 pub(super) fn json(report: &Report) -> String {
     let rows: Vec<Value> = report.rows.iter().map(object).collect();
     format!("{:#}", Value::Array(rows))
@@ -92,6 +93,14 @@ fn object(row: &Row) -> Value {
     object.insert("kind".to_owned(), text(&row.line.kind));
     for (key, value) in &row.line.fields {
         object.insert(key.clone(), text(value));
+    }
+    // A refusal's line has no place on it; where it would have been helps to find the claim.
+    if let Some(use_) = row.use_ {
+        object.insert("use".to_owned(), text(&use_.to_string()));
+    }
+    if let Some(ipa) = row.ipa {
+        object.insert("ipa".to_owned(), text(&ipa.start.to_string()));
+        object.insert("size".to_owned(), text(&format!("{:#x}", ipa.size)));
     }
     object.insert("node".to_owned(), text(&row.node));
     object.insert("reason".to_owned(), text(&row.reason));

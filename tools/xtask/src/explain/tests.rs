@@ -1,1 +1,210 @@
-//! x
+//! From a tree and a manifest to rows.
+
+use anyhow::Result;
+use assay_harness::manifest::Manifest;
+use assay_harness::overlay;
+use assay_model::platform::{self, Machine};
+
+use super::{Report, cpus, print};
+
+/// Two CPUs, 1 GiB of RAM, a marked and an unmarked region, and one that is wrong.
+const BOARD: &str = r#"/dts-v1/;
+/ {
+    #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>; compatible = "acme,board";
+    cpus {
+        #address-cells = <1>; #size-cells = <0>;
+        cpu@0 { device_type = "cpu"; reg = <0>; };
+        cpu@1 { device_type = "cpu"; reg = <1>; };
+    };
+    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
+    timer { compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; };
+    interrupt-controller@8000000 {
+        compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller; phandle = <1>;
+        reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x100000>; interrupts = <1 9 4>;
+    };
+    reserved-memory {
+        #address-cells = <2>; #size-cells = <2>; ranges;
+        gpu0-memory@4000000000 {
+            compatible = "assay,coherent-memory"; reg = <0x40 0 0 0x4000000>; no-map; assay,mte-capable;
+        };
+        cxl@5000000000 { compatible = "assay,coherent-memory"; reg = <0x50 0 0 0x4000000>; no-map; };
+        odd@6000000000 { compatible = "assay,coherent-memory"; reg = <0x60 0x10 0 0x4000000>; };
+    };
+};
+"#;
+
+fn board() -> Machine {
+    platform::parse(&overlay::compile(BOARD).unwrap()).unwrap()
+}
+
+fn explain(manifest: &str, cpu: &str, proof: &[&str]) -> Result<Report> {
+    let manifest = Manifest::parse(manifest)?;
+    let given: Result<Vec<_>> = proof.iter().map(|text| text.parse()).collect();
+    Report::new(
+        &board(),
+        &manifest,
+        &cpus::common(&[cpu.to_owned()])?,
+        &given?,
+    )
+}
+
+/// A VM with one claim.
+fn vm(name: &str, rest: &str, region: &str, use_: &str, claim: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nmemory = \"256M\"\nkernel = \"nowhere/Image\"\n{rest}\n\
+         [[vm.coherent]]\nregion = \"{region}\"\nuse = \"{use_}\"\n{claim}\n"
+    )
+}
+
+/// The console lines of all rows.
+fn lines(report: &Report) -> Vec<String> {
+    report.rows.iter().map(|row| row.line.to_string()).collect()
+}
+
+#[test]
+fn rows_are_the_lines_of_the_console() {
+    let manifest = vm("linux", "mte = true", "gpu0-memory", "ram", "");
+    let report = explain(&manifest, "max", &[]).unwrap();
+    assert_eq!(
+        lines(&report),
+        [
+            "assay: decision vm=linux region=memory use=ram ipa=0x40000000 size=0x10000000 attr=normal-wb \
+             exec=yes mte=exposed rule=M1 proof=not-run",
+            "assay: decision vm=linux region=gpu0-memory use=ram ipa=0x80000000 size=0x4000000 \
+             attr=normal-wb exec=yes mte=exposed rule=C1 proof=not-run",
+        ]
+    );
+    assert_eq!(
+        report.rows[1].node,
+        "/reserved-memory/gpu0-memory@4000000000"
+    );
+    assert_eq!(report.refused(), [""; 0]);
+}
+
+#[test]
+fn a_refusal_has_rule_reason_and_remedy_and_the_others_start() {
+    let manifest = vm("bad", "", "cxl", "dax", "") + &vm("good", "", "gpu0-memory", "aperture", "");
+    let report = explain(&manifest, "max", &[]).unwrap();
+    assert_eq!(report.refused(), ["bad"]);
+    let refused = &report.rows[1].line;
+    assert_eq!(refused.kind, "refused");
+    assert_eq!(refused.get("region"), Some("cxl"));
+    assert_eq!(refused.get("rule"), Some("C5"));
+    assert!(refused.get("remedy").unwrap().contains("assay,mte-capable"));
+    let json: serde_json::Value = serde_json::from_str(&print::json(&report)).unwrap();
+    assert_eq!(json[1]["reason"], "the node has no assay,mte-capable");
+    assert_eq!(json[1]["kind"], "refused");
+    assert_eq!(json[3]["attr"], "normal-wb");
+    assert_eq!(json[3]["ipa"], "0x80000000");
+    assert_eq!(json[3]["node"], "/reserved-memory/gpu0-memory@4000000000");
+    assert_eq!(json.as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn the_cpus_decide_with() {
+    let manifest = vm("linux", "", "gpu0-memory", "ram", "");
+    let report = explain(&manifest, "neoverse-n1", &[]).unwrap();
+    assert_eq!(report.rows[1].line.get("rule"), Some("C3"));
+    let manifest = vm(
+        "linux",
+        "mte = true",
+        "cxl",
+        "dax",
+        "allow = [\"no-tag-access\"]",
+    );
+    let report = explain(&manifest, "max", &[]).unwrap();
+    assert_eq!(report.refused(), ["linux"]);
+    let report = explain(&manifest, "max-mteperm", &[]).unwrap();
+    assert_eq!(report.rows[1].line.get("attr"), Some("normal-wb-notag"));
+    assert_eq!(report.rows[1].notices.len(), 1);
+}
+
+#[test]
+fn a_given_proof_decides_with_of_all_regions_or_of_one() {
+    let manifest = vm("linux", "", "gpu0-memory", "dax", "");
+    let rule = |proof: &[&str]| {
+        let report = explain(&manifest, "max", proof).unwrap();
+        let get = |row: usize, key| report.rows[row].line.get(key).map(str::to_owned);
+        (get(0, "proof"), get(1, "rule"))
+    };
+    let is = |ram: &str, rule: &str| (Some(ram.to_owned()), Some(rule.to_owned()));
+    assert_eq!(rule(&["passed"]), is("passed", "C1"));
+    assert_eq!(rule(&["failed-tags"]), is("passed", "C5"));
+    assert_eq!(rule(&["failed-memory"]), is("passed", "T1"));
+    assert_eq!(rule(&["gpu0-memory=failed-tags"]), is("not-run", "C5"));
+    assert_eq!(
+        rule(&["failed-tags", "gpu0-memory=passed"]),
+        is("passed", "C1")
+    );
+    assert_eq!(rule(&["cxl=failed-memory"]), is("not-run", "C1"));
+    assert_eq!(rule(&["memory=failed-tags"]), is("failed-tags", "C1"));
+}
+
+#[test]
+fn ram_without_tags_refuses_a_vm_that_asks_for_mte() {
+    let manifest = vm("linux", "mte = true", "gpu0-memory", "ram", "");
+    let report = explain(&manifest, "max", &["memory=failed-tags"]).unwrap();
+    assert_eq!(report.rows[0].line.get("rule"), Some("M3"));
+    assert_eq!(report.rows[1].line.get("mte"), Some("hidden"));
+    assert_eq!(report.refused(), ["linux"]);
+}
+
+#[test]
+fn what_names_nothing_is_unusable_input() {
+    let error = |manifest: &str, cpu, proof: &[&str]| {
+        format!("{:#}", explain(manifest, cpu, proof).unwrap_err())
+    };
+    let text = error(&vm("linux", "", "gpu1", "ram", ""), "max", &[]);
+    assert!(text.contains("linux") && text.contains("gpu1") && text.contains("gpu0-memory"));
+    let fine = vm("linux", "", "gpu0-memory", "ram", "");
+    assert!(error(&fine, "z80", &[]).contains("z80"));
+    assert!(error(&fine, "max", &["gpu1=passed"]).contains("gpu1"));
+    assert!(error(&fine, "max", &["maybe"]).contains("maybe"));
+    assert!(error(&fine, "max", &["memory=failed-memory"]).contains("memory part"));
+}
+
+#[test]
+fn a_vm_for_which_there_are_no_cpus_or_no_memory_is_refused() {
+    let plain =
+        |name: &str, rest: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\n{rest}\n");
+    let manifest = plain("a", "memory = \"64M\"\ncpus = [1]")
+        + &plain("b", "memory = \"64M\"\ncpus = 2")
+        + &plain("c", "memory = \"2G\"")
+        + &plain("d", "memory = \"64M\"")
+        + &plain("e", "memory = \"64M\"\ncpus = [1]");
+    let report = explain(&manifest, "max", &[]).unwrap();
+    assert_eq!(report.refused(), ["b", "c", "e"]);
+    let refused = report.rows.iter().filter(|row| row.is_refused());
+    let rules: Vec<_> = refused
+        .map(|row| (row.vm(), row.line.get("rule")))
+        .collect();
+    assert_eq!(
+        rules,
+        [("b", Some("V1")), ("c", Some("V2")), ("e", Some("V1"))]
+    );
+}
+
+#[test]
+fn faults_that_nobody_claims_are_warnings() {
+    let report = explain(&vm("linux", "", "gpu0-memory", "ram", ""), "max", &[]).unwrap();
+    assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
+    assert!(report.warnings[0].contains("odd@6000000000") && report.warnings[0].contains("T1"));
+    assert!(report.warnings[1].contains("no-map"));
+}
+
+#[test]
+fn the_table_has_a_line_for_each_row_and_says_what_would_change_a_refusal() {
+    let manifest = vm("linux", "", "cxl", "dax", "");
+    let text = print::table(&explain(&manifest, "max", &[]).unwrap());
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("VM     REGION  USE"));
+    assert!(lines[1].starts_with("linux  memory  ram"));
+    assert_eq!(lines[2], "    /memory@40000000");
+    let refused = lines
+        .iter()
+        .position(|line| line.contains("refused"))
+        .unwrap();
+    assert_eq!(lines[refused + 1], "    /reserved-memory/cxl@5000000000");
+    assert_eq!(lines[refused + 2], "    the node has no assay,mte-capable");
+    assert!(lines[refused + 3].starts_with("    to change that: "));
+}

@@ -17,7 +17,7 @@ pub(super) struct Facts {
     pub(super) start: u64,
     /// Its bytes.
     pub(super) size: u64,
-    /// The region's properties beside `compatible`, `reg`, `no-map` and its NUMA node.
+    /// The region's properties beside `compatible`, `no-map` and its NUMA node; a `reg` here is all there is.
     pub(super) node: &'static str,
     /// Further children of `/reserved-memory`.
     pub(super) others: &'static str,
@@ -45,13 +45,17 @@ impl Facts {
             others,
         } = self;
         let cells = |number: u64| format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff);
-        let reg = format!("{} {}", cells(*start), cells(*size));
+        let reg = if node.contains("reg = ") {
+            String::new()
+        } else {
+            format!("reg = <{} {}>;", cells(*start), cells(*size))
+        };
         let cells = "#address-cells = <2>; #size-cells = <2>;";
         format!(
             "/dts-v1/; /plugin/;\n/ {{ compatible = \"linux,dummy-virt\"; }};\n\
              &{{/}} {{ {cells} {root} reserved-memory {{ {cells} ranges;\n{others}\n\
-             {REGION}@{start:x} {{ compatible = \"assay,coherent-memory\"; reg = <{reg}>; no-map; \
-             numa-node-id = <1>; {node} }};\n}}; }};\n"
+             {REGION}@{start:x} {{ compatible = \"assay,coherent-memory\"; {reg} no-map; \
+             {node} numa-node-id = <1>; }};\n}}; }};\n"
         )
     }
 

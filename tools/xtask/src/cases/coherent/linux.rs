@@ -66,7 +66,7 @@ fn report(machine: &mut Machine, command: &str) -> Result<usize> {
 }
 
 fn load_modules(machine: &mut Machine) -> Result<()> {
-    let text = machine.shell(VM, ramdisk::LOAD, PROMPT, LONGER)?;
+    let text = machine.shell(VM, "/assay/load", PROMPT, LONGER)?;
     ensure!(
         text.contains("loaded") && !text.contains("bad "),
         "modules don't load:\n{text}"
@@ -79,8 +79,7 @@ fn ram(kernel: &str, mte: bool, movable: bool) -> Result<String> {
     let mut machine = start(&name, kernel, "ram", mte)?;
     let nodes = machine.shell(VM, "cat /sys/devices/system/node/online", PROMPT, SOON)?;
     ensure!(nodes.trim() == "0-1", "nodes online: {nodes:?}");
-    let movable_pages = "awk '/^Node 1, zone  Movable/ { here = 1 } here && /managed/ { print $2; exit }' /proc/zoneinfo";
-    let pages = machine.shell(VM, movable_pages, PROMPT, SOON)?;
+    let pages = machine.shell(VM, "/assay/movable", PROMPT, SOON)?;
     let pages: u64 = pages.trim().parse().unwrap_or(0);
     if movable {
         ensure!(
@@ -107,7 +106,6 @@ fn dax() -> Result<String> {
 
 /// devdax writes a header of its own into the region: the next life must not find it.
 fn reboot() -> Result<String> {
-    const COUNT: &str = "dd if=/dev/pmem0 bs=1M count=16 2>/dev/null | tr -d '\\0' | wc -c";
     let mut machine = start("linux-dax-reboot", "debian-6.12", "dax", false)?;
     load_modules(&mut machine)?;
     report(&mut machine, "dax")?;
@@ -116,7 +114,7 @@ fn reboot() -> Result<String> {
         .expect(VM, PROMPT, BOOT)
         .context("after the reboot")?;
     load_modules(&mut machine)?;
-    let bytes = machine.shell(VM, COUNT, PROMPT, LONGER)?;
+    let bytes = machine.shell(VM, "/assay/soiled", PROMPT, LONGER)?;
     ensure!(
         bytes.trim() == "0",
         "{bytes:?} bytes of the region are not zero"

@@ -30,9 +30,22 @@ const DIRECTORY: u32 = 0o040755;
 const PROGRAM: u32 = 0o100755;
 const FILE: u32 = 0o100644;
 
-/// Loads the modules, in the order of their names; 6.12's are compressed.
-pub(super) const LOAD: &str = "cd /assay/modules; unxz *.xz 2>/dev/null; \
-    for module in *.ko; do insmod $module || echo bad $module; done; cd /; echo loaded";
+/// Scripts, so that a terminal's echo of a long line is not taken for what it printed.
+const SCRIPTS: &[(&str, &str)] = &[
+    (
+        "load",
+        "cd /assay/modules\nunxz *.xz 2>/dev/null\n\
+         for module in *.ko; do insmod $module || echo bad $module; done\necho loaded\n",
+    ),
+    (
+        "movable",
+        "awk '/^Node 1, zone +Movable/ { here = 1 } here && /managed/ { print $2; exit }' /proc/zoneinfo\n",
+    ),
+    (
+        "soiled",
+        "dd if=/dev/pmem0 bs=1M count=16 2>/dev/null | tr -d '\\0' | wc -c\n",
+    ),
+];
 
 /// Builds programs and archive for `kernel`, and gives the archive's path.
 pub(super) fn make(kernel: &str) -> Result<PathBuf> {
@@ -150,6 +163,10 @@ fn ours(programs: &Path, modules: &[(String, PathBuf)]) -> Result<Vec<u8>> {
             PROGRAM,
             fs::read(programs.join(name))?,
         ));
+    }
+    for (name, text) in SCRIPTS {
+        let text = format!("#!/bin/sh\n{text}").into_bytes();
+        entries.push((format!("assay/{name}"), PROGRAM, text));
     }
     for (name, path) in modules {
         entries.push((format!("assay/modules/{name}"), FILE, fs::read(path)?));
