@@ -157,7 +157,7 @@ const PSTATE_NZCV: u64 = 0b1111 << 28;
 const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
-/// Where the guest was, by `PSTATE.M` (SPSR_EL2[4:0]).
+/// Where the guest was, by `PSTATE.M` (`SPSR_EL2` bits 4:0).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     El1t,
