@@ -80,7 +80,7 @@ const S1PTW: u64 = 1 << 7;
 pub const WNR: u64 = 1 << 6;
 /// `ISS2.TagAccess`: bit 9 of ISS2, which starts at bit 32.
 const TAG_ACCESS: u64 = 1 << 41;
-/// `HPFAR_EL2.FIPA`, bits 43:4 = IPA[51:12].
+/// `HPFAR_EL2.FIPA`, bits 43:4 = `IPA[51:12]`.
 const FIPA: u64 = 0x0000_0fff_ffff_fff0;
 
 /// Returns a syndrome of class `class` with `iss`, `IL` set.

@@ -33,7 +33,7 @@ const SH_INNER: u64 = 0b11 << 8;
 const AF: u64 = 1 << 10;
 const OUTPUT_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const CONTIGUOUS: u64 = 1 << 52;
-/// XN[1:0] = 0b10, never executable. Without FEAT_XNX the same bit is the whole XN field and bit 53 is
+/// `XN[1:0]` = 0b10, never executable. Without FEAT_XNX the same bit is the whole XN field and bit 53 is
 /// RES0, so that one encoding serves every CPU. 0b11 would still let EL1 execute.
 const XN_NEVER: u64 = 0b10 << 53;
 const XN: u64 = 0b11 << 53;
@@ -54,7 +54,7 @@ pub enum MemAttr {
 }
 
 impl MemAttr {
-    /// Returns MemAttr[3:0] as `HCR_EL2.FWB` = `fwb` reads it.
+    /// Returns `MemAttr[3:0]` as `HCR_EL2.FWB` = `fwb` reads it.
     pub const fn encode(self, fwb: bool) -> u64 {
         match (self, fwb) {
             (Self::NormalWb, false) => 0b1111,
@@ -66,7 +66,7 @@ impl MemAttr {
         }
     }
 
-    /// Returns the type that MemAttr[3:0] = `bits` means, or `None` if Assay never writes it.
+    /// Returns the type that `MemAttr[3:0]` = `bits` means, or `None` if Assay never writes it.
     pub const fn decode(bits: u64, fwb: bool) -> Option<Self> {
         Some(match (bits, fwb) {
             (0b1111, false) | (0b0110, true) => Self::NormalWb,

@@ -106,7 +106,7 @@ fn dax() -> Result<String> {
 
 /// devdax writes a header of its own into the region: the next life must not find it.
 fn reboot() -> Result<String> {
-    let mut machine = start("linux-dax-reboot", "debian-6.12", "dax", false)?;
+    let mut machine = start("linux-dax-reboot", "debian-6.12", "dax", true)?;
     load_modules(&mut machine)?;
     report(&mut machine, "dax")?;
     machine.send(VM, "reboot -f\n")?;
