@@ -1,5 +1,7 @@
 //! What the boot assembly hands over, and the early map until `mmu` replaces it.
 
+use core::cell::Cell;
+
 use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
 use crate::frames::Use;
@@ -43,6 +45,8 @@ pub struct Boot {
     tree: u64,
     base: u64,
     level: u64,
+    /// The 2 MiB block that the early map has as a device, or all ones.
+    device: Cell<u64>,
 }
 
 impl Boot {
@@ -59,7 +63,12 @@ impl Boot {
             // Which CPU this is only the tree can tell; until then it is CPU 0, so that a fault has a handler.
             crate::secondary::adopt_boot_cpu(0);
         }
-        Self { tree, base, level }
+        Self {
+            tree,
+            base,
+            level,
+            device: Cell::new(u64::MAX),
+        }
     }
 
     /// Returns the exception level at entry.
@@ -108,7 +117,13 @@ impl Boot {
     #[must_use]
     pub fn view(&self, region: Region<Pa>) -> Option<&[u8]> {
         const MOST: u64 = 1 << 30;
-        if region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0 {
+        let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
+        let blocks = Region {
+            start: Pa(region.start.0 & !(BLOCK_2M - 1)),
+            size: region.size + BLOCK_2M,
+        };
+        let on_device = blocks.contains(Pa(self.device.get()));
+        if bad || on_device || region.overlaps(&image::region()) {
             return None;
         }
         let mut block = region.start.0 & !(BLOCK_2M - 1);
@@ -137,6 +152,7 @@ impl Boot {
             // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
             // entry was invalid before, so no break-before-make is due.
             unsafe { boot_map_block(first, EARLY_DEVICE) }
+            self.device.set(first);
         }
     }
 }

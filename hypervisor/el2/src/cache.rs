@@ -34,6 +34,12 @@ pub fn clean_and_invalidate(range: Region<Pa>) {
     dsb_sy();
 }
 
+/// Cleans and invalidates a range's data and Allocation Tags to the Point of Coherency (`DC CIGDVAC`); needs MTE2.
+pub(crate) fn clean_and_invalidate_tags(range: Region<Pa>) {
+    by_line!(range, data_line(), "sys #3, c7, c14, #5");
+    dsb_sy();
+}
+
 /// Makes what was written to a range fit for execution on every CPU (DDI0487 B2.7.4.2): clean to the PoU
 /// where `CTR_EL0.IDC` = 0, invalidate the instruction caches where `CTR_EL0.DIC` = 0.
 pub fn make_executable(range: Region<Pa>) {

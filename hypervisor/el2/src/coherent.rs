@@ -52,6 +52,8 @@ pub enum MemoryProof {
 /// A region of coherent memory that nothing else of EL2's, and no other claim, is in.
 pub struct CoherentMemory {
     region: Region<Pa>,
+    /// It is in EL2's map just now, to be cleared.
+    mapped: bool,
 }
 
 /// The memory cannot be mapped by EL2 now: it overlaps something that is.
@@ -67,8 +69,12 @@ impl CoherentMemory {
             && !region.overlaps(&image::region())
             && !frames::manages(region)
             && !mmu::is_own_device(region)
-            && frames::keep(region, Use::Coherent);
-        free.then_some(Self { region })
+            && frames::keep(region, Use::Coherent)
+            && mmu::prepare(region);
+        free.then_some(Self {
+            region,
+            mapped: false,
+        })
     }
 
     /// Returns where it is.
@@ -77,9 +83,9 @@ impl CoherentMemory {
         self.region
     }
 
-    /// Does `act` while the memory is mapped with `kind`, and cleans and invalidates it afterwards, so that a
+    /// Does `act` while the memory is mapped with `kind`. `act` leaves nothing dirty in the caches, so that a
     /// guest, or the next access, may have another type (DDI0487 B2.11).
-    fn mapped<T>(
+    fn with_map<T>(
         &mut self,
         kind: Kind,
         act: impl FnOnce(&mut Self) -> T,
@@ -90,11 +96,16 @@ impl CoherentMemory {
         Ok(result)
     }
 
-    fn page(&self, page: u64) -> u64 {
-        self.region.start.0 + page % (self.region.size / PAGE_SIZE) * PAGE_SIZE
+    fn page(&self, page: u64) -> Region<Pa> {
+        let page = page % (self.region.size / PAGE_SIZE);
+        Region {
+            start: Pa(self.region.start.0 + page * PAGE_SIZE),
+            size: PAGE_SIZE,
+        }
     }
 
-    /// Looks whether this is memory: `pages` are written all, then read all, then tried with atomics; they are
+    /// Looks whether this is memory: `pages` are written all, then read all, then, unless they are Non-cacheable,
+    /// tried with atomics, which the architecture promises for Write-Back memory only (DDI0487 B2.2.6); they are
     /// cleared afterwards. An abort is survived, and ends the look.
     ///
     /// # Errors
@@ -104,12 +115,13 @@ impl CoherentMemory {
         as_type: Type,
         pages: impl Iterator<Item = u64> + Clone,
     ) -> Result<MemoryProof, Unreachable> {
-        self.mapped(as_type.kind(), |memory| {
+        const PATTERN: u64 = 0x5a5a_a5a5_0f0f_f0f0;
+        self.with_map(as_type.kind(), |memory| {
             let each = |probe: unsafe extern "C" fn(u64, u64) -> u64, argument: u64| {
                 let run = |page: u64| {
                     // SAFETY: a page of memory that we own exclusively, mapped read-write, without Rust
                     // objects; aborts are recovered.
-                    unsafe { probe(memory.page(page), argument) }
+                    unsafe { probe(memory.page(page).start.0, argument) }
                 };
                 pages
                     .clone()
@@ -117,18 +129,15 @@ impl CoherentMemory {
                     .find(|result| *result != 0)
                     .unwrap_or(0)
             };
-            const PATTERN: u64 = 0x5a5a_a5a5_0f0f_f0f0;
             let mut result = each(coherent_fill, PATTERN);
             if result == 0 {
                 result = each(coherent_check, PATTERN);
             }
-            if result == 0 {
+            if result == 0 && as_type != Type::NonCacheable {
                 result = each(coherent_atomics, u64::from(cpu::has_lse()));
             }
             if result != 3 {
-                pages.clone().for_each(|page| {
-                    memory.clear_mapped(page * PAGE_SIZE..(page + 1) * PAGE_SIZE, false)
-                });
+                pages.for_each(|page| memory.zero(memory.page(page), false));
             }
             match result {
                 0 => MemoryProof::Passed,
@@ -147,8 +156,19 @@ impl CoherentMemory {
         &mut self,
         mut pages: impl Iterator<Item = u64>,
     ) -> Result<TagProof, Unreachable> {
-        self.mapped(Kind::Tagged, |memory| {
-            let probe = |page: u64| tags::prove_mapped(memory.page(page), page);
+        if !cpu::has_mte2() {
+            return Err(Unreachable);
+        }
+        self.with_map(Kind::Tagged, |memory| {
+            let probe = |page: u64| {
+                let page = memory.page(page);
+                // SAFETY: a page of memory that we own exclusively, without Rust objects, mapped Tagged.
+                let proof = unsafe { tags::prove_mapped(page.start.0, page.start.0 / PAGE_SIZE) };
+                if proof != TagProof::Aborted {
+                    cache::clean_and_invalidate_tags(page);
+                }
+                proof
+            };
             pages
                 .by_ref()
                 .map(probe)
@@ -157,39 +177,46 @@ impl CoherentMemory {
         })
     }
 
-    /// Clears bytes `range` of it, and their tags if the type is Tagged; what is outside is left alone.
+    /// Clears bytes `range`, and their tags if the type is Tagged; what is outside is left alone. Keeps the
+    /// memory mapped for the next part until [`Self::end_clearing`].
     ///
     /// # Errors
-    /// [`Unreachable`].
+    /// [`Unreachable`]; also Tagged without MTE2.
     pub fn clear(&mut self, as_type: Type, range: Range<u64>) -> Result<(), Unreachable> {
-        self.mapped(as_type.kind(), |memory| {
-            memory.clear_mapped(range, as_type == Type::Tagged)
-        })
-    }
-
-    fn clear_mapped(&mut self, range: Range<u64>, tagged: bool) {
+        let tagged = as_type == Type::Tagged;
+        if tagged && !cpu::has_mte2() {
+            return Err(Unreachable);
+        }
+        if !self.mapped {
+            mmu::add(self.region, as_type.kind()).map_err(|_| Unreachable)?;
+            self.mapped = true;
+        }
         let end = range.end.min(self.region.size);
         if range.start < end {
-            let part = Region {
-                start: Pa(self.region.start.0 + range.start),
-                size: end - range.start,
-            };
-            // SAFETY: inside memory that we own exclusively, mapped read-write (Tagged if `tagged`), without
-            // Rust objects.
-            unsafe { guest_ram::zero(part, tagged) };
-            cache::clean_and_invalidate(part);
+            let start = Pa(self.region.start.0 + range.start);
+            let size = end - range.start;
+            self.zero(Region { start, size }, tagged);
+        }
+        Ok(())
+    }
+
+    /// Takes the memory out of EL2's map again after it was cleared.
+    pub fn end_clearing(&mut self) {
+        if core::mem::take(&mut self.mapped) {
+            mmu::remove(self.region);
         }
     }
 
-    /// Cleans and invalidates all of it by address, through a Write-Back map: at hand-over and reclaim where the
-    /// guest's type can bypass the caches (no FWB).
-    ///
-    /// # Errors
-    /// [`Unreachable`].
-    pub fn clean_and_invalidate(&mut self) -> Result<(), Unreachable> {
-        self.mapped(Kind::Data, |memory| {
-            cache::clean_and_invalidate(memory.region)
-        })
+    /// Zeroes a part that lies in the region and is mapped, and leaves nothing of it in the caches.
+    fn zero(&self, part: Region<Pa>, tagged: bool) {
+        // SAFETY: our callers pass parts of memory that we own exclusively and that they have mapped read-write
+        // (Tagged if `tagged`); it holds no Rust objects.
+        unsafe { guest_ram::zero(part, tagged) };
+        if tagged {
+            cache::clean_and_invalidate_tags(part);
+        } else {
+            cache::clean_and_invalidate(part);
+        }
     }
 }
 

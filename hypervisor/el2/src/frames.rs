@@ -91,7 +91,8 @@ pub fn init(free: &[(Region<Pa>, Pool)], _boot: crate::boot::Boot) {
     static DONE: spin::Once<()> = spin::Once::new();
     DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {
-            let taken = region.overlaps(&crate::image::region());
+            let taken = region.overlaps(&crate::image::region())
+                || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
             if !taken
                 && !free
                     .iter()

@@ -60,6 +60,8 @@ pub struct Map {
     tables: IdMap<El2>,
     /// What is mapped, and how: the tables themselves would take a second mapping without a word.
     ranges: Vec<(Region<Pa>, Kind)>,
+    /// How many ranges are mapped now and then, possibly all at once: there is room for them in `ranges`.
+    prepared: usize,
 }
 
 static ACTIVE: Mutex<Option<Map>> = Mutex::new(None);
@@ -82,6 +84,7 @@ impl Map {
         let mut map = Self {
             tables: IdMap::new(0, El2),
             ranges: Vec::new(),
+            prepared: 0,
         };
         let block = image::boot_cpu_block();
         map.add(between(image::start(), image::rodata_start()), Kind::Text)?;
@@ -125,11 +128,12 @@ impl Map {
         if self.ranges.iter().any(|(other, _)| other.covers(&pages)) {
             return Ok(());
         }
-        self.ranges.push((pages, kind));
         let region = MemoryRegion::new(start as usize, end as usize);
         self.tables
             .map_range(&region, kind.attributes())
-            .map_err(|_| MapFailed(range))
+            .map_err(|_| MapFailed(range))?;
+        self.ranges.push((pages, kind));
+        Ok(())
     }
 
     /// Switches this CPU to the map and keeps it for all others and for ever.
@@ -187,6 +191,23 @@ pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
     dsb_ish();
     isb();
     Ok(())
+}
+
+/// Makes what it takes to [`add`] a range later without allocating: the tables, with invalid leaves, so that
+/// nothing is fetched from there before. False if it overlaps what is mapped, or cannot be.
+pub(crate) fn prepare(range: Region<Pa>) -> bool {
+    let mut active = ACTIVE.lock();
+    let Some(map) = active.as_mut() else {
+        return false;
+    };
+    if map.ranges.iter().any(|(other, _)| other.overlaps(&range)) {
+        return false;
+    }
+    map.prepared += 1;
+    map.ranges.reserve(map.prepared);
+    let region = MemoryRegion::new(range.start.0 as usize, range.end().0 as usize);
+    let invalid = Kind::Data.attributes() - El23Attributes::VALID;
+    map.tables.map_range(&region, invalid).is_ok()
 }
 
 /// Takes a range that [`add`] added, whole, out of the active map again.

@@ -97,15 +97,17 @@ unsafe extern "C" {
 #[must_use]
 pub fn prove_page(frames: &mut Frames, page: u64, seed: u64) -> TagProof {
     let region = frames.region();
-    prove_mapped(
-        region.start.0 + page % (region.size / PAGE_SIZE) * PAGE_SIZE,
-        seed,
-    )
+    let address = region.start.0 + page % (region.size / PAGE_SIZE) * PAGE_SIZE;
+    // SAFETY: a page of frames that we hold exclusively; they hold no Rust object.
+    unsafe { prove_mapped(address, seed) }
 }
 
-/// Proves the page at `address`, which the caller owns exclusively, without Rust objects, and has mapped Tagged.
-pub(crate) fn prove_mapped(address: u64, seed: u64) -> TagProof {
-    // SAFETY: our callers' promise, which they all keep by owning the page's frames or region; aborts are recovered.
+/// Proves the page at `address`, and zeroes its data and tags unless an access aborted.
+///
+/// # Safety
+/// The page must be the caller's alone, hold no Rust object, and be mapped Tagged.
+pub(crate) unsafe fn prove_mapped(address: u64, seed: u64) -> TagProof {
+    // SAFETY: our caller's promise; aborts are recovered.
     let result = unsafe { tags_probe(address, seed) };
     if result != 3 {
         let part = assay_spec::addr::Region {

@@ -159,36 +159,49 @@ fn reported(region: &ToProve<'_>, part: &str, look: impl FnOnce(Sampled) -> Proo
     proof
 }
 
+/// How far clearing a region is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clearing {
+    /// Again, please.
+    More,
+    /// All is clear.
+    Done,
+    /// It cannot be reached: what it holds must not get to the guest.
+    Failed,
+}
+
 impl Grant {
-    /// Clears the next `bytes` of the region, with its tags where it has any; returns whether all is clear. An
-    /// aperture that is Device is never touched.
-    pub(crate) fn clear_step(&mut self, bytes: u64) -> bool {
+    /// Clears the next `bytes` of the region, with its tags where it has any. An aperture that is Device is never
+    /// touched.
+    pub(crate) fn clear_step(&mut self, bytes: u64) -> Clearing {
         let size = self.memory.region().size;
         let Some(as_type) = touched_as(self.decision.attr) else {
-            return true;
+            return Clearing::Done;
         };
         let as_type = if self.decision.zero_tags {
             Type::Tagged
         } else {
             as_type
         };
-        if self.cleared < size {
-            // It could be mapped for the proof, and nothing has come in its way since.
-            let _ = self
-                .memory
-                .clear(as_type, self.cleared..self.cleared + bytes);
-            self.cleared += bytes;
+        if self.cleared >= size {
+            return Clearing::Done;
         }
-        self.cleared >= size
+        let range = self.cleared..self.cleared.saturating_add(bytes);
+        if self.memory.clear(as_type, range).is_err() {
+            return Clearing::Failed;
+        }
+        self.cleared = self.cleared.saturating_add(bytes);
+        if self.cleared < size {
+            return Clearing::More;
+        }
+        self.memory.end_clearing();
+        Clearing::Done
     }
 
-    /// Begins a new life: everything is to be cleared again.
+    /// Begins a new life: everything is to be cleared again. That also takes what the guest has left in the
+    /// caches out of them, where its own maintenance does not count (R5).
     pub(crate) fn restart(&mut self) {
         self.cleared = 0;
-        if self.decision.el2_maintenance {
-            // R5: what the guest left in caches must not be written over what comes next.
-            let _ = self.memory.clean_and_invalidate();
-        }
     }
 
     /// Returns the node that the guest's tree has for it.

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use assay_model::guest_tree::Blob;
-use assay_model::kernel::{Loader, Progress, Sources};
+use assay_model::kernel::{KernelError, Loader, Progress, Sources};
 use assay_spec::addr::Ipa;
 
 use crate::adapter::{Ram, TableAdapter};
-use crate::coherent::Grant;
+use crate::coherent::{Clearing, Grant};
 use crate::seeds;
 
 /// Everything that filling a VM's memory takes; nothing is allocated for it later.
@@ -30,12 +30,12 @@ const CHUNK: u64 = 0x20_0000;
 impl Contents {
     /// Does one chunk of work: coherent memory is cleared first, then RAM is filled.
     pub(crate) fn step(&mut self) -> Progress {
-        if !self
-            .coherent
-            .iter_mut()
-            .all(|grant| grant.clear_step(CHUNK))
-        {
-            return Progress::More;
+        for grant in &mut self.coherent {
+            match grant.clear_step(CHUNK) {
+                Clearing::Done => {}
+                Clearing::More => return Progress::More,
+                Clearing::Failed => return Progress::Failed(KernelError::Region),
+            }
         }
         let sources = Sources {
             kernel: self.kernel,

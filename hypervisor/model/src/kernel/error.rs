@@ -67,6 +67,9 @@ pub enum KernelError {
     /// The sources given to the loader are not those that were planned for.
     #[error("kernel, ramdisk or device tree changed its size after it was placed")]
     Sources,
+    /// A coherent region of the VM could not be reached to be cleared.
+    #[error("a coherent region could not be reached to be cleared")]
+    Region,
 }
 
 impl KernelError {
@@ -88,7 +91,7 @@ impl KernelError {
             }
             Self::NoRoom { .. } => "raise the VM's memory",
             Self::DeviceTree => "shorten the command line or the list of regions",
-            Self::Sources => "report this, with the bundle",
+            Self::Sources | Self::Region => "report this, with the bundle",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The accelerator is a slice of the machine's RAM that an overlay declares coherent, or, where tag storage
 //! must be missing, the memory of a `virtio-mem` device, which QEMU maps outside of RAM and without tags.
 
+mod agreement;
 mod facts;
 mod life;
 mod linux;
@@ -13,9 +14,11 @@ mod table;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use assay_harness::{Builder, Event, Machine};
+use assay_harness::cache::Cache;
+use assay_harness::{Event, Machine};
 
 use super::Case;
+use agreement::Platform;
 use facts::Facts;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -103,27 +106,27 @@ impl Look {
         ))
     }
 
-    fn builder(&self) -> Result<Builder> {
-        let builder = Machine::builder()
-            .manifest_text(&self.manifest()?)
-            .cpu(self.cpu)
-            .physical_memory(RAM)
-            .machine_mte(self.tags);
-        let builder = if self.facts.start == BEYOND {
-            builder.arguments(UNTAGGED.iter().copied())
+    fn arguments(&self) -> &'static [&'static str] {
+        if self.facts.start == BEYOND {
+            UNTAGGED
         } else {
-            builder
-        };
-        if !self.qemu_next {
-            return Ok(builder);
+            &[]
         }
-        let next = assay_harness::cache::Cache::locate()?.qemu(true);
+    }
+
+    fn platform(&self) -> Result<Platform<'static>> {
+        let next = Cache::locate()?.qemu(true);
         ensure!(
-            next.is_file(),
+            !self.qemu_next || next.is_file(),
             "{} is not there: `cargo xtask setup --qemu-next` fetches it",
             next.display()
         );
-        Ok(builder.qemu(next))
+        Ok(Platform {
+            cpu: self.cpu,
+            tags: self.tags,
+            arguments: self.arguments(),
+            qemu: self.qemu_next.then_some(next),
+        })
     }
 }
 
@@ -141,55 +144,97 @@ fn vm(name: &str, lines: &str, claim: &str) -> String {
 }
 
 fn run(look: &Look) -> Result<String> {
-    let mut machine = look.builder()?.start()?;
+    let (manifest, platform) = (look.manifest()?, look.platform()?);
+    let builder = Machine::builder()
+        .manifest_text(&manifest)
+        .cpu(look.cpu)
+        .physical_memory(RAM)
+        .machine_mte(look.tags)
+        .arguments(look.arguments().iter().copied());
+    let builder = match &platform.qemu {
+        Some(qemu) => builder.qemu(qemu),
+        None => builder,
+    };
+    let mut machine = builder.start()?;
     let waited = machine.wait(LIMIT);
     let events = machine.events();
-    match look.wanted {
-        Wanted::Gets {
-            attr,
-            rule,
-            proof,
-            exec,
-            exposed,
-            ..
-        } => {
-            let line = line_of(&events, "decision", "look")
-                .with_context(|| format!("no decision:\n{}", machine.log()))?;
-            for (key, wanted) in [
-                ("use", look.use_),
-                ("attr", attr),
-                ("rule", rule),
-                ("proof", proof),
-                ("exec", if exec { "yes" } else { "no" }),
-                ("mte", if exposed { "exposed" } else { "hidden" }),
-            ] {
-                ensure!(
-                    line.get(key) == Some(wanted),
-                    "{key} is not {wanted}: {line}"
-                );
-            }
+    let note = match look.wanted {
+        Wanted::Gets { .. } => {
+            decided(look, &events).with_context(|| machine.log())?;
             waited?;
             let counts = machine.finish_ktap("look", LIMIT)?;
             ensure!(counts.passed > 0, "nothing was tested");
-            Ok(format!("{} results", counts.passed))
+            format!("{} results", counts.passed)
         }
         Wanted::Refused { rule } => {
-            let line = line_of(&events, "refused", "look")
-                .with_context(|| format!("not refused:\n{}", machine.log()))?;
-            ensure!(
-                line.get("rule") == Some(rule),
-                "another rule than {rule}: {line}"
-            );
-            teaches(line)?;
-            ensure!(
-                !events.iter().any(|event| event.is_vm("look", "started")),
-                "it started all the same:\n{}",
-                machine.log()
-            );
+            let reason = refused(rule, &events).with_context(|| machine.log())?;
             waited?;
-            Ok(line.get("reason").unwrap_or_default().to_owned())
+            reason
         }
+    };
+    agreement::check(look.name, &manifest, &platform, &events)?;
+    Ok(note)
+}
+
+fn decided(look: &Look, events: &[Event]) -> Result<()> {
+    let Wanted::Gets {
+        attr,
+        rule,
+        proof,
+        exec,
+        exposed,
+        ..
+    } = look.wanted
+    else {
+        return Ok(());
+    };
+    let line = line_of(events, "decision", "look").context("no decision")?;
+    for (key, wanted) in [
+        ("use", look.use_),
+        ("attr", attr),
+        ("rule", rule),
+        ("proof", proof),
+        ("exec", if exec { "yes" } else { "no" }),
+        ("mte", if exposed { "exposed" } else { "hidden" }),
+    ] {
+        ensure!(
+            line.get(key) == Some(wanted),
+            "{key} is not {wanted}: {line}"
+        );
     }
+    if proof == "failed-tags" {
+        disproved(events)?;
+    }
+    Ok(())
+}
+
+fn refused(rule: &str, events: &[Event]) -> Result<String> {
+    let line = line_of(events, "refused", "look").context("not refused")?;
+    ensure!(
+        line.get("rule") == Some(rule),
+        "another rule than {rule}: {line}"
+    );
+    teaches(line)?;
+    let reason = line.get("reason").unwrap_or_default();
+    if reason.contains("did not come back") {
+        disproved(events)?;
+    }
+    ensure!(
+        !events.iter().any(|event| event.is_vm("look", "started")),
+        "it started all the same"
+    );
+    Ok(reason.to_owned())
+}
+
+/// C2 is told as an error, whatever then decides.
+fn disproved(events: &[Event]) -> Result<()> {
+    let error = line_of(events, "error", "look").context("no error tells of C2")?;
+    let reason = error.get("reason").unwrap_or_default();
+    ensure!(
+        reason.contains("counts as unmarked"),
+        "another error: {error}"
+    );
+    Ok(())
 }
 
 /// Assay's line of this kind about the region and this VM.

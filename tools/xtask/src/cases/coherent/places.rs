@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::Machine;
 
+use super::agreement::{self, Platform};
 use super::facts::{Facts, MARKED};
 use super::{BEYOND, LIMIT, RAM, line_of, teaches, vm};
 use crate::cases::Case;
@@ -126,8 +127,19 @@ fn fault(name: &str, facts: &Facts, wanted: &str) -> Result<String> {
     let reason = line.get("reason").unwrap_or_default();
     ensure!(reason.contains(wanted), "no word of {wanted:?}: {line}");
     other_ran(&machine)?;
+    // Where Assay itself lies is only known at boot.
+    if !reason.contains("Assay") {
+        agreement::check(name, &text, &PLATFORM, &events)?;
+    }
     Ok(reason.to_owned())
 }
+
+const PLATFORM: Platform<'_> = Platform {
+    cpu: "max",
+    tags: true,
+    arguments: &[],
+    qemu: None,
+};
 
 fn start(text: &str) -> Result<Machine> {
     let builder = Machine::builder().manifest_text(text);
@@ -168,6 +180,7 @@ fn two_owners() -> Result<String> {
         ensure!(reason.contains(rival), "the rival isn't named: {line}");
     }
     other_ran(&machine)?;
+    agreement::check("t2-two-vms", &text, &PLATFORM, &events)?;
     Ok(String::new())
 }
 
@@ -182,6 +195,7 @@ fn beside() -> Result<String> {
     let mut machine = start(&text)?;
     machine.wait(LIMIT)?;
     other_ran(&machine)?;
+    agreement::check("beside", &text, &PLATFORM, &machine.events())?;
     let counts = machine.finish_ktap("look", LIMIT)?;
     Ok(format!("{} results", counts.passed))
 }
