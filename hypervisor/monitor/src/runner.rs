@@ -6,7 +6,6 @@ use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::kernel::Progress;
 use assay_model::psci::Start;
-use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::Version;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::esr;
@@ -19,6 +18,8 @@ use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
 use crate::{cpus, panic, report};
+
+mod clock;
 
 /// What a CPU does for ever.
 pub(crate) fn cpu_loop(index: usize) -> ! {
@@ -189,22 +190,6 @@ impl Runner {
         self.vm.kick(kicks);
     }
 
-    /// Looks after the watchdog while vCPU 0 is off.
-    fn watch(&mut self) {
-        let vm = self.vm;
-        if !vm.machine.watchdog || self.vcpu.index != 0 {
-            return;
-        }
-        let mut devices = vm.devices.lock();
-        let (expired, kicks) = devices.tick_watchdog(self.vcpu.index, cpu::counter());
-        self.hardware.arm(&self.vcpu, &devices);
-        drop(devices);
-        vm.kick(kicks);
-        if expired {
-            vm.stop(Stop::Crash(Crash::Watchdog));
-        }
-    }
-
     /// CPU_SUSPEND: waits until an interrupt is pending, virtual or physical, or the VM stops.
     fn suspend(&mut self) {
         let vm = self.vm;
@@ -278,48 +263,6 @@ impl Runner {
             Control::Resume
         } else {
             Control::Leave
-        }
-    }
-
-    /// GICv2: carries the virtual timer's line to the interrupt controller, and lets the physical interrupt
-    /// come again once the line is low.
-    ///
-    /// A List Register with HW = 1 would do this without us, but not in QEMU, whose GICv2 does not look at the
-    /// line again when a guest deactivates: a timer that is due again before its interrupt has ended is lost.
-    fn sample_timer(&mut self) {
-        let Some(physical) = self.timer_held else {
-            return;
-        };
-        let level = timer::virtual_line();
-        let kicks = self
-            .vm
-            .devices
-            .lock()
-            .vgic
-            .set_level(self.vcpu.index, VIRT_TIMER, level);
-        self.vm.kick(kicks);
-        if !level {
-            self.timer_held = None;
-            gic::deactivate_intid(physical);
-        }
-    }
-
-    /// The EL2 timer: the guest's physical timer, or its watchdog.
-    fn deadline(&mut self, frame: &Frame) {
-        let vm = self.vm;
-        let now = cpu::counter();
-        let mut devices = vm.devices.lock();
-        let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
-        let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == 0 {
-            devices.tick_watchdog(self.vcpu.index, now)
-        } else {
-            (false, VcpuSet::EMPTY)
-        };
-        self.hardware.arm(&self.vcpu, &devices);
-        drop(devices);
-        vm.kick(kicks.union(timer));
-        if expired {
-            self.stop(Stop::Crash(Crash::Watchdog), frame);
         }
     }
 

@@ -38,7 +38,8 @@ impl Platform<'_> {
         let hardware = Hardware {
             model: "virt".to_owned(),
             cpu: self.cpu.to_owned(),
-            cpus: 2,
+            // As many as any of the cases asks for: decisions don't depend on it.
+            cpus: 4,
             memory: RAM,
             gic: Gic::V3,
             mte: self.tags,
