@@ -60,7 +60,10 @@ const NO_TAG_ACCESS: &[Case] = &[
     ("every_page_is_its_own", region::distinct_unchecked),
     ("a_tag_access_aborts", tags::denied),
     ("ram_keeps_its_tags", tags::ram),
-    ("code_runs_there_or_not_as_promised", execution::as_promised),
+    (
+        "code_runs_there_or_not_as_promised",
+        execution::as_promised_unchecked,
+    ),
 ];
 /// Atomics and exclusives are not promised on Normal-NC (DDI0487 B2.2.6).
 const NON_CACHEABLE: &[Case] = &[

@@ -201,12 +201,40 @@ pub fn unchecked() -> Outcome {
     Ok(())
 }
 
+/// One store with PSTATE.TCO set: no tag access.
+pub fn write_unchecked(address: u64, value: u64) {
+    // SAFETY: writes memory of the region; the CPU has MTE2 where this is used.
+    unsafe {
+        asm!(".arch_extension memtag", "msr tco, #1", "str {v}, [{a}]", "msr tco, #0",
+            v = in(reg) value, a = in(reg) address)
+    };
+}
+
+extern "C" fn stgm(address: u64) -> u64 {
+    // SAFETY: writes tags, guarded.
+    unsafe { asm!(".arch_extension memtag", "stgm xzr, [{0}]", "dsb sy", in(reg) address) };
+    0
+}
+
+/// DC GVA (S1_3_C7_C4_3): tags without data.
+extern "C" fn gva(address: u64) -> u64 {
+    // SAFETY: writes tags, guarded.
+    unsafe { asm!("sys #3, c7, c4, #3, {0}", "dsb sy", in(reg) address) };
+    0
+}
+
+fn attempt(function: extern "C" fn(u64) -> u64, address: u64) -> Result<(), Caught> {
+    exception::guarded(function as *const () as u64, address, 0).map(|_| ())
+}
+
 /// NoTagAccess: loads and stores of tags, and checked accesses, come back as external aborts.
 pub fn denied() -> Outcome {
     for page in pages()? {
         let attempts = [
             ("LDG", load(page).map(|_| ())),
             ("STG", store(page, 7)),
+            ("STGM", attempt(stgm, page)),
+            ("DC GVA", attempt(gva, page)),
             (
                 "a checked load",
                 probe_read(with_tag(page, 7), 8).map(|_| ()),
