@@ -72,6 +72,20 @@ const CHECKS: &[Step] = &[
         )
     },
     Step {
+        folder: "guests/linux",
+        ..step(
+            "formatting of the Linux programs",
+            &["fmt", "--all", "--check"],
+        )
+    },
+    Step {
+        folder: "guests/linux",
+        ..step(
+            "lints of the Linux programs",
+            &["clippy", "--", "-D", "warnings"],
+        )
+    },
+    Step {
         variables: &[("RUSTDOCFLAGS", "-D warnings")],
         ..step(
             "documentation",

@@ -97,7 +97,20 @@ pub(super) fn coherent(
     for one in regions {
         match one.view {
             View::Ram => add(root, memory(one.region, one.numa, true))?,
-            View::Dax => add(root, dax(one))?,
+            View::Dax => {
+                add(root, dax(one))?;
+                // Linux knows a NUMA node by its CPUs and memory nodes only (drivers/of/of_numa.c), and kmem
+                // takes no memory of another: an empty memory node makes it known.
+                let has_ram =
+                    |other: &Coherent<'_>| other.view == View::Ram && other.numa == one.numa;
+                if one.numa.is_some() && !regions.iter().any(has_ram) {
+                    let empty = Region {
+                        size: 0,
+                        ..one.region
+                    };
+                    add(root, memory(empty, one.numa, false))?;
+                }
+            }
             View::Aperture => {
                 let mut node = at(one.name, one.region);
                 put_regions(&mut node, &[one.region]);

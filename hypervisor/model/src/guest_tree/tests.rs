@@ -228,11 +228,31 @@ fn a_coherent_region_is_found_as_the_manifest_asks() {
     assert_eq!(cells(&blob, "/memory@80000000", "numa-node-id"), [1]);
     assert_eq!(text(&blob, "/pmem@c0000000", "compatible"), ["pmem-region"]);
     assert!(has(&blob, "/pmem@c0000000", "volatile"));
-    assert!(!has(&blob, "/memory@c0000000", "reg"));
+    // In no memory node, but its NUMA node is made known by an empty one.
+    assert_eq!(
+        cells(&blob, "/memory@c0000000", "reg"),
+        [0, 0xc000_0000, 0, 0]
+    );
+    assert_eq!(cells(&blob, "/memory@c0000000", "numa-node-id"), [2]);
+    assert!(!has(&blob, "/memory@c0000000", "hotpluggable"));
     let aperture = "/reserved-memory/npu0-memory@100000000";
     assert_eq!(cells(&blob, aperture, "reg"), [1, 0, 0, 0x1000]);
     assert!(has(&blob, aperture, "no-map"));
     assert!(!has(&self::blob(&plain()), "/reserved-memory", "ranges"));
+}
+
+#[test]
+fn a_dax_region_beside_ram_of_its_numa_node_needs_no_empty_memory_node() {
+    let dax = Coherent {
+        numa: COHERENT[0].numa,
+        ..COHERENT[1]
+    };
+    let blob = blob(&GuestTree {
+        coherent: &[COHERENT[0], dax],
+        ..plain()
+    });
+    assert!(has(&blob, "/pmem@c0000000", "volatile"));
+    assert!(!has(&blob, "/memory@c0000000", "reg"));
 }
 
 #[test]
