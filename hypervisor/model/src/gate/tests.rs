@@ -1,5 +1,6 @@
 //! The gate against good trees, every kind of broken ones, and random damage.
 
+mod compact;
 pub(crate) mod dts;
 
 use std::string::{String, ToString};
@@ -379,25 +380,4 @@ proptest! {
             read_all(&tree);
         }
     }
-}
-
-#[test]
-fn a_compact_copy_reads_the_same_without_the_padding() {
-    let mut padded = compile(SMALL);
-    let used = padded.len();
-    padded.resize(used + 0x1000, 0);
-    let total = u32::try_from(padded.len()).unwrap();
-    padded[TOTAL_SIZE..TOTAL_SIZE + 4].copy_from_slice(&total.to_be_bytes());
-    let copy = super::compact(&padded).unwrap();
-    assert!(copy.len() <= used);
-    let paths = |blob: &[u8]| -> Vec<String> {
-        Tree::new(blob)
-            .unwrap()
-            .nodes()
-            .map(|node| node.path())
-            .collect()
-    };
-    assert_eq!(paths(&copy), paths(&padded));
-    let (copied, original) = (Tree::new(&copy).unwrap(), Tree::new(&padded).unwrap());
-    assert!(copied.reservations().eq(original.reservations()));
 }
