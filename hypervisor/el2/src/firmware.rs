@@ -1,6 +1,8 @@
 //! Calls to firmware: PSCI through the conduit that the tree names, and no other.
 
 use assay_spec::addr::Pa;
+use assay_spec::psci::FEATURES;
+use assay_spec::smccc as id;
 use smccc::psci;
 use spin::Once;
 
@@ -51,21 +53,12 @@ pub fn system_off() {
     };
 }
 
-/// Resets the machine; returns only if firmware cannot.
-pub fn system_reset() {
-    let _ = match CONDUIT.get() {
-        Some(Conduit::Smc) => psci::system_reset::<smccc::Smc>(),
-        Some(Conduit::Hvc) => psci::system_reset::<smccc::Hvc>(),
-        None => Ok(()),
-    };
-}
-
 /// Has firmware apply SMCCC_ARCH_WORKAROUND_1 or 3 on this CPU (DEN0028 §7.5, §7.7).
 pub fn workaround(number: u32) {
     let function = if number == 1 {
-        0x8000_8000
+        id::ARCH_WORKAROUND_1
     } else {
-        0x8000_3fff
+        id::ARCH_WORKAROUND_3
     };
     if CONDUIT.get() == Some(&Conduit::Smc) {
         let _ = smccc::smc32(function, [0; 7]);
@@ -75,15 +68,18 @@ pub fn workaround(number: u32) {
 /// Asks firmware what it says of SMCCC_ARCH_WORKAROUND_1, 2 and 3; -1 where there is no SMCCC 1.1.
 #[must_use]
 pub fn workarounds() -> [i32; 3] {
-    const ARCH_FEATURES: u32 = 0x8000_0001;
     // SMCCC_VERSION may be called only where PSCI_FEATURES says that it is there (DEN0028 §7.2.1).
     let features = |function: u32| match CONDUIT.get() {
-        Some(Conduit::Smc) => smccc::smc32(0x8400_000a, [function, 0, 0, 0, 0, 0, 0])[0] as i32,
+        Some(Conduit::Smc) => smccc::smc32(FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32,
         _ => -1,
     };
-    if features(0x8000_0000) < 0 {
+    if features(id::VERSION) < 0 {
         return [-1; 3];
     }
-    [0x8000_8000, 0x8000_7fff, 0x8000_3fff]
-        .map(|function| smccc::smc32(ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
+    [
+        id::ARCH_WORKAROUND_1,
+        id::ARCH_WORKAROUND_2,
+        id::ARCH_WORKAROUND_3,
+    ]
+    .map(|function| smccc::smc32(id::ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
 }

@@ -214,16 +214,6 @@ pub fn lr_empty() -> u32 {
     }
 }
 
-/// Returns which List Registers hold an ended interrupt that asked for maintenance (`EISR`).
-#[must_use]
-pub fn lr_ended() -> u32 {
-    if is_v3() {
-        v3::lr_ended()
-    } else {
-        v2::lr_ended()
-    }
-}
-
 /// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
 pub fn set_maintenance(requests: u32) {
     if is_v3() {

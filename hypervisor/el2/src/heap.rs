@@ -40,10 +40,3 @@ pub(crate) unsafe fn init() {
     // SAFETY: the linker script sets this range aside for the heap alone, and it is mapped read-write.
     unsafe { HEAP.0.lock().init(image::heap_start() as *mut u8, size) }
 }
-
-/// Returns bytes used and bytes free.
-#[must_use]
-pub fn usage() -> (usize, usize) {
-    let heap = HEAP.0.lock();
-    (heap.used(), heap.free())
-}

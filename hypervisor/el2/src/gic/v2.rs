@@ -49,8 +49,6 @@ register_structs! {
         (0x004 => vtr: ReadOnly<u32>),
         (0x008 => vmcr: ReadWrite<u32>),
         (0x00c => _reserved0),
-        (0x020 => eisr: [ReadOnly<u32>; 2]),
-        (0x028 => _reserved1),
         (0x030 => elrsr: [ReadOnly<u32>; 2]),
         (0x038 => _reserved2),
         (0x0f0 => apr: ReadWrite<u32>),
@@ -212,10 +210,6 @@ pub(super) fn lr_write(index: usize, lr: Lr) {
 #[inline]
 pub(super) fn lr_empty() -> u32 {
     frames().map_or(0, |frames| frames.hypervisor.elrsr[0].get())
-}
-
-pub(super) fn lr_ended() -> u32 {
-    frames().map_or(0, |frames| frames.hypervisor.eisr[0].get())
 }
 
 pub(super) fn set_maintenance(requests: u32) {

@@ -224,10 +224,6 @@ pub(super) fn lr_empty() -> u32 {
     read_sysreg!("ich_elrsr_el2") as u32
 }
 
-pub(super) fn lr_ended() -> u32 {
-    read_sysreg!("ich_eisr_el2") as u32
-}
-
 pub(super) fn set_maintenance(requests: u32) {
     // SAFETY: the virtual CPU interface stays on; only when EL2 is told of List Registers changes.
     unsafe { write_sysreg!("ich_hcr_el2", u64::from(HCR_EN | requests)) }
