@@ -23,6 +23,8 @@ pub const RIS: u64 = 0x3c;
 pub const MIS: u64 = 0x40;
 /// Interrupt clear.
 pub const ICR: u64 = 0x44;
+/// DMA control.
+pub const DMACR: u64 = 0x48;
 /// FR: the receive FIFO is empty.
 pub const FR_RXFE: u32 = 1 << 4;
 /// FR: the transmit FIFO is full.
@@ -41,8 +43,14 @@ static BASE: AtomicU64 = AtomicU64::new(0);
 /// Turns the UART at `base` on: FIFOs, 8 bits, no interrupts.
 pub(crate) fn prepare(base: u64) {
     BASE.store(base, Ordering::Relaxed);
+    restore();
+}
+
+/// Sets the registers to what the kit works with, whatever was written to them: FIFOs, 8 bits, no interrupts, no DMA.
+pub fn restore() {
     write(IMSC, 0);
     write(ICR, 0x7ff);
+    write(DMACR, 0);
     write(LCR_H, 0x70);
     write(CR, 0x301);
 }

@@ -1,21 +1,24 @@
 //! Does what a guest must not, and expects to be contained: an abort, a refusal, or nothing at all.
 //!
-//! Random choices come from a fixed seed, or from the bootarg `seed=N`.
+//! Random choices come from a fixed seed, or from the bootarg `seed=N`. With `siege=SECONDS` it does nothing but a
+//! random sequence of all that, for so long.
 #![no_std]
 #![no_main]
 
 mod random;
+mod siege;
 mod storms;
 
 use core::arch::asm;
 
 use guest_kit::exception::{self, Caught};
 use guest_kit::machine::machine;
-use guest_kit::mmio::{self, probe_read, probe_read_pair, probe_write};
+use guest_kit::mmio::{probe_read, probe_read_pair, probe_write};
 use guest_kit::mmu::{self, Ram};
 use guest_kit::timer::Timer;
 use guest_kit::{
     Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, gic, irq, ktap, println, psci,
+    uart,
 };
 
 use random::Random;
@@ -46,7 +49,9 @@ const CASES: &[Case] = &[
 
 fn main(_: &'static Machine) {
     println!("# seed {}", Random::new().seed());
-    ktap::run(CASES);
+    if !siege::asked() {
+        ktap::run(CASES);
+    }
 }
 
 /// What is there to aim at: the frames of the tree's devices.
@@ -171,16 +176,7 @@ fn random_uart() -> Outcome {
         };
         ensure!(result.is_ok(), "at {:#x} aborts", address);
     }
-    // Back to what the kit set.
-    for (offset, value) in [
-        (0x38, 0),
-        (0x44, 0x7ff),
-        (0x48, 0),
-        (0x2c, 0x70),
-        (0x30, 0x301),
-    ] {
-        mmio::write32(machine().uart + offset, value);
-    }
+    uart::restore();
     sane()
 }
 

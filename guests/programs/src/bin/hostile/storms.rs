@@ -29,22 +29,26 @@ pub fn calls() -> Outcome {
 
 pub fn maintenance() -> Outcome {
     for _ in 0..2_000 {
-        // SAFETY: the MMU is off; what is cleaned stays.
-        unsafe {
-            asm!(
-                "tlbi vmalle1is",
-                "tlbi vmalle1",
-                "dsb ish",
-                "ic ialluis",
-                "dsb ish",
-                "isb"
-            )
-        };
-        // By set and way, level 1, set 0, way 0 (DDI0487 C5.3): trapped or made harmless below.
-        // SAFETY: cleans and invalidates.
-        unsafe { asm!("dc cisw, {0}", "dc csw, {0}", "dsb sy", in(reg) 0u64) };
+        maintain();
     }
     Ok(())
+}
+
+pub fn maintain() {
+    // SAFETY: the MMU is off; what is cleaned stays.
+    unsafe {
+        asm!(
+            "tlbi vmalle1is",
+            "tlbi vmalle1",
+            "dsb ish",
+            "ic ialluis",
+            "dsb ish",
+            "isb"
+        )
+    };
+    // By set and way, level 1, set 0, way 0 (DDI0487 C5.3): trapped or made harmless below.
+    // SAFETY: cleans and invalidates.
+    unsafe { asm!("dc cisw, {0}", "dc csw, {0}", "dsb sy", in(reg) 0u64) };
 }
 
 pub fn interrupts() -> Outcome {
