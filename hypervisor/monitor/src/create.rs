@@ -22,7 +22,7 @@ use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::sysregs::TrapConfig;
 use assay_model::vgic::Version;
 use assay_model::vm::Machine;
-use assay_model::vm_tree::{CpuClaim, Module, VmConfig};
+use assay_model::vm_tree::{CpuClaim, Module, Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use crate::adapter::Ram;
@@ -194,6 +194,13 @@ fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Opt
 }
 
 fn choose_cpus(config: &VmConfig) -> Result<Vec<usize>, Option<Refused>> {
+    if config.sched != Sched::Dedicated {
+        return Err(refuse(
+            "V1",
+            "CPUs are not yet shared between VMs",
+            "leave `sched` out, so that the VM gets CPUs of its own",
+        ));
+    }
     let free = cpus::free();
     match &config.cpus {
         CpuClaim::Count(count) if *count <= free.len() => {
