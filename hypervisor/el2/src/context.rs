@@ -22,7 +22,7 @@ mod float;
 use debug::Debug;
 use float::Area;
 pub(crate) use float::note_vector_length;
-pub use float::vector_length;
+pub use float::{all_bytes, vector_length};
 
 /// A list of registers: saved by reading them, loaded by writing them.
 macro_rules! bank {
@@ -201,9 +201,9 @@ impl Context {
         dsb_sy();
     }
 
-    /// Puts the vCPU on this CPU. `mixed`: another vCPU of the same VM has been here since it was last, or it
-    /// comes from another CPU: TLBs know a VM's translations by VMID and ASID, which two vCPUs of one VM may use
-    /// differently (DDI0487 D8.14.1).
+    /// Puts the vCPU on this CPU. `mixed`: another vCPU of the same VM may have been here since it was last. TLBs know
+    /// a VM's translations by VMID and ASID, which two vCPUs of one VM may use differently (DDI0487 D8.16). What
+    /// a vCPU invalidated on another CPU meanwhile is gone from here too: `HCR_EL2.FB` makes that so.
     #[must_use]
     pub fn load(&self, config: &Config, virtual_offset: u64, mixed: bool) -> Guest {
         traps::write(config);

@@ -37,7 +37,13 @@ pub(crate) fn invalidate_vm() {
 pub(crate) fn invalidate_local() {
     crate::sysreg::dsb_ishst();
     // SAFETY: maintenance only makes the hardware fetch and walk again.
-    unsafe { core::arch::asm!("tlbi vmalle1", "ic iallu", options(nostack, preserves_flags)) }
+    unsafe {
+        core::arch::asm!(
+            "tlbi vmalle1",
+            "ic iallu",
+            options(nostack, preserves_flags)
+        )
+    }
     dsb_ish();
     isb();
 }

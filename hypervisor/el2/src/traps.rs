@@ -72,10 +72,11 @@ const NO_WALKS: u64 = 1 << 7 | 1 << 23;
     reason = "a list of registers, with one claim about all of them"
 )]
 pub(crate) fn write(config: &Config) {
+    let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
     // SAFETY: EL1's own registers, which no guest uses at this moment.
     unsafe {
-        write_sysreg!("tcr_el1", read_sysreg!("tcr_el1") | NO_WALKS);
-        write_sysreg!("sctlr_el1", read_sysreg!("sctlr_el1") | 1);
+        write_sysreg!("tcr_el1", tcr | NO_WALKS);
+        write_sysreg!("sctlr_el1", sctlr | 1);
     }
     isb();
     let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;

@@ -172,8 +172,9 @@ pub fn stolen_time(fid: u32, first: u64, vcpu: usize) -> Option<u64> {
         }
         id::PV_TIME_FEATURES if offered(first) => register(ret::SUCCESS),
         id::PV_TIME_FEATURES => register(ret::NOT_SUPPORTED),
-        id::PV_TIME_ST => stolen_time_at(vcpu)
-            .map_or(register(ret::NOT_SUPPORTED), |offset| layout::STOLEN_TIME.start.0 + offset),
+        id::PV_TIME_ST => stolen_time_at(vcpu).map_or(register(ret::NOT_SUPPORTED), |offset| {
+            layout::STOLEN_TIME.start.0 + offset
+        }),
         _ => return None,
     })
 }

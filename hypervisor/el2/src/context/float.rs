@@ -4,8 +4,6 @@ use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use assay_spec::addr::Region;
-
 use crate::frames;
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
@@ -37,7 +35,12 @@ pub(crate) fn note_vector_length() {
         return;
     }
     // SAFETY: no guest is on this CPU yet. CPTR_EL2 with TZ = 0 and the RES1 bits traps nothing of EL2's own.
-    unsafe { write_sysreg!("cptr_el2", assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM) }
+    unsafe {
+        write_sysreg!(
+            "cptr_el2",
+            assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM
+        )
+    }
     isb();
     // SAFETY: FEAT_SVE is there and does not trap, so both instructions exist.
     let bytes = unsafe {
@@ -54,6 +57,14 @@ pub fn vector_length() -> u64 {
     VECTOR.load(Ordering::Relaxed) / 16 - 1
 }
 
+/// Returns the bytes that all vCPUs' registers take.
+#[must_use]
+pub fn all_bytes() -> u64 {
+    BYTES.load(Ordering::Relaxed)
+}
+
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// Memory for one vCPU's registers. It holds no Rust object, belongs to this value alone, and is never given back.
 pub(super) struct Area {
     start: u64,
@@ -68,8 +79,11 @@ impl Area {
     pub(super) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
         let vector = sve.then(|| VECTOR.load(Ordering::Relaxed));
         // Vectors, then predicates and FFR of an eighth each, rounded up.
-        let bytes = vector.map_or(32 * 16, |vector| (vector * 32 + vector / 8 * 17).next_multiple_of(16));
+        let bytes = vector.map_or(32 * 16, |vector| {
+            (vector * 32 + vector / 8 * 17).next_multiple_of(16)
+        });
         let region = frames::take(bytes * count as u64)?.region();
+        BYTES.fetch_add(region.size, Ordering::Relaxed);
         // SAFETY: frames hold no Rust object and are mapped read-write; their tags do not matter to EL2.
         unsafe { crate::guest_ram::zero(region, false) };
         let area = |index: usize| Self {
@@ -78,7 +92,6 @@ impl Area {
             fpcr: 0,
             fpsr: 0,
         };
-        debug_assert!(Region { start: region.start, size: bytes * count as u64 }.size <= region.size);
         Some((0..count).map(area).collect())
     }
 
@@ -125,6 +138,9 @@ impl Area {
     fn check(&self, vector: u64) {
         // SAFETY: `Some` is there with FEAT_SVE only; were it trapped, EL2 would stop there.
         let now = unsafe { float_vector_bytes() };
-        assert!(now == vector, "vectors of {now} bytes where {vector} were laid out");
+        assert!(
+            now == vector,
+            "vectors of {now} bytes where {vector} were laid out"
+        );
     }
 }

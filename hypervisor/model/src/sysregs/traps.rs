@@ -77,7 +77,11 @@ const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
 /// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
 /// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.
 const fn set_way(host: &HostId, dedicated: bool) -> u64 {
-    if !dedicated && host.fwb() { hcr::TSW } else { 0 }
+    if !dedicated && host.fwb() {
+        hcr::TSW
+    } else {
+        0
+    }
 }
 
 const fn hcr_el2(host: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
