@@ -36,6 +36,11 @@ pub fn id_table() -> IdTable {
     ]
 }
 
+/// Notes what a vCPU that moves between CPUs can have of this one. Once on each CPU, before VMs are made.
+pub fn note() {
+    crate::context::note_vector_length();
+}
+
 /// Returns `MPIDR_EL1`.
 #[must_use]
 pub fn mpidr() -> u64 {

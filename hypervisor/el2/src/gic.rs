@@ -243,6 +243,35 @@ pub fn is_pending(intid: IntId) -> bool {
     }
 }
 
+/// The guest's CPU interface besides List Registers: what it has written to it, and which priorities are active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Interface {
+    /// `ICH_VMCR_EL2`, `GICH_VMCR`.
+    vmcr: u64,
+    /// `ICH_AP0R<n>_EL2`.
+    group0: [u64; 4],
+    /// `ICH_AP1R<n>_EL2`; `GICH_APR` in the first.
+    group1: [u64; 4],
+}
+
+/// Returns the state of this CPU's virtual CPU interface. Its List Registers are the model's to take back.
+pub(crate) fn save_virtual() -> Interface {
+    if is_v3() {
+        v3::save_virtual()
+    } else {
+        v2::save_virtual()
+    }
+}
+
+/// Gives this CPU's virtual CPU interface a state that was saved.
+pub(crate) fn load_virtual(interface: &Interface) {
+    if is_v3() {
+        v3::load_virtual(interface)
+    } else {
+        v2::load_virtual(interface)
+    }
+}
+
 /// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
 pub fn reset_virtual() {
     if is_v3() {

@@ -56,6 +56,21 @@ impl GuestRam {
         Ok(())
     }
 
+    /// Stores a word at `offset`, a multiple of 8, in one access: the guest may read it at any time.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn store(&self, offset: u64, word: u64) -> Result<(), OutOfRange> {
+        let end = offset.checked_add(8).ok_or(OutOfRange)?;
+        let part = self.part(offset..end)?;
+        if offset & 7 != 0 {
+            return Err(OutOfRange);
+        }
+        // SAFETY: an aligned word inside frames that hold no Rust object and are mapped read-write.
+        unsafe { (part.start.0 as *mut u64).write_volatile(word) };
+        Ok(())
+    }
+
     /// Copies `source` to `offset`. With a checksum, it goes on with the CRC-32 (IEEE 802.3) of what is copied.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod boot;
 pub mod cache;
 pub mod coherent;
+pub mod context;
 pub mod cpu;
 pub mod cpus;
 pub mod firmware;

@@ -34,6 +34,11 @@ impl Guest {
             here: PhantomData,
         }
     }
+
+    /// Ends it, for its frame.
+    pub(crate) fn into_frame(self) -> Frame {
+        self.frame
+    }
 }
 
 /// By which vector a guest left, if not by a synchronous exception.

@@ -32,6 +32,22 @@ pub(crate) fn invalidate_vm() {
     isb();
 }
 
+/// Invalidates what this CPU caches of stage 1 for the current VMID, and its instruction cache, which may go by
+/// virtual address: another vCPU of the same VM comes to run here.
+pub(crate) fn invalidate_local() {
+    crate::sysreg::dsb_ishst();
+    // SAFETY: maintenance only makes the hardware fetch and walk again.
+    unsafe {
+        core::arch::asm!(
+            "tlbi vmalle1",
+            "ic iallu",
+            options(nostack, preserves_flags)
+        )
+    }
+    dsb_ish();
+    isb();
+}
+
 /// Invalidates this CPU's instruction cache and TLBs for all VMs: at its start.
 pub(crate) fn invalidate_all_local() {
     // SAFETY: maintenance only makes the hardware fetch and walk again.

@@ -53,13 +53,32 @@ const FORBIDDEN: u64 = hcr::E2H
 
 /// Loads `config` into this CPU, and drops what its TLBs hold of the VMID: it may be of an earlier life.
 ///
-/// Returns the vCPU, which starts with `frame`. There is no other way to get one: no guest runs on a CPU where
-/// stage 2 is not set up.
+/// Returns the vCPU, which starts with `frame`. There is no way to get one without stage 2 set up on its CPU:
+/// this is one, [`Context::load`](crate::context::Context::load) the other.
+pub fn load(config: &Config, frame: Frame) -> Guest {
+    write(config);
+    crate::tlb::invalidate_vm();
+    Guest::new(frame)
+}
+
+/// `TCR_EL1.EPD0` and `EPD1`: no stage-1 walks.
+const NO_WALKS: u64 = 1 << 7 | 1 << 23;
+
+/// Loads `config` into this CPU. Stage 1 of EL1 is on and walks nothing afterwards, until the caller has loaded
+/// the vCPU's SCTLR_EL1 and then TCR_EL1: otherwise some CPUs may speculate through one VM's stage 1 and another's
+/// stage 2, and keep what they find (erratum 1319367 of Cortex-A72 and its like in others).
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "a list of registers, with one claim about all of them"
 )]
-pub fn load(config: &Config, frame: Frame) -> Guest {
+pub(crate) fn write(config: &Config) {
+    let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
+    // SAFETY: EL1's own registers, which no guest uses at this moment.
+    unsafe {
+        write_sysreg!("tcr_el1", tcr | NO_WALKS);
+        write_sysreg!("sctlr_el1", sctlr | 1);
+    }
+    isb();
     let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
     // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
     // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
@@ -105,6 +124,4 @@ pub fn load(config: &Config, frame: Frame) -> Guest {
         unsafe { write_sysreg!("s3_4_c1_c2_0", zcr) }
         isb();
     }
-    crate::tlb::invalidate_vm();
-    Guest::new(frame)
 }

@@ -18,8 +18,10 @@ use crate::vgic::ListRegisters;
 use crate::vm::{Devices, Machine, Vcpu};
 
 mod access;
+mod shared;
 
 pub use access::quick_load;
+pub use shared::{Shared, shared};
 
 /// What a decision needs of the physical CPU that the vCPU runs on.
 pub trait Cpu: ListRegisters {
@@ -280,7 +282,6 @@ fn system_register<C: Cpu>(
                 cpu.kick(kicks);
             }
         }
-        // A dedicated vCPU never leaves its CPU: what it does by set and way is its own caches' matter.
         Answer::SetWay => {}
     }
     Next::Advance

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod psci;
 pub mod ptimer;
 pub mod ranges;
+pub mod schedule;
 pub mod smccc;
 pub mod stage2;
 pub mod sysregs;

@@ -9,6 +9,7 @@
 use assay_spec::psci::{self as psci_id, ret::register};
 use assay_spec::smccc::{self as id, ret};
 
+use crate::guest_tree::layout;
 use crate::psci;
 
 #[cfg(test)]
@@ -155,6 +156,40 @@ pub fn handle_lockless(
         _ => ret::NOT_SUPPORTED,
     };
     Some(Reply::One(register(code)))
+}
+
+/// Answers the calls about stolen time (DEN0057) of vCPU `vcpu`, for a VM that shares CPUs: x0, or `None` if it
+/// is another call. Asked first, since to every other VM these do not exist.
+#[must_use]
+pub fn stolen_time(fid: u32, first: u64, vcpu: usize) -> Option<u64> {
+    let offered = |query: u64| {
+        let query = query & 0xffff_ffff;
+        query == id::PV_TIME_FEATURES.into() || query == id::PV_TIME_ST.into()
+    };
+    Some(match fid {
+        id::ARCH_FEATURES if first & 0xffff_ffff == id::PV_TIME_FEATURES.into() => {
+            register(ret::SUCCESS)
+        }
+        id::PV_TIME_FEATURES if offered(first) => register(ret::SUCCESS),
+        id::PV_TIME_FEATURES => register(ret::NOT_SUPPORTED),
+        id::PV_TIME_ST => stolen_time_at(vcpu).map_or(register(ret::NOT_SUPPORTED), |offset| {
+            layout::STOLEN_TIME.start.0 + offset
+        }),
+        _ => return None,
+    })
+}
+
+/// Bytes of one vCPU's stolen time structure, and the offset of the time in it, 64 bits of nanoseconds
+/// (DEN0057 §3.2). Revision and attributes before it are zero.
+const STOLEN_TIME_SIZE: u64 = 64;
+/// Offset of the stolen time in a vCPU's structure.
+pub const STOLEN_TIME_OFFSET: u64 = 8;
+
+/// Returns where in [`layout::STOLEN_TIME`] a vCPU's structure is.
+#[must_use]
+pub fn stolen_time_at(vcpu: usize) -> Option<u64> {
+    let offset = (vcpu as u64).checked_mul(STOLEN_TIME_SIZE)?;
+    (offset < layout::STOLEN_TIME.size).then_some(offset)
 }
 
 /// SMCCC_ARCH_FEATURES (DEN0028 §7.3): 0 = there, 1 = there but not needed on these CPUs.

@@ -53,8 +53,8 @@ pub enum Answer {
     },
     /// The emulated physical timer is read or written, as the access says.
     PhysTimer(ptimer::Register),
-    /// Cache maintenance by set/way. Traps only where a vCPU may move between CPUs: the caller cleans and
-    /// invalidates the VM's memory by address, or does nothing where stage 2 forces write-back (`HCR_EL2.FWB`).
+    /// Cache maintenance by set/way. Traps only where a vCPU may move between CPUs and stage 2 forces Write-Back
+    /// (`HCR_EL2.FWB`), so that there is nothing to do.
     SetWay,
 }
 

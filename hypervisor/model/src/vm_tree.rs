@@ -40,6 +40,8 @@ pub struct VmConfig {
     pub name: String,
     /// The physical CPUs.
     pub cpus: CpuClaim,
+    /// Whether it has its CPUs for itself.
+    pub sched: Sched,
     /// The RAM in bytes, a multiple of 4 KiB.
     pub memory_bytes: u64,
     /// Whether it is to have MTE.
@@ -65,6 +67,30 @@ pub enum CpuClaim {
     Count(usize),
     /// Those at these places in the order of `/cpus`.
     List(Vec<usize>),
+}
+
+/// How a VM's vCPUs get physical CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sched {
+    /// One CPU each, which is nobody else's.
+    Dedicated,
+    /// A share of the CPUs that no VM has for itself. A CPU that the VM lists is where the vCPU of the same
+    /// place runs, and other VMs with shared CPUs may list it too.
+    Shared {
+        /// The VM's weight against the others, `1..=65535`.
+        weight: u32,
+        /// How much it may run at most.
+        cap: Option<CapMicroseconds>,
+    },
+}
+
+/// A limit on what a VM's vCPUs may run together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CapMicroseconds {
+    /// So many microseconds …
+    pub budget: u32,
+    /// … in each so many.
+    pub period: u32,
 }
 
 /// What happens after a VM crashed.

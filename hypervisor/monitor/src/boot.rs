@@ -8,7 +8,7 @@ use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
-use assay_el2::{cpu, cpus as numbers, frames, image, uart};
+use assay_el2::{context, cpu, cpus as numbers, frames, image, uart};
 use assay_model::claims::World;
 use assay_model::gate;
 use assay_model::idregs::HostId;
@@ -16,7 +16,7 @@ use assay_model::platform::{self, Console, ConsoleKind, Enable, GicVersion, Mach
 use assay_model::policy::regions::{Occupant, Occupied};
 use assay_model::policy::{CpuBits, Proof};
 use assay_model::vm_tree;
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
@@ -237,7 +237,8 @@ fn id(host: &assay_model::idregs::HostId, crm: u16, op2: u16) -> u64 {
     host.get(crm, op2)
 }
 
-/// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, and the tables.
+/// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, the tables, and what
+/// sharing CPUs takes.
 fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
     let tables: u64 = vms
         .iter()
@@ -245,5 +246,6 @@ fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
         .sum();
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
-    image.size + blocks + tables
+    let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;
+    image.size + blocks + tables + shared + context::all_bytes()
 }

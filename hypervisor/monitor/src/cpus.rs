@@ -44,6 +44,7 @@ fn slots() -> &'static [Slot] {
 /// Notes what the running CPU is.
 pub(crate) fn identify(index: usize) {
     if let Some(slot) = slots().get(index) {
+        cpu::note();
         slot.identity.call_once(|| HostId::new(cpu::id_table()));
     }
 }
@@ -102,6 +103,11 @@ pub(crate) fn free() -> Vec<usize> {
         .filter(|(_, slot)| is_free(slot))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// Returns how many CPUs the tree names.
+pub(crate) fn count() -> usize {
+    slots().len()
 }
 
 /// Gives a CPU to a vCPU, for good.

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Display;
 
+use assay_el2::context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{firmware, guest_regs};
@@ -14,7 +15,6 @@ use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
 use assay_model::kernel::{self, KernelError, Loader, Sums};
-use assay_model::platform::{self, GicVersion};
 use assay_model::policy;
 use assay_model::policy::line::Quoted;
 use assay_model::psci;
@@ -22,7 +22,7 @@ use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::sysregs::TrapConfig;
 use assay_model::vgic::Version;
 use assay_model::vm::Machine;
-use assay_model::vm_tree::{CpuClaim, Module, VmConfig};
+use assay_model::vm_tree::{Module, Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use crate::adapter::Ram;
@@ -30,15 +30,18 @@ use crate::bundle::{Guests, Missing};
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
 use crate::load::Contents;
+use crate::pool::{Member, Sharing};
 use crate::vm::{Parts, Vm};
 use crate::{cpus, ram, seeds};
 
 mod decide;
 mod map;
+mod place;
 
 pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
 use map::map;
+use place::{Place, Room, Seats, Shared};
 
 /// What VMs are made in.
 pub(crate) struct Environment<'a> {
@@ -63,32 +66,66 @@ pub(crate) fn refused(vm: &str, rule: &dyn Display, reason: &dyn Display, remedy
     );
 }
 
-/// Makes every VM that can be made; the others are refused, and stop nobody.
+/// Makes every VM that can be made; the others are refused, and stop nobody. VMs with CPUs of their own choose
+/// first, those that share CPUs get what is left.
 pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'static Vm> {
-    let mut made: Vec<&'static Vm> = Vec::new();
-    for claims in claims::resolve(&environment.world) {
-        let Some(config) = environment.world.vms.get(claims.vm) else {
-            continue;
-        };
+    let vms = environment.world.vms;
+    let claims = claims::resolve(&environment.world);
+    let is_shared = |claims: &&VmClaims<'_>| {
+        vms.get(claims.vm)
+            .is_some_and(|config| config.sched != Sched::Dedicated)
+    };
+    let mut room = Room::new(vms);
+    let mut made = Vec::new();
+    for claims in claims.iter().filter(|claims| !is_shared(claims)) {
         let vmid = made.len() + 1;
-        match one(environment, config, &claims, pool, vmid) {
-            Ok(vm) => {
-                let vm: &'static Vm = Box::leak(Box::new(vm));
-                for (vcpu, cpu) in vm.cpus.iter().enumerate() {
-                    cpus::assign(*cpu, vm, vcpu);
-                }
-                made.push(vm);
-            }
-            Err(Some(Refused {
-                rule,
-                reason,
-                remedy,
-            })) => refused(&config.name, &rule, &reason, remedy),
-            // Refused by the policy, and printed there.
-            Err(None) => {}
-        }
+        made.extend(make(environment, claims, pool, &mut room, vmid));
     }
-    made
+    room.share_the_rest();
+    for claims in claims.iter().filter(is_shared) {
+        let vmid = made.len() + 1;
+        made.extend(make(environment, claims, pool, &mut room, vmid));
+    }
+    room.open();
+    made.sort_by_key(|(place, _)| *place);
+    made.into_iter().map(|(_, vm)| vm).collect()
+}
+
+/// Makes one VM, or says why not. Returns its place in the manifest along with it.
+fn make(
+    environment: &Environment<'_>,
+    claims: &VmClaims<'_>,
+    pool: &mut Pool,
+    room: &mut Room,
+    vmid: usize,
+) -> Option<(usize, &'static Vm)> {
+    let config = environment.world.vms.get(claims.vm)?;
+    match one(environment, config, claims, pool, room, vmid) {
+        Ok((vm, seats)) => {
+            let vm: &'static Vm = Box::leak(Box::new(vm));
+            match seats {
+                Some(Seats { share, contexts }) => room.members.push(Member {
+                    vm,
+                    share,
+                    contexts,
+                }),
+                None => {
+                    for (vcpu, cpu) in vm.cpus.iter().enumerate() {
+                        cpus::assign(*cpu, vm, vcpu);
+                    }
+                }
+            }
+            return Some((claims.vm, vm));
+        }
+        Err(Some(Refused {
+            rule,
+            reason,
+            remedy,
+        })) => refused(&config.name, &rule, &reason, remedy),
+        // Refused by the policy, and printed there.
+        Err(None) => {}
+    }
+    None
 }
 
 #[inline(never)]
@@ -97,20 +134,22 @@ fn one(
     config: &VmConfig,
     claims: &VmClaims<'_>,
     pool: &mut Pool,
+    room: &Room,
     vmid: usize,
-) -> Result<Vm, Option<Refused>> {
+) -> Result<(Vm, Option<Seats>), Option<Refused>> {
     let host = &environment.host;
     let machine = environment.world.machine;
     let (ram_row, decision) = decide(environment, config, claims)?;
-    let physical = choose_cpus(config)?;
-    let gic = gic_of(machine, physical.len())?;
+    let place = room.choose(config)?;
+    let vcpus = place.vcpus();
+    let gic = place::gic_of(machine, vcpus)?;
     let files = Files::of(environment.guests, config)?;
     let range = Region {
         start: layout::RAM,
         size: config.memory_bytes,
     };
     let coherent = grants(claims, pool)?;
-    let (loader, tree) = plan(config, &files, range, gic, physical.len(), &coherent)?;
+    let (loader, tree) = plan(config, &files, range, gic, vcpus, &coherent)?;
     // Last of what can be refused for want of something: what is taken stays taken.
     let memory = ram::take(config.memory_bytes, config.mte).ok_or_else(|| no_memory(config))?;
     let parts = ram::place(memory);
@@ -123,7 +162,17 @@ fn one(
         gic_v3: gic == Version::V3,
     }
     .limited_to(host);
-    let (stage2, mut tables) = map(environment, &parts, &coherent, range, &decision, gic)?;
+    let registers = guest_regs::Optional {
+        pauth: features.pauth,
+        mte,
+        sve: features.sve,
+    };
+    let (cpus, shared) = match place {
+        Place::Dedicated(cpus) => (cpus, None),
+        Place::Shared(share) => (Vec::new(), Some(Shared::new(share, registers, config.mte)?)),
+    };
+    let time = shared.as_ref().map(|shared| &shared.time);
+    let (stage2, mut tables) = map(environment, &parts, &coherent, time, range, &decision, gic)?;
     let most = if host.vmid16() {
         u16::MAX
     } else {
@@ -139,7 +188,14 @@ fn one(
     let regime =
         regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
     report(config, claims, &ram_row, decision, range);
-    Ok(Vm::new(Parts {
+    let traps = traps(host, features, shared.is_none(), regime);
+    let (sharing, seats) = match shared {
+        Some(Shared { seats, time }) => {
+            (Some(Sharing::new(vcpus, cpus::count(), time)), Some(seats))
+        }
+        None => (None, None),
+    };
+    let vm = Vm::new(Parts {
         name: config.name.clone(),
         machine: Machine {
             id: GuestId::new(host, features),
@@ -147,15 +203,11 @@ fn one(
             pstate: PstateBits::of(host),
             ram: range,
             gic,
-            vcpus: physical.len(),
+            vcpus,
             watchdog: config.watchdog,
         },
-        traps: traps(host, features, regime),
-        registers: guest_regs::Optional {
-            pauth: features.pauth,
-            mte,
-            sve: features.sve,
-        },
+        traps,
+        registers,
         contents: Contents {
             ram: Ram { parts },
             coherent,
@@ -167,8 +219,10 @@ fn one(
             tables,
         },
         on_crash: config.on_crash,
-        cpus: physical,
-    }))
+        cpus,
+        sharing,
+    });
+    Ok((vm, seats))
 }
 
 /// Takes the coherent regions that the VM was granted.
@@ -191,40 +245,6 @@ fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Opt
         reason: reason.to_string(),
         remedy,
     })
-}
-
-fn choose_cpus(config: &VmConfig) -> Result<Vec<usize>, Option<Refused>> {
-    let free = cpus::free();
-    match &config.cpus {
-        CpuClaim::Count(count) if *count <= free.len() => {
-            Ok(free.into_iter().take(*count).collect())
-        }
-        CpuClaim::Count(count) => Err(refuse(
-            "V1",
-            format!("{count} CPUs are wanted and {} are free", free.len()),
-            "give the VM fewer `cpus`, or the machine more (QEMU: -smp)",
-        )),
-        CpuClaim::List(list) => match list.iter().find(|cpu| !free.contains(cpu)) {
-            None => Ok(list.clone()),
-            Some(cpu) => Err(refuse(
-                "V1",
-                format!("CPU {cpu} is not there, not usable, or another VM's"),
-                "name other CPUs in `cpus`, by their place in /cpus",
-            )),
-        },
-    }
-}
-
-fn gic_of(machine: &platform::Machine, vcpus: usize) -> Result<Version, Option<Refused>> {
-    match machine.gic.version {
-        GicVersion::V3 { .. } => Ok(Version::V3),
-        GicVersion::V2 { .. } if vcpus <= 8 => Ok(Version::V2),
-        GicVersion::V2 { .. } => Err(refuse(
-            "V1",
-            format!("{vcpus} vCPUs, and a GICv2 takes 8"),
-            "give the VM at most 8 `cpus`",
-        )),
-    }
 }
 
 /// The files of one VM.
@@ -340,8 +360,14 @@ fn plan(
     Ok((Loader::new(plan, files.sums), tree))
 }
 
-fn traps(host: &HostId, features: VmFeatures, stage2: Regime) -> Config {
-    let config = TrapConfig::new(host, features, true);
+fn traps(host: &HostId, features: VmFeatures, dedicated: bool, stage2: Regime) -> Config {
+    let config = TrapConfig::new(host, features, dedicated);
+    // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
+    let vectors = if dedicated {
+        0xf
+    } else {
+        context::vector_length()
+    };
     Config {
         hcr: config.hcr,
         hcrx: config.hcrx,
@@ -351,8 +377,7 @@ fn traps(host: &HostId, features: VmFeatures, stage2: Regime) -> Config {
         fgt: config.fgt,
         fgt_amu: host.amu(),
         mpam2: config.mpam2,
-        // The longest vectors that the hardware has.
-        zcr: features.sve.then_some(0xf),
+        zcr: features.sve.then_some(vectors),
         stage2,
         vpidr: 0,
         vmpidr: 0,

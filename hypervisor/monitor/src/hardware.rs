@@ -16,6 +16,8 @@ use crate::vm::Vm;
 /// What decisions need of this CPU and of the world around the VM.
 pub(crate) struct Hardware {
     pub(crate) vm: &'static Vm,
+    /// When the CPU asks the scheduler again, if it is shared.
+    pub(crate) until: Option<u64>,
 }
 
 impl Hardware {
@@ -27,7 +29,7 @@ impl Hardware {
         } else {
             None
         };
-        timer::arm(timer.into_iter().chain(watchdog).min());
+        timer::arm(timer.into_iter().chain(watchdog).chain(self.until).min());
     }
 }
 

@@ -17,9 +17,12 @@ use crate::adapter::Lists;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
-use crate::{cpus, panic, report};
+use crate::{cpus, panic, pool, report};
 
 mod clock;
+mod shared;
+
+pub(crate) use shared::Seat;
 
 /// What a CPU does for ever.
 pub(crate) fn cpu_loop(index: usize) -> ! {
@@ -27,18 +30,18 @@ pub(crate) fn cpu_loop(index: usize) -> ! {
         if let Some(assigned) = cpus::assigned(index) {
             break assigned;
         }
+        if let Some(pool) = pool::of(index) {
+            shared::cpu_loop(pool, index);
+        }
         idle();
     };
-    let mut runner = Runner {
-        vm,
-        vcpu: Vcpu::new(vcpu),
-        hardware: Hardware { vm },
-        leave: Leave::Look,
-        timer_held: None,
-    };
+    let mut runner = Runner::new(vm, vcpu);
     loop {
         match vm.phase() {
-            Phase::Loading if vcpu == 0 => runner.load(),
+            Phase::Loading if vcpu == 0 => {
+                runner.load_step();
+                drain();
+            }
             Phase::Running => runner.live(),
             Phase::Stopping => {
                 vm.parked(vcpu);
@@ -80,6 +83,8 @@ enum Leave {
     Off,
     /// CPU_SUSPEND.
     Suspend(Option<Start>),
+    /// WFI of a vCPU that shares its CPU, or WFIT, until this virtual count at the latest.
+    Wait(Option<u64>),
 }
 
 /// One vCPU on its CPU.
@@ -88,23 +93,32 @@ struct Runner {
     vcpu: Vcpu,
     hardware: Hardware,
     leave: Leave,
-    /// GICv2: the virtual timer's physical interrupt, kept active while the model has its line high.
+    /// GICv2 and shared CPUs: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
 }
 
 impl Runner {
-    /// Fills the VM's memory, taking interrupts in between, and starts its life.
-    fn load(&mut self) {
+    /// What runs vCPU `vcpu`, which is off.
+    fn new(vm: &'static Vm, vcpu: usize) -> Self {
+        Self {
+            vm,
+            vcpu: Vcpu::new(vcpu),
+            hardware: Hardware { vm, until: None },
+            leave: Leave::Look,
+            timer_held: None,
+        }
+    }
+
+    /// Fills a chunk of the VM's memory; after the last one, starts its life.
+    fn load_step(&mut self) {
         let vm = self.vm;
         let mut contents = vm.contents.lock();
-        loop {
-            match contents.step() {
-                Progress::More => drain(),
-                Progress::Done => break,
-                Progress::Failed(error) => {
-                    drop(contents);
-                    return vm.failed_to_load(error);
-                }
+        match contents.step() {
+            Progress::More => return,
+            Progress::Done => {}
+            Progress::Failed(error) => {
+                drop(contents);
+                return vm.failed_to_load(error);
             }
         }
         let (entry, tree) = contents.finish();
@@ -117,6 +131,9 @@ impl Runner {
             context: tree.0,
         });
         drop(devices);
+        if let Some(sharing) = &vm.sharing {
+            sharing.begin();
+        }
         // An earlier life may have held input back.
         uart::listen(true);
         vm.started();
@@ -144,8 +161,8 @@ impl Runner {
             self.leave = Leave::Look;
             switch::run(&mut guest, self);
             match self.leave {
-                Leave::Look if self.vm.phase() == Phase::Running => {}
-                Leave::Look | Leave::Off => break,
+                Leave::Look | Leave::Wait(_) if self.vm.phase() == Phase::Running => {}
+                Leave::Look | Leave::Wait(_) | Leave::Off => break,
                 Leave::Suspend(power_down) => {
                     self.suspend();
                     if let Some(start) = power_down {

@@ -17,6 +17,7 @@ use spin::{Mutex, Once};
 use crate::console::say;
 use crate::create;
 use crate::load::Contents;
+use crate::pool::Sharing;
 
 /// Where a VM is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,8 +54,10 @@ pub(crate) struct Vm {
     pub(crate) devices: Mutex<Devices>,
     pub(crate) contents: Mutex<Contents>,
     pub(crate) on_crash: OnCrash,
-    /// The physical CPU of each vCPU.
+    /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<usize>,
+    /// What sharing CPUs takes, if it does.
+    pub(crate) sharing: Option<Sharing>,
     phase: AtomicU8,
     ending: Mutex<Ending>,
 }
@@ -88,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) contents: Contents,
     pub(crate) on_crash: OnCrash,
     pub(crate) cpus: Vec<usize>,
+    pub(crate) sharing: Option<Sharing>,
 }
 
 impl Vm {
@@ -102,6 +106,7 @@ impl Vm {
             contents: Mutex::new(parts.contents),
             on_crash: parts.on_crash,
             cpus: parts.cpus,
+            sharing: parts.sharing,
             phase: AtomicU8::new(Phase::Loading as u8),
             ending: Mutex::new(Ending {
                 stop: None,
@@ -125,9 +130,12 @@ impl Vm {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Interrupts the CPUs of these vCPUs, but for the running one.
+    /// Interrupts the CPUs of these vCPUs, but for the running one. A vCPU without CPU gets its turn.
     #[inline(never)]
     pub(crate) fn kick(&self, vcpus: VcpuSet) {
+        if let Some(sharing) = &self.sharing {
+            return sharing.wake(vcpus);
+        }
         let this = assay_el2::percpu::index();
         for cpu in vcpus.iter().filter_map(|vcpu| self.cpus.get(vcpu)) {
             if *cpu != this {
@@ -137,7 +145,7 @@ impl Vm {
     }
 
     fn kick_all(&self) {
-        self.kick(VcpuSet::first(self.cpus.len()));
+        self.kick(VcpuSet::first(self.machine.vcpus));
     }
 
     /// Tells whether the guest's UART can take a byte.
@@ -182,7 +190,7 @@ impl Vm {
     pub(crate) fn parked(&self, vcpu: usize) {
         let mut ending = self.ending.lock();
         ending.parked.insert(vcpu);
-        if ending.parked != VcpuSet::first(self.cpus.len()) {
+        if ending.parked != VcpuSet::first(self.machine.vcpus) {
             return;
         }
         let Some(stop) = ending.stop.take() else {

@@ -11,7 +11,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
-use super::GicError;
+use super::{GicError, Interface};
 use crate::percpu;
 use crate::sysreg::{dsb_ishst, isb};
 
@@ -225,6 +225,25 @@ pub(super) fn vmcr() -> u32 {
 pub(super) fn is_pending(intid: IntId) -> bool {
     let word = frames().and_then(|frames| frames.distributor.icpendr.get(intid.0 as usize / 32));
     word.is_some_and(|word| word.get() >> (intid.0 % 32) & 1 != 0)
+}
+
+pub(super) fn save_virtual() -> Interface {
+    let Some(frames) = frames() else {
+        return Interface::default();
+    };
+    Interface {
+        vmcr: frames.hypervisor.vmcr.get().into(),
+        group0: [0; 4],
+        group1: [frames.hypervisor.apr.get().into(), 0, 0, 0],
+    }
+}
+
+pub(super) fn load_virtual(interface: &Interface) {
+    let Some(frames) = frames() else { return };
+    frames.hypervisor.vmcr.set(interface.vmcr as u32);
+    frames.hypervisor.apr.set(interface.group1[0] as u32);
+    // The guest's own accesses go to another frame of the same device.
+    crate::sysreg::dsb_sy();
 }
 
 pub(super) fn reset_virtual() {

@@ -14,7 +14,7 @@ use assay_spec::lr::Lr;
 use safe_mmio::UniqueMmioPointer;
 use spin::{Mutex, Once};
 
-use super::GicError;
+use super::{GicError, Interface};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
 use crate::{cpus, percpu};
 
@@ -248,12 +248,63 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     pending >> (intid.0 % 32) & 1 != 0
 }
 
+/// Returns `ICH_VTR_EL2.PREbits`: from 5 on there are two active priorities registers a group, from 6 on four.
+fn preemption_bits() -> u64 {
+    read_sysreg!("ich_vtr_el2") >> 26 & 7
+}
+
+pub(super) fn save_virtual() -> Interface {
+    let mut interface = Interface {
+        vmcr: read_sysreg!("ich_vmcr_el2"),
+        group0: [read_sysreg!("ich_ap0r0_el2"), 0, 0, 0],
+        group1: [read_sysreg!("ich_ap1r0_el2"), 0, 0, 0],
+    };
+    let bits = preemption_bits();
+    if bits >= 5 {
+        interface.group0[1] = read_sysreg!("ich_ap0r1_el2");
+        interface.group1[1] = read_sysreg!("ich_ap1r1_el2");
+    }
+    if bits >= 6 {
+        interface.group0[2] = read_sysreg!("ich_ap0r2_el2");
+        interface.group0[3] = read_sysreg!("ich_ap0r3_el2");
+        interface.group1[2] = read_sysreg!("ich_ap1r2_el2");
+        interface.group1[3] = read_sysreg!("ich_ap1r3_el2");
+    }
+    interface
+}
+
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a list of registers, with one claim about all of them"
+)]
+pub(super) fn load_virtual(interface: &Interface) {
+    let (group0, group1) = (interface.group0, interface.group1);
+    let bits = preemption_bits();
+    // SAFETY: the guest of this CPU is not running; its interface gets a state that it had (IHI 0069H 12.4).
+    unsafe {
+        write_sysreg!("ich_vmcr_el2", interface.vmcr);
+        write_sysreg!("ich_ap0r0_el2", group0[0]);
+        write_sysreg!("ich_ap1r0_el2", group1[0]);
+        if bits >= 5 {
+            write_sysreg!("ich_ap0r1_el2", group0[1]);
+            write_sysreg!("ich_ap1r1_el2", group1[1]);
+        }
+        if bits >= 6 {
+            write_sysreg!("ich_ap0r2_el2", group0[2]);
+            write_sysreg!("ich_ap0r3_el2", group0[3]);
+            write_sysreg!("ich_ap1r2_el2", group1[2]);
+            write_sysreg!("ich_ap1r3_el2", group1[3]);
+        }
+    }
+    isb();
+}
+
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "a list of registers, with one claim about all of them"
 )]
 pub(super) fn reset_virtual() {
-    let groups = read_sysreg!("ich_vtr_el2") >> 26 & 7;
+    let groups = preemption_bits();
     // SAFETY: the guest of this CPU is not running; its interface gets the state of reset (IHI 0069H 11.4).
     unsafe {
         for index in 0..lr_count() as usize {

@@ -271,7 +271,7 @@ fn what_the_host_has_and_no_vm_gets_is_trapped() {
 
 #[test]
 fn a_dedicated_vcpu_waits_without_leaving_and_a_shared_one_yields() {
-    let shared = hcr::TWI | hcr::TWE | hcr::FB | hcr::BSU_IS | hcr::TSW;
+    let shared = hcr::TWI | hcr::FB | hcr::BSU_IS | hcr::TSW;
     assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, true).hcr & shared, 0);
     assert_eq!(
         TrapConfig::new(&neoverse_n2(), FULL, false).hcr & shared,
@@ -285,4 +285,8 @@ fn a_dedicated_vcpu_waits_without_leaving_and_a_shared_one_yields() {
         TrapConfig::new(&neoverse_n2(), FULL, false).mdcr & mdcr::TDOSA,
         mdcr::TDOSA
     );
+    let waits = TrapConfig::new(&neoverse_n2(), FULL, false).hcr & hcr::TWE;
+    assert_eq!(waits, 0, "WFE is the guest's");
+    let old = TrapConfig::new(&cortex_a72(), FULL, false).hcr;
+    assert_eq!(old & shared, shared & !hcr::TSW, "set/way, without FWB");
 }

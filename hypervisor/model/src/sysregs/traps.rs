@@ -69,14 +69,25 @@ const HCR_ALWAYS: u64 = hcr::VM
     | hcr::TACR
     | hcr::RW;
 
-/// What a vCPU that may move between CPUs has besides: it yields when it waits, its local barriers and TLB
-/// maintenance must reach the CPU it ran on before, and set/way operations, which mean the caches of one CPU,
-/// have to become operations by address. On a dedicated CPU all of these do natively what the guest meant.
-const HCR_SHARED: u64 = hcr::TWI | hcr::TWE | hcr::FB | hcr::BSU_IS | hcr::TSW;
+/// What a vCPU that may move between CPUs has besides: WFI makes room for others, and its local barriers and
+/// maintenance must reach the CPU it ran on before. WFE does not trap: who waits for a lock gets it soon, or loses
+/// the CPU at the end of its slice.
+const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
+
+/// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
+/// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.
+const fn set_way(host: &HostId, dedicated: bool) -> u64 {
+    if !dedicated && host.fwb() {
+        hcr::TSW
+    } else {
+        0
+    }
+}
 
 const fn hcr_el2(host: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
     HCR_ALWAYS
         | if dedicated { 0 } else { HCR_SHARED }
+        | set_way(host, dedicated)
         | if host.fwb() { hcr::FWB } else { 0 }
         | if host.ras() { hcr::TERR } else { 0 }
         | if host.lor() { hcr::TLOR } else { 0 }
@@ -97,7 +108,7 @@ const fn cptr_el2(host: &HostId, features: VmFeatures) -> u64 {
 }
 
 /// Self-hosted debug is the guest's (TDE and TDA are 0). E2PB and E2TB are 0: the profiling and trace buffers are
-/// EL2's, and their registers trap. The OS Lock of a dedicated CPU is the guest's as well.
+/// EL2's, and their registers trap. The OS Lock of a dedicated CPU is the guest's as well; a shared CPU's is open.
 const fn mdcr_el2(dedicated: bool) -> u64 {
     mdcr::TPM
         | mdcr::TPMCR

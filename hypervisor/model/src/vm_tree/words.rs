@@ -1,6 +1,6 @@
 //! The words of the VM tree that stand for one of a few values.
 
-use super::{Allow, OnCrash, Use};
+use super::{Allow, CpuClaim, OnCrash, Use};
 
 impl Use {
     /// Reads the manifest's word.
@@ -42,6 +42,16 @@ impl Allow {
             Self::NonCacheable => "non-cacheable",
             Self::NoTagAccess => "no-tag-access",
             Self::El2CacheMaintenance => "el2-cache-maintenance",
+        }
+    }
+}
+
+impl CpuClaim {
+    /// Returns how many vCPUs that makes.
+    pub const fn count(&self) -> usize {
+        match self {
+            Self::Count(count) => *count,
+            Self::List(list) => list.len(),
         }
     }
 }

@@ -2,22 +2,25 @@
 
 use alloc::format;
 
+use assay_el2::guest_ram::GuestRam;
 use assay_model::guest_tree::layout;
 use assay_model::platform::GicVersion;
 use assay_model::policy::{self, Claim, Decision, Facts, Kind};
 use assay_model::stage2::{Geometry, Stage2};
 use assay_model::vgic::Version;
 use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::stage2_desc::{Attributes, Rights};
 
 use super::{Environment, Refused, refuse};
 use crate::adapter::TableAdapter;
 use crate::coherent::Grant;
 
-/// Fills the VM's stage 2: its RAM, and on a GICv2 host the virtual CPU interface.
+/// Fills the VM's stage 2: its RAM, where it reads its stolen time, and on a GICv2 host the virtual CPU interface.
 pub(super) fn map(
     environment: &Environment<'_>,
-    parts: &[(Region<Ipa>, assay_el2::guest_ram::GuestRam)],
+    parts: &[(Region<Ipa>, GuestRam)],
     coherent: &[Grant],
+    time: Option<&GuestRam>,
     range: Region<Ipa>,
     decision: &Decision,
     gic: Version,
@@ -53,6 +56,22 @@ pub(super) fn map(
                 grant.ipa,
                 grant.memory.region().start,
                 grant.decision.attributes(),
+                &mut tables,
+            )
+            .map_err(no_tables)?;
+    }
+    if let Some(time) = time {
+        tables.0.grant_ram(time);
+        let attributes = Attributes {
+            rights: Rights::ReadOnly,
+            exec: false,
+            ..decision.attributes()
+        };
+        stage2
+            .map(
+                layout::STOLEN_TIME,
+                time.region().start,
+                attributes,
                 &mut tables,
             )
             .map_err(no_tables)?;

@@ -26,15 +26,16 @@ impl Runner {
         }
     }
 
-    /// GICv2: carries the virtual timer's line to the interrupt controller, and lets the physical interrupt
-    /// come again once the line is low.
+    /// On GICv2 and shared CPUs: carries the virtual timer's line to the interrupt controller, and lets the physical
+    /// interrupt come again once the line is low.
     ///
-    /// A List Register with HW = 1 would do this without us, but not in QEMU, whose GICv2 does not look at the
-    /// line again when a guest deactivates: a timer that is due again before its interrupt has ended is lost.
+    /// A List Register with HW = 1 would do this without us. But QEMU's GICv2 does not look at the line again when a
+    /// guest deactivates, so a timer that is due again before its interrupt has ended would be lost; and a vCPU
+    /// that leaves its CPU must leave no interrupt active there.
     pub(super) fn sample_timer(&mut self) {
-        let Some(physical) = self.timer_held else {
+        if self.timer_held.is_none() && self.vm.sharing.is_none() {
             return;
-        };
+        }
         let level = timer::virtual_line();
         let kicks = self
             .vm
@@ -43,14 +44,21 @@ impl Runner {
             .vgic
             .set_level(self.vcpu.index, VIRT_TIMER, level);
         self.vm.kick(kicks);
-        if !level {
-            self.timer_held = None;
+        if !level && let Some(physical) = self.timer_held.take() {
             gic::deactivate_intid(physical);
         }
     }
 
-    /// The EL2 timer: the guest's physical timer, or its watchdog.
+    /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.
     pub(super) fn deadline(&mut self, frame: &Frame) {
+        if self.look_at_clock() {
+            self.stop(Stop::Crash(Crash::Watchdog), frame);
+        }
+    }
+
+    /// Lets the physical timer and the watchdog see what time it is, and brings the List Registers up to date.
+    /// Returns whether the watchdog has run out for good.
+    pub(super) fn look_at_clock(&mut self) -> bool {
         let vm = self.vm;
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
@@ -63,8 +71,6 @@ impl Runner {
         self.hardware.arm(&self.vcpu, &devices);
         drop(devices);
         vm.kick(kicks.union(timer));
-        if expired {
-            self.stop(Stop::Crash(Crash::Watchdog), frame);
-        }
+        expired
     }
 }

@@ -1,0 +1,89 @@
+//! The self-hosted debug registers of a vCPU (DDI0487 D2, D24.3). The OS Lock is not among them: it traps.
+
+use crate::sysreg::{read_sysreg, write_sysreg};
+
+/// Breakpoints, watchpoints and what belongs to them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Debug {
+    /// DBGBVR<n>_EL1, DBGBCR<n>_EL1.
+    breakpoints: [(u64, u64); 16],
+    /// DBGWVR<n>_EL1, DBGWCR<n>_EL1.
+    watchpoints: [(u64, u64); 16],
+    mdscr: u64,
+    mdccint: u64,
+    claim: u64,
+}
+
+/// Applies `$operation!(n, register, register, value)` to each pair of registers that this CPU has.
+macro_rules! each {
+    ($operation:ident, $pairs:expr, $count:expr, $value:literal, $control:literal) => {
+        each!(@ $operation, $pairs, $count, $value, $control, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $operation:ident, $pairs:expr, $count:expr, $value:literal, $control:literal, $($n:literal)*) => { $(
+        if $n < $count {
+            $operation!($pairs[$n], concat!("s2_0_c0_c", $n, "_", $value), concat!("s2_0_c0_c", $n, "_", $control));
+        }
+    )* };
+}
+
+macro_rules! save {
+    ($pair:expr, $value:expr, $control:expr) => {
+        $pair = (read_sysreg!($value), read_sysreg!($control))
+    };
+}
+
+macro_rules! load {
+    ($pair:expr, $value:expr, $control:expr) => {
+        write_sysreg!($value, $pair.0);
+        write_sysreg!($control, $pair.1)
+    };
+}
+
+/// Returns how many breakpoints and watchpoints this CPU has.
+fn counts() -> (usize, usize) {
+    let features = read_sysreg!("id_aa64dfr0_el1");
+    (
+        (features >> 12 & 0xf) as usize + 1,
+        (features >> 20 & 0xf) as usize + 1,
+    )
+}
+
+impl Debug {
+    /// Reads this CPU's.
+    pub(super) fn save(&mut self) {
+        let (breakpoints, watchpoints) = counts();
+        each!(save, self.breakpoints, breakpoints, "4", "5");
+        each!(save, self.watchpoints, watchpoints, "6", "7");
+        self.mdscr = read_sysreg!("mdscr_el1");
+        self.mdccint = read_sysreg!("s2_0_c0_c2_0");
+        // DBGCLAIMCLR_EL1 reads as the tags that are set.
+        self.claim = read_sysreg!("s2_0_c7_c9_6") & CLAIM_TAGS;
+    }
+
+    /// Writes this CPU's, with nothing left of another vCPU's.
+    #[expect(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "a list of registers, with one claim about all of them"
+    )]
+    pub(super) fn load(&self) {
+        let (breakpoints, watchpoints) = counts();
+        // SAFETY: EL1's debug state; MDCR_EL2.TDE = 0 and EL2 enables no debug exceptions for itself. OSLAR_EL1:
+        // the vCPU reads its OS Lock as unlocked, so that is what it is. OSDTRRX_EL1 and OSDTRTX_EL1 carry data
+        // to an external debugger and are nobody's to keep.
+        unsafe {
+            each!(load, self.breakpoints, breakpoints, "4", "5");
+            each!(load, self.watchpoints, watchpoints, "6", "7");
+            write_sysreg!("mdscr_el1", self.mdscr);
+            write_sysreg!("s2_0_c0_c2_0", self.mdccint);
+            write_sysreg!("s2_0_c7_c9_6", CLAIM_TAGS & !self.claim);
+            write_sysreg!("s2_0_c7_c8_6", self.claim);
+            write_sysreg!("s2_0_c0_c0_2", 0u64);
+            write_sysreg!("s2_0_c0_c3_2", 0u64);
+            write_sysreg!("s2_0_c1_c3_4", 0u64);
+            write_sysreg!("s2_0_c1_c0_4", 0u64);
+        }
+    }
+}
+
+/// DBGCLAIMSET_EL1 and DBGCLAIMCLR_EL1: the CLAIM field.
+const CLAIM_TAGS: u64 = 0xff;

@@ -1,0 +1,146 @@
+//! A vCPU's FP, SIMD and SVE registers while it is switched out.
+
+use alloc::vec::Vec;
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::frames;
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
+
+global_asm!(include_str!("float.S"));
+
+unsafe extern "C" {
+    fn float_save_sve(area: u64);
+    fn float_load_sve(area: u64);
+    fn float_vector_bytes() -> u64;
+    fn float_save_simd(area: u64);
+    fn float_load_simd(area: u64);
+}
+
+/// Bytes of the longest vector that every CPU so far can hold.
+static VECTOR: AtomicU64 = AtomicU64::new(MAX_VECTOR);
+/// 2048 bits (DDI0487, ZCR_EL2.LEN).
+const MAX_VECTOR: u64 = 256;
+/// `ZCR_EL2.LEN` for [`MAX_VECTOR`].
+const MAX_LEN: u64 = 0xf;
+
+/// Notes how long this CPU's vectors are: on each CPU that a vCPU may move to or from, before [`vector_length`]
+/// is asked for.
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a register, and a look at what it brought about"
+)]
+pub(crate) fn note_vector_length() {
+    if read_sysreg!("id_aa64pfr0_el1") >> 32 & 0xf == 0 {
+        return;
+    }
+    // SAFETY: no guest is on this CPU yet. CPTR_EL2 with TZ = 0 and the RES1 bits traps nothing of EL2's own.
+    unsafe {
+        write_sysreg!(
+            "cptr_el2",
+            assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM
+        )
+    }
+    isb();
+    // SAFETY: FEAT_SVE is there and does not trap, so both instructions exist.
+    let bytes = unsafe {
+        write_sysreg!("s3_4_c1_c2_0", MAX_LEN);
+        isb();
+        float_vector_bytes()
+    };
+    VECTOR.fetch_min(bytes, Ordering::Relaxed);
+}
+
+/// Returns `ZCR_EL2` for a vCPU that moves between CPUs: the longest vectors that all of them have.
+#[must_use]
+pub fn vector_length() -> u64 {
+    VECTOR.load(Ordering::Relaxed) / 16 - 1
+}
+
+/// Returns the bytes that all vCPUs' registers take.
+#[must_use]
+pub fn all_bytes() -> u64 {
+    BYTES.load(Ordering::Relaxed)
+}
+
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Memory for one vCPU's registers. It holds no Rust object, belongs to this value alone, and is never given back.
+pub(super) struct Area {
+    start: u64,
+    /// Bytes of a vector; `None`: the vCPU has no SVE.
+    vector: Option<u64>,
+    fpcr: u64,
+    fpsr: u64,
+}
+
+impl Area {
+    /// Takes zeroed memory for the registers of `count` vCPUs, or `None` if there is none.
+    pub(super) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
+        let vector = sve.then(|| VECTOR.load(Ordering::Relaxed));
+        // Vectors, then predicates and FFR of an eighth each, rounded up.
+        let bytes = vector.map_or(32 * 16, |vector| {
+            (vector * 32 + vector / 8 * 17).next_multiple_of(16)
+        });
+        let region = frames::take(bytes * count as u64)?.region();
+        BYTES.fetch_add(region.size, Ordering::Relaxed);
+        // SAFETY: frames hold no Rust object and are mapped read-write; their tags do not matter to EL2.
+        unsafe { crate::guest_ram::zero(region, false) };
+        let area = |index: usize| Self {
+            start: region.start.0 + index as u64 * bytes,
+            vector,
+            fpcr: 0,
+            fpsr: 0,
+        };
+        Some((0..count).map(area).collect())
+    }
+
+    /// Stores this CPU's registers. The vCPU's trap configuration must still be loaded.
+    ///
+    /// # Panics
+    /// If the vectors are not as long as the memory is for: our bug.
+    pub(super) fn save(&mut self) {
+        self.fpcr = read_sysreg!("s3_3_c4_c4_0");
+        self.fpsr = read_sysreg!("s3_3_c4_c4_1");
+        match self.vector {
+            Some(vector) => {
+                self.check(vector);
+                // SAFETY: the area is mapped, large enough for vectors of this length, and ours alone.
+                unsafe { float_save_sve(self.start) }
+            }
+            // SAFETY: as above, for 512 bytes.
+            None => unsafe { float_save_simd(self.start) },
+        }
+    }
+
+    /// Loads them back into this CPU, where the vCPU's trap configuration must be loaded. All of them, so that
+    /// nothing of another vCPU's is left.
+    ///
+    /// # Panics
+    /// As [`save`](Self::save).
+    pub(super) fn load(&self) {
+        match self.vector {
+            Some(vector) => {
+                self.check(vector);
+                // SAFETY: the area is mapped and as long as vectors of this length need; the registers are the
+                // guest's, and EL2 uses none of them.
+                unsafe { float_load_sve(self.start) }
+            }
+            // SAFETY: as above.
+            None => unsafe { float_load_simd(self.start) },
+        }
+        // SAFETY: the guest's own registers.
+        unsafe { write_sysreg!("s3_3_c4_c4_0", self.fpcr) }
+        // SAFETY: as above.
+        unsafe { write_sysreg!("s3_3_c4_c4_1", self.fpsr) }
+    }
+
+    fn check(&self, vector: u64) {
+        // SAFETY: `Some` is there with FEAT_SVE only; were it trapped, EL2 would stop there.
+        let now = unsafe { float_vector_bytes() };
+        assert!(
+            now == vector,
+            "vectors of {now} bytes where {vector} were laid out"
+        );
+    }
+}

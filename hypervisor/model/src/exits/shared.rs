@@ -1,0 +1,141 @@
+//! What only a vCPU that shares its CPU comes to EL2 for: to wait, and to ask where its stolen time is told.
+
+use assay_spec::esr::{self, ec};
+use assay_spec::frame::Frame;
+
+use super::function;
+use crate::smccc;
+
+/// What such an exit comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shared {
+    /// It is another, for [`quick`](super::quick) and [`handle`](super::handle).
+    Other,
+    /// Answered: enter the guest again.
+    Resume,
+    /// The vCPU waits for an interrupt, the instruction is stepped over.
+    Wait {
+        /// It goes on at this virtual count at the latest: WFIT.
+        until: Option<u64>,
+    },
+}
+
+/// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
+#[inline(always)]
+pub fn shared(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
+    match esr::class(esr) {
+        ec::WFX => wait(esr, frame),
+        ec::HVC64 | ec::SMC64 if esr & 0xffff == 0 => call(esr, frame, vcpu),
+        _ => Shared::Other,
+    }
+}
+
+/// WFI and WFIT. The others do not trap, and have nothing to wait for here.
+fn wait(esr: u64, frame: &mut Frame) -> Shared {
+    /// ISS.TI, and ISS.RV: ISS.RN is valid (DDI0487 ESR_EL2, "ISS encoding for an exception from a WF*").
+    const TI: u64 = 3;
+    const RV: u64 = 1 << 2;
+    let register = (esr >> 5 & 0x1f) as u8;
+    let until = frame.get(register);
+    frame.advance();
+    match (esr & TI, esr & RV != 0) {
+        (0, _) => Shared::Wait { until: None },
+        (2, true) => Shared::Wait { until: Some(until) },
+        _ => Shared::Resume,
+    }
+}
+
+fn call(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
+    let Some(answer) = smccc::stolen_time(function(frame), frame.x[1], vcpu) else {
+        return Shared::Other;
+    };
+    frame.x[0] = answer;
+    // The saved program counter is at an SMC, and past an HVC.
+    if esr::class(esr) == ec::SMC64 {
+        frame.advance();
+    }
+    Shared::Resume
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shared, shared};
+    use assay_spec::esr::{ec, encode};
+    use assay_spec::frame::Frame;
+    use assay_spec::smccc::{ARCH_FEATURES, PV_TIME_FEATURES, PV_TIME_ST, VERSION};
+
+    const PC: u64 = 0x4020_0000;
+
+    fn call(class: u8, function: u32, argument: u64) -> (Shared, Frame) {
+        let mut frame = Frame::entering(PC, function.into());
+        frame.x[1] = argument;
+        (shared(encode(class, 0), &mut frame, 3), frame)
+    }
+
+    #[test]
+    fn wfi_waits_for_an_interrupt_and_is_stepped_over() {
+        let mut frame = Frame::entering(PC, 0);
+        let waits = shared(encode(ec::WFX, 0), &mut frame, 0);
+        assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 4));
+    }
+
+    #[test]
+    fn wfit_waits_no_longer_than_its_register_says() {
+        let mut frame = Frame::entering(PC, 0);
+        frame.x[7] = 1234;
+        let waits = shared(encode(ec::WFX, 7 << 5 | 1 << 2 | 2), &mut frame, 0);
+        assert_eq!(waits, Shared::Wait { until: Some(1234) });
+        assert_eq!(frame.pc, PC + 4);
+        // XZR is a count that has passed.
+        let waits = shared(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, 0);
+        assert_eq!(waits, Shared::Wait { until: Some(0) });
+    }
+
+    #[test]
+    fn what_does_not_say_how_long_it_waits_does_not_wait() {
+        for iss in [1, 3, 2] {
+            let mut frame = Frame::entering(PC, 0);
+            let answer = shared(encode(ec::WFX, iss), &mut frame, 0);
+            assert_eq!((answer, frame.pc), (Shared::Resume, PC + 4), "{iss}");
+        }
+    }
+
+    #[test]
+    fn stolen_time_is_announced_and_has_a_place_for_each_vcpu() {
+        for (function, argument, expected) in [
+            (ARCH_FEATURES, PV_TIME_FEATURES.into(), 0),
+            (PV_TIME_FEATURES, PV_TIME_FEATURES.into(), 0),
+            (PV_TIME_FEATURES, PV_TIME_ST.into(), 0),
+            (PV_TIME_FEATURES, 0, u64::MAX),
+            (PV_TIME_ST, 0, 0x090a_00c0),
+        ] {
+            let (answer, frame) = call(ec::HVC64, function, argument);
+            assert_eq!(
+                (answer, frame.x[0], frame.pc),
+                (Shared::Resume, expected, PC)
+            );
+            let (answer, frame) = call(ec::SMC64, function, argument);
+            assert_eq!(
+                (answer, frame.x[0], frame.pc),
+                (Shared::Resume, expected, PC + 4)
+            );
+        }
+    }
+
+    #[test]
+    fn every_other_call_is_left_as_it_is() {
+        for (function, argument) in [
+            (VERSION, 0),
+            (ARCH_FEATURES, VERSION.into()),
+            (0x8400_0000, 0),
+        ] {
+            let (answer, frame) = call(ec::HVC64, function, argument);
+            assert_eq!(
+                (answer, frame.x[0], frame.pc),
+                (Shared::Other, function.into(), PC)
+            );
+        }
+        let mut frame = Frame::entering(PC, PV_TIME_ST.into());
+        assert_eq!(shared(encode(ec::HVC64, 1), &mut frame, 0), Shared::Other);
+    }
+}

@@ -1,0 +1,309 @@
+//! The loop of a CPU that VMs share: it asks the scheduler, and switches from vCPU to vCPU.
+//!
+//! A shared vCPU never waits inside EL2: whatever it does is a step that ends, and what comes next is in its
+//! [`Seat`]. Its virtual timer is never left to the hardware (`Runner::sample_timer`), so that nothing of it is
+//! active on a CPU that it has left.
+
+use assay_el2::context::Context;
+use assay_el2::switch::{self, Cause, Control, Guest, Handler};
+use assay_el2::traps::Config;
+use assay_el2::{cpu, gic, timer};
+use assay_model::exits::{self, Crash, Shared, Stop};
+use assay_model::psci::Start;
+use assay_model::schedule::Entity;
+use assay_model::vm::{VIRT_TIMER, Vcpu};
+use assay_spec::frame::Frame;
+use spin::MutexGuard;
+
+use super::{Leave, Runner, idle};
+use crate::adapter::Lists;
+use crate::interrupts::{self, Event};
+use crate::pool::Pool;
+use crate::vm::{Phase, Vm};
+
+/// A vCPU that shares CPUs, wherever it is.
+pub(crate) struct Seat {
+    runner: Runner,
+    /// Its trap configuration, with the identity that it had at its start.
+    config: Config,
+    context: Context,
+    stage: Stage,
+}
+
+/// What a vCPU does when it gets a CPU, while its VM runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It looks whether it was told to start.
+    Off,
+    /// It goes on.
+    On,
+    /// Its CPU_SUSPEND ends.
+    Suspended(Option<Start>),
+}
+
+/// What a vCPU's step came to.
+enum Step {
+    /// It can go on.
+    Again,
+    /// It has nothing to do until it is woken, or until this physical count.
+    Block(Option<u64>),
+}
+
+impl Seat {
+    /// Makes vCPU `vcpu`, which is off.
+    pub(crate) fn new(vm: &'static Vm, vcpu: usize, context: Context) -> Self {
+        Self {
+            runner: Runner::new(vm, vcpu),
+            config: vm.traps,
+            context,
+            stage: Stage::Off,
+        }
+    }
+}
+
+/// What a CPU of `pool` does for ever.
+pub(super) fn cpu_loop(pool: &'static Pool, cpu: usize) -> ! {
+    let mut here: Option<Here> = None;
+    let mut block = None;
+    loop {
+        let turn = pool.next(cpu, block.take());
+        if here.as_ref().map(|here| here.entity) != turn.run {
+            if let Some(here) = here.take() {
+                here.leave(pool);
+            }
+            here = turn
+                .run
+                .and_then(|entity| Here::take(pool, entity, cpu, turn.stolen));
+        }
+        match &mut here {
+            Some(here) => {
+                if let Step::Block(until) = here.step(turn.until) {
+                    block = Some(until);
+                }
+            }
+            None => {
+                timer::arm(turn.until);
+                idle();
+            }
+        }
+    }
+}
+
+/// A vCPU on this CPU.
+struct Here {
+    entity: Entity,
+    cpu: usize,
+    seat: MutexGuard<'static, Seat>,
+    /// It, if its registers are this CPU's.
+    guest: Option<Guest>,
+}
+
+impl Here {
+    fn take(pool: &'static Pool, entity: Entity, cpu: usize, stolen: u64) -> Option<Self> {
+        let seat = pool.take(entity, cpu)?;
+        if let Some(sharing) = &seat.runner.vm.sharing {
+            sharing.tell(seat.runner.vcpu.index, stolen);
+        }
+        Some(Self {
+            entity,
+            cpu,
+            seat,
+            guest: None,
+        })
+    }
+
+    /// Makes room for another: from here on any CPU may take the vCPU.
+    fn leave(mut self, pool: &Pool) {
+        pool.leave(self.entity);
+        let Some(guest) = self.guest.take() else {
+            return;
+        };
+        let seat = &mut *self.seat;
+        let runner = &mut seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        let line = timer::virtual_line();
+        let mut devices = vm.devices.lock();
+        let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, line);
+        let kicks = devices.vgic.park(vcpu, &mut Lists);
+        drop(devices);
+        seat.context.save(guest);
+        if let Some(physical) = runner.timer_held.take() {
+            gic::deactivate_intid(physical);
+        }
+        vm.kick(raised.union(kicks));
+    }
+
+    /// Does whatever the vCPU has to do, on this CPU until the physical count `until`.
+    fn step(&mut self, until: Option<u64>) -> Step {
+        let runner = &mut self.seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        runner.hardware.until = until;
+        match vm.phase() {
+            Phase::Running => return self.live(),
+            Phase::Loading if vcpu == 0 => {
+                self.let_go();
+                self.seat.runner.load_step();
+                super::drain();
+                return Step::Again;
+            }
+            Phase::Stopping => {
+                self.let_go();
+                vm.parked(vcpu);
+                if vm.phase() != Phase::Stopping {
+                    return Step::Again;
+                }
+            }
+            Phase::Loading | Phase::Stopped => self.let_go(),
+        }
+        Step::Block(None)
+    }
+
+    /// A step of a vCPU whose VM runs.
+    fn live(&mut self) -> Step {
+        let runner = &mut self.seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        match self.seat.stage {
+            Stage::On => {}
+            Stage::Off => {
+                let start = vm.devices.lock().power.take_start(vcpu);
+                match start {
+                    Some(start) => self.start(start),
+                    None => return self.off(),
+                }
+            }
+            Stage::Suspended(power_down) => {
+                vm.devices.lock().power.resume(vcpu);
+                if let Some(start) = power_down {
+                    self.let_go();
+                    self.start(start);
+                }
+            }
+        }
+        self.seat.stage = Stage::On;
+        let seat = &mut *self.seat;
+        let guest = self.guest.get_or_insert_with(|| {
+            let offset = vm.devices.lock().virtual_offset;
+            let mixed = !vm
+                .sharing
+                .as_ref()
+                .is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
+            seat.context.load(&seat.config, offset, mixed)
+        });
+        let runner = &mut seat.runner;
+        runner.sample_timer();
+        if runner.look_at_clock() {
+            runner.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
+            return Step::Again;
+        }
+        runner.leave = Leave::Look;
+        switch::run(guest, &mut Sharer(runner));
+        match runner.leave {
+            Leave::Look => Step::Again,
+            Leave::Off => {
+                self.let_go();
+                Step::Again
+            }
+            Leave::Suspend(power_down) => {
+                seat.stage = Stage::Suspended(power_down);
+                seat.runner.wait(None)
+            }
+            Leave::Wait(until) => runner.wait(until),
+        }
+    }
+
+    /// Puts the vCPU into its state at reset, on this CPU.
+    fn start(&mut self, start: Start) {
+        let seat = &mut *self.seat;
+        let runner = &mut seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        runner.vcpu = Vcpu::new(vcpu);
+        seat.config.vpidr = cpu::midr();
+        seat.config.vmpidr = assay_model::psci::mpidr(vcpu);
+        let offset = vm.devices.lock().virtual_offset;
+        if let Some(sharing) = &vm.sharing {
+            sharing.was_last(vcpu, self.cpu);
+        }
+        let frame = Frame::entering(start.entry, start.context);
+        self.guest = Some(seat.context.start(&seat.config, offset, frame));
+    }
+
+    /// A vCPU that is off has nothing to do, but for its VM's watchdog.
+    fn off(&mut self) -> Step {
+        let runner = &mut self.seat.runner;
+        let vm = runner.vm;
+        runner.watch();
+        if vm.phase() != Phase::Running {
+            return Step::Again;
+        }
+        let watched = vm.machine.watchdog && runner.vcpu.index == 0;
+        Step::Block(vm.devices.lock().watchdog_deadline().filter(|_| watched))
+    }
+
+    /// Ends what the vCPU did: it is off, and nothing of it is left on this CPU.
+    fn let_go(&mut self) {
+        if self.guest.take().is_some() {
+            self.seat.runner.let_go();
+        }
+        self.seat.stage = Stage::Off;
+    }
+}
+
+impl Runner {
+    /// The vCPU waits for an interrupt, at most until the virtual count `until`.
+    fn wait(&mut self, until: Option<u64>) -> Step {
+        let vm = self.vm;
+        // Before the line is looked at: a timer that comes due in between is found by one or the other.
+        let virtual_deadline = timer::virtual_deadline();
+        self.sample_timer();
+        let now = cpu::counter();
+        let mut devices = vm.devices.lock();
+        let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
+        let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists).union(timer);
+        let waiting = devices.vgic.has_pending(self.vcpu.index);
+        let physical = |count: u64| count.checked_add(devices.virtual_offset);
+        let watched = vm.machine.watchdog && self.vcpu.index == 0;
+        let deadlines = [
+            self.vcpu.timer.deadline_after(now),
+            virtual_deadline.and_then(physical),
+            until.and_then(physical),
+            devices.watchdog_deadline().filter(|_| watched),
+        ];
+        drop(devices);
+        vm.kick(kicks);
+        if waiting || vm.phase() != Phase::Running {
+            return Step::Again;
+        }
+        Step::Block(deadlines.into_iter().flatten().min())
+    }
+}
+
+/// Handles the exits of a vCPU that shares its CPU.
+struct Sharer<'a>(&'a mut Runner);
+
+impl Handler for Sharer<'_> {
+    #[inline(always)]
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        match exits::shared(switch::raw_syndrome(), frame, self.0.vcpu.index) {
+            Shared::Other => self.0.synchronous(frame),
+            Shared::Resume => Control::Resume,
+            Shared::Wait { until } => self.0.leave(Leave::Wait(until)),
+        }
+    }
+
+    #[inline(always)]
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+        if cause != Cause::Irq {
+            return self.0.other(frame, cause);
+        }
+        let Some(event) = interrupts::next() else {
+            return Control::Resume;
+        };
+        let control = self.0.rare(event, frame);
+        // The scheduler has something to say, by a kick or by the time that it set.
+        if matches!(event, Event::Kick | Event::HypTimer) {
+            Control::Leave
+        } else {
+            control
+        }
+    }
+}
