@@ -19,6 +19,7 @@ mod interrupts;
 mod load;
 mod memory;
 pub mod panic;
+mod pci;
 mod proof;
 mod ram;
 mod report;
