@@ -117,6 +117,8 @@ pub(crate) enum Use {
     Granted,
     /// Coherent memory with one owner.
     Coherent,
+    /// PCI configuration space, which only EL2 touches.
+    Configuration,
 }
 
 static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());

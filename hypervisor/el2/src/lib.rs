@@ -24,6 +24,7 @@ pub mod guest_regs;
 pub mod heap;
 pub mod image;
 pub mod mmu;
+pub mod pci;
 pub mod percpu;
 pub mod secondary;
 pub mod stage2;

@@ -12,6 +12,7 @@ use crate::policy::regions::{Claimed, Occupied, other_owner};
 use crate::policy::{self, Claim, CpuBits, Decision, Facts, Kind, Proof, Refusal, Rule, Use};
 use crate::vm_tree::{CoherentClaim, VmConfig};
 
+mod bars;
 mod ground;
 mod naming;
 mod place;
@@ -22,6 +23,7 @@ mod tests;
 mod trouble;
 mod words;
 
+pub use bars::claimed_bars;
 pub use prove::{ToProve, to_prove};
 pub use ram::{RamRow, ram};
 pub use trouble::{Holder, Trouble};
@@ -50,13 +52,14 @@ pub struct Row<'a> {
     pub node: &'a CoherentNode,
     /// The region's name as it is printed: its path where two nodes have one name.
     pub region: &'a str,
-    /// Where it is; `None` if its node does not say (then it is refused).
+    /// Where it is; `None` if its node does not say (then it is refused), or if it is a BAR that nobody has looked
+    /// for: on the host.
     pub pa: Option<Region<Pa>>,
     /// What the policy was asked.
     pub claim: Claim,
     /// As what the guest finds it.
     pub use_: Use,
-    /// Where the guest finds it; `None` if `pa` is, or if there is no place (a [`Trouble`] says so).
+    /// Where the guest finds it; `None` if its length is not known, or if there is no place (a [`Trouble`] says so).
     pub ipa: Option<Region<Ipa>>,
     /// What the policy answered.
     pub outcome: Result<Decision, Refusal<'a>>,
@@ -100,7 +103,9 @@ impl VmClaims<'_> {
     /// Tells whether the VM gets all that it claims. If not, it does not start.
     #[must_use]
     pub fn starts(&self) -> bool {
-        self.troubles.is_empty() && self.rows.iter().all(|row| row.granted().is_some())
+        // What nobody has looked for counts as found: at EL2 that is nothing that is claimed.
+        let is_had = |row: &Row<'_>| row.outcome.is_ok() && row.ipa.is_some();
+        self.troubles.is_empty() && self.rows.iter().all(is_had)
     }
 }
 
@@ -129,11 +134,11 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
             let Some(node) = nodes.get(index) else {
                 continue;
             };
-            troubles.extend(not_yet(claim, node));
+            troubles.extend(not_yet(claim));
             let mut facts = facts(world, node, faults.get(index).copied().flatten());
             facts.other_owner = owner;
             rows.push(row(world, node, facts, words::claim(claim, config.mte)));
-            wanted.push((claim, node.reg.map(|region| region.size)));
+            wanted.push((claim, node.size()));
         }
         let places = place::all(config, world.pa_bits, &wanted);
         for (row, place) in rows.iter_mut().zip(places) {
@@ -142,8 +147,6 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
                 Err(trouble) => troubles.push(trouble),
             }
         }
-        // What is a BAR has no place yet: the trouble that says so is enough.
-        rows.retain(|row| row.node.pci_bar.is_none());
         all.push(VmClaims { vm, rows, troubles });
     }
     all
@@ -165,11 +168,8 @@ fn claimed<'a>(world: &World<'a>) -> Vec<Claimed<'a>> {
 }
 
 /// Names what a claim asks for that this version has not.
-fn not_yet<'a>(claim: &'a CoherentClaim, node: &CoherentNode) -> Option<Trouble<'a>> {
+fn not_yet(claim: &CoherentClaim) -> Option<Trouble<'_>> {
     let region = &claim.region;
-    if node.pci_bar.is_some() {
-        return Some(Trouble::PciBar { region });
-    }
     let device = claim.device.as_deref()?;
     Some(Trouble::Device { region, device })
 }
@@ -194,7 +194,7 @@ fn row<'a>(world: &World<'a>, node: &'a CoherentNode, facts: Facts<'a>, claim: C
     Row {
         node,
         region: naming::label(&world.machine.coherent, node),
-        pa: node.reg,
+        pa: node.region(),
         claim,
         use_: claim.use_,
         ipa: None,
@@ -210,7 +210,7 @@ pub fn unclaimed_faults<'a>(world: &World<'a>) -> Vec<(&'a CoherentNode, Refusal
     let claimed = claimed(world);
     let faults = ground::faults(world);
     let refusal = |(index, node): (usize, &'a CoherentNode)| {
-        if node.pci_bar.is_some() || claimed.iter().any(|claim| claim.region == index) {
+        if claimed.iter().any(|claim| claim.region == index) {
             return None;
         }
         let facts = facts(world, node, faults.get(index).copied().flatten());

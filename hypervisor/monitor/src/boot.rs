@@ -20,7 +20,7 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{bundle, cpus, create, interrupts, memory, proof, seeds, vm};
+use crate::{bundle, cpus, create, interrupts, memory, pci, proof, seeds, vm};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
@@ -68,6 +68,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     let host = cpus::common_identity().ok_or("no CPU is usable")?;
     let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
         .map_err(|error| error.to_string())?;
+    pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
     let vms = make(&machine, &guests, &kept, host, bits, proof);
     say!(
         "boot cpus={} vms={} el2_bytes={} ticks={}",

@@ -19,6 +19,7 @@ mod interrupts;
 mod load;
 mod memory;
 pub mod panic;
+mod pci;
 mod pool;
 mod proof;
 mod ram;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 
 use super::World;
+use crate::pci::BarFault;
 use crate::platform::{CoherentNode, GicVersion, Machine};
 use crate::policy::regions::{Extent, Layout, Occupant, Occupied, RegionFact, fault};
 use crate::policy::{Fault, Kind};
@@ -35,7 +36,10 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     };
     let checked = 0..machine.coherent.len();
     checked
-        .map(|index| fault(&layout, index).map(|fault| outlive(fault, &regions, &occupied)))
+        .map(|index| {
+            let found = fault(&layout, index).map(|fault| outlive(fault, &regions, &occupied));
+            found.or_else(|| same_bar(machine, index))
+        })
         .collect()
 }
 
@@ -44,11 +48,33 @@ fn region(node: &CoherentNode) -> RegionFact<'_> {
         name: &node.path,
         kind: Kind::Coherent,
         extent: match node.reg {
+            _ if node.pci_bar.is_some() => bar(node),
             Some(region) => Extent::One(region),
             None if node.reg_count > 1 => Extent::Several,
             None => Extent::Missing,
         },
     }
+}
+
+/// What the tree has wrong counts before what the hardware has.
+fn bar(node: &CoherentNode) -> Extent {
+    let Some(size) = node.size() else {
+        return Extent::Unusable(BarFault::NoLength);
+    };
+    match node.bar {
+        _ if node.reg_count != 0 => Extent::Unusable(BarFault::AlsoReg),
+        Some(Err(fault)) => Extent::Unusable(fault),
+        Some(Ok(region)) => Extent::One(region),
+        None => Extent::Unplaced(size),
+    }
+}
+
+/// Two nodes for one BAR overlap wherever it is.
+fn same_bar<'a>(machine: &'a Machine, index: usize) -> Option<Fault<'a>> {
+    let bar = machine.coherent.get(index)?.pci_bar?;
+    let mut others = machine.coherent.iter().enumerate();
+    let other = others.find(|(at, other)| *at != index && other.pci_bar == Some(bar));
+    other.map(|(_, other)| Fault::Overlaps(&other.path))
 }
 
 /// Names the registers that EL2 keeps to itself.
@@ -97,6 +123,7 @@ fn outlive<'a>(
         Fault::Beyond(bits) => Fault::Beyond(bits),
         Fault::OverlapsAssay => Fault::OverlapsAssay,
         Fault::PartlyInMemory => Fault::PartlyInMemory,
+        Fault::Bar(fault) => Fault::Bar(fault),
     }
 }
 
@@ -104,6 +131,6 @@ fn outlive<'a>(
 /// for the part.
 pub(super) fn lies_in_memory_without_tags(machine: &Machine, node: &CoherentNode) -> bool {
     let mut without = machine.memory.iter().filter(|memory| memory.no_mte);
-    node.reg
+    node.region()
         .is_some_and(|region| without.any(|memory| memory.region.overlaps(&region)))
 }

@@ -1,5 +1,6 @@
 //! Claims against real trees: parsed platforms, parsed VM trees, and what comes of the two together.
 
+mod bars;
 mod naming;
 mod places;
 mod proofs;

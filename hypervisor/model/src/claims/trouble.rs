@@ -25,11 +25,6 @@ pub enum Trouble<'a> {
         /// The nodes' paths.
         paths: Vec<&'a str>,
     },
-    /// The region is the BAR of a PCI function, and functions are not given to VMs yet.
-    PciBar {
-        /// What the claim says.
-        region: &'a str,
-    },
     /// The claim wants a device too, and devices are not given to VMs yet.
     Device {
         /// What the claim says.
@@ -92,10 +87,7 @@ impl Trouble<'_> {
     #[must_use]
     pub const fn rule(&self) -> Rule {
         match self {
-            Self::Unknown { .. }
-            | Self::Ambiguous { .. }
-            | Self::PciBar { .. }
-            | Self::Device { .. } => Rule::V3,
+            Self::Unknown { .. } | Self::Ambiguous { .. } | Self::Device { .. } => Rule::V3,
             Self::Unaligned { .. } | Self::Taken { .. } | Self::NoRoom { .. } => Rule::V2,
         }
     }
@@ -108,7 +100,6 @@ impl Trouble<'_> {
                 "correct the claim's `region`, or declare the region in the platform tree or an overlay"
             }
             Self::Ambiguous { .. } => "write the full path in the claim's `region`",
-            Self::PciBar { .. } => "take the claim out of the manifest",
             Self::Device { .. } => "leave `device` out of the claim",
             Self::Unaligned { .. } => "give `ipa` as a multiple of 4 KiB, or leave it out",
             Self::Taken { .. } => "give another `ipa`, or leave it out",
@@ -137,11 +128,6 @@ impl fmt::Display for Trouble<'_> {
                 write!(f, "several coherent regions are named {region}")?;
                 list(f, ": ", paths)
             }
-            Self::PciBar { region } => write!(
-                f,
-                "region {region} is the BAR of a PCI function (assay,pci-bar), and this version gives no \
-                 PCI functions to VMs"
-            ),
             Self::Device { region, device } => write!(
                 f,
                 "the claim of region {region} names the device {device}, and this version gives no \

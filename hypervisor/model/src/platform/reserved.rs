@@ -10,6 +10,7 @@ use assay_spec::addr::{Pa, Region};
 
 use super::{PlatformError, Reservation, room};
 use crate::gate::{Cells, Malformed, Node};
+use crate::pci::BarFault;
 
 /// What the paths of all its children begin with.
 pub(super) const PARENT: &str = "/reserved-memory/";
@@ -30,6 +31,8 @@ pub struct CoherentNode {
     pub pci_bar: Option<PciBar>,
     /// `assay,length`: the real length of a BAR's memory in bytes.
     pub length: Option<u64>,
+    /// Where the BAR's memory is, or what is wrong with it; `None` while nobody has looked.
+    pub bar: Option<Result<Region<Pa>, BarFault>>,
     /// `assay,mte-capable`: Allocation Tag storage exists for every granule.
     pub mte_capable: bool,
     /// `arm,no-mte`: it does not.
@@ -38,6 +41,26 @@ pub struct CoherentNode {
     pub no_map: bool,
     /// `numa-node-id`.
     pub numa: Option<u32>,
+}
+
+impl CoherentNode {
+    /// Returns where the memory is, as far as that is known.
+    #[must_use]
+    pub fn region(&self) -> Option<Region<Pa>> {
+        match self.pci_bar {
+            None => self.reg,
+            Some(_) => self.bar?.ok(),
+        }
+    }
+
+    /// Returns its length in bytes, which of a BAR is known before its place is.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self.pci_bar {
+            None => Some(self.reg?.size),
+            Some(_) => self.length.filter(|length| *length != 0),
+        }
+    }
 }
 
 /// Which BAR of which PCI function.
@@ -136,6 +159,7 @@ impl Fact {
                 reg_count: 0,
                 pci_bar: None,
                 length: None,
+                bar: None,
                 mte_capable: false,
                 no_mte: false,
                 no_map: false,

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::pci::BarFault;
+
 /// What a region is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
@@ -62,6 +64,8 @@ pub enum Fault<'a> {
     OverlapsAssay,
     /// It is partly inside `/memory`. (Wholly inside, it is carved out of RAM.)
     PartlyInMemory,
+    /// It is a PCI function's BAR that cannot be used.
+    Bar(BarFault),
 }
 
 /// All that is known of a region apart from who claims it.

@@ -132,6 +132,7 @@ impl fmt::Display for Fault<'_> {
             }
             Self::OverlapsAssay => "the region overlaps Assay itself",
             Self::PartlyInMemory => "the region is partly inside /memory",
+            Self::Bar(fault) => return fault.fmt(f),
         })
     }
 }
@@ -175,7 +176,9 @@ impl Fault<'_> {
             Self::NoReg | Self::SeveralRegs => {
                 "give the node one reg entry with the region's real length"
             }
-            Self::Unaligned => "round the node's reg to 4 KiB, inside the real memory",
+            Self::Unaligned => {
+                "round the node's reg or assay,length to 4 KiB, inside the real memory"
+            }
             Self::Beyond(_) => "correct the node's reg, or use CPUs with more address bits",
             Self::Overlaps(_) => "correct the reg of the node that is wrong",
             Self::OverlapsTagStorage(_) | Self::OverlapsReservation(_) => {
@@ -185,6 +188,7 @@ impl Fault<'_> {
             Self::PartlyInMemory => {
                 "put the region wholly inside or wholly outside of what /memory describes"
             }
+            Self::Bar(fault) => fault.remedy(),
         }
     }
 }

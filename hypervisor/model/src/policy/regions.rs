@@ -7,6 +7,7 @@ use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::{Fault, Kind};
+use crate::pci::BarFault;
 
 /// Where a region's node puts it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,11 @@ pub enum Extent {
     Missing,
     /// Several `reg` entries. (Of MMIO, each entry is a region of its own instead.)
     Several,
+    /// A BAR of which this much is memory, in bytes, and whose place is not known: on the host, or because no VM
+    /// claims it.
+    Unplaced(u64),
+    /// A BAR that cannot be used.
+    Unusable(BarFault),
 }
 
 /// A region as the platform tree has it.
@@ -87,6 +93,10 @@ pub fn fault<'a>(layout: &Layout<'a>, index: usize) -> Option<Fault<'a>> {
         Extent::One(region) => region,
         Extent::Missing => return Some(Fault::NoReg),
         Extent::Several => return Some(Fault::SeveralRegs),
+        Extent::Unplaced(size) => {
+            return (!size.is_multiple_of(PAGE_SIZE)).then_some(Fault::Unaligned);
+        }
+        Extent::Unusable(fault) => return Some(Fault::Bar(fault)),
     };
     let bits = layout.pa_bits.min(PA_BITS_MAX);
     if region.end().raw() > 1 << bits {

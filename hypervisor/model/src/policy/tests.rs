@@ -3,6 +3,8 @@
 
 use std::vec::Vec;
 
+use crate::pci::BarFault;
+
 use super::{
     Allow, AllowSet, Claim, CpuBits, Decision, Facts, Fault, Kind, Proof, Refusal, Use, decide,
 };
@@ -29,7 +31,7 @@ const PROOFS: [Proof; 4] = [
 ];
 const USES: [Use; 3] = [Use::Ram, Use::Dax, Use::Aperture];
 const BOTH: [bool; 2] = [false, true];
-const FAULTS: [Fault<'static>; 9] = [
+const FAULTS: [Fault<'static>; 10] = [
     Fault::NoReg,
     Fault::SeveralRegs,
     Fault::Unaligned,
@@ -39,6 +41,7 @@ const FAULTS: [Fault<'static>; 9] = [
     Fault::OverlapsReservation("firmware"),
     Fault::OverlapsAssay,
     Fault::PartlyInMemory,
+    Fault::Bar(BarFault::Longer(0x1000)),
 ];
 
 /// One point of the input space.
@@ -126,5 +129,5 @@ fn for_all(mut check: impl FnMut(Input, Answer)) {
             }
         }
     }
-    assert_eq!(count, 4 * 8 * 4 * 11 * 4 * 192, "the whole input space");
+    assert_eq!(count, 4 * 8 * 4 * 12 * 4 * 192, "the whole input space");
 }

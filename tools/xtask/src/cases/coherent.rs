@@ -1,12 +1,14 @@
 //! Coherent memory: every rule that QEMU can show, told by Assay's lines and seen by a guest's own eyes.
 //!
 //! The accelerator is a slice of the machine's RAM that an overlay declares coherent, or, where tag storage
-//! must be missing, the memory of a `virtio-mem` device, which QEMU maps outside of RAM and without tags.
+//! must be missing, the memory of a `virtio-mem` device, which QEMU maps outside of RAM and without tags, or of an
+//! `ivshmem-plain` device, which is a PCI BAR.
 
 mod agreement;
 mod facts;
 mod life;
 mod linux;
+mod pci;
 mod places;
 mod ramdisk;
 mod table;
@@ -41,12 +43,14 @@ const UNTAGGED: &[&str] = &[
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = table::ROWS
         .iter()
+        .chain(pci::ROWS)
         .map(|look| {
             let case = Case::new(format!("coherent/{}", look.name), || run(look));
             if look.qemu_next { case.long() } else { case }
         })
         .collect();
     cases.extend(places::cases());
+    cases.extend(pci::cases());
     cases.extend(life::cases());
     cases.extend(linux::cases());
     cases
@@ -107,7 +111,9 @@ impl Look {
     }
 
     fn arguments(&self) -> &'static [&'static str] {
-        if self.facts.start == BEYOND {
+        if self.facts.is_bar() {
+            pci::ACCELERATOR
+        } else if self.facts.start == BEYOND {
             UNTAGGED
         } else {
             &[]

@@ -88,6 +88,15 @@ impl Report {
             report.rows.push(row);
         }
         report.warn(&world);
+        for index in claims::claimed_bars(machine, &tree.vms) {
+            report.warnings.extend(machine.coherent.get(index).map(|node| {
+                format!(
+                    "{}: a PCI BAR, whose place only the machine knows: that it is there, has assay,length bytes \
+                     and overlaps nothing (T1) is checked at boot",
+                    node.path
+                )
+            }));
+        }
         Ok(report)
     }
 

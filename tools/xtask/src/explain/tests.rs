@@ -193,6 +193,29 @@ fn faults_that_nobody_claims_are_warnings() {
 }
 
 #[test]
+fn a_bar_is_decided_on_and_its_place_is_said_to_be_unknown() {
+    let tree = BOARD.replace(
+        "cxl@5000000000 {",
+        "npu { compatible = \"assay,coherent-memory\"; assay,pci-bar = <0 16 2>; assay,length = <0 0x200000>; \
+         no-map; assay,mte-capable; };\ncxl@5000000000 {",
+    );
+    let machine = platform::parse(&overlay::compile(&tree).unwrap()).unwrap();
+    let manifest = Manifest::parse(&vm("linux", "", "npu", "dax", "")).unwrap();
+    let host = cpus::common(&["max".to_owned()]).unwrap();
+    let report = Report::new(&machine, &manifest, &host, &[]).unwrap();
+    assert_eq!(report.refused(), [""; 0]);
+    let line = &report.rows[1].line;
+    assert_eq!(line.get("rule"), Some("C1"));
+    assert_eq!(line.get("ipa"), Some("0x80000000"));
+    assert_eq!(line.get("size"), Some("0x200000"));
+    let told = report
+        .warnings
+        .iter()
+        .filter(|text| text.contains("/reserved-memory/npu"));
+    assert_eq!(told.count(), 1, "{:?}", report.warnings);
+}
+
+#[test]
 fn the_table_has_a_line_for_each_row_and_says_what_would_change_a_refusal() {
     let manifest = vm("linux", "", "cxl", "dax", "");
     let text = print::table(&explain(&manifest, "max", &[]).unwrap());

@@ -86,27 +86,6 @@ fn of_twins_one_is_claimed_and_printed_by_its_path() {
 }
 
 #[test]
-fn the_bar_of_a_pci_function_is_refused_in_a_sentence_of_its_own() {
-    let machine = platform(
-        "",
-        r#"npu { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x4000000>; no-map; };"#,
-    );
-    let vms = vms(&[vm(
-        "a",
-        "",
-        &[r#"assay,region = "npu"; assay,use = "dax";"#],
-    )]);
-    let all = resolve(&world(&machine, &vms, fwb()));
-    assert!(all[0].rows.is_empty());
-    let (reason, _) = trouble(&all[0]);
-    assert!(
-        reason.contains("npu") && reason.contains("PCI function"),
-        "{reason}"
-    );
-    assert!(!all[0].troubles[0].is_bad_name());
-}
-
-#[test]
 fn a_claim_with_a_device_is_refused_and_names_it() {
     let machine = platform("", &gpu(MARKED));
     let vms = vms(&[vm(

@@ -14,7 +14,7 @@ const UNIFORM: Facts = Facts {
 };
 
 /// `max` with tags, a marked slice, no MTE for the VM: what the rows change.
-const BASE: Look = Look {
+pub(super) const BASE: Look = Look {
     name: "",
     cpu: "max",
     tags: true,
@@ -26,7 +26,7 @@ const BASE: Look = Look {
     qemu_next: false,
 };
 /// The same for a VM with MTE.
-const MTE: Look = Look { mte: true, ..BASE };
+pub(super) const MTE: Look = Look { mte: true, ..BASE };
 /// No FWB and no tags.
 const N1: Look = Look {
     cpu: "neoverse-n1",
@@ -34,12 +34,12 @@ const N1: Look = Look {
     ..BASE
 };
 
-const fn refused(rule: &'static str) -> Wanted {
+pub(super) const fn refused(rule: &'static str) -> Wanted {
     Wanted::Refused { rule }
 }
 
 /// A VM without MTE gets it.
-const fn gets(
+pub(super) const fn gets(
     attr: &'static str,
     rule: &'static str,
     proof: &'static str,
@@ -57,7 +57,7 @@ const fn gets(
 }
 
 /// A VM with MTE gets it.
-const fn exposed(
+pub(super) const fn exposed(
     attr: &'static str,
     rule: &'static str,
     proof: &'static str,

@@ -1,0 +1,77 @@
+//! The registers of a configuration header that are used here.
+
+/// Vendor and device ID.
+pub(super) const ID: u16 = 0x00;
+/// Command in bits 15:0, Status (write one to clear) in bits 31:16.
+pub(super) const COMMAND: u16 = 0x04;
+/// Cache line size, latency timer, header type in bits 23:16, BIST.
+pub(super) const HEADER_TYPE: u16 = 0x0c;
+/// The first BAR; the others follow.
+pub(super) const BAR0: u16 = 0x10;
+/// Expansion ROM of an endpoint; bit 0 enables it.
+pub(super) const ROM: u16 = 0x30;
+/// Expansion ROM of a bridge.
+pub(super) const BRIDGE_ROM: u16 = 0x38;
+/// Of a bridge: primary, secondary and subordinate bus, secondary latency timer.
+pub(super) const BUSES: u16 = 0x18;
+/// Of a bridge: memory base in bits 15:4 and limit in 31:20, both in MiB.
+pub(super) const MEMORY_WINDOW: u16 = 0x20;
+/// Of a bridge: the same of prefetchable memory; bit 0 says that the upper halves exist.
+pub(super) const PREFETCHABLE_WINDOW: u16 = 0x24;
+/// Of a bridge: bits 63:32 of the prefetchable base.
+pub(super) const PREFETCHABLE_BASE_UPPER: u16 = 0x28;
+/// Of a bridge: bits 63:32 of the prefetchable limit.
+pub(super) const PREFETCHABLE_LIMIT_UPPER: u16 = 0x2c;
+
+/// Command: the function answers in I/O space.
+pub(super) const IO_SPACE: u32 = 1 << 0;
+/// Command: the function answers in memory space.
+pub(super) const MEMORY_SPACE: u32 = 1 << 1;
+/// Command: the function may make accesses of its own.
+pub(super) const BUS_MASTER: u32 = 1 << 2;
+/// Command: the function does not assert INTx.
+pub(super) const INTX_DISABLE: u32 = 1 << 10;
+
+/// The ROM's enable bit and address bits.
+pub(super) const ROM_ENABLE: u32 = 1;
+pub(super) const ROM_ADDRESS: u32 = 0xffff_f800;
+
+/// What a header describes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Layout {
+    /// A function with up to 6 BARs.
+    Endpoint,
+    /// A PCI-to-PCI bridge, with up to 2.
+    Bridge,
+    /// Something else, a CardBus bridge for instance.
+    Other,
+}
+
+impl Layout {
+    /// Reads it from the header type.
+    pub(super) const fn of(header_type: u32) -> Self {
+        match header_type >> 16 & 0x7f {
+            0 => Self::Endpoint,
+            1 => Self::Bridge,
+            _ => Self::Other,
+        }
+    }
+
+    /// How many BARs it can have.
+    pub(super) const fn bars(self) -> u8 {
+        match self {
+            Self::Endpoint => 6,
+            Self::Bridge => 2,
+            Self::Other => 0,
+        }
+    }
+
+    /// Where its expansion ROM's register is.
+    pub(super) const fn rom(self) -> Option<u16> {
+        match self {
+            Self::Endpoint => Some(ROM),
+            Self::Bridge => Some(BRIDGE_ROM),
+            Self::Other => None,
+        }
+    }
+}
