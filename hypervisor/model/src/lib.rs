@@ -17,6 +17,7 @@ pub mod guest_tree;
 pub mod idregs;
 pub mod inject;
 pub mod kernel;
+pub mod modules;
 pub mod pci;
 pub mod platform;
 pub mod policy;

@@ -5,6 +5,7 @@
 //! One VM that cannot be is refused by itself; the others are read on. What is read here are wishes:
 //! whether the machine can grant them is decided elsewhere.
 
+mod ignored;
 #[cfg(test)]
 mod tests;
 mod vm;
@@ -201,6 +202,8 @@ pub struct Warning {
     pub node: String,
     /// The property without a counterpart; `None` if it is the node itself.
     pub property: Option<String>,
+    /// What that means for the VM.
+    pub reason: &'static str,
 }
 
 /// Why a tree is no VM tree at all.
@@ -251,6 +254,7 @@ pub fn parse(tree: &Tree<'_>) -> Result<VmTree, VmTreeError> {
     };
     for node in chosen.children() {
         if !node.is_compatible(&["xen,domain"]) {
+            ignored::module_of_dom0(&node, &mut read.warnings);
             continue;
         }
         match vm::read(&node, &mut read.warnings) {

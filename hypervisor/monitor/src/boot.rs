@@ -13,6 +13,7 @@ use assay_model::claims::World;
 use assay_model::gate;
 use assay_model::idregs::HostId;
 use assay_model::platform::{self, Console, ConsoleKind, Enable, GicVersion, Machine};
+use assay_model::policy::line::Quoted;
 use assay_model::policy::regions::{Occupant, Occupied};
 use assay_model::policy::{CpuBits, Proof};
 use assay_model::vm_tree;
@@ -37,7 +38,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     say!(
         "boot version={} model={}",
         env!("CARGO_PKG_VERSION"),
-        assay_model::policy::line::Quoted(&machine.model)
+        Quoted(&machine.model)
     );
 
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
@@ -59,7 +60,9 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
     let guests = bundle::open(place, &blob, &machine)?;
-    if guests.tree.console_prefix || guests.tree.vms.len() + guests.tree.refused.len() > 1 {
+    let mut words = machine.bootargs.split_ascii_whitespace();
+    let asked = guests.tree.console_prefix || words.any(|word| word == "assay.console=prefix");
+    if asked || guests.tree.vms.len() + guests.tree.refused.len() > 1 {
         console::use_prefixes();
     }
     seeds::init(machine.kaslr_seed, &machine.seed);
@@ -100,7 +103,7 @@ fn make(
         region: image::region(),
     }];
     occupied.extend(kept.iter().map(|region| Occupied {
-        name: "the bundle",
+        name: "the bundle or a module",
         occupant: Occupant::Assay,
         region: *region,
     }));
@@ -220,8 +223,9 @@ fn report_tree(tree: &vm_tree::VmTree) {
     for warning in &tree.warnings {
         let property = warning.property.as_deref().unwrap_or("-");
         say!(
-            "warning node={} property={property} reason=\"not supported, and ignored\"",
-            warning.node
+            "warning node={} property={property} reason={}",
+            warning.node,
+            Quoted(&warning.reason)
         );
     }
     for refusal in &tree.refused {

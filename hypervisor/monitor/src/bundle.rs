@@ -5,8 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
+use assay_el2::image;
 use assay_model::bundle::{Bundle, VM_TREE};
 use assay_model::gate::Tree;
+use assay_model::modules::{self, Ground, Misplaced};
 use assay_model::platform::{self, Machine};
 use assay_model::vm_tree::{self, Source, VmTree};
 use assay_spec::addr::{Pa, Region};
@@ -14,17 +16,48 @@ use assay_spec::addr::{Pa, Region};
 /// What the boot loader passed besides the platform tree.
 pub(crate) struct Guests {
     bundle: Option<Bundle<'static>>,
-    /// Memory that no module may lie in.
-    barred: Vec<Region<Pa>>,
+    ground: Memory,
     pub(crate) tree: VmTree,
+}
+
+/// Where modules can be.
+struct Memory {
+    all: Vec<Region<Pa>>,
+    /// EL2 would map it cacheable, which `no-map` forbids and coherent memory may not bear.
+    barred: Vec<Region<Pa>>,
+}
+
+impl Memory {
+    fn of(machine: &Machine) -> Self {
+        let reserved = machine.reserved.iter().filter(|reserved| reserved.no_map);
+        let reserved = reserved.map(|reserved| reserved.region);
+        let coherent = machine.coherent.iter().filter_map(|node| node.reg);
+        Self {
+            all: machine.memory.iter().map(|node| node.region).collect(),
+            barred: reserved.chain(coherent).collect(),
+        }
+    }
+
+    fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
+        let ground = Ground {
+            memory: &self.all,
+            barred: &self.barred,
+            image: image::region(),
+        };
+        modules::check(place, &ground)
+    }
 }
 
 /// A file that a VM needs cannot be had.
 pub(crate) enum Missing {
     /// Not in the bundle, or there is no bundle.
     Member(String),
+    /// It cannot be where the VM tree says.
+    Misplaced(Region<Pa>, Misplaced),
     /// The memory where the VM tree says that it is cannot be lent.
     Address(Region<Pa>),
+    /// There are only zeros.
+    Blank(Region<Pa>),
 }
 
 /// Looks at the bundle before frames exist: adds its facts about the platform to the machine's, and returns the
@@ -53,8 +86,10 @@ pub(crate) fn survey(
         .vms
         .iter()
         .flat_map(|vm| vm.ramdisk.iter().chain([&vm.kernel]));
+    let memory = Memory::of(machine);
     let addresses = modules.filter_map(|module| match module.source {
-        Source::Address(place) => Some(place),
+        // The VM of one that is misplaced will be refused: nothing is kept for it.
+        Source::Address(place) => memory.check(place).is_ok().then_some(place),
         Source::Member(_) => None,
     });
     Ok(place.into_iter().chain(addresses).collect())
@@ -96,12 +131,9 @@ pub(crate) fn open(
     };
     let bundle = read(bytes)?;
     let tree = vm_tree_of(bundle.as_ref(), platform)?;
-    let reserved = machine.reserved.iter().filter(|reserved| reserved.no_map);
-    let reserved = reserved.map(|reserved| reserved.region);
-    let coherent = machine.coherent.iter().filter_map(|node| node.reg);
     Ok(Guests {
         bundle,
-        barred: reserved.chain(coherent).collect(),
+        ground: Memory::of(machine),
         tree,
     })
 }
@@ -115,10 +147,13 @@ impl Guests {
                 found.ok_or_else(|| Missing::Member(name.clone()))
             }
             Source::Address(place) => {
-                // EL2 would map it cacheable, which `no-map` forbids and coherent memory may not bear.
-                let barred = self.barred.iter().any(|barred| barred.overlaps(place));
-                let lent = if barred { None } else { boot::lend(*place) };
-                lent.ok_or(Missing::Address(*place))
+                let checked = self.ground.check(*place);
+                checked.map_err(|why| Missing::Misplaced(*place, why))?;
+                let lent = boot::lend(*place).ok_or(Missing::Address(*place))?;
+                if modules::is_blank(lent) {
+                    return Err(Missing::Blank(*place));
+                }
+                Ok(lent)
             }
         }
     }

@@ -14,7 +14,7 @@ use assay_model::claims::{self, VmClaims, World};
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
-use assay_model::kernel::{self, KernelError, Loader, Sums};
+use assay_model::kernel::{self, KernelError, Loader};
 use assay_model::policy;
 use assay_model::policy::line::Quoted;
 use assay_model::psci;
@@ -22,11 +22,11 @@ use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::sysregs::TrapConfig;
 use assay_model::vgic::Version;
 use assay_model::vm::Machine;
-use assay_model::vm_tree::{Module, Sched, VmConfig};
+use assay_model::vm_tree::{Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use crate::adapter::Ram;
-use crate::bundle::{Guests, Missing};
+use crate::bundle::Guests;
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
 use crate::load::Contents;
@@ -35,11 +35,13 @@ use crate::vm::{Parts, Vm};
 use crate::{cpus, ram, seeds};
 
 mod decide;
+mod files;
 mod map;
 mod place;
 
 pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
+use files::Files;
 use map::map;
 use place::{Place, Room, Seats, Shared};
 
@@ -245,47 +247,6 @@ fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Opt
         reason: reason.to_string(),
         remedy,
     })
-}
-
-/// The files of one VM.
-struct Files {
-    kernel: &'static [u8],
-    ramdisk: &'static [u8],
-    sums: Sums,
-}
-
-impl Files {
-    fn of(guests: &Guests, config: &VmConfig) -> Result<Self, Option<Refused>> {
-        let file = |module: &Module| {
-            guests
-                .file(&module.source)
-                .map_err(|missing| not_there(&missing))
-        };
-        let ramdisk = config.ramdisk.as_ref();
-        Ok(Self {
-            kernel: file(&config.kernel)?,
-            ramdisk: ramdisk.map(file).transpose()?.unwrap_or_default(),
-            sums: Sums {
-                kernel: guests.digest(&config.kernel.source),
-                ramdisk: ramdisk.and_then(|module| guests.digest(&module.source)),
-            },
-        })
-    }
-}
-
-fn not_there(missing: &Missing) -> Option<Refused> {
-    match missing {
-        Missing::Member(name) => refuse(
-            "V3",
-            format!("{name} is not in the bundle"),
-            "build the bundle again from its manifest",
-        ),
-        Missing::Address(place) => refuse(
-            "V3",
-            format!("the module at {place:?} lies in memory that is in use"),
-            "load it where no memory node or reservation is disturbed, and give its real `reg`",
-        ),
-    }
 }
 
 fn no_memory(config: &VmConfig) -> Option<Refused> {

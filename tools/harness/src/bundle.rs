@@ -53,7 +53,7 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     Ok(trailer(archive)?)
 }
 
-fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
     if cache::KERNELS.contains(&name) {
         return fetched(Cache::locate()?.kernel(name));
     }
@@ -75,7 +75,7 @@ fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
     )
 }
 
-fn ramdisk_path(name: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn ramdisk_path(name: &str, folder: &Path) -> Result<PathBuf> {
     if cache::RAMDISKS.contains(&name) {
         return fetched(Cache::locate()?.ramdisk(name));
     }

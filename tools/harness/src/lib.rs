@@ -34,6 +34,7 @@
 pub mod bundle;
 pub mod cache;
 pub mod console;
+pub mod dom0less;
 pub mod events;
 pub mod image;
 pub mod ktap;

@@ -1,8 +1,8 @@
 //! Facts about a platform from a file: an overlay, as a blob or as source.
 //!
 //! Not a device-tree compiler: it knows the part of the language that an overlay of facts needs. Nodes,
-//! cells, strings, bytes, flags, comments and `&{/PATH}`; no labels, macros, includes or arithmetic. For
-//! those there is `dtc -@`, and its `.dtbo`.
+//! cells, strings, bytes, flags, comments and `&{/PATH}`; no references to labels, macros, includes or
+//! arithmetic. For those there is `dtc -@`, and its `.dtbo`.
 
 use std::fs;
 use std::path::Path;
@@ -92,10 +92,14 @@ fn body(name: &str, at: &mut Tokens<'_>, depth: usize) -> Result<DeviceTreeNode>
     );
     let mut node = DeviceTreeNode::new_unchecked(name);
     loop {
-        let name = at.take()?;
+        let mut name = at.take()?;
         if name == "}" {
             at.expect(";")?;
             return Ok(node);
+        }
+        // A label that nothing here can refer to.
+        while name.len() > 1 && name.ends_with(':') {
+            name = at.take()?;
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || ",._+?#-@".contains(c);
         ensure!(
@@ -294,9 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_passed_over_and_a_reference_to_it_is_not_understood() {
+        let plain = compile("/ { a { flag; }; };").unwrap();
+        assert_eq!(compile("/ { one: two: a { flag; }; };").unwrap(), plain);
+        let error = compile("/ { one: a { }; b = <&one>; };").unwrap_err();
+        assert!(format!("{error:#}").contains("&one"), "{error:#}");
+    }
+
+    #[test]
     fn what_is_not_understood_is_named_with_its_line() {
         for (from, to, line) in [
-            ("gpu0-memory@70000000 {", "gpu: memory {", "line 10: gpu:"),
+            ("gpu0-memory@70000000 {", "gpu:memory {", "line 10: gpu:"),
             ("134217728", "SIZE", "line 11: SIZE"),
             ("assay,mte-capable;", "assay,mte-capable", "line 13"),
             ("/plugin/;", "/include/ \"x\";", "line 2: /include/"),

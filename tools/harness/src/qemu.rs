@@ -3,6 +3,7 @@
 //! The program is one named by the caller, else one on `PATH` that is new enough, else the cached one.
 
 mod hardware;
+mod own_tree;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cache::Cache;
 
 pub use hardware::{Gic, Hardware};
+pub use own_tree::own_tree;
 
 /// The oldest QEMU whose model of Allocation Tag storage can be relied on.
 pub const OLDEST: (u32, u32) = (8, 2);

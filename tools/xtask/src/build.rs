@@ -17,6 +17,8 @@ pub(crate) struct Artifacts {
     pub(crate) elf: PathBuf,
     /// The VMs.
     pub(crate) bundle: PathBuf,
+    /// The platform tree with VMs in it, where there is no bundle.
+    pub(crate) tree: PathBuf,
 }
 
 impl Artifacts {
@@ -27,6 +29,7 @@ impl Artifacts {
             image: folder.join("assay.img"),
             elf: folder.join("assay.elf"),
             bundle: folder.join("bundle.cpio"),
+            tree: folder.join("vm-tree.dtb"),
         })
     }
 }
@@ -144,7 +147,7 @@ pub(crate) fn write_bundle(manifest: &Manifest, folder: &Path, to: &Path) -> Res
 }
 
 /// Through a file beside it, so that a QEMU that still reads the old one keeps it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
     fs::write(&partial, bytes).with_context(|| format!("can't write {}", partial.display()))?;
     Ok(fs::rename(partial, path)?)

@@ -2,6 +2,7 @@
 
 mod coherent;
 mod contract;
+mod dom0less;
 mod endings;
 mod linux;
 mod matrix;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(contract::cases());
     cases.extend(endings::cases());
     cases.extend(refused::cases());
+    cases.extend(dom0less::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());

@@ -1,9 +1,10 @@
 //! `run`: a guest under Assay in QEMU, on the user's terminal.
 
 mod options;
+mod vm_tree;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,9 +25,12 @@ use crate::{build, setup};
 /// # Errors
 /// Unusable input (exit status 2); a VM that was refused or crashed, a QEMU that fails (1).
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(path) = &options.vm_tree {
+        return vm_tree::run(options, path);
+    }
     let (mut manifest, folder) = options.manifest().map_err(unusable)?;
     let board = options.board().map_err(unusable)?;
-    let qemu = prepare(options, &manifest)?;
+    let qemu = prepare(options, needs_guests(&manifest))?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
     if !std::io::stdin().is_terminal() {
         manifest.console = Some(ConsoleStyle::Prefix);
@@ -43,12 +47,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ] {
         arguments.extend([option.to_owned(), path.display().to_string()]);
     }
+    let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
+    let start_with = Start {
+        qemu: &qemu,
+        elf: &artifacts.elf,
+        names: &names,
+    };
+    start(options, &start_with, arguments)
+}
+
+/// What a start needs besides QEMU's arguments.
+struct Start<'a> {
+    qemu: &'a Path,
+    /// The firmware with symbols.
+    elf: &'a Path,
+    /// The VMs that are to start and power off.
+    names: &'a [&'a str],
+}
+
+/// Starts QEMU, or prints how, and judges how its VMs ended.
+fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Result<()> {
     if options.gdb {
         arguments.extend(["-s".to_owned(), "-S".to_owned()]);
     }
     arguments.extend(options.qemu_arguments.iter().cloned());
     if options.print {
-        let program = qemu.display().to_string();
+        let program = with.qemu.display().to_string();
         let words = std::iter::once(program.as_str()).chain(arguments.iter().map(String::as_str));
         println!("{}", process::shell_line(words));
         return Ok(());
@@ -56,24 +80,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.gdb {
         eprintln!(
             "waiting for gdb: gdb-multiarch {} -ex 'target remote :1234'",
-            artifacts.elf.display()
+            with.elf.display()
         );
     }
-    let events = converse(&qemu, &arguments)?;
-    let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
-    events::verdict(&events, &names).map_err(anyhow::Error::msg)
+    let events = converse(with.qemu, &arguments)?;
+    events::verdict(&events, with.names).map_err(anyhow::Error::msg)
 }
 
-/// Sets up what this run needs and gives the QEMU to use.
-fn prepare(options: &Options, manifest: &Manifest) -> Result<PathBuf> {
+/// Whether a VM starts from what the set-up fetches.
+fn needs_guests(manifest: &Manifest) -> bool {
     let known = |list: &[&str], name: &str| list.contains(&name);
-    let guests = manifest.vm.iter().any(|vm| {
+    manifest.vm.iter().any(|vm| {
         known(KERNELS, &vm.kernel)
             || vm
                 .initrd
                 .as_deref()
                 .is_some_and(|name| known(RAMDISKS, name))
-    });
+    })
+}
+
+/// Sets up what this run needs and gives the QEMU to use.
+fn prepare(options: &Options, guests: bool) -> Result<PathBuf> {
     let cache = Cache::locate()?;
     let given = options.qemu.as_deref();
     if given.is_some() {
@@ -87,7 +114,7 @@ fn prepare(options: &Options, manifest: &Manifest) -> Result<PathBuf> {
 }
 
 /// Passes bytes both ways until QEMU ends, and gives Assay's own lines.
-fn converse(qemu: &std::path::Path, arguments: &[String]) -> Result<Vec<Event>> {
+fn converse(qemu: &Path, arguments: &[String]) -> Result<Vec<Event>> {
     let mut command = process::dies_with_us(qemu);
     command
         .args(arguments)

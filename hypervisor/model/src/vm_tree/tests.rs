@@ -1,4 +1,6 @@
-//! VM trees as the tools write them, as Xen's users write them, and broken ones.
+//! VM trees as the tools write them, and broken ones.
+
+mod dom0less;
 
 use super::{
     Allow, CoherentClaim, CpuClaim, Module, OnCrash, Rule, Source, Use, VmTree, VmTreeError, parse,
@@ -6,7 +8,7 @@ use super::{
 use crate::bundle::Digest;
 use crate::gate::Tree;
 use crate::kernel::Format;
-use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::addr::Ipa;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
 use std::format;
@@ -190,51 +192,6 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(vm.on_crash, OnCrash::Stop);
     assert_eq!((vm.ramdisk.as_ref(), vm.bootargs.as_str()), (None, ""));
     assert!(vm.coherent.is_empty());
-}
-
-#[test]
-fn a_dom0less_tree_keeps_its_meaning_and_names_what_has_none() {
-    let at = |name: &str, kind: &str, start, size| {
-        N::new(name)
-            .text("compatible", &format!("{kind}\0multiboot,module"))
-            .cells("reg", &[0, start, 0, size])
-    };
-    let dom = vm("domU1")
-        .cells("nr_spis", &[1])
-        .child(at(
-            "module@42000000",
-            "multiboot,kernel",
-            0x4200_0000,
-            0xff_0000,
-        ))
-        .child(at(
-            "module@4c000000",
-            "multiboot,ramdisk",
-            0x4c00_0000,
-            0x100_0000,
-        ))
-        .child(at(
-            "module@4e000000",
-            "multiboot,device-tree",
-            0x4e00_0000,
-            0x1000,
-        ));
-    let dom0 = at("module@41000000", "multiboot,kernel", 0x4100_0000, 0x1000);
-    let tree = read(&chosen(&[dom0, dom]));
-    let vm = &tree.vms[0];
-    let address = |start, size| Source::Address(Region::new(Pa(start), size).unwrap());
-    assert_eq!(vm.kernel.source, address(0x4200_0000, 0xff_0000));
-    assert_eq!(
-        vm.ramdisk.as_ref().unwrap().source,
-        address(0x4c00_0000, 0x100_0000)
-    );
-    let name = |warning: &super::Warning| (warning.node.clone(), warning.property.clone());
-    let warnings: Vec<_> = tree.warnings.iter().map(name).collect();
-    let expected = [
-        ("/chosen/domU1".to_string(), Some("nr_spis".to_string())),
-        ("/chosen/domU1/module@4e000000".to_string(), None),
-    ];
-    assert_eq!(warnings, expected);
 }
 
 #[test]

@@ -4,15 +4,15 @@
 
 use super::{
     Allow, CapMicroseconds, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Sched, Source,
-    Use, VmConfig, Warning,
+    Use, VmConfig, Warning, ignored,
 };
-use crate::gate::{Malformed, Node};
+use crate::gate::{Cells, Malformed, Node};
 use crate::kernel::Format;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use assay_spec::addr::{Ipa, PAGE_SIZE, Pa, Region};
+use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
 
 /// The longest name.
 const NAME_MAX: usize = 32;
@@ -74,25 +74,22 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         name: node.full_name(),
     };
     vm.check_name()?;
-    warn_about(node, &VM_WORDS, warnings);
+    ignored::properties(node, &VM_WORDS, warnings);
     let mut kernel = None;
     let mut ramdisk = None;
     let mut coherent = Vec::new();
     for child in node.children() {
         if child.is_compatible(&["multiboot,kernel"]) {
             vm.once(kernel.replace(child).is_none(), &child)?;
-            warn_about(&child, &MODULE_WORDS, warnings);
+            ignored::properties(&child, &MODULE_WORDS, warnings);
         } else if child.is_compatible(&["multiboot,ramdisk"]) {
             vm.once(ramdisk.replace(child).is_none(), &child)?;
-            warn_about(&child, &MODULE_WORDS, warnings);
+            ignored::properties(&child, &MODULE_WORDS, warnings);
         } else if child.is_compatible(&["assay,coherent-claim"]) {
             coherent.push(vm.claim(&child)?);
-            warn_about(&child, &CLAIM_WORDS, warnings);
+            ignored::properties(&child, &CLAIM_WORDS, warnings);
         } else {
-            warnings.push(Warning {
-                node: child.path(),
-                property: None,
-            });
+            ignored::node(&child, warnings);
         }
     }
     let Some(kernel) = kernel else {
@@ -118,16 +115,20 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     })
 }
 
-/// Names what a node says beyond the words that are read.
-fn warn_about(node: &Node<'_, '_>, known: &[&str], warnings: &mut Vec<Warning>) {
-    for (property, _) in node.properties() {
-        if !known.contains(&property) {
-            warnings.push(Warning {
-                node: node.path(),
-                property: Some(String::from(property)),
-            });
-        }
-    }
+/// Reads `#address-cells` and `#size-cells` for a module's `reg`, each from the nearest node above that has it.
+///
+/// The Devicetree Specification (2.3.5) gives a node without them 2 and 1, whatever is above it. Xen takes those
+/// of the node above, and trees are written for it that rely on that.
+fn cells_above(module: &Node<'_, '_>) -> Result<Cells, Malformed> {
+    let nearest = |name: &'static str, default| {
+        let above = module.ancestors().find(|node| node.has(name));
+        let cells = above.map_or(Ok(None), |node| node.u32(name))?;
+        Ok(cells.unwrap_or(default))
+    };
+    Ok(Cells {
+        address: nearest("#address-cells", Cells::DEFAULT.address)?,
+        size: nearest("#size-cells", Cells::DEFAULT.size)?,
+    })
 }
 
 /// A VM's node while it is read.
@@ -262,11 +263,15 @@ impl Vm<'_, '_> {
         let source = match node.str("assay,member").map_err(&bad)? {
             Some(member) => Source::Member(String::from(member)),
             None => {
-                let mut reg = node.reg().map_err(&bad)?;
+                let cells = cells_above(node).map_err(&bad)?;
+                let mut reg = node.reg_with(cells).map_err(&bad)?;
                 let (first, more) = (reg.next(), reg.next());
                 let region = first.filter(|_| more.is_none());
                 let region = region.and_then(|(start, size)| Region::new(Pa(start), size));
-                let wants = "must be one address and size, where assay,member is missing";
+                // What is lent to a module is nobody else's memory: a slip must not take all of it.
+                let region = region.filter(|region| region.size <= BLOCK_1G);
+                let wants =
+                    "must be one address and size, 1 GiB at most, where assay,member is missing";
                 Source::Address(region.ok_or_else(|| bad(node.malformed("reg", wants)))?)
             }
         };

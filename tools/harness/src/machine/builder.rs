@@ -9,6 +9,7 @@ use super::feed::Feed;
 use super::scratch::Scratch;
 use crate::cache::{self, Cache};
 use crate::console::Splitter;
+use crate::dom0less::{Dom0less, PREFIXED};
 use crate::manifest::{ConsoleStyle, Manifest};
 use crate::qemu::{self, Gic, Hardware};
 use crate::{bundle, image, process};
@@ -31,6 +32,8 @@ pub struct Builder {
     bare: Option<String>,
     appended: bool,
     bundle: Option<Vec<u8>>,
+    tree: Option<Dom0less>,
+    modules: Vec<(u64, String)>,
     arguments: Vec<String>,
 }
 
@@ -143,6 +146,20 @@ impl Builder {
         self
     }
 
+    /// The VMs of a dom0less tree, without a bundle.
+    #[must_use]
+    pub fn vm_tree(mut self, tree: Dom0less) -> Self {
+        self.tree = Some(tree);
+        self
+    }
+
+    /// Loads a file (a path, or a name as in a manifest) to where the dom0less tree has a module.
+    #[must_use]
+    pub fn module(mut self, address: u64, file: &str) -> Self {
+        self.modules.push((address, file.to_owned()));
+        self
+    }
+
     /// Further arguments for QEMU.
     #[must_use]
     pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
@@ -170,10 +187,14 @@ impl Builder {
             },
             (None, None) => self.load(&scratch)?,
         };
+        let fitted = match &self.tree {
+            Some(tree) => tree.hardware(),
+            None => Hardware::fit(&self.manifest, loaded.size),
+        };
         let fitted = Hardware {
             el2: loaded.el2,
             icount: self.icount,
-            ..Hardware::fit(&self.manifest, loaded.size)
+            ..fitted
         };
         let hardware = Hardware {
             cpu: self.cpu.unwrap_or(fitted.cpu),
@@ -186,6 +207,11 @@ impl Builder {
         let program = qemu::find(self.qemu.as_deref(), &Cache::locate()?)?;
         let mut command = process::dies_with_us(&program);
         command.args(hardware.arguments()).args(loaded.arguments);
+        if let Some(tree) = &self.tree {
+            let own = qemu::own_tree(&program, &hardware.arguments(), scratch.path())?;
+            let dtb = scratch.write("tree.dtb", &tree.complete(&own)?)?;
+            command.args(tree.arguments(&dtb, &self.modules)?);
+        }
         // The same wiring as `-nographic`, without its meaning for Ctrl-C.
         command.args(["-display", "none", "-serial", "mon:stdio"]);
         command.arg("-qmp").arg(format!(
@@ -206,6 +232,9 @@ impl Builder {
     }
 
     fn load(&mut self, scratch: &Scratch) -> Result<Loaded> {
+        if let Some(tree) = &self.tree {
+            return Ok(load_tree(tree, &self.firmware()?));
+        }
         if self.manifest.vm.is_empty() {
             bail!("the machine has no VM: give it a manifest");
         }
@@ -215,16 +244,7 @@ impl Builder {
             Some(archive) => archive,
             None => bundle::build(&self.manifest, &self.folder)?,
         };
-        let firmware = match self.image.clone() {
-            Some(path) => path,
-            None => default_image()?,
-        };
-        if !firmware.is_file() {
-            bail!(
-                "{} is not there: `cargo xtask build` builds it",
-                firmware.display()
-            );
-        }
+        let firmware = self.firmware()?;
         let arguments = if self.appended {
             let whole = image::append_bundle(&std::fs::read(&firmware)?, &archive)?;
             vec![("-kernel", scratch.write("whole.img", &whole)?)]
@@ -244,6 +264,20 @@ impl Builder {
             el2: true,
         })
     }
+
+    fn firmware(&self) -> Result<PathBuf> {
+        let firmware = match self.image.clone() {
+            Some(path) => path,
+            None => default_image()?,
+        };
+        if !firmware.is_file() {
+            bail!(
+                "{} is not there: `cargo xtask build` builds it",
+                firmware.display()
+            );
+        }
+        Ok(firmware)
+    }
 }
 
 struct Loaded {
@@ -251,6 +285,22 @@ struct Loaded {
     arguments: Vec<String>,
     size: u64,
     el2: bool,
+}
+
+/// The firmware, and the names of the tree's VMs; the tree itself needs the machine first.
+fn load_tree(tree: &Dom0less, firmware: &Path) -> Loaded {
+    let arguments = [
+        "-kernel".to_owned(),
+        firmware.display().to_string(),
+        "-append".to_owned(),
+        PREFIXED.to_owned(),
+    ];
+    Loaded {
+        names: tree.vms().iter().map(|vm| vm.name.clone()).collect(),
+        arguments: arguments.into(),
+        size: 0,
+        el2: true,
+    }
 }
 
 fn load_natively(scratch: &Scratch, program: &Path) -> Result<Loaded> {

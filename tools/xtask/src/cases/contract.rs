@@ -115,7 +115,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// This program again, as a script runs it.
-fn xtask(words: &[&str]) -> Result<Output> {
+pub(super) fn xtask(words: &[&str]) -> Result<Output> {
     let program = std::env::current_exe()?;
     Command::new(program)
         .args(words)
@@ -125,7 +125,7 @@ fn xtask(words: &[&str]) -> Result<Output> {
 }
 
 /// All that it said.
-fn told(output: &Output) -> String {
+pub(super) fn told(output: &Output) -> String {
     format!(
         "{}: {}{}",
         output.status,

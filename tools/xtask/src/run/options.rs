@@ -9,6 +9,7 @@ use assay_harness::programs;
 use assay_harness::qemu::{Gic, Hardware};
 use clap::{Args, ValueEnum};
 
+use super::vm_tree::{Module, module};
 use crate::board::{Board, Qemu};
 
 /// The options that describe the one VM of a run without manifest.
@@ -54,9 +55,12 @@ pub(crate) struct Options {
     /// The machine's interrupt controller
     #[arg(long, default_value = "3")]
     gic: GicVersion,
-    /// A dom0less device tree instead of a bundle
-    #[arg(long, value_name = "FILE", conflicts_with = "manifest")]
-    vm_tree: Option<PathBuf>,
+    /// Run the VMs of this dom0less device tree: a platform's whole one, or only its /chosen (docs/dom0less.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "manifest", conflicts_with_all = ONE_VM)]
+    pub(super) vm_tree: Option<PathBuf>,
+    /// Load FILE (a path, or a guest's name such as debian or busybox) to where the tree has a module
+    #[arg(long = "module", value_name = "ADDR=FILE", requires = "vm_tree", value_parser = module)]
+    pub(super) modules: Vec<Module>,
     /// The QEMU to use (8.2 or newer)
     #[arg(long, value_name = "PATH")]
     pub(crate) qemu: Option<PathBuf>,
@@ -94,11 +98,8 @@ impl Options {
     /// The VMs, and the folder that relative paths in them start at.
     ///
     /// # Errors
-    /// Something is asked that is unusable or not there yet.
+    /// Something is asked that is unusable.
     pub(crate) fn manifest(&self) -> Result<(Manifest, PathBuf)> {
-        if self.vm_tree.is_some() {
-            bail!("--vm-tree is not implemented yet: write a manifest (docs/manifest.md)");
-        }
         if let Some(path) = &self.manifest {
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
             return Ok((Manifest::read(path)?, folder));
