@@ -6,6 +6,7 @@
 //! whether the machine can grant them is decided elsewhere.
 
 mod ignored;
+mod sched;
 #[cfg(test)]
 mod tests;
 mod vm;
