@@ -17,6 +17,8 @@ pub(super) struct Vcpu {
     pub(super) mark: i128,
     /// The CPU on which it last ran.
     pub(super) last: Option<usize>,
+    /// If it is blocked, when it is runnable again without being woken; `u64::MAX` for never.
+    pub(super) due: u64,
     /// Whether it was woken while it ran, after its CPU last asked what to run.
     pub(super) woken: bool,
     since: u64,
@@ -48,6 +50,7 @@ impl Vcpu {
             time: 0,
             mark: 0,
             last: None,
+            due: u64::MAX,
             woken: false,
             since: 0,
             ran: 0,
@@ -65,21 +68,21 @@ impl Vcpu {
 
     /// Returns for how many ticks it ran.
     pub(super) fn ran(&self, now: u64) -> u64 {
-        let runs = matches!(self.state, State::Running(_));
-        self.ran.saturating_add(self.open(runs, now))
+        let open = match self.state {
+            State::Running(_) => now.saturating_sub(self.since),
+            State::Waiting | State::Throttled | State::Blocked => 0,
+        };
+        self.ran.saturating_add(open)
     }
 
     /// Returns for how many ticks it could run and did not.
     pub(super) fn stolen(&self, now: u64) -> u64 {
-        let waits = matches!(self.state, State::Waiting | State::Throttled);
-        self.stolen.saturating_add(self.open(waits, now))
-    }
-
-    fn open(&self, counts: bool, now: u64) -> u64 {
-        if counts {
-            now.saturating_sub(self.since)
-        } else {
-            0
-        }
+        let open = match self.state {
+            State::Running(_) => 0,
+            State::Waiting | State::Throttled => now.saturating_sub(self.since),
+            // No CPU has seen to it yet.
+            State::Blocked => now.saturating_sub(self.due),
+        };
+        self.stolen.saturating_add(open)
     }
 }

@@ -152,8 +152,9 @@ impl Budget {
             self.left = self.left.saturating_add(part.saturating_sub(used));
         }
         self.renew(now);
-        let over = used.saturating_sub(part);
-        self.debt = self.debt.saturating_add(over.saturating_sub(self.left));
-        self.left = self.left.saturating_sub(over);
+        self.debt = self.debt.saturating_add(used.saturating_sub(part));
+        let paid = self.debt.min(self.left);
+        self.debt -= paid;
+        self.left -= paid;
     }
 }

@@ -24,6 +24,14 @@ impl Random {
         low + self.next() % (high - low + 1)
     }
 
+    pub(super) fn index(&mut self, low: usize, high: usize) -> usize {
+        usize::try_from(self.within(low as u64, high as u64)).unwrap()
+    }
+
+    pub(super) fn number(&mut self, low: u32, high: u32) -> u32 {
+        u32::try_from(self.within(low.into(), high.into())).unwrap()
+    }
+
     pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
@@ -253,9 +261,12 @@ impl Machine {
             }
             self.spent[vm].0 += to - from;
             from = to;
-            if self.late == 0 {
-                assert!(self.spent[vm].0 <= cap.budget, "VM {vm} exceeds its cap");
-            }
+            // What was late in the last period, and what is in this one.
+            let over = 2 * self.late * self.shares[vm].vcpus.len() as u64;
+            assert!(
+                self.spent[vm].0 <= cap.budget + over,
+                "VM {vm} exceeds its cap"
+            );
         }
     }
 
