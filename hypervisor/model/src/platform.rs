@@ -121,6 +121,8 @@ pub struct Reservation {
     pub region: Region<Pa>,
     /// `no-map`: not even speculation may reach it.
     pub no_map: bool,
+    /// `arm,mte-tag-storage`: what is kept there are the Allocation Tags of other memory.
+    pub tag_storage: bool,
 }
 
 /// One CPU.

@@ -24,7 +24,11 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let mut occupied = world.occupied.to_vec();
     occupied.extend(machine.reserved.iter().map(|reservation| Occupied {
         name: &reservation.path,
-        occupant: Occupant::Firmware,
+        occupant: if reservation.tag_storage {
+            Occupant::TagStorage
+        } else {
+            Occupant::Firmware
+        },
         region: reservation.region,
     }));
     let memory: Vec<Region<Pa>> = machine.memory.iter().map(|node| node.region).collect();

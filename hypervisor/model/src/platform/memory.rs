@@ -67,6 +67,7 @@ pub(super) fn reservations(tree: &Tree<'_>, facts: &mut Facts) -> Result<(), Pla
             path: String::from(path),
             region: region.ok_or_else(|| missing(path, wants))?,
             no_map: false,
+            tag_storage: false,
         });
     }
     Ok(())

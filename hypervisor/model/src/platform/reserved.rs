@@ -15,6 +15,8 @@ use crate::pci::BarFault;
 /// What the paths of all its children begin with.
 pub(super) const PARENT: &str = "/reserved-memory/";
 const COHERENT: &[&str] = &["assay,coherent-memory"];
+/// Tags that can be reached as data, where a memory controller has no store of its own for them.
+const TAG_STORAGE: &[&str] = &["arm,mte-tag-storage"];
 
 /// Memory that CPUs can access cacheably and coherently, by the tree's word.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +89,7 @@ pub(super) struct Facts {
 struct Fact {
     available: bool,
     coherent: bool,
+    tag_storage: bool,
     regs: Vec<(u64, u64)>,
     node: CoherentNode,
 }
@@ -129,6 +132,7 @@ impl Facts {
                         path: fact.node.path.clone(),
                         region,
                         no_map: fact.node.no_map,
+                        tag_storage: fact.tag_storage,
                     });
                 }
             }
@@ -151,6 +155,7 @@ impl Fact {
         Self {
             available: true,
             coherent: false,
+            tag_storage: false,
             regs: Vec::new(),
             node: CoherentNode {
                 path: String::from(path),
@@ -174,7 +179,9 @@ impl Fact {
             self.available = node.is_available();
         }
         if node.has("compatible") {
-            self.coherent = node.is_compatible(COHERENT);
+            self.tag_storage = node.is_compatible(TAG_STORAGE);
+            // Who has tags as data makes them as it likes: a node that says both is nobody's.
+            self.coherent = node.is_compatible(COHERENT) && !self.tag_storage;
         }
         if node.has("reg") {
             self.regs = node.reg_with(cells)?.collect();

@@ -67,6 +67,13 @@ fn overlaps_are_refused_and_name_the_other_node() {
         "{text}"
     );
 
+    let tags = r#"tags@40 { compatible = "arm,mte-tag-storage"; reg = <0x40 0x1000 0 0x1000>; reusable; };"#;
+    let text = reason(&moved("reg = <0x40 0 0 0x2000>;", tags));
+    assert!(
+        text.contains("the tag storage /reserved-memory/tags@40"),
+        "{text}"
+    );
+
     let text = reason(&moved("reg = <0 0x80a0000 0 0x1000>;", ""));
     assert!(text.contains("/interrupt-controller@8000000"), "{text}");
 }

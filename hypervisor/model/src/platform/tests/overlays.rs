@@ -54,6 +54,36 @@ fn a_region_is_added() {
 }
 
 #[test]
+fn tag_storage_is_a_reservation_that_knows_what_it_holds() {
+    let machine = with(
+        r#"fragment@0 { target-path = "/reserved-memory"; __overlay__ {
+            tags@60000000 { compatible = "arm,mte-tag-storage"; reg = <0 0x60000000 0 0x1000>; reusable; };
+            firmware@61000000 { reg = <0 0x61000000 0 0x1000>; };
+        }; };"#,
+    );
+    let mut last = machine.reserved.iter().rev();
+    let (firmware, tags) = (last.next().unwrap(), last.next().unwrap());
+    assert_eq!(tags.path, "/reserved-memory/tags@60000000");
+    assert_eq!((tags.tag_storage, firmware.tag_storage), (true, false));
+    assert_eq!(Some(tags.region), Region::new(Pa(0x6000_0000), 0x1000));
+}
+
+#[test]
+fn tag_storage_that_is_also_called_coherent_is_no_region() {
+    let before = machine(BOARD);
+    let machine = with(
+        r#"fragment@0 { target-path = "/reserved-memory"; __overlay__ {
+            tags@60000000 {
+                compatible = "arm,mte-tag-storage", "assay,coherent-memory";
+                reg = <0 0x60000000 0 0x1000>; no-map;
+            };
+        }; };"#,
+    );
+    assert_eq!(machine.coherent, before.coherent);
+    assert!(machine.reserved.last().unwrap().tag_storage);
+}
+
+#[test]
 fn the_later_fact_wins_and_the_others_stay() {
     let machine = with(
         r#"fragment@0 { target-path = "/reserved-memory/gpu0-memory@4000000000"; __overlay__ {

@@ -36,6 +36,15 @@ pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
         "firmware",
     ),
     (
+        "t1-overlaps-tag-storage",
+        Facts {
+            others: "tags@71000000 { compatible = \"arm,mte-tag-storage\"; \
+                     reg = <0 0x71000000 0 0x1000>; };",
+            ..MARKED
+        },
+        "tag storage",
+    ),
+    (
         "t1-partly-inside-memory",
         Facts {
             start: 0x7800_0000,
