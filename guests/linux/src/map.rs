@@ -159,6 +159,28 @@ impl Drop for Map {
     }
 }
 
+/// Has all new pages of this process come from one NUMA node, also after it has become another program.
+///
+/// # Errors
+/// `set_mempolicy`'s.
+pub fn bind(node: usize) -> io::Result<()> {
+    let mask = 1usize << node;
+    // SAFETY: the kernel reads one word of mask.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_set_mempolicy,
+            MPOL_BIND,
+            &raw const mask,
+            usize::BITS as usize,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// One load of 64 bits; a fault is the caller's to expect.
 #[must_use]
 pub fn read(address: usize) -> u64 {

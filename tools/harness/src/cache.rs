@@ -61,6 +61,12 @@ impl Cache {
     pub fn ramdisk(&self, name: &str) -> PathBuf {
         self.root.join("guests").join(name).join("initrd.cpio")
     }
+
+    /// The kernel's self-tests of arm64: a folder for each suite (`mte`, `pauth`, `fp`), with its programs.
+    #[must_use]
+    pub fn selftests(&self) -> PathBuf {
+        self.root.join("guests/selftests")
+    }
 }
 
 /// Kernels that the set-up knows how to fetch.

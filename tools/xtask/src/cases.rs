@@ -8,8 +8,11 @@ mod linux;
 mod matrix;
 mod programs;
 mod refused;
+mod selftests;
 
 use anyhow::Result;
+
+use crate::setup::Extra;
 
 /// What a case does: gives a note on success.
 type Run = Box<dyn Fn() -> Result<String> + Send + Sync>;
@@ -20,6 +23,8 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// Runs only with `--long`.
     pub(crate) long: bool,
+    /// What it needs beside what every case needs.
+    pub(crate) extra: Option<Extra>,
     /// The case itself.
     pub(crate) run: Run,
 }
@@ -32,12 +37,21 @@ impl Case {
         Self {
             name: name.into(),
             long: false,
+            extra: None,
             run: Box::new(run),
         }
     }
 
     fn long(self) -> Self {
         Self { long: true, ..self }
+    }
+
+    /// What is fetched for this alone is nothing that the quick tests should wait for.
+    fn needs(self, extra: Extra) -> Self {
+        Self {
+            extra: Some(extra),
+            ..self.long()
+        }
     }
 }
 
@@ -54,5 +68,6 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());
+    cases.extend(selftests::cases());
     Ok(cases)
 }

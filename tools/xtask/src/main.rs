@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use assay_harness::manifest::Manifest;
 use clap::{Parser, Subcommand};
+use setup::Extra;
 
 #[derive(Parser)]
 #[command(
@@ -63,9 +64,12 @@ enum Command {
         /// Only report what is there and what is missing
         #[arg(long)]
         check: bool,
-        /// Also fetch the newer QEMU of Debian unstable
+        /// Also fetch the newer QEMU of Debian unstable (`test --long` does so itself)
         #[arg(long)]
         qemu_next: bool,
+        /// Also fetch and build the kernel's self-tests of arm64 (`test --long` does so itself)
+        #[arg(long)]
+        kselftests: bool,
     },
 }
 
@@ -93,10 +97,13 @@ fn execute(command: Command) -> Result<()> {
         Command::Setup {
             check: false,
             qemu_next,
+            kselftests,
         } => {
             setup::ensure(setup::ALL)?;
-            if qemu_next {
-                setup::fetch_next_qemu()?;
+            for (wanted, extra) in [(qemu_next, Extra::NextQemu), (kselftests, Extra::Selftests)] {
+                if wanted {
+                    setup::fetch(extra)?;
+                }
             }
             Ok(())
         }

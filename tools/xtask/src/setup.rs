@@ -6,9 +6,11 @@ mod host;
 mod initramfs;
 mod qemu;
 mod rust;
+mod selftests;
 mod sources;
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
@@ -54,20 +56,63 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
     Ok(())
 }
 
-/// Fetches Debian unstable's QEMU beside the tested one.
+/// What only some tests need, and only what asks for it fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extra {
+    /// Debian unstable's QEMU, beside the tested one.
+    NextQemu,
+    /// The kernel's self-tests of arm64.
+    Selftests,
+}
+
+impl Extra {
+    /// All, in the order of fetching.
+    pub(crate) const ALL: [Self; 2] = [Self::NextQemu, Self::Selftests];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NextQemu => "newer QEMU",
+            Self::Selftests => "kernel self-tests",
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Self::NextQemu => "--qemu-next",
+            Self::Selftests => "--kselftests",
+        }
+    }
+
+    /// Where it is, if it is there.
+    fn found(self, cache: &Cache) -> Option<PathBuf> {
+        let path = match self {
+            Self::NextQemu => cache.qemu(true),
+            Self::Selftests => cache.selftests(),
+        };
+        path.exists().then_some(path)
+    }
+}
+
+/// Fetches `extra` unless it is there; quiet then.
 ///
 /// # Errors
 /// As [`ensure`].
-pub(crate) fn fetch_next_qemu() -> Result<()> {
+pub(crate) fn fetch(extra: Extra) -> Result<()> {
     let cache = Cache::locate()?;
-    if cache.qemu(true).is_file() {
-        println!("newer QEMU: {}", cache.qemu(true).display());
+    if extra.found(&cache).is_some() {
         return Ok(());
     }
     fs::create_dir_all(cache.root())?;
     let lock = fs::File::create(cache.root().join("lock"))?;
     lock.lock()?;
-    println!("newer QEMU: {}", qemu::install(&cache, true)?.display());
+    if extra.found(&cache).is_some() {
+        return Ok(());
+    }
+    let path = match extra {
+        Extra::NextQemu => qemu::install(&cache, true)?,
+        Extra::Selftests => selftests::install(&cache)?,
+    };
+    eprintln!("{}: {}", extra.name(), path.display());
     Ok(())
 }
 
@@ -114,13 +159,13 @@ pub(crate) fn check() -> Result<()> {
             path.is_file().then(|| path.display().to_string()),
         );
     }
-    let next = cache.qemu(true);
-    let next = if next.is_file() {
-        next.display().to_string()
-    } else {
-        "not fetched (--qemu-next)".to_owned()
-    };
-    println!("{:34} {next}", "newer QEMU, optional");
+    for extra in Extra::ALL {
+        let found = extra.found(&cache).map_or_else(
+            || format!("not fetched ({})", extra.option()),
+            |path| path.display().to_string(),
+        );
+        println!("{:34} {found}", format!("{}, optional", extra.name()));
+    }
     if missing > 0 {
         bail!("{missing} missing: `cargo xtask setup` fetches them");
     }

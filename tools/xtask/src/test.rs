@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Only cases of this board
     #[arg(long, value_name = "NAME")]
     pub(crate) board: Option<String>,
-    /// Also what takes hours
+    /// Also what takes hours; fetches what that needs (a newer QEMU, the kernel's self-tests)
     #[arg(long)]
     pub(crate) long: bool,
     /// Only list the cases
@@ -118,6 +118,11 @@ fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
         .into_iter()
         .partition(|case| options.long || !case.long);
     setup::ensure(setup::ALL)?;
+    for extra in setup::Extra::ALL {
+        if run.iter().any(|case| case.extra == Some(extra)) {
+            setup::fetch(extra)?;
+        }
+    }
     build::firmware()?;
     build::guests(&[])?;
     let logs = logs()?;

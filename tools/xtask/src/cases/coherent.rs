@@ -5,12 +5,12 @@
 //! `ivshmem-plain` device, which is a PCI BAR.
 
 mod agreement;
-mod facts;
+pub(in crate::cases) mod facts;
 mod life;
 mod linux;
 mod pci;
 mod places;
-mod ramdisk;
+pub(in crate::cases) mod ramdisk;
 mod table;
 
 use std::time::Duration;
@@ -20,12 +20,13 @@ use assay_harness::cache::Cache;
 use assay_harness::{Event, Machine};
 
 use super::Case;
+use crate::setup::Extra;
 use agreement::Platform;
 use facts::Facts;
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// The region's name in the overlays.
-const REGION: &str = "gpu0-memory";
+pub(in crate::cases) const REGION: &str = "gpu0-memory";
 /// What the machine must have for the slice to be wholly inside of its RAM.
 const RAM: u64 = 1 << 30;
 /// Where `virtio-mem` has its memory on a machine with [`RAM`].
@@ -46,7 +47,11 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pci::ROWS)
         .map(|look| {
             let case = Case::new(format!("coherent/{}", look.name), || run(look));
-            if look.qemu_next { case.long() } else { case }
+            if look.qemu_next {
+                case.needs(Extra::NextQemu)
+            } else {
+                case
+            }
         })
         .collect();
     cases.extend(places::cases());
@@ -122,11 +127,6 @@ impl Look {
 
     fn platform(&self) -> Result<Platform<'static>> {
         let next = Cache::locate()?.qemu(true);
-        ensure!(
-            !self.qemu_next || next.is_file(),
-            "{} is not there: `cargo xtask setup --qemu-next` fetches it",
-            next.display()
-        );
         Ok(Platform {
             cpu: self.cpu,
             tags: self.tags,

@@ -10,21 +10,21 @@ use crate::build;
 
 /// One region and what is said at the root.
 #[derive(Clone, Copy)]
-pub(super) struct Facts {
+pub(in crate::cases) struct Facts {
     /// Properties of the root node.
-    pub(super) root: &'static str,
+    pub(in crate::cases) root: &'static str,
     /// Where the region is.
-    pub(super) start: u64,
+    pub(in crate::cases) start: u64,
     /// Its bytes.
-    pub(super) size: u64,
+    pub(in crate::cases) size: u64,
     /// The region's properties beside `compatible`, `no-map` and its NUMA node; a `reg` here is all there is.
-    pub(super) node: &'static str,
+    pub(in crate::cases) node: &'static str,
     /// Further children of `/reserved-memory`.
-    pub(super) others: &'static str,
+    pub(in crate::cases) others: &'static str,
 }
 
 /// A slice of RAM with the mark.
-pub(super) const MARKED: Facts = Facts {
+pub(in crate::cases) const MARKED: Facts = Facts {
     root: "",
     start: 0x7000_0000,
     size: 0x800_0000,
@@ -33,7 +33,7 @@ pub(super) const MARKED: Facts = Facts {
 };
 
 /// The slice without a word about tags.
-pub(super) const UNMARKED: Facts = Facts { node: "", ..MARKED };
+pub(in crate::cases) const UNMARKED: Facts = Facts { node: "", ..MARKED };
 
 impl Facts {
     /// Whether the region is a BAR, whose place the tree doesn't say.
@@ -70,7 +70,7 @@ impl Facts {
     }
 
     /// Writes the overlay's source and gives its path.
-    pub(super) fn file(&self, name: &str) -> Result<PathBuf> {
+    pub(in crate::cases) fn file(&self, name: &str) -> Result<PathBuf> {
         let folder = build::target()?.join("assay/overlays");
         fs::create_dir_all(&folder)?;
         let path = folder.join(name).with_extension("dtso");

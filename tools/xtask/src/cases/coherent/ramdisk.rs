@@ -14,7 +14,7 @@ use cpio::newc::{Builder, trailer};
 use crate::build;
 
 const TARGET: &str = "aarch64-unknown-linux-musl";
-const PROGRAMS: &[&str] = &["aperture", "dax", "node"];
+const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "node"];
 /// In the order of loading; 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
 const MODULES: &[&str] = &[
     "libnvdimm",
@@ -26,8 +26,8 @@ const MODULES: &[&str] = &[
     "device_dax",
     "kmem",
 ];
-const DIRECTORY: u32 = 0o040755;
-const PROGRAM: u32 = 0o100755;
+pub(in crate::cases) const DIRECTORY: u32 = 0o040755;
+pub(in crate::cases) const PROGRAM: u32 = 0o100755;
 const FILE: u32 = 0o100644;
 
 /// Scripts, so that a terminal's echo of a long line is not taken for what it printed.
@@ -48,7 +48,7 @@ const SCRIPTS: &[(&str, &str)] = &[
 ];
 
 /// Builds programs and archive for `kernel`, and gives the archive's path.
-pub(super) fn make(kernel: &str) -> Result<PathBuf> {
+pub(in crate::cases) fn make(kernel: &str) -> Result<PathBuf> {
     // Two cases at once would write one file.
     static BUSY: Mutex<()> = Mutex::new(());
     let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,8 +61,15 @@ pub(super) fn make(kernel: &str) -> Result<PathBuf> {
         fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
     archive.resize(archive.len().next_multiple_of(4), 0);
     archive.extend(ours(&programs()?, &modules(&cache, kernel, &folder)?)?);
-    fs::write(&path, archive).with_context(|| format!("can't write {}", path.display()))?;
+    store(&path, &archive)?;
     Ok(path)
+}
+
+/// Renamed in place: another case may be reading the one that was there.
+pub(in crate::cases) fn store(path: &Path, archive: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    fs::write(&partial, archive).with_context(|| format!("can't write {}", partial.display()))?;
+    Ok(fs::rename(partial, path)?)
 }
 
 fn programs() -> Result<PathBuf> {
@@ -171,8 +178,13 @@ fn ours(programs: &Path, modules: &[(String, PathBuf)]) -> Result<Vec<u8>> {
     for (name, path) in modules {
         entries.push((format!("assay/modules/{name}"), FILE, fs::read(path)?));
     }
+    pack(&entries)
+}
+
+/// An archive of these files: name, mode and content.
+pub(in crate::cases) fn pack(entries: &[(String, u32, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
-    for (inode, (name, mode, data)) in (1u32..).zip(&entries) {
+    for (inode, (name, mode, data)) in (1u32..).zip(entries) {
         let builder = Builder::new(name).ino(inode).mode(*mode);
         let mut writer = builder.write(archive, u32::try_from(data.len())?);
         std::io::Write::write_all(&mut writer, data)?;

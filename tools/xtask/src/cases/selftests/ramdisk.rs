@@ -1,0 +1,100 @@
+//! The ramdisk with the self-tests: one more archive behind that of Debian and our programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::Cache;
+
+use crate::cases::coherent::ramdisk::{self, DIRECTORY, PROGRAM, pack, store};
+
+/// `run SUITE [NODE]`: each program of the suite, between two lines that say which it is and how it ended.
+/// Kernel messages would stand amid the results. What the numbers of NUMA nodes mean is in `read`.
+const RUN: &str = "\
+#!/bin/sh
+dmesg -n 1
+mkdir -p /dev/shm
+mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp
+mountpoint -q /dev/shm || mount -t tmpfs tmpfs /dev/shm
+cd /selftests/$1
+pages() { awk '$1 == \"numa_hit\" { print $2 }' /sys/devices/system/node/node$1/numastat; }
+[ -z \"$2\" ] || before=$(pages $2)
+while read program words; do
+  echo \"== $program\"
+  if [ -z \"$2\" ]; then ./$program $words; else /assay/bind $2 ./$program $words; fi </dev/null
+  echo \"== ended $?\"
+done <list
+[ -z \"$2\" ] || echo \"== pages $(($(pages $2) - before))\"
+";
+
+/// What of a suite is a test, in this order: a name's start, and the program's arguments. The others are their
+/// helpers, or take hours.
+const SUITES: &[(&str, &[(&str, &str)])] = &[
+    ("mte", &[("check_", "")]),
+    ("pauth", &[("pac", "")]),
+    (
+        "fp",
+        &[
+            ("fp-ptrace", ""),
+            ("sve-ptrace", ""),
+            ("sve-probe-vls", ""),
+            ("vec-syscfg", ""),
+            ("za-ptrace", ""),
+            ("zt-ptrace", ""),
+            ("fp-stress", "-t 10"),
+        ],
+    ),
+];
+
+/// Builds it for `kernel` and gives its path.
+pub(super) fn make(kernel: &str) -> Result<PathBuf> {
+    static BUSY: Mutex<()> = Mutex::new(());
+    let base = ramdisk::make(kernel)?;
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = base.with_file_name(format!("{kernel}-selftests.cpio"));
+    let mut archive = fs::read(&base)?;
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(tests(&Cache::locate()?.selftests())?);
+    store(&path, &archive)?;
+    Ok(path)
+}
+
+fn tests(folder: &Path) -> Result<Vec<u8>> {
+    let mut entries = vec![
+        ("selftests".to_owned(), DIRECTORY, Vec::new()),
+        ("selftests/run".to_owned(), PROGRAM, RUN.into()),
+    ];
+    for (suite, tests) in SUITES {
+        entries.push((format!("selftests/{suite}"), DIRECTORY, Vec::new()));
+        let programs = programs(&folder.join(suite))?;
+        let mut list = String::new();
+        for (start, words) in *tests {
+            let found = programs.iter().filter(|name| name.starts_with(start));
+            let before = list.len();
+            list.extend(found.map(|name| format!("{name} {words}\n")));
+            ensure!(list.len() > before, "{suite} has no program {start}");
+        }
+        entries.push((format!("selftests/{suite}/list"), PROGRAM, list.into()));
+        for name in programs {
+            let data = fs::read(folder.join(suite).join(&name))?;
+            entries.push((format!("selftests/{suite}/{name}"), PROGRAM, data));
+        }
+    }
+    pack(&entries)
+}
+
+/// The names of what is no object file, sorted.
+fn programs(folder: &Path) -> Result<Vec<String>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".o") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
