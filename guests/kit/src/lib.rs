@@ -23,6 +23,7 @@ pub mod mmio;
 pub mod mmu;
 pub mod psci;
 pub mod sysreg;
+pub mod tags;
 pub mod text;
 pub mod timer;
 pub mod uart;

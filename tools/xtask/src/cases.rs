@@ -4,6 +4,7 @@ mod coherent;
 mod contract;
 mod dom0less;
 mod endings;
+mod leak;
 mod linux;
 mod matrix;
 mod programs;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(endings::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
+    cases.extend(leak::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());

@@ -5,12 +5,10 @@
 #![no_std]
 #![no_main]
 
-use core::arch::asm;
-
 use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
 use guest_kit::{
-    Case, Machine, Outcome, Stop, ensure, ktap, memory, println, psci, sysreg, timer, uart,
+    Case, Machine, Outcome, Stop, ensure, ktap, memory, println, psci, sysreg, tags, timer, uart,
 };
 
 guest_kit::entry!(main);
@@ -70,16 +68,7 @@ fn clear_tags() -> Outcome {
         return Err(Stop::Skip("no tags"));
     }
     let mut found = None;
-    machine().free_ram(&mut |start, end| {
-        for address in (start.next_multiple_of(256)..end & !255).step_by(256) {
-            let tags: u64;
-            // SAFETY: reads tags of RAM.
-            unsafe { asm!(".arch_extension memtag", "ldgm {t}, [{a}]", t = out(reg) tags, a = in(reg) address) };
-            if tags != 0 {
-                found = found.or(Some(address));
-            }
-        }
-    });
+    machine().free_ram(&mut |start, end| found = found.or(tags::first_nonzero(start, end)));
     ensure!(found.is_none(), "tags at {:#x}", found.unwrap_or(0));
     Ok(())
 }
@@ -101,11 +90,6 @@ fn timers() -> Outcome {
 fn soil(start: u64, end: u64) {
     memory::fill(start, end, 0xa5a5_a5a5_a5a5_a5a5);
     if has_tags() {
-        for address in (start.next_multiple_of(256)..end & !255).step_by(256) {
-            // SAFETY: writes tags of free RAM.
-            unsafe {
-                asm!(".arch_extension memtag", "stgm {t}, [{a}]", t = in(reg) !0u64, a = in(reg) address)
-            };
-        }
+        tags::fill(start, end, !0);
     }
 }

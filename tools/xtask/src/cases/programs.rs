@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use assay_harness::cache::Cache;
 use assay_harness::qemu::Gic;
 use assay_harness::{Machine, programs};
 
 use super::Case;
+use crate::setup::Extra;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -20,11 +22,20 @@ struct Setup {
     cpu: &'static str,
     /// Further lines of the VM in the manifest.
     lines: &'static str,
+    /// In the newer QEMU, which has more of MTE.
+    qemu_next: bool,
 }
 
 impl Setup {
     const fn on(self, cpu: &'static str) -> Self {
         Self { cpu, ..self }
+    }
+
+    const fn in_qemu_next(self) -> Self {
+        Self {
+            qemu_next: true,
+            ..self
+        }
     }
 }
 
@@ -41,6 +52,7 @@ const fn setup(
         gic: Gic::V3,
         cpu: "max",
         lines,
+        qemu_next: false,
     }
 }
 
@@ -51,6 +63,9 @@ const fn on_gic2(base: Setup) -> Setup {
     }
 }
 
+const EXPOSED: &str = "mte = true\ncmdline = \"mte=expect-exposed\"";
+const HIDDEN: &str = "cmdline = \"mte=expect-hidden\"";
+
 /// How the programs that need more than the default are run. What isn't here runs on 2 vCPUs, on both
 /// interrupt controllers.
 const SETUPS: &[Setup] = &[
@@ -60,13 +75,11 @@ const SETUPS: &[Setup] = &[
     on_gic2(setup("vgic", "-gic2", 4, "")),
     setup("psci", "", 4, ""),
     setup("psci", "-one-cpu", 1, ""),
-    setup(
-        "mte",
-        "-exposed",
-        2,
-        "mte = true\ncmdline = \"mte=expect-exposed\"",
-    ),
-    setup("mte", "-hidden", 2, "cmdline = \"mte=expect-hidden\""),
+    setup("mte", "-exposed", 2, EXPOSED),
+    setup("mte", "-exposed-neoverse-n2", 2, EXPOSED).on("neoverse-n2"),
+    setup("mte", "-exposed-qemu-next", 2, EXPOSED).in_qemu_next(),
+    setup("mte", "-hidden", 2, HIDDEN),
+    setup("mte", "-hidden-cortex-a710", 2, HIDDEN).on("cortex-a710"),
     setup("watchdog", "", 1, "watchdog = true"),
     setup("watchdog", "-absent", 1, ""),
     setup("uart", "", 1, ""),
@@ -82,8 +95,9 @@ const SETUPS: &[Setup] = &[
     on_gic2(setup("traps", "-gic2", 2, "")),
 ];
 
-/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `coherent` in its group.
-const SPECIAL: &[&str] = &["bench", "coherent", "crash"];
+/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `coherent` and `leak` in
+/// groups of their own.
+const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();
@@ -108,10 +122,13 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         }
         for setup in own {
             let program = program.clone();
-            cases.push(Case::new(
-                format!("guest/{program}{}", setup.variant),
-                move || run(&program, &setup),
-            ));
+            let name = format!("guest/{program}{}", setup.variant);
+            let case = Case::new(name, move || run(&program, &setup));
+            cases.push(if setup.qemu_next {
+                case.needs(Extra::NextQemu)
+            } else {
+                case
+            });
         }
     }
     Ok(cases)
@@ -123,11 +140,14 @@ fn run(program: &str, setup: &Setup) -> Result<String> {
     let text = format!(
         "[[vm]]\nname = \"{program}\"\ncpus = {cpus}\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n"
     );
-    let machine = Machine::builder()
+    let mut builder = Machine::builder()
         .manifest_text(&text)
         .gic(setup.gic)
-        .cpu(setup.cpu)
-        .start()?;
+        .cpu(setup.cpu);
+    if setup.qemu_next {
+        builder = builder.qemu(Cache::locate()?.qemu(true));
+    }
+    let machine = builder.start()?;
     let counts = machine.finish_ktap(program, LIMIT)?;
     ensure!(counts.passed + counts.skipped > 0, "nothing was tested");
     let skipped = if counts.skipped > 0 {

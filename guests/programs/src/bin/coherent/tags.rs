@@ -6,7 +6,7 @@ use guest_kit::exception::{self, Caught};
 use guest_kit::machine::machine;
 use guest_kit::mmio::{self, probe_read, probe_write};
 use guest_kit::text::Text;
-use guest_kit::{Outcome, Stop, ensure, ensure_equal, memory, sysreg};
+use guest_kit::{Outcome, Stop, ensure, ensure_equal, memory, sysreg, tags};
 
 use crate::PAGE;
 use crate::region::{find, pages};
@@ -57,36 +57,21 @@ pub fn instructions() -> bool {
     exception::guarded(irg as *const () as u64, 0, 0).is_ok()
 }
 
-/// GMID_EL1.BS: LDGM and STGM take the tags of 4 << BS bytes.
-fn block() -> u64 {
-    4 << (sysreg::read!("s3_1_c0_c0_4") & 0xf)
-}
-
 pub fn clear() -> Outcome {
     ensure!(
         sysreg::read!("id_aa64pfr1_el1") >> 8 & 0xf >= 2,
         "ID_AA64PFR1_EL1.MTE is below 2"
     );
-    let ((start, size), block) = (find()?, block());
-    for address in (start..start + size).step_by(block as usize) {
-        let tags: u64;
-        // SAFETY: reads tags.
-        unsafe {
-            asm!(".arch_extension memtag", "ldgm {t}, [{a}]", t = out(reg) tags, a = in(reg) address)
-        };
-        ensure!(tags == 0, "tags at {:#x}: {:#x}", address, tags);
-    }
+    let (start, size) = find()?;
+    let found = tags::first_nonzero(start, start + size);
+    ensure!(found.is_none(), "tags at {:#x}", found.unwrap_or(0));
     Ok(())
 }
 
 /// Writes tags to the whole region.
 pub fn soil() {
-    let Ok((start, size)) = find() else { return };
-    for address in (start..start + size).step_by(block() as usize) {
-        // SAFETY: writes tags of the region.
-        unsafe {
-            asm!(".arch_extension memtag", "stgm {t}, [{a}]", t = in(reg) !0u64, a = in(reg) address)
-        };
+    if let Ok((start, size)) = find() {
+        tags::fill(start, start + size, !0);
     }
 }
 

@@ -7,7 +7,7 @@ use guest_kit::exception::{self, Caught};
 use guest_kit::machine::machine;
 use guest_kit::{Outcome, Stop, ensure, ensure_equal, ktap, mmio, sysreg};
 
-use crate::{level, load_tag, scratch, store_tag, with_tag};
+use crate::{features2, level, load_tag, scratch, store_tag, with_tag};
 
 pub fn not_reported() -> Outcome {
     let pfr1 = sysreg::read!("id_aa64pfr1_el1");
@@ -17,6 +17,8 @@ pub fn not_reported() -> Outcome {
     ktap::needs_hypervisor()?;
     ensure_equal!(pfr1 >> 40 & 0xf, 0, "ID_AA64PFR1_EL1.MTE_frac");
     ensure_equal!(pfr1 >> 52 & 0xf, 0, "ID_AA64PFR1_EL1.MTEX");
+    // MTEPERM, MTESTOREONLY, MTEFAR.
+    ensure_equal!(features2() & 0xfff, 0, "ID_AA64PFR2_EL1");
     Ok(())
 }
 

@@ -6,12 +6,15 @@
 
 mod checks;
 mod hidden;
+mod unprivileged;
 
 use core::arch::asm;
 
 use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
-use guest_kit::{Case, Machine, Outcome, Stop, ensure, ensure_equal, ktap, mmio, println, sysreg};
+use guest_kit::{
+    Case, Machine, Outcome, Stop, ensure, ensure_equal, ktap, memory, mmio, println, sysreg, tags,
+};
 
 guest_kit::entry!(main);
 
@@ -22,6 +25,7 @@ const EXPOSED: &[Case] = &[
     ("tags_and_data_are_separate", separate),
     ("stzg_and_st2g_do_what_they_say", stores),
     ("block_instructions_agree_with_gmid", blocks),
+    ("stzgm_clears_a_block_and_sets_its_tags", block_of_zeroes),
     ("irg_obeys_the_exclusion_mask", random),
     ("tag_registers_read_back", registers),
     ("a_wrong_tag_is_a_synchronous_fault", checks::fault),
@@ -29,6 +33,24 @@ const EXPOSED: &[Case] = &[
     ("asynchronous_mode_only_notes_it", checks::asynchronous),
     ("asymmetric_mode_faults_on_reads_only", checks::asymmetric),
     ("tco_turns_checks_off", checks::check_override),
+    (
+        "el0_has_a_synchronous_mode_of_its_own",
+        unprivileged::synchronous,
+    ),
+    (
+        "el0_has_an_asynchronous_mode_of_its_own",
+        unprivileged::asynchronous,
+    ),
+    (
+        "el0_has_an_asymmetric_mode_of_its_own",
+        unprivileged::asymmetric,
+    ),
+    ("store_only_checks_no_loads", checks::store_only),
+    (
+        "the_fault_address_has_its_tag_where_promised",
+        checks::tagged_far,
+    ),
+    ("no_tag_access_is_not_the_guests_to_use", no_permission),
 ];
 const HIDDEN: &[Case] = &[
     ("no_id_field_reports_tags", hidden::not_reported),
@@ -96,33 +118,14 @@ fn reported() -> Outcome {
     needs_tags()
 }
 
-/// GMID_EL1.BS: LDGM takes the tags of 4 << BS bytes, four bits each, 256 bytes at most.
-fn block() -> u64 {
-    4 << (sysreg::read!("s3_1_c0_c0_4") & 0xf)
-}
-
-/// LDGM: the tags of the block at `address`.
-fn load_tags(address: u64) -> u64 {
-    let tags: u64;
-    // SAFETY: reads tags.
-    unsafe {
-        asm!(".arch_extension memtag", "ldgm {t}, [{a}]", t = out(reg) tags, a = in(reg) address)
-    };
-    tags
-}
-
 fn clear_tags() -> Outcome {
     needs_tags()?;
-    let (block, mut found, mut blocks) = (block(), None, 0u64);
+    let (mut found, mut bytes) = (None, 0);
     machine().free_ram(&mut |start, end| {
-        for address in (start.next_multiple_of(block)..end & !(block - 1)).step_by(block as usize) {
-            if load_tags(address) != 0 {
-                found = found.or(Some(address));
-            }
-            blocks += 1;
-        }
+        found = found.or(tags::first_nonzero(start, end));
+        bytes += end - start;
     });
-    println!("# tags of {} KiB looked at", blocks * block / 1024);
+    println!("# tags of {} KiB looked at", bytes / 1024);
     ensure!(found.is_none(), "tags at {:#x}", found.unwrap_or(0));
     Ok(())
 }
@@ -191,11 +194,8 @@ fn stores() -> Outcome {
 
 fn blocks() -> Outcome {
     needs_tags()?;
-    let (page, block) = (scratch()?, block());
-    // SAFETY: free RAM. STGM takes the tags from a register as LDGM puts them there.
-    unsafe {
-        asm!(".arch_extension memtag", "stgm {t}, [{a}]", t = in(reg) 0xfedc_ba98_7654_3210u64, a = in(reg) page)
-    };
+    let (page, block) = (scratch()?, tags::block());
+    tags::store_block(page, 0xfedc_ba98_7654_3210);
     for granule in 0..block / 16 {
         let tag = load_tag(page + granule * 16);
         ensure!(tag == granule & 0xf, "granule {}: tag {:#x}", granule, tag);
@@ -205,7 +205,11 @@ fn blocks() -> Outcome {
     } else {
         (1 << (block / 4)) - 1
     };
-    ensure_equal!(load_tags(page) & mask, 0xfedc_ba98_7654_3210 & mask, "LDGM");
+    ensure_equal!(
+        tags::load_block(page) & mask,
+        0xfedc_ba98_7654_3210 & mask,
+        "LDGM"
+    );
     // DC GZVA (S1_3_C7_C4_4): zero data and the address's tag.
     mmio::write64(with_tag(page, load_tag(page)), !0);
     // SAFETY: free RAM.
@@ -215,6 +219,39 @@ fn blocks() -> Outcome {
     for granule in 0..16 {
         store_tag(page + granule * 16);
     }
+    Ok(())
+}
+
+/// STZGM: zeroes DCZID_EL0's block and gives it the tag in bits 3:0.
+fn block_of_zeroes() -> Outcome {
+    needs_tags()?;
+    let (page, block) = (scratch()?, 4 << (sysreg::read!("dczid_el0") & 0xf));
+    memory::fill(page, page + 2 * block, !0);
+    // SAFETY: free RAM.
+    unsafe {
+        asm!(".arch_extension memtag", "stzgm {t}, [{a}]", "dsb sy", t = in(reg) 9u64, a = in(reg) page)
+    };
+    for granule in 0..block / 16 {
+        let at = page + granule * 16;
+        ensure_equal!(load_tag(at), 9, "a tag of the block");
+        ensure_equal!(mmio::read64(with_tag(at, 9)), 0, "data of the block");
+        store_tag(at);
+    }
+    ensure_equal!(load_tag(page + block), 0, "the tag behind the block");
+    ensure_equal!(mmio::read64(page + block), !0, "data behind the block");
+    memory::fill(page, page + 2 * block, 0);
+    Ok(())
+}
+
+/// ID_AA64PFR2_EL1.
+fn features2() -> u64 {
+    sysreg::read!("s3_0_c0_c4_2")
+}
+
+/// MTE_PERM is about stage 2, which the guest has none of.
+fn no_permission() -> Outcome {
+    ktap::needs_hypervisor()?;
+    ensure_equal!(features2() & 0xf, 0, "ID_AA64PFR2_EL1.MTEPERM");
     Ok(())
 }
 
