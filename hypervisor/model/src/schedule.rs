@@ -1,13 +1,66 @@
 //! Which vCPU of a VM with shared CPUs runs where, and until when.
 //!
 //! Only the decision: time comes in as the counter's value, and who runs is the caller's to carry out. All CPUs
-//! of the pool use one [`Scheduler`] under one lock; CPUs that belong to one VM never touch it. Allocates in
-//! [`Scheduler::new`] and nowhere else.
+//! of the pool use one [`Scheduler`] under one lock; CPUs that belong to one VM never touch it. Memory is
+//! allocated in [`Scheduler::new`] and nowhere else.
 //!
-//! In this state each vCPU gets a slice in turn: weights and caps are not looked at.
+//! # What is fair
+//!
+//! A VM's weight is divided among those of its vCPUs that are runnable. A vCPU pays for what it runs with
+//! *virtual time*: ticks, times the runnable vCPUs of its VM, by the VM's weight. Whoever may run on a CPU and
+//! has paid least runs there next. So a VM gets a part of the CPUs in proportion to its weight, however many
+//! vCPUs it has, as far as they can use it: none runs on two CPUs at once, and what one VM can't use goes to
+//! the others by their weights.
+//!
+//! Virtual time is kept in one *domain* for the vCPUs that may run anywhere, and in one for each CPU for those
+//! that are bound to it. Between domains nothing is remembered but the last two quanta: a CPU that was crowded
+//! or free for an hour has no claim from it. The same holds for a sleeper: when it wakes it is at most one
+//! slice ahead of the others, and no better off than if its VM had only one vCPU that ran all that the VM ran.
+//!
+//! # Bounds
+//!
+//! With S the slice, for a VM `i` n(i) its vCPUs and w(i) its weight, and q(i) = S · n(i) / w(i), the quantum:
+//!
+//! - **Fairness.** Let two VMs both have a vCPU waiting for the same CPUs all through a window. What they run
+//!   in it, each divided by its weight, differs by at most [`LAG_QUANTA`] · (q(i) + q(j)), however long the
+//!   window is. Against the ideal share that is less than `LAG_QUANTA` · n(i) slices for VMs of one shape.
+//! - **Latency.** A vCPU of VM `i` that waits for `m` CPUs, and is not throttled, runs after at most
+//!   S + 1/m · Σ over the other VMs `j` of n(j) · S + w(j) · `LAG_QUANTA` · (q(i) + q(j)) / 2. A vCPU that wakes
+//!   and has run less than its share takes a CPU from another at once, or when that one has run S / 8.
+//! - **Work.** When all CPUs that were told to ask have asked, none is idle while a vCPU waits that may run
+//!   there, nor while one waits for a CPU on which another runs that may run anywhere.
+//! - **Caps.** In each period, a multiple of the cap's from the counter's 0, a VM runs its budget at most, and
+//!   for each vCPU what its CPU asked later than [`Pick::until`]; that is taken from the next periods'. Nothing
+//!   is saved up.
+//!
+//! # Cost
+//!
+//! With `n` vCPUs and `c` CPUs, `pick`, `block` and `wake` are O(log n + c / 64), and O(log n) more for each vCPU
+//! that becomes runnable by it: those whose time to wake has come, or those of a VM whose budget begins or
+//! ends, which it does once a period. A vCPU that becomes runnable while no CPU is idle costs one look at each
+//! CPU, O(c).
 
-use alloc::collections::VecDeque;
+mod choice;
+mod cpu_set;
+mod heaps;
+mod target;
+#[cfg(test)]
+mod tests;
+mod vcpu;
+mod vm;
+
+use alloc::vec;
 use alloc::vec::Vec;
+use cpu_set::CpuSet;
+use heaps::{Heaps, Item};
+use vcpu::{State, Vcpu};
+use vm::Vm;
+
+/// How many of their quanta two VMs may be apart: the factor in the bounds above.
+pub const LAG_QUANTA: u64 = 4;
+
+/// The domain of the vCPUs that may run anywhere.
+const ANYWHERE: usize = 0;
 
 /// A vCPU that is scheduled: its index, counted through the VMs given to [`Scheduler::new`] in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +91,7 @@ pub struct Cap {
 pub enum Placement {
     /// On every CPU of the pool.
     Any,
-    /// On the physical CPU of this index.
+    /// On the physical CPU of this index, which is in the pool; if it is not, on every CPU.
     On(usize),
 }
 
@@ -56,179 +109,378 @@ pub struct Pick {
 /// The scheduler of a pool of CPUs.
 #[derive(Debug)]
 pub struct Scheduler {
-    cpus: Vec<(usize, Option<usize>)>,
-    queue: VecDeque<usize>,
-    vcpus: Vec<Vcpu>,
     slice: u64,
+    /// The latest time that was heard of.
+    now: u64,
+    cpus: Vec<Cpu>,
+    vms: Vec<Vm>,
+    vcpus: Vec<Vcpu>,
+    /// For each VM and domain in which it has vCPUs: the virtual time if they were one vCPU.
+    groups: Vec<i128>,
+    domains: Vec<Domain>,
+    /// The waiting vCPUs of each domain, by virtual time.
+    queues: Heaps,
+    /// For each CPU what it has to do when: a vCPU's wake time, or (numbered after the vCPUs) a VM's renewal.
+    timers: Heaps,
+    /// CPUs that sleep.
+    idle: CpuSet,
+    /// CPUs that were told to ask and have not yet.
+    called: CpuSet,
+    /// CPUs on which something runs that may run anywhere.
+    floating: CpuSet,
+    /// CPUs with vCPUs of their own that wait.
+    crowded: CpuSet,
+    /// Whether something became runnable for which no CPU was looked for.
+    fresh: bool,
 }
 
+/// A CPU of the pool.
 #[derive(Debug)]
-struct Vcpu {
-    place: Placement,
-    state: State,
-    since: u64,
-    woken: bool,
-    ran: u64,
-    stolen: u64,
+struct Cpu {
+    /// Its physical index.
+    index: usize,
+    /// What runs, if anything.
+    running: Option<usize>,
+    /// When its slice began.
+    begun: u64,
+    /// Its virtual time then.
+    from: i128,
+    /// Until when that has been charged.
+    charged: u64,
+    /// The part of the VM's budget that was set aside for it then.
+    part: u64,
+    /// Whether it asks again as soon as what runs has had its least time.
+    is_urged: bool,
+    /// Whether no more than one vCPU can ever run here.
+    is_alone: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Running(usize),
-    Waiting,
-    Blocked(Option<u64>),
-}
-
-impl Vcpu {
-    fn enter(&mut self, state: State, now: u64) {
-        let time = now.saturating_sub(self.since);
-        match self.state {
-            State::Running(_) => self.ran = self.ran.saturating_add(time),
-            State::Waiting => self.stolen = self.stolen.saturating_add(time),
-            State::Blocked(_) => {}
-        }
-        self.state = state;
-        self.since = now;
-    }
+/// Those who wait for the same CPUs.
+#[derive(Clone, Debug)]
+struct Domain {
+    /// Where those are who have what is due to them.
+    time: i128,
+    /// What to add to virtual times before they are compared with other domains'.
+    offset: i128,
 }
 
 impl Scheduler {
     /// Makes a scheduler for the pool of physical CPUs `cpus`, in which all vCPUs are blocked until they are
-    /// woken. `slice` is in counter ticks.
+    /// woken. `slice`, in counter ticks, is for how long a vCPU runs while others wait.
     pub fn new(cpus: &[usize], shares: &[Share], slice: u64) -> Self {
-        let places = shares.iter().flat_map(|share| &share.vcpus);
-        let vcpus: Vec<Vcpu> = places
-            .map(|&place| Vcpu {
-                place,
-                state: State::Blocked(None),
-                since: 0,
-                woken: false,
-                ran: 0,
-                stolen: 0,
-            })
-            .collect();
+        let mut cpus = cpus.to_vec();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let slice = slice.max(8);
+        let (mut vms, mut vcpus, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        for share in shares {
+            let first = vcpus.len();
+            let mut mine: Vec<(usize, usize)> = Vec::new();
+            for place in &share.vcpus {
+                let domain = match place {
+                    Placement::Any => ANYWHERE,
+                    Placement::On(cpu) => cpus.binary_search(cpu).map_or(ANYWHERE, |at| at + 1),
+                };
+                let group = mine.iter().find(|one| one.0 == domain).map(|one| one.1);
+                let group = group.unwrap_or_else(|| {
+                    groups.push(0);
+                    mine.push((domain, groups.len() - 1));
+                    groups.len() - 1
+                });
+                vcpus.push(Vcpu::new(vms.len(), domain, group));
+            }
+            vms.push(Vm::new(share, first..vcpus.len(), slice));
+        }
+        let in_domain = |domain| {
+            let same = vcpus.iter().filter(|vcpu: &&Vcpu| vcpu.domain == domain);
+            same.count()
+        };
+        let domains = cpus.len() + 1;
+        let queues = Heaps::new((0..domains).map(in_domain), vcpus.len());
+        let things = vcpus.len() + vms.len();
+        // Whatever may run on a CPU may also leave its timer there.
+        let timers =
+            (0..cpus.len()).map(|cpu| in_domain(ANYWHERE) + in_domain(cpu + 1) + vms.len());
+        let timers = Heaps::new(timers, things);
+        let set = || CpuSet::new(cpus.len());
+        let (idle, called, floating, crowded) = (set(), set(), set(), set());
+        let cpu = |(at, &index): (usize, &usize)| Cpu {
+            index,
+            running: None,
+            begun: 0,
+            from: 0,
+            charged: 0,
+            part: 0,
+            is_urged: false,
+            is_alone: in_domain(ANYWHERE) + in_domain(at + 1) <= 1,
+        };
+        let cpus: Vec<Cpu> = cpus.iter().enumerate().map(cpu).collect();
         Self {
-            cpus: cpus.iter().map(|&cpu| (cpu, None)).collect(),
-            queue: VecDeque::with_capacity(vcpus.len()),
-            vcpus,
             slice,
+            now: 0,
+            cpus,
+            vms,
+            vcpus,
+            groups,
+            domains: vec![Domain { time: 0, offset: 0 }; domains],
+            queues,
+            timers,
+            idle,
+            called,
+            floating,
+            crowded,
+            fresh: false,
         }
     }
 
     /// Chooses what runs next on `cpu`. What runs there, if anything, stays runnable.
     pub fn pick(&mut self, cpu: usize, now: u64) -> Pick {
-        for (index, vcpu) in self.vcpus.iter_mut().enumerate() {
-            if matches!(vcpu.state, State::Blocked(Some(until)) if until <= now) {
-                vcpu.enter(State::Waiting, now);
-                self.queue.push_back(index);
-            }
-        }
-        if let Some(index) = self.take(cpu)
-            && let Some(vcpu) = self.vcpus.get_mut(index)
-        {
-            vcpu.enter(State::Waiting, now);
+        let Some(at) = self.place(cpu) else {
+            return Pick {
+                run: None,
+                until: None,
+                kick: None,
+            };
+        };
+        let now = self.at_least(now);
+        self.called.set(at, false);
+        self.idle.set(at, false);
+        let current = self.charge(at, now);
+        if let Some(vcpu) = current.and_then(|index| self.vcpus.get_mut(index)) {
             vcpu.woken = false;
-            self.queue.push_back(index);
         }
-        let allowed = |index: &usize| self.is_allowed(*index, cpu);
-        let chosen = self.queue.iter().position(allowed);
-        let chosen = chosen.and_then(|at| self.queue.remove(at));
-        let deadline = |vcpu: &Vcpu| match vcpu.state {
-            State::Blocked(until) => until,
-            _ => None,
-        };
-        let wake = self.vcpus.iter().filter_map(deadline).min();
-        if let Some(vcpu) = chosen.and_then(|index| self.vcpus.get_mut(index)) {
-            vcpu.enter(State::Running(cpu), now);
-        }
-        if let Some(slot) = self.cpus.iter_mut().find(|slot| slot.0 == cpu) {
-            slot.1 = chosen;
-        }
-        let end = chosen.map(|_| now.saturating_add(self.slice));
-        let waits = |slot: &&(usize, Option<usize>)| {
-            slot.1.is_none() && self.queue.iter().any(|one| self.is_allowed(*one, slot.0))
-        };
+        self.ring(at, now);
+        let chosen = self.choose(at, current, now);
+        self.idle.set(at, chosen.is_none());
+        let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
+        let end = chosen.and_then(|_| self.end(at, now));
+        let kick = self.find_kick();
         Pick {
             run: chosen.map(Entity),
-            until: end.into_iter().chain(wake).min(),
-            kick: self.cpus.iter().find(waits).map(|slot| slot.0),
+            until: timer.into_iter().chain(end).min(),
+            kick: kick.and_then(|at| self.call(at)),
         }
     }
 
     /// Says that what runs on `cpu` has nothing to do until it is woken, or until the counter reaches
     /// `until`. The caller picks next.
     pub fn block(&mut self, cpu: usize, now: u64, until: Option<u64>) {
-        let Some(index) = self.take(cpu) else {
+        let Some(at) = self.place(cpu) else {
             return;
         };
-        if let Some(vcpu) = self.vcpus.get_mut(index) {
-            if vcpu.woken {
-                vcpu.woken = false;
-                vcpu.enter(State::Waiting, now);
-                self.queue.push_back(index);
-            } else {
-                vcpu.enter(State::Blocked(until), now);
-            }
+        let now = self.at_least(now);
+        let Some(index) = self.charge(at, now) else {
+            return;
+        };
+        self.leave(at);
+        let Some(vcpu) = self.vcpus.get_mut(index) else {
+            return;
+        };
+        if core::mem::take(&mut vcpu.woken) || until.is_some_and(|until| until <= now) {
+            self.queue(index, now);
+            return;
+        }
+        vcpu.enter(State::Blocked, now);
+        if let Some(vm) = self.vms.get_mut(vcpu.vm) {
+            vm.count(false, now);
+        }
+        if let Some(until) = until {
+            let key = i128::from(until);
+            self.timers.push(at, Item { key, id: index });
         }
     }
 
     /// Makes a vCPU runnable. Returns the CPU to interrupt: where it runs, or which should take it.
     ///
-    /// Of a vCPU that runs it is remembered: a [`Scheduler::block`] that follows makes it runnable again.
+    /// Of a vCPU that runs it is remembered: a [`Scheduler::block`] before its CPU's next
+    /// [`Scheduler::pick`] leaves it runnable. So who looks for work, finds none and blocks misses nothing, if
+    /// work is made known before the call of `wake`.
     pub fn wake(&mut self, entity: Entity, now: u64) -> Option<usize> {
+        let now = self.at_least(now);
         let vcpu = self.vcpus.get_mut(entity.0)?;
         match vcpu.state {
-            State::Running(cpu) => {
+            State::Running(at) => {
                 vcpu.woken = true;
-                Some(cpu)
+                self.call(at)
             }
-            State::Waiting => None,
-            State::Blocked(_) => {
-                vcpu.enter(State::Waiting, now);
-                self.queue.push_back(entity.0);
-                let idle = |slot: &&(usize, Option<usize>)| {
-                    slot.1.is_none() && self.is_allowed(entity.0, slot.0)
-                };
-                self.cpus.iter().find(idle).map(|slot| slot.0)
+            State::Waiting | State::Throttled => None,
+            State::Blocked => {
+                self.timers.remove(entity.0);
+                self.rouse(entity.0, now);
+                let target = self.find_target(entity.0)?;
+                self.call(target)
             }
         }
     }
 
     /// Returns for how many ticks, up to `now`, the vCPU was runnable and did not run.
     pub fn stolen(&self, entity: Entity, now: u64) -> u64 {
-        self.vcpus.get(entity.0).map_or(0, |vcpu| {
-            let waits = vcpu.state == State::Waiting;
-            let open = if waits {
-                now.saturating_sub(vcpu.since)
-            } else {
-                0
-            };
-            vcpu.stolen.saturating_add(open)
-        })
+        let vcpu = self.vcpus.get(entity.0);
+        vcpu.map_or(0, |vcpu| vcpu.stolen(now))
     }
 
     /// Returns for how many ticks, up to `now`, the vCPU ran.
     pub fn ran(&self, entity: Entity, now: u64) -> u64 {
-        self.vcpus.get(entity.0).map_or(0, |vcpu| {
-            let runs = matches!(vcpu.state, State::Running(_));
-            let open = if runs {
-                now.saturating_sub(vcpu.since)
-            } else {
-                0
-            };
-            vcpu.ran.saturating_add(open)
-        })
+        let vcpu = self.vcpus.get(entity.0);
+        vcpu.map_or(0, |vcpu| vcpu.ran(now))
     }
 
-    fn take(&mut self, cpu: usize) -> Option<usize> {
-        self.cpus.iter_mut().find(|slot| slot.0 == cpu)?.1.take()
+    fn place(&self, cpu: usize) -> Option<usize> {
+        self.cpus.binary_search_by_key(&cpu, |one| one.index).ok()
     }
 
-    fn is_allowed(&self, index: usize, cpu: usize) -> bool {
-        match self.vcpus.get(index).map(|vcpu| vcpu.place) {
-            Some(Placement::On(only)) => only == cpu,
-            Some(Placement::Any) => true,
-            None => false,
+    /// CPUs read the counter before they get the lock, so that their times may come in another order.
+    fn at_least(&mut self, now: u64) -> u64 {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn call(&mut self, at: usize) -> Option<usize> {
+        self.called.set(at, true);
+        self.cpus.get(at).map(|cpu| cpu.index)
+    }
+
+    /// Does what is due on a CPU: wakes sleepers, begins periods.
+    fn ring(&mut self, at: usize, now: u64) {
+        while let Some(timer) = self.timers.head(at) {
+            if to_ticks(timer.key) > now {
+                return;
+            }
+            self.timers.remove(timer.id);
+            self.fresh = true;
+            match timer.id.checked_sub(self.vcpus.len()) {
+                None => self.rouse(timer.id, now),
+                Some(vm) => self.release(vm, now),
+            }
         }
     }
+
+    /// Makes a blocked vCPU runnable.
+    fn rouse(&mut self, index: usize, now: u64) {
+        let Some(vcpu) = self.vcpus.get_mut(index) else {
+            return;
+        };
+        if let Some(vm) = self.vms.get_mut(vcpu.vm) {
+            vm.count(true, now);
+        }
+        self.welcome(index);
+        self.queue(index, now);
+    }
+
+    /// Puts a vCPU that was away where it belongs in virtual time.
+    fn welcome(&mut self, index: usize) -> Option<()> {
+        let vcpu = self.vcpus.get_mut(index)?;
+        let vm = self.vms.get(vcpu.vm)?;
+        let domain = self.domains.get(vcpu.domain)?;
+        let group = self.groups.get_mut(vcpu.group)?;
+        let earliest = domain.time.saturating_sub(vm.credit);
+        let latest = domain.time.saturating_add(2 * vm.quantum);
+        *group = (*group).clamp(earliest, latest);
+        vcpu.time = vcpu.time.clamp(*group, latest);
+        Some(())
+    }
+
+    /// Lets a vCPU wait that does not run.
+    fn queue(&mut self, index: usize, now: u64) {
+        let Some(vcpu) = self.vcpus.get_mut(index) else {
+            return;
+        };
+        if self.vms.get(vcpu.vm).is_some_and(|vm| vm.throttled) {
+            vcpu.enter(State::Throttled, now);
+            return;
+        }
+        vcpu.enter(State::Waiting, now);
+        let (key, domain) = (vcpu.time, vcpu.domain);
+        self.queues.push(domain, Item { key, id: index });
+        self.note_crowd(domain);
+    }
+
+    fn note_crowd(&mut self, domain: usize) {
+        if let Some(at) = domain.checked_sub(1) {
+            let waits = self.queues.head(domain).is_some();
+            self.crowded.set(at, waits);
+        }
+    }
+
+    /// Charges what runs on a CPU for its time until now, and returns it.
+    fn charge(&mut self, at: usize, now: u64) -> Option<usize> {
+        let cpu = self.cpus.get_mut(at)?;
+        let index = cpu.running?;
+        let vcpu = self.vcpus.get_mut(index)?;
+        let vm = self.vms.get_mut(vcpu.vm)?;
+        let used = now.saturating_sub(cpu.charged);
+        cpu.charged = now;
+        let meter = vm.meter(now);
+        let paid = meter.saturating_sub(vcpu.mark);
+        vcpu.mark = meter;
+        // Who runs all the time, and is still behind, can't use more: that is no claim for later.
+        let earliest = self
+            .domains
+            .get(vcpu.domain)?
+            .time
+            .saturating_sub(vm.credit);
+        vcpu.time = vcpu.time.saturating_add(paid).max(earliest);
+        let group = self.groups.get_mut(vcpu.group)?;
+        *group = group.saturating_add(vm.price.saturating_mul(i128::from(used)));
+        let mut is_back = false;
+        if let Some(budget) = &mut vm.budget {
+            budget.give_back(cpu.part, used, now);
+            is_back = vm.throttled && budget.is_enough();
+        }
+        if is_back {
+            let vm = vcpu.vm;
+            self.timers.remove(self.vcpus.len().saturating_add(vm));
+            self.release(vm, now);
+            self.fresh = true;
+        }
+        Some(index)
+    }
+
+    /// Lets nobody run on a CPU. Returns who did.
+    fn leave(&mut self, at: usize) -> Option<usize> {
+        self.floating.set(at, false);
+        self.cpus.get_mut(at)?.running.take()
+    }
+
+    /// Keeps a VM's vCPUs from running until its budget is renewed, at the latest.
+    fn throttle(&mut self, vm: usize, at: usize, now: u64) {
+        let id = self.vcpus.len().saturating_add(vm);
+        let Some(vm) = self.vms.get_mut(vm) else {
+            return;
+        };
+        let renewal = vm.budget.as_ref().map_or(now, |budget| budget.renewal);
+        vm.throttled = true;
+        for index in vm.vcpus.clone() {
+            let Some(vcpu) = self.vcpus.get_mut(index) else {
+                break;
+            };
+            if vcpu.state == State::Waiting {
+                vcpu.enter(State::Throttled, now);
+                let domain = vcpu.domain;
+                self.queues.remove(index);
+                self.note_crowd(domain);
+            }
+        }
+        let key = i128::from(renewal);
+        self.timers.push(at, Item { key, id });
+    }
+
+    /// Lets a VM's vCPUs run again.
+    fn release(&mut self, vm: usize, now: u64) {
+        let Some(vm) = self.vms.get_mut(vm) else {
+            return;
+        };
+        vm.throttled = false;
+        for index in vm.vcpus.clone() {
+            let is_held = |vcpu: &Vcpu| vcpu.state == State::Throttled;
+            if self.vcpus.get(index).is_some_and(is_held) {
+                self.welcome(index);
+                self.queue(index, now);
+            }
+        }
+    }
+}
+
+fn to_ticks(key: i128) -> u64 {
+    u64::try_from(key).unwrap_or(u64::MAX)
 }

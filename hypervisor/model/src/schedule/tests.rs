@@ -1,0 +1,191 @@
+use super::{Cap, Entity, Placement, Scheduler, Share};
+use alloc::vec;
+use alloc::vec::Vec;
+use machine::{Habit, Machine};
+
+mod machine;
+mod seeds;
+
+const SLICE: u64 = 1000;
+
+fn vm(weight: u32, vcpus: usize) -> Share {
+    Share {
+        weight,
+        cap: None,
+        vcpus: vec![Placement::Any; vcpus],
+    }
+}
+
+/// Lets VMs whose vCPUs never rest run for so long, and returns what each ran.
+fn spin(cpus: usize, shares: &[Share], time: u64) -> Vec<u64> {
+    let count = shares.iter().map(|share| share.vcpus.len()).sum();
+    let mut machine = Machine::new(cpus, shares, &vec![Habit::Spin; count], SLICE, 1);
+    while machine.now < time && machine.step() {}
+    (0..shares.len()).map(|vm| machine.vm_ran(vm)).collect()
+}
+
+/// Asserts that a number is near another, within parts of a thousand.
+fn assert_near(got: u64, wanted: u64, thousandths: u64) {
+    let most = wanted * thousandths / 1000;
+    assert!(got.abs_diff(wanted) <= most, "{got} instead of {wanted}");
+}
+
+#[test]
+fn one_cpu_is_shared_by_weight() {
+    let ran = spin(1, &[vm(100, 1), vm(200, 1), vm(700, 1)], 1_000_000);
+    for (ran, wanted) in ran.into_iter().zip([100_000, 200_000, 700_000]) {
+        assert_near(ran, wanted, 20);
+    }
+}
+
+#[test]
+fn eight_vcpus_get_no_more_than_one_of_the_same_weight() {
+    let ran = spin(1, &[vm(1, 8), vm(1, 1)], 1_000_000);
+    assert_near(ran[0], 500_000, 20);
+    assert_near(ran[1], 500_000, 20);
+}
+
+#[test]
+fn a_vm_that_cannot_use_its_share_leaves_the_rest_to_the_others_by_weight() {
+    let ran = spin(3, &[vm(1000, 1), vm(1, 4), vm(3, 4)], 1_000_000);
+    for (ran, wanted) in ran.into_iter().zip([1_000_000, 500_000, 1_500_000]) {
+        assert_near(ran, wanted, 20);
+    }
+}
+
+#[test]
+fn a_vm_bound_to_a_busy_and_to_a_free_cpu_runs_on_both() {
+    let mut both = vm(1, 0);
+    both.vcpus = vec![Placement::On(0), Placement::On(2)];
+    let mut bound = vm(1, 0);
+    bound.vcpus = vec![Placement::On(0)];
+    let ran = spin(2, &[both, bound.clone(), bound], 1_000_000);
+    // Its weight is divided among both vCPUs: a fifth of the CPU where two whole weights compete.
+    assert_near(ran[0], 1_200_000, 20);
+    assert_near(ran[1], 400_000, 20);
+}
+
+#[test]
+fn who_may_run_anywhere_gets_as_much_as_who_may_not() {
+    let mut bound = vm(1, 0);
+    bound.vcpus = vec![Placement::On(0)];
+    let ran = spin(2, &[bound.clone(), bound, vm(1, 1), vm(1, 1)], 1_000_000);
+    for ran in ran {
+        assert_near(ran, 500_000, 20);
+    }
+}
+
+#[test]
+fn vcpus_that_take_turns_get_the_share_of_one() {
+    let shares = [vm(1, 16), vm(1, 1)];
+    for busy in [10, 100, 1000, 5000] {
+        let mut habits = vec![Habit::Pass { busy }; 16];
+        habits.push(Habit::Spin);
+        let mut machine = Machine::new(1, &shares, &habits, SLICE, 1);
+        while machine.now < 1_000_000 && machine.step() {}
+        assert!(
+            machine.vm_ran(1) > 450_000,
+            "{} of {busy}",
+            machine.vm_ran(1)
+        );
+    }
+}
+
+#[test]
+fn a_capped_vm_gets_its_budget_each_period_and_no_more() {
+    let cap = Some(Cap {
+        budget: 2500,
+        period: 10_000,
+    });
+    for vcpus in [1, 2, 3, 7] {
+        let shares = [
+            Share {
+                cap,
+                ..vm(100, vcpus)
+            },
+            vm(1, 1),
+        ];
+        let ran = spin(4, &shares, 1_000_000);
+        assert!(ran[0] <= 250_000);
+        assert_near(ran[0], 250_000, 40);
+    }
+}
+
+#[test]
+fn a_sleeper_that_wakes_takes_the_cpu_from_a_spinner() {
+    let mut scheduler = Scheduler::new(&[5], &[vm(1, 1), vm(1, 1)], SLICE);
+    assert_eq!(scheduler.pick(5, 0).run, None);
+    assert_eq!(scheduler.wake(Entity(0), 10), Some(5));
+    assert_eq!(scheduler.pick(5, 10).run, Some(Entity(0)));
+    let pick = scheduler.pick(5, 20_000);
+    assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(21_000)));
+    assert_eq!(scheduler.wake(Entity(1), 20_010), Some(5));
+    let pick = scheduler.pick(5, 20_010);
+    assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(20_125)));
+    assert_eq!(scheduler.pick(5, 20_125).run, Some(Entity(1)));
+    assert_eq!(scheduler.stolen(Entity(1), 30_000), 115);
+    assert_eq!(scheduler.ran(Entity(1), 30_000), 30_000 - 20_125);
+    assert_eq!(scheduler.stolen(Entity(0), 30_000), 30_000 - 20_125);
+}
+
+#[test]
+fn a_wake_just_before_the_vcpu_blocks_is_not_lost() {
+    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    scheduler.wake(Entity(0), 0);
+    assert_eq!(scheduler.pick(0, 0).run, Some(Entity(0)));
+    assert_eq!(scheduler.wake(Entity(0), 5), Some(0));
+    scheduler.block(0, 6, None);
+    assert_eq!(scheduler.pick(0, 6).run, Some(Entity(0)));
+    // It was told of that one: the next time it sleeps.
+    scheduler.block(0, 7, None);
+    let pick = scheduler.pick(0, 7);
+    assert_eq!((pick.run, pick.until), (None, None));
+}
+
+#[test]
+fn a_blocked_vcpu_runs_when_its_time_has_come() {
+    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    scheduler.wake(Entity(0), 0);
+    scheduler.pick(0, 0);
+    scheduler.block(0, 10, Some(500));
+    let pick = scheduler.pick(0, 10);
+    assert_eq!((pick.run, pick.until), (None, Some(500)));
+    assert_eq!(scheduler.pick(0, 499).run, None);
+    assert_eq!(scheduler.pick(0, 500).run, Some(Entity(0)));
+    assert_eq!(scheduler.stolen(Entity(0), 500), 0);
+}
+
+#[test]
+fn who_may_run_anywhere_makes_room_when_another_cpu_is_idle() {
+    let mut bound = vm(1, 0);
+    bound.vcpus = vec![Placement::On(0)];
+    let mut scheduler = Scheduler::new(&[0, 1], &[vm(1, 1), bound], SLICE);
+    scheduler.wake(Entity(0), 0);
+    assert_eq!(scheduler.pick(0, 0).run, Some(Entity(0)));
+    assert_eq!(scheduler.pick(1, 0).run, None);
+    assert_eq!(scheduler.wake(Entity(1), 1), Some(0));
+    let pick = scheduler.pick(0, 1);
+    assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(1)));
+    assert_eq!(scheduler.pick(1, 1).run, Some(Entity(0)));
+}
+
+#[test]
+fn a_cpu_for_one_vcpu_alone_needs_no_slices() {
+    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    scheduler.wake(Entity(0), 0);
+    let pick = scheduler.pick(0, 0);
+    assert_eq!((pick.run, pick.until), (Some(Entity(0)), None));
+}
+
+#[test]
+fn what_is_not_in_the_pool_gets_nothing() {
+    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    assert_eq!(scheduler.wake(Entity(7), 0), None);
+    scheduler.block(3, 0, None);
+    let pick = scheduler.pick(3, 0);
+    assert_eq!((pick.run, pick.until, pick.kick), (None, None, None));
+    assert_eq!(
+        scheduler.ran(Entity(7), 9) + scheduler.stolen(Entity(7), 9),
+        0
+    );
+}
