@@ -2,6 +2,7 @@
 //!
 //! Checks what can be known without the machine; whether memory and regions are there is decided at boot.
 
+mod duration;
 mod size;
 
 use std::collections::BTreeSet;
@@ -41,12 +42,21 @@ pub enum ConsoleStyle {
 pub struct Vm {
     /// Unique; at most 31 letters, digits, `.`, `_` and `-`.
     pub name: String,
-    /// Dedicated physical CPUs.
+    /// How many CPUs, or which.
     #[serde(default)]
     pub cpus: Cpus,
-    /// `"dedicated"`, the default; `"shared"` is part of the format and refused until it exists.
+    /// `"dedicated"`, the default, or `"shared"`.
     #[serde(default)]
     pub sched: Schedule,
+    /// The weight among the VMs with shared CPUs, 1 to 65535.
+    #[serde(default)]
+    pub weight: Option<u32>,
+    /// How long the vCPUs run in each period at most, all together, in microseconds.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub budget: Option<u32>,
+    /// The period in microseconds.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub period: Option<u32>,
     /// RAM, such as `"512M"`.
     #[serde(deserialize_with = "size::deserialize")]
     pub memory: u64,
@@ -272,11 +282,7 @@ impl Vm {
             "memory: give a multiple of 4K, not {}",
             self.memory
         );
-        if self.sched == Schedule::Shared {
-            bail!(
-                "sched = \"shared\" is not implemented yet: leave it out, vCPUs get dedicated CPUs"
-            );
-        }
+        self.check_sched()?;
         ensure!(
             !self.cmdline.contains(['\0', '\n']),
             "cmdline: it can't hold NUL or a line break"
@@ -285,6 +291,42 @@ impl Vm {
             claim
                 .check()
                 .with_context(|| format!("coherent region \"{}\"", claim.region))?;
+        }
+        Ok(())
+    }
+
+    fn check_sched(&self) -> Result<()> {
+        if self.sched == Schedule::Dedicated {
+            let given = [
+                ("weight", self.weight),
+                ("budget", self.budget),
+                ("period", self.period),
+            ];
+            for (field, value) in given {
+                ensure!(value.is_none(), "{field} belongs to sched = \"shared\"");
+            }
+        }
+        if let Some(weight) = self.weight {
+            ensure!(
+                (1..=65535).contains(&weight),
+                "weight = {weight}: give 1 to 65535"
+            );
+        }
+        match (self.budget, self.period) {
+            (None, None) => {}
+            (Some(_), None) => bail!("budget needs a period, such as period = \"10ms\""),
+            (None, Some(_)) => bail!("period needs a budget, such as budget = \"2ms\""),
+            (Some(budget), Some(period)) => {
+                ensure!(
+                    (1000..=10_000_000).contains(&period),
+                    "period: give \"1ms\" to \"10s\""
+                );
+                let most = u64::from(period) * u64::from(self.cpus.count());
+                ensure!(
+                    budget >= 100 && u64::from(budget) <= most,
+                    "budget: give at least \"100us\" and at most the period for each vCPU, \"{most}us\""
+                );
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
-use crate::manifest::{Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Vm};
+use crate::manifest::{Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Vm};
 
 /// A bundle member as the tree describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,19 @@ fn domain(vm: &Vm, modules: &Modules) -> DeviceTreeNode {
     put(&mut domain, "cpus", vm.cpus.count());
     if let Cpus::List(list) = &vm.cpus {
         put(&mut domain, "assay,cpu-list", list.as_slice());
+    }
+    if vm.sched == Schedule::Shared {
+        put(&mut domain, "assay,sched", "shared");
+    }
+    let numbers = [
+        ("assay,weight", vm.weight),
+        ("assay,budget-us", vm.budget),
+        ("assay,period-us", vm.period),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            put(&mut domain, name, number);
+        }
     }
     // Xen's unit is KiB.
     put(&mut domain, "memory", vm.memory / 1024);
@@ -214,6 +227,10 @@ mod tests {
             "assay,watchdog",
             "assay,on-crash",
             "assay,cpu-list",
+            "assay,sched",
+            "assay,weight",
+            "assay,budget-us",
+            "assay,period-us",
         ] {
             assert_eq!(property(&plain, "/chosen/linux", name), None, "{name}");
         }
@@ -231,6 +248,17 @@ mod tests {
             property(&full, "/chosen/linux", "assay,cpu-list").unwrap(),
             [0, 0, 0, 3, 0, 0, 0, 1]
         );
+    }
+
+    #[test]
+    fn shared_cpus_are_written_with_weight_and_budget() {
+        let dtb =
+            tree("sched = \"shared\"\nweight = 250\nbudget = \"2ms\"\nperiod = \"10ms\"\ncpus = 3");
+        let cell = |name| property(&dtb, "/chosen/linux", name).unwrap();
+        assert_eq!(cell("assay,sched"), b"shared\0");
+        assert_eq!(cell("assay,weight"), 250u32.to_be_bytes());
+        assert_eq!(cell("assay,budget-us"), 2000u32.to_be_bytes());
+        assert_eq!(cell("assay,period-us"), 10_000u32.to_be_bytes());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+mod sched;
+
 /// A node to be: name, properties, children.
 #[derive(Clone)]
 struct N(String, Vec<(&'static str, Vec<u8>)>, Vec<N>);

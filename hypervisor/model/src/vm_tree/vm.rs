@@ -2,9 +2,9 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
+use super::sched;
 use super::{
-    Allow, CapMicroseconds, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Sched, Source,
-    Use, VmConfig, Warning,
+    Allow, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Source, Use, VmConfig, Warning,
 };
 use crate::gate::{Malformed, Node};
 use crate::kernel::Format;
@@ -18,14 +18,6 @@ use assay_spec::addr::{Ipa, PAGE_SIZE, Pa, Region};
 const NAME_MAX: usize = 32;
 /// More vCPUs than any VM can have, and than a list is read to.
 const CPUS_MAX: usize = 4096;
-/// The weight of a VM with shared CPUs that gives none.
-const WEIGHT_DEFAULT: u32 = 100;
-/// The largest weight.
-const WEIGHT_MAX: u32 = 65535;
-/// The periods of a budget, in microseconds: below, EL2's own work would be a large part of them.
-const PERIODS: core::ops::RangeInclusive<u32> = 1000..=10_000_000;
-/// The smallest budget in microseconds, for the same reason.
-const BUDGET_MIN: u32 = 100;
 
 /// The properties of a `xen,domain` node that are read here, or that change nothing.
 const VM_WORDS: [&str; 15] = [
@@ -102,7 +94,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     let bootargs = kernel.str("bootargs");
     let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
     let cpus = vm.cpus()?;
-    let sched = vm.sched(&cpus)?;
+    let sched = sched::read(node, cpus.count());
+    let remedy = "write sched, weight, budget and period as docs/manifest.md says";
+    let sched = sched.map_err(vm.bad(Rule::V1, remedy))?;
     Ok(VmConfig {
         cpus,
         sched,
@@ -175,55 +169,6 @@ impl Vm<'_, '_> {
             return Err(wrong("assay,cpu-list", "must name each CPU once"));
         }
         Ok(CpuClaim::List(list))
-    }
-
-    fn sched(&self, cpus: &CpuClaim) -> Result<Sched, Refused> {
-        let remedy = "write sched, weight, budget and period as docs/manifest.md says";
-        let bad = self.bad(Rule::V1, remedy);
-        let wrong = |property, wants| Err(bad(self.node.malformed(property, wants)));
-        let weight = self.node.u32("assay,weight").map_err(&bad)?;
-        let budget = self.node.u32("assay,budget-us").map_err(&bad)?;
-        let period = self.node.u32("assay,period-us").map_err(&bad)?;
-        match self.node.str("assay,sched").map_err(&bad)? {
-            Some("shared") => {}
-            None | Some("dedicated") => {
-                let given = [
-                    ("assay,weight", weight),
-                    ("assay,budget-us", budget),
-                    ("assay,period-us", period),
-                ];
-                return match given.iter().find(|(_, value)| value.is_some()) {
-                    Some((word, _)) => wrong(word, "needs assay,sched = \"shared\""),
-                    None => Ok(Sched::Dedicated),
-                };
-            }
-            Some(_) => return wrong("assay,sched", "must be \"dedicated\" or \"shared\""),
-        }
-        let weight = weight.unwrap_or(WEIGHT_DEFAULT);
-        if !(1..=WEIGHT_MAX).contains(&weight) {
-            return wrong("assay,weight", "must be from 1 to 65535");
-        }
-        let cap = match (budget, period) {
-            (None, None) => None,
-            (Some(_), None) => {
-                return wrong("assay,period-us", "must be there with assay,budget-us");
-            }
-            (None, Some(_)) => {
-                return wrong("assay,budget-us", "must be there with assay,period-us");
-            }
-            (Some(budget), Some(period)) => Some(CapMicroseconds { budget, period }),
-        };
-        if let Some(CapMicroseconds { budget, period }) = cap {
-            if !PERIODS.contains(&period) {
-                return wrong("assay,period-us", "must be from 1000 to 10000000");
-            }
-            let most = (period as usize).saturating_mul(cpus.count());
-            if budget < BUDGET_MIN || budget as usize > most {
-                let wants = "must be from 100, and at most the period times the vCPUs";
-                return wrong("assay,budget-us", wants);
-            }
-        }
-        Ok(Sched::Shared { weight, cap })
     }
 
     fn memory(&self) -> Result<u64, Refused> {

@@ -1,4 +1,4 @@
-use super::{Allow, Cpus, Manifest, OnCrash, Use};
+use super::{Allow, Cpus, Manifest, OnCrash, Schedule, Use};
 
 const WHOLE: &str = r#"
 console = "prefix"
@@ -62,8 +62,22 @@ fn a_short_vm_has_the_documented_defaults() {
 }
 
 #[test]
+fn a_budget_may_be_as_long_as_the_period_for_each_vcpu() {
+    let line = "sched = \"shared\"\ncpus = 2\nweight = 65535\nbudget = \"4ms\"\nperiod = \"2ms\"";
+    let manifest = Manifest::parse(&with(line)).unwrap();
+    let vm = &manifest.vm[0];
+    assert_eq!(vm.sched, Schedule::Shared);
+    assert_eq!(
+        (vm.weight, vm.budget, vm.period),
+        (Some(65535), Some(4000), Some(2000))
+    );
+}
+
+#[test]
 fn an_unknown_field_is_an_error_that_names_it() {
     assert!(complaint(&with("memroy = 1")).contains("memroy"));
+    assert!(complaint(&with("sched = \"fifo\"")).contains("fifo"));
+    assert!(complaint(&with("budget = \"2 hours\"")).contains("2 hours"));
     assert!(
         complaint(&with(
             "[[vm.coherent]]\nregion = \"r\"\nuse = \"ram\"\nallow = [\"mte-visible\"]"
@@ -79,7 +93,14 @@ fn impossible_values_are_errors_that_name_the_vm() {
         "cpus = 65",
         "cpus = []",
         "cpus = [1, 1]",
-        "sched = \"shared\"",
+        "weight = 5",
+        "sched = \"shared\"\nweight = 0",
+        "sched = \"shared\"\nweight = 65536",
+        "sched = \"shared\"\nbudget = \"2ms\"",
+        "sched = \"shared\"\nperiod = \"2ms\"",
+        "sched = \"shared\"\nbudget = \"2001us\"\nperiod = \"2ms\"",
+        "sched = \"shared\"\nbudget = \"50us\"\nperiod = \"2ms\"",
+        "sched = \"shared\"\nbudget = \"100us\"\nperiod = \"500us\"",
         "cmdline = \"a\\nb\"",
     ] {
         let complaint = complaint(&with(line));

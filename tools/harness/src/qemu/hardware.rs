@@ -1,6 +1,6 @@
 //! The machine that QEMU plays: model `virt`, sized to hold what a manifest asks for.
 
-use crate::manifest::{Cpus, Manifest};
+use crate::manifest::{Cpus, Manifest, Schedule};
 
 /// RAM beyond the VMs' and the bundle: Assay itself, QEMU's placement of image and tree, and slack so
 /// that VMs' RAM can be aligned to large blocks.
@@ -49,15 +49,21 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// The smallest machine that holds the manifest's VMs beside a bundle of `bundle` bytes.
+    /// The smallest machine that holds the manifest's VMs beside a bundle of `bundle` bytes. VMs that share
+    /// CPUs get as many as the largest of them has vCPUs.
     #[must_use]
     pub fn fit(manifest: &Manifest, bundle: u64) -> Self {
         let mut counted = 0u32;
+        let mut shared = 0u32;
         let mut highest = 0u32;
         let mut memory = bundle.saturating_add(SLACK);
         for vm in &manifest.vm {
             memory = memory.saturating_add(vm.memory);
-            counted = counted.saturating_add(vm.cpus.count());
+            if vm.sched == Schedule::Shared {
+                shared = shared.max(vm.cpus.count());
+            } else {
+                counted = counted.saturating_add(vm.cpus.count());
+            }
             if let Cpus::List(list) = &vm.cpus {
                 highest = list.iter().fold(highest, |highest, index| {
                     highest.max(index.saturating_add(1))
@@ -67,7 +73,7 @@ impl Hardware {
         Self {
             model: "virt".to_owned(),
             cpu: "max".to_owned(),
-            cpus: counted.max(highest).max(1),
+            cpus: counted.saturating_add(shared).max(highest).max(1),
             memory: memory.checked_next_multiple_of(STEP).unwrap_or(memory),
             gic: Gic::V3,
             mte: manifest.vm.iter().any(|vm| vm.mte),
@@ -118,6 +124,14 @@ mod tests {
     fn the_machine_has_a_cpu_for_each_dedicated_vcpu() {
         assert_eq!(Hardware::fit(&manifest(&["2", "3"]), 0).cpus, 5);
         assert_eq!(Hardware::fit(&manifest(&["1", "[7]"]), 0).cpus, 8);
+    }
+
+    #[test]
+    fn vms_that_share_cpus_share_them() {
+        let shared = "\nsched = \"shared\"";
+        let (two, four) = (format!("2{shared}"), format!("4{shared}"));
+        assert_eq!(Hardware::fit(&manifest(&[&two, &four, &two]), 0).cpus, 4);
+        assert_eq!(Hardware::fit(&manifest(&["3", &two]), 0).cpus, 5);
     }
 
     #[test]

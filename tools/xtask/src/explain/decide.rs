@@ -13,7 +13,7 @@ use assay_model::idregs::HostId;
 use assay_model::platform::Machine;
 use assay_model::policy::line::{DecisionLine, RefusedLine};
 use assay_model::policy::{Decision, Notices, Proof, Refusal, Rule, Use};
-use assay_model::vm_tree::{self, VmConfig};
+use assay_model::vm_tree::{self, Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use super::fit::Left;
@@ -70,14 +70,22 @@ impl Report {
             proof: &proof,
         };
         let mut report = Self::default();
-        let mut left = Left::of(machine);
-        for claims in claims::resolve(&world) {
+        let mut left = Left::of(machine, &tree.vms);
+        let mut all = claims::resolve(&world);
+        let is_shared = |vm: usize| {
+            let vm = tree.vms.get(vm);
+            vm.is_some_and(|vm| vm.sched != Sched::Dedicated)
+        };
+        all.sort_by_key(|claims| is_shared(claims.vm));
+        for claims in all {
             let vm = tree.vms.get(claims.vm).context("a VM without its entry")?;
             if let Some(name) = claims.troubles.iter().find(|one| one.is_bad_name()) {
                 bail!("vm \"{}\": {name}: {}", vm.name, name.remedy());
             }
             report.vm(&world, vm, &claims, &mut left);
         }
+        let place = |row: &Row| tree.vms.iter().position(|vm| vm.name == row.vm());
+        report.rows.sort_by_key(place);
         for refused in &tree.refused {
             let rule = match refused.rule {
                 vm_tree::Rule::V1 => Rule::V1,

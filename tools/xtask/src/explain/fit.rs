@@ -1,12 +1,13 @@
 //! Refusals that are not about a region, as far as the host can know: CPUs (V1) and the sum of RAM (V2).
 //!
-//! EL2 hands out CPUs in the order of `/cpus` and RAM by powers of two; this counts both. It cannot know
+//! EL2 hands out CPUs in the order of `/cpus` and RAM by powers of two; this counts both. VMs that share CPUs
+//! come after those that do not, and get what is left. It cannot know
 //! what EL2's image and bundle take of RAM, nor that firmware fails to start a CPU.
 
 use assay_model::platform::{GicVersion, Machine};
 use assay_model::policy::Rule;
 use assay_model::ranges::{subtract, widen};
-use assay_model::vm_tree::{CpuClaim, VmConfig};
+use assay_model::vm_tree::{CpuClaim, Sched, VmConfig};
 use assay_spec::addr::PAGE_SIZE;
 
 /// The most CPUs of a GICv2 (IHI0048B 1.2).
@@ -23,6 +24,8 @@ pub(super) struct Unfit {
 /// What is left of the machine while VMs are given theirs.
 pub(super) struct Left {
     cpus: Vec<usize>,
+    /// CPUs that VMs which share CPUs have listed: nobody gets them for itself.
+    listed: Vec<usize>,
     gic_v2: bool,
     /// Bytes of RAM that may have tags, and that have none.
     tagged: u64,
@@ -30,9 +33,14 @@ pub(super) struct Left {
 }
 
 impl Left {
-    pub(super) fn of(machine: &Machine) -> Self {
+    pub(super) fn of(machine: &Machine, vms: &[VmConfig]) -> Self {
+        let listed = vms.iter().filter_map(|vm| match &vm.cpus {
+            CpuClaim::List(list) if vm.sched != Sched::Dedicated => Some(list),
+            _ => None,
+        });
         let mut left = Self {
             cpus: (0..machine.cpus.len()).collect(),
+            listed: listed.flatten().copied().collect(),
             gic_v2: matches!(machine.gic.version, GicVersion::V2 { .. }),
             tagged: 0,
             plain: 0,
@@ -56,11 +64,17 @@ impl Left {
 
     /// Takes what `vm` wants, all or nothing.
     pub(super) fn take(&mut self, vm: &VmConfig) -> Result<(), Unfit> {
-        let cpus = self.choose(&vm.cpus)?;
-        if self.gic_v2 && cpus.len() > GICV2_CPUS {
+        let cpus = if vm.sched == Sched::Dedicated {
+            self.choose(&vm.cpus)?
+        } else {
+            self.share(&vm.cpus)?;
+            Vec::new()
+        };
+        let vcpus = vm.cpus.count();
+        if self.gic_v2 && vcpus > GICV2_CPUS {
             return Err(Unfit {
                 rule: Rule::V1,
-                reason: format!("{} vCPUs, and a GICv2 takes {GICV2_CPUS}", cpus.len()),
+                reason: format!("{vcpus} vCPUs, and a GICv2 takes {GICV2_CPUS}"),
                 remedy: "give the VM at most 8 `cpus`",
             });
         }
@@ -90,14 +104,16 @@ impl Left {
     }
 
     fn choose(&self, wanted: &CpuClaim) -> Result<Vec<usize>, Unfit> {
+        let mut free = self.cpus.clone();
+        free.retain(|cpu| !self.listed.contains(cpu));
         match wanted {
-            CpuClaim::Count(count) if *count <= self.cpus.len() => Ok(self.cpus[..*count].to_vec()),
+            CpuClaim::Count(count) if *count <= free.len() => Ok(free[..*count].to_vec()),
             CpuClaim::Count(count) => Err(Unfit {
                 rule: Rule::V1,
-                reason: format!("{count} CPUs are wanted and {} are free", self.cpus.len()),
+                reason: format!("{count} CPUs are wanted and {} are free", free.len()),
                 remedy: "give the VM fewer `cpus`, or the machine more (QEMU: -smp)",
             }),
-            CpuClaim::List(list) => match list.iter().find(|cpu| !self.cpus.contains(cpu)) {
+            CpuClaim::List(list) => match list.iter().find(|cpu| !free.contains(cpu)) {
                 None => Ok(list.clone()),
                 Some(cpu) => Err(Unfit {
                     rule: Rule::V1,
@@ -105,6 +121,27 @@ impl Left {
                     remedy: "name other CPUs in `cpus`, by their place in /cpus",
                 }),
             },
+        }
+    }
+
+    fn share(&self, wanted: &CpuClaim) -> Result<(), Unfit> {
+        if self.cpus.is_empty() {
+            return Err(Unfit {
+                rule: Rule::V1,
+                reason: "no CPU is left that could be shared".to_owned(),
+                remedy: "give the VMs without `sched = \"shared\"` fewer `cpus`, or the machine more (QEMU: -smp)",
+            });
+        }
+        let CpuClaim::List(list) = wanted else {
+            return Ok(());
+        };
+        match list.iter().find(|cpu| !self.cpus.contains(cpu)) {
+            None => Ok(()),
+            Some(cpu) => Err(Unfit {
+                rule: Rule::V1,
+                reason: format!("CPU {cpu} is not there, or a VM's own"),
+                remedy: "name other CPUs in `cpus`, by their place in /cpus",
+            }),
         }
     }
 }

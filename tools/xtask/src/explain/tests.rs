@@ -185,6 +185,27 @@ fn a_vm_for_which_there_are_no_cpus_or_no_memory_is_refused() {
 }
 
 #[test]
+fn vms_that_share_cpus_get_what_is_left_of_them() {
+    let vm = |name: &str, rest: &str| {
+        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n")
+    };
+    let shared = "sched = \"shared\"\n";
+    let manifest = vm("a", &format!("{shared}cpus = 5"))
+        + &vm(
+            "b",
+            &format!("{shared}cpus = [1]\nbudget = \"1ms\"\nperiod = \"2ms\""),
+        )
+        + &vm("c", "cpus = [1]")
+        + &vm("d", "cpus = 1")
+        + &vm("e", &format!("{shared}cpus = [1, 2]"));
+    let report = explain(&manifest, "max", &[]).unwrap();
+    // CPU 0 is d's own, CPU 1 nobody's, and there is no CPU 2.
+    assert_eq!(report.refused(), ["c", "e"]);
+    let alone = vm("a", shared) + &vm("b", "cpus = 2");
+    assert_eq!(explain(&alone, "max", &[]).unwrap().refused(), ["a"]);
+}
+
+#[test]
 fn faults_that_nobody_claims_are_warnings() {
     let report = explain(&vm("linux", "", "gpu0-memory", "ram", ""), "max", &[]).unwrap();
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);

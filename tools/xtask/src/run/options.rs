@@ -180,6 +180,9 @@ impl Options {
                 .format
                 .map(|FormatName::Raw| assay_harness::manifest::Format::Raw),
             sched: assay_harness::manifest::Schedule::Dedicated,
+            weight: None,
+            budget: None,
+            period: None,
             watchdog: false,
             on_crash: assay_harness::manifest::OnCrash::Stop,
             coherent: Vec::new(),
