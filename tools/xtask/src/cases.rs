@@ -7,6 +7,7 @@ mod linux;
 mod matrix;
 mod programs;
 mod refused;
+mod shared;
 
 use anyhow::Result;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(contract::cases());
     cases.extend(endings::cases());
     cases.extend(refused::cases());
+    cases.extend(shared::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());
