@@ -10,6 +10,7 @@ mod matrix;
 mod programs;
 mod refused;
 mod selftests;
+mod shared;
 
 use anyhow::Result;
 
@@ -67,6 +68,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
     cases.extend(leak::cases());
+    cases.extend(shared::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());
