@@ -2,6 +2,8 @@
 //! a missed target shows in the table and fails nothing.
 
 mod boot;
+mod plot;
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,12 @@ pub(crate) struct Options {
     /// Only the small guest's figures, without Linux
     #[arg(long)]
     no_linux: bool,
+    /// Instead: what 1, 2, 4, 8 and 16 VMs cost (with Linux half an hour)
+    #[arg(long, conflicts_with = "json")]
+    scaling: bool,
+    /// Draw that into this SVG file
+    #[arg(long, value_name = "FILE", requires = "scaling")]
+    plot: Option<PathBuf>,
 }
 
 /// One measured value.
@@ -66,6 +74,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         guests: !options.no_linux,
     })?;
     let artifacts = build::firmware()?;
+    if options.scaling {
+        build::guests(&["scale"])?;
+        return scaling::run(!options.no_linux, options.plot.as_deref());
+    }
     build::guests(&["bench"])?;
     let mut native = small_guest(true).context("the small guest, natively")?;
     let mut figures = small_guest(false).context("the small guest under Assay")?;
