@@ -173,7 +173,7 @@ fn measure(guest: &Guest, vms: u32) -> Result<Row> {
     Ok(row)
 }
 
-/// Counts exits by CPU in a log of `-d int`: "Taking exception N [KIND] on CPU C", then "...from ELx to ELy".
+/// Counts exits by CPU in a log of `-d int`: `Taking exception N [KIND] on CPU C`, then `...from ELx to ELy`.
 fn count(log: impl std::io::BufRead) -> Result<BTreeMap<usize, Exits>> {
     let mut all: BTreeMap<usize, (Exits, bool)> = BTreeMap::new();
     let mut last: Option<(usize, bool, bool)> = None;
