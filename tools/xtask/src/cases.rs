@@ -6,6 +6,7 @@ mod dom0less;
 mod endings;
 mod linux;
 mod matrix;
+mod operator;
 mod programs;
 mod refused;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = programs::cases()?;
     cases.extend(contract::cases());
     cases.extend(endings::cases());
+    cases.extend(operator::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
     cases.extend(coherent::cases());
