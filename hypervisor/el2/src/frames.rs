@@ -4,6 +4,7 @@
 //! The bookkeeping is `buddy_system_allocator`'s, out of band on the heap.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
 use buddy_system_allocator::FrameAllocator;
@@ -22,6 +23,15 @@ pub enum Pool {
 }
 
 static FREE: [Mutex<FrameAllocator<33>>; 2] = [const { Mutex::new(FrameAllocator::new()) }; 2];
+
+/// Pages that are free, in both pools: the allocator does not count them.
+static FREE_PAGES: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many bytes of frames are free.
+#[must_use]
+pub fn free_bytes() -> u64 {
+    FREE_PAGES.load(Ordering::Relaxed) * PAGE_SIZE
+}
 
 impl Pool {
     fn free(self) -> &'static Mutex<FrameAllocator<33>> {
@@ -46,6 +56,7 @@ impl Frames {
     pub fn at(address: u64) -> Option<Self> {
         let frame = usize::try_from(address / PAGE_SIZE).ok()?;
         let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
+        FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
         let region = Region {
             start: Pa(start as u64 * PAGE_SIZE),
             size: PAGE_SIZE,
@@ -78,6 +89,7 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
     let end = (region.end().0 / PAGE_SIZE) as usize;
     if start < end {
         pool.free().lock().add_frame(start, end);
+        FREE_PAGES.fetch_add((end - start) as u64, Ordering::Relaxed);
     }
 }
 
@@ -156,6 +168,7 @@ pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
         .ok()?
         .checked_next_power_of_two()?;
     let start = pool.free().lock().alloc(pages)?;
+    FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
     let region = Region {
         start: Pa(start as u64 * PAGE_SIZE),
         size: pages as u64 * PAGE_SIZE,
@@ -174,4 +187,5 @@ pub fn give_back(frames: Frames) {
     let start = (frames.region.start.0 / PAGE_SIZE) as usize;
     let pages = (frames.region.size / PAGE_SIZE) as usize;
     frames.pool.free().lock().dealloc(start, pages);
+    FREE_PAGES.fetch_add(pages as u64, Ordering::Relaxed);
 }

@@ -23,6 +23,7 @@ pub mod guest_ram;
 pub mod guest_regs;
 pub mod heap;
 pub mod image;
+pub mod lock;
 pub mod mmu;
 pub mod pci;
 pub mod percpu;

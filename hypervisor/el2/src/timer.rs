@@ -22,6 +22,15 @@ pub fn arm(deadline: Option<u64>) {
     isb();
 }
 
+/// Arms this CPU's EL2 timer for `deadline`, unless it is armed for an earlier time.
+#[inline(never)]
+pub fn arm_by(deadline: u64) {
+    let is_armed = read_sysreg!("cnthp_ctl_el2") & 1 != 0;
+    if !is_armed || read_sysreg!("cnthp_cval_el2") > deadline {
+        arm(Some(deadline));
+    }
+}
+
 /// Sets the difference between the physical counter and the virtual one that this CPU's guest sees.
 pub fn set_virtual_offset(offset: u64) {
     // SAFETY: only the guest's view of time depends on it.

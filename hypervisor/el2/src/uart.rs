@@ -3,10 +3,11 @@
 //! Baud rate and line settings are firmware's: only the enables, the FIFO and the interrupt masks are set here.
 
 use assay_spec::addr::{Pa, Region};
-use spin::Mutex;
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use tock_registers::{register_bitfields, register_structs};
+
+use crate::lock::Mutex;
 
 register_bitfields! {u32,
     Fr [ Rxfe OFFSET(4) NUMBITS(1) [], Txff OFFSET(5) NUMBITS(1) [] ],

@@ -9,15 +9,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod backoff;
 pub mod bundle;
 pub mod claims;
+pub mod console;
+pub mod counters;
+pub mod exit_trace;
 pub mod exits;
 pub mod gate;
 pub mod guest_tree;
 pub mod idregs;
 pub mod inject;
 pub mod kernel;
+pub mod life;
+pub mod line_editor;
 pub mod modules;
+pub mod monitor_command;
 pub mod pci;
 pub mod platform;
 pub mod policy;

@@ -52,6 +52,8 @@ pub struct VmConfig {
     pub watchdog: bool,
     /// What follows a crash.
     pub on_crash: OnCrash,
+    /// After how many restarts in a row a crash is the end; `None` if never.
+    pub max_restarts: Option<u32>,
     /// The kernel.
     pub kernel: Module,
     /// The ramdisk.

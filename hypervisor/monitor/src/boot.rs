@@ -10,6 +10,7 @@ use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
 use assay_el2::{context, cpu, cpus as numbers, frames, image, uart};
 use assay_model::claims::World;
+use assay_model::console::Prefix;
 use assay_model::gate;
 use assay_model::idregs::HostId;
 use assay_model::platform::{self, Console, ConsoleKind, Enable, GicVersion, Machine};
@@ -21,7 +22,7 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{bundle, cpus, create, interrupts, memory, pci, proof, seeds, vm};
+use crate::{bundle, chores, cpus, create, interrupts, memory, pci, pool, proof, seeds, vm};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
@@ -60,11 +61,6 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
     let guests = bundle::open(place, &blob, &machine)?;
-    let mut words = machine.bootargs.split_ascii_whitespace();
-    let asked = guests.tree.console_prefix || words.any(|word| word == "assay.console=prefix");
-    if asked || guests.tree.vms.len() + guests.tree.refused.len() > 1 {
-        console::use_prefixes();
-    }
     seeds::init(machine.kaslr_seed, &machine.seed);
     report_tree(&guests.tree);
 
@@ -80,9 +76,26 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         el2_bytes(&vms),
         cpu::counter()
     );
+    let mut words = machine.bootargs.split_ascii_whitespace();
+    let prefix = if guests.tree.console_prefix || words.any(|word| word == "assay.console=prefix") {
+        Prefix::Always
+    } else if guests.tree.vms.len() + guests.tree.refused.len() > 1 {
+        Prefix::Several
+    } else {
+        Prefix::Never
+    };
+    console::set_vms(vms.iter().map(|vm| vm.name.as_str()), prefix);
     vm::set(vms);
+    // A CPU without guests is best, one that VMs share the next best.
+    let free = cpus::free();
+    let home = free.iter().find(|cpu| pool::of(**cpu).is_none());
+    let home = home.or(free.first()).copied();
+    let home = home.unwrap_or(assay_el2::percpu::index());
+    chores::set_home(home);
+    interrupts::route_console(home);
     // Those that wait for something to run have it now.
     cpus::kick_all();
+    pool::open();
     uart::listen(true);
     vm::end_machine_if_idle();
     Ok(())
@@ -212,9 +225,6 @@ fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
         uart,
     );
     gic::init_cpu(interrupts::private()).map_err(fail)?;
-    if let Some(uart) = uart {
-        gic::enable_spi(uart, assay_el2::percpu::index(), false);
-    }
     Ok(())
 }
 

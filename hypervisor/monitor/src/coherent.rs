@@ -204,6 +204,11 @@ impl Grant {
         self.cleared = 0;
     }
 
+    /// Stops clearing where it is.
+    pub(crate) fn abandon(&mut self) {
+        self.memory.end_clearing();
+    }
+
     /// Returns the node that the guest's tree has for it.
     pub(crate) fn node(&self) -> guest_tree::Coherent<'_> {
         guest_tree::Coherent {

@@ -1,13 +1,16 @@
-//! The one UART: Assay's own lines, the guests' output, and input for one of them.
+//! The one UART, and `model`'s [`Console`] that says who may write on it.
 //!
 //! Every line of Assay's begins `assay: `. With prefixes on, a guest's line begins `[NAME] `, so no guest can
-//! forge one; a line that another has to interrupt goes on with `[NAME]+ `.
+//! forge one; a line that another had to interrupt goes on with `[NAME] ` again.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
 
-use assay_el2::uart;
-use spin::Mutex;
+use assay_el2::lock::Mutex;
+use assay_el2::{cpu, uart};
+use assay_model::console::{Console, Prefix, Shown, Terminal, Times};
+use assay_model::line_editor::{LINE_BYTES, Reply};
+
+use crate::chores;
 
 /// Prints one line of Assay's own: `assay: ` and what the arguments make.
 macro_rules! say {
@@ -15,37 +18,32 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Who has written the last character, as far as a line is open.
-struct Line {
-    /// The VM whose line is not ended yet.
-    owner: Option<&'static str>,
-}
+static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
 
-static LINE: Mutex<Line> = Mutex::new(Line { owner: None });
-static PREFIX: AtomicBool = AtomicBool::new(false);
+/// How long an open line that stands still keeps the others from the UART, in milliseconds.
+const HOLD_MS: u64 = 20;
 
-/// Turns the `[NAME] ` prefixes on.
-pub(crate) fn use_prefixes() {
-    PREFIX.store(true, Ordering::Relaxed);
-}
+struct Uart;
 
-struct Raw;
-
-impl Write for Raw {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        uart::write(text.as_bytes());
-        Ok(())
+impl Terminal for Uart {
+    fn write(&mut self, bytes: &[u8]) {
+        uart::write(bytes);
     }
+}
+
+/// Says which VMs there are, in the order of `Vm::index`.
+pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix) {
+    let per_ms = chores::ticks(1);
+    let times = Times {
+        hold: per_ms.wrapping_mul(HOLD_MS),
+        pace: per_ms,
+    };
+    CONSOLE.lock().set_vms(names, prefix, times);
 }
 
 /// Prints a whole line; use [`say`].
 pub(crate) fn line(arguments: fmt::Arguments<'_>) {
-    let mut line = LINE.lock();
-    if line.owner.take().is_some() {
-        uart::write(b"\r\n");
-    }
-    // The UART cannot fail, and a message of ours formats without error.
-    let _ = write!(Raw, "assay: {arguments}\r\n");
+    CONSOLE.lock().own(arguments, &mut Uart);
 }
 
 /// Prints the last words, whoever holds what.
@@ -60,27 +58,98 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
     let _ = write!(Forced, "\r\nassay: {arguments}\r\n");
 }
 
-/// Prints one byte of a guest's, with the prefix where a line begins.
-pub(crate) fn guest_byte(name: &'static str, byte: u8) {
-    if !PREFIX.load(Ordering::Relaxed) {
-        return plain(name, byte);
+/// Takes one byte of a guest's.
+pub(crate) fn guest_byte(vm: usize, byte: u8) {
+    let due = CONSOLE.lock().guest(vm, byte, cpu::counter(), &mut Uart);
+    if let Some(due) = due {
+        chores::ask(due);
     }
-    let mut line = LINE.lock();
-    match line.owner {
-        Some(owner) if core::ptr::eq(owner, name) => {}
-        Some(_) => {
-            let _ = write!(Raw, "\r\n[{name}] ");
-        }
-        None => {
-            let _ = write!(Raw, "[{name}] ");
-        }
-    }
-    uart::write(&[byte]);
-    line.owner = (byte != b'\n').then_some(name);
 }
 
-/// The same with one VM and a person at the terminal: no prefix, only whether a line is open.
-fn plain(name: &'static str, byte: u8) {
-    LINE.lock().owner = (byte != b'\n').then_some(name);
-    uart::write(&[byte]);
+/// Shows what waits, a little of it; returns when to come again.
+pub(crate) fn tick(now: u64) -> Option<u64> {
+    CONSOLE.lock().tick(now, &mut Uart)
+}
+
+/// Shows all that waits.
+pub(crate) fn flush() {
+    CONSOLE.lock().flush(&mut Uart);
+}
+
+/// Tells whether the monitor has the UART.
+pub(crate) fn is_monitor_open() -> bool {
+    CONSOLE.lock().is_monitor_open()
+}
+
+/// Gives the UART to the monitor.
+pub(crate) fn open_monitor() {
+    CONSOLE.lock().open_monitor(&mut Uart);
+}
+
+/// Gives the UART back to the VMs; `listener` gets the input.
+pub(crate) fn close_monitor(listener: Option<usize>) {
+    let due = CONSOLE
+        .lock()
+        .close_monitor(listener, cpu::counter(), &mut Uart);
+    if let Some(due) = due {
+        chores::ask(due);
+    }
+}
+
+/// Returns which VMs are shown.
+pub(crate) fn shown() -> Shown {
+    CONSOLE.lock().shown()
+}
+
+/// Chooses which VMs are shown, from the end of the monitor on.
+pub(crate) fn show_only(shown: Shown) {
+    CONSOLE.lock().show_only(shown);
+}
+
+/// What was typed at the prompt, copied: whoever acts on it prints.
+pub(crate) struct Line {
+    bytes: [u8; LINE_BYTES],
+    length: usize,
+}
+
+impl Line {
+    fn of(text: &str) -> Self {
+        let mut line = Self {
+            bytes: [0; LINE_BYTES],
+            length: 0,
+        };
+        for (place, byte) in line.bytes.iter_mut().zip(text.bytes()) {
+            *place = byte;
+            line.length += 1;
+        }
+        line
+    }
+
+    /// Returns the text.
+    pub(crate) fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or("")
+    }
+}
+
+/// Takes a byte typed at the monitor's prompt; returns what it asks for beyond editing, and about which text.
+pub(crate) fn key(byte: u8) -> Option<(Reply, Line)> {
+    let mut console = CONSOLE.lock();
+    let reply = console.key(byte, &mut Uart);
+    let text = match reply {
+        Reply::Nothing => return None,
+        Reply::Complete => console.typed_before_cursor(),
+        Reply::Run | Reply::Leave => console.typed(),
+    };
+    Some((reply, Line::of(text)))
+}
+
+/// Inserts text at the monitor's prompt.
+pub(crate) fn insert(text: &str) {
+    CONSOLE.lock().insert(text, &mut Uart);
+}
+
+/// Prompts for the next command.
+pub(crate) fn next_line() {
+    CONSOLE.lock().next_line(&mut Uart);
 }

@@ -9,12 +9,13 @@ use core::fmt::Display;
 use assay_el2::context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{firmware, guest_regs};
+use assay_el2::{cpu, firmware, guest_regs};
 use assay_model::claims::{self, VmClaims, World};
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
 use assay_model::kernel::{self, KernelError, Loader};
+use assay_model::life::Life;
 use assay_model::policy;
 use assay_model::policy::line::Quoted;
 use assay_model::psci;
@@ -189,7 +190,8 @@ fn one(
     );
     let regime =
         regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
-    report(config, claims, &ram_row, decision, range);
+    let mut listing = report(config, claims, &ram_row, decision, range);
+    listing.extend(map::listing(&config.name, &parts, &coherent));
     let traps = traps(host, features, shared.is_none(), regime);
     let (sharing, seats) = match shared {
         Some(Shared { seats, time }) => {
@@ -219,9 +221,17 @@ fn one(
             tree,
             fwb: host.fwb(),
             tables,
+            is_used: false,
+            is_loading: false,
         },
-        on_crash: config.on_crash,
+        life: Life::new(
+            vcpus,
+            config.on_crash,
+            config.max_restarts,
+            cpu::counter_frequency(),
+        ),
         cpus,
+        listing,
         sharing,
     });
     Ok((vm, seats))

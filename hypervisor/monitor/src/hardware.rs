@@ -10,8 +10,8 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
 use crate::adapter::Lists;
-use crate::console;
 use crate::vm::Vm;
+use crate::{chores, console, operator};
 
 /// What decisions need of this CPU and of the world around the VM.
 pub(crate) struct Hardware {
@@ -29,7 +29,8 @@ impl Hardware {
         } else {
             None
         };
-        timer::arm(timer.into_iter().chain(watchdog).chain(self.until).min());
+        let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
+        timer::arm(deadlines.chain(chores::deadline()).min());
     }
 }
 
@@ -71,10 +72,10 @@ impl exits::Cpu for Hardware {
         self.vm.kick(vcpus);
     }
     fn transmit(&mut self, byte: u8) {
-        console::guest_byte(&self.vm.name, byte);
+        console::guest_byte(self.vm.index(), byte);
     }
     fn input_room(&mut self) {
-        assay_el2::uart::listen(true);
+        operator::input_room();
     }
     fn has_entropy(&self) -> bool {
         cpu::has_random()

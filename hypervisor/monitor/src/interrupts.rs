@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use assay_el2::gic::{self, Ack};
-use assay_el2::{timer, uart};
+use assay_el2::timer;
 use assay_spec::intid::IntId;
 use spin::Once;
 
-use crate::vm;
+use crate::operator;
 
 /// The interrupts that mean something to Assay.
 struct Known {
@@ -47,6 +47,13 @@ pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart
     });
 }
 
+/// Has the console's interrupt come to CPU `cpu`.
+pub(crate) fn route_console(cpu: usize) {
+    if let Some(uart) = KNOWN.get().and_then(|known| known.uart) {
+        gic::enable_spi(uart, cpu, false);
+    }
+}
+
 /// Returns the private interrupts that each CPU enables.
 pub(crate) fn private() -> &'static [IntId] {
     KNOWN.get().map_or(&[], |known| known.private.as_slice())
@@ -75,29 +82,10 @@ pub(crate) fn next() -> Option<Event> {
         Event::HypTimer
     } else {
         if Some(intid) == known.uart {
-            take_input();
+            operator::take_input();
         }
         Event::Done
     };
     gic::deactivate(ack);
     Some(event)
-}
-
-/// Moves what the console has received to the VM that listens; holds the console back when that one is full.
-pub(crate) fn take_input() {
-    let Some(listener) = vm::listener() else {
-        return;
-    };
-    loop {
-        if !listener.has_input_room() {
-            uart::listen(false);
-            // The guest may have made room between the look and the mask: nobody would tell us again.
-            if !listener.has_input_room() {
-                return;
-            }
-            uart::listen(true);
-        }
-        let Some(byte) = uart::read() else { return };
-        listener.receive(byte);
-    }
 }

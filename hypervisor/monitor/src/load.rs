@@ -22,14 +22,39 @@ pub(crate) struct Contents {
     pub(crate) fwb: bool,
     /// Keeps the stage-2 tables.
     pub(crate) tables: TableAdapter,
+    /// A load has begun before.
+    pub(crate) is_used: bool,
+    /// One is under way.
+    pub(crate) is_loading: bool,
 }
 
 /// Bytes that are loaded or cleared between two looks at the interrupts.
 const CHUNK: u64 = 0x20_0000;
 
 impl Contents {
+    /// Goes to the beginning of a load; each after the first has new seeds.
+    fn begin(&mut self) {
+        self.is_loading = true;
+        if core::mem::replace(&mut self.is_used, true) {
+            if let Some(seeds) = seeds::next() {
+                self.tree.reseed(&seeds);
+            }
+            self.loader.restart();
+        }
+        self.coherent.iter_mut().for_each(Grant::restart);
+    }
+
+    /// Ends a load that is under way, done or not: the next step begins another.
+    pub(crate) fn abandon(&mut self) {
+        self.is_loading = false;
+        self.coherent.iter_mut().for_each(Grant::abandon);
+    }
+
     /// Does one chunk of work: coherent memory is cleared first, then RAM is filled.
     pub(crate) fn step(&mut self) -> Progress {
+        if !self.is_loading {
+            self.begin();
+        }
         for grant in &mut self.coherent {
             match grant.clear_step(CHUNK) {
                 Clearing::Done => {}
@@ -53,15 +78,7 @@ impl Contents {
             self.ram.clean_and_invalidate();
         }
         self.ram.make_executable(kernel);
+        self.is_loading = false;
         (entry, tree)
-    }
-
-    /// Goes back to the beginning, with new seeds.
-    pub(crate) fn restart(&mut self) {
-        if let Some(seeds) = seeds::next() {
-            self.tree.reseed(&seeds);
-        }
-        self.coherent.iter_mut().for_each(Grant::restart);
-        self.loader.restart();
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Turn {
     pub(crate) stolen: u64,
 }
 
-/// Makes the pool, once, and lets its vCPUs look for something to do.
+/// Makes the pool, once. Nobody runs before [`open`].
 pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let shares: Vec<Share> = members.iter().map(|member| member.share.clone()).collect();
@@ -58,14 +58,18 @@ pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
         );
     }
     let count = seats.len();
-    let pool = POOL.call_once(|| Pool {
+    POOL.call_once(|| Pool {
         scheduler: Mutex::new(Scheduler::new(&cpus, &shares, slice)),
         cpus,
         seats,
         places: (0..count).map(|_| AtomicUsize::new(NOWHERE)).collect(),
     });
-    for entity in 0..count {
-        pool.wake(Entity(entity));
+}
+
+/// Lets the pool's vCPUs look for something to do.
+pub(crate) fn open() {
+    if let Some(pool) = POOL.get() {
+        (0..pool.seats.len()).for_each(|entity| pool.wake(Entity(entity)));
     }
 }
 
@@ -151,6 +155,17 @@ impl Sharing {
 
     fn entity(&self, vcpu: usize) -> Entity {
         Entity(self.first.load(Ordering::Relaxed).saturating_add(vcpu))
+    }
+
+    /// Returns for how many milliseconds of this life vCPU `vcpu` has waited for a CPU.
+    pub(crate) fn stolen_ms(&self, vcpu: usize) -> u64 {
+        let (Some(pool), Some(before)) = (POOL.get(), self.before.get(vcpu)) else {
+            return 0;
+        };
+        let stolen = pool.scheduler.lock();
+        let stolen = stolen.stolen(self.entity(vcpu), cpu::counter());
+        let ticks = stolen.saturating_sub(before.load(Ordering::Relaxed));
+        nanoseconds(ticks, cpu::counter_frequency()) / 1_000_000
     }
 
     /// Makes these vCPUs runnable.

@@ -1,7 +1,8 @@
 //! The per-CPU loop: run the vCPU that this CPU is for, through all the lives of its VM.
 
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
-use assay_el2::{cpu, gic, guest_regs, timer, traps, uart};
+use assay_el2::{cpu, gic, guest_regs, timer, traps};
+use assay_model::counters::{Counters, Interrupt};
 use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::kernel::Progress;
@@ -17,12 +18,14 @@ use crate::adapter::Lists;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
-use crate::{cpus, panic, pool, report};
+use crate::{chores, cpus, operator, panic, pool, report};
 
 mod clock;
 mod shared;
+mod traced;
 
 pub(crate) use shared::Seat;
+use traced::Traced;
 
 /// What a CPU does for ever.
 pub(crate) fn cpu_loop(index: usize) -> ! {
@@ -44,12 +47,13 @@ pub(crate) fn cpu_loop(index: usize) -> ! {
             }
             Phase::Running => runner.live(),
             Phase::Stopping => {
+                // Said again at each look: while this CPU slept, the VM may have lived and be stopping once more.
                 vm.parked(vcpu);
-                while vm.phase() == Phase::Stopping {
+                if vm.phase() == Phase::Stopping {
                     idle();
                 }
             }
-            Phase::Loading | Phase::Stopped => idle(),
+            Phase::Loading | Phase::Waiting | Phase::Stopped => idle(),
         }
     }
 }
@@ -72,6 +76,7 @@ fn drain() {
             Event::Kick | Event::HypTimer | Event::Done => {}
         }
     }
+    chores::look();
 }
 
 /// Why the guest was left.
@@ -95,7 +100,14 @@ struct Runner {
     leave: Leave,
     /// GICv2 and shared CPUs: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
+    /// What it came to EL2 for.
+    counters: &'static Counters,
+    /// Its exits are recorded.
+    is_traced: bool,
 }
+
+/// For a vCPU that its VM does not have: nobody reads them.
+static NOBODYS: Counters = Counters::new();
 
 impl Runner {
     /// What runs vCPU `vcpu`, which is off.
@@ -106,6 +118,8 @@ impl Runner {
             hardware: Hardware { vm, until: None },
             leave: Leave::Look,
             timer_held: None,
+            counters: vm.counters.get(vcpu).unwrap_or(&NOBODYS),
+            is_traced: false,
         }
     }
 
@@ -117,6 +131,7 @@ impl Runner {
             Progress::More => return,
             Progress::Done => {}
             Progress::Failed(error) => {
+                contents.abandon();
                 drop(contents);
                 return vm.failed_to_load(error);
             }
@@ -135,7 +150,7 @@ impl Runner {
             sharing.begin();
         }
         // An earlier life may have held input back.
-        uart::listen(true);
+        operator::input_room();
         vm.started();
     }
 
@@ -159,7 +174,13 @@ impl Runner {
         let mut guest = self.reset(start);
         loop {
             self.leave = Leave::Look;
-            switch::run(&mut guest, self);
+            self.is_traced = self.vm.is_traced();
+            if self.is_traced {
+                let (vm, vcpu) = (self.vm, self.vcpu.index);
+                switch::run(&mut guest, &mut Traced::new(vm, vcpu, self));
+            } else {
+                switch::run(&mut guest, self);
+            }
             match self.leave {
                 Leave::Look | Leave::Wait(_) if self.vm.phase() == Phase::Running => {}
                 Leave::Look | Leave::Wait(_) | Leave::Off => break,
@@ -231,6 +252,7 @@ impl Runner {
     fn interrupt(&mut self, frame: &Frame) -> Control {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
+                self.counters.interrupt(Interrupt::Timer);
                 let mut devices = self.vm.devices.lock();
                 let kicks =
                     devices
@@ -249,6 +271,16 @@ impl Runner {
 
     #[inline(never)]
     fn rare(&mut self, event: Event, frame: &Frame) -> Control {
+        self.counters.interrupt(match event {
+            Event::VirtTimer(_) => Interrupt::Timer,
+            Event::HypTimer => Interrupt::Deadline,
+            Event::Maintenance(_) => Interrupt::Maintenance,
+            Event::Kick => Interrupt::Kick,
+            Event::Done => Interrupt::Other,
+        });
+        if matches!(event, Event::HypTimer | Event::Kick) {
+            chores::look();
+        }
         match event {
             Event::HypTimer => self.deadline(frame),
             Event::VirtTimer(physical) => {
@@ -276,7 +308,7 @@ impl Runner {
         }
         drop(devices);
         self.vm.kick(kicks);
-        if self.vm.phase() == Phase::Running {
+        if self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
             Control::Resume
         } else {
             Control::Leave
@@ -363,6 +395,7 @@ impl Handler for Runner {
     #[inline(always)]
     fn synchronous(&mut self, frame: &mut Frame) -> Control {
         let esr = switch::raw_syndrome();
+        self.counters.exit(esr);
         if exits::quick(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }

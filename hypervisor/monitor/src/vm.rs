@@ -1,51 +1,34 @@
-//! A VM as the monitor runs it: its parts, its phases, and the machine's end when none is left.
+//! A VM as the monitor runs it: its parts, its life as `model` decides it, and the machine's end when none is left.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use assay_el2::traps::Config;
-use assay_el2::{gic, guest_regs};
+use assay_el2::{cpu, gic, guest_regs, lock};
+use assay_model::console::Shown;
+use assay_model::counters::Counters;
+use assay_model::exit_trace::ExitTrace;
 use assay_model::exits::{Crash, Stop};
 use assay_model::kernel::KernelError;
+use assay_model::life::{After, Ended, Life, LoadFailure, Obeyed, Order};
 use assay_model::policy::line::Quoted;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, Machine};
-use assay_model::vm_tree::OnCrash;
 use spin::{Mutex, Once};
 
-use crate::console::say;
+pub(crate) use assay_model::life::Phase;
+
+use crate::console::{self, say};
 use crate::create;
 use crate::load::Contents;
 use crate::pool::Sharing;
 
-/// Where a VM is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// vCPU 0's CPU fills its memory.
-    Loading,
-    /// It runs.
-    Running,
-    /// Its vCPUs are leaving their guest.
-    Stopping,
-    /// It has ended.
-    Stopped,
-}
-
-/// What ends a life and how far that is.
-struct Ending {
-    /// Why, from the first who asked.
-    stop: Option<Stop>,
-    /// The vCPUs whose CPUs have let go of the guest.
-    parked: VcpuSet,
-    /// It has been started before.
-    restarted: bool,
-}
-
 /// One VM.
 pub(crate) struct Vm {
     pub(crate) name: String,
+    /// See [`Self::index`].
+    index: AtomicUsize,
     pub(crate) machine: Machine,
     /// What a CPU loads before it runs a vCPU, but for `VPIDR_EL2` and `VMPIDR_EL2`.
     pub(crate) traps: Config,
@@ -53,19 +36,29 @@ pub(crate) struct Vm {
     pub(crate) registers: guest_regs::Optional,
     pub(crate) devices: Mutex<Devices>,
     pub(crate) contents: Mutex<Contents>,
-    pub(crate) on_crash: OnCrash,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<usize>,
     /// What sharing CPUs takes, if it does.
     pub(crate) sharing: Option<Sharing>,
+    /// What was decided of its memory, as it was printed, and its map: lines for the monitor.
+    pub(crate) listing: Vec<String>,
+    /// What each vCPU came to EL2 for.
+    pub(crate) counters: Vec<Counters>,
+    /// Its last exits, while [`Self::is_traced`].
+    pub(crate) trace: lock::Mutex<ExitTrace>,
+    is_traced: AtomicBool,
+    /// The phase of `life`, to be read without its lock.
     phase: AtomicU8,
-    ending: Mutex<Ending>,
+    life: lock::Mutex<Life>,
 }
 
 static VMS: Once<Vec<&'static Vm>> = Once::new();
 
 /// Sets the list of VMs that start, once.
 pub(crate) fn set(vms: Vec<&'static Vm>) {
+    for (index, vm) in vms.iter().enumerate() {
+        vm.index.store(index, Ordering::Relaxed);
+    }
     VMS.call_once(|| vms);
 }
 
@@ -74,12 +67,32 @@ pub(crate) fn all() -> &'static [&'static Vm] {
     VMS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Returns the VM that the console's input goes to: the first that has not ended.
+/// Returns the VM of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Vm> {
+    all().iter().copied().find(|vm| vm.name == name)
+}
+
+/// The VM that was chosen for the input, plus 1; 0 for none.
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// Gives the console's input to this VM for as long as it has not ended.
+pub(crate) fn listen(vm: &Vm) {
+    let number = u8::try_from(vm.index().wrapping_add(1)).unwrap_or(0);
+    CHOSEN.store(number, Ordering::Relaxed);
+}
+
+/// Returns the VM that the console's input goes to: the chosen one, or while all are shown the first that has not
+/// ended.
 pub(crate) fn listener() -> Option<&'static Vm> {
-    all()
-        .iter()
-        .copied()
-        .find(|vm| vm.phase() != Phase::Stopped)
+    let is_up = |vm: &&'static Vm| vm.phase() != Phase::Stopped;
+    let chosen = usize::from(CHOSEN.load(Ordering::Relaxed)).checked_sub(1);
+    let chosen = chosen.and_then(|index| all().get(index).copied());
+    match console::shown() {
+        Shown::One(_) => chosen.filter(is_up),
+        Shown::All => chosen
+            .filter(is_up)
+            .or_else(|| all().iter().copied().find(is_up)),
+    }
 }
 
 /// The parts of a VM that is about to exist.
@@ -89,9 +102,10 @@ pub(crate) struct Parts {
     pub(crate) traps: Config,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
-    pub(crate) on_crash: OnCrash,
+    pub(crate) life: Life,
     pub(crate) cpus: Vec<usize>,
     pub(crate) sharing: Option<Sharing>,
+    pub(crate) listing: Vec<String>,
 }
 
 impl Vm {
@@ -100,34 +114,45 @@ impl Vm {
         Self {
             devices: Mutex::new(Devices::new(&parts.machine)),
             name: parts.name,
-            machine: parts.machine,
+            index: AtomicUsize::new(usize::MAX),
             traps: parts.traps,
             registers: parts.registers,
             contents: Mutex::new(parts.contents),
-            on_crash: parts.on_crash,
             cpus: parts.cpus,
             sharing: parts.sharing,
-            phase: AtomicU8::new(Phase::Loading as u8),
-            ending: Mutex::new(Ending {
-                stop: None,
-                parked: VcpuSet::EMPTY,
-                restarted: false,
-            }),
+            listing: parts.listing,
+            counters: (0..parts.machine.vcpus).map(|_| Counters::new()).collect(),
+            machine: parts.machine,
+            trace: lock::Mutex::new(ExitTrace::new()),
+            is_traced: AtomicBool::new(false),
+            phase: AtomicU8::new(parts.life.phase() as u8),
+            life: lock::Mutex::new(parts.life),
         }
+    }
+
+    /// Returns its place in [`all`], and in the console's list.
+    pub(crate) fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
     }
 
     /// Returns where the VM is in its life.
     pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Loading,
-            1 => Phase::Running,
-            2 => Phase::Stopping,
-            _ => Phase::Stopped,
-        }
+        Phase::from_number(self.phase.load(Ordering::Acquire))
     }
 
-    fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+    /// Changes the VM's life, and prints what became of it before any CPU can see it.
+    fn live<R>(&self, change: impl FnOnce(&mut Life) -> R) -> R {
+        let mut life = self.life.lock();
+        let result = change(&mut life);
+        self.phase.store(life.phase() as u8, Ordering::Release);
+        result
+    }
+
+    /// Returns how many lives it has begun, how many ended in a crash, and how old this one is in milliseconds.
+    pub(crate) fn history(&self) -> (u64, u64, u64) {
+        let life = self.life.lock();
+        let (lives, crashes) = life.counts();
+        (lives, crashes, life.age_ms(cpu::counter()))
     }
 
     /// Interrupts the CPUs of these vCPUs, but for the running one. A vCPU without CPU gets its turn.
@@ -159,101 +184,156 @@ impl Vm {
         self.kick(kicks);
     }
 
-    /// Starts the VM's life: its memory is as it must be.
-    pub(crate) fn started(&self) {
-        let mut ending = self.ending.lock();
-        if !core::mem::replace(&mut ending.restarted, true) {
-            say!(
-                "vm name={} event=started ticks={}",
-                self.name,
-                assay_el2::cpu::counter()
-            );
+    /// Tells whether its exits are recorded.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.is_traced.load(Ordering::Relaxed)
+    }
+
+    /// Begins to record its exits, or ends it. Its vCPUs leave their guest to change over.
+    pub(crate) fn set_traced(&self, on: bool) {
+        if on {
+            self.trace.lock().clear();
         }
-        ending.parked = VcpuSet::EMPTY;
-        drop(ending);
-        self.set_phase(Phase::Running);
+        self.is_traced.store(on, Ordering::Relaxed);
         self.kick_all();
     }
 
-    /// Asks all vCPUs to leave their guest, for this reason unless there is one already.
-    pub(crate) fn stop(&self, stop: Stop) {
-        let mut ending = self.ending.lock();
-        if ending.stop.is_none() {
-            ending.stop = Some(stop);
-            drop(ending);
-            self.set_phase(Phase::Stopping);
+    /// Starts the VM's life: its memory is as it must be.
+    pub(crate) fn started(&self) {
+        let now = cpu::counter();
+        let runs = self.live(|life| {
+            let is_news = life.loaded(now);
+            if is_news == Some(true) {
+                say!("vm name={} event=started ticks={now}", self.name);
+            }
+            is_news.is_some()
+        });
+        if runs {
             self.kick_all();
         }
     }
 
-    /// Notes that the running CPU has let go of `vcpu`; the last one ends this life.
-    pub(crate) fn parked(&self, vcpu: usize) {
-        let mut ending = self.ending.lock();
-        ending.parked.insert(vcpu);
-        if ending.parked != VcpuSet::first(self.machine.vcpus) {
-            return;
+    /// Asks all vCPUs to leave their guest, for this reason unless there is one already.
+    pub(crate) fn stop(&self, stop: Stop) {
+        if self.live(|life| life.end(stop)) {
+            self.kick_all();
         }
-        let Some(stop) = ending.stop.take() else {
-            return;
-        };
-        drop(ending);
-        self.end(stop);
+    }
+
+    /// Obeys the operator.
+    ///
+    /// # Errors
+    /// The phase in which the order makes no sense.
+    pub(crate) fn order(&self, order: Order) -> Result<(), Phase> {
+        let obeyed = self.live(|life| {
+            let obeyed = life.order(order);
+            if obeyed == Ok(Obeyed::Stopped) {
+                say!("vm name={} event=stopped cause=monitor", self.name);
+            }
+            obeyed
+        })?;
+        match obeyed {
+            Obeyed::Stopping | Obeyed::Loading => self.kick_all(),
+            Obeyed::Stopped => {}
+        }
+        Ok(())
+    }
+
+    /// Notes that the running CPU has let go of `vcpu`, which it may say again; the last one ends this life.
+    pub(crate) fn parked(&self, vcpu: usize) {
+        if vcpu == 0 {
+            // It may have been loading.
+            self.contents.lock().abandon();
+        }
+        let now = cpu::counter();
+        let ended = self.live(|life| {
+            let ended = life.parked(vcpu, now);
+            if let Some(ended) = ended {
+                self.report(ended);
+            }
+            ended
+        });
+        match ended.map(|ended| ended.after) {
+            None => {}
+            Some(After::Restarted(_)) => self.kick_all(),
+            Some(After::Waits { .. }) => crate::chores::ask(now),
+            Some(After::Stopped(_) | After::Crashed | After::GivenUp { .. }) => {
+                end_machine_if_idle();
+            }
+        }
+    }
+
+    fn report(&self, ended: Ended) {
+        let name = &self.name;
+        if let Some(crash) = ended.crash {
+            say!("vm name={name} event=crashed cause={}", crash.name());
+        }
+        match ended.after {
+            After::Stopped(cause) => say!("vm name={name} event=stopped cause={cause}"),
+            After::Restarted(cause) => say!("vm name={name} event=restarted cause={cause}"),
+            After::Waits { ms, restart } => {
+                say!("vm name={name} event=waiting restart={restart} ms={ms}");
+            }
+            After::GivenUp { restarts } => say!(
+                "error vm={name} reason=\"it has crashed after {restarts} restarts in a row\" remedy=\"see why, or raise max-restarts\""
+            ),
+            After::Crashed => {}
+        }
     }
 
     /// The VM cannot be loaded. Before its first start that is a refusal, after it the end of a life; either way it
     /// is not tried again.
     pub(crate) fn failed_to_load(&self, error: KernelError) {
-        if self.ending.lock().restarted {
-            say!("error vm={} reason={}", self.name, Quoted(&error));
-            say!(
-                "vm name={} event=crashed cause={}",
-                self.name,
-                Crash::Load.name()
-            );
-        } else {
-            create::refused(&self.name, &create::rule_of(error), &error, error.remedy());
-        }
-        self.set_phase(Phase::Stopped);
-        end_machine_if_idle();
-    }
-
-    fn end(&self, stop: Stop) {
-        let again = match stop {
-            Stop::PowerOff => {
-                say!("vm name={} event=stopped cause=off", self.name);
-                false
-            }
-            Stop::Reset => {
-                say!("vm name={} event=restarted cause=reset", self.name);
-                true
-            }
-            Stop::Crash(crash) => {
-                say!("vm name={} event=crashed cause={}", self.name, crash.name());
-                let again = self.on_crash == OnCrash::Restart;
-                if again {
-                    say!(
-                        "vm name={} event=restarted cause={}",
-                        self.name,
-                        crash.name()
-                    );
+        let failure = self.live(|life| {
+            let failure = life.failed_to_load();
+            match failure {
+                LoadFailure::Refused => {
+                    let rule = create::rule_of(error);
+                    create::refused(&self.name, &rule, &error, error.remedy());
                 }
-                again
+                LoadFailure::Crashed => {
+                    say!("error vm={} reason={}", self.name, Quoted(&error));
+                    let cause = Crash::Load.name();
+                    say!("vm name={} event=crashed cause={cause}", self.name);
+                }
+                LoadFailure::Stopping => {}
             }
-        };
-        if again {
-            self.contents.lock().restart();
-            self.set_phase(Phase::Loading);
-            self.kick_all();
-        } else {
-            self.set_phase(Phase::Stopped);
+            failure
+        });
+        if failure != LoadFailure::Stopping {
             end_machine_if_idle();
         }
     }
+
+    /// Ends a wait that is over; returns until when one goes on.
+    fn tick(&self, now: u64) -> Option<u64> {
+        if self.phase() != Phase::Waiting {
+            return None;
+        }
+        let (starts, until) = self.live(|life| {
+            let cause = life.tick(now);
+            if let Some(cause) = cause {
+                say!("vm name={} event=restarted cause={cause}", self.name);
+            }
+            (cause.is_some(), life.waits_until())
+        });
+        if starts {
+            self.kick_all();
+        }
+        until
+    }
 }
 
-/// Powers the machine off when no VM runs and none will.
+/// Starts VMs whose wait is over; returns when the next one is.
+pub(crate) fn tick(now: u64) -> Option<u64> {
+    all().iter().filter_map(|vm| vm.tick(now)).min()
+}
+
+/// Powers the machine off when no VM runs and none will, unless somebody is at the monitor.
 pub(crate) fn end_machine_if_idle() {
-    if all().iter().all(|vm| vm.phase() == Phase::Stopped) {
+    let all_stopped = || all().iter().all(|vm| vm.phase() == Phase::Stopped);
+    if all_stopped() && !console::is_monitor_open() {
+        console::flush();
         crate::power_off();
     }
 }

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::events::{Event, PREFIX};
 
+/// What the monitor's prompt begins with, wherever it is drawn.
+pub(crate) const PROMPT: &str = "\rassay> ";
+
 /// Splits a console as it comes.
 #[derive(Debug, Default)]
 pub struct Splitter {
@@ -105,12 +108,16 @@ impl Splitter {
     /// Whose line starts so? Keeps the bytes while that is open.
     fn decide(&mut self, start: Vec<u8>, ends: bool) {
         let own = PREFIX.as_bytes();
-        if start == own {
+        let prompt = PROMPT.as_bytes();
+        if start == own || start == prompt {
+            // What is typed at the prompt is no event.
             self.line = Line::Own(start);
         } else if let Some(name) = self.named(&start) {
             // The prefix itself is not the guest's word.
             self.line = Line::Of(name);
-        } else if !ends && (own.starts_with(&start) || self.may_be_named(&start)) {
+        } else if !ends
+            && (own.starts_with(&start) || prompt.starts_with(&start) || self.may_be_named(&start))
+        {
             self.line = Line::Start(start);
         } else {
             let only = self.only.clone();
@@ -186,6 +193,17 @@ mod tests {
         let mut splitter = Splitter::new(&["linux"]);
         splitter.feed(b"[linux] assay: vm name=linux event=stopped\n[linux] x assay: error\n");
         assert!(splitter.events().is_empty());
+    }
+
+    #[test]
+    fn what_is_typed_at_the_monitors_prompt_is_nobodys() {
+        let mut splitter = Splitter::new(&["a"]);
+        splitter.feed(
+            b"[a] $ \r\n\rassay> \x1b[Kvms\r\nassay: vms name=a\r\n\rassay> \x1b[K\r\n[a] $ ",
+        );
+        assert_eq!(text(&splitter, "a"), "$ \r\n$ ");
+        assert_eq!(splitter.events().len(), 1);
+        assert_eq!(splitter.events()[0].kind, "vms");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod builder;
 mod feed;
+mod monitor;
 mod scratch;
 
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Machine {
     read: Vec<usize>,
     /// How far `expect_event` has read.
     events_read: usize,
+    /// The VM that the console's input goes to, once one was chosen.
+    listener: Option<usize>,
     scratch: Scratch,
 }
 
@@ -98,18 +101,24 @@ impl Machine {
         }
     }
 
-    /// Types `text` to the VM that has the console.
+    /// Types `text` to a VM; where there are several, the console's input is switched to it by the monitor first.
     ///
     /// # Errors
-    /// QEMU has ended, or several VMs run: the console can't be switched yet.
+    /// QEMU has ended, or the monitor doesn't answer.
     pub fn send(&mut self, vm: &str, text: &str) -> Result<()> {
-        self.index(vm)?;
-        if self.names.len() > 1 {
-            bail!(
-                "{} VMs share the console: typing to one of them needs a way to switch it",
-                self.names.len()
-            );
+        let index = self.index(vm)?;
+        if self.names.len() > 1 && self.listener != Some(index) {
+            self.open_monitor()?;
+            self.leave_monitor(&format!("console {vm}"))?;
+            // All are shown again, and the input stays.
+            self.open_monitor()?;
+            self.leave_monitor("console all")?;
+            self.listener = Some(index);
         }
+        self.send_raw(text)
+    }
+
+    fn send_raw(&self, text: &str) -> Result<()> {
         let mut bytes = Vec::with_capacity(text.len());
         for byte in text.bytes() {
             if byte == MUX_ESCAPE {
@@ -147,6 +156,16 @@ impl Machine {
     pub fn output(&self, vm: &str) -> String {
         self.feed
             .look(|console| String::from_utf8_lossy(console.stream(vm)).into_owned())
+    }
+
+    /// How many bytes of [`Machine::output`] have been expected so far; 0 for a name that is none.
+    #[must_use]
+    pub fn was_read(&self, vm: &str) -> usize {
+        let index = self.index(vm).ok();
+        index
+            .and_then(|index| self.read.get(index))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Assay's own lines so far.

@@ -69,6 +69,9 @@ pub struct Vm {
     /// What happens after a crash.
     #[serde(default)]
     pub on_crash: OnCrash,
+    /// With `on-crash = "restart"`: after so many restarts in a row a crash is the end.
+    #[serde(default)]
+    pub max_restarts: Option<u32>,
     /// A guest known to the set-up, a program of `guests/`, or a path relative to the manifest.
     pub kernel: String,
     /// `"raw"` for a kernel with its entry at its first byte; the other formats are recognised.
@@ -286,6 +289,10 @@ impl Vm {
         ensure!(
             !self.cmdline.contains(['\0', '\n']),
             "cmdline: it can't hold NUL or a line break"
+        );
+        ensure!(
+            self.max_restarts.is_none() || self.on_crash == OnCrash::Restart,
+            "max-restarts belongs to on-crash = \"restart\""
         );
         for claim in &self.coherent {
             claim

@@ -79,6 +79,9 @@ fn domain(vm: &Vm, modules: &Modules) -> DeviceTreeNode {
     if vm.on_crash == OnCrash::Restart {
         put(&mut domain, "assay,on-crash", "restart");
     }
+    if let Some(most) = vm.max_restarts {
+        put(&mut domain, "assay,max-restarts", most);
+    }
     let mut kernel = module("kernel", "multiboot,kernel", &modules.kernel);
     put(&mut kernel, "bootargs", vm.cmdline.as_str());
     if vm.format == Some(Format::Raw) {

@@ -7,6 +7,7 @@ mod endings;
 mod leak;
 mod linux;
 mod matrix;
+mod operator;
 mod programs;
 mod refused;
 mod selftests;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = programs::cases()?;
     cases.extend(contract::cases());
     cases.extend(endings::cases());
+    cases.extend(operator::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
     cases.extend(leak::cases());

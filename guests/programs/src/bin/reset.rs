@@ -1,7 +1,8 @@
 //! Looks whether memory is clear, soils all of it, and, if told to, resets and looks again.
 //!
 //! Without bootargs it looks once and powers off. With `reset` it resets after each look, until a `q`
-//! is received; each boot is one KTAP report, and `reset: again` comes before each reset.
+//! is received; each boot is one KTAP report, and `reset: again` comes before each reset. With `hasty` it does not
+//! wait for a `q`.
 #![no_std]
 #![no_main]
 
@@ -35,7 +36,12 @@ fn main(machine: &'static Machine) {
     // A pending timer and an active interrupt are among what a reset must leave nothing of.
     sysreg::write!("cntv_cval_el0", 0);
     sysreg::write!("cntv_ctl_el0", 1);
-    let told_to_stop = timer::wait_for(PATIENCE_US, || uart::get() == Some(b'q'));
+    let patience = if machine.has_bootarg("hasty") {
+        0
+    } else {
+        PATIENCE_US
+    };
+    let told_to_stop = timer::wait_for(patience, || uart::get() == Some(b'q'));
     if !told_to_stop {
         println!("reset: again");
         uart::drain();

@@ -135,6 +135,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .flag("assay,mte")
         .flag("assay,watchdog")
         .text("assay,on-crash", "restart")
+        .cells("assay,max-restarts", &[5])
         .child(kernel())
         .child(ramdisk)
         .child(claim);
@@ -160,7 +161,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     assert_eq!(vm.cpus, CpuClaim::List([0, 3].into()));
     assert_eq!(vm.memory_bytes, 512 << 20);
     assert!(vm.mte && vm.watchdog);
-    assert_eq!(vm.on_crash, OnCrash::Restart);
+    assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     let member = |name: &str| Module {
         source: Source::Member(name.to_string()),
         format: None,
@@ -191,7 +192,7 @@ fn what_is_not_said_has_a_default() {
     let vm = &tree.vms[0];
     assert_eq!(vm.cpus, CpuClaim::Count(2));
     assert!(!vm.mte && !vm.watchdog && !tree.console_prefix);
-    assert_eq!(vm.on_crash, OnCrash::Stop);
+    assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Stop, None));
     assert_eq!((vm.ramdisk.as_ref(), vm.bootargs.as_str()), (None, ""));
     assert!(vm.coherent.is_empty());
 }

@@ -21,7 +21,7 @@ const NAME_MAX: usize = 32;
 const CPUS_MAX: usize = 4096;
 
 /// The properties of a `xen,domain` node that are read here, or that change nothing.
-const VM_WORDS: [&str; 15] = [
+const VM_WORDS: [&str; 16] = [
     "compatible",
     "#address-cells",
     "#size-cells",
@@ -37,6 +37,7 @@ const VM_WORDS: [&str; 15] = [
     "assay,weight",
     "assay,budget-us",
     "assay,period-us",
+    "assay,max-restarts",
 ];
 const MODULE_WORDS: [&str; 6] = [
     "compatible",
@@ -102,6 +103,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         mte: node.has("assay,mte"),
         watchdog: node.has("assay,watchdog"),
         on_crash: vm.on_crash()?,
+        max_restarts: node
+            .u32("assay,max-restarts")
+            .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
         kernel: vm.module(&kernel)?,
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: String::from(bootargs.unwrap_or_default()),

@@ -1,5 +1,8 @@
 //! What the policy says of a VM, and the lines that tell so.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use assay_model::claims::{self, RamRow, VmClaims, World};
 use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
 use assay_model::policy::{Decision, Use};
@@ -89,38 +92,40 @@ pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
     }
 }
 
-/// Prints what the VM got.
+/// Prints what the VM got, and returns the lines.
 pub(super) fn report(
     config: &VmConfig,
     claims: &VmClaims<'_>,
     row: &RamRow<'_>,
     decision: Decision,
     range: Region<Ipa>,
-) {
+) -> Vec<String> {
     let vm = config.name.as_str();
-    let line = DecisionLine {
+    let mut lines = Vec::new();
+    let mut print = |line: DecisionLine<'_>| {
+        say!("{line}");
+        lines.push(line.to_string());
+    };
+    print(DecisionLine {
         vm,
         region: "memory",
         use_: Use::Ram,
         ipa: range,
         decision,
         proof: row.proof,
-    };
-    say!("{line}");
+    });
     for row in &claims.rows {
         if let Some(granted) = row.granted() {
             let (ipa, decision) = (granted.ipa, granted.decision);
-            say!(
-                "{}",
-                DecisionLine {
-                    vm,
-                    region: row.region,
-                    use_: row.use_,
-                    ipa,
-                    decision,
-                    proof: row.proof
-                }
-            );
+            print(DecisionLine {
+                vm,
+                region: row.region,
+                use_: row.use_,
+                ipa,
+                decision,
+                proof: row.proof,
+            });
         }
     }
+    lines
 }

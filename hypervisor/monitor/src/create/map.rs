@@ -1,6 +1,8 @@
 //! A VM's stage 2, filled once.
 
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use assay_el2::guest_ram::GuestRam;
 use assay_model::guest_tree::layout;
@@ -14,6 +16,27 @@ use assay_spec::stage2_desc::{Attributes, Rights};
 use super::{Environment, Refused, refuse};
 use crate::adapter::TableAdapter;
 use crate::coherent::Grant;
+
+/// Returns the map of a VM's memory as lines for the monitor.
+pub(super) fn listing(
+    vm: &str,
+    parts: &[(Region<Ipa>, GuestRam)],
+    coherent: &[Grant],
+) -> Vec<String> {
+    let line = |what: &str, ipa: Region<Ipa>, pa: Pa| {
+        format!(
+            "memory vm={vm} region={what} ipa={} size={:#x} pa={pa}",
+            ipa.start, ipa.size
+        )
+    };
+    let ram = parts
+        .iter()
+        .map(|(place, ram)| line("memory", *place, ram.region().start));
+    let coherent = coherent
+        .iter()
+        .map(|grant| line(&grant.name, grant.ipa, grant.memory.region().start));
+    ram.chain(coherent).collect()
+}
 
 /// Fills the VM's stage 2: its RAM, where it reads its stolen time, and on a GICv2 host the virtual CPU interface.
 pub(super) fn map(

@@ -15,8 +15,9 @@ use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::frame::Frame;
 use spin::MutexGuard;
 
-use super::{Leave, Runner, idle};
+use super::{Leave, Runner, Traced, idle};
 use crate::adapter::Lists;
+use crate::chores;
 use crate::interrupts::{self, Event};
 use crate::pool::Pool;
 use crate::vm::{Phase, Vm};
@@ -82,7 +83,7 @@ pub(super) fn cpu_loop(pool: &'static Pool, cpu: usize) -> ! {
                 }
             }
             None => {
-                timer::arm(turn.until);
+                timer::arm(turn.until.into_iter().chain(chores::deadline()).min());
                 idle();
             }
         }
@@ -153,7 +154,7 @@ impl Here {
                     return Step::Again;
                 }
             }
-            Phase::Loading | Phase::Stopped => self.let_go(),
+            Phase::Loading | Phase::Waiting | Phase::Stopped => self.let_go(),
         }
         Step::Block(None)
     }
@@ -196,7 +197,12 @@ impl Here {
             return Step::Again;
         }
         runner.leave = Leave::Look;
-        switch::run(guest, &mut Sharer(runner));
+        runner.is_traced = vm.is_traced();
+        if runner.is_traced {
+            switch::run(guest, &mut Traced::new(vm, vcpu, &mut Sharer(runner)));
+        } else {
+            switch::run(guest, &mut Sharer(runner));
+        }
         match runner.leave {
             Leave::Look => Step::Again,
             Leave::Off => {
@@ -283,9 +289,14 @@ struct Sharer<'a>(&'a mut Runner);
 impl Handler for Sharer<'_> {
     #[inline(always)]
     fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        match exits::shared(switch::raw_syndrome(), frame, self.0.vcpu.index) {
-            Shared::Other => self.0.synchronous(frame),
-            Shared::Resume => Control::Resume,
+        let esr = switch::raw_syndrome();
+        let shared = exits::shared(esr, frame, self.0.vcpu.index);
+        if shared == Shared::Other {
+            return self.0.synchronous(frame);
+        }
+        self.0.counters.exit(esr);
+        match shared {
+            Shared::Other | Shared::Resume => Control::Resume,
             Shared::Wait { until } => self.0.leave(Leave::Wait(until)),
         }
     }

@@ -227,6 +227,7 @@ impl Builder {
             names: loaded.names,
             read,
             events_read: 0,
+            listener: None,
             scratch,
         })
     }

@@ -9,6 +9,7 @@ memory = "512M"
 mte = true
 watchdog = true
 on-crash = "restart"
+max-restarts = 5
 kernel = "debian"
 initrd = "busybox"
 cmdline = "console=ttyAMA0"
@@ -39,7 +40,7 @@ fn every_field_is_read() {
         ("linux", 512 << 20, &Cpus::Count(2))
     );
     assert!(vm.mte && vm.watchdog);
-    assert_eq!(vm.on_crash, OnCrash::Restart);
+    assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     assert_eq!(
         (vm.kernel.as_str(), vm.initrd.as_deref()),
         ("debian", Some("busybox"))
@@ -57,7 +58,7 @@ fn a_short_vm_has_the_documented_defaults() {
     let manifest = Manifest::parse(&with("")).unwrap();
     let vm = &manifest.vm[0];
     assert_eq!(vm.cpus, Cpus::Count(1));
-    assert_eq!(vm.on_crash, OnCrash::Stop);
+    assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Stop, None));
     assert!(!vm.mte && !vm.watchdog && vm.initrd.is_none() && vm.cmdline.is_empty());
 }
 

@@ -186,6 +186,7 @@ impl Options {
             period: None,
             watchdog: false,
             on_crash: assay_harness::manifest::OnCrash::Stop,
+            max_restarts: None,
             coherent: Vec::new(),
         };
         Ok(vm)

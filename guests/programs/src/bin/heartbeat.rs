@@ -1,0 +1,100 @@
+//! A pulse of 1 kHz by the virtual timer, and how late the latest beat was.
+//!
+//! Without bootargs it looks whether beats come and powers off. With `beat` it goes on and obeys what it receives:
+//! `r` prints a report, `c` forgets the latest beat, `q` prints a report and ends. `every=N` prints a report each
+//! N beats as well. A report is `heartbeat: beats=N late_ns=N period_ns=1000000`.
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_kit::timer::Timer;
+use guest_kit::{Case, Machine, Outcome, cpu, ensure, gic, irq, ktap, println, timer, uart};
+
+guest_kit::entry!(main);
+
+const PERIOD_US: u64 = 1000;
+const CASES: &[Case] = &[("no_beat_is_lost", beats)];
+
+static BEATS: AtomicU64 = AtomicU64::new(0);
+/// The latest beat, in ticks after its time.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+fn main(machine: &'static Machine) {
+    begin();
+    ktap::run(CASES);
+    let every = machine.bootarg("every").map_or(0, number);
+    let mut told = BEATS.load(Ordering::Relaxed);
+    let mut on = machine.has_bootarg("beat");
+    if on {
+        println!("heartbeat: goes on");
+    }
+    while on {
+        cpu::wfi();
+        match uart::get() {
+            Some(b'r') => report(),
+            Some(b'c') => LATEST.store(0, Ordering::Relaxed),
+            Some(b'q') => {
+                report();
+                on = false;
+            }
+            _ => {}
+        }
+        if every != 0 && BEATS.load(Ordering::Relaxed).wrapping_sub(told) >= every {
+            told = told.wrapping_add(every);
+            report();
+        }
+    }
+    cpu::mask_irq();
+    Timer::Virtual.stop();
+}
+
+fn begin() {
+    let gic = gic::gic();
+    gic.enable();
+    irq::set_handler(beat);
+    let pulse = Timer::Virtual;
+    pulse.arm(PERIOD_US);
+    gic.enable_intid(pulse.intid());
+    cpu::unmask_irq();
+}
+
+/// Each beat's time follows from the last one's, not from when that was handled: lateness shows.
+fn beat(_: u32) {
+    let pulse = Timer::Virtual;
+    let due = pulse.compare();
+    let late = pulse.now().wrapping_sub(due);
+    LATEST.fetch_max(late, Ordering::Relaxed);
+    BEATS.fetch_add(1, Ordering::Relaxed);
+    pulse.set_compare(due.wrapping_add(timer::ticks(PERIOD_US)));
+}
+
+fn report() {
+    println!(
+        "heartbeat: beats={} late_ns={} period_ns={}",
+        BEATS.load(Ordering::Relaxed),
+        timer::nanoseconds(LATEST.load(Ordering::Relaxed)),
+        PERIOD_US * 1000
+    );
+}
+
+fn number(text: &str) -> u64 {
+    text.bytes().fold(0, |sum, digit| {
+        sum * 10 + u64::from(digit.wrapping_sub(b'0').min(9))
+    })
+}
+
+fn beats() -> Outcome {
+    let (start, first) = (timer::now(), BEATS.load(Ordering::Relaxed));
+    let came = timer::wait_for(10_000_000, || {
+        BEATS.load(Ordering::Relaxed).wrapping_sub(first) >= 50
+    });
+    let took = timer::now().wrapping_sub(start);
+    ensure!(came, "50 beats did not come in 10 s");
+    ensure!(
+        took >= timer::ticks(49 * PERIOD_US),
+        "50 beats came in {} ticks: too soon",
+        took
+    );
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Who may write on the one terminal, and when: Assay's lines, the VMs' output, the monitor's prompt.
+//!
+//! Every byte of a VM goes into its [`Ring`] and from there to the terminal, at once if the terminal is free.
+//! A line of one VM is not cut by another's: what the other says waits until that line ends, or has stood still
+//! for [`Times::hold`] (it is a prompt), or half of the other's ring waits. A VM that is not shown, and every VM
+//! while the monitor is open, goes on writing into its ring and is shown later. No VM ever waits for another.
+//!
+//! No hardware and no clock here: bytes go to a [`Terminal`], times are ticks of a counter, and what is to be
+//! done later is a deadline that the caller brings back with [`Console::tick`].
+
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
+
+use crate::line_editor::{LineEditor, Reply};
+pub use ring::Ring;
+
+/// What begins each line of Assay's own.
+pub const OWN: &str = "assay: ";
+/// The bytes that all rings together have at most; each has a power of two of it.
+pub const RINGS_BYTES: usize = 128 * 1024;
+/// The bytes of one ring at most.
+pub const RING_BYTES: usize = 16 * 1024;
+/// Bytes of VMs that one call shows at most, beyond the calling VM's own byte: what bounds a call.
+pub const CHUNK: u32 = 64;
+/// Bytes of an open line that are shown again when its VM is: a prompt's length.
+const PROMPT_BYTES: u64 = 256;
+
+/// Where the bytes go. It cannot fail.
+pub trait Terminal {
+    /// Sends bytes.
+    fn write(&mut self, bytes: &[u8]);
+}
+
+/// Times in ticks of the caller's counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How long an open line that stands still holds the others back.
+    pub hold: u64,
+    /// The time between two chunks of what waits.
+    pub pace: u64,
+}
+
+/// When a VM's lines begin with its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prefix {
+    /// There is one VM, and a person.
+    Never,
+    /// There are several: while all are shown.
+    Several,
+    /// A script reads this.
+    Always,
+}
+
+/// Which VMs are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// All of them.
+    All,
+    /// This one alone.
+    One(usize),
+}
+
+/// The line that the terminal's cursor is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Open {
+    /// None: the next byte begins one.
+    Nothing,
+    /// A VM's.
+    Vm(usize),
+    /// The monitor's prompt.
+    Prompt,
+}
+
+struct Output {
+    name: &'static str,
+    ring: Ring,
+}
+
+/// The terminal's state.
+pub struct Console {
+    outputs: Vec<Output>,
+    prefix: Prefix,
+    shown: Shown,
+    open: Open,
+    times: Times,
+    /// When the open line of a VM got its last byte.
+    touched: u64,
+    is_monitor_open: bool,
+    /// A command runs: there is no prompt until [`Console::next_line`].
+    is_busy: bool,
+    editor: LineEditor,
+}
+
+/// Formatting into a terminal.
+struct Text<'a, T>(&'a mut T);
+
+impl<T: Terminal> fmt::Write for Text<'_, T> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Console {
+    /// Makes the console of a boot: Assay's own lines only.
+    pub const fn new() -> Self {
+        Self {
+            outputs: Vec::new(),
+            prefix: Prefix::Never,
+            shown: Shown::All,
+            open: Open::Nothing,
+            times: Times { hold: 0, pace: 0 },
+            touched: 0,
+            is_monitor_open: false,
+            is_busy: false,
+            editor: LineEditor::new(),
+        }
+    }
+
+    /// Says which VMs there are, in the order of their indices; all that the console will ever allocate is allocated
+    /// here.
+    pub fn set_vms(
+        &mut self,
+        names: impl ExactSizeIterator<Item = &'static str>,
+        prefix: Prefix,
+        times: Times,
+    ) {
+        let each = RINGS_BYTES / names.len().max(1);
+        let each = each.checked_ilog2().map_or(1, |bits| 1 << bits);
+        let ring = || Ring::new(each.min(RING_BYTES));
+        let output = |name| Output { name, ring: ring() };
+        self.outputs = names.map(output).collect();
+        self.prefix = prefix;
+        self.times = times;
+    }
+
+    /// Tells whether the monitor has the terminal.
+    pub fn is_monitor_open(&self) -> bool {
+        self.is_monitor_open
+    }
+
+    /// Returns which VMs are shown.
+    pub fn shown(&self) -> Shown {
+        self.shown
+    }
+
+    /// Prints a line of Assay's own.
+    pub fn own(&mut self, line: fmt::Arguments<'_>, out: &mut impl Terminal) {
+        self.end_line(out);
+        // Terminals cannot fail, and our own messages format without error.
+        let _ = write!(Text(out), "{OWN}{line}\r\n");
+        self.prompt(out);
+    }
+
+    /// Takes a byte of a VM's. Returns when to [`tick`](Self::tick), if something waits because of it.
+    pub fn guest(&mut self, vm: usize, byte: u8, now: u64, out: &mut impl Terminal) -> Option<u64> {
+        let output = self.outputs.get_mut(vm)?;
+        output.ring.push(byte);
+        let is_pressed = output.ring.is_half_full();
+        if !self.is_visible(vm) {
+            return None;
+        }
+        let is_free = match self.open {
+            Open::Nothing => true,
+            Open::Vm(owner) => owner == vm || is_pressed,
+            Open::Prompt => false,
+        };
+        if !is_free {
+            return Some(self.touched.wrapping_add(self.times.hold));
+        }
+        self.show(vm, now, out)
+    }
+
+    /// Goes on with what waits. Returns when to come again, if something still waits.
+    pub fn tick(&mut self, now: u64, out: &mut impl Terminal) -> Option<u64> {
+        let next = self.next_waiting(self.owner().unwrap_or(usize::MAX))?;
+        if let Some(owner) = self.owner() {
+            if self.is_waiting(owner) {
+                return self.show(owner, now, out);
+            }
+            let until = self.touched.wrapping_add(self.times.hold);
+            if now < until {
+                return Some(until);
+            }
+        }
+        self.show(next, now, out)
+    }
+
+    /// Shows all that waits of the VMs that are shown, however long it takes: the machine is about to end.
+    pub fn flush(&mut self, out: &mut impl Terminal) {
+        while let Some(vm) = self.next_waiting(self.owner().unwrap_or(usize::MAX)) {
+            self.show(vm, self.touched, out);
+        }
+    }
+
+    /// Gives the terminal to the monitor.
+    pub fn open_monitor(&mut self, out: &mut impl Terminal) {
+        self.end_line(out);
+        self.is_monitor_open = true;
+        self.is_busy = false;
+        self.editor.clear();
+        self.prompt(out);
+    }
+
+    /// Gives the terminal back to the VMs; `listener` gets the input, and its prompt is shown again. Returns when to
+    /// [`tick`](Self::tick).
+    pub fn close_monitor(
+        &mut self,
+        listener: Option<usize>,
+        now: u64,
+        out: &mut impl Terminal,
+    ) -> Option<u64> {
+        self.end_line(out);
+        self.is_monitor_open = false;
+        if core::mem::take(&mut self.is_busy) {
+            self.editor.next();
+        }
+        if let Some(output) = listener.and_then(|vm| self.outputs.get_mut(vm)) {
+            output.ring.rewind_line(PROMPT_BYTES);
+        }
+        self.tick(now, out)
+    }
+
+    /// Chooses which VMs are shown. What the others said meanwhile is shown when they are.
+    pub fn show_only(&mut self, shown: Shown) {
+        self.shown = shown;
+    }
+
+    /// Takes a byte typed at the monitor's prompt.
+    pub fn key(&mut self, byte: u8, out: &mut impl Terminal) -> Reply {
+        let reply = self.editor.key(byte, out);
+        if reply == Reply::Run {
+            out.write(b"\r\n");
+            self.open = Open::Nothing;
+            self.is_busy = true;
+        }
+        reply
+    }
+
+    /// The line that was typed: what [`Reply::Run`] is about. The next begins with [`Self::next_line`].
+    pub fn typed(&self) -> &str {
+        self.editor.line()
+    }
+
+    /// Returns what stands before the cursor: what [`Reply::Complete`] is about.
+    pub fn typed_before_cursor(&self) -> &str {
+        self.editor.before_cursor()
+    }
+
+    /// Puts the typed line into the history and prompts for the next one.
+    pub fn next_line(&mut self, out: &mut impl Terminal) {
+        self.is_busy = false;
+        self.editor.next();
+        self.prompt(out);
+    }
+
+    /// Inserts text at the cursor.
+    pub fn insert(&mut self, text: &str, out: &mut impl Terminal) {
+        let _ = text.bytes().all(|byte| self.editor.insert(byte));
+        self.prompt(out);
+    }
+
+    /// Shows the prompt, if the monitor is open.
+    fn prompt(&mut self, out: &mut impl Terminal) {
+        if self.is_monitor_open && !self.is_busy {
+            self.editor.draw(out);
+            self.open = Open::Prompt;
+        }
+    }
+
+    fn end_line(&mut self, out: &mut impl Terminal) {
+        if self.open != Open::Nothing {
+            out.write(b"\r\n");
+            self.open = Open::Nothing;
+        }
+    }
+
+    fn owner(&self) -> Option<usize> {
+        match self.open {
+            Open::Vm(vm) => Some(vm),
+            Open::Nothing | Open::Prompt => None,
+        }
+    }
+
+    fn is_visible(&self, vm: usize) -> bool {
+        !self.is_monitor_open && (self.shown == Shown::All || self.shown == Shown::One(vm))
+    }
+
+    fn is_waiting(&self, vm: usize) -> bool {
+        let ring = self.outputs.get(vm).map(|output| &output.ring);
+        ring.is_some_and(|ring| ring.waiting() != 0) && self.is_visible(vm)
+    }
+
+    /// Returns whose turn is next after `vm`, which itself comes last.
+    fn next_waiting(&self, vm: usize) -> Option<usize> {
+        let after = (0..self.outputs.len()).filter(|&other| other > vm);
+        let until = (0..self.outputs.len()).filter(|&other| other <= vm);
+        after.chain(until).find(|&other| self.is_waiting(other))
+    }
+
+    /// Shows what waits, from `vm` on and then of the others at each end of a line, [`CHUNK`] bytes at most. Returns
+    /// when to go on, if something is left.
+    fn show(&mut self, mut vm: usize, now: u64, out: &mut impl Terminal) -> Option<u64> {
+        self.touched = now;
+        let mut left = CHUNK;
+        loop {
+            self.show_line(vm, &mut left, out);
+            let next = self.next_waiting(vm)?;
+            if left == 0 {
+                return Some(now.wrapping_add(self.times.pace));
+            }
+            if self.open != Open::Nothing {
+                return Some(now.wrapping_add(self.times.hold));
+            }
+            vm = next;
+        }
+    }
+
+    /// Shows what waits of `vm` up to the end of a line.
+    fn show_line(&mut self, vm: usize, left: &mut u32, out: &mut impl Terminal) {
+        let prefixed = match self.prefix {
+            Prefix::Never => false,
+            Prefix::Several => self.shown == Shown::All,
+            Prefix::Always => true,
+        };
+        if self.open != Open::Vm(vm) {
+            self.end_line(out);
+        }
+        let Some(output) = self.outputs.get_mut(vm) else {
+            return;
+        };
+        let lost = output.ring.take_lost();
+        if lost != 0 {
+            let line = if self.open == Open::Nothing {
+                ""
+            } else {
+                "\r\n"
+            };
+            self.open = Open::Nothing;
+            let _ = write!(
+                Text(out),
+                "{line}{OWN}warning vm={} reason=\"{lost} bytes of its output were not shown in time and are lost\"\r\n",
+                output.name
+            );
+        }
+        while *left != 0 {
+            let Some(byte) = output.ring.take() else {
+                return;
+            };
+            if self.open == Open::Nothing && prefixed {
+                let _ = write!(Text(out), "[{}] ", output.name);
+            }
+            self.open = Open::Vm(vm);
+            out.write(&[byte]);
+            *left -= 1;
+            if byte == b'\n' {
+                self.open = Open::Nothing;
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How often a vCPU came to EL2, and why. Counting is a load, an add and a store: only the vCPU's own CPU counts.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use assay_spec::esr::ec;
+
+/// Exception classes: `ESR_EL2.EC` has six bits.
+const CLASSES: usize = 64;
+
+/// What an interrupt was, at an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Interrupt {
+    /// The guest's virtual timer.
+    Timer,
+    /// Another CPU's call.
+    Kick,
+    /// The EL2 timer.
+    Deadline,
+    /// The virtual CPU interface's.
+    Maintenance,
+    /// Any other: the console's, or one that was gone.
+    Other,
+}
+
+/// Interrupts with their names in `assay: stats …`.
+pub const INTERRUPTS: [(Interrupt, &str); 5] = [
+    (Interrupt::Timer, "timer"),
+    (Interrupt::Kick, "kick"),
+    (Interrupt::Deadline, "deadline"),
+    (Interrupt::Maintenance, "maintenance"),
+    (Interrupt::Other, "irq"),
+];
+
+/// Exception classes with their names in `assay: stats …`; all others together are `other`.
+pub const NAMED: [(u8, &str); 8] = [
+    (ec::HVC64, "hvc"),
+    (ec::SMC64, "smc"),
+    (ec::SYSREG, "sysreg"),
+    (ec::DABT_LOWER, "dabt"),
+    (ec::IABT_LOWER, "iabt"),
+    (ec::WFX, "wfx"),
+    (ec::FP, "fp"),
+    (ec::SVE, "sve"),
+];
+
+/// Returns the name of an exception class.
+#[must_use]
+pub fn class_name(class: u8) -> &'static str {
+    NAMED
+        .iter()
+        .find(|(known, _)| *known == class)
+        .map_or("other", |(_, name)| name)
+}
+
+/// One vCPU's counts since the boot.
+pub struct Counters {
+    classes: [AtomicU64; CLASSES],
+    interrupts: [AtomicU64; INTERRUPTS.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Not a read-modify-write: there is one writer.
+#[inline(always)]
+fn count(counter: &AtomicU64) {
+    let next = counter.load(Ordering::Relaxed).wrapping_add(1);
+    counter.store(next, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// Makes counts of nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            classes: [const { AtomicU64::new(0) }; CLASSES],
+            interrupts: [const { AtomicU64::new(0) }; INTERRUPTS.len()],
+        }
+    }
+
+    /// Counts a synchronous exit, by `ESR_EL2`.
+    #[inline(always)]
+    pub fn exit(&self, esr: u64) {
+        if let Some(counter) = self.classes.get((esr >> 26 & 0x3f) as usize) {
+            count(counter);
+        }
+    }
+
+    /// Counts an interrupt.
+    #[inline(always)]
+    pub fn interrupt(&self, which: Interrupt) {
+        if let Some(counter) = self.interrupts.get(which as usize) {
+            count(counter);
+        }
+    }
+
+    /// Calls `each` with every name and count, [`NAMED`], the other classes, then [`INTERRUPTS`].
+    pub fn each(&self, mut each: impl FnMut(&'static str, u64)) {
+        let all: u64 = self.classes.iter().fold(0, |sum, counter| {
+            sum.wrapping_add(counter.load(Ordering::Relaxed))
+        });
+        let mut others = all;
+        for (class, name) in NAMED {
+            let counter = self.classes.get(usize::from(class));
+            let count = counter.map_or(0, |counter| counter.load(Ordering::Relaxed));
+            others = others.saturating_sub(count);
+            each(name, count);
+        }
+        each("other", others);
+        for (interrupt, name) in INTERRUPTS {
+            let counter = self.interrupts.get(interrupt as usize);
+            each(
+                name,
+                counter.map_or(0, |counter| counter.load(Ordering::Relaxed)),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counters, Interrupt};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_exit_is_counted_once_under_its_name() {
+        let counters = Counters::new();
+        for class in 0..64 {
+            counters.exit(class << 26 | 0x3ff_ffff);
+        }
+        counters.exit(0x16 << 26);
+        counters.interrupt(Interrupt::Timer);
+        counters.interrupt(Interrupt::Timer);
+        counters.interrupt(Interrupt::Other);
+        let mut found = BTreeMap::new();
+        counters.each(|name, count| assert_eq!(found.insert(name, count), None, "{name} twice"));
+        assert_eq!(found["hvc"], 2);
+        assert_eq!(found["dabt"], 1);
+        assert_eq!(found["other"], 64 - 8);
+        assert_eq!((found["timer"], found["kick"], found["irq"]), (2, 0, 1));
+        assert_eq!(found.values().sum::<u64>(), 65 + 3);
+    }
+}

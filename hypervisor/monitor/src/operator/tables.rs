@@ -1,0 +1,210 @@
+//! The monitor's tables, printed a line at a time.
+
+use core::fmt;
+
+use assay_el2::lock::Mutex;
+use assay_el2::{frames, heap, uart};
+use assay_model::counters::Counters;
+use assay_model::monitor_command::{COMMANDS, Entry};
+use assay_model::policy::line::Quoted;
+
+use crate::console::{self, say};
+use crate::vm::{self, Vm};
+
+/// What a table is about.
+#[derive(Clone, Copy)]
+pub(super) enum Table {
+    /// The VMs, a line each.
+    Vms,
+    /// What was decided of memory, maps, and what is free.
+    Memory,
+    /// Lives and exits.
+    Stats,
+    /// The last exits.
+    Trace,
+    /// One command, or all.
+    Help(Option<&'static Entry>),
+}
+
+/// A table that is being printed.
+#[derive(Clone, Copy)]
+struct Job {
+    table: Table,
+    /// The one VM that it is about.
+    only: Option<&'static Vm>,
+    /// The VM's place, and the next line of that VM's.
+    vm: usize,
+    line: usize,
+}
+
+static JOB: Mutex<Option<Job>> = Mutex::new(None);
+
+/// Tells whether a table is being printed.
+pub(super) fn is_busy() -> bool {
+    JOB.lock().is_some()
+}
+
+/// Begins a table of one VM or all.
+pub(super) fn begin(table: Table, only: Option<&'static Vm>) {
+    *JOB.lock() = Some(Job {
+        table,
+        only,
+        vm: 0,
+        line: 0,
+    });
+}
+
+/// Prints the next line; returns whether there may be more. After the last one come the prompt and the input.
+pub(super) fn tick() -> bool {
+    let mut job = JOB.lock();
+    let Some(going) = job.as_mut() else {
+        return false;
+    };
+    if going.step() {
+        return true;
+    }
+    *job = None;
+    drop(job);
+    console::next_line();
+    uart::listen(true);
+    false
+}
+
+impl Job {
+    /// Prints the next line, if there is one.
+    fn step(&mut self) -> bool {
+        let line = self.line;
+        self.line = line.wrapping_add(1);
+        if let Table::Help(which) = self.table {
+            return help(which, line);
+        }
+        loop {
+            let vm = match self.only {
+                Some(vm) => (self.vm == 0).then_some(vm),
+                None => vm::all().get(self.vm).copied(),
+            };
+            let Some(vm) = vm else {
+                // Behind the last VM.
+                return matches!(self.table, Table::Memory) && self.foot();
+            };
+            if self.of_vm(vm) {
+                return true;
+            }
+            self.vm = self.vm.wrapping_add(1);
+            self.line = 1;
+        }
+    }
+
+    /// Prints the line `self.line - 1` of a VM, if it has one.
+    fn of_vm(&self, vm: &Vm) -> bool {
+        let line = self.line.wrapping_sub(1);
+        let name = &vm.name;
+        match self.table {
+            Table::Vms if line == 0 => {
+                let (lives, crashes, age_ms) = vm.history();
+                say!(
+                    "vms name={name} state={} cpus={} memory={:#x} lives={lives} crashes={crashes} uptime_ms={age_ms}{}",
+                    vm.phase().name(),
+                    List(&vm.cpus),
+                    vm.machine.ram.size,
+                    if vm.is_traced() { " trace=on" } else { "" },
+                );
+                true
+            }
+            Table::Memory => match vm.listing.get(line) {
+                Some(text) => {
+                    say!("{text}");
+                    true
+                }
+                None => false,
+            },
+            Table::Stats => match vm.counters.get(line) {
+                Some(counters) => {
+                    let counts = Counts(counters);
+                    match (&vm.sharing, vm.cpus.get(line)) {
+                        (Some(sharing), _) => say!(
+                            "stats vm={name} vcpu={line} cpu=shared steal_ms={}{counts}",
+                            sharing.stolen_ms(line)
+                        ),
+                        (None, cpu) => say!(
+                            "stats vm={name} vcpu={line} cpu={}{counts}",
+                            cpu.copied().unwrap_or(usize::MAX)
+                        ),
+                    }
+                    true
+                }
+                None => false,
+            },
+            Table::Trace => {
+                let exit = vm.trace.lock().get(line);
+                if let Some(exit) = exit {
+                    say!("trace vm={name} {exit}");
+                }
+                exit.is_some()
+            }
+            Table::Vms | Table::Help(_) => false,
+        }
+    }
+
+    /// Prints what is free, once.
+    fn foot(&mut self) -> bool {
+        if self.line != 1 {
+            return false;
+        }
+        let (used, free) = heap::used_and_free();
+        say!(
+            "memory el2_heap_used={used} el2_heap_free={free} frames_free={}",
+            frames::free_bytes()
+        );
+        self.line = 2;
+        true
+    }
+}
+
+fn help(which: Option<&'static Entry>, line: usize) -> bool {
+    let entry = match which {
+        Some(entry) => (line == 0).then_some(entry),
+        None => COMMANDS.get(line),
+    };
+    if let Some(entry) = entry {
+        let gap = if entry.arguments.is_empty() { "" } else { " " };
+        say!(
+            "help command=\"{}{gap}{}\" does={}",
+            entry.name,
+            entry.arguments,
+            Quoted(&entry.does)
+        );
+    }
+    entry.is_some()
+}
+
+/// The CPUs of a VM, with commas between.
+struct List<'a>(&'a [usize]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("shared");
+        }
+        for (place, number) in self.0.iter().enumerate() {
+            let gap = if place == 0 { "" } else { "," };
+            write!(f, "{gap}{number}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All counts, with their names.
+struct Counts<'a>(&'a Counters);
+
+impl fmt::Display for Counts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut result = Ok(());
+        self.0.each(|name, count| {
+            if result.is_ok() {
+                result = write!(f, " {name}={count}");
+            }
+        });
+        result
+    }
+}

@@ -1,0 +1,79 @@
+//! The monitor at the other end of the console: opened, asked and left as a person would.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::Machine;
+use crate::console::PROMPT;
+use crate::events::Event;
+
+/// `Ctrl-]`.
+const ESCAPE: &str = "\x1d";
+/// Erases what an earlier line left: part of each prompt.
+const ERASE: &str = "\x1b[K";
+/// How long the monitor may take for a prompt.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Machine {
+    /// Opens the monitor: until it is left, no guest's output comes.
+    ///
+    /// # Errors
+    /// It doesn't show its prompt.
+    pub fn open_monitor(&mut self) -> Result<()> {
+        let from = self.log().len();
+        self.send_raw(ESCAPE)?;
+        self.prompted(from, "")
+    }
+
+    /// Types a command at the monitor's prompt, waits for the next prompt, and gives the lines of Assay's own that
+    /// came meanwhile.
+    ///
+    /// # Errors
+    /// There is no prompt in time.
+    pub fn monitor(&mut self, command: &str) -> Result<Vec<Event>> {
+        let from = self.log().len();
+        let events = self.events().len();
+        self.send_raw(&format!("{command}\r"))?;
+        self.prompted(from, &format!("{command}\r\n"))?;
+        Ok(self.events().split_off(events))
+    }
+
+    /// Types a command that leaves the monitor: `quit`, or `console` of something.
+    ///
+    /// # Errors
+    /// It is not taken in time.
+    pub fn leave_monitor(&mut self, command: &str) -> Result<()> {
+        let from = self.log().len();
+        self.send_raw(&format!("{command}\r"))?;
+        self.typed(from, &format!("{command}\r\n"), false)
+    }
+
+    /// Types keys as they are, wherever they go.
+    ///
+    /// # Errors
+    /// QEMU has ended.
+    pub fn send_keys(&mut self, keys: &str) -> Result<()> {
+        self.send_raw(keys)
+    }
+
+    /// Waits for a prompt after what was typed, which may be drawn in several pieces.
+    fn prompted(&self, from: usize, typed: &str) -> Result<()> {
+        self.typed(from, typed, true)
+    }
+
+    fn typed(&self, from: usize, typed: &str, prompt: bool) -> Result<()> {
+        let found = self.feed.wait(LIMIT, |console| {
+            let text = String::from_utf8_lossy(console.raw().get(from..)?).replace(ERASE, "");
+            let rest = text.get(text.find(typed)? + typed.len()..)?;
+            (!prompt || rest.ends_with(PROMPT)).then_some(())
+        });
+        if found.is_none() {
+            bail!(
+                "the monitor didn't take {typed:?} within {LIMIT:?}. The console's end:\n{}",
+                self.tail()
+            );
+        }
+        Ok(())
+    }
+}
