@@ -18,7 +18,7 @@ use assay_harness::{Builder, Machine};
 use super::Case;
 use super::coherent::REGION;
 use super::coherent::facts::{Facts, MARKED};
-use super::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use super::linux::{SOON, VM};
 use crate::setup::Extra;
 use read::Program;
 
@@ -44,38 +44,17 @@ pub(super) fn cases() -> Vec<Case> {
         let run = move || as_natively(kernel, "mte", Some(1));
         cases.push(Case::new(name, run).needs(Extra::Selftests));
     }
+    for suite in ["pauth", "fp"] {
+        let name = format!("selftests/{suite}-6.12-is-as-natively-on-shared-cpus");
+        let run = move || on_shared_cpus("debian-6.12", suite);
+        cases.push(Case::new(name, run).needs(Extra::Selftests));
+    }
     cases
 }
 
 fn as_natively(kernel: &str, suite: &'static str, node: Option<u32>) -> Result<String> {
-    let ours = under_assay(kernel, suite, node)?;
-    let natives = natively(kernel, suite)?;
-    let differences: Vec<String> = read::differences(&natives, &ours);
-    ensure!(
-        differences.is_empty(),
-        "{suite} is not as it is natively:\n{}",
-        differences.join("\n")
-    );
-    let complaints = read::failures(&ours);
-    ensure!(
-        complaints.is_empty(),
-        "natively too:\n{}",
-        complaints.join("\n")
-    );
-    let (passed, skipped) = read::counts(&ours);
-    ensure!(passed > 0, "nothing was tested");
-    Ok(format!(
-        "{} programs, {passed} passed, {skipped} skipped",
-        ours.len()
-    ))
-}
-
-fn under_assay(kernel: &str, suite: &str, node: Option<u32>) -> Result<Vec<Program>> {
     let initrd = ramdisk::make(kernel)?;
-    let mut text = format!(
-        "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nmte = true\nkernel = \"{kernel}\"\ninitrd = {initrd:?}\n\
-         cmdline = \"console=ttyAMA0 movable_node\"\n"
-    );
+    let mut text = vm(VM, kernel, &initrd, &words(suite, node));
     if node.is_some() {
         let overlay = ACCELERATOR.file(&format!("selftests-{suite}-{kernel}"))?;
         text = format!(
@@ -84,9 +63,63 @@ fn under_assay(kernel: &str, suite: &str, node: Option<u32>) -> Result<Vec<Progr
     }
     let builder = Machine::builder().manifest_text(&text);
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
-    let programs = run(&mut machine, VM, suite, node)?;
-    power_off(machine)?;
-    Ok(programs)
+    let ours = read_run(&mut machine, VM, node)?;
+    machine.finish(SOON)?;
+    compare(&ours, &natively(kernel, suite)?)
+}
+
+/// Two VMs do the same on the same two CPUs, so that each finds the other's registers where its own were.
+fn on_shared_cpus(kernel: &str, suite: &'static str) -> Result<String> {
+    let initrd = ramdisk::make(kernel)?;
+    let names = ["one", "other"];
+    let text: String = names
+        .map(|name| vm(name, kernel, &initrd, &words(suite, None)) + "sched = \"shared\"\n")
+        .concat();
+    let builder = Machine::builder().manifest_text(&text).physical_cpus(2);
+    let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
+    let ours = names.map(|name| read_run(&mut machine, name, None));
+    machine.finish(SOON)?;
+    let natives = natively(kernel, suite)?;
+    let mut note = String::new();
+    for (name, programs) in names.into_iter().zip(ours) {
+        note = compare(&programs?, &natives).with_context(|| name)?;
+    }
+    Ok(format!("{note}, twice"))
+}
+
+fn compare(ours: &[Program], natives: &[Program]) -> Result<String> {
+    let differences = read::differences(natives, ours);
+    ensure!(
+        differences.is_empty(),
+        "it is not as it is natively:\n{}",
+        differences.join("\n")
+    );
+    let complaints = read::failures(ours);
+    ensure!(
+        complaints.is_empty(),
+        "natively too:\n{}",
+        complaints.join("\n")
+    );
+    let (passed, skipped) = read::counts(ours);
+    ensure!(passed > 0, "nothing was tested");
+    let count = ours.len();
+    Ok(format!(
+        "{count} programs, {passed} passed, {skipped} skipped"
+    ))
+}
+
+/// A VM that runs a suite and powers off.
+fn vm(name: &str, kernel: &str, initrd: &Path, words: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\ncpus = 2\nmemory = \"512M\"\nmte = true\nkernel = \"{kernel}\"\n\
+         initrd = {initrd:?}\ncmdline = {words:?}\n"
+    )
+}
+
+/// The kernel's command line.
+fn words(suite: &str, node: Option<u32>) -> String {
+    let node = node.map_or(String::new(), |node| format!(" {node}"));
+    format!("console=ttyAMA0 quiet movable_node rdinit=/selftests/init -- {suite}{node}")
 }
 
 /// What the suite does without Assay. Each is run once, for all cases that want to know.
@@ -98,9 +131,8 @@ fn natively(kernel: &str, suite: &'static str) -> Result<Arc<Vec<Program>>> {
     if let Some(programs) = known.get(&key) {
         return Ok(Arc::clone(programs));
     }
-    let mut machine = bare(kernel, &ramdisk::make(kernel)?)?.start()?;
-    let programs = run(&mut machine, NATIVE, suite, None).context("natively")?;
-    machine.send(NATIVE, "poweroff -f\n")?;
+    let mut machine = bare(kernel, suite)?.start()?;
+    let programs = read_run(&mut machine, NATIVE, None).context("natively")?;
     ensure!(machine.wait(SOON)? == 0, "QEMU ended badly");
     let programs = Arc::new(programs);
     known.insert(key, Arc::clone(&programs));
@@ -109,7 +141,7 @@ fn natively(kernel: &str, suite: &'static str) -> Result<Arc<Vec<Program>>> {
 
 const NATIVE: &str = "native";
 
-fn bare(kernel: &str, initrd: &Path) -> Result<Builder> {
+fn bare(kernel: &str, suite: &str) -> Result<Builder> {
     let image = Cache::locate()?.kernel(kernel);
     let builder = Machine::builder().bare(NATIVE).physical_cpus(2);
     Ok(builder
@@ -119,22 +151,20 @@ fn bare(kernel: &str, initrd: &Path) -> Result<Builder> {
             "-kernel",
             &image.display().to_string(),
             "-initrd",
-            &initrd.display().to_string(),
+            &ramdisk::make(kernel)?.display().to_string(),
             "-append",
-            "console=ttyAMA0",
+            &words(suite, None),
         ]))
 }
 
 /// From the start to the suite's end.
-fn run(machine: &mut Machine, vm: &str, suite: &str, node: Option<u32>) -> Result<Vec<Program>> {
-    machine.expect(vm, PROMPT, BOOT)?;
-    let node = node.map_or(String::new(), |node| format!(" {node}"));
-    let text = machine.shell(vm, &format!("/selftests/run {suite}{node}"), PROMPT, LIMIT)?;
+fn read_run(machine: &mut Machine, vm: &str, node: Option<u32>) -> Result<Vec<Program>> {
+    let text = machine.expect(vm, ramdisk::OVER, LIMIT)?;
     let programs = read::programs(&text).with_context(|| text.clone())?;
-    if !node.is_empty() {
+    if let Some(node) = node {
         // A test that used no page of the node would have shown nothing.
         let pages = read::pages(&text).with_context(|| text.clone())?;
-        ensure!(pages > 1000, "only {pages} pages came from node{node}");
+        ensure!(pages > 1000, "only {pages} pages came from node {node}");
     }
     Ok(programs)
 }

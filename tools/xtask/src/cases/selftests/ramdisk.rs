@@ -9,14 +9,19 @@ use assay_harness::cache::Cache;
 
 use crate::cases::coherent::ramdisk::{self, DIRECTORY, PROGRAM, pack, store};
 
-/// `run SUITE [NODE]`: each program of the suite, between two lines that say which it is and how it ended.
-/// Kernel messages would stand amid the results. What the numbers of NUMA nodes mean is in `read`.
-const RUN: &str = "\
-#!/bin/sh
-dmesg -n 1
+/// `init SUITE [NODE]`, as the kernel's first process: each program of the suite, between two lines that say which
+/// it is and how it ended. Kernel messages would stand amid the results. What is said of NUMA nodes is in `read`.
+const INIT: &str = "\
+#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox --install -s
 mkdir -p /dev/shm
-mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp
-mountpoint -q /dev/shm || mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /dev/shm
+dmesg -n 1
 cd /selftests/$1
 pages() { awk '$1 == \"numa_hit\" { print $2 }' /sys/devices/system/node/node$1/numastat; }
 [ -z \"$2\" ] || before=$(pages $2)
@@ -26,7 +31,11 @@ while read program words; do
   echo \"== ended $?\"
 done <list
 [ -z \"$2\" ] || echo \"== pages $(($(pages $2) - before))\"
+echo selftests: over
+poweroff -f
 ";
+/// What it says at its end.
+pub(super) const OVER: &str = "selftests: over";
 
 /// What of a suite is a test, in this order: a name's start, and the program's arguments. The others are their
 /// helpers, or take hours.
@@ -63,7 +72,7 @@ pub(super) fn make(kernel: &str) -> Result<PathBuf> {
 fn tests(folder: &Path) -> Result<Vec<u8>> {
     let mut entries = vec![
         ("selftests".to_owned(), DIRECTORY, Vec::new()),
-        ("selftests/run".to_owned(), PROGRAM, RUN.into()),
+        ("selftests/init".to_owned(), PROGRAM, INIT.into()),
     ];
     for (suite, tests) in SUITES {
         entries.push((format!("selftests/{suite}"), DIRECTORY, Vec::new()));
