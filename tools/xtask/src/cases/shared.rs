@@ -1,0 +1,359 @@
+//! VMs that share CPUs: nothing of one is seen by another, each gets its share, and all lives go on.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::qemu::Gic;
+use assay_harness::{Builder, Machine};
+
+use super::Case;
+use super::linux::{BOOT, PROMPT, SOON};
+
+const LIMIT: Duration = Duration::from_secs(180);
+/// The stretch of physical time in which work is counted, in milliseconds from the machine's reset.
+const FROM: u32 = 1000;
+const TO: u32 = 2000;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = PROGRAMS
+        .iter()
+        .map(|program| {
+            let name = format!("shared/{}{}", program.name, program.variant);
+            Case::new(name, || run(program))
+        })
+        .collect();
+    cases.extend([
+        Case::new("shared/registers-are-each-vcpus-own", || {
+            registers("", |builder| builder)
+        }),
+        Case::new("shared/registers-are-each-vcpus-own-mte", || {
+            registers("mte = true", |builder| builder)
+        }),
+        Case::new("shared/registers-are-each-vcpus-own-gic2", || {
+            registers("", |builder| builder.gic(Gic::V2).cpu("cortex-a72"))
+        }),
+        Case::new("shared/registers-are-each-vcpus-own-cortex-a53", || {
+            registers("", |builder| builder.cpu("cortex-a53"))
+        }),
+        Case::new("shared/a-new-life-finds-nothing-of-another", new_lives),
+        Case::new("shared/three-vms-on-one-cpu-by-weight", || {
+            weights(1, &[100, 200, 400], &[1, 2, 4])
+        }),
+        Case::new("shared/four-vms-on-two-cpus-by-weight", || {
+            weights(2, &[100, 100, 200, 400], &[1, 1, 2, 4])
+        }),
+        Case::new("shared/a-budget-is-kept", budget),
+        Case::new("shared/a-spinning-vm-does-not-delay-a-heartbeat", heartbeat),
+        Case::new("shared/three-vcpus-move-between-two-cpus", migration),
+        Case::new("shared/more-vcpus-than-a-gicv2-takes-are-refused", too_many),
+        Case::new("shared/no-cpu-left-is-refused", no_cpu),
+        Case::new("shared/a-hang-is-caught-by-the-watchdog", watchdog),
+        Case::new("shared/two-debians-on-two-cpus", debians),
+    ]);
+    cases
+}
+
+/// A program of `guests/` with more vCPUs than there are CPUs.
+struct Program {
+    name: &'static str,
+    variant: &'static str,
+    vcpus: u32,
+    cpus: u32,
+    gic: Gic,
+    cpu: &'static str,
+    lines: &'static str,
+}
+
+const fn program(name: &'static str, vcpus: u32) -> Program {
+    Program {
+        name,
+        variant: "",
+        vcpus,
+        cpus: 1,
+        gic: Gic::V3,
+        cpu: "max",
+        lines: "",
+    }
+}
+
+const PROGRAMS: &[Program] = &[
+    program("hello", 1),
+    program("vgic", 4),
+    Program {
+        variant: "-gic2",
+        cpus: 2,
+        gic: Gic::V2,
+        cpu: "cortex-a72",
+        ..program("vgic", 4)
+    },
+    program("psci", 4),
+    program("timer", 2),
+    Program {
+        variant: "-gic2",
+        gic: Gic::V2,
+        ..program("timer", 2)
+    },
+    program("traps", 2),
+    program("memory", 2),
+    Program {
+        variant: "-cortex-a53",
+        cpu: "cortex-a53",
+        ..program("memory", 2)
+    },
+    program("hostile", 2),
+    Program {
+        lines: "mte = true\ncmdline = \"mte=expect-exposed\"",
+        ..program("mte", 2)
+    },
+    Program {
+        lines: "watchdog = true",
+        ..program("watchdog", 1)
+    },
+];
+
+fn run(program: &Program) -> Result<String> {
+    let machine = Machine::builder()
+        .manifest_text(&vm(
+            program.name,
+            program.name,
+            program.vcpus,
+            program.lines,
+        ))
+        .physical_cpus(program.cpus)
+        .gic(program.gic)
+        .cpu(program.cpu)
+        .start()?;
+    let counts = machine.finish_ktap(program.name, LIMIT)?;
+    ensure!(counts.passed > 0, "nothing was tested");
+    Ok(format!("{} results", counts.passed))
+}
+
+/// A VM that shares CPUs, as the manifest has it.
+fn vm(name: &str, kernel: &str, vcpus: u32, lines: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nsched = \"shared\"\ncpus = {vcpus}\nmemory = \"64M\"\nkernel = \"{kernel}\"\n{lines}\n"
+    )
+}
+
+/// Waits until the VM has ended, as it should.
+fn stopped(machine: &mut Machine, name: &str) -> Result<()> {
+    let ends = |event: &assay_harness::Event| {
+        event.is_vm(name, "stopped") || event.is_vm(name, "crashed")
+    };
+    let event = machine.expect_event("an end", LIMIT, ends)?;
+    ensure!(event.is_vm(name, "stopped"), "{name} has crashed");
+    Ok(())
+}
+
+/// Two VMs of two vCPUs each on one CPU, each with its own values in all registers.
+fn registers(lines: &str, change: impl Fn(Builder) -> Builder) -> Result<String> {
+    let one = |name: &str, seed: u32| {
+        let lines = format!("{lines}\ncmdline = \"shared crowded seed={seed}\"");
+        vm(name, "context", 2, &lines)
+    };
+    let text = one("one", 1) + &one("two", 2);
+    let builder = Machine::builder()
+        .manifest_text(&text)
+        .physical_cpus(1)
+        .icount();
+    let mut machine = change(builder).start()?;
+    machine.wait(LIMIT)?;
+    for name in ["one", "two"] {
+        let report = assay_harness::Report::parse(&machine.output(name));
+        let counts = report.check().map_err(anyhow::Error::msg).context(name)?;
+        ensure!(counts.passed >= 5, "{name}: {} results", counts.passed);
+    }
+    Ok(String::new())
+}
+
+/// One VM begins anew and anew, on the CPU where another keeps all registers full.
+fn new_lives() -> Result<String> {
+    let text = vm(
+        "anew",
+        "context",
+        1,
+        "cmdline = \"shared reset rounds=1 seed=3\"",
+    ) + &vm("full", "context", 1, "cmdline = \"shared rounds=100000\"");
+    let mut machine = Machine::builder()
+        .manifest_text(&text)
+        .physical_cpus(1)
+        .start()?;
+    for time in 1..=20 {
+        machine
+            .expect("anew", "context: again", LIMIT)
+            .with_context(|| format!("life {time}"))?;
+    }
+    let output = machine.output("anew");
+    ensure!(!output.contains("not ok"), "{output}");
+    ensure!(output.contains("ok 2 vector_registers_begin_clear"));
+    Ok("20 lives".to_owned())
+}
+
+fn worker(name: &str, vcpus: u32, lines: &str) -> String {
+    let lines = format!("cmdline = \"from={FROM} to={TO}\"\n{lines}");
+    vm(name, "work", vcpus, &lines)
+}
+
+/// Runs workers to their end in virtual time.
+fn work(text: &str, cpus: u32, names: &[&str]) -> Result<Machine> {
+    let mut machine = Machine::builder()
+        .manifest_text(text)
+        .physical_cpus(cpus)
+        .icount()
+        .start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    for name in names {
+        let stopped = events.iter().any(|event| event.is_vm(name, "stopped"));
+        ensure!(stopped, "{name} has not stopped by itself");
+    }
+    Ok(machine)
+}
+
+/// What each vCPU of a worker got done.
+fn done(machine: &Machine, name: &str) -> Result<Vec<f64>> {
+    let output = machine.output(name);
+    let counts = output.lines().filter_map(|line| line.split("done=").nth(1));
+    let counts: Vec<f64> = counts
+        .map(|count| count.trim().parse().context("a count"))
+        .collect::<Result<_>>()?;
+    ensure!(!counts.is_empty(), "{name} says nothing of its work");
+    Ok(counts)
+}
+
+/// Checks that values relate to each other as `shares` do, to a tenth.
+fn relate(values: &[f64], shares: &[u32]) -> Result<String> {
+    let all: f64 = values.iter().sum();
+    let whole: u32 = shares.iter().sum();
+    let mut note = Vec::new();
+    for (value, share) in values.iter().zip(shares) {
+        let ideal = f64::from(*share) / f64::from(whole);
+        let got = value / all;
+        note.push(format!("{:.1}% for {:.1}%", got * 100.0, ideal * 100.0));
+        ensure!(
+            (got - ideal).abs() <= ideal * 0.1,
+            "{got:.3} of the work was done where {ideal:.3} is due: {values:?}"
+        );
+    }
+    Ok(note.join(", "))
+}
+
+fn weights(cpus: u32, weights: &[u32], shares: &[u32]) -> Result<String> {
+    let names: Vec<String> = (0..weights.len()).map(|index| format!("w{index}")).collect();
+    let text: String = names
+        .iter()
+        .zip(weights)
+        .map(|(name, weight)| worker(name, 1, &format!("weight = {weight}")))
+        .collect();
+    let list: Vec<&str> = names.iter().map(String::as_str).collect();
+    let machine = work(&text, cpus, &list)?;
+    let values = names
+        .iter()
+        .map(|name| Ok(done(&machine, name)?.iter().sum()))
+        .collect::<Result<Vec<f64>>>()?;
+    relate(&values, shares)
+}
+
+fn budget() -> Result<String> {
+    let text = worker("capped", 1, "budget = \"2ms\"\nperiod = \"10ms\"") + &worker("free", 1, "");
+    let machine = work(&text, 1, &["capped", "free"])?;
+    let values = [done(&machine, "capped")?[0], done(&machine, "free")?[0]];
+    relate(&values, &[1, 4])
+}
+
+fn heartbeat() -> Result<String> {
+    let beating = format!("cmdline = \"heartbeat from={FROM} to={TO}\"");
+    let text = vm("beats", "work", 1, &beating) + &worker("spins", 2, "");
+    let machine = work(&text, 1, &["beats", "spins"])?;
+    let output = machine.output("beats");
+    let value = |key: &str| -> Result<u64> {
+        let text = output.split(key).nth(1).and_then(|rest| rest.split_whitespace().next());
+        Ok(text.context("no beats were counted")?.parse()?)
+    };
+    let (beats, latest) = (value("beats=")?, value("latest=")?);
+    ensure!(latest < 2_000_000, "a beat came {latest} ns late");
+    ensure!(beats >= u64::from(TO - FROM) * 9 / 10, "{beats} beats");
+    Ok(format!("{beats} beats, the latest {latest} ns late"))
+}
+
+fn migration() -> Result<String> {
+    let machine = work(&worker("three", 3, ""), 2, &["three"])?;
+    relate(&done(&machine, "three")?, &[1, 1, 1])
+}
+
+fn too_many() -> Result<String> {
+    let mut machine = Machine::builder()
+        .manifest_text(&vm("many", "hello", 9, ""))
+        .physical_cpus(2)
+        .gic(Gic::V2)
+        .start()?;
+    refused(&mut machine, "many")
+}
+
+fn no_cpu() -> Result<String> {
+    let own = "[[vm]]\nname = \"own\"\nmemory = \"64M\"\nkernel = \"hello\"\n";
+    let mut machine = Machine::builder()
+        .manifest_text(&(vm("late", "hello", 1, "") + own))
+        .physical_cpus(1)
+        .start()?;
+    let note = refused(&mut machine, "late")?;
+    stopped(&mut machine, "own")?;
+    Ok(note)
+}
+
+fn refused(machine: &mut Machine, name: &str) -> Result<String> {
+    let event = machine.expect_event("a refusal", LIMIT, |event| event.kind == "refused")?;
+    ensure!(event.get("vm") == Some(name) && event.get("rule") == Some("V1"));
+    Ok(String::new())
+}
+
+/// The watchdog's clock goes on while the CPU is another's; a restart is another life with all that belongs to it.
+fn watchdog() -> Result<String> {
+    let lines = "watchdog = true\non-crash = \"restart\"\ncmdline = \"crash=watchdog\"";
+    let text = vm("crash", "crash", 1, lines) + &vm("spins", "work", 1, "cmdline = \"to=1000000\"");
+    let mut machine = Machine::builder()
+        .manifest_text(&text)
+        .physical_cpus(1)
+        .start()?;
+    for time in 1..=5 {
+        machine
+            .expect_event("restarted", LIMIT, |event| event.is_vm("crash", "restarted"))
+            .with_context(|| format!("restart {time}"))?;
+    }
+    Ok("5 restarts".to_owned())
+}
+
+/// Two Linux VMs of two vCPUs each on two CPUs: each counts the time that the other takes.
+fn debians() -> Result<String> {
+    let one = |name: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\nsched = \"shared\"\ncpus = 2\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\n"
+        )
+    };
+    let mut machine = Machine::builder()
+        .manifest_text(&(one("one") + &one("two")))
+        .physical_cpus(2)
+        .start()?;
+    let mut note = Vec::new();
+    for name in ["one", "two"] {
+        machine.expect(name, PROMPT, BOOT)?;
+    }
+    // Input goes to the first that has not ended.
+    for name in ["one", "two"] {
+        let stat = machine.shell(name, "head -1 /proc/stat", PROMPT, SOON)?;
+        let fields = stat
+            .lines()
+            .find(|line| line.starts_with("cpu "))
+            .context("no line of /proc/stat")?;
+        let steal: u64 = fields
+            .split_whitespace()
+            .nth(8)
+            .context("no steal time")?
+            .parse()?;
+        ensure!(steal > 0, "no time was stolen from {name}: {fields}");
+        note.push(format!("{name}: {steal} ticks stolen"));
+        machine.send(name, "poweroff -f\n")?;
+        stopped(&mut machine, name)?;
+    }
+    Ok(note.join(", "))
+}
