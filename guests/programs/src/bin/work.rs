@@ -1,8 +1,8 @@
 //! Counts how much work it gets done in a stretch of physical time, and how late its timer is.
 //!
 //! `from=MS` and `to=MS` are counted from the machine's reset. Each CPU spins between them and prints
-//! `work: cpu=I done=N`, N in loops; with `heartbeat` the first CPU instead waits for a timer each millisecond
-//! and prints `work: beats=N latest=NS`.
+//! `work: cpu=I done=N ran=NS`, N in loops, NS without the time that was stolen; with `heartbeat` the first CPU
+//! instead waits for a timer each millisecond and prints `work: beats=N latest=NS`.
 #![no_std]
 #![no_main]
 
@@ -11,11 +11,18 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
 use guest_kit::timer::Timer;
-use guest_kit::{Machine, cpu, gic, println, sysreg, timer};
+use guest_kit::{Machine, cpu, gic, mmio, println, psci, sysreg, timer};
 
 guest_kit::entry!(main);
 
 static DONE: [AtomicU64; cpu::MAX_CPUS] = [const { AtomicU64::new(0) }; cpu::MAX_CPUS];
+static RAN: [AtomicU64; cpu::MAX_CPUS] = [const { AtomicU64::new(0) }; cpu::MAX_CPUS];
+/// `PV_TIME_ST` (DEN0057).
+const PV_TIME_ST: u64 = 0xc500_0021;
+/// Beats before this, in microseconds, do not count.
+const WARM_UP_US: u64 = 50_000;
+/// Loops between two looks at the clock.
+const STRETCH: u64 = 2000;
 
 fn main(machine: &'static Machine) {
     mmu::enable(Ram::WriteBack);
@@ -31,8 +38,18 @@ fn main(machine: &'static Machine) {
     for index in 1..cpu::count() {
         cpu::wait_off(index);
     }
-    for (index, done) in DONE.iter().enumerate().take(cpu::count()) {
-        println!("work: cpu={} done={}", index, done.load(Ordering::Acquire));
+    for index in 0..cpu::count() {
+        let value = |values: &[AtomicU64]| {
+            values
+                .get(index)
+                .map_or(0, |value| value.load(Ordering::Acquire))
+        };
+        println!(
+            "work: cpu={} done={} ran={}",
+            index,
+            value(&DONE),
+            value(&RAN)
+        );
     }
 }
 
@@ -46,20 +63,39 @@ fn physical() -> u64 {
     sysreg::read!("cntpct_el0")
 }
 
+/// How much time was stolen from this CPU so far, in nanoseconds.
+fn stolen() -> u64 {
+    let place = psci::hvc(PV_TIME_ST, 0, 0, 0);
+    if place as i64 == psci::NOT_SUPPORTED {
+        0
+    } else {
+        mmio::read64(place + 8)
+    }
+}
+
 fn spin(index: u64) {
     let (from, to) = (moment("from"), moment("to"));
-    let mut done = 0u64;
-    loop {
-        let now = physical();
-        if now >= to {
-            break;
-        }
-        if now >= from {
-            done += 1;
-        }
+    while physical() < from {
+        stretch();
     }
-    if let Some(slot) = DONE.get(index as usize) {
-        slot.store(done, Ordering::Release);
+    let (begin, before) = (physical(), stolen());
+    let mut done = 0u64;
+    while physical() < to {
+        stretch();
+        done += 1;
+    }
+    let lasted = timer::nanoseconds(physical().saturating_sub(begin));
+    let ran = lasted.saturating_sub(stolen() - before);
+    if let (Some(mine), Some(time)) = (DONE.get(index as usize), RAN.get(index as usize)) {
+        mine.store(done, Ordering::Release);
+        time.store(ran, Ordering::Release);
+    }
+}
+
+/// Some work.
+fn stretch() {
+    for _ in 0..STRETCH {
+        core::hint::spin_loop();
     }
 }
 
@@ -76,6 +112,8 @@ fn heartbeat() {
     }
     let (mut beats, mut latest) = (0u64, 0);
     let mut due = timer::now();
+    // It has run all the time so far; the first beats are late for that.
+    let steady = due + timer::ticks(WARM_UP_US);
     while physical() < to {
         due += timer::ticks(1000);
         Timer::Virtual.set_compare(due);
@@ -83,7 +121,9 @@ fn heartbeat() {
         while Timer::Virtual.control() & timer::ENABLE != 0 {
             cpu::wfi();
         }
-        latest = timer::now().saturating_sub(due).max(latest);
+        if due >= steady {
+            latest = timer::now().saturating_sub(due).max(latest);
+        }
         beats += 1;
     }
     println!(
