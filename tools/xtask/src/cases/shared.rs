@@ -152,7 +152,7 @@ fn stopped(machine: &mut Machine, name: &str) -> Result<()> {
 /// Two VMs of two vCPUs each on one CPU, each with its own values in all registers.
 fn registers(lines: &str, change: impl Fn(Builder) -> Builder) -> Result<String> {
     let one = |name: &str, seed: u32| {
-        let lines = format!("{lines}\ncmdline = \"shared crowded seed={seed}\"");
+        let lines = format!("{lines}\ncmdline = \"shared crowded rounds=12 seed={seed}\"");
         vm(name, "context", 2, &lines)
     };
     let text = one("one", 1) + &one("two", 2);
