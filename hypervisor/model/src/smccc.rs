@@ -99,6 +99,21 @@ impl Workarounds {
     }
 }
 
+impl Workarounds {
+    /// Returns what firmware has to do when one guest's vCPU follows another's on a CPU, so that the branch
+    /// predictor's state of one does not serve the other.
+    #[must_use]
+    pub fn between_guests(&self) -> Option<Workaround> {
+        if self.three == Mitigation::Call {
+            Some(Workaround::Three)
+        } else if self.one == Mitigation::Call {
+            Some(Workaround::One)
+        } else {
+            None
+        }
+    }
+}
+
 fn by_firmware(answer: i32) -> Mitigation {
     match answer {
         0 => Mitigation::Call,

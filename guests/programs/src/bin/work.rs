@@ -118,9 +118,14 @@ fn heartbeat() {
         due += timer::ticks(1000);
         Timer::Virtual.set_compare(due);
         Timer::Virtual.set_control(timer::ENABLE);
+        // Masked between the look and the WFI: an interrupt there would be the last.
+        cpu::mask_irq();
         while Timer::Virtual.control() & timer::ENABLE != 0 {
             cpu::wfi();
+            cpu::unmask_irq();
+            cpu::mask_irq();
         }
+        cpu::unmask_irq();
         if due >= steady {
             latest = timer::now().saturating_sub(due).max(latest);
         }

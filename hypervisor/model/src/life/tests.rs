@@ -186,7 +186,7 @@ proptest! {
                 0 => { life.loaded(now); }
                 1 => { life.end(if which { CRASH } else { Stop::Reset }); }
                 2 => { life.end(Stop::PowerOff); }
-                3 | 4 | 5 => {
+                3..=5 => {
                     let vcpu = usize::from(which);
                     let ended = life.parked(vcpu, now);
                     if before == Phase::Stopping {

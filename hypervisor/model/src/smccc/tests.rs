@@ -331,3 +331,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn between_guests_firmware_does_what_the_cpus_need_most() {
+    let host = |csv2, firmware| HostFacts {
+        csv2,
+        ssbs: true,
+        ssbd_forced: false,
+        firmware,
+    };
+    for (csv2, firmware, expected) in [
+        (0, [0, -1, 0], Some(Workaround::Three)),
+        (0, [0, -1, -1], Some(Workaround::One)),
+        (1, [0, -1, 0], Some(Workaround::Three)),
+        (1, [0, -1, 1], None),
+        (3, [0, 0, 0], None),
+        (0, [-1, -1, -1], None),
+    ] {
+        let workarounds = Workarounds::new(&host(csv2, firmware));
+        assert_eq!(
+            workarounds.between_guests(),
+            expected,
+            "{csv2} {firmware:?}"
+        );
+    }
+}

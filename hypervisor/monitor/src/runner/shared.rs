@@ -181,15 +181,13 @@ impl Here {
             }
         }
         self.seat.stage = Stage::On;
+        if self.guest.is_none() {
+            self.load();
+        }
         let seat = &mut *self.seat;
-        let guest = self.guest.get_or_insert_with(|| {
-            let offset = vm.devices.lock().virtual_offset;
-            let mixed = !vm
-                .sharing
-                .as_ref()
-                .is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
-            seat.context.load(&seat.config, offset, mixed)
-        });
+        let Some(guest) = &mut self.guest else {
+            return Step::Again;
+        };
         let runner = &mut seat.runner;
         runner.sample_timer();
         if runner.look_at_clock() {
@@ -217,6 +215,17 @@ impl Here {
         }
     }
 
+    /// Loads the vCPU's registers into this CPU.
+    fn load(&mut self) {
+        let seat = &mut *self.seat;
+        let (vm, vcpu) = (seat.runner.vm, seat.runner.vcpu.index);
+        let offset = vm.devices.lock().virtual_offset;
+        let sharing = vm.sharing.as_ref();
+        let mixed = !sharing.is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
+        self.guest = Some(seat.context.load(&seat.config, offset, mixed));
+        seat.runner.follow();
+    }
+
     /// Puts the vCPU into its state at reset, on this CPU.
     fn start(&mut self, start: Start) {
         let seat = &mut *self.seat;
@@ -231,6 +240,7 @@ impl Here {
         }
         let frame = Frame::entering(start.entry, start.context);
         self.guest = Some(seat.context.start(&seat.config, offset, frame));
+        seat.runner.follow();
     }
 
     /// A vCPU that is off has nothing to do, but for its VM's watchdog.
@@ -254,7 +264,20 @@ impl Here {
     }
 }
 
+/// A vCPU that was just put on a CPU stays for a ten thousandth of a second at least: where the switch takes longer
+/// than what is left of its time, as it may in an emulator, there would be nothing but switches.
+const LEAST: u64 = 10_000;
+
 impl Runner {
+    /// The vCPU comes after another one on this CPU.
+    fn follow(&mut self) {
+        if let Some(which) = self.vm.machine.workarounds.between_guests() {
+            exits::Cpu::workaround(&mut self.hardware, which);
+        }
+        let least = cpu::counter().wrapping_add(cpu::counter_frequency() / LEAST);
+        self.hardware.until = self.hardware.until.map(|until| until.max(least));
+    }
+
     /// The vCPU waits for an interrupt, at most until the virtual count `until`.
     fn wait(&mut self, until: Option<u64>) -> Step {
         let vm = self.vm;

@@ -12,7 +12,7 @@ use super::linux::{BOOT, PROMPT, SOON};
 const LIMIT: Duration = Duration::from_secs(180);
 /// The stretch of physical time in which work is counted, in milliseconds from the machine's reset.
 const FROM: u32 = 60;
-const TO: u32 = 460;
+const TO: u32 = 860;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = PROGRAMS
@@ -121,9 +121,14 @@ fn run(program: &Program) -> Result<String> {
         ))
         .physical_cpus(program.cpus)
         .gic(program.gic)
-        .cpu(program.cpu)
-        .start()?;
-    let counts = machine.finish_ktap(program.name, LIMIT)?;
+        .cpu(program.cpu);
+    // In real time QEMU may be late to say that a timer has fired, and a WFI ends before.
+    let machine = if program.name == "timer" {
+        machine.icount()
+    } else {
+        machine
+    };
+    let counts = machine.start()?.finish_ktap(program.name, LIMIT)?;
     ensure!(counts.passed > 0, "nothing was tested");
     Ok(format!("{} results", counts.passed))
 }
@@ -147,7 +152,7 @@ fn stopped(machine: &mut Machine, name: &str) -> Result<()> {
 /// Two VMs of two vCPUs each on one CPU, each with its own values in all registers.
 fn registers(lines: &str, change: impl Fn(Builder) -> Builder) -> Result<String> {
     let one = |name: &str, seed: u32| {
-        let lines = format!("{lines}\ncmdline = \"shared crowded seed={seed}\"");
+        let lines = format!("{lines}\ncmdline = \"shared crowded rounds=12 seed={seed}\"");
         vm(name, "context", 2, &lines)
     };
     let text = one("one", 1) + &one("two", 2);

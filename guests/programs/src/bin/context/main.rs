@@ -111,9 +111,7 @@ fn look(index: usize, seed: u64) -> u64 {
         float::fill(index, seed);
         timer::delay(6_000);
         Timer::Virtual.arm(1_000);
-        while Timer::Virtual.control() & timer::ENABLE != 0 {
-            cpu::wfi();
-        }
+        wait_for_timer();
         if let Some(wrong) = registers::differs(&expected) {
             return 1 + wrong as u64;
         }
@@ -123,6 +121,20 @@ fn look(index: usize, seed: u64) -> u64 {
     }
     registers::restore();
     0
+}
+
+/// Waits until the interrupt's handler has stopped the timer. Masked between the look and the WFI: an interrupt
+/// there would be the last.
+fn wait_for_timer() {
+    loop {
+        cpu::mask_irq();
+        if Timer::Virtual.control() & timer::ENABLE == 0 {
+            cpu::unmask_irq();
+            return;
+        }
+        cpu::wfi();
+        cpu::unmask_irq();
+    }
 }
 
 fn name(wrong: u64) -> Text {
