@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod bundle;
 pub mod claims;
+pub mod doorbell;
 pub mod exits;
 pub mod gate;
 pub mod guest_tree;

@@ -8,6 +8,7 @@ mod linux;
 mod matrix;
 mod programs;
 mod refused;
+mod shared;
 
 use anyhow::Result;
 
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(endings::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
+    cases.extend(shared::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());

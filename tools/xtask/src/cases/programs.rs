@@ -82,8 +82,9 @@ const SETUPS: &[Setup] = &[
     on_gic2(setup("traps", "-gic2", 2, "")),
 ];
 
-/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `coherent` in its group.
-const SPECIAL: &[&str] = &["bench", "coherent", "crash"];
+/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `coherent` and
+/// `shared` in their groups.
+const SPECIAL: &[&str] = &["bench", "coherent", "crash", "shared"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();

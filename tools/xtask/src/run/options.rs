@@ -187,6 +187,7 @@ impl Options {
             watchdog: false,
             on_crash: assay_harness::manifest::OnCrash::Stop,
             coherent: Vec::new(),
+            shared: Vec::new(),
         };
         Ok(vm)
     }
