@@ -12,6 +12,8 @@ use crate::sysreg::{dsb_ish, read_sysreg};
 pub struct GuestRam {
     frames: Frames,
     tagged: bool,
+    /// Some VM's tables may lead to it.
+    granted: bool,
 }
 
 /// A part of guest RAM that was asked for does not exist.
@@ -24,13 +26,22 @@ impl GuestRam {
     #[must_use]
     pub fn new(frames: Frames) -> Self {
         let tagged = frames.pool() == Pool::Tagged;
-        Self { frames, tagged }
+        Self {
+            frames,
+            tagged,
+            granted: false,
+        }
     }
 
     /// Returns where it is.
     #[must_use]
     pub fn region(&self) -> Region<Pa> {
         self.frames.region()
+    }
+
+    /// Notes that a VM is granted the memory. Returns whether it is the first.
+    pub(crate) fn grant(&mut self) -> bool {
+        !core::mem::replace(&mut self.granted, true)
     }
 
     fn part(&self, range: Range<u64>) -> Result<Region<Pa>, OutOfRange> {

@@ -2,18 +2,20 @@
 //!
 //! The invariant that everything rests on is enforced here, whatever safe code decided before: a leaf points
 //! into memory that was granted to this VM, a table entry to one of its own tables, and granted memory is
-//! never EL2's. A violation is a bug of ours and stops the machine.
+//! never EL2's. A VM's own RAM is granted to that VM alone; memory between VMs to several, never executable, and
+//! writable to those that may write. A violation is a bug of ours and stops the machine.
 
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
 use assay_spec::stage2_desc::{
-    CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Shape, entry_size,
+    CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Rights, Shape, entry_size,
 };
 
 use crate::coherent::CoherentMemory;
 use crate::frames::{self, Frames};
 use crate::guest_ram::GuestRam;
+use crate::shared::SharedRam;
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, write_sysreg};
 use crate::tlb;
 
@@ -34,12 +36,34 @@ pub struct Regime {
     pub(crate) vttbr: u64,
 }
 
+/// Memory that the tables may lead to, and the most that a leaf there may allow.
+struct Granted {
+    region: Region<Pa>,
+    write: bool,
+    execute: bool,
+}
+
+impl Granted {
+    /// Memory that this VM has alone: how it is mapped is the policy's matter.
+    const fn whole(region: Region<Pa>) -> Self {
+        Self {
+            region,
+            write: true,
+            execute: true,
+        }
+    }
+
+    fn allows(&self, descriptor: Descriptor) -> bool {
+        (self.write || !descriptor.is_writable()) && (self.execute || !descriptor.is_executable())
+    }
+}
+
 /// The tables of one VM and the memory that they may lead to.
 pub struct TableMemory {
     start_level: u8,
     pages: Vec<Page>,
     frames: Vec<Frames>,
-    granted: Vec<Region<Pa>>,
+    granted: Vec<Granted>,
     /// `VTTBR_EL2` with this VM's VMID, once the tables are in use: for invalidation from any CPU.
     vttbr: Option<u64>,
 }
@@ -57,14 +81,28 @@ impl TableMemory {
         }
     }
 
-    /// Lets the tables lead to `ram`.
-    pub fn grant_ram(&mut self, ram: &GuestRam) {
-        self.granted.push(ram.region());
+    /// Lets the tables lead to `ram`, and no other VM's.
+    ///
+    /// # Panics
+    /// If some VM has it already: our bug.
+    pub fn grant_ram(&mut self, ram: &mut GuestRam) {
+        assert!(ram.grant(), "RAM of one VM is granted twice");
+        self.granted.push(Granted::whole(ram.region()));
+    }
+
+    /// Lets the tables lead to memory between VMs, by leaves that nobody executes from, and that let write only
+    /// with these `rights`.
+    pub fn grant_shared(&mut self, memory: &SharedRam, rights: Rights) {
+        self.granted.push(Granted {
+            region: memory.region(),
+            write: rights == Rights::ReadWrite,
+            execute: false,
+        });
     }
 
     /// Lets the tables lead to coherent memory, with whatever type the policy decided.
     pub fn grant_coherent(&mut self, memory: &CoherentMemory) {
-        self.granted.push(memory.region());
+        self.granted.push(Granted::whole(memory.region()));
     }
 
     /// Lets the tables lead to a device's registers: neither the image, nor anything that frames
@@ -77,7 +115,7 @@ impl TableMemory {
             || crate::mmu::is_own_device(registers)
             || !frames::keep(registers, frames::Use::Granted);
         if !ours {
-            self.granted.push(registers);
+            self.granted.push(Granted::whole(registers));
         }
         !ours
     }
@@ -182,7 +220,7 @@ impl TableMemory {
         }
     }
 
-    /// Tells whether a leaf of `level` leads into granted memory only: all of what the hardware makes of it,
+    /// Tells whether a leaf of `level` leads into granted memory only, as it was granted: all of what the hardware makes of it,
     /// which ignores the address bits below the block size, and may take one entry of a contiguous group for
     /// the whole group (DDI0487 D8.7.1).
     fn allows_leaf(&self, descriptor: Descriptor, level: u8) -> bool {
@@ -193,10 +231,12 @@ impl TableMemory {
         };
         let size = entry_size(level) * group;
         descriptor.output().is_aligned(entry_size(level))
-            && self.is_granted(Region {
-                start: descriptor.output().align_down(size),
-                size,
-            })
+            && self
+                .grant_of(Region {
+                    start: descriptor.output().align_down(size),
+                    size,
+                })
+                .is_some_and(|granted| granted.allows(descriptor))
     }
 
     /// Gives a table the level at which it is linked. What was stored in it before must not turn into links to
@@ -225,14 +265,16 @@ impl TableMemory {
             .is_some_and(|page| *page.level.get_or_insert(level) == level)
     }
 
-    fn is_granted(&self, memory: Region<Pa>) -> bool {
-        self.granted.iter().any(|granted| granted.covers(&memory))
+    fn grant_of(&self, memory: Region<Pa>) -> Option<&Granted> {
+        self.granted
+            .iter()
+            .find(|granted| granted.region.covers(&memory))
     }
 
     /// Tells whether a VM may be given `memory`.
     #[must_use]
     pub fn may_map(&self, memory: Region<Pa>) -> bool {
-        self.is_granted(memory)
+        self.grant_of(memory).is_some()
     }
 
     /// Makes earlier stores visible to table walks of all CPUs.

@@ -1,4 +1,5 @@
-//! From the VMs' claims of coherent memory to decisions: names looked up, places checked, the policy asked.
+//! From the VMs' claims of coherent and of shared memory to decisions: names looked up, places checked, the policy
+//! asked.
 //!
 //! One pure function of the platform, the VM tree, the CPUs and the boot's proof. EL2 maps what it returns
 //! and `explain` prints it, so the two cannot differ. It maps, probes and prints nothing.
@@ -18,6 +19,7 @@ mod naming;
 mod place;
 mod prove;
 mod ram;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -26,6 +28,7 @@ mod words;
 pub use bars::claimed_bars;
 pub use prove::{ToProve, to_prove};
 pub use ram::{RamRow, ram};
+pub use shared::{SIDES_MAX, SharedRow, Side, shared_by_one};
 pub use trouble::{Holder, Trouble};
 
 /// All that decisions depend on.
@@ -95,6 +98,8 @@ pub struct VmClaims<'a> {
     pub vm: usize,
     /// The claims of regions that exist, in the manifest's order.
     pub rows: Vec<Row<'a>>,
+    /// The regions that it shares with other VMs, in the manifest's order.
+    pub shared: Vec<SharedRow<'a>>,
     /// What is wrong with claims beside the policy's answer.
     pub troubles: Vec<Trouble<'a>>,
 }
@@ -105,7 +110,9 @@ impl VmClaims<'_> {
     pub fn starts(&self) -> bool {
         // What nobody has looked for counts as found: at EL2 that is nothing that is claimed.
         let is_had = |row: &Row<'_>| row.outcome.is_ok() && row.ipa.is_some();
-        self.troubles.is_empty() && self.rows.iter().all(is_had)
+        self.troubles.is_empty()
+            && self.rows.iter().all(is_had)
+            && self.shared.iter().all(|row| row.granted().is_some())
     }
 }
 
@@ -138,16 +145,29 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
             let mut facts = facts(world, node, faults.get(index).copied().flatten());
             facts.other_owner = owner;
             rows.push(row(world, node, facts, words::claim(claim, config.mte)));
-            wanted.push((claim, node.size()));
+            wanted.push(place::Wanted {
+                region: &claim.region,
+                size: node.size(),
+                ipa: claim.ipa,
+            });
         }
+        let mut shared = shared::rows(world, vm, config, &mut troubles);
+        wanted.extend(shared.iter().map(SharedRow::wanted));
         let places = place::all(config, world.pa_bits, &wanted);
-        for (row, place) in rows.iter_mut().zip(places) {
+        let ipas = rows.iter_mut().map(|row| &mut row.ipa);
+        let ipas = ipas.chain(shared.iter_mut().map(|row| &mut row.ipa));
+        for (found, place) in ipas.zip(places) {
             match place {
-                Ok(ipa) => row.ipa = ipa,
+                Ok(ipa) => *found = ipa,
                 Err(trouble) => troubles.push(trouble),
             }
         }
-        all.push(VmClaims { vm, rows, troubles });
+        all.push(VmClaims {
+            vm,
+            rows,
+            shared,
+            troubles,
+        });
     }
     all
 }

@@ -9,6 +9,8 @@ use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
 use spin::Mutex;
 
+use crate::claims::Side;
+use crate::doorbell::Ring;
 use crate::inject::Fault;
 use crate::psci::{Outcome, Start};
 use crate::smccc::{self, Reply, Workaround};
@@ -39,6 +41,10 @@ pub trait Cpu: ListRegisters {
     fn entropy(&mut self) -> Option<u64>;
     /// Has firmware do a workaround on this CPU.
     fn workaround(&mut self, which: Workaround);
+    /// Brings a ring to the VM that it is for, if there is one that runs. No lock of this VM's is held.
+    fn ring(&mut self, ring: Ring);
+    /// Tells which of the others that share a region a ring would reach now, a bit each.
+    fn peers(&self, side: Side) -> u32;
     /// Arms the EL2 timer anew: a deadline of this vCPU or of its VM has changed.
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices);
 }

@@ -6,6 +6,7 @@
 
 pub mod layout;
 mod nodes;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,8 @@ pub struct GuestTree<'a> {
     pub watchdog: bool,
     /// The coherent regions that the VM got.
     pub coherent: &'a [Coherent<'a>],
+    /// The regions that it shares with other VMs.
+    pub shared: &'a [Shared<'a>],
 }
 
 /// A region of RAM.
@@ -76,6 +79,19 @@ pub enum View {
     Dax,
     /// A child of `/reserved-memory` with `no-map`.
     Aperture,
+}
+
+/// A region between VMs in the guest's view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shared<'a> {
+    /// The region's name: its node's, without unit address.
+    pub name: &'a str,
+    /// Where it lies.
+    pub region: Region<Ipa>,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+    /// The VM's own number in the region and the others with their names, if it has a doorbell.
+    pub doorbell: Option<(u8, &'a [(u8, &'a str)])>,
 }
 
 /// Randomness for one start of a guest.
@@ -158,6 +174,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
         add(root, nodes::memory(ram.region, ram.numa, false))?;
     }
     nodes::coherent(root, guest.coherent)?;
+    shared::add_all(root, guest.shared)?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;
     add(root, nodes::gic(guest))?;

@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod claims;
 pub mod console;
 pub mod counters;
+pub mod doorbell;
 pub mod exit_trace;
 pub mod exits;
 pub mod gate;

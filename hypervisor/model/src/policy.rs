@@ -14,7 +14,9 @@
 //! - R1 without FWB has no effect; the next relaxation is tried. R1 with V = 1 refuses even beside
 //!   others, and so does R3 without MTE_PERM beside R2: what was asked for is not silently replaced.
 //! - `exec` on a Device or Non-cacheable mapping has no effect and gives a notice.
-//! - MMIO is claimed as an aperture. As `ram` or `dax` it is refused under D1 or D2.
+//! - MMIO is claimed as an aperture. As anything else it is refused under D1 or D2.
+//! - Memory between VMs is RAM: M1 to M3 decide for each of its VMs by itself, and none of them executes from
+//!   it. A coherent region has one owner, so that sharing one is refused under T2.
 //! - A VM that asks for MTE on CPUs without it is refused for its RAM (M3); decisions on its other
 //!   regions say `hidden`, since nothing is exposed.
 //!
@@ -53,6 +55,9 @@ pub fn decide<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decis
     }
     match facts.kind {
         Kind::Ram => ram(facts, cpu, claim),
+        Kind::Coherent if claim.use_.is_shared() => {
+            Err(Refusal::new(Rule::T2, Reason::SharedIsRam))
+        }
         Kind::Coherent => coherent(facts, cpu, claim),
         Kind::Mmio => mmio(Rule::D1, Attr::DeviceNgnre, cpu, claim),
         Kind::MmioWriteCombining => mmio(Rule::D2, Attr::NormalNc, cpu, claim),
@@ -85,7 +90,8 @@ fn ram<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Re
     };
     match missing {
         None => Ok(Decision {
-            zero_tags: claim.vm_mte,
+            // A VM without MTE may share it with one that has it.
+            zero_tags: claim.vm_mte || claim.use_.is_shared(),
             ..Decision::of(Rule::M1, Attr::NormalWb, cpu, claim)
         }),
         Some(_) if !claim.vm_mte => Ok(Decision::of(Rule::M2, Attr::NormalWb, cpu, claim)),
@@ -209,13 +215,19 @@ impl Decision {
         let mut notices = Notices::default();
         // Instruction fetch from Device memory is a fault or worse, and NC without XN may be fetched
         // speculatively: only Write-Back memory is ever executable.
-        if claim.exec && !attr.is_write_back() {
+        // Nor is what another VM may write.
+        let may_execute = attr.is_write_back() && !claim.use_.is_shared();
+        if claim.exec && !may_execute {
             notices.add(Notice::ExecHasNoEffect);
         }
         Self {
             rule,
             attr,
-            exec: attr.is_write_back() && (claim.use_ == Use::Ram || claim.exec),
+            exec: may_execute && (claim.use_ == Use::Ram || claim.exec),
+            rights: match claim.use_ {
+                Use::Shared(rights) => rights,
+                Use::Ram | Use::Dax | Use::Aperture => Rights::ReadWrite,
+            },
             mte: if claim.vm_mte && cpu.mte() {
                 Mte::Exposed
             } else {
@@ -227,11 +239,11 @@ impl Decision {
         }
     }
 
-    /// Returns what stage 2 is to be filled with: the guest may always read and write.
+    /// Returns what stage 2 is to be filled with.
     pub fn attributes(&self) -> Attributes {
         Attributes {
             mem: self.attr,
-            rights: Rights::ReadWrite,
+            rights: self.rights,
             exec: self.exec,
         }
     }

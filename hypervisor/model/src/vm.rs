@@ -3,6 +3,7 @@
 use assay_spec::addr::{Address, Ipa, Region};
 use assay_spec::intid::IntId;
 
+use crate::doorbell::Doorbells;
 use crate::guest_tree::layout;
 use crate::idregs::GuestId;
 use crate::inject::PstateBits;
@@ -14,7 +15,7 @@ use crate::vgic::{ListRegisters, Version, Vgic};
 use crate::vpl011::Vpl011;
 use crate::watchdog::{Watchdog, WatchdogEvent};
 
-/// What is the same for as long as the VM exists: readable without a lock.
+/// What is the same for as long as the VM exists, but for the doorbells' bits: usable without a lock.
 pub struct Machine {
     /// The identification registers that it reads.
     pub id: GuestId,
@@ -30,6 +31,8 @@ pub struct Machine {
     pub vcpus: usize,
     /// Whether it has the SBSA watchdog.
     pub watchdog: bool,
+    /// Its doorbells.
+    pub doorbells: Doorbells,
 }
 
 impl Machine {
@@ -91,6 +94,11 @@ impl Devices {
     pub fn update_watchdog(&mut self, vcpu: usize) -> VcpuSet {
         self.vgic
             .set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level())
+    }
+
+    /// Makes the interrupt of doorbell `index` pending; returns the vCPUs to kick.
+    pub fn ring(&mut self, index: usize) -> VcpuSet {
+        self.vgic.pulse(0, layout::doorbell_intid(index))
     }
 
     /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.

@@ -7,6 +7,7 @@
 
 mod ignored;
 mod sched;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod vm;
@@ -62,6 +63,8 @@ pub struct VmConfig {
     pub bootargs: String,
     /// The coherent regions it claims, in the manifest's order.
     pub coherent: Vec<CoherentClaim>,
+    /// The regions that it shares with other VMs, in the manifest's order.
+    pub shared: Vec<SharedClaim>,
 }
 
 /// Which physical CPUs a VM wants.
@@ -139,6 +142,21 @@ pub struct CoherentClaim {
     pub ipa: Option<Ipa>,
     /// The device that it belongs to.
     pub device: Option<String>,
+}
+
+/// A VM's part in a region of RAM that several VMs see. The region is all claims of one name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedClaim {
+    /// The region's name: 1 to 31 letters, digits, `,` `.` `_` `+` `-`, the first a letter.
+    pub region: String,
+    /// Its length in bytes, a multiple of 4 KiB; the same in all claims of the region.
+    pub size: u64,
+    /// Where it is to lie.
+    pub ipa: Option<Ipa>,
+    /// Whether the VM may only read.
+    pub read_only: bool,
+    /// Whether the VM can ring the others, and be rung.
+    pub doorbell: bool,
 }
 
 /// As what a VM is to find a region.

@@ -217,7 +217,8 @@ impl Grant {
             view: match self.use_ {
                 Use::Ram => View::Ram,
                 Use::Dax => View::Dax,
-                Use::Aperture => View::Aperture,
+                // The policy shares no coherent region (T2).
+                Use::Aperture | Use::Shared(_) => View::Aperture,
             },
             numa: self.numa,
         }

@@ -2,22 +2,20 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Display;
 
 use assay_el2::context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{cpu, firmware, guest_regs};
 use assay_model::claims::{self, VmClaims, World};
+use assay_model::doorbell::Doorbells;
 use assay_model::guest_tree::{self, Gic, GuestTree, layout};
 use assay_model::idregs::{GuestId, HostId, VmFeatures};
 use assay_model::inject::PstateBits;
 use assay_model::kernel::{self, KernelError, Loader};
 use assay_model::life::Life;
 use assay_model::policy;
-use assay_model::policy::line::Quoted;
 use assay_model::psci;
 use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::sysregs::TrapConfig;
@@ -29,9 +27,9 @@ use assay_spec::addr::{Ipa, Region};
 use crate::adapter::Ram;
 use crate::bundle::Guests;
 use crate::coherent::{Grant, Pool};
-use crate::console::say;
 use crate::load::Contents;
 use crate::pool::{Member, Sharing};
+use crate::shared::{self, Regions};
 use crate::vm::{Parts, Vm};
 use crate::{cpus, ram, seeds};
 
@@ -39,34 +37,21 @@ mod decide;
 mod files;
 mod map;
 mod place;
+mod refusals;
 
 pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
 use files::Files;
 use map::map;
 use place::{Place, Room, Seats, Shared};
+use refusals::{Refused, no_memory, no_shared_memory, refuse};
+pub(crate) use refusals::{refused, rule_of};
 
 /// What VMs are made in.
 pub(crate) struct Environment<'a> {
     pub(crate) guests: &'a Guests,
     pub(crate) host: HostId,
     pub(crate) world: World<'a>,
-}
-
-/// Why a VM does not start, when it is not about a region.
-struct Refused {
-    rule: &'static str,
-    reason: String,
-    remedy: &'static str,
-}
-
-/// Prints a refusal that is not about a region.
-pub(crate) fn refused(vm: &str, rule: &dyn Display, reason: &dyn Display, remedy: &str) {
-    say!(
-        "refused vm={vm} region=- rule={rule} reason={} remedy={}",
-        Quoted(reason),
-        Quoted(&remedy)
-    );
 }
 
 /// Makes every VM that can be made; the others are refused, and stop nobody. VMs with CPUs of their own choose
@@ -79,19 +64,36 @@ pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'stati
             .is_some_and(|config| config.sched != Sched::Dedicated)
     };
     let mut room = Room::new(vms);
+    let mut regions = Regions::default();
     let mut made = Vec::new();
     for claims in claims.iter().filter(|claims| !is_shared(claims)) {
         let vmid = made.len() + 1;
-        made.extend(make(environment, claims, pool, &mut room, vmid));
+        made.extend(make(
+            environment,
+            claims,
+            pool,
+            &mut regions,
+            &mut room,
+            vmid,
+        ));
     }
     room.share_the_rest();
     for claims in claims.iter().filter(is_shared) {
         let vmid = made.len() + 1;
-        made.extend(make(environment, claims, pool, &mut room, vmid));
+        made.extend(make(
+            environment,
+            claims,
+            pool,
+            &mut regions,
+            &mut room,
+            vmid,
+        ));
     }
     room.open();
     made.sort_by_key(|(place, _)| *place);
-    made.into_iter().map(|(_, vm)| vm).collect()
+    let made: Vec<&'static Vm> = made.into_iter().map(|(_, vm)| vm).collect();
+    shared::connect(&made);
+    made
 }
 
 /// Makes one VM, or says why not. Returns its place in the manifest along with it.
@@ -99,11 +101,12 @@ fn make(
     environment: &Environment<'_>,
     claims: &VmClaims<'_>,
     pool: &mut Pool,
+    regions: &mut Regions,
     room: &mut Room,
     vmid: usize,
 ) -> Option<(usize, &'static Vm)> {
     let config = environment.world.vms.get(claims.vm)?;
-    match one(environment, config, claims, pool, room, vmid) {
+    match one(environment, config, claims, pool, regions, room, vmid) {
         Ok((vm, seats)) => {
             let vm: &'static Vm = Box::leak(Box::new(vm));
             match seats {
@@ -137,6 +140,7 @@ fn one(
     config: &VmConfig,
     claims: &VmClaims<'_>,
     pool: &mut Pool,
+    regions: &mut Regions,
     room: &Room,
     vmid: usize,
 ) -> Result<(Vm, Option<Seats>), Option<Refused>> {
@@ -152,10 +156,14 @@ fn one(
         size: config.memory_bytes,
     };
     let coherent = grants(claims, pool)?;
-    let (loader, tree) = plan(config, &files, range, gic, vcpus, &coherent)?;
+    let nodes = shared::nodes(claims);
+    let (loader, tree) = plan(config, &files, range, gic, vcpus, &coherent, &nodes)?;
+    if let Some(row) = claims.shared.iter().find(|row| !regions.take(row)) {
+        return Err(no_shared_memory(row));
+    }
     // Last of what can be refused for want of something: what is taken stays taken.
     let memory = ram::take(config.memory_bytes, config.mte).ok_or_else(|| no_memory(config))?;
-    let parts = ram::place(memory);
+    let mut parts = ram::place(memory);
 
     let mte = decision.mte == policy::Mte::Exposed;
     let features = VmFeatures {
@@ -170,12 +178,21 @@ fn one(
         mte,
         sve: features.sve,
     };
-    let (cpus, shared) = match place {
+    let (cpus, mut shared) = match place {
         Place::Dedicated(cpus) => (cpus, None),
         Place::Shared(share) => (Vec::new(), Some(Shared::new(share, registers, config.mte)?)),
     };
-    let time = shared.as_ref().map(|shared| &shared.time);
-    let (stage2, mut tables) = map(environment, &parts, &coherent, time, range, &decision, gic)?;
+    let time = shared.as_mut().map(|shared| &mut shared.time);
+    let (stage2, mut tables) = map(
+        environment,
+        &mut parts,
+        &coherent,
+        &regions.parts(claims),
+        time,
+        range,
+        &decision,
+        gic,
+    )?;
     let most = if host.vmid16() {
         u16::MAX
     } else {
@@ -209,6 +226,7 @@ fn one(
             gic,
             vcpus,
             watchdog: config.watchdog,
+            doorbells: Doorbells::new(shared::sides(claims)),
         },
         traps,
         registers,
@@ -251,39 +269,6 @@ fn grants(claims: &VmClaims<'_>, pool: &mut Pool) -> Result<Vec<Grant>, Option<R
     claims.rows.iter().map(take).collect()
 }
 
-fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Option<Refused> {
-    Some(Refused {
-        rule,
-        reason: reason.to_string(),
-        remedy,
-    })
-}
-
-fn no_memory(config: &VmConfig) -> Option<Refused> {
-    let what = if config.mte {
-        " of memory with tags"
-    } else {
-        ""
-    };
-    refuse(
-        "V2",
-        format!(
-            "{} MiB{what} are wanted and not free in large enough pieces",
-            config.memory_bytes >> 20
-        ),
-        "give the VM less `memory`, or the machine more (QEMU: -m)",
-    )
-}
-
-/// Returns the rule that a file which cannot be loaded breaks.
-pub(crate) fn rule_of(error: KernelError) -> &'static str {
-    if matches!(error, KernelError::NoRoom { .. }) {
-        "V2"
-    } else {
-        "V3"
-    }
-}
-
 /// Plans what goes where and writes the guest's tree.
 fn plan(
     config: &VmConfig,
@@ -292,6 +277,7 @@ fn plan(
     gic: Version,
     vcpus: usize,
     coherent: &[Grant],
+    shared: &[guest_tree::Shared<'_>],
 ) -> Result<(Loader, guest_tree::Blob), Option<Refused>> {
     let affinities: Vec<u64> = (0..vcpus).map(psci::affinity).collect();
     let nodes: Vec<_> = coherent.iter().map(Grant::node).collect();
@@ -311,6 +297,7 @@ fn plan(
             seeds,
             watchdog: config.watchdog,
             coherent: &nodes,
+            shared,
         })
         .map_err(|error| refuse("V2", error, "change the VM's description"))
     };

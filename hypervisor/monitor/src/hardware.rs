@@ -1,6 +1,8 @@
 //! `model`'s view of the CPU that a vCPU runs on: List Registers, clock, other CPUs, console, firmware.
 
 use assay_el2::{cpu, timer};
+use assay_model::claims::Side;
+use assay_model::doorbell::Ring;
 use assay_model::exits;
 use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
@@ -11,7 +13,7 @@ use assay_spec::lr::Lr;
 
 use crate::adapter::Lists;
 use crate::vm::Vm;
-use crate::{chores, console, operator};
+use crate::{chores, console, operator, shared};
 
 /// What decisions need of this CPU and of the world around the VM.
 pub(crate) struct Hardware {
@@ -88,6 +90,12 @@ impl exits::Cpu for Hardware {
             Workaround::One => 1,
             Workaround::Three => 3,
         });
+    }
+    fn ring(&mut self, ring: Ring) {
+        shared::ring(ring);
+    }
+    fn peers(&self, side: Side) -> u32 {
+        shared::peers(side)
     }
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
         self.arm(vcpu, devices);

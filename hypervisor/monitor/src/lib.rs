@@ -28,6 +28,7 @@ mod ram;
 mod report;
 mod runner;
 mod seeds;
+mod shared;
 mod vm;
 
 use assay_el2::boot::Boot;

@@ -7,7 +7,8 @@ use assay_el2::guest_ram::GuestRam;
 use assay_model::guest_tree::layout;
 use assay_spec::addr::{Address, BLOCK_2M, Ipa, Region};
 
-/// Takes `bytes` (a multiple of 2 MiB) in as few pieces as there are; `tagged`: of memory with tags only. All
+/// Takes `bytes` (whole pages) in as few pieces as there are, of falling size and none of less than 2 MiB that
+/// need not be; `tagged`: of memory with tags only. All
 /// or nothing.
 pub(crate) fn take(bytes: u64, tagged: bool) -> Option<Vec<Frames>> {
     let mut pieces = Vec::new();

@@ -140,6 +140,8 @@ impl Runner {
         drop(contents);
         let mut devices = vm.devices.lock();
         devices.reset();
+        // With the lock held: a ring from before has left no interrupt, so it must leave no bit either.
+        vm.machine.doorbells.reset();
         devices.virtual_offset = cpu::counter();
         devices.power.boot(Start {
             entry: entry.0,

@@ -184,6 +184,14 @@ impl Vm {
         self.kick(kicks);
     }
 
+    /// Another VM, number `from` in the region of doorbell `index`, rings. A VM that does not run hears nothing.
+    pub(crate) fn ring(&self, index: usize, from: u8) {
+        if self.phase() == Phase::Running && self.machine.doorbells.rung(index, from) {
+            let kicks = self.devices.lock().ring(index);
+            self.kick(kicks);
+        }
+    }
+
     /// Tells whether its exits are recorded.
     pub(crate) fn is_traced(&self) -> bool {
         self.is_traced.load(Ordering::Relaxed)

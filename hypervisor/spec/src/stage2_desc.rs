@@ -194,6 +194,16 @@ impl Descriptor {
         self.0 & CONTIGUOUS != 0
     }
 
+    /// Tells whether the leaf lets data be written.
+    pub const fn is_writable(self) -> bool {
+        self.0 & S2AP_WRITE != 0
+    }
+
+    /// Tells whether the leaf lets some Exception level execute.
+    pub const fn is_executable(self) -> bool {
+        self.0 & XN != XN_NEVER
+    }
+
     /// Returns a leaf's attribute bits, comparable with those of [`Attributes::encode`].
     pub const fn attribute_bits(self) -> u64 {
         self.0 & ATTRIBUTES

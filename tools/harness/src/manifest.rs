@@ -3,6 +3,7 @@
 //! Checks what can be known without the machine; whether memory and regions are there is decided at boot.
 
 mod duration;
+mod shared;
 mod size;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+pub use shared::{Access, Shared, Sharing};
 pub use size::{format_size, parse_size};
 
 /// A whole manifest.
@@ -23,6 +25,9 @@ pub struct Manifest {
     /// Overlays with facts about the platform, relative to the manifest: `.dtbo`, or `.dtso` as source.
     #[serde(default)]
     pub platform: Vec<String>,
+    /// Regions of RAM that several VMs see.
+    #[serde(default)]
+    pub shared: Vec<Shared>,
     /// The VMs, in order.
     #[serde(default)]
     pub vm: Vec<Vm>,
@@ -86,6 +91,9 @@ pub struct Vm {
     /// Coherent accelerator memory.
     #[serde(default)]
     pub coherent: Vec<Coherent>,
+    /// Its parts in regions that several VMs see.
+    #[serde(default)]
+    pub shared: Vec<Sharing>,
 }
 
 /// Which physical CPUs a VM gets.
@@ -261,7 +269,7 @@ impl Manifest {
                 vm.name
             );
         }
-        Ok(())
+        self.check_shared()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
-use crate::manifest::{Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Vm};
+use crate::manifest::{
+    Access, Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Sharing, Vm,
+};
 
 /// A bundle member as the tree describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,14 @@ pub fn build(manifest: &Manifest, modules: &[Modules], members: &[Digest]) -> Ve
     }
     chosen.add_child(list);
     for (vm, modules) in manifest.vm.iter().zip(modules) {
-        chosen.add_child(domain(vm, modules));
+        let mut domain = domain(vm, modules);
+        for (index, part) in vm.shared.iter().enumerate() {
+            // A manifest that was checked names regions that there are; EL2 refuses a size of 0.
+            let size = manifest.shared_region(&part.region);
+            let size = size.map_or(0, |region| region.size);
+            domain.add_child(shared(index, part, size));
+        }
+        chosen.add_child(domain);
     }
     let mut tree = DeviceTree::new();
     put(&mut tree.root, "compatible", "assay,vm-tree");
@@ -120,6 +129,27 @@ fn coherent(index: usize, claim: &Coherent) -> DeviceTreeNode {
     if let Some(device) = &claim.device {
         put(&mut entry, "assay,device", device.as_str());
     }
+    entry
+}
+
+/// Xen's words where it has them: the guest address stands beside the size if the manifest gives it.
+fn shared(index: usize, part: &Sharing, size: u64) -> DeviceTreeNode {
+    let mut entry = node(&format!("shared-{index}"));
+    put(&mut entry, "compatible", "xen,domain-shared-memory-v1");
+    put(&mut entry, "xen,shm-id", part.region.as_str());
+    match part.ipa {
+        Some(ipa) => {
+            let place: Vec<u8> = [ipa, size].into_iter().flat_map(u64::to_be_bytes).collect();
+            put(&mut entry, "xen,shared-mem", place);
+        }
+        None => put(&mut entry, "assay,size", size),
+    }
+    flag(
+        &mut entry,
+        "assay,read-only",
+        part.access == Access::ReadOnly,
+    );
+    flag(&mut entry, "assay,doorbell", part.doorbell);
     entry
 }
 
@@ -282,5 +312,28 @@ mod tests {
             0x40_0000_0000u64.to_be_bytes()
         );
         assert_eq!(property(&dtb, path, "assay,device").unwrap(), b"/gpu@0\0");
+    }
+
+    #[test]
+    fn a_part_in_a_shared_region_has_its_size_and_where_it_is_given_its_address() {
+        let text = "[[shared]]\nname = \"ring0\"\nsize = \"1M\"\n[[shared]]\nname = \"log\"\nsize = \"64K\"\n\
+             [[vm]]\nname = \"a\"\nmemory = \"64M\"\nkernel = \"k\"\n\
+             [[vm.shared]]\nregion = \"ring0\"\naccess = \"rw\"\ndoorbell = true\n\
+             [[vm.shared]]\nregion = \"log\"\naccess = \"ro\"\nipa = \"0x100000000\"\n";
+        let manifest = Manifest::parse(text).unwrap();
+        let modules = [Modules {
+            kernel: "k".into(),
+            ramdisk: None,
+        }];
+        let dtb = build(&manifest, &modules, &[]);
+        let (ring, log) = ("/chosen/a/shared-0", "/chosen/a/shared-1");
+        let is = |path, name, value: &[u8]| property(&dtb, path, name).as_deref() == Some(value);
+        assert!(is(ring, "xen,shm-id", b"ring0\0"));
+        assert!(is(ring, "assay,size", &0x10_0000u64.to_be_bytes()));
+        assert!(is(ring, "assay,doorbell", b"") && !is(ring, "assay,read-only", b""));
+        assert_eq!(property(&dtb, ring, "xen,shared-mem"), None);
+        let place = [0x1_0000_0000u64.to_be_bytes(), 0x1_0000u64.to_be_bytes()].concat();
+        assert!(is(log, "xen,shared-mem", &place) && is(log, "assay,read-only", b""));
+        assert_eq!(property(&dtb, log, "assay,size"), None);
     }
 }

@@ -136,6 +136,13 @@ pub(crate) fn guests_of(manifest: &Manifest, folder: &Path) -> Result<()> {
     }
 }
 
+/// Says on stderr what is odd in the manifest.
+pub(crate) fn warn(manifest: &Manifest) {
+    for warning in manifest.warnings() {
+        eprintln!("warning: {warning}");
+    }
+}
+
 /// Writes the manifest's bundle to `to` and gives its length.
 ///
 /// # Errors

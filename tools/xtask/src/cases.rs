@@ -1,5 +1,6 @@
 //! The cases that run guests under Assay in QEMU, one behaviour each.
 
+mod between;
 mod coherent;
 mod contract;
 mod dom0less;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(dom0less::cases());
     cases.extend(leak::cases());
     cases.extend(shared::cases());
+    cases.extend(between::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
     cases.extend(matrix::cases());

@@ -93,6 +93,7 @@ fn report(options: &Options) -> Result<Report> {
     let mut warnings = Vec::new();
     let machine = machine(tree, &manifest, folder, &mut warnings)?;
     let mut report = Report::new(&machine, &manifest, &host, &options.proof)?;
+    warnings.extend(manifest.warnings());
     report.warnings.splice(0..0, warnings);
     Ok(report)
 }

@@ -33,6 +33,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = Board::read(&options.platform).map_err(unusable)?.boot;
     let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
+    build::warn(&manifest);
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
     setup::ensure(setup::Needs {
         qemu: false,

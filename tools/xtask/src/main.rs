@@ -123,6 +123,7 @@ fn build_all(manifest: Option<&Path>) -> Result<()> {
             qemu: false,
             guests: true,
         })?;
+        build::warn(&manifest);
         let folder = path.parent().unwrap_or(Path::new(""));
         build::write_bundle(&manifest, folder, &artifacts.bundle).map_err(failure::unusable)?;
         println!("{}", artifacts.bundle.display());

@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return vm_tree::run(options, path);
     }
     let (mut manifest, folder) = options.manifest().map_err(unusable)?;
+    build::warn(&manifest);
     let board = options.board().map_err(unusable)?;
     let qemu = prepare(options, needs_guests(&manifest))?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.

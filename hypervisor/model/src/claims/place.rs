@@ -11,12 +11,21 @@ use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::{Holder, Trouble};
 use crate::guest_tree::layout;
-use crate::vm_tree::{CoherentClaim, VmConfig};
+use crate::vm_tree::VmConfig;
 
 const GIB: u64 = 1 << 30;
 
-/// A claim, and the length of its region in bytes if that is known.
-pub(super) type Wanted<'a> = (&'a CoherentClaim, Option<u64>);
+/// A region to be placed, of whichever kind.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Its name in messages.
+    pub(super) region: &'a str,
+    /// Its length in bytes if that is known.
+    pub(super) size: Option<u64>,
+    /// Where the manifest wants it.
+    pub(super) ipa: Option<Ipa>,
+}
+
 /// `None` of what has no length.
 type Placed<'a> = Result<Option<Region<Ipa>>, Trouble<'a>>;
 
@@ -33,9 +42,9 @@ pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<
     let mut space = Space::of(vm, pa_bits);
     // What has its address first: the others go around it.
     let mut placed: Vec<Placed<'a>> = wanted.iter().map(|claim| space.fixed(claim)).collect();
-    for ((claim, size), place) in wanted.iter().zip(&mut placed) {
+    for (claim, place) in wanted.iter().zip(&mut placed) {
         if claim.ipa.is_none()
-            && let Some(size) = *size
+            && let Some(size) = claim.size
         {
             *place = space.find(claim, size).map(Some);
         }
@@ -72,11 +81,11 @@ impl<'a> Space<'a> {
     }
 
     /// Places a claim that has its address.
-    fn fixed(&mut self, (claim, size): &Wanted<'a>) -> Placed<'a> {
-        let (Some(ipa), Some(size)) = (claim.ipa, *size) else {
+    fn fixed(&mut self, claim: &Wanted<'a>) -> Placed<'a> {
+        let (Some(ipa), Some(size)) = (claim.ipa, claim.size) else {
             return Ok(None);
         };
-        let region = &claim.region;
+        let region = claim.region;
         if !ipa.is_aligned(PAGE_SIZE) {
             return Err(Trouble::Unaligned { region, ipa });
         }
@@ -92,7 +101,7 @@ impl<'a> Space<'a> {
     }
 
     /// Finds a place for a claim that leaves the choice.
-    fn find(&mut self, claim: &'a CoherentClaim, size: u64) -> Result<Region<Ipa>, Trouble<'a>> {
+    fn find(&mut self, claim: &Wanted<'a>, size: u64) -> Result<Region<Ipa>, Trouble<'a>> {
         let align = size.checked_next_power_of_two().unwrap_or(GIB);
         let align = align.clamp(BLOCK_2M, GIB);
         let mut start = self.next;
@@ -108,7 +117,7 @@ impl<'a> Space<'a> {
             match self.holder(&place) {
                 Some((other, _)) => start = Some(other.end().0),
                 None => {
-                    self.taken.push((place, Holder::Region(&claim.region)));
+                    self.taken.push((place, Holder::Region(claim.region)));
                     self.next = Some(place.end().0);
                     return Ok(place);
                 }
@@ -116,9 +125,9 @@ impl<'a> Space<'a> {
         }
     }
 
-    fn no_room(&self, claim: &'a CoherentClaim, size: u64) -> Trouble<'a> {
+    fn no_room(&self, claim: &Wanted<'a>, size: u64) -> Trouble<'a> {
         Trouble::NoRoom {
-            region: &claim.region,
+            region: claim.region,
             size,
             ipa: claim.ipa,
             bits: self.bits,

@@ -29,32 +29,38 @@ pub struct RamRow<'a> {
 /// give it the same memory.
 #[must_use]
 pub fn ram<'a>(world: &World<'a>, vm: &VmConfig) -> RamRow<'a> {
-    let memory = &world.machine.memory;
-    let no_mte = if vm.mte {
-        memory.iter().all(|node| node.no_mte)
-    } else {
-        memory.iter().any(|node| node.no_mte)
-    };
-    let proof = proof(world);
-    let facts = Facts {
-        no_mte,
-        proof,
-        ..Facts::of(Kind::Ram)
-    };
+    let (facts, nodes) = facts(world, vm.mte);
     // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.
     let outcome = policy::decide(&facts, world.bits, Claim::ram(vm.mte));
-    let mut nodes = Vec::new();
-    for node in memory.iter().filter(|node| !(vm.mte && node.no_mte)) {
-        if !nodes.contains(&node.path.as_str()) {
-            nodes.push(node.path.as_str());
-        }
-    }
     RamRow {
         nodes,
         ipa: Region::new(layout::RAM, vm.memory_bytes),
         outcome,
-        proof,
+        proof: facts.proof,
     }
+}
+
+/// Collects what the policy wants to know about RAM that must have tags (`mte`) or need not, and the paths of the
+/// memory nodes that it may come from, each once.
+pub(super) fn facts<'a>(world: &World<'a>, mte: bool) -> (Facts<'a>, Vec<&'a str>) {
+    let memory = &world.machine.memory;
+    let no_mte = if mte {
+        memory.iter().all(|node| node.no_mte)
+    } else {
+        memory.iter().any(|node| node.no_mte)
+    };
+    let mut nodes = Vec::new();
+    for node in memory.iter().filter(|node| !(mte && node.no_mte)) {
+        if !nodes.contains(&node.path.as_str()) {
+            nodes.push(node.path.as_str());
+        }
+    }
+    let facts = Facts {
+        no_mte,
+        proof: proof(world),
+        ..Facts::of(Kind::Ram)
+    };
+    (facts, nodes)
 }
 
 /// What is known of RAM's tags as a whole: one node that fails is a machine that fails.

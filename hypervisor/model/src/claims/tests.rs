@@ -6,6 +6,7 @@ mod places;
 mod proofs;
 mod refusals;
 mod rules;
+mod shared;
 
 use std::format;
 use std::string::{String, ToString};

@@ -32,6 +32,32 @@ pub enum Trouble<'a> {
         /// The device.
         device: &'a str,
     },
+    /// The VM has two claims of one shared region.
+    SharedTwice {
+        /// The region.
+        region: &'a str,
+    },
+    /// Another VM shares the region with another size.
+    SharedSize {
+        /// The region.
+        region: &'a str,
+        /// What this VM says, in bytes.
+        size: u64,
+        /// The other VM.
+        vm: &'a str,
+        /// What that one says, in bytes.
+        other: u64,
+    },
+    /// More VMs share the region than its doorbells can tell apart.
+    TooManySides {
+        /// The region.
+        region: &'a str,
+    },
+    /// The VM wants more doorbells than there are interrupts for.
+    TooManyDoorbells {
+        /// The first region without one.
+        region: &'a str,
+    },
     /// `ipa` is not a multiple of 4 KiB.
     Unaligned {
         /// What the claim says.
@@ -87,7 +113,13 @@ impl Trouble<'_> {
     #[must_use]
     pub const fn rule(&self) -> Rule {
         match self {
-            Self::Unknown { .. } | Self::Ambiguous { .. } | Self::Device { .. } => Rule::V3,
+            Self::Unknown { .. }
+            | Self::Ambiguous { .. }
+            | Self::Device { .. }
+            | Self::SharedTwice { .. }
+            | Self::SharedSize { .. }
+            | Self::TooManySides { .. }
+            | Self::TooManyDoorbells { .. } => Rule::V3,
             Self::Unaligned { .. } | Self::Taken { .. } | Self::NoRoom { .. } => Rule::V2,
         }
     }
@@ -101,6 +133,12 @@ impl Trouble<'_> {
             }
             Self::Ambiguous { .. } => "write the full path in the claim's `region`",
             Self::Device { .. } => "leave `device` out of the claim",
+            Self::SharedTwice { .. } => "leave one of the VM's claims of the region out",
+            Self::SharedSize { .. } => "give the region the same size in all VMs that share it",
+            Self::TooManySides { .. } => "share the region among at most 32 VMs",
+            Self::TooManyDoorbells { .. } => {
+                "give at most 16 of the VM's shared regions a doorbell"
+            }
             Self::Unaligned { .. } => "give `ipa` as a multiple of 4 KiB, or leave it out",
             Self::Taken { .. } => "give another `ipa`, or leave it out",
             Self::NoRoom { ipa: Some(_), .. } => "give a lower `ipa`, or leave it out",
@@ -132,6 +170,23 @@ impl fmt::Display for Trouble<'_> {
                 f,
                 "the claim of region {region} names the device {device}, and this version gives no \
                  devices to VMs"
+            ),
+            Self::SharedTwice { region } => write!(f, "the VM claims shared region {region} twice"),
+            Self::SharedSize {
+                region,
+                size,
+                vm,
+                other,
+            } => write!(
+                f,
+                "shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"
+            ),
+            Self::TooManySides { region } => {
+                write!(f, "more than 32 VMs share region {region}")
+            }
+            Self::TooManyDoorbells { region } => write!(
+                f,
+                "the doorbell of shared region {region} is the VM's 17th, and there are 16"
             ),
             Self::Unaligned { region, ipa } => write!(
                 f,

@@ -1,5 +1,6 @@
 //! Loads and stores outside of RAM: which device has the address, and what becomes of the guest's registers.
 //!
+//! Doorbells are apart: no lock of the VM's may be held while another VM is rung, and none is needed.
 //! What a device's register does is the device's own matter. Here is the way to it, and the interrupts and deadlines
 //! that an access to it can change.
 
@@ -33,17 +34,21 @@ pub(super) fn data_abort<C: Cpu>(
         return Next::Inject(Fault::of_data(&abort));
     };
     if !access.write {
-        let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu);
+        let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu)
+            || load_from_doorbell(abort.ipa, access, frame, machine, cpu);
         return if loaded {
             Next::Resume
         } else {
             Next::Inject(Fault::of_data(&abort))
         };
     }
-    let Some(device) = find(abort.ipa, machine) else {
-        return Next::Inject(Fault::of_data(&abort));
-    };
     let value = access.width.truncate(frame.get(access.register));
+    let Some(device) = find(abort.ipa, machine) else {
+        if !store_to_doorbell(abort.ipa, access.width, value, machine, cpu) {
+            return Next::Inject(Fault::of_data(&abort));
+        }
+        return Next::Advance;
+    };
     let kicks = write(device, access.width, value, vcpu, &mut devices.lock(), cpu);
     if !kicks.is_empty() {
         cpu.kick(kicks);
@@ -93,6 +98,44 @@ fn load<C: Cpu>(
             drop(devices);
             cpu.kick(kicks);
         }
+    }
+    true
+}
+
+/// Loads from a doorbell and steps over the load, without a lock. Only the long way comes here: a doorbell is rung far
+/// more often than it is read. Returns whether there is one.
+#[inline(never)]
+fn load_from_doorbell<C: Cpu>(
+    ipa: Ipa,
+    access: Access,
+    frame: &mut Frame,
+    machine: &Machine,
+    cpu: &C,
+) -> bool {
+    let doorbells = &machine.doorbells;
+    let Some((index, offset)) = doorbells.find(ipa) else {
+        return false;
+    };
+    let value = doorbells.read(index, offset, access.width, |side| cpu.peers(side));
+    frame.set(access.register, extend(value, access));
+    frame.advance();
+    true
+}
+
+/// Stores to a doorbell, and rings whom it is for. Returns whether there is one.
+#[inline(never)]
+fn store_to_doorbell<C: Cpu>(
+    ipa: Ipa,
+    width: Width,
+    value: u64,
+    machine: &Machine,
+    cpu: &mut C,
+) -> bool {
+    let Some((index, offset)) = machine.doorbells.find(ipa) else {
+        return false;
+    };
+    if let Some(ring) = machine.doorbells.write(index, offset, width, value) {
+        cpu.ring(ring);
     }
     true
 }

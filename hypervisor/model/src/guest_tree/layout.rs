@@ -36,6 +36,22 @@ pub const WATCHDOG_REFRESH: Region<Ipa> = region(0x090e_0000, 0x1000);
 pub const WATCHDOG_CONTROL: Region<Ipa> = region(0x090f_0000, 0x1000);
 /// The watchdog's interrupt: SPI 2, level.
 pub const WATCHDOG_INTID: IntId = IntId(34);
+/// The first doorbell of a region between VMs; the others' follow without gaps.
+pub const DOORBELLS: Ipa = Ipa(0x0b00_0000);
+/// Bytes of one doorbell.
+pub const DOORBELL_SIZE: u64 = 0x1000;
+/// The most doorbells.
+pub const DOORBELLS_MAX: usize = 16;
+/// The first doorbell's interrupt: SPI 3, edge; the others' follow.
+const DOORBELL_INTID: IntId = IntId(35);
+
+/// Returns the interrupt of doorbell `index` (modulo 16).
+#[must_use]
+pub fn doorbell_intid(index: usize) -> IntId {
+    let index = u32::try_from(index % DOORBELLS_MAX).unwrap_or(0);
+    IntId(DOORBELL_INTID.0 + index)
+}
+
 /// The timers' interrupts in the order of the `arm,armv8-timer` binding: secure physical, physical,
 /// virtual, hypervisor.
 pub const TIMER_INTIDS: [IntId; 4] = [IntId(29), IntId(30), IntId(27), IntId(26)];

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::intid::IntId;
+use dtoolkit::Node as _;
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 
 /// Stands for `kaslr-seed` until the seeds are written. No address and no UTF-8 text contains it.
@@ -23,6 +24,8 @@ const SPI: u32 = 0;
 const PPI: u32 = 1;
 /// And their third: active high, level-sensitive.
 const LEVEL_HIGH: u32 = 4;
+/// Or: on a rising edge.
+const EDGE_RISING: u32 = 1;
 
 pub(super) fn root(node: &mut DeviceTreeNode) {
     put_texts(node, "compatible", &["assay,vm", "linux,dummy-virt"]);
@@ -89,11 +92,7 @@ pub(super) fn coherent(
     root: &mut DeviceTreeNode,
     regions: &[Coherent<'_>],
 ) -> Result<(), GuestTreeError> {
-    let mut reserved = named("reserved-memory");
-    put_cells(&mut reserved, "#address-cells", &[2]);
-    put_cells(&mut reserved, "#size-cells", &[2]);
-    put_bytes(&mut reserved, "ranges", &[]);
-    let mut apertures = false;
+    let mut apertures = Vec::new();
     for one in regions {
         match one.view {
             View::Ram => add(root, memory(one.region, one.numa, true))?,
@@ -115,15 +114,32 @@ pub(super) fn coherent(
                 let mut node = at(one.name, one.region);
                 put_regions(&mut node, &[one.region]);
                 put_bytes(&mut node, "no-map", &[]);
-                add(&mut reserved, node)?;
-                apertures = true;
+                apertures.push(node);
             }
         }
     }
-    if apertures {
-        add(root, reserved)?;
+    apertures
+        .into_iter()
+        .try_for_each(|node| reserve(root, node))
+}
+
+/// Adds a child of `/reserved-memory`, which is made when there is one.
+pub(super) fn reserve(
+    root: &mut DeviceTreeNode,
+    child: DeviceTreeNode,
+) -> Result<(), GuestTreeError> {
+    const NAME: &str = "reserved-memory";
+    if root.child(NAME).is_none() {
+        let mut node = named(NAME);
+        put_cells(&mut node, "#address-cells", &[2]);
+        put_cells(&mut node, "#size-cells", &[2]);
+        put_bytes(&mut node, "ranges", &[]);
+        root.add_child(node);
     }
-    Ok(())
+    match root.child_mut(NAME) {
+        Some(reserved) => add(reserved, child),
+        None => Ok(()),
+    }
 }
 
 fn dax(one: &Coherent<'_>) -> DeviceTreeNode {
@@ -219,19 +235,19 @@ fn named(name: impl Into<String>) -> DeviceTreeNode {
     DeviceTreeNode::new_unchecked(name)
 }
 
-fn at(name: &str, region: Region<Ipa>) -> DeviceTreeNode {
+pub(super) fn at(name: &str, region: Region<Ipa>) -> DeviceTreeNode {
     named(format!("{name}@{:x}", region.start.0))
 }
 
-fn put_cells(node: &mut DeviceTreeNode, name: &str, cells: &[u32]) {
+pub(super) fn put_cells(node: &mut DeviceTreeNode, name: &str, cells: &[u32]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, cells));
 }
 
-fn put_texts(node: &mut DeviceTreeNode, name: &str, texts: &[&str]) {
+pub(super) fn put_texts(node: &mut DeviceTreeNode, name: &str, texts: &[&str]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, texts));
 }
 
-fn put_bytes(node: &mut DeviceTreeNode, name: &str, bytes: &[u8]) {
+pub(super) fn put_bytes(node: &mut DeviceTreeNode, name: &str, bytes: &[u8]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, bytes));
 }
 
@@ -241,7 +257,7 @@ fn put_numa(node: &mut DeviceTreeNode, numa: Option<u32>) {
     }
 }
 
-fn put_regions(node: &mut DeviceTreeNode, regions: &[Region<Ipa>]) {
+pub(super) fn put_regions(node: &mut DeviceTreeNode, regions: &[Region<Ipa>]) {
     let cells = |region: &Region<Ipa>| [words(region.start.0), words(region.size)];
     let cells: Vec<_> = regions.iter().flat_map(cells).flatten().collect();
     put_cells(node, "reg", &cells);
@@ -250,6 +266,12 @@ fn put_regions(node: &mut DeviceTreeNode, regions: &[Region<Ipa>]) {
 fn put_spi(node: &mut DeviceTreeNode, id: IntId) {
     let number = id.0 - IntId::SPI_BASE;
     put_cells(node, "interrupts", &[SPI, number, LEVEL_HIGH]);
+}
+
+/// An interrupt that each edge makes pending once.
+pub(super) fn put_edge_spi(node: &mut DeviceTreeNode, id: IntId) {
+    let number = id.0 - IntId::SPI_BASE;
+    put_cells(node, "interrupts", &[SPI, number, EDGE_RISING]);
 }
 
 /// Splits a number into two cells.

@@ -1,5 +1,7 @@
 //! What a guest reads in its tree, by a parser that is not the writer.
 
+mod shared;
+
 use super::{Blob, Coherent, Gic, GuestTree, GuestTreeError, Ram, Seeds, View, build, layout};
 use crate::gate::Tree;
 use assay_spec::addr::{Ipa, Region};
@@ -29,6 +31,7 @@ fn plain() -> GuestTree<'static> {
         }),
         watchdog: false,
         coherent: &[],
+        shared: &[],
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use assay_spec::stage2_desc::Rights;
+
 /// How the guest sees a region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Use {
@@ -11,10 +13,17 @@ pub enum Use {
     Dax,
     /// Reserved, for a driver.
     Aperture,
+    /// Reserved, and other VMs see the same memory; how this one may access it.
+    Shared(Rights),
 }
 
 impl Use {
-    /// Reads the word that the manifest and the VM tree use.
+    /// Tells whether other VMs see the same memory.
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Reads the word that a claim of a coherent region has. Memory between VMs is claimed in another way.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "ram" => Some(Self::Ram),
@@ -31,6 +40,7 @@ impl fmt::Display for Use {
             Self::Ram => "ram",
             Self::Dax => "dax",
             Self::Aperture => "aperture",
+            Self::Shared(_) => "shared",
         })
     }
 }
@@ -96,7 +106,7 @@ impl AllowSet {
 pub struct Claim {
     /// How the guest is to see it.
     pub use_: Use,
-    /// Execution from a `dax` or `aperture` mapping. RAM is executable without.
+    /// Execution from a `dax` or `aperture` mapping. RAM is executable without, shared memory never.
     pub exec: bool,
     /// Relaxations asked for.
     pub allow: AllowSet,
@@ -109,6 +119,15 @@ impl Claim {
     pub const fn ram(vm_mte: bool) -> Self {
         Self {
             use_: Use::Ram,
+            exec: false,
+            allow: AllowSet::NONE,
+            vm_mte,
+        }
+    }
+    /// The claim of a VM on memory that it shares with others.
+    pub const fn shared(rights: Rights, vm_mte: bool) -> Self {
+        Self {
+            use_: Use::Shared(rights),
             exec: false,
             allow: AllowSet::NONE,
             vm_mte,

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use assay_spec::stage2_desc::Rights;
+
 use super::Attr;
 
 /// The rules, in the order of the table; the first match counts. V1 to V3 are refusals of a VM that are
@@ -105,7 +107,7 @@ pub enum Notice {
     AtomicsNotPromised,
     /// R3 with `dax` in a VM with MTE.
     HotPlugMakesRam,
-    /// `exec` on a Device or Normal-NC mapping.
+    /// `exec` on a Device or Normal-NC mapping, or on memory between VMs.
     ExecHasNoEffect,
 }
 
@@ -147,7 +149,9 @@ impl fmt::Display for Notice {
                 "hot-plugging the dax region as RAM would give a kernel with MTE memory whose tag \
                  accesses abort"
             }
-            Self::ExecHasNoEffect => "exec has no effect: only Write-Back memory is executable",
+            Self::ExecHasNoEffect => {
+                "exec has no effect: only Write-Back memory of one VM alone is executable"
+            }
         })
     }
 }
@@ -182,6 +186,8 @@ pub struct Decision {
     pub attr: Attr,
     /// Whether the guest may execute from it.
     pub exec: bool,
+    /// Whether it may write: always, but for memory that it shares and that the manifest lets it only read.
+    pub rights: Rights,
     /// Whether the VM has MTE.
     pub mte: Mte,
     /// EL2 owes cache maintenance by address: it cleans to the PoC what it loads, and cleans and

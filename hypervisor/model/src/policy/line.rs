@@ -6,9 +6,12 @@ use core::fmt::{self, Write};
 
 use assay_spec::addr::{Ipa, Region};
 
+use assay_spec::stage2_desc::Rights;
+
 use super::{Decision, Proof, Rule, Use};
 
-/// `decision vm=… region=… use=… ipa=… size=… attr=… exec=… mte=… rule=… proof=…`
+/// `decision vm=… region=… use=… ipa=… size=… attr=… exec=… mte=… rule=… proof=…`, and `access=ro` or `rw` of
+/// memory that is shared
 #[derive(Clone, Copy)]
 pub struct DecisionLine<'a> {
     /// The VM's name.
@@ -45,7 +48,12 @@ impl fmt::Display for DecisionLine<'_> {
             self.ipa.size,
             if exec { "yes" } else { "no" },
             self.proof,
-        )
+        )?;
+        match self.use_ {
+            Use::Shared(Rights::ReadOnly) => f.write_str(" access=ro"),
+            Use::Shared(Rights::ReadWrite) => f.write_str(" access=rw"),
+            Use::Ram | Use::Dax | Use::Aperture => Ok(()),
+        }
     }
 }
 

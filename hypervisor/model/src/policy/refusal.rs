@@ -45,6 +45,8 @@ pub enum Reason<'a> {
     MteAskedAndHidden,
     /// R3: no FEAT_MTE_PERM.
     NoMtePerm,
+    /// T2: a coherent region cannot be between VMs.
+    SharedIsRam,
     /// D1, D2: MMIO claimed as `ram` or `dax`.
     MmioAsMemory,
 }
@@ -106,6 +108,9 @@ impl fmt::Display for Reason<'_> {
                 "the VM has mte = true, but allow = \"mte-hidden\" for the region needs mte = false"
             }
             Self::NoMtePerm => "allow no-tag-access needs MTE_PERM, which the CPUs do not have",
+            Self::SharedIsRam => {
+                "only RAM is shared between VMs, and a coherent region has one owner"
+            }
             Self::MmioAsMemory => "device registers are not memory",
         })
     }
@@ -165,6 +170,7 @@ impl Reason<'_> {
             Self::NotForRamWithMte => "set mte = false, or use it as dax or as an aperture",
             Self::MteAskedAndHidden => "set mte = false, or remove mte-hidden from allow",
             Self::NoMtePerm => "allow mte-hidden (with mte = false) or non-cacheable instead",
+            Self::SharedIsRam => "share a region of RAM, or claim the coherent region for one VM",
             Self::MmioAsMemory => "claim it with use = \"aperture\"",
         }
     }

@@ -1,6 +1,7 @@
 //! The policy's tests: each row by name, the whole input space by invariants, and the whole input space
 //! once more against the written table read independently.
 
+use assay_spec::stage2_desc::Rights;
 use std::vec::Vec;
 
 use crate::pci::BarFault;
@@ -29,7 +30,13 @@ const PROOFS: [Proof; 4] = [
     Proof::FailedTags,
     Proof::FailedMemory,
 ];
-const USES: [Use; 3] = [Use::Ram, Use::Dax, Use::Aperture];
+const USES: [Use; 5] = [
+    Use::Ram,
+    Use::Dax,
+    Use::Aperture,
+    Use::Shared(Rights::ReadWrite),
+    Use::Shared(Rights::ReadOnly),
+];
 const BOTH: [bool; 2] = [false, true];
 const FAULTS: [Fault<'static>; 10] = [
     Fault::NoReg,
@@ -129,5 +136,5 @@ fn for_all(mut check: impl FnMut(Input, Answer)) {
             }
         }
     }
-    assert_eq!(count, 4 * 8 * 4 * 12 * 4 * 192, "the whole input space");
+    assert_eq!(count, 4 * 8 * 4 * 12 * 4 * 320, "the whole input space");
 }

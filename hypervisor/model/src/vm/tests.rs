@@ -2,6 +2,7 @@ use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 
 use super::{Devices, Machine, PHYS_TIMER, VIRT_TIMER, Vcpu};
+use crate::doorbell::Doorbells;
 use crate::guest_tree::layout;
 use crate::idregs::GuestId;
 use crate::idregs::tests::machines::{FULL, neoverse_n2};
@@ -9,7 +10,7 @@ use crate::inject::PstateBits;
 use crate::psci::Start;
 use crate::smccc::Workarounds;
 use crate::vcpus::VcpuSet;
-use crate::vgic::Version;
+use crate::vgic::{Read, Version};
 use crate::watchdog::WatchdogFrame;
 
 fn machine(ram: Region<Ipa>) -> Machine {
@@ -21,6 +22,7 @@ fn machine(ram: Region<Ipa>) -> Machine {
         gic: Version::V3,
         vcpus: 2,
         watchdog: true,
+        doorbells: Doorbells::default(),
     }
 }
 
@@ -84,6 +86,41 @@ fn a_reset_forgets_all_that_the_guest_did() {
     assert_eq!(devices.watchdog_deadline(), None);
     // UARTFR.RXFE.
     assert_eq!(devices.uart.read(0x18, Width::W4) & 1 << 4, 1 << 4);
+}
+
+#[test]
+fn a_ring_makes_the_doorbells_own_interrupt_pending_once() {
+    struct NoLists;
+    impl crate::vgic::ListRegisters for NoLists {
+        fn count(&self) -> u32 {
+            0
+        }
+        fn read(&self, _: usize) -> assay_spec::lr::Lr {
+            assay_spec::gic::hyp::EMPTY
+        }
+        fn write(&mut self, _: usize, _: assay_spec::lr::Lr) {}
+        fn empty(&self) -> u32 {
+            0
+        }
+        fn set_maintenance(&mut self, _: u32) {}
+        fn deactivate_physical(&mut self, _: assay_spec::intid::IntId) {}
+        fn is_deactivation_separate(&self) -> bool {
+            false
+        }
+        fn is_physical_pending(&self, _: assay_spec::intid::IntId) -> bool {
+            false
+        }
+    }
+    let mut devices = Devices::new(&small());
+    assert_eq!(devices.ring(0), VcpuSet::EMPTY, "nobody has enabled it");
+    devices.ring(15);
+    devices.ring(15);
+    // GICD_ISPENDR1: SPI 3 and SPI 18.
+    let pending = devices.vgic.dist_read(0, 0x204, Width::W4, &mut NoLists);
+    assert_eq!(pending, Read::Value(1 << 3 | 1 << 18));
+    devices.reset();
+    let pending = devices.vgic.dist_read(0, 0x204, Width::W4, &mut NoLists);
+    assert_eq!(pending, Read::Value(0));
 }
 
 #[test]

@@ -52,14 +52,10 @@ const PROPERTIES: [(&str, &str); 9] = [
 ];
 
 /// Nodes below a `xen,domain` node, by `compatible`.
-const NODES: [(&str, &str); 3] = [
+const NODES: [(&str, &str); 2] = [
     (
         "multiboot,device-tree",
         "ignored: no device is passed through, so the VM does not get what this tree describes",
-    ),
-    (
-        "xen,domain-shared-memory-v1",
-        "ignored: the VM does not get this memory",
     ),
     ("xen,evtchn-v1", "ignored: there are no event channels"),
 ];

@@ -2,6 +2,8 @@
 
 mod dom0less;
 
+mod shared;
+
 use super::{
     Allow, CoherentClaim, CpuClaim, Module, OnCrash, Rule, Source, Use, VmTree, VmTreeError, parse,
 };

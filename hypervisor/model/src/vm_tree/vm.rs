@@ -5,7 +5,7 @@
 use super::sched;
 use super::{
     Allow, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Source, Use, VmConfig, Warning,
-    ignored,
+    ignored, shared,
 };
 use crate::gate::{Cells, Malformed, Node};
 use crate::kernel::Format;
@@ -72,6 +72,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     let mut kernel = None;
     let mut ramdisk = None;
     let mut coherent = Vec::new();
+    let mut sharing = Vec::new();
     for child in node.children() {
         if child.is_compatible(&["multiboot,kernel"]) {
             vm.once(kernel.replace(child).is_none(), &child)?;
@@ -82,6 +83,21 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         } else if child.is_compatible(&["assay,coherent-claim"]) {
             coherent.push(vm.claim(&child)?);
             ignored::properties(&child, &CLAIM_WORDS, warnings);
+        } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
+            let bad = vm.bad(
+                Rule::V3,
+                "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says",
+            );
+            let (claim, by_host) = shared::read(&child).map_err(bad)?;
+            sharing.push(claim);
+            ignored::properties(&child, &shared::WORDS, warnings);
+            if by_host {
+                warnings.push(Warning {
+                    node: child.path(),
+                    property: Some(String::from("xen,shared-mem")),
+                    reason: "the host address is ignored: the memory is taken wherever the machine has some free",
+                });
+            }
         } else {
             ignored::node(&child, warnings);
         }
@@ -110,6 +126,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: String::from(bootargs.unwrap_or_default()),
         coherent,
+        shared: sharing,
         name: vm.name,
     })
 }
@@ -118,7 +135,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
 ///
 /// The Devicetree Specification (2.3.5) gives a node without them 2 and 1, whatever is above it. Xen takes those
 /// of the node above, and trees are written for it that rely on that.
-fn cells_above(module: &Node<'_, '_>) -> Result<Cells, Malformed> {
+pub(super) fn cells_above(module: &Node<'_, '_>) -> Result<Cells, Malformed> {
     let nearest = |name: &'static str, default| {
         let above = module.ancestors().find(|node| node.has(name));
         let cells = above.map_or(Ok(None), |node| node.u32(name))?;

@@ -50,6 +50,21 @@ pub(super) fn decide<'a>(
             );
         }
     }
+    for row in &claims.shared {
+        if let Err(refusal) = row.outcome {
+            let (rule, remedy) = (refusal.rule, refusal.remedy());
+            say!(
+                "{}",
+                RefusedLine {
+                    vm,
+                    region: Some(row.region),
+                    rule,
+                    reason: &refusal.reason,
+                    remedy
+                }
+            );
+        }
+    }
     for trouble in &claims.troubles {
         refused(vm, &trouble.rule(), trouble, trouble.remedy());
     }
@@ -74,7 +89,7 @@ pub(super) fn decide<'a>(
     }
 }
 
-/// Prints what is wrong with regions that no VM claims: nobody would hear of it otherwise.
+/// Prints what is wrong with regions that no VM claims, or that only one shares: nobody would hear of it otherwise.
 pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
     for (node, refusal) in claims::unclaimed_faults(world) {
         say!(
@@ -83,6 +98,9 @@ pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
             refusal.rule,
             Quoted(&refusal.reason)
         );
+    }
+    for (region, vm) in claims::shared_by_one(world) {
+        say!("warning vm={vm} region={region} reason=\"no other VM shares the region\"");
     }
     for node in claims::without_no_map(world.machine) {
         say!(
@@ -121,6 +139,18 @@ pub(super) fn report(
                 vm,
                 region: row.region,
                 use_: row.use_,
+                ipa,
+                decision,
+                proof: row.proof,
+            });
+        }
+    }
+    for row in &claims.shared {
+        if let Some((ipa, decision)) = row.granted() {
+            print(DecisionLine {
+                vm,
+                region: row.region,
+                use_: row.claim.use_,
                 ipa,
                 decision,
                 proof: row.proof,

@@ -16,6 +16,7 @@ use assay_spec::stage2_desc::{Attributes, Rights};
 use super::{Environment, Refused, refuse};
 use crate::adapter::TableAdapter;
 use crate::coherent::Grant;
+use crate::shared::Part;
 
 /// Returns the map of a VM's memory as lines for the monitor.
 pub(super) fn listing(
@@ -38,17 +39,21 @@ pub(super) fn listing(
     ram.chain(coherent).collect()
 }
 
-/// Fills the VM's stage 2: its RAM, where it reads its stolen time, and on a GICv2 host the virtual CPU interface.
+/// Fills the VM's stage 2: its RAM, its coherent regions, what it shares with others, where it reads its stolen time,
+/// and on a GICv2 host the virtual CPU interface.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the map")]
 pub(super) fn map(
     environment: &Environment<'_>,
-    parts: &[(Region<Ipa>, GuestRam)],
+    parts: &mut [(Region<Ipa>, GuestRam)],
     coherent: &[Grant],
-    time: Option<&GuestRam>,
+    shared: &[Part<'_>],
+    time: Option<&mut GuestRam>,
     range: Region<Ipa>,
     decision: &Decision,
     gic: Version,
 ) -> Result<(Stage2, TableAdapter), Option<Refused>> {
     let ends = coherent.iter().map(|grant| grant.ipa.end());
+    let ends = ends.chain(shared.iter().map(|part| part.ipa.end()));
     let needed = Geometry::bits_below(ends.fold(range.end(), Ipa::max).0);
     let geometry = Geometry::new(needed, environment.host.pa_range_bits())
         .map_err(|error| refuse("V2", error, "give the VM less `memory`"))?;
@@ -82,6 +87,22 @@ pub(super) fn map(
                 &mut tables,
             )
             .map_err(no_tables)?;
+    }
+    for part in shared {
+        let mut at = part.ipa.start;
+        for piece in part.pieces {
+            let region = piece.region();
+            let place = Region {
+                start: at,
+                size: region.size,
+            };
+            tables.0.grant_shared(piece, part.decision.rights);
+            let attributes = part.decision.attributes();
+            stage2
+                .map(place, region.start, attributes, &mut tables)
+                .map_err(no_tables)?;
+            at = place.end();
+        }
     }
     if let Some(time) = time {
         tables.0.grant_ram(time);

@@ -57,6 +57,9 @@ impl Hardware {
         let mut shared = 0u32;
         let mut highest = 0u32;
         let mut memory = bundle.saturating_add(SLACK);
+        for region in &manifest.shared {
+            memory = memory.saturating_add(region.size);
+        }
         for vm in &manifest.vm {
             memory = memory.saturating_add(vm.memory);
             if vm.sched == Schedule::Shared {

@@ -4,7 +4,7 @@
 //! must be missing, the memory of a `virtio-mem` device, which QEMU maps outside of RAM and without tags, or of an
 //! `ivshmem-plain` device, which is a PCI BAR.
 
-mod agreement;
+pub(super) mod agreement;
 pub(in crate::cases) mod facts;
 mod life;
 mod linux;

@@ -95,9 +95,9 @@ const SETUPS: &[Setup] = &[
     on_gic2(setup("traps", "-gic2", 2, "")),
 ];
 
-/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `work` in `shared`, `coherent`
-/// and `leak` in groups of their own.
-const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "work"];
+/// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `work` in `shared`, `shared` in
+/// `between`, `coherent` and `leak` in groups of their own.
+const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "shared", "work"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();

@@ -7,7 +7,7 @@ use assay_harness::Event;
 use assay_harness::events::PREFIX;
 use assay_harness::manifest::Manifest;
 use assay_harness::vm_tree::{self as writer, Modules};
-use assay_model::claims::{self, Row as ClaimRow, VmClaims, World};
+use assay_model::claims::{self, Row as ClaimRow, SharedRow, VmClaims, World};
 use assay_model::gate::Tree;
 use assay_model::idregs::HostId;
 use assay_model::platform::Machine;
@@ -133,12 +133,15 @@ impl Report {
         for claim in &claims.rows {
             self.rows.push(claimed(&vm.name, claim));
         }
+        for part in &claims.shared {
+            self.rows.push(shared(&vm.name, part));
+        }
         for trouble in &claims.troubles {
             let refused = refusal(&vm.name, None, trouble.rule(), trouble, trouble.remedy());
             self.rows.push(refused);
         }
         // EL2 asks for these last: a VM that is refused for its memory takes no CPU.
-        if starts && let Err(unfit) = left.take(vm) {
+        if starts && let Err(unfit) = left.take(vm, claims) {
             let refused = refusal(&vm.name, None, unfit.rule, &unfit.reason, unfit.remedy);
             self.rows.push(refused);
         }
@@ -204,6 +207,18 @@ fn claimed(vm: &str, claim: &ClaimRow<'_>) -> Row {
         proof: claim.proof,
     };
     row(line, &claim.outcome)
+}
+
+fn shared(vm: &str, part: &SharedRow<'_>) -> Row {
+    let line = Line {
+        vm,
+        region: part.region,
+        node: part.nodes.join(", "),
+        use_: part.claim.use_,
+        ipa: part.ipa,
+        proof: part.proof,
+    };
+    row(line, &part.outcome)
 }
 
 fn row(line: Line<'_>, outcome: &Result<Decision, Refusal<'_>>) -> Row {

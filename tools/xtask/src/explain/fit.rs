@@ -4,6 +4,7 @@
 //! come after those that do not, and get what is left. It cannot know
 //! what EL2's image and bundle take of RAM, nor that firmware fails to start a CPU.
 
+use assay_model::claims::{SharedRow, VmClaims};
 use assay_model::platform::{GicVersion, Machine};
 use assay_model::policy::Rule;
 use assay_model::ranges::{subtract, widen};
@@ -30,6 +31,8 @@ pub(super) struct Left {
     /// Bytes of RAM that may have tags, and that have none.
     tagged: u64,
     plain: u64,
+    /// The regions between VMs that have their memory by now.
+    shared: Vec<String>,
 }
 
 impl Left {
@@ -44,6 +47,7 @@ impl Left {
             gic_v2: matches!(machine.gic.version, GicVersion::V2 { .. }),
             tagged: 0,
             plain: 0,
+            shared: Vec::new(),
         };
         for node in &machine.memory {
             let mut free = vec![node.region];
@@ -63,7 +67,7 @@ impl Left {
     }
 
     /// Takes what `vm` wants, all or nothing.
-    pub(super) fn take(&mut self, vm: &VmConfig) -> Result<(), Unfit> {
+    pub(super) fn take(&mut self, vm: &VmConfig, claims: &VmClaims<'_>) -> Result<(), Unfit> {
         let cpus = if vm.sched == Sched::Dedicated {
             self.choose(&vm.cpus)?
         } else {
@@ -78,16 +82,12 @@ impl Left {
                 remedy: "give the VM at most 8 `cpus`",
             });
         }
-        // EL2 takes plain RAM first, for those that want no tags.
-        let plain = if vm.mte {
-            0
-        } else {
-            vm.memory_bytes.min(self.plain)
-        };
-        let Some(tagged) = self.tagged.checked_sub(vm.memory_bytes - plain) else {
-            let what = if vm.mte { " of memory with tags" } else { "" };
-            let there = self.tagged + if vm.mte { 0 } else { self.plain };
-            return Err(Unfit {
+        for part in &claims.shared {
+            self.take_region(part)?;
+        }
+        let (plain, tagged) = self
+            .without(vm.memory_bytes, vm.mte)
+            .map_err(|(what, there)| Unfit {
                 rule: Rule::V2,
                 reason: format!(
                     "{} MiB{what} are wanted and at most {} MiB are free",
@@ -95,12 +95,41 @@ impl Left {
                     there >> 20
                 ),
                 remedy: "give the VM less `memory`, or the machine more (QEMU: -m)",
-            });
-        };
+            })?;
         self.cpus.retain(|cpu| !cpus.contains(cpu));
-        self.plain -= plain;
-        self.tagged = tagged;
+        (self.plain, self.tagged) = (plain, tagged);
         Ok(())
+    }
+
+    /// Takes the memory of a region between VMs for the first of them; it stays the region's.
+    fn take_region(&mut self, part: &SharedRow<'_>) -> Result<(), Unfit> {
+        if self.shared.iter().any(|name| name == part.region) {
+            return Ok(());
+        }
+        let left = self.without(part.size, part.tagged);
+        (self.plain, self.tagged) = left.map_err(|(what, there)| Unfit {
+            rule: Rule::V2,
+            reason: format!(
+                "{} KiB{what} are wanted for shared region {} and at most {} KiB are free",
+                part.size >> 10,
+                part.region,
+                there >> 10
+            ),
+            remedy: "make the region smaller, or the machine's memory larger (QEMU: -m)",
+        })?;
+        self.shared.push(part.region.to_owned());
+        Ok(())
+    }
+
+    /// What plain and tagged RAM is left without `bytes`; or of what there is too little, and how much there is.
+    fn without(&self, bytes: u64, mte: bool) -> Result<(u64, u64), (&'static str, u64)> {
+        // EL2 takes plain RAM first, for those that want no tags.
+        let plain = if mte { 0 } else { bytes.min(self.plain) };
+        match self.tagged.checked_sub(bytes - plain) {
+            Some(tagged) => Ok((self.plain - plain, tagged)),
+            None if mte => Err((" of memory with tags", self.tagged)),
+            None => Err(("", self.tagged + self.plain)),
+        }
     }
 
     fn choose(&self, wanted: &CpuClaim) -> Result<Vec<usize>, Unfit> {

@@ -252,3 +252,58 @@ fn the_table_has_a_line_for_each_row_and_says_what_would_change_a_refusal() {
     assert_eq!(lines[refused + 2], "    the node has no assay,mte-capable");
     assert!(lines[refused + 3].starts_with("    to change that: "));
 }
+
+#[test]
+fn memory_between_vms_has_a_row_for_each_side() {
+    let plain = |name: &str, rest: &str| {
+        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n")
+    };
+    let part = |access: &str| {
+        format!("[[vm.shared]]\nregion = \"ring0\"\naccess = \"{access}\"\ndoorbell = true")
+    };
+    let manifest = "[[shared]]\nname = \"ring0\"\nsize = \"1M\"\n".to_owned()
+        + &plain("front", &format!("mte = true\n{}", part("rw")))
+        + &plain("back", &part("ro"));
+    let report = explain(&manifest, "max", &[]).unwrap();
+    let lines = lines(&report);
+    assert_eq!(
+        [&lines[1], &lines[3]],
+        [
+            "assay: decision vm=front region=ring0 use=shared ipa=0x80000000 size=0x100000 attr=normal-wb exec=no \
+             mte=exposed rule=M1 proof=not-run access=rw",
+            "assay: decision vm=back region=ring0 use=shared ipa=0x80000000 size=0x100000 attr=normal-wb exec=no \
+             mte=hidden rule=M1 proof=not-run access=ro",
+        ]
+    );
+    assert_eq!(report.rows[1].node, "/memory@40000000");
+    assert_eq!(report.refused(), [""; 0]);
+    let report = explain(&manifest, "cortex-a53", &[]).unwrap();
+    assert_eq!(report.refused(), ["front"]);
+    assert_eq!(report.rows[1].line.get("rule"), Some("M3"));
+    assert_eq!(report.rows[3].line.get("rule"), Some("M2"));
+}
+
+#[test]
+fn a_region_between_vms_takes_memory_once_and_a_vm_without_it_does_not_start() {
+    let part = "[[vm.shared]]\nregion = \"big\"\naccess = \"rw\"\n";
+    let vm = |name: &str, memory: &str| {
+        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"{memory}\"\n{part}")
+    };
+    let of = |size: &str, memory: &str| {
+        let manifest = format!("[[shared]]\nname = \"big\"\nsize = \"{size}\"\n")
+            + &vm("a", memory)
+            + &vm("b", memory);
+        explain(&manifest, "max", &[]).unwrap()
+    };
+    assert_eq!(of("512M", "256M").refused(), [""; 0]);
+    assert_eq!(of("513M", "256M").refused(), ["b"]);
+    let report = of("2G", "64M");
+    assert_eq!(report.refused(), ["a", "b"]);
+    let refused = report.rows.iter().find(|row| row.is_refused()).unwrap();
+    assert_eq!(refused.line.get("rule"), Some("V2"));
+    assert!(
+        refused.reason.contains("shared region big"),
+        "{}",
+        refused.reason
+    );
+}

@@ -188,6 +188,7 @@ impl Options {
             on_crash: assay_harness::manifest::OnCrash::Stop,
             max_restarts: None,
             coherent: Vec::new(),
+            shared: Vec::new(),
         };
         Ok(vm)
     }

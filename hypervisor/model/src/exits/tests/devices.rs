@@ -2,7 +2,8 @@
 
 use assay_spec::exit::Width;
 
-use super::fixture::{STARTED_AT, Vm, loads};
+use super::fixture::{RT, SIDES, STARTED_AT, Vm, loads, stores, syndrome};
+use crate::doorbell::Ring;
 use crate::exits::Next;
 use crate::guest_tree::layout;
 use crate::vcpus::VcpuSet;
@@ -167,4 +168,63 @@ fn a_refresh_of_the_watchdog_puts_its_deadline_off() {
     assert_eq!(vm.cpu.armed.last(), Some(&(None, Some(STARTED_AT + 151))));
     vm.store(CONTROL, Width::W4, 0);
     assert_eq!(vm.cpu.armed.last(), Some(&(None, None)));
+}
+
+const BELL: u64 = layout::DOORBELLS.0;
+const PAGE: u64 = layout::DOORBELL_SIZE;
+
+#[test]
+fn a_doorbell_tells_its_number_and_whom_it_reaches() {
+    let mut vm = v3(1);
+    assert_eq!(vm.load(BELL, Width::W4), 1);
+    assert_eq!(vm.load(BELL + PAGE, Width::W4), 0);
+    assert_eq!(vm.load(BELL + 4, Width::W4), 0b101);
+    vm.cpu.peers = 0;
+    assert_eq!(vm.load(BELL + 4, Width::W4), 0);
+}
+
+#[test]
+fn a_store_to_a_doorbell_rings_without_a_lock_of_the_vm() {
+    let mut vm = v3(1);
+    vm.frame.set(RT, 7);
+    let (esr, far, hpfar) = syndrome(BELL + PAGE + 8, stores(Width::W4));
+    let held = vm.devices.lock();
+    // With the lock held, a spin lock would never return.
+    let next = crate::exits::handle(
+        assay_spec::esr::decode(esr, far, hpfar),
+        &mut vm.frame,
+        &mut vm.vcpu,
+        &vm.machine,
+        &vm.devices,
+        &mut vm.cpu,
+    );
+    drop(held);
+    assert_eq!(next, Next::Advance);
+    let ring = Ring {
+        from: SIDES[1],
+        to: 7,
+    };
+    assert_eq!(vm.cpu.rings, [ring]);
+}
+
+#[test]
+fn who_has_rung_is_read_and_cleared_in_the_doorbell() {
+    let mut vm = v3(1);
+    assert!(vm.machine.doorbells.rung(0, 2));
+    assert_eq!(vm.load(BELL + 12, Width::W4), 4);
+    vm.store(BELL + 12, Width::W4, 4);
+    assert_eq!(vm.load(BELL + 12, Width::W4), 0);
+    assert_eq!(vm.cpu.rings, []);
+}
+
+#[test]
+fn beyond_the_last_doorbell_there_is_nothing() {
+    let mut vm = v3(1);
+    for ipa in [BELL - 4, BELL + 2 * PAGE, BELL + 15 * PAGE] {
+        for access in [loads(Width::W4), stores(Width::W4)] {
+            let next = vm.access(ipa, access);
+            assert!(matches!(next, Next::Inject(_)), "{ipa:#x}: {next:?}");
+        }
+    }
+    assert_eq!(vm.cpu.rings, []);
 }

@@ -14,6 +14,8 @@ use assay_spec::sysreg::SysReg;
 use proptest::prelude::ProptestConfig;
 use spin::Mutex;
 
+use crate::claims::Side;
+use crate::doorbell::{Doorbells, Ring};
 use crate::exits::{self, Cpu, Next};
 use crate::guest_tree::layout;
 use crate::idregs::tests::machines::{FULL, PLAIN, cortex_a72, neoverse_n2};
@@ -33,6 +35,9 @@ pub(super) const DEVICE_VA: u64 = 0xffff_8000_0000_0000;
 pub(super) const RT: u8 = 5;
 /// The physical count at which the VM was started: what `CNTVOFF_EL2` holds.
 pub(super) const STARTED_AT: u64 = 1_000_000;
+
+/// The VM's parts in two regions, each with a doorbell.
+pub(super) const SIDES: [Side; 2] = [Side { region: 4, id: 1 }, Side { region: 6, id: 0 }];
 
 /// Few cases under Miri, where each takes seconds.
 pub(super) fn config() -> ProptestConfig {
@@ -58,6 +63,9 @@ pub(super) struct FakeCpu {
     pub(super) random: Option<u64>,
     pub(super) has_entropy: bool,
     pub(super) workarounds: Vec<Workaround>,
+    pub(super) rings: Vec<Ring>,
+    /// Whom a ring would reach.
+    pub(super) peers: u32,
 }
 
 impl FakeCpu {
@@ -73,6 +81,8 @@ impl FakeCpu {
             random: None,
             has_entropy: false,
             workarounds: Vec::new(),
+            rings: Vec::new(),
+            peers: 0b101,
         }
     }
 
@@ -134,6 +144,12 @@ impl Cpu for FakeCpu {
     fn workaround(&mut self, which: Workaround) {
         self.workarounds.push(which);
     }
+    fn ring(&mut self, ring: Ring) {
+        self.rings.push(ring);
+    }
+    fn peers(&self, _side: Side) -> u32 {
+        self.peers
+    }
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
         let timer = vcpu.timer.deadline_after(self.now);
         self.armed.push((timer, devices.watchdog_deadline()));
@@ -182,6 +198,7 @@ impl Vm {
             gic,
             vcpus,
             watchdog,
+            doorbells: Doorbells::new(SIDES),
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;

@@ -1,5 +1,7 @@
 //! What must hold for every input, each as a sentence of its own. The mission is the first one.
 
+use assay_spec::stage2_desc::Rights;
+
 use super::super::{Allow, Attr, Claim, Facts, Kind, Mte, Notice, Proof, Rule, Use};
 use super::for_all;
 
@@ -104,6 +106,66 @@ fn only_write_back_memory_is_executable() {
 }
 
 #[test]
+fn no_shared_mapping_is_executable() {
+    for_all(|(_, _, claim), answer| {
+        if let Ok(decision) = answer
+            && claim.use_.is_shared()
+        {
+            assert!(!decision.exec && !decision.attributes().exec);
+            assert_eq!(
+                decision.notices.has(Notice::ExecHasNoEffect),
+                claim.exec,
+                "{claim:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_read_only_side_has_no_write_permission_and_everyone_else_has() {
+    for_all(|(_, _, claim), answer| {
+        if let Ok(decision) = answer {
+            let read_only = claim.use_ == Use::Shared(Rights::ReadOnly);
+            let rights = decision.attributes().rights;
+            assert_eq!(rights == Rights::ReadOnly, read_only, "{claim:?}");
+        }
+    });
+}
+
+#[test]
+fn only_ram_is_shared_and_always_as_write_back() {
+    for_all(|(facts, _, claim), answer| {
+        if let Ok(decision) = answer
+            && claim.use_.is_shared()
+        {
+            assert_eq!((facts.kind, decision.attr), (Kind::Ram, Attr::NormalWb));
+            assert!(!decision.notices.has(Notice::AtomicsNotPromised));
+        }
+    });
+}
+
+#[test]
+fn every_side_of_a_shared_region_finds_the_same_type_and_tags_clear_for_all_or_none() {
+    for_all(|(facts, cpu, claim), answer| {
+        if let Use::Shared(rights) = claim.use_
+            && let Ok(decision) = answer
+        {
+            for rights in [rights, Rights::ReadOnly, Rights::ReadWrite] {
+                for vm_mte in [false, true] {
+                    let peer = super::decide(&facts, cpu, Claim::shared(rights, vm_mte));
+                    if let Ok(peer) = peer {
+                        assert_eq!(
+                            (peer.attr, peer.zero_tags),
+                            (decision.attr, decision.zero_tags)
+                        );
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn what_a_guest_uses_as_memory_is_never_device() {
     for_all(|(facts, _, claim), answer| {
         if let Ok(decision) = answer
@@ -163,14 +225,15 @@ fn ram_is_normal_wb_or_not_given() {
 
 #[test]
 fn a_region_with_a_fault_a_contradiction_or_two_owners_goes_to_nobody() {
-    for_all(|(facts, _, _), answer| {
+    for_all(|(facts, _, claim), answer| {
         let contradicts = facts.marked && facts.no_mte;
         let is_t1 = facts.fault.is_some() || contradicts || facts.proof == Proof::FailedMemory;
         let rule = answer.err().map(|refusal| refusal.rule);
         assert_eq!(rule == Some(Rule::T1), is_t1, "{facts:?}");
+        let coherent_between_vms = facts.kind == Kind::Coherent && claim.use_.is_shared();
         assert_eq!(
             rule == Some(Rule::T2),
-            !is_t1 && facts.other_owner.is_some(),
+            !is_t1 && (facts.other_owner.is_some() || coherent_between_vms),
             "{facts:?}"
         );
     });
@@ -202,7 +265,8 @@ fn tags_are_zeroed_only_where_somebody_vouches_for_them() {
         if let Ok(decision) = answer
             && decision.zero_tags
         {
-            let is_tagged_ram = facts.kind == Kind::Ram && !facts.no_mte && claim.vm_mte;
+            let wants_tags = claim.vm_mte || claim.use_.is_shared();
+            let is_tagged_ram = facts.kind == Kind::Ram && !facts.no_mte && wants_tags;
             let is_marked = facts.kind == Kind::Coherent && is_vouched_for(&facts);
             assert!(cpu.mte() && (is_tagged_ram || is_marked));
             assert_ne!(facts.proof, Proof::FailedTags);
@@ -243,7 +307,8 @@ fn a_disproved_mark_is_always_an_error_and_counts_for_nothing() {
         if facts.kind != Kind::Coherent || facts.proof != Proof::FailedTags || !usable {
             return;
         }
-        if facts.no_mte {
+        // Nobody asks whether a coherent region has tags that several VMs want.
+        if facts.no_mte || claim.use_.is_shared() {
             return;
         }
         let unmarked = Facts {

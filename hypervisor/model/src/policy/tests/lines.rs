@@ -5,6 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::stage2_desc::Rights;
 
 use super::super::line::{DecisionLine, RefusedLine};
 use super::super::{
@@ -26,7 +27,7 @@ fn names_are_those_of_the_contract() {
     assert_eq!(PROOFS.map(|proof| proof.to_string()), names);
     assert_eq!(
         USES.map(|use_| use_.to_string()),
-        ["ram", "dax", "aperture"]
+        ["ram", "dax", "aperture", "shared", "shared"]
     );
     assert_eq!(
         [Mte::Exposed, Mte::Hidden].map(|mte| mte.to_string()),
@@ -50,7 +51,8 @@ fn every_rule_is_displayed_as_it_is_called() {
 #[test]
 fn words_of_the_manifest_are_read_as_they_are_written() {
     for use_ in USES {
-        assert_eq!(Use::from_name(&use_.to_string()), Some(use_));
+        let read = Use::from_name(&use_.to_string());
+        assert_eq!(read, Some(use_).filter(|use_| !use_.is_shared()));
     }
     let names = [
         "mte-hidden",
@@ -90,6 +92,26 @@ fn a_decision_line_has_the_keys_of_the_contract_in_order() {
         "decision vm=linux region=gpu0-memory use=ram ipa=0x80000000 size=0x4000000 \
          attr=normal-wb exec=yes mte=exposed rule=C1 proof=passed"
     );
+}
+
+#[test]
+fn a_decision_on_shared_memory_also_says_the_access() {
+    for (rights, word) in [(Rights::ReadOnly, "ro"), (Rights::ReadWrite, "rw")] {
+        let claim = Claim::shared(rights, false);
+        let line = DecisionLine {
+            vm: "linux",
+            region: "ring0",
+            use_: claim.use_,
+            ipa: Region::new(Ipa(0x8000_0000), 0x10_0000).unwrap(),
+            decision: decide(&Facts::of(Kind::Ram), cpus()[2], claim).unwrap(),
+            proof: Proof::NotRun,
+        };
+        let text = format!(
+            "decision vm=linux region=ring0 use=shared ipa=0x80000000 size=0x100000 attr=normal-wb \
+             exec=no mte=hidden rule=M1 proof=not-run access={word}"
+        );
+        assert_eq!(line.to_string(), text);
+    }
 }
 
 #[test]
@@ -133,7 +155,7 @@ fn every_refusal_has_a_reason_of_its_own_and_a_remedy() {
     });
     // 9 faults of place, and the others of `Reason`, RAM's three causes apart.
     assert!(
-        cfg!(miri) || reasons.len() == FAULTS.len() + 15,
+        cfg!(miri) || reasons.len() == FAULTS.len() + 16,
         "{reasons:?}"
     );
     assert!(FAULTS.contains(&Fault::OverlapsAssay));

@@ -68,17 +68,21 @@ fn first_row(input: Input) -> (Rule, Result) {
     let d1 = input.0.kind == Kind::Mmio;
     let d2 = input.0.kind == Kind::MmioWriteCombining;
     let memory = c.use_ != Use::Aperture;
-    let wb = Some((Attr::NormalWb, c.use_ == Use::Ram || c.exec));
-    let notag = Some((Attr::NormalWbNoTag, c.use_ == Use::Ram || c.exec));
+    let shared = c.use_.is_shared();
+    // Memory between VMs is RAM only, and nobody executes from it.
+    let exec = !shared && (c.use_ == Use::Ram || c.exec);
+    let wb = Some((Attr::NormalWb, exec));
+    let notag = Some((Attr::NormalWbNoTag, exec));
     let nc = Some((Attr::NormalNc, false));
     let device = Some((Attr::DeviceNgnre, false));
     // Section 2.3's "never applies".
     let barred = c.use_ == Use::Ram && c.v;
     let c3 = c.coh && c.marked && !c.fwb && memory;
     let c4_or_c5 = c.coh && (!c.marked || (!c.fwb && !memory));
-    let rows: [(bool, Rule, Result); 22] = [
+    let rows: [(bool, Rule, Result); 23] = [
         (c.t1, Rule::T1, None),
         (c.t2, Rule::T2, None),
+        (c.coh && shared, Rule::T2, None),
         (c.ram && c.capable_ram, Rule::M1, wb),
         (c.ram && !c.capable_ram && !c.v, Rule::M2, wb),
         (c.ram && !c.capable_ram && c.v, Rule::M3, None),

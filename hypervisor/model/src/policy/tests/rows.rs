@@ -1,5 +1,7 @@
 //! Every row of the strict default, one test each.
 
+use assay_spec::stage2_desc::Rights;
+
 use super::super::{
     Attr, Claim, Facts, Fault, Kind, Mte, NoTags, Notice, Proof, Reason, Rule, Use, decide,
 };
@@ -256,5 +258,30 @@ fn d1_and_d2_refuse_registers_as_memory() {
             let answer = decide(&Facts::of(kind), mte(), claim(use_));
             assert_refused(answer, rule, Reason::MmioAsMemory);
         }
+    }
+}
+
+#[test]
+fn m1_to_m3_decide_for_each_side_of_memory_between_vms() {
+    for rights in [Rights::ReadWrite, Rights::ReadOnly] {
+        let with = |vm_mte| Claim::shared(rights, vm_mte);
+        let answer = decide(&RAM, mte(), with(true));
+        assert_gets(answer, Rule::M1, Attr::NormalWb, false, Mte::Exposed);
+        let answer = decide(&RAM, mte(), with(false));
+        assert_gets(answer, Rule::M1, Attr::NormalWb, false, Mte::Hidden);
+        assert!(answer.unwrap().zero_tags, "the other side may have MTE");
+        let answer = decide(&RAM, no_mte(), with(false));
+        assert_gets(answer, Rule::M2, Attr::NormalWb, false, Mte::Hidden);
+        assert!(!answer.unwrap().zero_tags);
+        let cause = Reason::RamWithoutTags(NoTags::Cpu);
+        assert_refused(decide(&RAM, no_mte(), with(true)), Rule::M3, cause);
+    }
+}
+
+#[test]
+fn t2_refuses_coherent_memory_between_vms() {
+    for facts in [MARKED, UNMARKED] {
+        let answer = decide(&facts, mte(), Claim::shared(Rights::ReadWrite, true));
+        assert_refused(answer, Rule::T2, Reason::SharedIsRam);
     }
 }

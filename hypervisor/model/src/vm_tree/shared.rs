@@ -1,0 +1,92 @@
+//! One `xen,domain-shared-memory-v1` node of a VM: its part in a region of RAM that several VMs see.
+//!
+//! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`, static shared memory. Here the memory is
+//! always the hypervisor's own to choose and to keep, so `role` makes no difference, and a host address none
+//! either.
+
+use super::SharedClaim;
+use crate::gate::{Malformed, Node};
+use alloc::string::String;
+use assay_spec::addr::{Ipa, PAGE_SIZE};
+
+/// The longest name: with an address behind it, it becomes a node's name in the guest's tree.
+const NAME_MAX: usize = 31;
+
+/// The properties that are read here, or that change nothing.
+pub(super) const WORDS: [&str; 8] = [
+    "compatible",
+    "phandle",
+    "role",
+    "xen,shm-id",
+    "xen,shared-mem",
+    "assay,size",
+    "assay,read-only",
+    "assay,doorbell",
+];
+
+/// Reads the node. The second answer: whether it names a host address, which has no effect.
+pub(super) fn read(node: &Node<'_, '_>) -> Result<(SharedClaim, bool), Malformed> {
+    let region = node.str("xen,shm-id")?.filter(|name| is_name(name));
+    let wants = "must be 1 to 31 letters, digits, comma, dot, underscore, plus and minus, the first a letter, and not \"memory\"";
+    let region = region.ok_or_else(|| node.malformed("xen,shm-id", wants))?;
+    let (ipa, size, by_host) = place(node)?;
+    if size == 0 || !size.is_multiple_of(PAGE_SIZE) {
+        let property = if ipa.is_some() {
+            "xen,shared-mem"
+        } else {
+            "assay,size"
+        };
+        return Err(node.malformed(
+            property,
+            "must have a size that is a multiple of 4 KiB, from 4 KiB",
+        ));
+    }
+    let claim = SharedClaim {
+        region: String::from(region),
+        size,
+        ipa,
+        read_only: node.has("assay,read-only"),
+        doorbell: node.has("assay,doorbell"),
+    };
+    Ok((claim, by_host))
+}
+
+/// RAM is called `memory` where decisions are printed.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-".contains(&byte);
+    name.len() <= NAME_MAX
+        && name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && name.bytes().all(plain)
+        && name != "memory"
+}
+
+/// Returns the guest address if it is given, the size, and whether there is a host address too.
+///
+/// `xen,shared-mem` has an optional host address, the guest address and the size, in the VM node's cells.
+fn place(node: &Node<'_, '_>) -> Result<(Option<Ipa>, u64, bool), Malformed> {
+    if !node.has("xen,shared-mem") {
+        let size = node.u64("assay,size")?;
+        let wants = "must be two cells, where xen,shared-mem is missing";
+        let size = size.ok_or_else(|| node.malformed("assay,size", wants))?;
+        return Ok((None, size, false));
+    }
+    let cells = super::vm::cells_above(node)?;
+    let (address, size) = (cells.address as usize, cells.size as usize);
+    let count = node.cells("xen,shared-mem")?.take(7).count();
+    let wants =
+        "must be an optional host address, a guest address and a size, of 1 or 2 cells each";
+    let fits = (1..=2).contains(&address) && (1..=2).contains(&size);
+    let by_host = count == 2 * address + size;
+    if !fits || !(by_host || count == address + size) {
+        return Err(node.malformed("xen,shared-mem", wants));
+    }
+    let mut list = node
+        .cells("xen,shared-mem")?
+        .skip(if by_host { address } else { 0 });
+    let mut number = |cells: usize| {
+        let cells = list.by_ref().take(cells);
+        cells.fold(0u64, |sum, cell| sum << 32 | u64::from(cell))
+    };
+    let start = number(address);
+    Ok((Some(Ipa(start)), number(size), by_host))
+}
