@@ -54,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn as_natively(kernel: &str, suite: &'static str, node: Option<u32>) -> Result<String> {
     let initrd = ramdisk::make(kernel)?;
-    let mut text = vm(VM, kernel, &initrd, &words(suite, node));
+    let mut text = vm(VM, kernel, &initrd, &words(suite, &place(node)));
     if node.is_some() {
         let overlay = ACCELERATOR.file(&format!("selftests-{suite}-{kernel}"))?;
         text = format!(
@@ -71,18 +71,21 @@ fn as_natively(kernel: &str, suite: &'static str, node: Option<u32>) -> Result<S
 /// Two VMs do the same on the same two CPUs, so that each finds the other's registers where its own were.
 fn on_shared_cpus(kernel: &str, suite: &'static str) -> Result<String> {
     let initrd = ramdisk::make(kernel)?;
-    let names = ["one", "other"];
-    let text: String = names
-        .map(|name| vm(name, kernel, &initrd, &words(suite, None)) + "sched = \"shared\"\n")
+    let vms = [("one", ""), ("other", " later")];
+    let text: String = vms
+        .map(|(name, when)| vm(name, kernel, &initrd, &words(suite, when)) + "sched = \"shared\"\n")
         .concat();
     let builder = Machine::builder().manifest_text(&text).physical_cpus(2);
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
-    let ours = names.map(|name| read_run(&mut machine, name, None));
+    let mut ours = Vec::new();
+    for (name, _) in vms {
+        ours.push(read_run(&mut machine, name, None)?);
+    }
     machine.finish(SOON)?;
     let natives = natively(kernel, suite)?;
     let mut note = String::new();
-    for (name, programs) in names.into_iter().zip(ours) {
-        note = compare(&programs?, &natives).with_context(|| name)?;
+    for ((name, _), programs) in vms.into_iter().zip(ours) {
+        note = compare(&programs, &natives).with_context(|| name)?;
     }
     Ok(format!("{note}, twice"))
 }
@@ -116,10 +119,14 @@ fn vm(name: &str, kernel: &str, initrd: &Path, words: &str) -> String {
     )
 }
 
-/// The kernel's command line.
-fn words(suite: &str, node: Option<u32>) -> String {
-    let node = node.map_or(String::new(), |node| format!(" {node}"));
-    format!("console=ttyAMA0 quiet movable_node rdinit=/selftests/init -- {suite}{node}")
+/// The last word for the suite's first process, where memory shall be of one node.
+fn place(node: Option<u32>) -> String {
+    node.map_or(String::new(), |node| format!(" {node}"))
+}
+
+/// The kernel's command line, with what follows the suite's name.
+fn words(suite: &str, rest: &str) -> String {
+    format!("console=ttyAMA0 quiet movable_node rdinit=/selftests/init -- {suite}{rest}")
 }
 
 /// What the suite does without Assay. Each is run once, for all cases that want to know.
@@ -153,7 +160,7 @@ fn bare(kernel: &str, suite: &str) -> Result<Builder> {
             "-initrd",
             &ramdisk::make(kernel)?.display().to_string(),
             "-append",
-            &words(suite, None),
+            &words(suite, ""),
         ]))
 }
 

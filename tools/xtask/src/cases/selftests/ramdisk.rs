@@ -11,9 +11,12 @@ use crate::cases::coherent::ramdisk::{self, DIRECTORY, PROGRAM, pack, store};
 
 /// `init SUITE [NODE]`, as the kernel's first process: each program of the suite, between two lines that say which
 /// it is and how it ended. Kernel messages would stand amid the results. What is said of NUMA nodes is in `read`.
+///
+/// `init SUITE later` keeps all that back until another VM has surely said its own: where two share a console, one
+/// cuts the other's lines.
 const INIT: &str = "\
 #!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
@@ -23,6 +26,8 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /dev/shm
 dmesg -n 1
 cd /selftests/$1
+exec 3>&1
+if [ \"$2\" = later ]; then exec >/tmp/results 2>&1; set $1; later=y; fi
 pages() { awk '$1 == \"numa_hit\" { print $2 }' /sys/devices/system/node/node$1/numastat; }
 [ -z \"$2\" ] || before=$(pages $2)
 while read program words; do
@@ -31,7 +36,8 @@ while read program words; do
   echo \"== ended $?\"
 done <list
 [ -z \"$2\" ] || echo \"== pages $(($(pages $2) - before))\"
-echo selftests: over
+if [ -n \"$later\" ]; then sleep 30; cat /tmp/results >&3; fi
+echo selftests: over >&3
 poweroff -f
 ";
 /// What it says at its end.
