@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
             weights(1, &[100, 200, 400], &[1, 2, 4])
         }),
         Case::new("shared/four-vms-on-two-cpus-by-weight", || {
-            weights(2, &[100, 100, 200, 400], &[1, 1, 2, 4])
+            weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])
         }),
         Case::new("shared/a-budget-is-kept", budget),
         Case::new("shared/a-spinning-vm-does-not-delay-a-heartbeat", heartbeat),
