@@ -7,7 +7,7 @@ use assay_harness::qemu::Gic;
 use assay_harness::{Builder, Machine};
 
 use super::Case;
-use super::linux::{BOOT, PROMPT, SOON};
+use super::linux::BOOT;
 
 const LIMIT: Duration = Duration::from_secs(180);
 /// The stretch of physical time in which work is counted, in milliseconds from the machine's reset.
@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
             weights(1, &[100, 200, 400], &[1, 2, 4])
         }),
         Case::new("shared/four-vms-on-two-cpus-by-weight", || {
-            weights(2, &[100, 100, 200, 400], &[1, 1, 2, 4])
+            weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])
         }),
         Case::new("shared/a-budget-is-kept", budget),
         Case::new("shared/a-spinning-vm-does-not-delay-a-heartbeat", heartbeat),
@@ -230,8 +230,8 @@ fn worth(machine: &Machine, name: &str, cpus: u32) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// Checks that values relate to each other as `shares` do, to a tenth.
-fn relate(values: &[f64], shares: &[u32]) -> Result<String> {
+/// Checks that values relate to each other as `shares` do, within a part of each.
+fn relate(values: &[f64], shares: &[u32], tolerance: f64) -> Result<String> {
     let all: f64 = values.iter().sum();
     let whole: u32 = shares.iter().sum();
     let mut note = Vec::new();
@@ -240,7 +240,7 @@ fn relate(values: &[f64], shares: &[u32]) -> Result<String> {
         let got = value / all;
         note.push(format!("{:.1}% for {:.1}%", got * 100.0, ideal * 100.0));
         ensure!(
-            (got - ideal).abs() <= ideal * 0.1,
+            (got - ideal).abs() <= ideal * tolerance,
             "{got:.3} of the work was done where {ideal:.3} is due: {values:?}"
         );
     }
@@ -262,7 +262,8 @@ fn weights(cpus: u32, weights: &[u32], shares: &[u32]) -> Result<String> {
         .iter()
         .map(|name| Ok(worth(&machine, name, cpus)?.iter().sum()))
         .collect::<Result<Vec<f64>>>()?;
-    relate(&values, shares)
+    // On one CPU it is exact but for slices; on several the scheduler lets VMs be some quanta apart.
+    relate(&values, shares, if cpus == 1 { 0.1 } else { 0.2 })
 }
 
 fn budget() -> Result<String> {
@@ -272,7 +273,7 @@ fn budget() -> Result<String> {
         worth(&machine, "capped", 1)?[0],
         worth(&machine, "free", 1)?[0],
     ];
-    relate(&values, &[1, 4])
+    relate(&values, &[1, 4], 0.05)
 }
 
 fn heartbeat() -> Result<String> {
@@ -295,7 +296,8 @@ fn heartbeat() -> Result<String> {
 
 fn migration() -> Result<String> {
     let machine = work(&worker("three", 3, ""), 2, &["three"])?;
-    relate(&worth(&machine, "three", 2)?, &[1, 1, 1])
+    // If nothing moved, one would have a CPU and two the other: 1.5 and 0.75 of what is due.
+    relate(&worth(&machine, "three", 2)?, &[1, 1, 1], 0.2)
 }
 
 fn too_many() -> Result<String> {
@@ -346,33 +348,27 @@ fn watchdog() -> Result<String> {
 fn debians() -> Result<String> {
     let one = |name: &str| {
         format!(
-            "[[vm]]\nname = \"{name}\"\nsched = \"shared\"\ncpus = 2\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\n"
+            "[[vm]]\nname = \"{name}\"\nsched = \"shared\"\ncpus = 2\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = '{STAT}'\n"
         )
     };
     let mut machine = Machine::builder()
         .manifest_text(&(one("one") + &one("two")))
         .physical_cpus(2)
         .start()?;
+    machine.wait(BOOT)?;
     let mut note = Vec::new();
     for name in ["one", "two"] {
-        machine.expect(name, PROMPT, BOOT)?;
-    }
-    // Input goes to the first that has not ended.
-    for name in ["one", "two"] {
-        let stat = machine.shell(name, "head -1 /proc/stat", PROMPT, SOON)?;
-        let fields = stat
-            .lines()
-            .find(|line| line.starts_with("cpu "))
-            .context("no line of /proc/stat")?;
-        let steal: u64 = fields
-            .split_whitespace()
-            .nth(8)
-            .context("no steal time")?
-            .parse()?;
-        ensure!(steal > 0, "no time was stolen from {name}: {fields}");
+        let output = machine.output(name);
+        let line = output.lines().find(|line| line.starts_with("cpu "));
+        let line = line.with_context(|| format!("{name} prints no line of /proc/stat"))?;
+        // user nice system idle iowait irq softirq steal
+        let steal = line.split_whitespace().nth(8).context("no steal time")?;
+        let steal: u64 = steal.parse()?;
+        ensure!(steal > 0, "no time was stolen from {name}: {line}");
         note.push(format!("{name}: {steal} ticks stolen"));
-        machine.send(name, "poweroff -f\n")?;
-        stopped(&mut machine, name)?;
     }
     Ok(note.join(", "))
 }
+
+/// Prints what Linux counts of its CPUs' time instead of starting a shell.
+const STAT: &str = "console=ttyAMA0 rdinit=/bin/busybox -- sh -c \"/bin/busybox mkdir -p /proc; /bin/busybox mount -t proc proc /proc; /bin/busybox head -1 /proc/stat; /bin/busybox poweroff -f\"";
