@@ -169,6 +169,7 @@ fn one(
         pauth: features.pauth,
         mte,
         sve: features.sve,
+        ras: host.ras(),
     };
     let (cpus, shared) = match place {
         Place::Dedicated(cpus) => (cpus, None),
