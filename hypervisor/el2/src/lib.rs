@@ -28,6 +28,7 @@ pub mod mmu;
 pub mod pci;
 pub mod percpu;
 pub mod secondary;
+pub mod serror;
 pub mod stage2;
 pub mod switch;
 mod sysreg;

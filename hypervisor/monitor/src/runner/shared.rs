@@ -7,7 +7,7 @@
 use assay_el2::context::Context;
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
 use assay_el2::traps::Config;
-use assay_el2::{cpu, gic, timer};
+use assay_el2::{cpu, gic, serror, timer};
 use assay_model::exits::{self, Crash, Shared, Stop};
 use assay_model::psci::Start;
 use assay_model::schedule::Entity;
@@ -123,6 +123,9 @@ impl Here {
         let seat = &mut *self.seat;
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        if serror::drain() {
+            runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+        }
         let line = timer::virtual_line();
         let mut devices = vm.devices.lock();
         let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, line);
@@ -146,6 +149,10 @@ impl Here {
                 self.let_go();
                 self.seat.runner.load_step();
                 super::drain();
+                // Of coherent memory that was cleared.
+                if serror::drain() && matches!(vm.phase(), Phase::Loading | Phase::Running) {
+                    vm.stop(Stop::Crash(Crash::SError));
+                }
                 return Step::Again;
             }
             Phase::Stopping => {
@@ -262,8 +269,12 @@ impl Here {
 
     /// Ends what the vCPU did: it is off, and nothing of it is left on this CPU.
     fn let_go(&mut self) {
-        if self.guest.take().is_some() {
-            self.seat.runner.let_go();
+        if let Some(guest) = self.guest.take() {
+            let runner = &mut self.seat.runner;
+            if serror::drain() {
+                runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            }
+            runner.let_go();
         }
         self.seat.stage = Stage::Off;
     }
