@@ -13,7 +13,7 @@ use crate::frames::{self, Use};
 use crate::mmu::{self, Kind};
 use crate::percpu::PerCpu;
 use crate::tags::TagProof;
-use crate::{cache, cpu, guest_ram, image, tags};
+use crate::{cache, cpu, guest_ram, image, serror, tags};
 
 /// With which type EL2 touches the memory: the one that the guest gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,8 +139,10 @@ impl CoherentMemory {
             if result != 3 {
                 pages.for_each(|page| memory.zero(memory.page(page), false));
             }
+            // An abort of a write may come late, and not as an abort.
+            let is_late = serror::drain();
             match result {
-                0 => MemoryProof::Passed,
+                0 if !is_late => MemoryProof::Passed,
                 2 => MemoryProof::DataLost,
                 4 => MemoryProof::AtomicsFailed,
                 _ => MemoryProof::Aborted,

@@ -117,7 +117,6 @@ bank! {
 /// One vCPU's state while it is switched out.
 pub struct Context {
     optional: Optional,
-    ras: bool,
     frame: Frame,
     el1: El1,
     sctlr: u64,
@@ -141,7 +140,6 @@ impl Context {
         let areas = Area::take(count, optional.sve)?;
         let context = |float| Self {
             optional,
-            ras: has_ras(),
             frame: Frame::entering(0, 0),
             el1: El1::default(),
             sctlr: 0,
@@ -162,10 +160,12 @@ impl Context {
     #[must_use]
     pub fn start(&self, config: &Config, virtual_offset: u64, frame: Frame) -> Guest {
         let guest = traps::load(config, frame);
+        // Another vCPU of the VM may have been here, whose caches of instructions may go by virtual address.
+        crate::tlb::invalidate_local();
         guest_regs::reset(self.optional);
         Debug::default().load();
-        if self.ras {
-            // SAFETY: the CPU has FEAT_RAS; only virtual SErrors use the register.
+        if self.optional.ras {
+            // SAFETY: every CPU has FEAT_RAS; only virtual SErrors use the register.
             unsafe { Deferred::default().load() }
         }
         gic::reset_virtual();
@@ -176,6 +176,10 @@ impl Context {
     /// Takes `guest` off this CPU: its trap configuration is still loaded, and its List Registers are empty.
     /// Its virtual timer is off afterwards. What it has written and maintained is complete for all CPUs.
     pub fn save(&mut self, guest: Guest) {
+        // The guest's own barriers come later, maybe on another CPU, where they wait for nothing of this one's. And
+        // asynchronous tag check faults are in TFSR_EL1 and TFSRE0_EL1 only then.
+        dsb_sy();
+        isb();
         self.frame = guest.into_frame();
         self.el1 = El1::save();
         self.sctlr = read_sysreg!("sctlr_el1");
@@ -191,14 +195,12 @@ impl Context {
         if self.optional.sve {
             self.vectors = Vectors::save();
         }
-        if self.ras {
+        if self.optional.ras {
             self.deferred = Deferred::save();
         }
         self.debug.save();
         self.interface = gic::save_virtual();
         self.float.save();
-        // The guest's own barriers come later, maybe on another CPU, where they wait for nothing of this one's.
-        dsb_sy();
     }
 
     /// Puts the vCPU on this CPU. `mixed`: another vCPU of the same VM may have been here since it was last. TLBs know
@@ -224,8 +226,8 @@ impl Context {
             // SAFETY: the VM has FEAT_SVE, and CPTR_EL2.TZ = 0 is in effect.
             unsafe { self.vectors.load() }
         }
-        if self.ras {
-            // SAFETY: the CPU has FEAT_RAS; only virtual SErrors use the register.
+        if self.optional.ras {
+            // SAFETY: every CPU has FEAT_RAS; only virtual SErrors use the register.
             unsafe { self.deferred.load() }
         }
         self.debug.load();
@@ -243,9 +245,4 @@ impl Context {
         isb();
         Guest::new(self.frame.clone())
     }
-}
-
-/// Tells whether this CPU has FEAT_RAS.
-fn has_ras() -> bool {
-    read_sysreg!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }

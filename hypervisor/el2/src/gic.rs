@@ -223,14 +223,16 @@ pub fn set_maintenance(requests: u32) {
     }
 }
 
+/// Returns `ICH_VMCR_EL2` or `GICH_VMCR`: what the guest of this CPU has written to its CPU interface.
+#[must_use]
+pub fn vmcr() -> u32 {
+    if is_v3() { v3::vmcr() } else { v2::vmcr() }
+}
+
 /// Tells whether the guest ends interrupts in two steps (`VEOIM`).
 #[must_use]
 pub fn is_deactivation_separate() -> bool {
-    if is_v3() {
-        v3::vmcr() & 1 << 9 != 0
-    } else {
-        v2::vmcr() & 1 << 9 != 0
-    }
+    vmcr() & 1 << 9 != 0
 }
 
 /// Tells whether a private interrupt of this CPU is pending; of a shared one it knows nothing and says no.

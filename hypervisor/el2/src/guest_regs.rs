@@ -11,6 +11,8 @@ pub struct Optional {
     pub mte: bool,
     /// SVE registers.
     pub sve: bool,
+    /// VDISR_EL2, behind DISR_EL1: every CPU that the vCPU may run on has FEAT_RAS.
+    pub ras: bool,
 }
 
 /// `SCTLR_EL1` at reset: MMU and caches off, little endian, RES1 bits set (DDI0487 SCTLR_EL1, RES1 without the
@@ -31,7 +33,7 @@ pub fn reset(optional: Optional) {
     unsafe {
         write_sysreg!("sctlr_el1", SCTLR_RESET);
         zero! {
-            "cpacr_el1" "ttbr0_el1" "ttbr1_el1" "tcr_el1" "esr_el1" "afsr0_el1" "afsr1_el1" "far_el1"
+            "cpacr_el1" "ttbr0_el1" "ttbr1_el1" "esr_el1" "afsr0_el1" "afsr1_el1" "far_el1"
             "mair_el1" "amair_el1" "vbar_el1" "contextidr_el1" "tpidr_el0" "tpidrro_el0" "tpidr_el1"
             "cntkctl_el1" "elr_el1" "spsr_el1" "sp_el0" "sp_el1" "par_el1" "csselr_el1" "mdscr_el1"
             "cntv_ctl_el0" "cntv_cval_el0" "cntp_ctl_el0"
@@ -49,6 +51,9 @@ pub fn reset(optional: Optional) {
         if optional.sve {
             zero! { "s3_0_c1_c2_0" }
         }
+        // Walks are off in TCR_EL1 until no stage 1 is left that could be walked: see `traps::write`.
+        isb();
+        zero! { "tcr_el1" }
     }
     isb();
     reset_debug();

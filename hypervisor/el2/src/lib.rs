@@ -29,6 +29,7 @@ pub mod pci;
 pub mod percpu;
 pub mod secondary;
 pub mod shared;
+pub mod serror;
 pub mod stage2;
 pub mod switch;
 mod sysreg;

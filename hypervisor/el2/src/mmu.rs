@@ -1,4 +1,4 @@
-//! EL2's own map: identity, W^X, devices nGnRE, guard pages, RAM never executable.
+//! EL2's own map: identity, W^X, devices nGnRE or nGnRnE, guard pages, RAM never executable.
 //!
 //! The tables are `aarch64-paging`'s, from the heap. All writable RAM is mapped, guests' included: loading,
 //! clearing and restarting need it without allocating (ADR 0006). Memory marked `no-map` and coherent
@@ -15,9 +15,10 @@ use spin::{Mutex, Once};
 use crate::sysreg::{dsb_ish, isb, read_sysreg};
 use crate::{image, percpu};
 
-/// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC.
-const MAIR: u64 = 0x44_f0_04_ff;
-const MAIR_WITHOUT_MTE: u64 = 0x44_ff_04_ff;
+/// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC, 4
+/// Device-nGnRnE.
+const MAIR: u64 = 0x00_44_f0_04_ff;
+const MAIR_WITHOUT_MTE: u64 = 0x00_44_ff_04_ff;
 
 /// How EL2 maps a range for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ pub enum Kind {
     Uncached,
     /// Device-nGnRE.
     Device,
+    /// PCI configuration space, Device-nGnRnE: only the end point acknowledges a write there.
+    Configuration,
 }
 
 impl Kind {
@@ -47,6 +50,7 @@ impl Kind {
             Self::Tagged => normal | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_2,
             Self::Uncached => normal | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_3,
             Self::Device => common | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_1,
+            Self::Configuration => common | El23Attributes::XN | El23Attributes::ATTRIBUTE_INDEX_4,
         }
     }
 }
@@ -263,9 +267,16 @@ fn between(start: u64, end: u64) -> Region<Pa> {
 
 /// Tells whether EL2 itself drives a device whose registers are in `range`.
 pub(crate) fn is_own_device(range: Region<Pa>) -> bool {
+    is_mapped(range, |kind| {
+        matches!(kind, Kind::Device | Kind::Configuration)
+    })
+}
+
+/// Tells whether any of `range` is in the active map in one of these ways.
+pub(crate) fn is_mapped(range: Region<Pa>, how: impl Fn(Kind) -> bool) -> bool {
     let active = ACTIVE.lock();
     active
         .iter()
         .flat_map(|map| &map.ranges)
-        .any(|(other, kind)| *kind == Kind::Device && other.overlaps(&range))
+        .any(|(other, kind)| how(*kind) && other.overlaps(&range))
 }

@@ -18,7 +18,7 @@ const BUS_BYTES: u64 = 0x10_0000;
 /// Bytes that a function has.
 const FUNCTION_BYTES: u64 = 0x1000;
 
-/// A host bridge's configuration space, in EL2's map as Device for good: no VM can be granted any of it.
+/// A host bridge's configuration space, in EL2's map for good: no VM can be granted any of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ecam {
     window: Region<Pa>,
@@ -28,18 +28,19 @@ pub struct Ecam {
 impl Ecam {
     /// Maps `window`, which begins with bus `first_bus`. Allocates, at the boot only.
     ///
-    /// `None` if it is not of whole pages, or in part the image's, memory that frames come from, or given to
-    /// somebody already.
+    /// `None` if it is not of whole pages, or in part the image's, memory that frames come from, something else in
+    /// EL2's map, or given to somebody already.
     #[must_use]
     pub fn open(window: Region<Pa>, first_bus: u8) -> Option<Self> {
         let free = window.is_aligned(PAGE_SIZE)
             && !window.overlaps(&image::region())
             && !frames::manages(window)
+            && !mmu::is_mapped(window, |kind| kind != Kind::Configuration)
             && frames::keep(window, Use::Configuration);
         if !free {
             return None;
         }
-        mmu::add(window, Kind::Device).ok()?;
+        mmu::add(window, Kind::Configuration).ok()?;
         Some(Self { window, first_bus })
     }
 
@@ -58,7 +59,7 @@ impl Ecam {
         let Some(address) = self.address(requester_id, offset) else {
             return u32::MAX;
         };
-        // SAFETY: an aligned word of the window, which `open` mapped as Device and which is no memory that Rust
+        // SAFETY: an aligned word of the window, which `open` mapped and which is no memory that Rust
         // objects or a guest could be in; an abort is recovered.
         unsafe { pci_read(address) }
     }

@@ -18,7 +18,8 @@ pub(crate) const GUARD: u64 = 0x7000;
 /// The control words at the start of a block. `switch.S` knows the layout.
 #[repr(C)]
 pub struct PerCpu {
-    /// Where a synchronous exception in EL2 goes on, or 0: for accesses that may abort, as in `tags`.
+    /// Where a synchronous exception or an SError in EL2 goes on, or 0: for accesses that may abort, as in `tags`, and
+    /// for `serror`.
     pub(crate) recovery: u64,
     /// Top of the spare stack.
     pub(crate) spare_stack: u64,

@@ -172,21 +172,27 @@ switch_leave:
     ldp     x29, x30, [sp], #128
     ret
 
-// An exception from EL2, x0 and x1 saved at [sp], w1 = kind. A synchronous one inside a guarded access goes
-// on at its recovery address; anything else is our bug, and never returns.
+// An exception from EL2, x0 and x1 saved at [sp], w1 = kind. A synchronous one inside a guarded access, or an SError
+// that was waited for, goes on at its recovery address, with SErrors masked; anything else is our bug, and never
+// returns.
 switch_el2_exception:
-    cbnz    w1, 1f
+    cbz     w1, 2f
+    cmp     w1, #3
+    b.ne    1f
+2:  mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{RECOVERY}]
+    cbz     x0, 1f
+    msr     elr_el2, x0
+    mrs     x0, spsr_el2
+    orr     x0, x0, #1 << 8         // A
+    msr     spsr_el2, x0
     mrs     x0, tpidr_el2
-    ldr     x1, [x0, #{RECOVERY}]
-    cbz     x1, 2f
     str     xzr, [x0, #{RECOVERY}]
-    msr     elr_el2, x1
     ldp     x0, x1, [sp, #0]
     add     sp, sp, #272
     eret
     dsb     nsh
     isb
-2:  mov     w1, #0
 1:  stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]

@@ -76,6 +76,7 @@ pub(crate) fn write(config: &Config) {
     // SAFETY: EL1's own registers, which no guest uses at this moment.
     unsafe {
         write_sysreg!("tcr_el1", tcr | NO_WALKS);
+        isb();
         write_sysreg!("sctlr_el1", sctlr | 1);
     }
     isb();

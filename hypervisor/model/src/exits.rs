@@ -171,7 +171,10 @@ pub fn handle<C: Cpu>(
             other => other,
         },
         Exit::InstrAbort(abort) => instruction_abort(&abort),
-        Exit::Wfx { .. } => Next::Advance,
+        Exit::Wfx { wide, .. } => {
+            frame.advance_either(wide);
+            Next::Resume
+        }
         Exit::FpTrap | Exit::Unknown => Next::Inject(Fault::Undefined),
     }
 }

@@ -112,6 +112,13 @@ impl Workarounds {
             None
         }
     }
+
+    /// Tells whether branch prediction of one guest may serve another on the same CPU, and firmware says nothing of
+    /// it: `CSV2` is 0 and neither workaround is offered (DEN0028 §7.5, §7.7).
+    #[must_use]
+    pub fn is_branch_prediction_shared(&self) -> bool {
+        self.one == Mitigation::Unknown && self.between_guests().is_none()
+    }
 }
 
 fn by_firmware(answer: i32) -> Mitigation {

@@ -8,7 +8,7 @@ use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
-use assay_el2::{context, cpu, cpus as numbers, frames, image, uart};
+use assay_el2::{context, cpu, cpus as numbers, frames, image, serror, uart};
 use assay_model::claims::World;
 use assay_model::console::Prefix;
 use assay_model::gate;
@@ -85,6 +85,9 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         Prefix::Never
     };
     console::set_vms(vms.iter().map(|vm| vm.name.as_str()), prefix);
+    if serror::drain() {
+        say!("warning reason=\"an SError came of what the boot has done on this CPU\"");
+    }
     vm::set(vms);
     // A CPU without guests is best, one that VMs share the next best.
     let free = cpus::free();

@@ -177,6 +177,7 @@ fn one(
         pauth: features.pauth,
         mte,
         sve: features.sve,
+        ras: host.ras(),
     };
     let (cpus, mut shared) = match place {
         Place::Dedicated(cpus) => (cpus, None),

@@ -57,10 +57,7 @@ fn find(
     pa_bits: u8,
 ) -> Result<(Region<Pa>, bool), BarFault> {
     let function = Function(bar.requester_id);
-    let host = machine.pcie.iter().find(|host| {
-        host.segment == bar.segment && (host.buses.0..=host.buses.1).contains(&function.bus())
-    });
-    let host = host.ok_or(BarFault::NoHost)?;
+    let host = machine.ecam_host(bar.segment, function.bus())?;
     let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
     let prepared = pci::prepare(host, &mut Config(ecam), function, pa_bits)?;
     Ok((prepared.region(bar.bar, length)?, prepared.moved))

@@ -11,6 +11,7 @@ use assay_model::smccc;
 use assay_model::vcpus::VcpuSet;
 use spin::{Mutex, MutexGuard, Once};
 
+use crate::console::say;
 use crate::runner::Seat;
 use crate::vm::Vm;
 
@@ -45,6 +46,7 @@ pub(crate) struct Turn {
 
 /// Makes the pool, once. Nobody runs before [`open`].
 pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
+    warn_of_branches(&members);
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let shares: Vec<Share> = members.iter().map(|member| member.share.clone()).collect();
     let mut seats = Vec::new();
@@ -70,6 +72,21 @@ pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
 pub(crate) fn open() {
     if let Some(pool) = POOL.get() {
         (0..pool.seats.len()).for_each(|entity| pool.wake(Entity(entity)));
+    }
+}
+
+/// Says so if VMs can steer the branches of others that have the same CPUs, and nobody offers help.
+fn warn_of_branches(members: &[Member]) {
+    let is_open = |member: &Member| {
+        let workarounds = &member.vm.machine.workarounds;
+        workarounds.is_branch_prediction_shared()
+    };
+    if members.len() > 1 && members.iter().any(is_open) {
+        let names: Vec<&str> = members.iter().map(|member| &*member.vm.name).collect();
+        say!(
+            "warning vms={} reason=\"they share CPUs that do not keep their branch prediction apart (ID_AA64PFR0_EL1.CSV2 = 0), and firmware has no SMCCC_ARCH_WORKAROUND_1: let VMs that do not trust each other have CPUs of their own\"",
+            names.join(",")
+        );
     }
 }
 

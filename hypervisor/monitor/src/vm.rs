@@ -337,10 +337,11 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
     all().iter().filter_map(|vm| vm.tick(now)).min()
 }
 
-/// Powers the machine off when no VM runs and none will, unless somebody is at the monitor.
+/// Powers the machine off when no VM runs and none will, unless somebody is at the monitor. While it is not known
+/// which VMs there are, nothing.
 pub(crate) fn end_machine_if_idle() {
-    let all_stopped = || all().iter().all(|vm| vm.phase() == Phase::Stopped);
-    if all_stopped() && !console::is_monitor_open() {
+    let all_stopped = |vms: &Vec<&'static Vm>| vms.iter().all(|vm| vm.phase() == Phase::Stopped);
+    if VMS.get().is_some_and(all_stopped) && !console::is_monitor_open() {
         console::flush();
         crate::power_off();
     }

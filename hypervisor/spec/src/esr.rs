@@ -120,6 +120,7 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
         // TI: 0 WFI, 1 WFE, 2 WFIT, 3 WFET.
         ec::WFX => Exit::Wfx {
             event: esr & 1 != 0,
+            wide: esr & IL != 0,
         },
         ec::FP | ec::SVE | ec::SME => Exit::FpTrap,
         _ => Exit::Unknown,

@@ -106,6 +106,8 @@ pub enum Exit {
     Wfx {
         /// WFE or WFET rather than WFI or WFIT.
         event: bool,
+        /// Of 32 bits: not so for some of EL0's in AArch32.
+        wide: bool,
     },
     /// Use of FP, SIMD, SVE or SME that is trapped.
     FpTrap,

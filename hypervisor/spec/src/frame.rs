@@ -45,6 +45,28 @@ impl Frame {
         };
     }
 
+    /// Steps over an instruction that EL0 in AArch32 has too, where it may be of 16 bits, and in an IT block. `wide`:
+    /// it is of 32 bits (`ESR_ELx.IL`).
+    ///
+    /// Apart from [`advance`](Self::advance), whose callers have AArch64's instructions only and no time.
+    pub fn advance_either(&mut self, wide: bool) {
+        /// `SPSR_ELx.IT` of an exception from AArch32: `IT[7:2]` in bits 15:10, `IT[1:0]` in 26:25.
+        const IT: u64 = 0x3f << 10 | 3 << 25;
+        if self.pstate & 1 << 4 != 0 {
+            let it = self.pstate >> 25 & 3 | (self.pstate >> 10 & 0x3f) << 2;
+            // ITAdvance (DDI0487, J1.3 of the pseudocode): the block ends with its last instruction.
+            let it = if it & 7 == 0 {
+                0
+            } else {
+                it & 0xe0 | it << 1 & 0x1f
+            };
+            self.pstate = self.pstate & !IT | (it & 3) << 25 | (it >> 2) << 10;
+        }
+        let pc = self.pc.wrapping_add(if wide { 4 } else { 2 });
+        self.advance();
+        self.pc = pc;
+    }
+
     /// Returns register `index` as an instruction names it: 31 is XZR.
     pub fn get(&self, index: u8) -> u64 {
         self.x.get(usize::from(index)).copied().unwrap_or(0)
@@ -115,6 +137,43 @@ mod tests {
         frame.pstate = u64::MAX;
         frame.advance();
         assert_eq!(frame.pstate, !SS);
+    }
+
+    #[test]
+    fn stepping_over_a_short_instruction_goes_on_two_bytes_further() {
+        let mut frame = Frame::entering(0x1000, 0);
+        frame.pstate = AARCH32 | 1 << 5 | SS;
+        frame.advance_either(false);
+        assert_eq!((frame.pc, frame.pstate), (0x1002, AARCH32 | 1 << 5));
+        frame.advance_either(true);
+        assert_eq!(frame.pc, 0x1006);
+        // AArch64: as `advance`.
+        frame.pstate = !AARCH32;
+        frame.advance_either(true);
+        assert_eq!((frame.pc, frame.pstate), (0x100a, !(AARCH32 | SS | BTYPE)));
+    }
+
+    #[test]
+    fn stepping_over_in_an_if_then_block_goes_to_its_next_condition() {
+        // (IT before, IT after): the condition in 7:4 with its lowest bit taken from the mask below, the last one.
+        for (before, after) in [
+            (0_u64, 0_u64),
+            // ITTE EQ: then, then, else, end.
+            (0b0000_0110, 0b0000_1100),
+            (0b0000_1100, 0b0001_1000),
+            (0b0001_1000, 0),
+            // IT AL, one instruction.
+            (0b1110_1000, 0),
+            // Four instructions: all of the mask is in use.
+            (0b0001_0101, 0b0000_1010),
+        ] {
+            let place = |it: u64| (it & 3) << 25 | (it >> 2) << 10;
+            let mut frame = Frame::entering(0, 0);
+            let rest = AARCH32 | 1 << 5 | 1 << 31;
+            frame.pstate = rest | place(before);
+            frame.advance_either(false);
+            assert_eq!(frame.pstate, rest | place(after), "{before:#010b}");
+        }
     }
 
     #[test]

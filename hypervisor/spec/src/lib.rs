@@ -17,4 +17,5 @@ pub mod lr;
 pub mod psci;
 pub mod smccc;
 pub mod stage2_desc;
+pub mod sve;
 pub mod sysreg;

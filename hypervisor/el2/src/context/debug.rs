@@ -1,6 +1,6 @@
 //! The self-hosted debug registers of a vCPU (DDI0487 D2, D24.3). The OS Lock is not among them: it traps.
 
-use crate::sysreg::{read_sysreg, write_sysreg};
+use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// Breakpoints, watchpoints and what belongs to them.
 #[derive(Clone, Copy, Default)]
@@ -67,13 +67,18 @@ impl Debug {
     )]
     pub(super) fn load(&self) {
         let (breakpoints, watchpoints) = counts();
-        // SAFETY: EL1's debug state; MDCR_EL2.TDE = 0 and EL2 enables no debug exceptions for itself. OSLAR_EL1:
-        // the vCPU reads its OS Lock as unlocked, so that is what it is. OSDTRRX_EL1 and OSDTRTX_EL1 carry data
-        // to an external debugger and are nobody's to keep.
+        // OSDTRRX_EL1 and OSDTRTX_EL1 carry data to an external debugger and are nobody's to keep, nor are their
+        // flags, which MDCCSR_EL0 shows and which can be written only while the OS Lock is locked.
+        // SAFETY: OSLAR_EL1; EL2 uses no self-hosted debug.
+        unsafe { write_sysreg!("s2_0_c1_c0_4", 1u64) }
+        isb();
+        let external = read_sysreg!("mdscr_el1") & EXTERNAL & !FULL;
+        // SAFETY: EL1's debug state; MDCR_EL2.TDE = 0 and EL2 enables no debug exceptions for itself. The vCPU reads
+        // the OS Lock as unlocked, so that is what it is in the end.
         unsafe {
             each!(load, self.breakpoints, breakpoints, "4", "5");
             each!(load, self.watchpoints, watchpoints, "6", "7");
-            write_sysreg!("mdscr_el1", self.mdscr);
+            write_sysreg!("mdscr_el1", self.mdscr & !EXTERNAL | external);
             write_sysreg!("s2_0_c0_c2_0", self.mdccint);
             write_sysreg!("s2_0_c7_c9_6", CLAIM_TAGS & !self.claim);
             write_sysreg!("s2_0_c7_c8_6", self.claim);
@@ -84,6 +89,12 @@ impl Debug {
         }
     }
 }
+
+/// Fields of MDSCR_EL1 that are EDSCR's while the OS Lock is locked: TFO, RXfull, TXfull, RXO, TXU, INTdis, TDA, SC2,
+/// HDE, ERR. They are an external debugger's.
+const EXTERNAL: u64 = 7 << 29 | 3 << 26 | 3 << 22 | 1 << 21 | 1 << 19 | 1 << 14 | 1 << 6;
+/// RXfull and TXfull.
+const FULL: u64 = 3 << 29;
 
 /// DBGCLAIMSET_EL1 and DBGCLAIMCLR_EL1: the CLAIM field.
 const CLAIM_TAGS: u64 = 0xff;

@@ -4,6 +4,9 @@ use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use assay_spec::sve;
+use spin::Once;
+
 use crate::frames;
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
@@ -18,11 +21,15 @@ unsafe extern "C" {
 }
 
 /// Bytes of the longest vector that every CPU so far can hold.
-static VECTOR: AtomicU64 = AtomicU64::new(MAX_VECTOR);
-/// 2048 bits (DDI0487, ZCR_EL2.LEN).
-const MAX_VECTOR: u64 = 256;
-/// `ZCR_EL2.LEN` for [`MAX_VECTOR`].
-const MAX_LEN: u64 = 0xf;
+static VECTOR: AtomicU64 = AtomicU64::new(sve::MAX_BYTES);
+/// Bytes of the vectors of vCPUs that move between CPUs.
+static COMMON: Once<u64> = Once::new();
+
+/// Decides how long those are, when first asked: a CPU that comes up later changes nothing any more, since no vCPU
+/// gets to it.
+fn common() -> u64 {
+    *COMMON.call_once(|| sve::common_bytes(VECTOR.load(Ordering::Relaxed)))
+}
 
 /// Notes how long this CPU's vectors are: on each CPU that a vCPU may move to or from, before [`vector_length`]
 /// is asked for.
@@ -44,7 +51,7 @@ pub(crate) fn note_vector_length() {
     isb();
     // SAFETY: FEAT_SVE is there and does not trap, so both instructions exist.
     let bytes = unsafe {
-        write_sysreg!("s3_4_c1_c2_0", MAX_LEN);
+        write_sysreg!("s3_4_c1_c2_0", sve::MAX_LEN);
         isb();
         float_vector_bytes()
     };
@@ -54,7 +61,7 @@ pub(crate) fn note_vector_length() {
 /// Returns `ZCR_EL2` for a vCPU that moves between CPUs: the longest vectors that all of them have.
 #[must_use]
 pub fn vector_length() -> u64 {
-    VECTOR.load(Ordering::Relaxed) / 16 - 1
+    sve::length(common())
 }
 
 /// Returns the bytes that all vCPUs' registers take.
@@ -77,7 +84,7 @@ pub(super) struct Area {
 impl Area {
     /// Takes zeroed memory for the registers of `count` vCPUs, or `None` if there is none.
     pub(super) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
-        let vector = sve.then(|| VECTOR.load(Ordering::Relaxed));
+        let vector = sve.then(common);
         // Vectors, then predicates and FFR of an eighth each, rounded up.
         let bytes = vector.map_or(32 * 16, |vector| {
             (vector * 32 + vector / 8 * 17).next_multiple_of(16)

@@ -37,7 +37,7 @@ fn wait(esr: u64, frame: &mut Frame) -> Shared {
     const RV: u64 = 1 << 2;
     let register = (esr >> 5 & 0x1f) as u8;
     let until = frame.get(register);
-    frame.advance();
+    frame.advance_either(esr & esr::IL != 0);
     match (esr & TI, esr & RV != 0) {
         (0, _) => Shared::Wait { until: None },
         (2, true) => Shared::Wait { until: Some(until) },
@@ -60,7 +60,7 @@ fn call(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
 #[cfg(test)]
 mod tests {
     use super::{Shared, shared};
-    use assay_spec::esr::{ec, encode};
+    use assay_spec::esr::{IL, ec, encode};
     use assay_spec::frame::Frame;
     use assay_spec::smccc::{ARCH_FEATURES, PV_TIME_FEATURES, PV_TIME_ST, VERSION};
 
@@ -89,6 +89,16 @@ mod tests {
         // XZR is a count that has passed.
         let waits = shared(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, 0);
         assert_eq!(waits, Shared::Wait { until: Some(0) });
+    }
+
+    #[test]
+    fn a_short_wfi_of_aarch32_is_stepped_over_as_such() {
+        let mut frame = Frame::entering(PC, 0);
+        // EL0 in T32, last instruction of an IT block.
+        frame.pstate = 0x30 | 0xe8 >> 2 << 10;
+        let waits = shared(encode(ec::WFX, 0) & !IL, &mut frame, 0);
+        assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 2));
+        assert_eq!(frame.pstate, 0x30);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{EcamHost, PciWindow, PlatformError, bus, room};
+use super::{EcamHost, Machine, PciWindow, PlatformError, bus, room};
 use crate::gate::decode::{cell_bytes, number};
 use crate::gate::{MAX_REG, Malformed, Node, Tree, decode};
+use crate::pci::BarFault;
 
 const ECAM: &[&str] = &["pci-host-ecam-generic"];
 /// Bytes of a PCI address: the space with its flags, and 64 bits.
@@ -26,6 +27,25 @@ pub(super) fn hosts(tree: &Tree<'_>, hosts: &mut Vec<EcamHost>) -> Result<(), Pl
         }
     }
     Ok(())
+}
+
+impl Machine {
+    /// Returns the host bridge that a bus of a segment is behind.
+    ///
+    /// # Errors
+    /// [`BarFault::NoHost`]; [`BarFault::NoEcam`] if the configuration space is, by the tree, memory too.
+    pub fn ecam_host(&self, segment: u32, bus: u8) -> Result<&EcamHost, BarFault> {
+        let is_behind = |host: &&EcamHost| {
+            host.segment == segment && (host.buses.0..=host.buses.1).contains(&bus)
+        };
+        let host = self.pcie.iter().find(is_behind).ok_or(BarFault::NoHost)?;
+        let memory = self.memory.iter().map(|node| node.region);
+        let kept = self.reserved.iter().map(|kept| kept.region);
+        if memory.chain(kept).any(|other| other.overlaps(&host.ecam)) {
+            return Err(BarFault::NoEcam);
+        }
+        Ok(host)
+    }
 }
 
 fn host(node: Node<'_, '_>) -> Result<Option<EcamHost>, Malformed> {

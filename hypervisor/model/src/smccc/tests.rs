@@ -356,3 +356,27 @@ fn between_guests_firmware_does_what_the_cpus_need_most() {
         );
     }
 }
+
+#[test]
+fn guests_share_branch_prediction_where_neither_cpus_nor_firmware_say_otherwise() {
+    for (csv2, firmware, shared) in [
+        (0, [-1, -1, -1], true),
+        (0, [-1, -1, 1], true),
+        (0, [-1, -1, 0], false),
+        (0, [0, -1, -1], false),
+        (0, [1, -1, -1], false),
+        (1, [-1, -1, -1], false),
+        (3, [-1, -1, -1], false),
+    ] {
+        let workarounds = Workarounds::new(&HostFacts {
+            csv2,
+            firmware,
+            ..NOTHING_KNOWN
+        });
+        assert_eq!(
+            workarounds.is_branch_prediction_shared(),
+            shared,
+            "{csv2} {firmware:?}"
+        );
+    }
+}

@@ -4,11 +4,14 @@ mod at_once;
 mod fill;
 mod fold;
 
-use super::bank::{bit, bits};
+use super::bank::{Bank, Forward, bit, bits};
 use super::{ListRegisters, Vgic};
 use crate::vcpus::VcpuSet;
 use fill::Among;
 pub(super) use fold::resample;
+
+/// `ICH_VMCR_EL2.VENG0` and `VENG1`, `GICH_VMCR.VMGrp0En` and `VMGrp1En`: where `GICD_CTLR` has its enable bits.
+const VMCR_GROUPS: u32 = 3;
 
 impl Vgic {
     /// Puts into the List Registers what should be in them. Call it on the vCPU's own CPU before it
@@ -62,6 +65,25 @@ impl Vgic {
     /// waits in EL2 after [`sync`](Self::sync): it wakes up if so.
     pub fn has_pending(&self, vcpu: usize) -> bool {
         self.best(vcpu, Among::Pending).is_some()
+    }
+
+    /// Tells whether an interrupt of those wakes this vCPU from WFI: its CPU interface would signal it. `vmcr` is
+    /// its `ICH_VMCR_EL2` or `GICH_VMCR`. What the interface masks does not wake a CPU (DDI0487 D1.6, IHI 0069H §4.8), and
+    /// could not be taken after either. Active priorities are not looked at: one that they hold back wakes too soon.
+    #[must_use]
+    pub fn wakes(&self, vcpu: usize, vmcr: u32) -> bool {
+        let groups = Forward::from_ctlr(vmcr & VMCR_GROUPS);
+        // Both have the mask in the uppermost bits, GICv2 five of them.
+        let mask = vmcr >> 24;
+        let passes = |bank: &Bank, n: u32| u32::from(bank.priority(n)) < mask;
+        let through = |bank: &Bank| bank.deliverable(self.forward) & groups.of(bank.group);
+        self.cpus
+            .get(vcpu)
+            .is_some_and(|cpu| bits(through(&cpu.bank)).any(|n| passes(&cpu.bank, n)))
+            || self.shared.iter().any(|shared| {
+                bits(through(&shared.bank))
+                    .any(|n| shared.target(n) == vcpu && passes(&shared.bank, n))
+            })
     }
 
     /// Tells whether something listed here became pending once more.

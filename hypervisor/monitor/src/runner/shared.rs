@@ -7,10 +7,11 @@
 use assay_el2::context::Context;
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
 use assay_el2::traps::Config;
-use assay_el2::{cpu, gic, timer};
+use assay_el2::{cpu, gic, serror, timer};
 use assay_model::exits::{self, Crash, Shared, Stop};
 use assay_model::psci::Start;
 use assay_model::schedule::Entity;
+use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::frame::Frame;
 use spin::MutexGuard;
@@ -122,6 +123,9 @@ impl Here {
         let seat = &mut *self.seat;
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        if serror::drain() {
+            runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+        }
         let line = timer::virtual_line();
         let mut devices = vm.devices.lock();
         let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, line);
@@ -145,6 +149,10 @@ impl Here {
                 self.let_go();
                 self.seat.runner.load_step();
                 super::drain();
+                // Of coherent memory that was cleared.
+                if serror::drain() && matches!(vm.phase(), Phase::Loading | Phase::Running) {
+                    vm.stop(Stop::Crash(Crash::SError));
+                }
                 return Step::Again;
             }
             Phase::Stopping => {
@@ -209,9 +217,13 @@ impl Here {
             }
             Leave::Suspend(power_down) => {
                 seat.stage = Stage::Suspended(power_down);
-                seat.runner.wait(None)
+                // Also what its interface masks: a guest may switch that off for the while.
+                seat.runner.wait(None, Vgic::has_pending)
             }
-            Leave::Wait(until) => runner.wait(until),
+            Leave::Wait(until) => {
+                let vmcr = gic::vmcr();
+                runner.wait(until, |vgic, vcpu| vgic.wakes(vcpu, vmcr))
+            }
         }
     }
 
@@ -257,8 +269,12 @@ impl Here {
 
     /// Ends what the vCPU did: it is off, and nothing of it is left on this CPU.
     fn let_go(&mut self) {
-        if self.guest.take().is_some() {
-            self.seat.runner.let_go();
+        if let Some(guest) = self.guest.take() {
+            let runner = &mut self.seat.runner;
+            if serror::drain() {
+                runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            }
+            runner.let_go();
         }
         self.seat.stage = Stage::Off;
     }
@@ -278,8 +294,8 @@ impl Runner {
         self.hardware.until = self.hardware.until.map(|until| until.max(least));
     }
 
-    /// The vCPU waits for an interrupt, at most until the virtual count `until`.
-    fn wait(&mut self, until: Option<u64>) -> Step {
+    /// The vCPU waits until an interrupt `wakes` it, at most until the virtual count `until`.
+    fn wait(&mut self, until: Option<u64>, wakes: impl FnOnce(&Vgic, usize) -> bool) -> Step {
         let vm = self.vm;
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
@@ -288,7 +304,7 @@ impl Runner {
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
         let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists).union(timer);
-        let waiting = devices.vgic.has_pending(self.vcpu.index);
+        let is_woken = wakes(&devices.vgic, self.vcpu.index);
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
         let watched = vm.machine.watchdog && self.vcpu.index == 0;
         let deadlines = [
@@ -299,7 +315,7 @@ impl Runner {
         ];
         drop(devices);
         vm.kick(kicks);
-        if waiting || vm.phase() != Phase::Running {
+        if is_woken || vm.phase() != Phase::Running {
             return Step::Again;
         }
         Step::Block(deadlines.into_iter().flatten().min())

@@ -206,7 +206,10 @@ fn each_field_of_a_register_lands_where_the_type_has_it() {
 #[test]
 fn wfi_and_wfe_are_told_apart_with_and_without_timeout() {
     for (ti, event) in [(0, false), (1, true), (2, false), (3, true)] {
-        assert_eq!(decode(0x01 << 26 | 1 << 25 | ti, 0, 0), Exit::Wfx { event });
+        for (il, wide) in [(0, false), (1 << 25, true)] {
+            let exit = decode(0x01 << 26 | il | ti, 0, 0);
+            assert_eq!(exit, Exit::Wfx { event, wide });
+        }
     }
 }
 

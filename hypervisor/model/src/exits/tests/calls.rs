@@ -227,6 +227,11 @@ fn a_trap_that_nothing_is_known_of_makes_the_instruction_undefined() {
 fn a_trapped_wait_is_over_at_once() {
     // Dedicated vCPUs wait by themselves; one that traps nevertheless may not hang.
     for event in [false, true] {
-        assert_eq!(vm(1).handle(Exit::Wfx { event }), Next::Advance);
+        for (wide, bytes) in [(true, 4), (false, 2)] {
+            let mut vm = vm(1);
+            let pc = vm.frame.pc;
+            assert_eq!(vm.handle(Exit::Wfx { event, wide }), Next::Resume);
+            assert_eq!(vm.frame.pc, pc + bytes);
+        }
     }
 }

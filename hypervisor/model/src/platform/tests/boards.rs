@@ -8,6 +8,7 @@ use assay_spec::intid::IntId;
 
 use super::super::{Conduit, Console, ConsoleKind, Enable, GicVersion, PciBar, PciWindow};
 use super::{BOARD, changed, compile, early_console, machine};
+use crate::pci::BarFault;
 
 fn region(start: u64, size: u64) -> Region<Pa> {
     Region::new(Pa(start), size).unwrap()
@@ -301,6 +302,27 @@ fn pci_hosts_have_their_memory_windows() {
         window(0x80_0000_0000, region(0x80_0000_0000, 0x80_0000_0000), true),
     ];
     assert_eq!(host.windows, expected);
+}
+
+#[test]
+fn a_pci_host_is_found_by_segment_and_bus_unless_its_configuration_space_is_memory_too() {
+    let board = machine(BOARD);
+    assert_eq!(board.ecam_host(0, 15), Ok(&board.pcie[0]));
+    assert_eq!(board.ecam_host(0, 16), Err(BarFault::NoHost));
+    assert_eq!(board.ecam_host(1, 0), Err(BarFault::NoHost));
+    for elsewhere in [
+        // RAM, and RAM that firmware keeps some of.
+        "reg = <0 0x40000000 0 0x1000000>;",
+        "reg = <0 0x4f001000 0 0x1000000>;",
+    ] {
+        let from = "reg = <0x40 0x10000000 0 0x1000000>;";
+        let board = machine(&changed(from, elsewhere));
+        assert_eq!(board.ecam_host(0, 0), Err(BarFault::NoEcam));
+    }
+    let from = "firmware@50000000 { reg = <0 0x50000000 0 0x100000>";
+    let to = "firmware@4010fff000 { reg = <0x40 0x10fff000 0 0x1000>";
+    let board = machine(&changed(from, to));
+    assert_eq!(board.ecam_host(0, 0), Err(BarFault::NoEcam));
 }
 
 #[test]

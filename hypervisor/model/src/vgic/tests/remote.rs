@@ -24,6 +24,52 @@ fn a_waiting_vcpu_knows_what_wakes_it() {
 }
 
 #[test]
+fn what_its_interface_masks_does_not_wake_a_vcpu() {
+    const GROUP0: u32 = 1;
+    const GROUP1: u32 = 2;
+    for version in BOTH {
+        let mut m = Machine::ready(version, 2, 32, 4);
+        match version {
+            Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
+            Version::V2 => m.dist_write(0, gicd::ITARGETSR + 33, Width::W1, 2),
+        }
+        m.dist_write(0, gicd::IPRIORITYR + 33, Width::W1, 0x80);
+        m.set_level(0, 33, true);
+        m.vgic.sync(1, &mut m.cpus[1]);
+        assert!(m.vgic.has_pending(1));
+        for (mask, groups, wakes) in [
+            (0xf8, GROUP1, true),
+            (0x88, GROUP0 | GROUP1, true),
+            (0x80, GROUP0 | GROUP1, false),
+            (0x00, GROUP0 | GROUP1, false),
+            (0xf8, GROUP0, false),
+            (0xf8, 0, false),
+        ] {
+            let vmcr = mask << 24 | groups;
+            assert_eq!(m.vgic.wakes(1, vmcr), wakes, "{version:?} {vmcr:#x}");
+            assert!(!m.vgic.wakes(0, vmcr), "it is another's");
+        }
+        m.dist(0, gicd::IGROUPR + 4, 0);
+        m.vgic.sync(1, &mut m.cpus[1]);
+        m.dist(0, gicd::CTLR, gicd::CTLR_ENABLE_GRP0);
+        m.vgic.sync(1, &mut m.cpus[1]);
+        assert!(m.vgic.wakes(1, 0xf8 << 24 | GROUP0));
+        assert!(!m.vgic.wakes(1, 0xf8 << 24 | GROUP1));
+    }
+}
+
+#[test]
+fn a_more_urgent_interrupt_wakes_whatever_is_masked_beside_it() {
+    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    m.dist_write(0, gicd::IPRIORITYR + 40, Width::W1, 0xa0);
+    m.dist_write(0, gicd::IPRIORITYR + 41, Width::W1, 0x20);
+    m.vgic.set_level(0, IntId(40), true);
+    assert!(!m.vgic.wakes(0, 0x80 << 24 | 2));
+    m.vgic.set_level(0, IntId(41), true);
+    assert!(m.vgic.wakes(0, 0x80 << 24 | 2));
+}
+
+#[test]
 fn a_new_route_takes_a_pending_interrupt_along() {
     for version in BOTH {
         let mut m = Machine::ready(version, 2, 32, 4);
