@@ -5,7 +5,6 @@ use assay_el2::{cpu, gic, guest_regs, timer, traps};
 use assay_model::counters::{Counters, Interrupt};
 use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
-use assay_model::kernel::Progress;
 use assay_model::psci::Start;
 use assay_model::vgic::Version;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
@@ -18,9 +17,10 @@ use crate::adapter::Lists;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
-use crate::{chores, cpus, operator, panic, pool, report};
+use crate::{chores, cpus, panic, pool, report};
 
 mod clock;
+mod filling;
 mod shared;
 mod traced;
 
@@ -123,39 +123,6 @@ impl Runner {
         }
     }
 
-    /// Fills a chunk of the VM's memory; after the last one, starts its life.
-    fn load_step(&mut self) {
-        let vm = self.vm;
-        let mut contents = vm.contents.lock();
-        match contents.step() {
-            Progress::More => return,
-            Progress::Done => {}
-            Progress::Failed(error) => {
-                contents.abandon();
-                drop(contents);
-                return vm.failed_to_load(error);
-            }
-        }
-        let (entry, tree) = contents.finish();
-        drop(contents);
-        let mut devices = vm.devices.lock();
-        devices.reset();
-        // With the lock held: a ring from before has left no interrupt, so it must leave no bit either.
-        vm.machine.doorbells.reset();
-        devices.virtual_offset = cpu::counter();
-        devices.power.boot(Start {
-            entry: entry.0,
-            context: tree.0,
-        });
-        drop(devices);
-        if let Some(sharing) = &vm.sharing {
-            sharing.begin();
-        }
-        // An earlier life may have held input back.
-        operator::input_room();
-        vm.started();
-    }
-
     /// One life of the VM, as far as this vCPU has part in it.
     fn live(&mut self) {
         let vm = self.vm;
@@ -254,13 +221,13 @@ impl Runner {
     fn interrupt(&mut self, frame: &Frame) -> Control {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
-                self.counters.interrupt(Interrupt::Timer);
                 let mut devices = self.vm.devices.lock();
                 let kicks =
                     devices
                         .vgic
                         .hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
                 drop(devices);
+                self.counters.interrupt(Interrupt::Timer);
                 if !kicks.is_empty() {
                     self.vm.kick(kicks);
                 }
