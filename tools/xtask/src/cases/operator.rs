@@ -2,6 +2,7 @@
 
 mod life;
 mod monitor;
+mod siege;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = monitor::cases();
     cases.extend(life::cases());
+    cases.extend(siege::cases());
     cases
 }
 
