@@ -15,7 +15,21 @@ const LATEST_NS: u64 = 20_000;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("life/stop-start-restart-from-every-state", orders),
+        Case::new(
+            "life/stop-start-restart-from-every-state",
+            || orders(pair()),
+        ),
+        Case::new("life/stop-start-restart-where-cpus-are-shared", || {
+            let shared = |name, program, words: &str| {
+                vm(
+                    name,
+                    program,
+                    &format!("sched = \"shared\"\ncmdline = \"{words}\""),
+                )
+            };
+            let text = shared("a", "heartbeat", "beat") + &shared("b", "crash", "crash=spin");
+            orders(Machine::builder().manifest_text(&text).physical_cpus(1))
+        }),
         Case::new("life/crashes-in-a-row-wait-longer", backoff),
         Case::new("life/max-restarts-is-the-end", given_up),
         Case::new("life/twenty-restarts-leave-memory-as-it-was", || {
@@ -30,8 +44,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-fn orders() -> Result<String> {
-    let mut machine = start(pair())?;
+fn orders(builder: Builder) -> Result<String> {
+    let mut machine = start(builder)?;
     machine.open_monitor()?;
     let is = |event: &Event, what| event.is_vm("b", what) && event.get("cause") != Some("off");
     // Running: stop, start.
@@ -53,6 +67,13 @@ fn orders() -> Result<String> {
     machine.monitor("restart b")?;
     wait_for_state(&mut machine, "b", "running")?;
     let lives: u64 = value(&machine.monitor("vms")?, "vms", "b", "lives")?.parse()?;
+    let beats = |machine: &mut Machine| -> Result<u64> {
+        let count = value(&machine.monitor("stats a")?, "stats", "a", "timer")?;
+        Ok(count.parse()?)
+    };
+    let before = beats(&mut machine)?;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    ensure!(beats(&mut machine)? > before, "a's heart stands still");
     machine.monitor("stop b")?;
     machine.leave_monitor("quit")?;
     power_off(&mut machine)?;
