@@ -7,6 +7,7 @@ mod dom0less;
 mod endings;
 mod leak;
 mod linux;
+mod many;
 mod matrix;
 mod operator;
 mod programs;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(between::cases());
     cases.extend(coherent::cases());
     cases.extend(linux::cases());
+    cases.extend(many::cases());
     cases.extend(matrix::cases());
     cases.extend(selftests::cases());
     Ok(cases)

@@ -7,7 +7,6 @@ use assay_harness::qemu::Gic;
 use assay_harness::{Builder, Machine};
 
 use super::Case;
-use super::linux::BOOT;
 
 const LIMIT: Duration = Duration::from_secs(180);
 /// The stretch of physical time in which work is counted, in milliseconds from the machine's reset.
@@ -49,7 +48,6 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("shared/more-vcpus-than-a-gicv2-takes-are-refused", too_many),
         Case::new("shared/no-cpu-left-is-refused", no_cpu),
         Case::new("shared/a-hang-is-caught-by-the-watchdog", watchdog),
-        Case::new("shared/two-debians-on-two-cpus", debians),
     ]);
     cases
 }
@@ -379,33 +377,3 @@ fn watchdog() -> Result<String> {
     }
     Ok("5 restarts".to_owned())
 }
-
-/// Two Linux VMs of two vCPUs each on two CPUs: each counts the time that the other takes.
-fn debians() -> Result<String> {
-    let one = |name: &str| {
-        format!(
-            "[[vm]]\nname = \"{name}\"\nsched = \"shared\"\ncpus = 2\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = '{STAT}'\n"
-        )
-    };
-    let mut machine = Machine::builder()
-        .manifest_text(&(one("one") + &one("two")))
-        .physical_cpus(2)
-        .start()?;
-    machine.wait(BOOT)?;
-    let mut note = Vec::new();
-    for name in ["one", "two"] {
-        let output = machine.output(name);
-        // Others may break its lines. user nice system idle iowait irq softirq steal
-        let output = output.replace(['\r', '\n'], "");
-        let line = output.split("cpu  ").nth(1);
-        let line = line.with_context(|| format!("{name} prints no line of /proc/stat"))?;
-        let steal = line.split_whitespace().nth(7).context("no steal time")?;
-        let steal: u64 = steal.parse()?;
-        ensure!(steal > 0, "no time was stolen from {name}");
-        note.push(format!("{name}: {steal} ticks stolen"));
-    }
-    Ok(note.join(", "))
-}
-
-/// Prints what Linux counts of its CPUs' time instead of starting a shell.
-const STAT: &str = "console=ttyAMA0 rdinit=/bin/busybox -- sh -c \"/bin/busybox mkdir -p /proc; /bin/busybox mount -t proc proc /proc; /bin/busybox head -1 /proc/stat; /bin/busybox poweroff -f\"";
