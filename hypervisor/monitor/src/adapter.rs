@@ -92,11 +92,24 @@ impl Ram {
         }
     }
 
-    /// Cleans and invalidates all of it: what is due without FWB, where a guest's accesses may bypass the caches.
-    pub(crate) fn clean_and_invalidate(&self) {
-        self.parts
-            .iter()
-            .for_each(|(_, ram)| cache::clean_and_invalidate(ram.region()));
+    /// Cleans and invalidates `size` bytes from the `from`th on. Returns whether there was anything.
+    pub(crate) fn clean_and_invalidate(&mut self, from: u64, size: u64) -> bool {
+        let Some(start) = self.parts.first().map(|(place, _)| place.start.0) else {
+            return false;
+        };
+        let range = Region {
+            start: Ipa(start.saturating_add(from)),
+            size,
+        };
+        let mut any = false;
+        self.each(range, |ram, offset, bytes| {
+            any = true;
+            cache::clean_and_invalidate(Region {
+                start: Pa(ram.region().start.0 + offset),
+                size: bytes.end - bytes.start,
+            });
+        });
+        any
     }
 
     /// Makes what was written at guest addresses `range` fit for execution.

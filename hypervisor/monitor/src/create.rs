@@ -242,6 +242,7 @@ fn one(
             tables,
             is_used: false,
             is_loading: false,
+            cleaned: None,
         },
         life: Life::new(
             vcpus,

@@ -26,6 +26,8 @@ pub(crate) struct Contents {
     pub(crate) is_used: bool,
     /// One is under way.
     pub(crate) is_loading: bool,
+    /// It has filled everything, and caches have been cleaned of so many bytes of RAM.
+    pub(crate) cleaned: Option<u64>,
 }
 
 /// Bytes that are loaded or cleared between two looks at the interrupts.
@@ -35,6 +37,7 @@ impl Contents {
     /// Goes to the beginning of a load; each after the first has new seeds.
     fn begin(&mut self) {
         self.is_loading = true;
+        self.cleaned = None;
         if core::mem::replace(&mut self.is_used, true) {
             if let Some(seeds) = seeds::next() {
                 self.tree.reseed(&seeds);
@@ -55,6 +58,9 @@ impl Contents {
         if !self.is_loading {
             self.begin();
         }
+        if let Some(done) = self.cleaned {
+            return self.clean(done);
+        }
         for grant in &mut self.coherent {
             match grant.clear_step(CHUNK) {
                 Clearing::Done => {}
@@ -67,16 +73,27 @@ impl Contents {
             ramdisk: self.ramdisk,
             dtb: self.tree.bytes(),
         };
-        self.loader.step(&sources, &mut self.ram, CHUNK)
+        match self.loader.step(&sources, &mut self.ram, CHUNK) {
+            Progress::Done if !self.fwb => self.clean(0),
+            progress => progress,
+        }
     }
 
-    /// After the last chunk: makes caches agree with what was written. Returns entry point and device tree.
+    /// Without FWB a guest's accesses may bypass the caches: they must agree with memory. `done` bytes of RAM do.
+    fn clean(&mut self, done: u64) -> Progress {
+        let to = done.saturating_add(CHUNK);
+        if self.ram.clean_and_invalidate(done, CHUNK) {
+            self.cleaned = Some(to);
+            Progress::More
+        } else {
+            Progress::Done
+        }
+    }
+
+    /// After the last chunk: makes the kernel fit for execution. Returns entry point and device tree.
     pub(crate) fn finish(&mut self) -> (Ipa, Ipa) {
         let plan = self.loader.plan();
         let (kernel, entry, tree) = (plan.kernel, plan.entry, plan.dtb.start);
-        if !self.fwb {
-            self.ram.clean_and_invalidate();
-        }
         self.ram.make_executable(kernel);
         self.is_loading = false;
         (entry, tree)
