@@ -30,6 +30,8 @@ pub(crate) struct Seat {
     config: Config,
     context: Context,
     stage: Stage,
+    /// An SError came of filling the VM's memory, coherent memory included: it crashes once it runs.
+    has_erred: bool,
 }
 
 /// What a vCPU does when it gets a CPU, while its VM runs.
@@ -59,6 +61,7 @@ impl Seat {
             config: vm.traps,
             context,
             stage: Stage::Off,
+            has_erred: false,
         }
     }
 }
@@ -149,8 +152,8 @@ impl Here {
                 self.let_go();
                 self.seat.runner.load_step();
                 super::drain();
-                // Of coherent memory that was cleared.
-                if serror::drain() && matches!(vm.phase(), Phase::Loading | Phase::Running) {
+                self.seat.has_erred |= serror::drain();
+                if vm.phase() != Phase::Loading && core::mem::take(&mut self.seat.has_erred) {
                     vm.stop(Stop::Crash(Crash::SError));
                 }
                 return Step::Again;
