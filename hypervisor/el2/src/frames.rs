@@ -129,6 +129,8 @@ pub(crate) enum Use {
     Granted,
     /// Coherent memory with one owner.
     Coherent,
+    /// A PCI function's registers, with one owner.
+    Function,
     /// PCI configuration space, which only EL2 touches.
     Configuration,
 }
@@ -141,10 +143,11 @@ pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
         start: region.start.align_down(PAGE_SIZE),
         size: region.size + (region.start.0 & (PAGE_SIZE - 1)),
     };
+    let is_alone = matches!(purpose, Use::Coherent | Use::Function);
     let mut kept = KEPT.lock();
-    let free = !kept.iter().any(|(other, used)| {
-        (*used != purpose || purpose == Use::Coherent) && other.overlaps(&pages)
-    });
+    let free = !kept
+        .iter()
+        .any(|(other, used)| (*used != purpose || is_alone) && other.overlaps(&pages));
     if free {
         kept.push((pages, purpose));
     }

@@ -163,6 +163,15 @@ pub fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
     }
 }
 
+/// Disables a shared interrupt.
+pub fn disable_spi(intid: IntId) {
+    if is_v3() {
+        v3::disable_spi(intid)
+    } else {
+        v2::disable_spi(intid)
+    }
+}
+
 /// Interrupts CPU `cpu` with [`KICK`].
 pub fn kick(cpu: usize) {
     if is_v3() {
@@ -235,7 +244,8 @@ pub fn is_deactivation_separate() -> bool {
     vmcr() & 1 << 9 != 0
 }
 
-/// Tells whether a private interrupt of this CPU is pending; of a shared one it knows nothing and says no.
+/// Tells whether an interrupt that was taken, and is active, is pending still: its line is high. Of a shared one of a
+/// GICv3 it always says yes: whoever takes it then looks at the device.
 #[must_use]
 pub fn is_pending(intid: IntId) -> bool {
     if is_v3() {

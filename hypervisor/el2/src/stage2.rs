@@ -120,6 +120,26 @@ impl TableMemory {
         !ours
     }
 
+    /// Lets the tables lead to a PCI function's registers, which only this VM has: neither the image, nor anything that
+    /// frames came from, nor a device of EL2's own, nor what was given away before.
+    /// Returns whether that was granted.
+    #[must_use]
+    pub fn grant_function(&mut self, registers: Region<Pa>) -> bool {
+        let free = registers.is_aligned(PAGE_SIZE)
+            && !registers.overlaps(&crate::image::region())
+            && !frames::manages(registers)
+            && !crate::mmu::is_own_device(registers)
+            && frames::keep(registers, frames::Use::Function);
+        if free {
+            self.granted.push(Granted {
+                region: registers,
+                write: true,
+                execute: false,
+            });
+        }
+        free
+    }
+
     /// Puts the tables in use under `vmid`. Before this nothing of them can be cached.
     ///
     /// `None` if a walk with this `vtcr` would not begin at their root, at the level they were made for, with

@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Ipa, Pa, Region};
 
+use crate::pci::Address;
 use crate::platform::{CoherentNode, Machine};
 use crate::policy::regions::{Claimed, Occupied, other_owner};
 use crate::policy::{self, Claim, CpuBits, Decision, Facts, Kind, Proof, Refusal, Rule, Use};
-use crate::vm_tree::{CoherentClaim, VmConfig};
+use crate::vm_tree::VmConfig;
 
 mod bars;
+mod devices;
 mod ground;
 mod naming;
 mod place;
@@ -26,6 +28,7 @@ mod trouble;
 mod words;
 
 pub use bars::claimed_bars;
+pub use devices::{claimed_functions, found_function};
 pub use prove::{ToProve, to_prove};
 pub use ram::{RamRow, ram};
 pub use shared::{SIDES_MAX, SharedRow, Side, shared_by_one};
@@ -68,6 +71,8 @@ pub struct Row<'a> {
     pub outcome: Result<Decision, Refusal<'a>>,
     /// The proof that it was told.
     pub proof: Proof,
+    /// The PCI function that goes with it.
+    pub device: Option<Address>,
 }
 
 /// What may be mapped: a claim that the policy grants and that has a place.
@@ -128,6 +133,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
         let mut rows = Vec::new();
         let mut troubles = Vec::new();
         let mut wanted = Vec::new();
+        let mut asked = Vec::new();
         for claim in &config.coherent {
             let index = match naming::find(nodes, &claim.region) {
                 Ok(index) => index,
@@ -141,14 +147,20 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
             let Some(node) = nodes.get(index) else {
                 continue;
             };
-            troubles.extend(not_yet(claim));
+            let device = devices::fault(world, config, claim);
+            troubles.extend(device.map(|fault| Trouble::device(claim, fault)));
             let mut facts = facts(world, node, faults.get(index).copied().flatten());
             facts.other_owner = owner;
-            rows.push(row(world, node, facts, words::claim(claim, config.mte)));
+            rows.push(Row {
+                device: devices::of(world.machine, claim),
+                ..row(world, node, facts, words::claim(claim, config.mte))
+            });
+            asked.push(claim);
             wanted.push(place::Wanted {
                 region: &claim.region,
                 size: node.size(),
                 ipa: claim.ipa,
+                is_bar: claim.device.is_some(),
             });
         }
         let mut shared = shared::rows(world, vm, config, &mut troubles);
@@ -161,6 +173,10 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
                 Ok(ipa) => *found = ipa,
                 Err(trouble) => troubles.push(trouble),
             }
+        }
+        for (row, claim) in rows.iter().zip(&asked) {
+            let misfit = devices::misfit(world.machine, row);
+            troubles.extend(misfit.map(|fault| Trouble::device(claim, fault)));
         }
         all.push(VmClaims {
             vm,
@@ -185,13 +201,6 @@ fn claimed<'a>(world: &World<'a>) -> Vec<Claimed<'a>> {
         })
     };
     world.vms.iter().flat_map(of).collect()
-}
-
-/// Names what a claim asks for that this version has not.
-fn not_yet(claim: &CoherentClaim) -> Option<Trouble<'_>> {
-    let region = &claim.region;
-    let device = claim.device.as_deref()?;
-    Some(Trouble::Device { region, device })
 }
 
 /// Collects what the policy wants to know about a region.
@@ -220,6 +229,7 @@ fn row<'a>(world: &World<'a>, node: &'a CoherentNode, facts: Facts<'a>, claim: C
         ipa: None,
         outcome: policy::decide(&facts, ram::bits(world), claim),
         proof: facts.proof,
+        device: None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod layout;
 mod nodes;
+mod pci;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use assay_spec::addr::{Ipa, Region};
 use dtoolkit::Node;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use thiserror::Error;
+
+use crate::pci::GuestBar;
 
 /// What a guest's device tree says.
 pub struct GuestTree<'a> {
@@ -37,6 +40,19 @@ pub struct GuestTree<'a> {
     pub coherent: &'a [Coherent<'a>],
     /// The regions that it shares with other VMs.
     pub shared: &'a [Shared<'a>],
+    /// The PCI function that the VM got.
+    pub function: Option<PciFunction>,
+}
+
+/// A PCI function in the guest's view, on a host bridge of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciFunction {
+    /// The aperture that goes with it, one of [`GuestTree::coherent`].
+    pub region: Region<Ipa>,
+    /// The BAR that the aperture is, if it is one.
+    pub window: Option<GuestBar>,
+    /// Whether it has an interrupt.
+    pub interrupt: bool,
 }
 
 /// A region of RAM.
@@ -173,7 +189,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     for ram in guest.ram {
         add(root, nodes::memory(ram.region, ram.numa, false))?;
     }
-    nodes::coherent(root, guest.coherent)?;
+    nodes::coherent(root, guest.coherent, guest.function.as_ref())?;
     shared::add_all(root, guest.shared)?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;
@@ -182,6 +198,9 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::uart())?;
     if guest.watchdog {
         add(root, nodes::watchdog())?;
+    }
+    if let Some(function) = &guest.function {
+        add(root, pci::host_bridge(function))?;
     }
     let bytes = tree.to_dtb();
     let seeds_at = find(&bytes, &nodes::KASLR_MARK).zip(find(&bytes, &nodes::RNG_MARK));

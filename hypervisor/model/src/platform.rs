@@ -11,6 +11,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use crate::gate::{Cells, Malformed, Node, Tree, TreeError};
+use crate::pci::{self, Function};
 
 mod bus;
 mod chosen;
@@ -93,6 +94,8 @@ pub struct Machine {
     pub uniform_memory: bool,
     /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
     pub pcie: Vec<EcamHost>,
+    /// PCI functions that VMs claim, as far as somebody has looked for them.
+    pub functions: Vec<pci::Found>,
     /// All that is known of `/reserved-memory`, from which `reserved` and `coherent` are derived.
     facts: reserved::Facts,
     /// The cells of `/reserved-memory`, for overlays that do not state their own.
@@ -250,6 +253,27 @@ pub struct EcamHost {
     pub buses: (u8, u8),
     /// The windows through which the CPUs reach the devices' memory.
     pub windows: Vec<PciWindow>,
+    /// The functions that have nodes, with the nodes' paths.
+    pub functions: Vec<(String, Function)>,
+    /// `interrupt-map`, as far as it leads to the GIC: (bits of the unit address, pin, interrupt).
+    pub interrupts: Vec<(u32, u32, IntId)>,
+    /// `interrupt-map-mask`, of the unit address's first cell and of the pin.
+    pub interrupt_mask: (u32, u32),
+}
+
+impl EcamHost {
+    /// Returns what interrupt pin `pin` (1 is INTA) of a function on the first bus is wired to.
+    #[must_use]
+    pub fn intx(&self, function: Function, pin: u32) -> Option<IntId> {
+        let (unit, number) = self.interrupt_mask;
+        let wanted = (u32::from(function.0) << 8 & unit, pin & number);
+        let mut interrupts = self.interrupts.iter();
+        let found = interrupts.find(|(at, pin, _)| (at & unit, pin & number) == wanted);
+        // Behind a bridge pins are turned by the device number, and the map is not about them.
+        found
+            .filter(|_| pin != 0 && function.bus() == self.buses.0)
+            .map(|(_, _, intid)| *intid)
+    }
 }
 
 /// A memory window of a PCI host bridge.
@@ -296,6 +320,7 @@ impl Machine {
             coherent: Vec::new(),
             uniform_memory: false,
             pcie: Vec::new(),
+            functions: Vec::new(),
             facts: reserved::Facts::default(),
             reserved_cells: Cells::DEFAULT,
         }
@@ -319,7 +344,7 @@ impl Machine {
             self.kaslr_seed = chosen::kaslr_seed(chosen)?;
         }
         self.uniform_memory = root.has("assay,uniform-memory");
-        pcie::hosts(tree, &mut self.pcie)?;
+        pcie::hosts(tree, gic, &mut self.pcie)?;
         memory::reservations(tree, &mut self.facts)?;
         let parent = tree.find("/reserved-memory");
         self.reserved_cells = parent.unwrap_or(root).child_cells()?;

@@ -7,6 +7,7 @@ use crate::doorbell::Doorbells;
 use crate::guest_tree::layout;
 use crate::idregs::GuestId;
 use crate::inject::PstateBits;
+use crate::pci::GuestFunction;
 use crate::psci::PowerTable;
 use crate::ptimer::PhysTimer;
 use crate::smccc::Workarounds;
@@ -33,6 +34,8 @@ pub struct Machine {
     pub watchdog: bool,
     /// Its doorbells.
     pub doorbells: Doorbells,
+    /// Whether it has a PCI host bridge with a function.
+    pub pci: bool,
 }
 
 impl Machine {
@@ -53,6 +56,8 @@ pub struct Devices {
     pub power: PowerTable,
     /// The watchdog, which counts virtual time.
     pub watchdog: Watchdog,
+    /// The PCI function, if the VM has one.
+    pub function: Option<GuestFunction>,
     /// What is subtracted from the physical count for the virtual one (`CNTVOFF_EL2`): the VM's start.
     pub virtual_offset: u64,
 }
@@ -66,6 +71,7 @@ impl Devices {
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),
+            function: None,
             virtual_offset: 0,
         }
     }
@@ -76,6 +82,9 @@ impl Devices {
         self.uart.reset();
         self.power.reset();
         self.watchdog.reset();
+        if let Some(function) = &mut self.function {
+            function.reset();
+        }
     }
 
     /// Takes one byte from the physical console; `false` if there is no room for it.

@@ -68,6 +68,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
         .map_err(|error| error.to_string())?;
     pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
+    pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
     let vms = make(&machine, &guests, &kept, host, bits, proof);
     say!(
         "boot cpus={} vms={} el2_bytes={} ticks={}",

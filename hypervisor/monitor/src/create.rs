@@ -35,6 +35,7 @@ use crate::{cpus, ram, seeds};
 
 mod decide;
 mod files;
+mod function;
 mod map;
 mod place;
 mod refusals;
@@ -42,6 +43,7 @@ mod refusals;
 pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
 use files::Files;
+use function::Function;
 use map::map;
 use place::{Place, Room, Seats, Shared};
 use refusals::{Refused, no_memory, no_shared_memory, refuse};
@@ -157,7 +159,13 @@ fn one(
     };
     let coherent = grants(claims, pool)?;
     let nodes = shared::nodes(claims);
-    let (loader, tree) = plan(config, &files, range, gic, vcpus, &coherent, &nodes)?;
+    let function = Function::of(machine, claims);
+    let description = Description {
+        coherent: &coherent,
+        shared: &nodes,
+        function: function.as_ref().map(Function::node),
+    };
+    let (loader, tree) = plan(config, &files, range, gic, vcpus, &description)?;
     if let Some(row) = claims.shared.iter().find(|row| !regions.take(row)) {
         return Err(no_shared_memory(row));
     }
@@ -194,6 +202,14 @@ fn one(
         &decision,
         gic,
     )?;
+    let function_registers = match &function {
+        Some(function) => function.map(environment, mte, &stage2, &mut tables)?,
+        None => Vec::new(),
+    };
+    let (owned, guest_function) = match &function {
+        Some(function) => function.take(machine)?,
+        None => (None, None),
+    };
     let most = if host.vmid16() {
         u16::MAX
     } else {
@@ -209,6 +225,7 @@ fn one(
     let regime =
         regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
     let mut listing = report(config, claims, &ram_row, decision, range);
+    listing.extend(function::report(config, &function_registers));
     listing.extend(map::listing(&config.name, &parts, &coherent));
     let traps = traps(host, features, shared.is_none(), regime);
     let (sharing, seats) = match shared {
@@ -228,6 +245,7 @@ fn one(
             vcpus,
             watchdog: config.watchdog,
             doorbells: Doorbells::new(shared::sides(claims)),
+            pci: guest_function.is_some(),
         },
         traps,
         registers,
@@ -244,6 +262,8 @@ fn one(
             is_loading: false,
             cleaned: None,
         },
+        function: owned,
+        guest_function,
         life: Life::new(
             vcpus,
             config.on_crash,
@@ -271,6 +291,13 @@ fn grants(claims: &VmClaims<'_>, pool: &mut Pool) -> Result<Vec<Grant>, Option<R
     claims.rows.iter().map(take).collect()
 }
 
+/// What the guest's tree says beyond RAM and CPUs.
+struct Description<'a> {
+    coherent: &'a [Grant],
+    shared: &'a [guest_tree::Shared<'a>],
+    function: Option<guest_tree::PciFunction>,
+}
+
 /// Plans what goes where and writes the guest's tree.
 fn plan(
     config: &VmConfig,
@@ -278,11 +305,10 @@ fn plan(
     range: Region<Ipa>,
     gic: Version,
     vcpus: usize,
-    coherent: &[Grant],
-    shared: &[guest_tree::Shared<'_>],
+    description: &Description<'_>,
 ) -> Result<(Loader, guest_tree::Blob), Option<Refused>> {
     let affinities: Vec<u64> = (0..vcpus).map(psci::affinity).collect();
-    let nodes: Vec<_> = coherent.iter().map(Grant::node).collect();
+    let nodes: Vec<_> = description.coherent.iter().map(Grant::node).collect();
     // A node number for RAM too, once there is memory of another node.
     let numa = nodes.iter().any(|node| node.numa.is_some()).then_some(0);
     let seeds = seeds::next();
@@ -299,7 +325,8 @@ fn plan(
             seeds,
             watchdog: config.watchdog,
             coherent: &nodes,
-            shared,
+            shared: description.shared,
+            function: description.function,
         })
         .map_err(|error| refuse("V2", error, "change the VM's description"))
     };

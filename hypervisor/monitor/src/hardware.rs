@@ -97,6 +97,15 @@ impl exits::Cpu for Hardware {
     fn peers(&self, side: Side) -> u32 {
         shared::peers(side)
     }
+    fn config_read(&mut self, offset: u16) -> u32 {
+        let function = self.vm.function.as_ref();
+        function.map_or(u32::MAX, |function| function.read(offset))
+    }
+    fn set_command(&mut self, command: u32) {
+        if let Some(function) = &self.vm.function {
+            function.set_command(command);
+        }
+    }
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
         self.arm(vcpu, devices);
         // The watchdog's deadline is watched by vCPU 0's CPU: let it look.

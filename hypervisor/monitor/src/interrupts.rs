@@ -7,7 +7,7 @@ use assay_el2::timer;
 use assay_spec::intid::IntId;
 use spin::Once;
 
-use crate::operator;
+use crate::{intx, operator};
 
 /// The interrupts that mean something to Assay.
 struct Known {
@@ -31,6 +31,8 @@ pub(crate) enum Event {
     HypTimer,
     /// The virtual CPU interface wants its List Registers looked at.
     Maintenance(Ack),
+    /// INTx of a VM's PCI function: still active.
+    Intx(IntId),
     /// Dealt with.
     Done,
 }
@@ -75,17 +77,26 @@ pub(crate) fn next() -> Option<Event> {
         // Level-triggered: deactivated once its cause is gone.
         return Some(Event::Maintenance(ack));
     }
+    Some(rarer(known, ack))
+}
+
+/// Out of the way of the timer's interrupt, which is what guests wait for.
+#[inline(never)]
+fn rarer(known: &Known, ack: Ack) -> Event {
+    let intid = ack.intid();
     let event = if intid == gic::KICK {
         Event::Kick
     } else if intid == known.hyp_timer {
         timer::arm(None);
         Event::HypTimer
+    } else if Some(intid) == known.uart {
+        operator::take_input();
+        Event::Done
+    } else if intx::owner(intid).is_some() {
+        return Event::Intx(intid);
     } else {
-        if Some(intid) == known.uart {
-            operator::take_input();
-        }
         Event::Done
     };
     gic::deactivate(ack);
-    Some(event)
+    event
 }

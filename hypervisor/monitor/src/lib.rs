@@ -17,6 +17,7 @@ mod cpus;
 mod create;
 mod hardware;
 mod interrupts;
+mod intx;
 mod load;
 mod memory;
 mod operator;

@@ -2,10 +2,13 @@
 
 use assay_el2::pci::Ecam;
 use assay_model::claims;
-use assay_model::pci::{self, BarFault, ConfigSpace, Function};
-use assay_model::platform::{Machine, PciBar};
+use assay_model::pci::{
+    self, Address, BarFault, ConfigSpace, DeviceFault, Found, Function, GuestBar, GuestFunction,
+};
+use assay_model::platform::{EcamHost, Machine, PciBar};
 use assay_model::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
 
 use crate::console::say;
 
@@ -57,8 +60,71 @@ fn find(
     pa_bits: u8,
 ) -> Result<(Region<Pa>, bool), BarFault> {
     let function = Function(bar.requester_id);
-    let host = machine.ecam_host(bar.segment, function.bus())?;
-    let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
-    let prepared = pci::prepare(host, &mut Config(ecam), function, pa_bits)?;
+    let (host, mut config) = open(machine, bar.segment, function)?;
+    let prepared = pci::prepare(host, &mut config, function, pa_bits)?;
     Ok((prepared.region(bar.bar, length)?, prepared.moved))
+}
+
+/// Opens the configuration space that a function is in.
+fn open(
+    machine: &Machine,
+    segment: u32,
+    function: Function,
+) -> Result<(&EcamHost, Config), BarFault> {
+    let host = machine.ecam_host(segment, function.bus())?;
+    let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
+    Ok((host, Config(ecam)))
+}
+
+/// Finds each function that a VM claims, and notes what there is of it.
+pub(crate) fn find_functions(machine: &mut Machine, vms: &[VmConfig], pa_bits: u8) {
+    for address in claims::claimed_functions(machine, vms) {
+        let found = match open(machine, address.segment, address.function) {
+            Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits),
+            Err(fault) => Found {
+                address,
+                outcome: Err(DeviceFault::Bar(fault)),
+                intx: None,
+            },
+        };
+        machine.functions.push(found);
+    }
+}
+
+/// The PCI function that a VM has.
+pub(crate) struct Owned {
+    config: Config,
+    function: Function,
+    /// The physical interrupt that its INTx is wired to.
+    pub(crate) intx: Option<IntId>,
+}
+
+impl Owned {
+    /// Takes over a function that was found.
+    pub(crate) fn new(machine: &Machine, found: &Found) -> Option<Self> {
+        let Address { segment, function } = found.address;
+        let (_, config) = open(machine, segment, function).ok()?;
+        Some(Self {
+            config,
+            function,
+            intx: found.intx,
+        })
+    }
+
+    /// Makes the guest's view of it.
+    pub(crate) fn guest_view(&mut self, bars: &[GuestBar]) -> GuestFunction {
+        let has_interrupt = self.intx.is_some();
+        GuestFunction::new(&mut self.config, self.function, bars, has_interrupt)
+    }
+
+    /// Reads a word of its configuration space.
+    pub(crate) fn read(&self, offset: u16) -> u32 {
+        self.config.0.read(self.function.0, offset)
+    }
+
+    /// Writes its Command register; Status, beside it, is left alone.
+    pub(crate) fn set_command(&self, command: u32) {
+        let command = command & !pci::BUS_MASTER & 0xffff;
+        self.config.0.write(self.function.0, pci::COMMAND, command);
+    }
 }

@@ -17,7 +17,7 @@ use crate::adapter::Lists;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
 use crate::vm::{Phase, Vm};
-use crate::{chores, cpus, panic, pool, report};
+use crate::{chores, cpus, intx, panic, pool, report};
 
 mod clock;
 mod filling;
@@ -73,6 +73,7 @@ fn drain() {
         match event {
             Event::Maintenance(ack) => gic::deactivate(ack),
             Event::VirtTimer(intid) => gic::deactivate_intid(intid),
+            Event::Intx(intid) => intx::keep(intid),
             Event::Kick | Event::HypTimer | Event::Done => {}
         }
     }
@@ -245,7 +246,7 @@ impl Runner {
             Event::HypTimer => Interrupt::Deadline,
             Event::Maintenance(_) => Interrupt::Maintenance,
             Event::Kick => Interrupt::Kick,
-            Event::Done => Interrupt::Other,
+            Event::Intx(_) | Event::Done => Interrupt::Other,
         });
         if matches!(event, Event::HypTimer | Event::Kick) {
             chores::look();
@@ -258,6 +259,7 @@ impl Runner {
             }
             Event::Maintenance(ack) => {
                 self.sample_timer();
+                intx::sample(self.vm, self.vcpu.index);
                 let mut devices = self.vm.devices.lock();
                 let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
                 let more = devices.vgic.flush(self.vcpu.index, &mut Lists);
@@ -265,6 +267,7 @@ impl Runner {
                 self.vm.kick(kicks.union(more));
                 gic::deactivate(ack);
             }
+            Event::Intx(intid) => intx::deliver(self.vm, self.vcpu.index, intid),
             Event::Kick if panic::is_dying() => cpu::park(),
             Event::Kick | Event::Done => {}
         }

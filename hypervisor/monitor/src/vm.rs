@@ -12,6 +12,7 @@ use assay_model::exit_trace::ExitTrace;
 use assay_model::exits::{Crash, Stop};
 use assay_model::kernel::KernelError;
 use assay_model::life::{After, Ended, Life, LoadFailure, Obeyed, Order};
+use assay_model::pci::GuestFunction;
 use assay_model::policy::line::Quoted;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, Machine};
@@ -20,9 +21,10 @@ use spin::{Mutex, Once};
 pub(crate) use assay_model::life::Phase;
 
 use crate::console::{self, say};
-use crate::create;
 use crate::load::Contents;
+use crate::pci::Owned;
 use crate::pool::Sharing;
+use crate::{create, intx};
 
 /// One VM.
 pub(crate) struct Vm {
@@ -36,6 +38,11 @@ pub(crate) struct Vm {
     pub(crate) registers: guest_regs::Optional,
     pub(crate) devices: Mutex<Devices>,
     pub(crate) contents: Mutex<Contents>,
+    /// Its PCI function.
+    pub(crate) function: Option<Owned>,
+    /// GICv2 and shared CPUs: the function's physical interrupt is kept active while the model has its line high.
+    /// Changed under the lock of [`Self::devices`].
+    pub(crate) intx_held: AtomicBool,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<usize>,
     /// What sharing CPUs takes, if it does.
@@ -102,6 +109,9 @@ pub(crate) struct Parts {
     pub(crate) traps: Config,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
+    pub(crate) function: Option<Owned>,
+    /// The guest's view of it.
+    pub(crate) guest_function: Option<GuestFunction>,
     pub(crate) life: Life,
     pub(crate) cpus: Vec<usize>,
     pub(crate) sharing: Option<Sharing>,
@@ -111,13 +121,17 @@ pub(crate) struct Parts {
 impl Vm {
     /// Puts a VM together, to be loaded first.
     pub(crate) fn new(parts: Parts) -> Self {
+        let mut devices = Devices::new(&parts.machine);
+        devices.function = parts.guest_function;
         Self {
-            devices: Mutex::new(Devices::new(&parts.machine)),
+            devices: Mutex::new(devices),
             name: parts.name,
             index: AtomicUsize::new(usize::MAX),
             traps: parts.traps,
             registers: parts.registers,
             contents: Mutex::new(parts.contents),
+            function: parts.function,
+            intx_held: AtomicBool::new(false),
             cpus: parts.cpus,
             sharing: parts.sharing,
             listing: parts.listing,
@@ -257,6 +271,7 @@ impl Vm {
         let ended = self.live(|life| {
             let ended = life.parked(vcpu, now);
             if let Some(ended) = ended {
+                intx::disconnect(self);
                 self.report(ended);
             }
             ended

@@ -177,6 +177,13 @@ pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
     gicd.isenabler[index / 32].set(1 << (index % 32));
 }
 
+pub(super) fn disable_spi(intid: IntId) {
+    let word = frames().and_then(|frames| frames.distributor.icenabler.get(intid.0 as usize / 32));
+    if let Some(word) = word {
+        word.set(1 << (intid.0 % 32));
+    }
+}
+
 pub(super) fn kick(cpu: usize) {
     let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else {
         return;

@@ -169,6 +169,12 @@ pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
     }
 }
 
+pub(super) fn disable_spi(intid: IntId) {
+    if let Some(distributor) = DISTRIBUTOR.lock().as_mut() {
+        let _ = distributor.enable_interrupt(gic_intid(intid), false);
+    }
+}
+
 pub(super) fn kick(cpu: usize) {
     let Some(affinity) = cpus::affinity(cpu) else {
         return;
@@ -235,12 +241,15 @@ pub(super) fn vmcr() -> u32 {
 }
 
 pub(super) fn is_pending(intid: IntId) -> bool {
+    if !intid.is_private() {
+        return true;
+    }
     let word = match PRIVATE
         .get(percpu::index())
         .map(|base| base.load(Ordering::Relaxed))
     {
         // GICR_ISPENDR0, in the SGI_base frame after RD_base (IHI 0069H §12.11).
-        Some(base) if base != 0 && intid.is_private() => base + 0x1_0000 + 0x200,
+        Some(base) if base != 0 => base + 0x1_0000 + 0x200,
         _ => return false,
     };
     // SAFETY: `init_redistributor` found this CPU's own frame there; a read of ISPENDR has no side effect.

@@ -2,11 +2,12 @@
 //! the first 1 GiB boundary above the VM's RAM.
 //!
 //! A region that is placed here is aligned to its own size, rounded up to a power of two, from 2 MiB to 1 GiB:
-//! then stage 2 can use blocks, and Linux can hot-plug it.
+//! then stage 2 can use blocks, and Linux can hot-plug it. One that comes with a device is aligned to that size whatever
+//! it is.
 
 use alloc::vec::Vec;
 
-use assay_spec::addr::{Address, BLOCK_2M, Ipa, PAGE_SIZE, Region};
+use assay_spec::addr::{BLOCK_2M, Ipa, PAGE_SIZE, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::{Holder, Trouble};
@@ -24,6 +25,8 @@ pub(super) struct Wanted<'a> {
     pub(super) size: Option<u64>,
     /// Where the manifest wants it.
     pub(super) ipa: Option<Ipa>,
+    /// It comes with a PCI function, whose BAR it may be.
+    pub(super) is_bar: bool,
 }
 
 /// `None` of what has no length.
@@ -50,6 +53,15 @@ pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<
         }
     }
     placed
+}
+
+impl Wanted<'_> {
+    /// How much the region occupies: that of a BAR in the guest is a power of two, and its place a multiple of that
+    /// (PCI Local Bus Specification 3.0 §6.2.5.1).
+    fn extent(&self, size: u64) -> u64 {
+        let rounded = size.checked_next_power_of_two();
+        rounded.filter(|_| self.is_bar).unwrap_or(size)
+    }
 }
 
 impl<'a> Space<'a> {
@@ -86,10 +98,12 @@ impl<'a> Space<'a> {
             return Ok(None);
         };
         let region = claim.region;
-        if !ipa.is_aligned(PAGE_SIZE) {
-            return Err(Trouble::Unaligned { region, ipa });
+        let extent = claim.extent(size);
+        let align = if claim.is_bar { extent } else { PAGE_SIZE };
+        if ipa.0.checked_rem(align) != Some(0) {
+            return Err(Trouble::Unaligned { region, ipa, align });
         }
-        let place = Region::new(ipa, size).filter(|place| self.is_inside(place));
+        let place = Region::new(ipa, extent).filter(|place| self.is_inside(place));
         let Some(place) = place else {
             return Err(self.no_room(claim, size));
         };
@@ -97,19 +111,21 @@ impl<'a> Space<'a> {
             return Err(Trouble::Taken { region, ipa, by });
         }
         self.taken.push((place, Holder::Region(region)));
-        Ok(Some(place))
+        Ok(Region::new(ipa, size))
     }
 
     /// Finds a place for a claim that leaves the choice.
     fn find(&mut self, claim: &Wanted<'a>, size: u64) -> Result<Region<Ipa>, Trouble<'a>> {
+        let most = if claim.is_bar { u64::MAX } else { GIB };
         let align = size.checked_next_power_of_two().unwrap_or(GIB);
-        let align = align.clamp(BLOCK_2M, GIB);
+        let align = align.clamp(BLOCK_2M, most);
+        let extent = claim.extent(size);
         let mut start = self.next;
         // Each step passes one of finitely many ranges.
         loop {
             let place = start
                 .and_then(|start| start.checked_next_multiple_of(align))
-                .and_then(|start| Region::new(Ipa(start), size))
+                .and_then(|start| Region::new(Ipa(start), extent))
                 .filter(|place| self.is_inside(place));
             let Some(place) = place else {
                 return Err(self.no_room(claim, size));
@@ -119,7 +135,7 @@ impl<'a> Space<'a> {
                 None => {
                     self.taken.push((place, Holder::Region(claim.region)));
                     self.next = Some(place.end().0);
-                    return Ok(place);
+                    return Ok(Region { size, ..place });
                 }
             }
         }

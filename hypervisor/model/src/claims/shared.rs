@@ -66,6 +66,7 @@ impl<'a> SharedRow<'a> {
             region: self.region,
             size: Some(self.size),
             ipa: self.wants,
+            is_bar: false,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! What is wrong with a claim beside the policy's answer: its name, its place, or what is not built yet.
+//! What is wrong with a claim beside the policy's answer: its name, its place, or its device.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use assay_spec::addr::Ipa;
 
+use crate::pci::DeviceFault;
 use crate::policy::Rule;
+use crate::vm_tree::CoherentClaim;
 
 /// Why a claim cannot be granted. Displayed as the `reason` of a `refused` line with `region=-`; the text names
 /// the claim by its `region`.
@@ -25,12 +27,14 @@ pub enum Trouble<'a> {
         /// The nodes' paths.
         paths: Vec<&'a str>,
     },
-    /// The claim wants a device too, and devices are not given to VMs yet.
+    /// The claim wants a device too, which it cannot have.
     Device {
         /// What the claim says.
         region: &'a str,
         /// The device.
         device: &'a str,
+        /// Why not.
+        fault: DeviceFault,
     },
     /// The VM has two claims of one shared region.
     SharedTwice {
@@ -58,12 +62,14 @@ pub enum Trouble<'a> {
         /// The first region without one.
         region: &'a str,
     },
-    /// `ipa` is not a multiple of 4 KiB.
+    /// `ipa` is not a multiple of what it has to be.
     Unaligned {
         /// What the claim says.
         region: &'a str,
         /// Its `ipa`.
         ipa: Ipa,
+        /// 4 KiB, or with a device the size of the region's BAR in the guest.
+        align: u64,
     },
     /// At `ipa` there is something else.
     Taken {
@@ -108,7 +114,16 @@ impl fmt::Display for Holder<'_> {
     }
 }
 
-impl Trouble<'_> {
+impl<'a> Trouble<'a> {
+    /// Makes the trouble with a claim's device.
+    pub(super) fn device(claim: &'a CoherentClaim, fault: DeviceFault) -> Self {
+        Self::Device {
+            region: &claim.region,
+            device: claim.device.as_deref().unwrap_or_default(),
+            fault,
+        }
+    }
+
     /// Returns the rule that a `refused` line names.
     #[must_use]
     pub const fn rule(&self) -> Rule {
@@ -132,14 +147,14 @@ impl Trouble<'_> {
                 "correct the claim's `region`, or declare the region in the platform tree or an overlay"
             }
             Self::Ambiguous { .. } => "write the full path in the claim's `region`",
-            Self::Device { .. } => "leave `device` out of the claim",
+            Self::Device { fault, .. } => fault.remedy(),
             Self::SharedTwice { .. } => "leave one of the VM's claims of the region out",
             Self::SharedSize { .. } => "give the region the same size in all VMs that share it",
             Self::TooManySides { .. } => "share the region among at most 32 VMs",
             Self::TooManyDoorbells { .. } => {
                 "give at most 16 of the VM's shared regions a doorbell"
             }
-            Self::Unaligned { .. } => "give `ipa` as a multiple of 4 KiB, or leave it out",
+            Self::Unaligned { .. } => "give `ipa` as such a multiple, or leave it out",
             Self::Taken { .. } => "give another `ipa`, or leave it out",
             Self::NoRoom { ipa: Some(_), .. } => "give a lower `ipa`, or leave it out",
             Self::NoRoom { ipa: None, .. } => {
@@ -166,11 +181,11 @@ impl fmt::Display for Trouble<'_> {
                 write!(f, "several coherent regions are named {region}")?;
                 list(f, ": ", paths)
             }
-            Self::Device { region, device } => write!(
-                f,
-                "the claim of region {region} names the device {device}, and this version gives no \
-                 devices to VMs"
-            ),
+            Self::Device {
+                region,
+                device,
+                fault,
+            } => write!(f, "the device {device} of region {region} {fault}"),
             Self::SharedTwice { region } => write!(f, "the VM claims shared region {region} twice"),
             Self::SharedSize {
                 region,
@@ -188,9 +203,9 @@ impl fmt::Display for Trouble<'_> {
                 f,
                 "the doorbell of shared region {region} is the VM's 17th, and there are 16"
             ),
-            Self::Unaligned { region, ipa } => write!(
+            Self::Unaligned { region, ipa, align } => write!(
                 f,
-                "the ipa {ipa} of region {region} is not a multiple of 4 KiB"
+                "the ipa {ipa} of region {region} is not a multiple of {align:#x} bytes"
             ),
             Self::Taken { region, ipa, by } => {
                 write!(f, "at the ipa {ipa} of region {region} lies {by}")

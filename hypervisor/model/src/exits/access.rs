@@ -13,6 +13,7 @@ use spin::Mutex;
 use super::{Cpu, Next};
 use crate::guest_tree::layout;
 use crate::inject::Fault;
+use crate::pci::GUEST_FUNCTION;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, Version};
 use crate::vm::{Devices, Machine, Vcpu};
@@ -147,6 +148,7 @@ enum Device {
     Redistributors(u64),
     Uart(u64),
     Watchdog(WatchdogFrame, u64),
+    Config(u64),
 }
 
 #[inline(always)]
@@ -174,6 +176,11 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
         }) {
             return Some(Device::Redistributors(offset));
         }
+    }
+    if machine.pci
+        && let Some(offset) = within(layout::PCI_CONFIG)
+    {
+        return Some(Device::Config(offset));
     }
     if !machine.watchdog {
         return None;
@@ -205,6 +212,7 @@ fn read<C: Cpu>(
             Read::Value(value)
         }
         Device::Watchdog(frame, offset) => Read::Value(devices.watchdog.read(frame, offset, width)),
+        Device::Config(offset) => Read::Value(config_read(offset, width, devices, cpu)),
     }
 }
 
@@ -256,7 +264,44 @@ fn write<C: Cpu>(
             cpu.deadlines_changed(vcpu, devices);
             kicks
         }
+        Device::Config(offset) => {
+            config_write(offset, width, value, devices, cpu);
+            VcpuSet::EMPTY
+        }
     }
+}
+
+/// Reads configuration space by ECAM: all ones where there is no function, and across words.
+#[inline(never)]
+fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
+    let function = devices.function.as_ref();
+    let Some(((register, shift), function)) = place_in_word(offset, width).zip(function) else {
+        return u64::MAX;
+    };
+    let word = function.read(register, |register| cpu.config_read(register));
+    u64::from(word >> shift)
+}
+
+/// Writes configuration space by ECAM.
+#[inline(never)]
+fn config_write<C: Cpu>(offset: u64, width: Width, value: u64, devices: &mut Devices, cpu: &mut C) {
+    let function = devices.function.as_mut();
+    let Some(((register, shift), function)) = place_in_word(offset, width).zip(function) else {
+        return;
+    };
+    let mask = (width.truncate(u64::MAX) << shift & 0xffff_ffff) as u32;
+    let value = (value << shift & 0xffff_ffff) as u32;
+    if function.write(register, value, mask) {
+        cpu.set_command(function.physical_command());
+    }
+}
+
+/// Returns register and bit position of an access to the guest's one function that lies within a word.
+fn place_in_word(offset: u64, width: Width) -> Option<(u16, u32)> {
+    let function = u64::from(GUEST_FUNCTION.0) << 12;
+    let register = u16::try_from(offset.checked_sub(function)?).ok()?;
+    let inside = register < 0x1000 && u64::from(register & 3) + width.bytes() <= 4;
+    inside.then_some((register & 0xffc, u32::from(register & 3) * 8))
 }
 
 /// Returns what a load puts into its register: cut to the access, sign-extended, cut to the register.

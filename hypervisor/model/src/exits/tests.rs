@@ -7,5 +7,6 @@ mod faults;
 mod fixture;
 mod interrupts;
 mod loads;
+mod pci;
 mod registers;
 mod totality;

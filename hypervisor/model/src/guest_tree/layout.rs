@@ -52,6 +52,12 @@ pub fn doorbell_intid(index: usize) -> IntId {
     IntId(DOORBELL_INTID.0 + index)
 }
 
+/// The registers of a PCI function.
+pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
+/// The configuration space of the emulated PCI host bridge: one bus.
+pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
+/// INTA of the PCI function: SPI 19, level.
+pub const PCI_INTID: IntId = IntId(51);
 /// The timers' interrupts in the order of the `arm,armv8-timer` binding: secure physical, physical,
 /// virtual, hypervisor.
 pub const TIMER_INTIDS: [IntId; 4] = [IntId(29), IntId(30), IntId(27), IntId(26)];

@@ -2,7 +2,7 @@
 //!
 //! Bindings are those of the Devicetree Specification 0.4 and of Linux's `Documentation/devicetree`.
 
-use super::{Coherent, Gic, GuestTree, GuestTreeError, View, add, layout};
+use super::{Coherent, Gic, GuestTree, GuestTreeError, PciFunction, View, add, layout};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,14 +16,16 @@ pub(super) const KASLR_MARK: [u8; 8] = [0xf8; 8];
 /// Stands for `rng-seed` until the seeds are written.
 pub(super) const RNG_MARK: [u8; 32] = [0xf5; 32];
 
-const GIC_PHANDLE: u32 = 1;
+pub(super) const GIC_PHANDLE: u32 = 1;
 const CLOCK_PHANDLE: u32 = 2;
+/// The aperture that a PCI function's node refers to.
+pub(super) const APERTURE_PHANDLE: u32 = 3;
 
 /// The `arm,gic` bindings' first cell.
-const SPI: u32 = 0;
+pub(super) const SPI: u32 = 0;
 const PPI: u32 = 1;
 /// And their third: active high, level-sensitive.
-const LEVEL_HIGH: u32 = 4;
+pub(super) const LEVEL_HIGH: u32 = 4;
 /// Or: on a rising edge.
 const EDGE_RISING: u32 = 1;
 
@@ -52,6 +54,10 @@ pub(super) fn chosen(guest: &GuestTree<'_>) -> DeviceTreeNode {
     if guest.seeds.is_some() {
         put_bytes(&mut node, "kaslr-seed", &KASLR_MARK);
         put_bytes(&mut node, "rng-seed", &RNG_MARK);
+    }
+    if guest.function.is_some() {
+        // BARs are where they are: Linux is not to assign them anew.
+        put_cells(&mut node, "linux,pci-probe-only", &[1]);
     }
     node
 }
@@ -91,6 +97,7 @@ pub(super) fn memory(region: Region<Ipa>, numa: Option<u32>, pluggable: bool) ->
 pub(super) fn coherent(
     root: &mut DeviceTreeNode,
     regions: &[Coherent<'_>],
+    function: Option<&PciFunction>,
 ) -> Result<(), GuestTreeError> {
     let mut apertures = Vec::new();
     for one in regions {
@@ -114,6 +121,9 @@ pub(super) fn coherent(
                 let mut node = at(one.name, one.region);
                 put_regions(&mut node, &[one.region]);
                 put_bytes(&mut node, "no-map", &[]);
+                if function.is_some_and(|function| function.region == one.region) {
+                    put_cells(&mut node, "phandle", &[APERTURE_PHANDLE]);
+                }
                 apertures.push(node);
             }
         }
@@ -231,7 +241,7 @@ fn uart_path() -> String {
     format!("/pl011@{:x}", layout::UART.start.0)
 }
 
-fn named(name: impl Into<String>) -> DeviceTreeNode {
+pub(super) fn named(name: impl Into<String>) -> DeviceTreeNode {
     DeviceTreeNode::new_unchecked(name)
 }
 
@@ -275,6 +285,6 @@ pub(super) fn put_edge_spi(node: &mut DeviceTreeNode, id: IntId) {
 }
 
 /// Splits a number into two cells.
-fn words(value: u64) -> [u32; 2] {
+pub(super) fn words(value: u64) -> [u32; 2] {
     [(value >> 32) as u32, (value & 0xffff_ffff) as u32]
 }

@@ -1,5 +1,6 @@
 //! What a guest reads in its tree, by a parser that is not the writer.
 
+mod pci;
 mod shared;
 
 use super::{Blob, Coherent, Gic, GuestTree, GuestTreeError, Ram, Seeds, View, build, layout};
@@ -32,6 +33,7 @@ fn plain() -> GuestTree<'static> {
         watchdog: false,
         coherent: &[],
         shared: &[],
+        function: None,
     }
 }
 

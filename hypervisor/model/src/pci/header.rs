@@ -3,7 +3,9 @@
 /// Vendor and device ID.
 pub(super) const ID: u16 = 0x00;
 /// Command in bits 15:0, Status (write one to clear) in bits 31:16.
-pub(super) const COMMAND: u16 = 0x04;
+pub const COMMAND: u16 = 0x04;
+/// Revision in bits 7:0, class code in 31:8: programming interface, subclass, base class.
+pub(super) const CLASS: u16 = 0x08;
 /// Cache line size, latency timer, header type in bits 23:16, BIST.
 pub(super) const HEADER_TYPE: u16 = 0x0c;
 /// The first BAR; the others follow.
@@ -12,6 +14,8 @@ pub(super) const BAR0: u16 = 0x10;
 pub(super) const ROM: u16 = 0x30;
 /// Expansion ROM of a bridge.
 pub(super) const BRIDGE_ROM: u16 = 0x38;
+/// Interrupt line, which is software's, in bits 7:0 and interrupt pin in 15:8 (1 is INTA, 0 is none).
+pub(super) const INTERRUPT: u16 = 0x3c;
 /// Of a bridge: primary, secondary and subordinate bus, secondary latency timer.
 pub(super) const BUSES: u16 = 0x18;
 /// Of a bridge: memory base in bits 15:4 and limit in 31:20, both in MiB.
@@ -26,11 +30,11 @@ pub(super) const PREFETCHABLE_LIMIT_UPPER: u16 = 0x2c;
 /// Command: the function answers in I/O space.
 pub(super) const IO_SPACE: u32 = 1 << 0;
 /// Command: the function answers in memory space.
-pub(super) const MEMORY_SPACE: u32 = 1 << 1;
+pub const MEMORY_SPACE: u32 = 1 << 1;
 /// Command: the function may make accesses of its own.
-pub(super) const BUS_MASTER: u32 = 1 << 2;
+pub const BUS_MASTER: u32 = 1 << 2;
 /// Command: the function does not assert INTx.
-pub(super) const INTX_DISABLE: u32 = 1 << 10;
+pub const INTX_DISABLE: u32 = 1 << 10;
 
 /// The ROM's enable bit and address bits.
 pub(super) const ROM_ENABLE: u32 = 1;

@@ -1,7 +1,9 @@
 //! Finding, sizing and placing, on a machine that is made up.
 
 mod bars;
+mod devices;
 mod fake;
+mod guest;
 mod placing;
 
 use std::vec::Vec;
@@ -27,6 +29,9 @@ fn host() -> EcamHost {
             window(0x80_0000_0000, 0x80_0000_0000, 512 * GIB, true, false),
         ]
         .to_vec(),
+        functions: Vec::new(),
+        interrupts: Vec::new(),
+        interrupt_mask: (0x1800, 7),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Interrupt specifiers: from a device's property to the GIC's number.
 //!
-//! Only what is wired to the GIC itself is followed, not `interrupt-map` nor a controller behind it.
+//! Only what is wired to the GIC itself is followed, not a controller behind it. PCI host bridges' `interrupt-map` is
+//! `pcie`'s matter.
 
 use assay_spec::intid::IntId;
 
@@ -89,7 +90,7 @@ fn controller<'t, 'a>(node: Node<'t, 'a>) -> Option<Node<'t, 'a>> {
 }
 
 /// The cells of one specifier; a GIC has 3, or 4 with PPI partitions.
-fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
+pub(super) fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
     let name = "#interrupt-cells";
     let cells = controller
         .u32(name)?
@@ -98,7 +99,7 @@ fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
     Ok(cells as usize)
 }
 
-fn decode(
+pub(super) fn decode(
     node: Node<'_, '_>,
     name: &'static str,
     kind: u32,

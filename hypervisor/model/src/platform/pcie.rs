@@ -2,14 +2,16 @@
 //!
 //! Nothing here touches a device. (IEEE 1275 PCI Bus Binding; `pci-host-ecam-generic`.)
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
 
-use super::{EcamHost, Machine, PciWindow, PlatformError, bus, room};
+use super::{EcamHost, MAX_LIST, Machine, PciWindow, PlatformError, bus, room};
 use crate::gate::decode::{cell_bytes, number};
 use crate::gate::{MAX_REG, Malformed, Node, Tree, decode};
-use crate::pci::BarFault;
+use crate::pci::{BarFault, Function};
 
 const ECAM: &[&str] = &["pci-host-ecam-generic"];
 /// Bytes of a PCI address: the space with its flags, and 64 bits.
@@ -18,10 +20,14 @@ const PCI_ADDRESS: usize = 12;
 const BUS_BYTES: u64 = 0x10_0000;
 
 /// Reads all host bridges that are not disabled.
-pub(super) fn hosts(tree: &Tree<'_>, hosts: &mut Vec<EcamHost>) -> Result<(), PlatformError> {
+pub(super) fn hosts<'t, 'a>(
+    tree: &'t Tree<'a>,
+    gic: Node<'t, 'a>,
+    hosts: &mut Vec<EcamHost>,
+) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(ECAM) && node.is_available();
     for node in tree.nodes().filter(wanted) {
-        if let Some(host) = host(node)? {
+        if let Some(host) = host(node, gic)? {
             room(hosts, "/")?;
             hosts.push(host);
         }
@@ -48,7 +54,7 @@ impl Machine {
     }
 }
 
-fn host(node: Node<'_, '_>) -> Result<Option<EcamHost>, Malformed> {
+fn host<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Option<EcamHost>, Malformed> {
     let Some(&ecam) = bus::registers(node)?.first() else {
         return Ok(None);
     };
@@ -63,7 +69,65 @@ fn host(node: Node<'_, '_>) -> Result<Option<EcamHost>, Malformed> {
         ecam,
         buses,
         windows: windows(node)?,
+        functions: functions(node),
+        interrupts: interrupts(node, gic)?,
+        interrupt_mask: interrupt_mask(node)?,
     }))
+}
+
+/// Lists the children by the requester ID in their `reg` (IEEE 1275 PCI Bus Binding §2.2.1.1).
+fn functions(node: Node<'_, '_>) -> Vec<(String, Function)> {
+    let of = |child: Node<'_, '_>| {
+        let unit = child.cells("reg").ok()?.next()?;
+        Some((child.path(), Function((unit >> 8 & 0xffff) as u16)))
+    };
+    node.children().filter_map(of).take(MAX_LIST).collect()
+}
+
+/// Reads `interrupt-map-mask`; without one, everything counts.
+fn interrupt_mask(node: Node<'_, '_>) -> Result<(u32, u32), Malformed> {
+    let mut cells = node.cells("interrupt-map-mask")?;
+    Ok(match (cells.next(), cells.nth(2)) {
+        (Some(unit), Some(pin)) => (unit, pin),
+        _ => (u32::MAX, u32::MAX),
+    })
+}
+
+/// Reads `interrupt-map`: child unit address (3 cells), pin, controller, its unit address, its specifier
+/// (Devicetree Specification 0.4 §2.4.3). Entries of other controllers than the GIC are passed over.
+fn interrupts<'t, 'a>(
+    node: Node<'t, 'a>,
+    gic: Node<'t, 'a>,
+) -> Result<Vec<(u32, u32, IntId)>, Malformed> {
+    let name = "interrupt-map";
+    let wants =
+        "must be (unit address of 3 cells, pin, controller, its unit address, specifier) entries";
+    let bad = || node.malformed(name, wants);
+    let mut cells = node.cells(name)?;
+    let mut all = Vec::new();
+    while let Some(unit) = cells.next() {
+        let pin = cells.nth(2).ok_or_else(bad)?;
+        let parent = cells
+            .next()
+            .and_then(|phandle| node.tree().by_phandle(phandle));
+        let parent = parent.ok_or_else(bad)?;
+        // Unlike elsewhere, no #address-cells means none.
+        let address = parent.u32("#address-cells")?.unwrap_or(0);
+        for _ in 0..address.min(4) {
+            cells.next().ok_or_else(bad)?;
+        }
+        let count = super::interrupts::specifier_cells(parent)?;
+        let (kind, number) = (cells.next(), cells.next());
+        for _ in 2..count {
+            cells.next().ok_or_else(bad)?;
+        }
+        if let (true, Some(kind), Some(number)) = (parent == gic, kind, number)
+            && let Some(intid) = super::interrupts::decode(node, name, kind, number)?
+        {
+            all.push((unit, pin, intid));
+        }
+    }
+    Ok(all)
 }
 
 /// Reads `bus-range`; all buses if there is none.

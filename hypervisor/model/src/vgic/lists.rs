@@ -8,7 +8,7 @@ use super::bank::{Bank, Forward, bit, bits};
 use super::{ListRegisters, Vgic};
 use crate::vcpus::VcpuSet;
 use fill::Among;
-pub(super) use fold::resample;
+pub(super) use fold::{release, resample};
 
 /// `ICH_VMCR_EL2.VENG0` and `VENG1`, `GICH_VMCR.VMGrp0En` and `VMGrp1En`: where `GICD_CTLR` has its enable bits.
 const VMCR_GROUPS: u32 = 3;

@@ -63,6 +63,18 @@ impl Vgic {
         {
             return VcpuSet::EMPTY;
         }
+        self.hw_fired_shared(vcpu, virt, phys, hw)
+    }
+
+    /// The same for an interrupt that is no timer's, and out of the way of those.
+    #[inline(never)]
+    pub fn hw_fired_shared<H: ListRegisters>(
+        &mut self,
+        vcpu: usize,
+        virt: IntId,
+        phys: IntId,
+        hw: &mut H,
+    ) -> VcpuSet {
         let place = Self::place(vcpu, virt.0);
         self.retire_ended(vcpu, place, virt.0, hw);
         if let Some(bank) = self.bank_mut(place) {
@@ -71,6 +83,38 @@ impl Vgic {
             self.refill(vcpu, hw);
         }
         self.take_kicks(vcpu)
+    }
+
+    /// Notes a physical interrupt that was taken by EL2 on a CPU that runs no vCPU of this VM just now, and whose
+    /// priority was dropped: it is delivered when its target's List Registers are filled next.
+    ///
+    /// Returns whom to kick. `virt` must be in no List Register.
+    pub fn hold(&mut self, vcpu: usize, virt: IntId, phys: IntId) -> VcpuSet {
+        let place = Self::place(vcpu, virt.0);
+        if let Some(bank) = self.bank_mut(place) {
+            bank.hold(virt.0, phys);
+            self.note(place, bit(virt.0));
+        }
+        core::mem::take(&mut self.kicks)
+    }
+
+    /// Returns the vCPU that a shared interrupt goes to, if the guest has chosen one that there is.
+    #[must_use]
+    pub fn target(&self, intid: IntId) -> Option<usize> {
+        let Place::Shared(word) = Self::place(0, intid.0) else {
+            return None;
+        };
+        let target = self.shared.get(word)?.target(intid.0);
+        (target < self.cpus.len()).then_some(target)
+    }
+
+    /// Lets go of every physical interrupt that stands behind a shared one, whosever it is. All vCPUs have been
+    /// [parked](Self::park): this is the end of a life.
+    pub fn release_shared<H: ListRegisters>(&mut self, hw: &mut H) {
+        for shared in &mut self.shared {
+            let held = shared.bank.held;
+            super::lists::release(&mut shared.bank, held, hw);
+        }
     }
 
     /// An interrupt whose physical one comes anew, although it was listed, has been ended by the guest:

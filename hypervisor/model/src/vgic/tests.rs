@@ -8,3 +8,4 @@ mod reference;
 mod registers;
 mod remote;
 mod rules;
+mod shared;

@@ -23,6 +23,7 @@ fn machine(ram: Region<Ipa>) -> Machine {
         vcpus: 2,
         watchdog: true,
         doorbells: Doorbells::default(),
+        pci: false,
     }
 }
 

@@ -5,7 +5,7 @@ use assay_model::kernel::Progress;
 use assay_model::psci::Start;
 
 use super::Runner;
-use crate::operator;
+use crate::{intx, operator};
 
 impl Runner {
     /// Fills a chunk of the VM's memory; after the last one, starts its life.
@@ -23,6 +23,7 @@ impl Runner {
         }
         let (entry, tree) = contents.finish();
         drop(contents);
+        intx::forget(vm);
         let mut devices = vm.devices.lock();
         devices.reset();
         // With the lock held: a ring from before has left no interrupt, so it must leave no bit either.
@@ -39,5 +40,6 @@ impl Runner {
         // An earlier life may have held input back.
         operator::input_room();
         vm.started();
+        intx::connect(vm);
     }
 }

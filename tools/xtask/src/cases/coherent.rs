@@ -6,6 +6,7 @@
 
 pub(super) mod agreement;
 pub(in crate::cases) mod facts;
+mod function;
 mod life;
 mod linux;
 mod pci;
@@ -56,6 +57,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     cases.extend(places::cases());
     cases.extend(pci::cases());
+    cases.extend(function::cases());
     cases.extend(life::cases());
     cases.extend(linux::cases());
     cases

@@ -96,8 +96,10 @@ const SETUPS: &[Setup] = &[
 ];
 
 /// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `work` in `shared`, `shared` in
-/// `between`, `coherent` and `leak` in groups of their own.
-const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "shared", "work"];
+/// `between`, `coherent` and `leak` in groups of their own, `pci` in that of `coherent`.
+const SPECIAL: &[&str] = &[
+    "bench", "coherent", "crash", "leak", "pci", "shared", "work",
+];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();

@@ -97,4 +97,5 @@ fn a_claim_with_a_device_is_refused_and_names_it() {
     let (reason, remedy) = trouble(&all[0]);
     assert!(reason.contains("gpu0-memory") && reason.contains("/gpu@0"));
     assert!(remedy.contains("`device`"));
+    assert!(!all[0].troubles[0].is_bad_name());
 }

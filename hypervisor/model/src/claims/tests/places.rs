@@ -109,7 +109,7 @@ fn an_ipa_that_is_not_page_aligned_is_refused() {
     assert_eq!(found, [None]);
     assert_eq!(
         text,
-        "the ipa 0x100000800 of region r0 is not a multiple of 4 KiB"
+        "the ipa 0x100000800 of region r0 is not a multiple of 0x1000 bytes"
     );
 }
 

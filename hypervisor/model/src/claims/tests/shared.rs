@@ -164,7 +164,7 @@ fn a_place_that_is_taken_unaligned_or_too_high_is_named() {
     for (place, words) in [
         ("<0 0x40000000 0 0x1000>", "the VM's RAM"),
         ("<0 0x9000000 0 0x1000>", "the devices"),
-        ("<1 0x800 0 0x1000>", "multiple of 4 KiB"),
+        ("<1 0x800 0 0x1000>", "multiple of 0x1000 bytes"),
         ("<0x10000 0 0 0x1000>", "48 bits"),
     ] {
         let part = sized("ring0", &format!("xen,shared-mem = {place};"), "");

@@ -66,6 +66,8 @@ pub(super) struct FakeCpu {
     pub(super) rings: Vec<Ring>,
     /// Whom a ring would reach.
     pub(super) peers: u32,
+    /// What was written to the PCI function's Command register.
+    pub(super) commands: Vec<u32>,
 }
 
 impl FakeCpu {
@@ -83,6 +85,7 @@ impl FakeCpu {
             workarounds: Vec::new(),
             rings: Vec::new(),
             peers: 0b101,
+            commands: Vec::new(),
         }
     }
 
@@ -154,6 +157,12 @@ impl Cpu for FakeCpu {
         let timer = vcpu.timer.deadline_after(self.now);
         self.armed.push((timer, devices.watchdog_deadline()));
     }
+    fn config_read(&mut self, offset: u16) -> u32 {
+        0x5a5a_0000 | u32::from(offset)
+    }
+    fn set_command(&mut self, command: u32) {
+        self.commands.push(command);
+    }
 }
 
 /// One VM, seen from the CPU of one of its vCPUs.
@@ -199,6 +208,7 @@ impl Vm {
             vcpus,
             watchdog,
             doorbells: Doorbells::new(SIDES),
+            pci: false,
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;

@@ -119,7 +119,7 @@ impl Vgic {
 }
 
 /// Deactivates the physical interrupts behind `held`.
-pub(super) fn release<H: ListRegisters>(bank: &mut Bank, held: u32, hw: &mut H) {
+pub(in crate::vgic) fn release<H: ListRegisters>(bank: &mut Bank, held: u32, hw: &mut H) {
     for n in bits(held) {
         hw.deactivate_physical(bank.link(n));
     }

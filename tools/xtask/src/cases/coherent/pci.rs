@@ -19,7 +19,7 @@ pub(super) const ACCELERATOR: &[&str] = &[
     "pcie-root-port,id=bridge,addr=3.0",
 ];
 
-const UNMARKED: Facts = Facts {
+pub(super) const UNMARKED: Facts = Facts {
     node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>;",
     ..MARKED
 };

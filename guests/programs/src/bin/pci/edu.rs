@@ -1,0 +1,234 @@
+//! QEMU's `edu` (docs/specs/edu.rst): registers in BAR 0, INTx, and a DMA engine.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_kit::{Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, mmio, psci, timer};
+
+use crate::host;
+
+const ID: u64 = 0x00;
+const INVERT: u64 = 0x04;
+const FACTORIAL: u64 = 0x08;
+const STATUS: u64 = 0x20;
+const INTERRUPTS: u64 = 0x24;
+const RAISE: u64 = 0x60;
+const ACKNOWLEDGE: u64 = 0x64;
+const DMA_SOURCE: u64 = 0x80;
+const DMA_TARGET: u64 = 0x88;
+const DMA_COUNT: u64 = 0x90;
+const DMA_COMMAND: u64 = 0x98;
+/// Status of the configuration space: INTx is asserted.
+const ASSERTED: u32 = 1 << 19;
+const SECOND_US: u64 = 1_000_000;
+const WAKE: u32 = 1;
+
+fn read(offset: u64) -> u32 {
+    mmio::read32(host::bar(0) + offset)
+}
+
+fn write(offset: u64, value: u32) {
+    mmio::write32(host::bar(0) + offset, value);
+}
+
+pub fn identified() -> Outcome {
+    ensure_equal!(host::read(0), 0x11e8_1234, "vendor and device");
+    ensure_equal!(read(ID), 0x0100_00ed, "the identification register");
+    ensure_equal!(host::read(0x3c) >> 8 & 0xff, 1, "interrupt pin");
+    Ok(())
+}
+
+pub fn works() -> Outcome {
+    write(INVERT, 0x1234_5678);
+    ensure_equal!(read(INVERT), !0x1234_5678, "the inverting register");
+    write(FACTORIAL, 10);
+    let done = timer::wait_for(SECOND_US, || read(STATUS) & 1 == 0);
+    ensure!(done, "it computes for ever");
+    ensure_equal!(read(FACTORIAL), 3_628_800, "10!");
+    Ok(())
+}
+
+/// How often the handler still leaves the line high.
+static LEAVE: AtomicU64 = AtomicU64::new(0);
+/// How often it has cleared what was raised.
+static CLEARED: AtomicU64 = AtomicU64::new(0);
+
+fn acknowledge(intid: u32) {
+    if intid == WAKE {
+        return;
+    }
+    let left = LEAVE.load(Ordering::Acquire);
+    if left == 0 {
+        write(ACKNOWLEDGE, read(INTERRUPTS));
+        CLEARED.fetch_add(1, Ordering::AcqRel);
+    } else {
+        LEAVE.store(left - 1, Ordering::Release);
+    }
+}
+
+fn prepare() -> Result<u32, Stop> {
+    let (gic, intid) = (gic::gic(), host::intid()?);
+    gic.enable();
+    host::command(host::MEMORY_SPACE, host::INTX_DISABLE);
+    gic.set_edge(intid, false);
+    gic.route(intid, 0);
+    gic.set_priority(intid, 0xa0);
+    irq::set_handler(acknowledge);
+    irq::forget(0);
+    gic.enable_intid(intid);
+    cpu::unmask_irq();
+    Ok(intid)
+}
+
+fn close(intid: u32) {
+    cpu::mask_irq();
+    gic::gic().disable_intid(intid);
+    write(ACKNOWLEDGE, read(INTERRUPTS));
+    irq::clear_handler();
+}
+
+pub fn calm() -> Outcome {
+    // The device itself may still want something: that is not EL2's. It is cleared before anything is let through.
+    write(ACKNOWLEDGE, read(INTERRUPTS));
+    let intid = prepare()?;
+    timer::delay(10_000);
+    let count = irq::count(0);
+    close(intid);
+    // One may have been on its way since the VM started.
+    ensure!(count <= 1, "{} interrupts, and nobody raised one", count);
+    Ok(())
+}
+
+pub fn interrupts() -> Outcome {
+    let intid = prepare()?;
+    for n in 1..=20u32 {
+        write(RAISE, n);
+        ensure!(
+            irq::wait_for_count(0, n.into(), SECOND_US),
+            "interrupt {} is lost",
+            n
+        );
+        ensure_equal!(read(INTERRUPTS), 0, "what is raised after the handler");
+    }
+    timer::delay(10_000);
+    let (count, taken) = (irq::count(0), gic::gic().intid(irq::noted(0, 0)));
+    close(intid);
+    ensure_equal!(count, 20, "interrupts");
+    ensure_equal!(taken, intid, "INTID");
+    Ok(())
+}
+
+pub fn level() -> Outcome {
+    let intid = prepare()?;
+    LEAVE.store(5, Ordering::Release);
+    write(RAISE, 1);
+    let came = irq::wait_for_count(0, 6, SECOND_US);
+    timer::delay(10_000);
+    let count = irq::count(0);
+    close(intid);
+    ensure!(came, "{} interrupts of 6", count);
+    ensure_equal!(count, 6, "interrupts");
+    Ok(())
+}
+
+pub fn disabled() -> Outcome {
+    let intid = prepare()?;
+    host::command(host::INTX_DISABLE, 0);
+    write(RAISE, 1);
+    timer::delay(10_000);
+    let (before, status) = (irq::count(0), host::read(0x04) & ASSERTED);
+    host::command(0, host::INTX_DISABLE);
+    let came = irq::wait_for_count(0, 1, SECOND_US);
+    close(intid);
+    ensure_equal!(before, 0, "interrupts while disabled");
+    ensure_equal!(status, ASSERTED, "Interrupt Status");
+    ensure!(came, "no interrupt once it is enabled");
+    // The same by the interrupt controller.
+    let intid = prepare()?;
+    gic::gic().disable_intid(intid);
+    write(RAISE, 1);
+    timer::delay(10_000);
+    let before = irq::count(0);
+    gic::gic().enable_intid(intid);
+    let came = irq::wait_for_count(0, 1, SECOND_US);
+    close(intid);
+    ensure_equal!(before, 0, "interrupts while disabled in the GIC");
+    ensure!(came, "no interrupt once it is enabled in the GIC");
+    Ok(())
+}
+
+static DONE: AtomicU64 = AtomicU64::new(0);
+static READY: AtomicU64 = AtomicU64::new(0);
+
+fn wait(_: u64) {
+    let gic = gic::gic();
+    gic.enable_cpu();
+    gic.set_priority(WAKE, 0xa0);
+    gic.enable_intid(WAKE);
+    READY.store(1, Ordering::Release);
+    while DONE.load(Ordering::Acquire) == 0 {
+        cpu::wfi();
+        cpu::unmask_irq();
+        cpu::mask_irq();
+    }
+}
+
+pub fn routed() -> Outcome {
+    if cpu::count() < 2 {
+        return Err(Stop::Skip("one CPU only"));
+    }
+    let intid = prepare()?;
+    let gic = gic::gic();
+    DONE.store(0, Ordering::Release);
+    READY.store(0, Ordering::Release);
+    irq::forget(1);
+    ensure_equal!(cpu::start(1, wait, 0), psci::SUCCESS, "CPU_ON");
+    let ready = timer::wait_for(SECOND_US, || READY.load(Ordering::Acquire) != 0);
+    ensure!(ready, "CPU 1 does not start");
+    let mut lost = 0;
+    // There and back, so that each CPU has had it before the other gets it.
+    for n in 0..20usize {
+        let to = n % 2;
+        gic.route(intid, to);
+        let (before, cleared) = (irq::count(to), CLEARED.load(Ordering::Acquire));
+        write(RAISE, 1);
+        // It is counted before the handler clears it, and what is raised in between is cleared with it.
+        let came = irq::wait_for_count(to, before + 1, SECOND_US);
+        let done = timer::wait_for(SECOND_US, || CLEARED.load(Ordering::Acquire) != cleared);
+        if !(came && done) {
+            lost += 1;
+        }
+    }
+    let (here, there) = (irq::count(0), irq::count(1));
+    DONE.store(1, Ordering::Release);
+    gic.send_sgi(WAKE, 1);
+    let off = cpu::wait_off(1);
+    close(intid);
+    ensure!(off, "CPU 1 does not turn off");
+    ensure_equal!(lost, 0, "interrupts lost");
+    ensure_equal!(here, 10, "interrupts on CPU 0");
+    // The last one there may be the SGI that ends it.
+    ensure!((10..=11).contains(&there), "{} interrupts on CPU 1", there);
+    Ok(())
+}
+
+/// Has the device write to all of RAM's addresses that a machine of 1 GiB may have, which nobody must notice.
+pub fn start_dma() {
+    let mut target = 0x4000_0000u64;
+    while target < 0x8000_0000 {
+        mmio::write64(host::bar(0) + DMA_SOURCE, 0x4_0000);
+        mmio::write64(host::bar(0) + DMA_TARGET, target);
+        mmio::write64(host::bar(0) + DMA_COUNT, 0x1000);
+        mmio::write64(host::bar(0) + DMA_COMMAND, 0b11);
+        let done = timer::wait_for(SECOND_US, || read(DMA_COMMAND) & 1 == 0);
+        if !done {
+            return;
+        }
+        target += 0x1000_0000;
+    }
+}
+
+/// Leaves the interrupt asserted.
+pub fn leave_asserted() {
+    host::command(host::MEMORY_SPACE, host::INTX_DISABLE);
+    write(RAISE, 1);
+}

@@ -1,0 +1,69 @@
+//! The PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
+//!
+//! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA) or
+//! `device=ivshmem` (memory in BAR 2). With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
+//! with `again` it resets the VM once, leaving the interrupt asserted.
+#![no_std]
+#![no_main]
+
+mod edu;
+mod host;
+mod ivshmem;
+
+use guest_kit::{Case, Machine, ktap, println, timer, uart};
+
+guest_kit::entry!(main);
+
+const EDU: &[Case] = &[
+    (
+        "the_tree_has_a_host_bridge_and_its_function",
+        host::described,
+    ),
+    ("one_function_answers_on_the_bus", host::alone),
+    ("other_words_read_as_zero", host::quiet),
+    ("bars_can_be_sized_and_stay_where_they_are", host::bars),
+    ("no_capability_can_signal_messages", host::capabilities),
+    ("bus_master_reads_as_written", host::bus_master),
+    ("the_device_is_the_one_promised", edu::identified),
+    ("its_registers_work", edu::works),
+    ("no_interrupt_is_left_of_an_earlier_life", edu::calm),
+    ("each_interrupt_comes_once", edu::interrupts),
+    ("an_interrupt_that_is_not_cleared_comes_again", edu::level),
+    ("a_disabled_interrupt_waits", edu::disabled),
+    ("interrupts_follow_the_route", edu::routed),
+];
+const IVSHMEM: &[Case] = &[
+    (
+        "the_tree_has_a_host_bridge_and_its_function",
+        host::described,
+    ),
+    ("one_function_answers_on_the_bus", host::alone),
+    ("other_words_read_as_zero", host::quiet),
+    ("bars_can_be_sized_and_stay_where_they_are", host::bars),
+    ("no_capability_can_signal_messages", host::capabilities),
+    ("bus_master_reads_as_written", host::bus_master),
+    ("the_device_is_the_one_promised", ivshmem::identified),
+    ("bar_2_is_the_aperture", ivshmem::aperture),
+];
+
+fn main(machine: &'static Machine) {
+    let is_edu = machine.bootarg("device") == Some("edu");
+    ktap::run(if is_edu { EDU } else { IVSHMEM });
+    if machine.has_bootarg("wait") {
+        host::set_bus_master();
+        if is_edu {
+            edu::start_dma();
+        }
+        println!("pci: ready");
+        timer::wait_for(60_000_000, || uart::get() == Some(b'q'));
+    }
+    if machine.has_bootarg("again") {
+        println!("pci: again");
+        // Nobody can note across a reset that it has been: the one who reads the console sends a `q` at the end.
+        if !timer::wait_for(2_000_000, || uart::get() == Some(b'q')) {
+            edu::leave_asserted();
+            guest_kit::psci::system_reset();
+        }
+    }
+    uart::drain();
+}

@@ -1,0 +1,232 @@
+//! The one function that a guest sees on its emulated host bridge: configuration space through a filter.
+//!
+//! BARs are hard-wired to where stage 2 has the memory: they can be sized, and whatever else is written, the address
+//! stays. Of the capabilities only Vendor-Specific ones are there, to be read: MSI and MSI-X would be writes to memory
+//! past stage 2, and the others change what EL2 relies on. Bus Master reads as written and goes nowhere. What is not
+//! listed in [`GuestFunction::read`] reads as zero, and ignores writes.
+
+use super::header::{
+    BAR0, BUS_MASTER, CLASS, COMMAND, HEADER_TYPE, ID, INTERRUPT, INTX_DISABLE, MEMORY_SPACE,
+};
+use super::{Bar, ConfigSpace, Function};
+
+/// Subsystem and subsystem vendor ID.
+const SUBSYSTEM: u16 = 0x2c;
+/// The first capability.
+const CAPABILITIES: u16 = 0x34;
+/// Status, in the upper half of [`COMMAND`]: INTx is asserted; there is a list of capabilities.
+const INTERRUPT_STATUS: u32 = 1 << 19;
+const CAPABILITY_LIST: u32 = 1 << 20;
+/// Command: Parity Error Response and SERR# Enable, which do nothing here.
+const ERROR_BITS: u32 = 1 << 6 | 1 << 8;
+/// The capability ID "Vendor-Specific", whose third byte is its length.
+const VENDOR_SPECIFIC: u32 = 0x09;
+/// Where the header ends and capabilities begin.
+const HEADER_END: u16 = 0x40;
+/// Where the conventional configuration space ends.
+const END: u16 = 0x100;
+
+/// Where the guest finds the function: 00:01.0, since 00:00.0 is often taken for the host bridge.
+pub const GUEST_FUNCTION: Function = Function::new(0, 1, 0);
+
+/// A BAR as the guest has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestBar {
+    /// The real one.
+    pub bar: Bar,
+    /// The guest address that is in it, a multiple of `size`; below 4 GiB if the BAR is of 32 bits.
+    pub address: u64,
+    /// The size that it asks for in bytes, a power of two from 16.
+    pub size: u64,
+}
+
+/// A guest's view of a function.
+#[derive(Clone, Debug)]
+pub struct GuestFunction {
+    /// What each BAR register holds, and which of its bits can be set.
+    bars: [(u32, u32); 6],
+    /// The BAR registers to which all ones were written last, a bit each.
+    sized: u8,
+    /// A bit for each word from 0x40 on that is a shown capability's.
+    shown: u64,
+    /// The first shown capability, 0 if there is none.
+    first: u8,
+    /// For each word that begins a shown capability, where the next one is.
+    next: [u8; 64],
+    /// Interrupt pin, 0 without an interrupt.
+    pin: u8,
+    /// Interrupt line.
+    line: u8,
+    command: u32,
+}
+
+impl GuestFunction {
+    /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, and INTA if `has_interrupt`.
+    #[must_use]
+    pub fn new(
+        config: &mut dyn ConfigSpace,
+        function: Function,
+        bars: &[GuestBar],
+        has_interrupt: bool,
+    ) -> Self {
+        let mut guest = Self {
+            bars: [(0, 0); 6],
+            sized: 0,
+            shown: 0,
+            first: 0,
+            next: [0; 64],
+            pin: u8::from(has_interrupt),
+            line: 0,
+            command: 0,
+        };
+        for bar in bars {
+            guest.wire(bar);
+        }
+        guest.list(config, function);
+        guest
+    }
+
+    fn wire(&mut self, bar: &GuestBar) {
+        let Some((wide, prefetchable)) = bar.bar.memory() else {
+            return;
+        };
+        let mask = !bar.size.wrapping_sub(1) & !0xf;
+        let flags = u32::from(wide) << 2 | u32::from(prefetchable) << 3;
+        let mut registers = self.bars.iter_mut().skip(usize::from(bar.bar.index));
+        if let Some(lower) = registers.next() {
+            *lower = (low(bar.address) | flags, low(mask) | flags);
+        }
+        if let Some(upper) = registers.next().filter(|_| wide) {
+            *upper = (low(bar.address >> 32), low(mask >> 32));
+        }
+    }
+
+    /// Links the capabilities that are shown, in their order.
+    fn list(&mut self, config: &mut dyn ConfigSpace, function: Function) {
+        if config.read(function, COMMAND) & CAPABILITY_LIST == 0 {
+            return;
+        }
+        let mut at = config.read(function, CAPABILITIES) & 0xfc;
+        let mut last = None;
+        // A list has at most one capability for each word: a circle ends.
+        for _ in HEADER_END / 4..END / 4 {
+            let Some(offset) = u8::try_from(at)
+                .ok()
+                .filter(|at| u16::from(*at) >= HEADER_END)
+            else {
+                return;
+            };
+            let word = config.read(function, u16::from(offset));
+            let seen = self.shown >> (offset / 4) & 1 == 1;
+            if word & 0xff == VENDOR_SPECIFIC && !seen {
+                let end = (u16::from(offset) + (word >> 16 & 0xff) as u16).min(END);
+                for shown in (u16::from(offset)..end.max(u16::from(offset) + 4)).step_by(4) {
+                    self.shown |= 1 << ((shown / 4) & 63);
+                }
+                match last {
+                    None => self.first = offset,
+                    Some(last) => self.set_next(last, offset),
+                }
+                last = Some(offset);
+            }
+            at = word >> 8 & 0xfc;
+        }
+    }
+
+    fn set_next(&mut self, at: u8, next: u8) {
+        if let Some(link) = self.next.get_mut(usize::from(at / 4)) {
+            *link = next;
+        }
+    }
+
+    /// Brings it back to power-on.
+    pub fn reset(&mut self) {
+        self.sized = 0;
+        self.line = 0;
+        self.command = 0;
+    }
+
+    /// Returns what EL2 writes into the function's Command register: it answers in memory space and does nothing of
+    /// its own, whatever the guest says; INTx is the guest's to disable.
+    #[must_use]
+    pub const fn physical_command(&self) -> u32 {
+        MEMORY_SPACE | self.command & INTX_DISABLE
+    }
+
+    /// Reads the word at `offset`, a multiple of 4; `real` reads the function's own.
+    #[must_use]
+    pub fn read(&self, offset: u16, real: impl FnOnce(u16) -> u32) -> u32 {
+        match offset {
+            ID | CLASS | SUBSYSTEM => real(offset),
+            COMMAND => {
+                let list = if self.first == 0 { 0 } else { CAPABILITY_LIST };
+                self.command | list | real(offset) & INTERRUPT_STATUS
+            }
+            // An endpoint alone on its device.
+            HEADER_TYPE => 0,
+            BAR0..0x28 => self.bar(offset),
+            CAPABILITIES => u32::from(self.first),
+            INTERRUPT => u32::from(self.line) | u32::from(self.pin) << 8,
+            HEADER_END..END if self.shown >> ((offset / 4) & 63) & 1 == 1 => {
+                self.capability(offset, real(offset))
+            }
+            _ => 0,
+        }
+    }
+
+    fn bar(&self, offset: u16) -> u32 {
+        let index = (offset - BAR0) / 4;
+        let (value, mask) = self
+            .bars
+            .get(usize::from(index))
+            .copied()
+            .unwrap_or_default();
+        if self.sized >> index & 1 == 1 {
+            mask
+        } else {
+            value
+        }
+    }
+
+    /// The word that begins a capability leads to the next one that is shown.
+    fn capability(&self, offset: u16, word: u32) -> u32 {
+        let next = self.next.get(usize::from(offset / 4)).copied().unwrap_or(0);
+        let begins = u16::from(self.first) == offset
+            || self.next.iter().any(|link| u16::from(*link) == offset);
+        if begins {
+            word & !0xff00 | u32::from(next) << 8
+        } else {
+            word
+        }
+    }
+
+    /// Writes the bits `mask` of the word at `offset`. Returns whether [`Self::physical_command`] may have changed.
+    pub fn write(&mut self, offset: u16, value: u32, mask: u32) -> bool {
+        match offset {
+            COMMAND => {
+                // Status, in the upper half, shows nothing that could be cleared.
+                let settable = (MEMORY_SPACE | BUS_MASTER | INTX_DISABLE | ERROR_BITS) & mask;
+                self.command = self.command & !settable | value & settable;
+                true
+            }
+            BAR0..0x28 => {
+                let bit = 1 << ((offset - BAR0) / 4);
+                self.sized &= !bit;
+                if value & mask == u32::MAX {
+                    self.sized |= bit;
+                }
+                false
+            }
+            INTERRUPT => {
+                let line = u32::from(self.line) & !mask | value & mask;
+                self.line = (line & 0xff) as u8;
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+const fn low(value: u64) -> u32 {
+    (value & 0xffff_ffff) as u32
+}

@@ -1,0 +1,203 @@
+//! Functions that VMs claim: names, classes, interrupts, places in the guest.
+
+use std::string::ToString;
+use std::vec::Vec;
+
+use assay_spec::addr::{Ipa, Region};
+use assay_spec::intid::IntId;
+
+use super::super::{Address, DeviceFault, Found, Function, look, needs_dma, offers};
+use super::fake::{Fake, One};
+use super::{BarFault, GIB, MIB, at, host};
+use crate::gate::tests::dts::compile;
+use crate::platform::{self, CoherentNode};
+
+fn address(device: u8) -> Address {
+    Address {
+        segment: 0,
+        function: at(device),
+    }
+}
+
+fn ipa(start: u64, size: u64) -> Region<Ipa> {
+    Region::new(Ipa(start), size).unwrap()
+}
+
+#[test]
+fn a_function_is_named_in_hexadecimal_with_or_without_its_segment() {
+    let parsed = |text| Address::parse(text).map(|address| address.to_string());
+    assert_eq!(parsed("0000:00:02.0").as_deref(), Some("0000:00:02.0"));
+    assert_eq!(parsed("1f:1f.7").as_deref(), Some("0000:1f:1f.7"));
+    assert_eq!(parsed("10:ff:00.1").as_deref(), Some("0010:ff:00.1"));
+    for bad in [
+        "",
+        "2.0",
+        "00:20.0",
+        "00:02.8",
+        "00:02",
+        "100:00.0",
+        "10000:00:00.0",
+        "+1:02.0",
+        "a:b:c:1.0",
+        "::.",
+        "0:0:02.0x",
+    ] {
+        assert_eq!(parsed(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn classes_that_work_by_dma_are_these() {
+    for class in [
+        0x0100, 0x0108, 0x0200, 0x0300, 0x0302, 0x0403, 0x0801, 0x0c03, 0x0d80, 0x0e00, 0x0f00,
+    ] {
+        assert!(needs_dma(class), "{class:#x}");
+    }
+    for class in [
+        0x0000, 0x0500, 0x0580, 0x0700, 0x0800, 0x0802, 0x0b40, 0x1000, 0x1200, 0xff00, 0x00ff,
+    ] {
+        assert!(!needs_dma(class), "{class:#x}");
+    }
+}
+
+#[test]
+fn a_function_is_prepared_unless_it_works_by_dma() {
+    let mut host = host();
+    host.interrupts = (0..4u32)
+        .map(|slot| (slot << 11, 1, IntId::spi(3 + slot)))
+        .collect();
+    let one = |class| {
+        One::endpoint()
+            .with(0x08, class, 0)
+            .with(0x3c, 0x0100, 0)
+            .wide(0, MIB, 0)
+    };
+    let mut fake = Fake::default()
+        .with(at(2), one(0x0500_0000))
+        .with(at(7), one(0x1200_0001))
+        .with(at(3), one(0x0200_0000).with_command(7));
+    let found = look(&host, &mut fake, address(2), 48);
+    assert_eq!(found.intx, Some(IntId::spi(5)));
+    assert_eq!(found.outcome.unwrap().memory.len(), 1);
+    assert_eq!(
+        look(&host, &mut fake, address(7), 48).intx,
+        Some(IntId::spi(6))
+    );
+    let found = look(&host, &mut fake, address(3), 48);
+    assert_eq!(
+        (found.outcome, found.intx),
+        (Err(DeviceFault::NeedsDma(0x0200)), None)
+    );
+    assert_eq!(fake.word(at(3), 0x04), 7, "what is refused is not touched");
+    let found = look(&host, &mut fake, address(9), 48);
+    assert_eq!(found.outcome, Err(DeviceFault::Bar(BarFault::NoFunction)));
+}
+
+#[test]
+fn a_pin_without_an_entry_or_behind_a_bridge_has_no_interrupt() {
+    let mut host = host();
+    host.interrupts = [(0x1000, 1, IntId::spi(5))].to_vec();
+    assert_eq!(host.intx(at(2), 1), Some(IntId::spi(5)));
+    assert_eq!(host.intx(at(2), 2), None);
+    assert_eq!(host.intx(at(2), 0), None);
+    assert_eq!(host.intx(at(3), 1), None);
+    assert_eq!(host.intx(Function::new(1, 2, 0), 1), None);
+}
+
+/// Two regions that are BARs 2 and 4 of 00:02.0.
+fn regions() -> Vec<CoherentNode> {
+    let source = r#"/ {
+        #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>;
+        cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { device_type = "cpu"; reg = <0>; }; };
+        memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
+        timer { compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; };
+        interrupt-controller@8000000 {
+            compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller; phandle = <1>;
+            reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x100000>; interrupts = <1 9 4>;
+        };
+        reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;
+            own { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x6000000>; };
+            other { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 4>; assay,length = <0 0x1000>; };
+        };
+    };"#;
+    platform::parse(&compile(source)).unwrap().coherent
+}
+
+fn found(one: One) -> Found {
+    look(
+        &host(),
+        &mut Fake::default().with(at(2), one),
+        address(2),
+        48,
+    )
+}
+
+#[test]
+fn registers_go_below_ram_and_the_region_is_where_it_is() {
+    let one = One::endpoint()
+        .narrow(0, 0x100, 0)
+        .narrow(1, 0x10_0000, 0)
+        .wide(2, 128 * MIB, 0)
+        .wide(4, 0x1000, 0);
+    let (found, regions) = (found(one), regions());
+    let prepared = found.outcome.as_ref().unwrap();
+    let own = ipa(0x1_8000_0000, 96 * MIB);
+    let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
+    let seen: Vec<_> = offers
+        .iter()
+        .map(|offer| (offer.name.as_str(), offer.guest.address, offer.guest.size))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("0000:00:02.0/bar0", 0x1000_0000, 0x100),
+            ("0000:00:02.0/bar1", 0x1010_0000, 0x10_0000),
+            // The next power of two; and BAR 4, which is another region, is not there.
+            ("0000:00:02.0/bar2", 0x1_8000_0000, 128 * MIB),
+        ]
+    );
+    let (pages, place) = offers[0].registers.unwrap();
+    assert_eq!((pages.size, place), (0x1000, ipa(0x1000_0000, 0x1000)));
+    assert_eq!(pages.start, prepared.memory[0].region.start);
+    assert_eq!(offers[2].registers, None);
+}
+
+#[test]
+fn a_small_bar_is_at_the_same_place_in_its_page() {
+    let (found, regions) = (
+        found(One::endpoint().narrow(0, 0x100, 0x1234_5800)),
+        regions(),
+    );
+    let prepared = found.outcome.as_ref().unwrap();
+    let own = ipa(0x8000_0000, 0x1000);
+    let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
+    assert_eq!(offers[0].guest.address, 0x1000_0800);
+    let (pages, place) = offers[0].registers.unwrap();
+    assert_eq!(
+        (pages, place),
+        (super::region(0x1234_5000, 0x1000), ipa(0x1000_0000, 0x1000))
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let regions = regions();
+    let large = found(One::endpoint().wide(0, GIB, 0));
+    let prepared = large.outcome.as_ref().unwrap();
+    let own = ipa(0x8000_0000, 0x1000);
+    let outcome = offers(&large, prepared, &regions, &regions[0], own);
+    assert_eq!(outcome.err(), Some(DeviceFault::NoRoom));
+    let narrow = found(One::endpoint().narrow(2, 0x800_0000, 0));
+    let prepared = narrow.outcome.as_ref().unwrap();
+    let place = |start| {
+        offers(
+            &narrow,
+            prepared,
+            &regions,
+            &regions[0],
+            ipa(start, 96 * MIB),
+        )
+    };
+    assert_eq!(place(0x1_0000_0000).err(), Some(DeviceFault::Narrow));
+    assert_eq!(place(0xf800_0000).unwrap()[0].guest.address, 0xf800_0000);
+}
