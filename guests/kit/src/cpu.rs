@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::{machine, psci, sysreg, timer};
 
 /// How many CPUs a guest can use; a tree with more is used as far as this.
-pub const MAX_CPUS: usize = 8;
+pub const MAX_CPUS: usize = 64;
 /// Bytes of the first CPU's stack.
 pub(crate) const BOOT_STACK_BYTES: usize = 0x4000;
 const STACK_BYTES: usize = 0x2000;

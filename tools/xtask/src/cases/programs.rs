@@ -75,6 +75,7 @@ const SETUPS: &[Setup] = &[
     on_gic2(setup("vgic", "-gic2", 4, "")),
     setup("psci", "", 4, ""),
     setup("psci", "-one-cpu", 1, ""),
+    setup("psci", "-64-cpus", 64, ""),
     setup("mte", "-exposed", 2, EXPOSED),
     setup("mte", "-exposed-neoverse-n2", 2, EXPOSED).on("neoverse-n2"),
     setup("mte", "-exposed-qemu-next", 2, EXPOSED).in_qemu_next(),

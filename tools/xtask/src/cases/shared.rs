@@ -86,6 +86,11 @@ const PROGRAMS: &[Program] = &[
         ..program("vgic", 4)
     },
     program("psci", 4),
+    Program {
+        variant: "-64-vcpus",
+        cpus: 4,
+        ..program("psci", 64)
+    },
     program("timer", 2),
     Program {
         variant: "-gic2",
