@@ -226,7 +226,8 @@ fn one(
         regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
     let mut listing = report(config, claims, &ram_row, decision, range);
     listing.extend(function::report(config, &function_registers));
-    listing.extend(map::listing(&config.name, &parts, &coherent));
+    let memory = map::listing(&config.name, &parts, &coherent, &regions.parts(claims));
+    listing.extend(memory);
     let traps = traps(host, features, shared.is_none(), regime);
     let (sharing, seats) = match shared {
         Some(Shared { seats, time }) => {

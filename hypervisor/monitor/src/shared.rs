@@ -23,6 +23,7 @@ pub(crate) struct Regions {
 
 /// One VM's part in a region: where, how, and the memory, whose pieces follow each other.
 pub(crate) struct Part<'a> {
+    pub(crate) region: &'a str,
     pub(crate) ipa: Region<Ipa>,
     pub(crate) decision: Decision,
     pub(crate) pieces: &'a [SharedRam],
@@ -48,8 +49,9 @@ impl Regions {
     pub(crate) fn parts(&self, claims: &VmClaims<'_>) -> Vec<Part<'_>> {
         let part = |row: &SharedRow<'_>| {
             let (ipa, decision) = row.granted()?;
-            let (_, pieces) = self.taken.iter().find(|(name, _)| name == row.region)?;
+            let (region, pieces) = self.taken.iter().find(|(name, _)| name == row.region)?;
             Some(Part {
+                region,
                 ipa,
                 decision,
                 pieces,

@@ -23,6 +23,7 @@ pub(super) fn listing(
     vm: &str,
     parts: &[(Region<Ipa>, GuestRam)],
     coherent: &[Grant],
+    shared: &[Part<'_>],
 ) -> Vec<String> {
     let line = |what: &str, ipa: Region<Ipa>, pa: Pa| {
         format!(
@@ -36,7 +37,20 @@ pub(super) fn listing(
     let coherent = coherent
         .iter()
         .map(|grant| line(&grant.name, grant.ipa, grant.memory.region().start));
-    ram.chain(coherent).collect()
+    let mut lines: Vec<String> = ram.chain(coherent).collect();
+    for part in shared {
+        let mut ipa = part.ipa.start;
+        for piece in part.pieces {
+            let memory = piece.region();
+            let place = Region {
+                start: ipa,
+                size: memory.size,
+            };
+            lines.push(line(part.region, place, memory.start));
+            ipa = place.end();
+        }
+    }
+    lines
 }
 
 /// Fills the VM's stage 2: its RAM, its coherent regions, what it shares with others, where it reads its stolen time,
