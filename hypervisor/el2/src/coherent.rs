@@ -54,6 +54,7 @@ pub struct CoherentMemory {
     region: Region<Pa>,
     /// It is in EL2's map just now, to be cleared.
     mapped: bool,
+    granted: bool,
 }
 
 /// The memory cannot be mapped by EL2 now: it overlaps something that is.
@@ -74,7 +75,13 @@ impl CoherentMemory {
         free.then_some(Self {
             region,
             mapped: false,
+            granted: false,
         })
+    }
+
+    /// Notes that a VM is granted the memory. Returns whether it is the first.
+    pub(crate) fn grant(&mut self) -> bool {
+        !core::mem::replace(&mut self.granted, true)
     }
 
     /// Returns where it is.
@@ -171,11 +178,17 @@ impl CoherentMemory {
                 }
                 proof
             };
-            pages
+            let proof = pages
                 .by_ref()
                 .map(probe)
                 .find(|proof| *proof != TagProof::Passed)
-                .unwrap_or(TagProof::Passed)
+                .unwrap_or(TagProof::Passed);
+            // An abort of a write may come late, and not as an abort.
+            if serror::drain() {
+                TagProof::Aborted
+            } else {
+                proof
+            }
         })
     }
 

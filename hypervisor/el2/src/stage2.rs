@@ -101,7 +101,11 @@ impl TableMemory {
     }
 
     /// Lets the tables lead to coherent memory, with whatever type the policy decided.
-    pub fn grant_coherent(&mut self, memory: &CoherentMemory) {
+    ///
+    /// # Panics
+    /// If some VM has it already: our bug.
+    pub fn grant_coherent(&mut self, memory: &mut CoherentMemory) {
+        assert!(memory.grant(), "coherent memory is granted twice");
         self.granted.push(Granted::whole(memory.region()));
     }
 

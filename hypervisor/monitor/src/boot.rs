@@ -60,6 +60,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     set_up_interrupts(&machine)?;
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
+    warn_of_serror("the proof of RAM");
     let guests = bundle::open(place, &blob, &machine)?;
     seeds::init(machine.kaslr_seed, &machine.seed);
     report_tree(&guests.tree);
@@ -69,6 +70,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
     pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
+    warn_of_serror("the search for PCI functions");
     let vms = make(&machine, &guests, &kept, host, bits, proof);
     say!(
         "boot cpus={} vms={} el2_bytes={} ticks={}",
@@ -86,9 +88,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
         Prefix::Never
     };
     console::set_vms(vms.iter().map(|vm| vm.name.as_str()), prefix);
-    if serror::drain() {
-        say!("warning reason=\"an SError came of what the boot has done on this CPU\"");
-    }
+    warn_of_serror("what the boot has done on this CPU");
     vm::set(vms);
     // A CPU without guests is best, one that VMs share the next best.
     let free = cpus::free();
@@ -103,6 +103,13 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     uart::listen(true);
     vm::end_machine_if_idle();
     Ok(())
+}
+
+/// Takes the SError that came of what was done last, or the next one to be looked at would be charged with it.
+fn warn_of_serror(what: &str) {
+    if serror::drain() {
+        say!("warning reason=\"an SError came of {what}\"");
+    }
 }
 
 /// Proves what VMs claim and makes them.

@@ -157,7 +157,7 @@ fn one(
         start: layout::RAM,
         size: config.memory_bytes,
     };
-    let coherent = grants(claims, pool)?;
+    let mut coherent = grants(claims, pool)?;
     let nodes = shared::nodes(claims);
     let function = Function::of(machine, claims);
     let description = Description {
@@ -195,7 +195,7 @@ fn one(
     let (stage2, mut tables) = map(
         environment,
         &mut parts,
-        &coherent,
+        &mut coherent,
         &regions.parts(claims),
         time,
         range,

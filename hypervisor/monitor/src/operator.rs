@@ -40,9 +40,11 @@ pub(crate) fn take_input() {
         let listener = vm::listener();
         let is_open = console::is_monitor_open();
         let full = listener.filter(|vm| !is_open && !vm.has_input_room());
-        if full.is_some_and(holds_back) {
-            return;
-        }
+        let is_dropped = match full.map(holds_back) {
+            Some(Full::Wait) => return,
+            Some(Full::Overdue) => true,
+            Some(Full::Room) | None => false,
+        };
         let Some(byte) = uart::read() else { return };
         if is_open {
             if let Some((reply, line)) = console::key(byte) {
@@ -50,14 +52,24 @@ pub(crate) fn take_input() {
             }
         } else if byte == ESCAPE {
             console::open_monitor();
-        } else if let Some(vm) = listener.filter(|_| full.is_none()) {
+        } else if let Some(vm) = listener.filter(|_| !is_dropped) {
             vm.receive(byte);
         }
     }
 }
 
-/// The listening VM is full: stops listening. False: it has been full for too long, or has room by now.
-fn holds_back(vm: &Vm) -> bool {
+/// What is to be done about a listening VM that was full.
+enum Full {
+    /// Nothing is read: the sender is held back.
+    Wait,
+    /// It has room by now.
+    Room,
+    /// It has been full for too long: what is for it is dropped.
+    Overdue,
+}
+
+/// The listening VM is full: stops listening, unless it has been so for too long, or has room by now.
+fn holds_back(vm: &Vm) -> Full {
     let now = cpu::counter();
     let patience = chores::ticks(PATIENCE_MS);
     let since = match HELD.load(Ordering::Relaxed) {
@@ -68,16 +80,16 @@ fn holds_back(vm: &Vm) -> bool {
         since => since,
     };
     if now.wrapping_sub(since) >= patience {
-        return false;
+        return Full::Overdue;
     }
     uart::listen(false);
     // The guest may have made room between the look and the mask: nobody would tell us again.
     if vm.has_input_room() {
         input_room();
-        return false;
+        return Full::Room;
     }
     chores::ask(since.wrapping_add(patience));
-    true
+    Full::Wait
 }
 
 /// A guest has made room for input, or begins a life.

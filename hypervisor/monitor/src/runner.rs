@@ -1,7 +1,7 @@
 //! The per-CPU loop: run the vCPU that this CPU is for, through all the lives of its VM.
 
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
-use assay_el2::{cpu, gic, guest_regs, timer, traps};
+use assay_el2::{cpu, gic, guest_regs, serror, timer, traps};
 use assay_model::counters::{Counters, Interrupt};
 use assay_model::exits::{self, Crash, Next, Stop};
 use assay_model::inject::{self, El1State, Fault};
@@ -188,6 +188,10 @@ impl Runner {
     /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active. Only the VM's
     /// watchdog is still looked after, which does not care whether vCPU 0 is on.
     fn let_go(&mut self) {
+        // Later it would be the next life's, and until then it would end every WFI.
+        if serror::drain() {
+            self.vm.stop(Stop::Crash(Crash::SError));
+        }
         timer::stop_virtual();
         self.sample_timer();
         self.vcpu = Vcpu::new(self.vcpu.index);

@@ -205,9 +205,10 @@ fn read<C: Cpu>(
         Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
         Device::Redistributors(offset) => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
         Device::Uart(offset) => {
+            let was_full = devices.uart.room() == 0;
             let value = devices.uart.read(offset, width);
             if offset == 0 {
-                took_input(vcpu, devices, cpu);
+                took_input(vcpu, devices, cpu, was_full);
             }
             Read::Value(value)
         }
@@ -216,14 +217,16 @@ fn read<C: Cpu>(
     }
 }
 
-/// A load from `UARTDR`: the interrupt line may have fallen, and there is room for more input.
+/// A load from `UARTDR`: the interrupt line may have fallen, and there may be room for more input.
 #[inline(never)]
-fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) {
+fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C, was_full: bool) {
     let kicks = devices
         .update_uart(vcpu.index)
         .union(devices.vgic.flush(vcpu.index, cpu));
     cpu.kick(kicks);
-    cpu.input_room();
+    if was_full && devices.uart.room() != 0 {
+        cpu.input_room();
+    }
 }
 
 fn write<C: Cpu>(

@@ -59,7 +59,7 @@ pub(super) fn listing(
 pub(super) fn map(
     environment: &Environment<'_>,
     parts: &mut [(Region<Ipa>, GuestRam)],
-    coherent: &[Grant],
+    coherent: &mut [Grant],
     shared: &[Part<'_>],
     time: Option<&mut GuestRam>,
     range: Region<Ipa>,
@@ -92,7 +92,7 @@ pub(super) fn map(
             .map_err(no_tables)?;
     }
     for grant in coherent {
-        tables.0.grant_coherent(&grant.memory);
+        tables.0.grant_coherent(&mut grant.memory);
         stage2
             .map(
                 grant.ipa,

@@ -161,6 +161,9 @@ impl Here {
             Phase::Stopping => {
                 self.let_go();
                 vm.parked(vcpu);
+                // What becomes of a PCI function's registers is not the next guest's doing.
+                let _ = serror::drain();
+                self.seat.has_erred = false;
                 if vm.phase() != Phase::Stopping {
                     return Step::Again;
                 }

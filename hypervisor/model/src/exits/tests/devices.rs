@@ -101,18 +101,16 @@ fn what_the_guest_sends_goes_to_the_console_at_any_width() {
 }
 
 #[test]
-fn what_the_console_has_received_is_loaded_in_order_and_makes_room() {
+fn what_the_console_has_received_is_loaded_in_order() {
     let mut vm = v3(1);
     assert_eq!(vm.load(UART + FR, Width::W2) & 1 << 4, 1 << 4, "empty");
     for byte in *b"ok" {
         assert!(vm.devices.lock().receive(byte).0);
     }
     assert_eq!(vm.load(UART + FR, Width::W4) & 1 << 4, 0);
-    assert_eq!(vm.cpu.input_room, 0, "a look at the flags takes nothing");
     assert_eq!(vm.load(UART + DR, Width::W4), u64::from(b'o'));
-    assert_eq!(vm.cpu.input_room, 1);
     assert_eq!(vm.load(UART + DR, Width::W1), u64::from(b'k'));
-    assert_eq!(vm.cpu.input_room, 2);
+    assert_eq!(vm.cpu.input_room, 0, "there was room all the time");
 }
 
 #[test]
@@ -122,8 +120,12 @@ fn a_full_uart_takes_input_again_after_a_load() {
         assert!(vm.devices.lock().receive(b'x').0);
     }
     assert!(!vm.devices.lock().receive(b'y').0);
+    vm.load(UART + FR, Width::W4);
+    assert_eq!(vm.cpu.input_room, 0, "a look at the flags takes nothing");
     vm.load(UART + DR, Width::W4);
     assert_eq!(vm.cpu.input_room, 1);
+    vm.load(UART + DR, Width::W4);
+    assert_eq!(vm.cpu.input_room, 1, "once is enough");
     assert!(vm.devices.lock().receive(b'y').0);
 }
 
