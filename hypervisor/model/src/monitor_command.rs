@@ -117,7 +117,7 @@ pub const COMMANDS: &[Entry] = &[
         "stats",
         "[NAME]",
         &[Argument::Vm],
-        "prints lives, exits and interrupts",
+        "prints exits and interrupts of each vCPU",
     ),
     entry(
         "trace",

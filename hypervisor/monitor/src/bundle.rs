@@ -13,6 +13,8 @@ use assay_model::platform::{self, Machine};
 use assay_model::vm_tree::{self, Source, VmTree};
 use assay_spec::addr::{Pa, Region};
 
+use crate::console::say;
+
 /// What the boot loader passed besides the platform tree.
 pub(crate) struct Guests {
     bundle: Option<Bundle<'static>>,
@@ -77,8 +79,14 @@ pub(crate) fn survey(
     let bundle = read(bytes)?;
     for member in bundle.iter().flat_map(Bundle::members) {
         if member.name.starts_with("platform/") && member.name.ends_with(".dtbo") {
-            platform::facts::overlay(machine, member.data)
+            let is_ours = platform::facts::overlay(machine, member.data)
                 .map_err(|error| format!("{}: {error}", member.name))?;
+            if !is_ours {
+                say!(
+                    "warning file={} reason=\"it is for another board and left out: its compatible is not this one's\"",
+                    member.name
+                );
+            }
         }
     }
     let tree = vm_tree_of(bundle.as_ref(), platform)?;

@@ -39,8 +39,11 @@ pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
         let Some(region) = row.pa.filter(|_| !is_unusable) else {
             continue;
         };
-        let memory = row.use_ != Use::Aperture;
         let attr = row.outcome.ok().map(|decision| decision.attr);
+        // An aperture, too, once it is more than Device: EL2 clears it, and must not find out then that nothing
+        // is there.
+        let memory =
+            row.use_ != Use::Aperture || attr.is_some_and(|attr| attr != Attr::DeviceNgnre);
         match all.iter_mut().find(|known| known.node == row.node) {
             Some(known) => {
                 known.memory |= memory;

@@ -35,8 +35,15 @@ fn memory_is_proved_where_a_guest_uses_it_as_such_and_tags_where_they_are_said_t
     assert_eq!(parts("", MARKED, &[AS_DAX], fwb()), Some((true, false, WB)));
     assert_eq!(
         parts("", MARKED, &[AS_APERTURE], mte()),
-        Some((false, true, WB))
+        Some((true, true, WB))
     );
+    // Without MTE there is no tag part to find out whether anything is there before EL2 clears it.
+    assert_eq!(
+        parts("", MARKED, &[AS_APERTURE], fwb()),
+        Some((true, false, WB))
+    );
+    // Device: nothing that EL2 touches.
+    assert_eq!(parts("", "", &[AS_APERTURE], fwb()), None);
     // Refused: there is no type to prove it with.
     assert_eq!(parts("", "", &[AS_RAM], mte()), Some((true, false, None)));
 }
@@ -47,7 +54,7 @@ fn unmarked_memory_is_never_looked_at_for_tags() {
     let root = "assay,uniform-memory;";
     assert_eq!(
         parts(root, "", &[AS_APERTURE], mte()),
-        Some((false, true, WB))
+        Some((true, true, WB))
     );
     assert_eq!(parts(root, "arm,no-mte;", &[AS_APERTURE], mte()), None);
 }

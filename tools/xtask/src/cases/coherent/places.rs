@@ -101,9 +101,22 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = FAULTS
         .iter()
         .map(|(name, facts, wanted)| {
-            Case::new(format!("coherent/{name}"), || fault(name, facts, wanted))
+            Case::new(format!("coherent/{name}"), || {
+                fault(name, facts, wanted, "ram", true)
+            })
         })
         .collect();
+    // Without MTE there is no tag part that would notice.
+    cases.push(Case::new(
+        "coherent/t1-absent-memory-as-an-aperture-without-tags",
+        || {
+            let facts = Facts {
+                start: BEYOND + 0x1_0000_0000,
+                ..MARKED
+            };
+            fault("t1-absent-aperture", &facts, "", "aperture", false)
+        },
+    ));
     cases.push(Case::new(
         "coherent/t2-two-vms-and-neither-gets-it",
         two_owners,
@@ -115,18 +128,18 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-const CLAIM: &str = "use = \"ram\"";
 const ABSENT: &str = "cmdline = \"expect=absent\"";
 
 /// Beside the VM that is refused another runs, and sees no region.
-fn fault(name: &str, facts: &Facts, wanted: &str) -> Result<String> {
+fn fault(name: &str, facts: &Facts, wanted: &str, use_: &str, tags: bool) -> Result<String> {
+    let claim = format!("use = \"{use_}\"");
     let text = format!(
         "platform = [{:?}]\n{}{}",
         facts.file(name)?,
-        vm("look", ABSENT, CLAIM),
+        vm("look", ABSENT, &claim),
         vm("other", ABSENT, "")
     );
-    let mut machine = start(&text)?;
+    let mut machine = start(&text, tags)?;
     machine.wait(LIMIT)?;
     let events = machine.events();
     let line = line_of(&events, "refused", "look")
@@ -138,7 +151,7 @@ fn fault(name: &str, facts: &Facts, wanted: &str) -> Result<String> {
     other_ran(&machine)?;
     // Where Assay itself lies is only known at boot.
     if !reason.contains("Assay") {
-        agreement::check(name, &text, &PLATFORM, &events)?;
+        agreement::check(name, &text, &Platform { tags, ..PLATFORM }, &events)?;
     }
     Ok(reason.to_owned())
 }
@@ -150,9 +163,9 @@ const PLATFORM: Platform<'_> = Platform {
     qemu: None,
 };
 
-fn start(text: &str) -> Result<Machine> {
+fn start(text: &str, tags: bool) -> Result<Machine> {
     let builder = Machine::builder().manifest_text(text);
-    builder.physical_memory(RAM).machine_mte(true).start()
+    builder.physical_memory(RAM).machine_mte(tags).start()
 }
 
 fn other_ran(machine: &Machine) -> Result<()> {
@@ -173,11 +186,11 @@ fn two_owners() -> Result<String> {
     let text = format!(
         "platform = [{:?}]\n{}{}{}",
         MARKED.file("t2-two-vms")?,
-        vm("one", ABSENT, CLAIM),
+        vm("one", ABSENT, "use = \"ram\""),
         vm("two", ABSENT, "use = \"dax\""),
         vm("other", ABSENT, "")
     );
-    let mut machine = start(&text)?;
+    let mut machine = start(&text, true)?;
     machine.wait(LIMIT)?;
     let events = machine.events();
     for (vm, rival) in [("one", "two"), ("two", "one")] {
@@ -201,7 +214,7 @@ fn beside() -> Result<String> {
         vm("look", sees, "use = \"dax\""),
         vm("other", ABSENT, "")
     );
-    let mut machine = start(&text)?;
+    let mut machine = start(&text, true)?;
     machine.wait(LIMIT)?;
     other_ran(&machine)?;
     agreement::check("beside", &text, &PLATFORM, &machine.events())?;

@@ -123,7 +123,7 @@ pub(super) const ROWS: &[Look] = &[
     Look { name: "r1-dax", facts: UNMARKED, use_: "dax", claim: "allow = [\"mte-hidden\"]",
         wanted: gets("normal-wb", "R1", "passed", "wb-untagged", false), ..BASE },
     Look { name: "r1-aperture", facts: UNMARKED, use_: "aperture", claim: "allow = [\"mte-hidden\"]",
-        wanted: gets("normal-wb", "R1", "not-run", "wb-untagged", false), ..BASE },
+        wanted: gets("normal-wb", "R1", "passed", "wb-untagged", false), ..BASE },
     Look { name: "r1-with-mte-is-refused", facts: UNMARKED, claim: "allow = [\"mte-hidden\"]", wanted: refused("R1"), ..MTE },
     // R2: non-cacheable.
     Look { name: "r2-ram-without-mte", facts: UNMARKED, claim: "allow = [\"non-cacheable\"]",
@@ -131,7 +131,7 @@ pub(super) const ROWS: &[Look] = &[
     Look { name: "r2-dax-with-mte", facts: UNMARKED, use_: "dax", claim: "allow = [\"non-cacheable\"]",
         wanted: exposed("normal-nc", "R2", "passed", "nc", false), ..MTE },
     Look { name: "r2-aperture-with-mte", facts: UNMARKED, use_: "aperture", claim: "allow = [\"non-cacheable\"]",
-        wanted: exposed("normal-nc", "R2", "not-run", "nc", false), ..MTE },
+        wanted: exposed("normal-nc", "R2", "passed", "nc", false), ..MTE },
     Look { name: "r2-never-for-ram-with-mte", facts: UNMARKED, claim: "allow = [\"non-cacheable\"]", wanted: refused("C5"), ..MTE },
     Look { name: "r2-lifts-c3", use_: "dax", claim: "allow = [\"non-cacheable\"]",
         wanted: gets("normal-nc", "R2", "passed", "nc", false), ..N1 },
@@ -142,7 +142,7 @@ pub(super) const ROWS: &[Look] = &[
     Look { name: "r3-dax-with-mte-perm", facts: UNMARKED, use_: "dax", claim: "allow = [\"no-tag-access\"]",
         wanted: exposed("normal-wb-notag", "R3", "passed", "wb-notag", false), qemu_next: true, ..MTE },
     Look { name: "r3-aperture-with-mte-perm", facts: UNMARKED, use_: "aperture", claim: "allow = [\"no-tag-access\"]",
-        wanted: exposed("normal-wb-notag", "R3", "not-run", "wb-notag", false), qemu_next: true, ..MTE },
+        wanted: exposed("normal-wb-notag", "R3", "passed", "wb-notag", false), qemu_next: true, ..MTE },
     // R4: the platform's word that all is alike; the proof still decides.
     Look { name: "r4-ram-with-mte", facts: UNIFORM, wanted: exposed("normal-wb", "R4", "passed", "wb-tagged", true), ..MTE },
     Look { name: "r4-dax-without-mte", facts: UNIFORM, use_: "dax",
