@@ -196,7 +196,7 @@ impl CoherentMemory {
     /// memory mapped for the next part until [`Self::end_clearing`].
     ///
     /// # Errors
-    /// [`Unreachable`]; also Tagged without MTE2.
+    /// [`Unreachable`], if some page does not answer; also Tagged without MTE2.
     pub fn clear(&mut self, as_type: Type, range: Range<u64>) -> Result<(), Unreachable> {
         let tagged = as_type == Type::Tagged;
         if tagged && !cpu::has_mte2() {
@@ -209,10 +209,26 @@ impl CoherentMemory {
         let end = range.end.min(self.region.size);
         if range.start < end {
             let start = Pa(self.region.start.0 + range.start);
-            let size = end - range.start;
-            self.zero(Region { start, size }, tagged);
+            let part = Region {
+                start,
+                size: end - range.start,
+            };
+            if !Self::is_there(part) {
+                self.end_clearing();
+                return Err(Unreachable);
+            }
+            self.zero(part, tagged);
         }
         Ok(())
+    }
+
+    /// Tells whether every page of a mapped part answers: the proof has seen samples only, and what clears memory
+    /// survives no abort.
+    fn is_there(part: Region<Pa>) -> bool {
+        // SAFETY: our caller has mapped the part, which is of memory that we own exclusively; it is only read, under
+        // a guard.
+        let result = unsafe { coherent_touch(part.start.0, part.end().0) };
+        result == 0 && !serror::drain()
     }
 
     /// Takes the memory out of EL2's map again after it was cleared.
@@ -236,6 +252,7 @@ impl CoherentMemory {
 }
 
 unsafe extern "C" {
+    fn coherent_touch(start: u64, end: u64) -> u64;
     fn coherent_fill(page: u64, pattern: u64) -> u64;
     fn coherent_check(page: u64, pattern: u64) -> u64;
     fn coherent_atomics(page: u64, lse: u64) -> u64;
@@ -246,6 +263,19 @@ unsafe extern "C" {
 global_asm!(
     ".section .text.coherent, \"ax\"",
     ".arch_extension lse",
+    ".globl coherent_touch",
+    "coherent_touch:",
+    "    mrs   x2, tpidr_el2",
+    "    adr   x3, 9f",
+    "    str   x3, [x2, #{RECOVERY}]",
+    "1:  ldr   x4, [x0]",
+    "    add   x0, x0, #4096",
+    "    cmp   x0, x1",
+    "    b.lo  1b",
+    "    dsb   sy",
+    "    str   xzr, [x2, #{RECOVERY}]",
+    "    mov   x0, #0",
+    "    ret",
     ".globl coherent_fill",
     "coherent_fill:",
     "    mrs   x2, tpidr_el2",

@@ -91,7 +91,10 @@ impl KernelError {
             }
             Self::NoRoom { .. } => "raise the VM's memory",
             Self::DeviceTree => "shorten the command line or the list of regions",
-            Self::Sources | Self::Region => "report this, with the bundle",
+            Self::Sources => "report this, with the bundle",
+            Self::Region => {
+                "check the region's address and length in the platform tree, and that its device is ready"
+            }
         }
     }
 }

@@ -36,17 +36,17 @@ impl fmt::Display for BarFault {
         f.write_str(match self {
             Self::AlsoReg => "the node has both reg and assay,pci-bar",
             Self::NoLength => "the node's assay,length is missing or 0",
-            Self::NoHost => "no ECAM host bridge has the segment and the bus of assay,pci-bar",
+            Self::NoHost => "no ECAM host bridge has the PCI function's segment and bus",
             Self::NoEcam => "the reg of the PCI host bridge overlaps memory that is in use",
             Self::NoFunction => {
-                "no PCI function answers at the requester ID of assay,pci-bar (what is behind a bridge that \
+                "no PCI function answers at that segment and requester ID (what is behind a bridge that \
                  firmware did not configure answers nowhere)"
             }
-            Self::NotEndpoint => "assay,pci-bar names a PCI bridge",
+            Self::NotEndpoint => "the PCI function is a bridge",
             Self::NoBar => {
                 "the PCI function has no BAR of this index, or it is the upper half of a 64-bit one"
             }
-            Self::Io => "the BAR of assay,pci-bar is of I/O space",
+            Self::Io => "the BAR is of I/O space",
             Self::Longer(size) => {
                 return write!(f, "assay,length is more than the BAR's {size:#x} bytes");
             }
