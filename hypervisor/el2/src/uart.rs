@@ -42,6 +42,9 @@ unsafe impl Send for Console {}
 
 static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 
+/// More than any PL011's receive FIFO holds.
+const FIFO_BYTES: usize = 64;
+
 /// Takes a PL011 as console.
 ///
 /// # Errors
@@ -62,6 +65,15 @@ pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
     registers
         .cr
         .modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
+    // What came before is dropped, its interrupt first: turning the FIFO on may have emptied it and left the
+    // interrupt up (QEMU), which no later read would take back.
+    registers.icr.write(Int::Rx::SET + Int::RxTimeout::SET);
+    for _ in 0..FIFO_BYTES {
+        if registers.fr.is_set(Fr::Rxfe) {
+            break;
+        }
+        registers.dr.get();
+    }
     *CONSOLE.lock() = Some(Console { registers });
     Ok(())
 }
@@ -101,7 +113,15 @@ pub fn write_in_panic(bytes: &[u8]) {
 pub fn read() -> Option<u8> {
     let console = CONSOLE.lock();
     let registers = console.as_ref()?.registers;
-    (!registers.fr.is_set(Fr::Rxfe)).then(|| (registers.dr.get() & 0xff) as u8)
+    if registers.fr.is_set(Fr::Rxfe) {
+        // An interrupt without a byte would come for ever. A byte that comes just now is found by the second look,
+        // and a later one interrupts.
+        registers.icr.write(Int::Rx::SET + Int::RxTimeout::SET);
+        if registers.fr.is_set(Fr::Rxfe) {
+            return None;
+        }
+    }
+    Some((registers.dr.get() & 0xff) as u8)
 }
 
 /// Turns the receive interrupts on, or off while nobody can take more input: the FIFO then fills, and

@@ -185,6 +185,13 @@ impl Sharing {
         nanoseconds(ticks, cpu::counter_frequency()) / 1_000_000
     }
 
+    /// Returns for how many milliseconds since the boot vCPU `vcpu` had a CPU.
+    pub(crate) fn ran_ms(&self, vcpu: usize) -> u64 {
+        let Some(pool) = POOL.get() else { return 0 };
+        let ticks = pool.scheduler.lock().ran(self.entity(vcpu), cpu::counter());
+        nanoseconds(ticks, cpu::counter_frequency()) / 1_000_000
+    }
+
     /// Makes these vCPUs runnable.
     pub(crate) fn wake(&self, vcpus: VcpuSet) {
         if let Some(pool) = POOL.get() {

@@ -123,7 +123,8 @@ impl Job {
                     let counts = Counts(counters);
                     match (&vm.sharing, vm.cpus.get(line)) {
                         (Some(sharing), _) => say!(
-                            "stats vm={name} vcpu={line} cpu=shared steal_ms={}{counts}",
+                            "stats vm={name} vcpu={line} cpu=shared ran_ms={} steal_ms={}{counts}",
+                            sharing.ran_ms(line),
                             sharing.stolen_ms(line)
                         ),
                         (None, cpu) => say!(
