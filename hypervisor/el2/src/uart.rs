@@ -113,15 +113,7 @@ pub fn write_in_panic(bytes: &[u8]) {
 pub fn read() -> Option<u8> {
     let console = CONSOLE.lock();
     let registers = console.as_ref()?.registers;
-    if registers.fr.is_set(Fr::Rxfe) {
-        // An interrupt without a byte would come for ever. A byte that comes just now is found by the second look,
-        // and a later one interrupts.
-        registers.icr.write(Int::Rx::SET + Int::RxTimeout::SET);
-        if registers.fr.is_set(Fr::Rxfe) {
-            return None;
-        }
-    }
-    Some((registers.dr.get() & 0xff) as u8)
+    (!registers.fr.is_set(Fr::Rxfe)).then(|| (registers.dr.get() & 0xff) as u8)
 }
 
 /// Turns the receive interrupts on, or off while nobody can take more input: the FIFO then fills, and
