@@ -24,11 +24,7 @@ pub struct Encoding(pub u32, pub u32, pub u32, pub u32, pub u32);
 
 impl fmt::Debug for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "S{}_{}_C{}_C{}_{}",
-            self.0, self.1, self.2, self.3, self.4
-        )
+        write!(f, "S{}_{}_C{}_C{}_{}", self.0, self.1, self.2, self.3, self.4)
     }
 }
 

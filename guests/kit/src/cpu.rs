@@ -18,10 +18,8 @@ pub(crate) struct Stack<const N: usize>(UnsafeCell<[u8; N]>);
 // SAFETY: only the CPU that it belongs to uses a stack, and only through its stack pointer.
 unsafe impl<const N: usize> Sync for Stack<N> {}
 
-pub(crate) static BOOT_STACK: Stack<BOOT_STACK_BYTES> =
-    Stack(UnsafeCell::new([0; BOOT_STACK_BYTES]));
-static STACKS: [Stack<STACK_BYTES>; MAX_CPUS] =
-    [const { Stack(UnsafeCell::new([0; STACK_BYTES])) }; MAX_CPUS];
+pub(crate) static BOOT_STACK: Stack<BOOT_STACK_BYTES> = Stack(UnsafeCell::new([0; BOOT_STACK_BYTES]));
+static STACKS: [Stack<STACK_BYTES>; MAX_CPUS] = [const { Stack(UnsafeCell::new([0; STACK_BYTES])) }; MAX_CPUS];
 
 /// What one CPU keeps: `TPIDR_EL1` points to it, and the vectors read it by offset.
 ///
@@ -72,8 +70,7 @@ impl PerCpu {
 pub(crate) fn prepare() {
     for (index, (cpu, stack)) in CPUS.iter().zip(&STACKS).enumerate() {
         cpu.index.store(index as u64, Ordering::Relaxed);
-        cpu.stack_top
-            .store(stack.0.get() as u64 + STACK_BYTES as u64, Ordering::Relaxed);
+        cpu.stack_top.store(stack.0.get() as u64 + STACK_BYTES as u64, Ordering::Relaxed);
     }
 }
 
@@ -108,8 +105,7 @@ pub fn start(index: usize, work: fn(u64), argument: u64) -> i64 {
 
 /// Tells whether the work that CPU `index` was started for is finished.
 pub fn is_done(index: usize) -> bool {
-    CPUS.get(index)
-        .is_some_and(|cpu| cpu.done.load(Ordering::Acquire) != 0)
+    CPUS.get(index).is_some_and(|cpu| cpu.done.load(Ordering::Acquire) != 0)
 }
 
 /// Waits until CPU `index` has done its work and PSCI says that it is off, at most two seconds.
@@ -120,9 +116,7 @@ pub fn wait_off(index: usize) -> bool {
     };
     // Done first: a CPU that is being turned on may still be reported as off.
     timer::wait_for(1_000_000, || is_done(index))
-        && timer::wait_for(1_000_000, || {
-            psci::affinity_info(mpidr, 0) == psci::AFFINITY_OFF
-        })
+        && timer::wait_for(1_000_000, || psci::affinity_info(mpidr, 0) == psci::AFFINITY_OFF)
 }
 
 /// Returns the address at which a CPU that is turned on begins.

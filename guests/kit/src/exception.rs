@@ -199,15 +199,8 @@ kit_unexpected:
 );
 
 extern "C" fn unexpected(vector: u64) -> ! {
-    let (esr, elr, far) = (
-        sysreg::read!("esr_el1"),
-        sysreg::read!("elr_el1"),
-        sysreg::read!("far_el1"),
-    );
-    println!(
-        "Bail out! unexpected exception vector={} esr={:#x} elr={:#x} far={:#x}",
-        vector, esr, elr, far
-    );
+    let (esr, elr, far) = (sysreg::read!("esr_el1"), sysreg::read!("elr_el1"), sysreg::read!("far_el1"));
+    println!("Bail out! unexpected exception vector={} esr={:#x} elr={:#x} far={:#x}", vector, esr, elr, far);
     psci::system_off();
 }
 
@@ -224,9 +217,5 @@ pub fn guarded(function: u64, first: u64, second: u64) -> Result<u64, Caught> {
     let value = unsafe { kit_guarded(function, first, second, &mut caught) };
     // SAFETY: `caught` is an initialised local; the vectors wrote it behind the compiler's back.
     let caught = unsafe { core::ptr::read_volatile(&caught) };
-    if caught.kind == 0 {
-        Ok(value)
-    } else {
-        Err(caught)
-    }
+    if caught.kind == 0 { Ok(value) } else { Err(caught) }
 }

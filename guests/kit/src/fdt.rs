@@ -51,11 +51,7 @@ impl Tree {
         let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, size) };
         let structure = big_endian(bytes, 8)? as usize;
         let strings = big_endian(bytes, 12)? as usize;
-        Some(Self {
-            bytes,
-            structure,
-            strings,
-        })
+        Some(Self { bytes, structure, strings })
     }
     /// Returns the size in bytes.
     pub fn size(&self) -> usize {
@@ -63,12 +59,7 @@ impl Tree {
     }
     /// Walks the nodes.
     pub fn nodes(&self) -> Nodes {
-        Nodes {
-            tree: *self,
-            at: self.structure,
-            depth: 0,
-            cells: [(2, 1); 8],
-        }
+        Nodes { tree: *self, at: self.structure, depth: 0, cells: [(2, 1); 8] }
     }
     /// Returns the first node that lists `compatible`.
     pub fn compatible(&self, compatible: &str) -> Option<Node> {
@@ -100,20 +91,10 @@ impl Iterator for Nodes {
                 BEGIN_NODE => {
                     let name = self.tree.string(self.at + 4);
                     self.at += 4 + (name.len() + 1).next_multiple_of(4);
-                    let parent = self
-                        .depth
-                        .checked_sub(1)
-                        .and_then(|depth| self.cells.get(depth));
+                    let parent = self.depth.checked_sub(1).and_then(|depth| self.cells.get(depth));
                     let cells = parent.copied().unwrap_or((2, 1));
-                    let node = Node {
-                        tree: self.tree,
-                        name,
-                        depth: self.depth,
-                        properties: self.at,
-                        cells,
-                    };
-                    let own =
-                        |name, default| node.u32(name).map_or(default, |cells| cells as usize);
+                    let node = Node { tree: self.tree, name, depth: self.depth, properties: self.at, cells };
+                    let own = |name, default| node.u32(name).map_or(default, |cells| cells as usize);
                     if let Some(slot) = self.cells.get_mut(self.depth) {
                         *slot = (own("#address-cells", 2), own("#size-cells", 1));
                     }
@@ -169,29 +150,19 @@ impl Node {
         let (address, size) = self.cells;
         let at = n * (address + size) * 4;
         let number = |at: usize, cells: usize| {
-            (0..cells).try_fold(0u64, |sum, cell| {
-                Some(sum << 32 | u64::from(big_endian(reg, at + cell * 4)?))
-            })
+            (0..cells).try_fold(0u64, |sum, cell| Some(sum << 32 | u64::from(big_endian(reg, at + cell * 4)?)))
         };
         Some((number(at, address)?, number(at + address * 4, size)?))
     }
     /// Tells whether `compatible` lists the text.
     pub fn is_compatible(&self, compatible: &str) -> bool {
         let list = self.property("compatible").unwrap_or(&[]);
-        list.split(|&byte| byte == 0)
-            .any(|entry| entry == compatible.as_bytes())
+        list.split(|&byte| byte == 0).any(|entry| entry == compatible.as_bytes())
     }
     /// Returns the INTID of entry `n` of `interrupts` in the GIC's three cells.
     pub fn intid(&self, n: usize) -> Option<u32> {
         let number = self.cell("interrupts", n * 3 + 1)?;
-        Some(
-            number
-                + if self.cell("interrupts", n * 3)? == 0 {
-                    32
-                } else {
-                    16
-                },
-        )
+        Some(number + if self.cell("interrupts", n * 3)? == 0 { 32 } else { 16 })
     }
 }
 

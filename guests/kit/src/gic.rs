@@ -161,10 +161,7 @@ impl Gic {
 
     /// Writes the bit of `intid` in the register group at `register`.
     pub fn write_bit(self, register: u64, intid: u32) {
-        mmio::write32(
-            self.bank(intid) + register + u64::from(intid / 32) * 4,
-            1 << (intid % 32),
-        );
+        mmio::write32(self.bank(intid) + register + u64::from(intid / 32) * 4, 1 << (intid % 32));
         // The Distributor's effect is seen by what follows: write, then read back.
         let _ = mmio::read32(self.distributor + CTLR);
         cpu::dsb();
@@ -172,8 +169,7 @@ impl Gic {
 
     /// Reads the bit of `intid` in the register group at `register`.
     pub fn read_bit(self, register: u64, intid: u32) -> bool {
-        mmio::read32(self.bank(intid) + register + u64::from(intid / 32) * 4) & 1 << (intid % 32)
-            != 0
+        mmio::read32(self.bank(intid) + register + u64::from(intid / 32) * 4) & 1 << (intid % 32) != 0
     }
 
     /// Lets `intid` through.
@@ -211,9 +207,7 @@ impl Gic {
                 let mpidr = machine::machine().cpus().get(index).copied().unwrap_or(0);
                 mmio::write64(self.distributor + IROUTER + u64::from(intid) * 8, mpidr);
             }
-            Version::V2 => {
-                mmio::write8(self.distributor + ITARGETSR + u64::from(intid), 1 << index)
-            }
+            Version::V2 => mmio::write8(self.distributor + ITARGETSR + u64::from(intid), 1 << index),
         }
     }
 
@@ -223,19 +217,11 @@ impl Gic {
         match self.version {
             Version::V3 => {
                 let mpidr = machine::machine().cpus().get(index).copied().unwrap_or(0);
-                let (aff0, aff1, aff2, aff3) = (
-                    mpidr & 0xff,
-                    mpidr >> 8 & 0xff,
-                    mpidr >> 16 & 0xff,
-                    mpidr >> 32 & 0xff,
-                );
+                let (aff0, aff1, aff2, aff3) =
+                    (mpidr & 0xff, mpidr >> 8 & 0xff, mpidr >> 16 & 0xff, mpidr >> 32 & 0xff);
                 let range = aff0 / 16;
-                let value = aff3 << 48
-                    | range << 44
-                    | aff2 << 32
-                    | u64::from(intid) << 24
-                    | aff1 << 16
-                    | 1 << (aff0 % 16);
+                let value =
+                    aff3 << 48 | range << 44 | aff2 << 32 | u64::from(intid) << 24 | aff1 << 16 | 1 << (aff0 % 16);
                 sysreg::write!("icc_sgi1r_el1", value);
             }
             Version::V2 => mmio::write32(self.distributor + SGIR, 1 << (16 + index) | intid),

@@ -48,17 +48,13 @@ fn note(this: &PerCpu, acknowledged: u32) {
 
 /// Returns how many interrupts CPU `index` has taken since [`forget`].
 pub fn count(index: usize) -> u64 {
-    cpu::CPUS
-        .get(index)
-        .map_or(0, |cpu| cpu.taken.load(Ordering::Acquire))
+    cpu::CPUS.get(index).map_or(0, |cpu| cpu.taken.load(Ordering::Acquire))
 }
 
 /// Returns the number of the `n`-th interrupt that CPU `index` has taken, as the GIC gave it: on a
 /// GICv2, the sender of an SGI is in bits 12:10.
 pub fn noted(index: usize, n: u64) -> u32 {
-    let slot = cpu::CPUS
-        .get(index)
-        .and_then(|cpu| cpu.log.get(n as usize % LOG_LENGTH));
+    let slot = cpu::CPUS.get(index).and_then(|cpu| cpu.log.get(n as usize % LOG_LENGTH));
     slot.map_or(0, |slot| slot.load(Ordering::Relaxed) as u32)
 }
 

@@ -50,20 +50,11 @@ macro_rules! ensure {
 macro_rules! ensure_equal {
     ($left:expr, $right:expr, $what:literal) => {
         let (left, right) = ($left, $right);
-        $crate::ensure!(
-            left == right,
-            concat!($what, ": {:#x}, expected {:#x}"),
-            left,
-            right
-        );
+        $crate::ensure!(left == right, concat!($what, ": {:#x}, expected {:#x}"), left, right);
     };
 }
 
 /// Ends the case as skipped where the guest does not run under Assay (bootarg `native`).
 pub fn needs_hypervisor() -> Outcome {
-    if crate::machine::machine().is_native() {
-        Err(Stop::Skip("runs natively"))
-    } else {
-        Ok(())
-    }
+    if crate::machine::machine().is_native() { Err(Stop::Skip("runs natively")) } else { Ok(()) }
 }

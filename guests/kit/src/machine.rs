@@ -61,17 +61,11 @@ impl Machine {
     }
     /// Tells whether `address` is RAM.
     pub fn is_ram(&self, address: u64) -> bool {
-        self.ram()
-            .iter()
-            .any(|&(start, size)| address.wrapping_sub(start) < size)
+        self.ram().iter().any(|&(start, size)| address.wrapping_sub(start) < size)
     }
     /// Returns the end of the last stretch of RAM.
     pub fn ram_end(&self) -> u64 {
-        self.ram()
-            .iter()
-            .map(|&(start, size)| start + size)
-            .max()
-            .unwrap_or(0)
+        self.ram().iter().map(|&(start, size)| start + size).max().unwrap_or(0)
     }
     /// Returns where this program lies: first address and end.
     pub fn image(&self) -> (u64, u64) {
@@ -80,27 +74,16 @@ impl Machine {
     /// Calls `visit` with each stretch of RAM that nobody has filled: neither this program nor the
     /// tree nor a RAM disk. Start and end are multiples of 64 bytes.
     pub fn free_ram(&self, visit: &mut dyn FnMut(u64, u64)) {
-        let tree = (
-            self.tree_address,
-            self.tree_address + self.tree.size() as u64,
-        );
+        let tree = (self.tree_address, self.tree_address + self.tree.size() as u64);
         // Natively QEMU's few instructions of boot loader are at the start of RAM.
-        let loader = if self.is_native() {
-            (0x4000_0000, 0x4020_0000)
-        } else {
-            (0, 0)
-        };
+        let loader = if self.is_native() { (0x4000_0000, 0x4020_0000) } else { (0, 0) };
         let taken = [self.image(), tree, self.initrd.unwrap_or((0, 0)), loader];
         for &(start, size) in self.ram() {
             let (mut at, end) = (start, start + size);
             while at < end {
                 // The next thing in the way, if any: go up to it, then behind it.
-                let next = taken
-                    .iter()
-                    .filter(|&&(_, last)| last > at)
-                    .min_by_key(|&&(first, _)| first);
-                let (first, last) =
-                    next.map_or((end, end), |&(first, last)| (first.min(end), last));
+                let next = taken.iter().filter(|&&(_, last)| last > at).min_by_key(|&&(first, _)| first);
+                let (first, last) = next.map_or((end, end), |&(first, last)| (first.min(end), last));
                 if at < first & !63 {
                     visit(at, first & !63);
                 }
@@ -113,11 +96,7 @@ impl Machine {
     }
     /// Calls `visit` with each stretch of address space that the tree gives to a device.
     pub fn devices(&self, visit: &mut dyn FnMut(u64, u64)) {
-        for node in self
-            .tree
-            .nodes()
-            .filter(|node| node.depth == 1 && node.str("device_type").is_none())
-        {
+        for node in self.tree.nodes().filter(|node| node.depth == 1 && node.str("device_type").is_none()) {
             for (start, size) in (0..).map_while(|n| node.reg(n)) {
                 visit(start, size);
             }
@@ -129,9 +108,7 @@ impl Machine {
     }
     /// Returns what follows `name=` on the command line.
     pub fn bootarg(&self, name: &str) -> Option<&'static str> {
-        self.bootargs
-            .split(' ')
-            .find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
+        self.bootargs.split(' ').find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
     }
     /// Tells whether the guest was started without Assay (bootarg `native`).
     pub fn is_native(&self) -> bool {
@@ -159,16 +136,11 @@ pub fn machine() -> &'static Machine {
 /// Reads the tree, which is where x0 says, or at the start of RAM where QEMU leaves it for an ELF.
 pub(crate) fn discover(x0: u64) -> &'static Machine {
     let start_of_ram = 0x4000_0000;
-    let found = [x0, start_of_ram]
-        .into_iter()
-        .find_map(|address| Some((Tree::at(address)?, address)));
+    let found = [x0, start_of_ram].into_iter().find_map(|address| Some((Tree::at(address)?, address)));
     let Some((tree, address)) = found else {
         // Where QEMU's virt has its console and Assay its conduit: nothing better is known.
         uart::prepare(UART);
-        println!(
-            "Bail out! no device tree at {:#x}, nor at {:#x}",
-            x0, start_of_ram
-        );
+        println!("Bail out! no device tree at {:#x}, nor at {:#x}", x0, start_of_ram);
         psci::hvc(psci::SYSTEM_OFF, 0, 0, 0);
         return machine();
     };
@@ -190,21 +162,14 @@ fn read(tree: Tree, tree_address: u64) -> Machine {
         cpus: [0; 64],
         cpu_count: 0,
         gic: find_gic(tree),
-        uart: uart
-            .and_then(|node| node.reg(0))
-            .map_or(UART, |(base, _)| base),
+        uart: uart.and_then(|node| node.reg(0)).map_or(UART, |(base, _)| base),
         uart_intid: uart.and_then(|node| node.intid(0)).unwrap_or(33),
         timer_physical: timer.and_then(|node| node.intid(1)).unwrap_or(30),
         timer_virtual: timer.and_then(|node| node.intid(2)).unwrap_or(27),
         psci_smc: tree.named("psci").and_then(|node| node.str("method")) == Some("smc"),
         bootargs: chosen.and_then(|node| node.str("bootargs")).unwrap_or(""),
         watchdog: tree.compatible("arm,sbsa-gwdt").and_then(find_watchdog),
-        initrd: chosen.and_then(|node| {
-            Some((
-                wide(node, "linux,initrd-start")?,
-                wide(node, "linux,initrd-end")?,
-            ))
-        }),
+        initrd: chosen.and_then(|node| Some((wide(node, "linux,initrd-start")?, wide(node, "linux,initrd-end")?))),
     };
     for node in tree.nodes() {
         match node.str("device_type") {
@@ -217,9 +182,7 @@ fn read(tree: Tree, tree_address: u64) -> Machine {
                 }
             }
             Some("cpu") => {
-                if let Some((slot, (mpidr, _))) =
-                    machine.cpus.get_mut(machine.cpu_count).zip(node.reg(0))
-                {
+                if let Some((slot, (mpidr, _))) = machine.cpus.get_mut(machine.cpu_count).zip(node.reg(0)) {
                     *slot = mpidr;
                     machine.cpu_count += 1;
                 }
@@ -232,46 +195,21 @@ fn read(tree: Tree, tree_address: u64) -> Machine {
 
 /// The binding names the control frame first, then the refresh frame.
 fn find_watchdog(node: Node) -> Option<Watchdog> {
-    Some(Watchdog {
-        control: node.reg(0)?.0,
-        refresh: node.reg(1)?.0,
-        intid: node.intid(0)?,
-    })
+    Some(Watchdog { control: node.reg(0)?.0, refresh: node.reg(1)?.0, intid: node.intid(0)? })
 }
 
 fn find_gic(tree: Tree) -> Gic {
     let v3 = tree.compatible("arm,gic-v3");
-    let v2 = || {
-        tree.compatible("arm,cortex-a15-gic")
-            .or_else(|| tree.compatible("arm,gic-400"))
-    };
-    let version = if v3.is_some() {
-        Version::V3
-    } else {
-        Version::V2
-    };
+    let v2 = || tree.compatible("arm,cortex-a15-gic").or_else(|| tree.compatible("arm,gic-400"));
+    let version = if v3.is_some() { Version::V3 } else { Version::V2 };
     let node = v3.or_else(v2);
-    let base = |n, default| {
-        node.and_then(|node| node.reg(n))
-            .map_or(default, |(base, _)| base)
-    };
-    let second = if version == Version::V3 {
-        0x080a_0000
-    } else {
-        0x0801_0000
-    };
-    Gic {
-        version,
-        distributor: base(0, 0x0800_0000),
-        second: base(1, second),
-    }
+    let base = |n, default| node.and_then(|node| node.reg(n)).map_or(default, |(base, _)| base);
+    let second = if version == Version::V3 { 0x080a_0000 } else { 0x0801_0000 };
+    Gic { version, distributor: base(0, 0x0800_0000), second: base(1, second) }
 }
 
 /// Reads a number of one or two cells.
 fn wide(node: Node, name: &str) -> Option<u64> {
     let first = u64::from(node.cell(name, 0)?);
-    Some(
-        node.cell(name, 1)
-            .map_or(first, |second| first << 32 | u64::from(second)),
-    )
+    Some(node.cell(name, 1).map_or(first, |second| first << 32 | u64::from(second)))
 }

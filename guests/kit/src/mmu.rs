@@ -44,10 +44,7 @@ const SCTLR_TAGS: u64 = 1 << 43 | 1 << 40;
 pub fn enable(ram: Ram) {
     for gib in 0..512u64 {
         let base = gib * GIB;
-        let is_ram = machine::machine()
-            .ram()
-            .iter()
-            .any(|&(start, size)| start < base + GIB && base < start + size);
+        let is_ram = machine::machine().ram().iter().any(|&(start, size)| start < base + GIB && base < start + size);
         let attributes = match (is_ram, ram) {
             (true, Ram::Device) => 0,
             (true, ram) => (ram as u64) << 2 | INNER_SHAREABLE,
@@ -77,14 +74,7 @@ pub fn set_descriptor(gib: usize, descriptor: u64) {
 
 fn store(gib: usize, descriptor: u64) {
     // SAFETY: callers stay below 512; the table is ours, see `Table`.
-    unsafe {
-        LEVEL1
-            .0
-            .get()
-            .cast::<u64>()
-            .add(gib)
-            .write_volatile(descriptor)
-    };
+    unsafe { LEVEL1.0.get().cast::<u64>().add(gib).write_volatile(descriptor) };
 }
 
 /// Turns this CPU's MMU on as [`enable`] did, or does nothing if it did not.

@@ -77,18 +77,10 @@ conduit!(
 
 /// Calls by the conduit that the tree names; the answer is signed.
 pub fn call(function: u64, first: u64, second: u64, third: u64) -> i64 {
-    let conduit = if machine::machine().psci_smc {
-        smc
-    } else {
-        hvc
-    };
+    let conduit = if machine::machine().psci_smc { smc } else { hvc };
     let value = conduit(function, first, second, third);
     // Answers of 32-bit functions are 32 bits wide.
-    if function & 1 << 30 == 0 {
-        i64::from(value as i32)
-    } else {
-        value as i64
-    }
+    if function & 1 << 30 == 0 { i64::from(value as i32) } else { value as i64 }
 }
 
 /// Calls by SMC; an exception comes back as an error.
@@ -97,11 +89,7 @@ pub fn probe_smc(function: u64, first: u64) -> Result<i64, Caught> {
         smc(function, first, 0, 0)
     }
     let value = exception::guarded(two as *const () as u64, function, first)?;
-    Ok(if function & 1 << 30 == 0 {
-        i64::from(value as i32)
-    } else {
-        value as i64
-    })
+    Ok(if function & 1 << 30 == 0 { i64::from(value as i32) } else { value as i64 })
 }
 
 /// Turns a CPU on at `entry` with `context` in x0.

@@ -15,18 +15,14 @@ pub fn block() -> u64 {
 pub fn load_block(address: u64) -> u64 {
     let tags: u64;
     // SAFETY: reads tags.
-    unsafe {
-        asm!(".arch_extension memtag", "ldgm {t}, [{a}]", t = out(reg) tags, a = in(reg) address)
-    };
+    unsafe { asm!(".arch_extension memtag", "ldgm {t}, [{a}]", t = out(reg) tags, a = in(reg) address) };
     tags
 }
 
 /// STGM: gives the block at `address` these tags, as [`load_block`] returns them.
 pub fn store_block(address: u64, tags: u64) {
     // SAFETY: changes tags of memory that the caller says is free.
-    unsafe {
-        asm!(".arch_extension memtag", "stgm {t}, [{a}]", t = in(reg) tags, a = in(reg) address)
-    };
+    unsafe { asm!(".arch_extension memtag", "stgm {t}, [{a}]", t = in(reg) tags, a = in(reg) address) };
 }
 
 /// The whole blocks in `start..end`.

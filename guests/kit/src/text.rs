@@ -12,10 +12,7 @@ pub struct Text {
 impl Text {
     /// Formats into a new text.
     pub fn new(arguments: fmt::Arguments<'_>) -> Self {
-        let mut text = Self {
-            bytes: [0; 104],
-            length: 0,
-        };
+        let mut text = Self { bytes: [0; 104], length: 0 };
         // Too long is cut off, which is what is wanted.
         let _ = fmt::write(&mut text, arguments);
         text

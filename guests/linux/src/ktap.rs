@@ -19,11 +19,7 @@ pub fn run(cases: Vec<Case<'_>>) -> std::process::ExitCode {
             }
         }
     }
-    if passed {
-        std::process::ExitCode::SUCCESS
-    } else {
-        std::process::ExitCode::FAILURE
-    }
+    if passed { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
 /// Ends the case as failed unless the two are equal; the words say what they are.
@@ -31,9 +27,5 @@ pub fn run(cases: Vec<Case<'_>>) -> std::process::ExitCode {
 /// # Errors
 /// They differ.
 pub fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(format!("{what}: {found:x?}, expected {expected:x?}"))
-    }
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found:x?}, expected {expected:x?}")) }
 }

@@ -22,13 +22,7 @@ impl Map {
     /// # Errors
     /// `mmap`'s.
     pub fn anonymous(length: usize, protection: i32) -> io::Result<Self> {
-        Self::new(
-            length,
-            protection,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
+        Self::new(length, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     }
 
     /// As [`Map::anonymous`], of one NUMA node.
@@ -40,21 +34,9 @@ impl Map {
         let mask = 1usize << node;
         // SAFETY: the kernel reads one word of mask.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_mbind,
-                map.start,
-                length,
-                MPOL_BIND,
-                &raw const mask,
-                usize::BITS as usize,
-                0usize,
-            )
+            libc::syscall(libc::SYS_mbind, map.start, length, MPOL_BIND, &raw const mask, usize::BITS as usize, 0usize)
         };
-        if result == 0 {
-            Ok(map)
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(map) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Maps a file or device from `offset` on, shared.
@@ -63,35 +45,17 @@ impl Map {
     /// `mmap`'s.
     pub fn file(file: &File, offset: u64, length: usize, protection: i32) -> io::Result<Self> {
         let offset = i64::try_from(offset).map_err(io::Error::other)?;
-        Self::new(
-            length,
-            protection,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            offset,
-        )
+        Self::new(length, protection, libc::MAP_SHARED, file.as_raw_fd(), offset)
     }
 
     fn new(length: usize, protection: i32, flags: i32, file: i32, offset: i64) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE | protection;
         // SAFETY: a new mapping where the kernel chooses.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                flags,
-                file,
-                offset,
-            )
-        };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, file, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self {
-            start: start.cast(),
-            length,
-        })
+        Ok(Self { start: start.cast(), length })
     }
 
     /// The first byte's address.
@@ -118,10 +82,7 @@ impl Map {
     }
 
     fn inside(&self, offset: usize) -> usize {
-        assert!(
-            offset + 8 <= self.length,
-            "offset {offset:#x} is outside of the mapping"
-        );
+        assert!(offset + 8 <= self.length, "offset {offset:#x} is outside of the mapping");
         self.address() + offset
     }
 
@@ -135,20 +96,9 @@ impl Map {
         let mut node = -1i32;
         // SAFETY: the kernel writes one word.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_get_mempolicy,
-                &raw mut node,
-                0usize,
-                0usize,
-                address,
-                MPOL_F_NODE | MPOL_F_ADDR,
-            )
+            libc::syscall(libc::SYS_get_mempolicy, &raw mut node, 0usize, 0usize, address, MPOL_F_NODE | MPOL_F_ADDR)
         };
-        if result == 0 {
-            Ok(node)
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(node) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -166,19 +116,8 @@ impl Drop for Map {
 pub fn bind(node: usize) -> io::Result<()> {
     let mask = 1usize << node;
     // SAFETY: the kernel reads one word of mask.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_set_mempolicy,
-            MPOL_BIND,
-            &raw const mask,
-            usize::BITS as usize,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_BIND, &raw const mask, usize::BITS as usize) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// One load of 64 bits; a fault is the caller's to expect.

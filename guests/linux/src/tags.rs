@@ -25,11 +25,7 @@ pub fn check_synchronously() -> io::Result<()> {
     let mode = PR_TAGGED_ADDR_ENABLE | PR_MTE_TCF_SYNC;
     // SAFETY: changes this thread's mode only.
     let result = unsafe { libc::prctl(PR_SET_TAGGED_ADDR_CTRL, mode, 0usize, 0usize, 0usize) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Puts `tag` into an address.

@@ -63,12 +63,7 @@ impl Boot {
             // Which CPU this is only the tree can tell; until then it is CPU 0, so that a fault has a handler.
             crate::secondary::adopt_boot_cpu(0);
         }
-        Self {
-            tree,
-            base,
-            level,
-            device: Cell::new(u64::MAX),
-        }
+        Self { tree, base, level, device: Cell::new(u64::MAX) }
     }
 
     /// Returns the exception level at entry.
@@ -106,9 +101,7 @@ impl Boot {
         }
         // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there before the copy
         // that the caller makes.
-        Ok(unsafe {
-            core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0))
-        })
+        Ok(unsafe { core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0)) })
     }
 
     /// Shows memory that the boot loader filled, on the early map: the bundle, before frames exist.
@@ -118,10 +111,7 @@ impl Boot {
     pub fn view(&self, region: Region<Pa>) -> Option<&[u8]> {
         const MOST: u64 = 1 << 30;
         let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
-        let blocks = Region {
-            start: Pa(region.start.0 & !(BLOCK_2M - 1)),
-            size: region.size + BLOCK_2M,
-        };
+        let blocks = Region { start: Pa(region.start.0 & !(BLOCK_2M - 1)), size: region.size + BLOCK_2M };
         let on_device = blocks.contains(Pa(self.device.get()));
         if bad || on_device || region.overlaps(&image::region()) {
             return None;
@@ -143,10 +133,8 @@ impl Boot {
     pub fn map_device(&self, registers: Region<Pa>) {
         let block = |address: u64| address & !(BLOCK_2M - 1);
         let first = block(registers.start.0);
-        let taken = image::region().overlaps(&Region {
-            start: Pa(first),
-            size: BLOCK_2M,
-        }) || first == block(self.tree)
+        let taken = image::region().overlaps(&Region { start: Pa(first), size: BLOCK_2M })
+            || first == block(self.tree)
             || first == block(self.tree) + BLOCK_2M;
         if !taken {
             // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
@@ -163,10 +151,7 @@ impl Boot {
 /// frames come from, so that nobody ever writes to it, or if it cannot be mapped.
 #[must_use]
 pub fn lend(region: Region<Pa>) -> Option<&'static [u8]> {
-    if region.overlaps(&image::region())
-        || crate::frames::manages(region)
-        || !crate::frames::keep(region, Use::Lent)
-    {
+    if region.overlaps(&image::region()) || crate::frames::manages(region) || !crate::frames::keep(region, Use::Lent) {
         return None;
     }
     crate::mmu::add(region, crate::mmu::Kind::ReadOnly).ok()?;

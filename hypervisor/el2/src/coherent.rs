@@ -72,11 +72,7 @@ impl CoherentMemory {
             && !mmu::is_own_device(region)
             && frames::keep(region, Use::Coherent)
             && mmu::prepare(region);
-        free.then_some(Self {
-            region,
-            mapped: false,
-            granted: false,
-        })
+        free.then_some(Self { region, mapped: false, granted: false })
     }
 
     /// Notes that a VM is granted the memory. Returns whether it is the first.
@@ -92,11 +88,7 @@ impl CoherentMemory {
 
     /// Does `act` while the memory is mapped with `kind`. `act` leaves nothing dirty in the caches, so that a
     /// guest, or the next access, may have another type (DDI0487 B2.11).
-    fn with_map<T>(
-        &mut self,
-        kind: Kind,
-        act: impl FnOnce(&mut Self) -> T,
-    ) -> Result<T, Unreachable> {
+    fn with_map<T>(&mut self, kind: Kind, act: impl FnOnce(&mut Self) -> T) -> Result<T, Unreachable> {
         mmu::add(self.region, kind).map_err(|_| Unreachable)?;
         let result = act(self);
         mmu::remove(self.region);
@@ -105,10 +97,7 @@ impl CoherentMemory {
 
     fn page(&self, page: u64) -> Region<Pa> {
         let page = page % (self.region.size / PAGE_SIZE);
-        Region {
-            start: Pa(self.region.start.0 + page * PAGE_SIZE),
-            size: PAGE_SIZE,
-        }
+        Region { start: Pa(self.region.start.0 + page * PAGE_SIZE), size: PAGE_SIZE }
     }
 
     /// Looks whether this is memory: `pages` are written all, then read all, then, unless they are Non-cacheable,
@@ -130,11 +119,7 @@ impl CoherentMemory {
                     // objects; aborts are recovered.
                     unsafe { probe(memory.page(page).start.0, argument) }
                 };
-                pages
-                    .clone()
-                    .map(run)
-                    .find(|result| *result != 0)
-                    .unwrap_or(0)
+                pages.clone().map(run).find(|result| *result != 0).unwrap_or(0)
             };
             let mut result = each(coherent_fill, PATTERN);
             if result == 0 {
@@ -161,10 +146,7 @@ impl CoherentMemory {
     ///
     /// # Errors
     /// [`Unreachable`].
-    pub fn prove_tags(
-        &mut self,
-        mut pages: impl Iterator<Item = u64>,
-    ) -> Result<TagProof, Unreachable> {
+    pub fn prove_tags(&mut self, mut pages: impl Iterator<Item = u64>) -> Result<TagProof, Unreachable> {
         if !cpu::has_mte2() {
             return Err(Unreachable);
         }
@@ -178,17 +160,9 @@ impl CoherentMemory {
                 }
                 proof
             };
-            let proof = pages
-                .by_ref()
-                .map(probe)
-                .find(|proof| *proof != TagProof::Passed)
-                .unwrap_or(TagProof::Passed);
+            let proof = pages.by_ref().map(probe).find(|proof| *proof != TagProof::Passed).unwrap_or(TagProof::Passed);
             // An abort of a write may come late, and not as an abort.
-            if serror::drain() {
-                TagProof::Aborted
-            } else {
-                proof
-            }
+            if serror::drain() { TagProof::Aborted } else { proof }
         })
     }
 
@@ -209,10 +183,7 @@ impl CoherentMemory {
         let end = range.end.min(self.region.size);
         if range.start < end {
             let start = Pa(self.region.start.0 + range.start);
-            let part = Region {
-                start,
-                size: end - range.start,
-            };
+            let part = Region { start, size: end - range.start };
             if !Self::is_there(part) {
                 self.end_clearing();
                 return Err(Unreachable);

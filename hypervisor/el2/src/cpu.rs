@@ -25,15 +25,7 @@ macro_rules! id_row {
 /// Reads this CPU's identification registers. Unallocated ones read as zero (DDI0487 D24.3.1).
 #[must_use]
 pub fn id_table() -> IdTable {
-    [
-        id_row!("1"),
-        id_row!("2"),
-        id_row!("3"),
-        id_row!("4"),
-        id_row!("5"),
-        id_row!("6"),
-        id_row!("7"),
-    ]
+    [id_row!("1"), id_row!("2"), id_row!("3"), id_row!("4"), id_row!("5"), id_row!("6"), id_row!("7")]
 }
 
 /// Notes what a vCPU that moves between CPUs can have of this one. Once on each CPU, before VMs are made.
@@ -116,10 +108,7 @@ pub fn counter_frequency() -> u64 {
 }
 
 /// Sets the registers of EL2 itself that no guest's configuration covers.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn init_el2() {
     crate::switch::install_vectors();
     // SAFETY: nothing of a guest's is loaded yet. IMO: physical interrupts are EL2's, also to wake it from WFI

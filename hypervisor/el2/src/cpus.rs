@@ -24,8 +24,5 @@ pub fn affinity(index: usize) -> Option<u64> {
 #[must_use]
 pub fn this_by_mpidr() -> Option<usize> {
     let this = crate::cpu::mpidr() & AFFINITY;
-    MPIDRS
-        .get()?
-        .iter()
-        .position(|mpidr| mpidr & AFFINITY == this)
+    MPIDRS.get()?.iter().position(|mpidr| mpidr & AFFINITY == this)
 }

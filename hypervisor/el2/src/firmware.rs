@@ -55,11 +55,7 @@ pub fn system_off() {
 
 /// Has firmware apply SMCCC_ARCH_WORKAROUND_1 or 3 on this CPU (DEN0028 §7.5, §7.7).
 pub fn workaround(number: u32) {
-    let function = if number == 1 {
-        id::ARCH_WORKAROUND_1
-    } else {
-        id::ARCH_WORKAROUND_3
-    };
+    let function = if number == 1 { id::ARCH_WORKAROUND_1 } else { id::ARCH_WORKAROUND_3 };
     if CONDUIT.get() == Some(&Conduit::Smc) {
         let _ = smccc::smc32(function, [0; 7]);
     }
@@ -76,10 +72,6 @@ pub fn workarounds() -> [i32; 3] {
     if features(id::VERSION) < 0 {
         return [-1; 3];
     }
-    [
-        id::ARCH_WORKAROUND_1,
-        id::ARCH_WORKAROUND_2,
-        id::ARCH_WORKAROUND_3,
-    ]
-    .map(|function| smccc::smc32(id::ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
+    [id::ARCH_WORKAROUND_1, id::ARCH_WORKAROUND_2, id::ARCH_WORKAROUND_3]
+        .map(|function| smccc::smc32(id::ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32)
 }

@@ -57,14 +57,8 @@ impl Frames {
         let frame = usize::try_from(address / PAGE_SIZE).ok()?;
         let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
         FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
-        let region = Region {
-            start: Pa(start as u64 * PAGE_SIZE),
-            size: PAGE_SIZE,
-        };
-        Some(Self {
-            region,
-            pool: Pool::Tagged,
-        })
+        let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
+        Some(Self { region, pool: Pool::Tagged })
     }
 
     /// Returns where they are.
@@ -103,14 +97,9 @@ pub fn init(free: &[(Region<Pa>, Pool)], _boot: crate::boot::Boot) {
     static DONE: spin::Once<()> = spin::Once::new();
     DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {
-            let taken = region.overlaps(&crate::image::region())
-                || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
-            if !taken
-                && !free
-                    .iter()
-                    .take(index)
-                    .any(|(other, _)| other.overlaps(region))
-            {
+            let taken =
+                region.overlaps(&crate::image::region()) || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
+            if !taken && !free.iter().take(index).any(|(other, _)| other.overlaps(region)) {
                 // SAFETY: disjoint from the image, which holds every Rust object (heap, stacks and statics), and
                 // from the other regions; `call_once` makes this the only call.
                 unsafe { add(*region, *pool) };
@@ -139,15 +128,11 @@ static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
 
 /// Notes what `region` is used for, for good. False: some of it has another use already, or an owner.
 pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
-    let pages = Region {
-        start: region.start.align_down(PAGE_SIZE),
-        size: region.size + (region.start.0 & (PAGE_SIZE - 1)),
-    };
+    let pages =
+        Region { start: region.start.align_down(PAGE_SIZE), size: region.size + (region.start.0 & (PAGE_SIZE - 1)) };
     let is_alone = matches!(purpose, Use::Coherent | Use::Function);
     let mut kept = KEPT.lock();
-    let free = !kept
-        .iter()
-        .any(|(other, used)| (*used != purpose || is_alone) && other.overlaps(&pages));
+    let free = !kept.iter().any(|(other, used)| (*used != purpose || is_alone) && other.overlaps(&pages));
     if free {
         kept.push((pages, purpose));
     }
@@ -157,25 +142,17 @@ pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
 /// Tells whether any of `region` is memory that frames come from.
 #[must_use]
 pub fn manages(region: Region<Pa>) -> bool {
-    MANAGED
-        .lock()
-        .iter()
-        .any(|managed| managed.overlaps(&region))
+    MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
 }
 
 /// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if
 /// there is no such block. Their contents are whatever was there.
 #[must_use]
 pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
-    let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE))
-        .ok()?
-        .checked_next_power_of_two()?;
+    let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok()?.checked_next_power_of_two()?;
     let start = pool.free().lock().alloc(pages)?;
     FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
-    let region = Region {
-        start: Pa(start as u64 * PAGE_SIZE),
-        size: pages as u64 * PAGE_SIZE,
-    };
+    let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
     Some(Frames { region, pool })
 }
 

@@ -60,28 +60,15 @@ pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
     let check = |frame: Region<Pa>, least: u64| {
         let ours = frame.overlaps(&crate::image::region()) || crate::frames::manages(frame);
         let bad = ours || frame.size < least || frame.start.0 & 0xfff != 0;
-        if bad {
-            Err(GicError::BadFrame(frame))
-        } else {
-            Ok(())
-        }
+        if bad { Err(GicError::BadFrame(frame)) } else { Ok(()) }
     };
     match *layout {
-        Layout::V3 {
-            distributor,
-            redistributors,
-        } => {
+        Layout::V3 { distributor, redistributors } => {
             check(distributor, 0x1_0000)?;
-            redistributors
-                .iter()
-                .try_for_each(|frame| check(*frame, 0x2_0000))?;
+            redistributors.iter().try_for_each(|frame| check(*frame, 0x2_0000))?;
             v3::init(distributor, redistributors);
         }
-        Layout::V2 {
-            distributor,
-            cpu,
-            hypervisor,
-        } => {
+        Layout::V2 { distributor, cpu, hypervisor } => {
             check(distributor, 0x1000)?;
             check(cpu, 0x2000)?;
             check(hypervisor, 0x1000)?;
@@ -97,11 +84,7 @@ pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
 /// # Errors
 /// [`GicError::NoRedistributor`].
 pub fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    if is_v3() {
-        v3::init_cpu(private)
-    } else {
-        v2::init_cpu(private)
-    }
+    if is_v3() { v3::init_cpu(private) } else { v2::init_cpu(private) }
 }
 
 /// An interrupt that this CPU has acknowledged.
@@ -123,11 +106,7 @@ impl Ack {
 #[inline(always)]
 #[must_use]
 pub fn acknowledge() -> Option<Ack> {
-    let ack = if is_v3() {
-        v3::acknowledge()
-    } else {
-        v2::acknowledge()
-    };
+    let ack = if is_v3() { v3::acknowledge() } else { v2::acknowledge() };
     if ack & 0x3ff >= IntId::SPECIAL_BASE && ack < 0x2000 {
         return None;
     }
@@ -142,11 +121,7 @@ pub fn acknowledge() -> Option<Ack> {
 /// Deactivates an acknowledged interrupt.
 #[inline]
 pub fn deactivate(ack: Ack) {
-    if is_v3() {
-        v3::deactivate(ack.0)
-    } else {
-        v2::deactivate(ack.0)
-    }
+    if is_v3() { v3::deactivate(ack.0) } else { v2::deactivate(ack.0) }
 }
 
 /// Deactivates an interrupt that was handed to a guest and will not be deactivated by it.
@@ -156,80 +131,48 @@ pub fn deactivate_intid(intid: IntId) {
 
 /// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
 pub fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    if is_v3() {
-        v3::enable_spi(intid, cpu, edge)
-    } else {
-        v2::enable_spi(intid, cpu, edge)
-    }
+    if is_v3() { v3::enable_spi(intid, cpu, edge) } else { v2::enable_spi(intid, cpu, edge) }
 }
 
 /// Disables a shared interrupt.
 pub fn disable_spi(intid: IntId) {
-    if is_v3() {
-        v3::disable_spi(intid)
-    } else {
-        v2::disable_spi(intid)
-    }
+    if is_v3() { v3::disable_spi(intid) } else { v2::disable_spi(intid) }
 }
 
 /// Interrupts CPU `cpu` with [`KICK`].
 pub fn kick(cpu: usize) {
-    if is_v3() {
-        v3::kick(cpu)
-    } else {
-        v2::kick(cpu)
-    }
+    if is_v3() { v3::kick(cpu) } else { v2::kick(cpu) }
 }
 
 /// Returns the number of List Registers.
 #[inline]
 #[must_use]
 pub fn lr_count() -> u32 {
-    if is_v3() {
-        v3::lr_count()
-    } else {
-        v2::lr_count()
-    }
+    if is_v3() { v3::lr_count() } else { v2::lr_count() }
 }
 
 /// Reads List Register `index`.
 #[must_use]
 pub fn lr_read(index: usize) -> Lr {
-    if is_v3() {
-        v3::lr_read(index)
-    } else {
-        v2::lr_read(index)
-    }
+    if is_v3() { v3::lr_read(index) } else { v2::lr_read(index) }
 }
 
 /// Writes List Register `index`.
 #[inline]
 pub fn lr_write(index: usize, lr: Lr) {
-    if is_v3() {
-        v3::lr_write(index, lr)
-    } else {
-        v2::lr_write(index, lr)
-    }
+    if is_v3() { v3::lr_write(index, lr) } else { v2::lr_write(index, lr) }
 }
 
 /// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
 #[inline]
 #[must_use]
 pub fn lr_empty() -> u32 {
-    if is_v3() {
-        v3::lr_empty()
-    } else {
-        v2::lr_empty()
-    }
+    if is_v3() { v3::lr_empty() } else { v2::lr_empty() }
 }
 
 /// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
 pub fn set_maintenance(requests: u32) {
-    if is_v3() {
-        v3::set_maintenance(requests)
-    } else {
-        v2::set_maintenance(requests)
-    }
+    if is_v3() { v3::set_maintenance(requests) } else { v2::set_maintenance(requests) }
 }
 
 /// Returns `ICH_VMCR_EL2` or `GICH_VMCR`: what the guest of this CPU has written to its CPU interface.
@@ -248,11 +191,7 @@ pub fn is_deactivation_separate() -> bool {
 /// GICv3 it always says yes: whoever takes it then looks at the device.
 #[must_use]
 pub fn is_pending(intid: IntId) -> bool {
-    if is_v3() {
-        v3::is_pending(intid)
-    } else {
-        v2::is_pending(intid)
-    }
+    if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
 }
 
 /// The guest's CPU interface besides List Registers: what it has written to it, and which priorities are active.
@@ -268,27 +207,15 @@ pub struct Interface {
 
 /// Returns the state of this CPU's virtual CPU interface. Its List Registers are the model's to take back.
 pub(crate) fn save_virtual() -> Interface {
-    if is_v3() {
-        v3::save_virtual()
-    } else {
-        v2::save_virtual()
-    }
+    if is_v3() { v3::save_virtual() } else { v2::save_virtual() }
 }
 
 /// Gives this CPU's virtual CPU interface a state that was saved.
 pub(crate) fn load_virtual(interface: &Interface) {
-    if is_v3() {
-        v3::load_virtual(interface)
-    } else {
-        v2::load_virtual(interface)
-    }
+    if is_v3() { v3::load_virtual(interface) } else { v2::load_virtual(interface) }
 }
 
 /// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
 pub fn reset_virtual() {
-    if is_v3() {
-        v3::reset_virtual()
-    } else {
-        v2::reset_virtual()
-    }
+    if is_v3() { v3::reset_virtual() } else { v2::reset_virtual() }
 }

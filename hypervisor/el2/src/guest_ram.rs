@@ -26,11 +26,7 @@ impl GuestRam {
     #[must_use]
     pub fn new(frames: Frames) -> Self {
         let tagged = frames.pool() == Pool::Tagged;
-        Self {
-            frames,
-            tagged,
-            granted: false,
-        }
+        Self { frames, tagged, granted: false }
     }
 
     /// Returns where it is.
@@ -50,10 +46,7 @@ impl GuestRam {
         if range.end > region.size {
             return Err(OutOfRange);
         }
-        Ok(Region {
-            start: Pa(region.start.0 + range.start),
-            size,
-        })
+        Ok(Region { start: Pa(region.start.0 + range.start), size })
     }
 
     /// Clears bytes `range`, and their Allocation Tags where the memory is Tagged.
@@ -86,12 +79,7 @@ impl GuestRam {
     ///
     /// # Errors
     /// [`OutOfRange`].
-    pub fn copy(
-        &mut self,
-        offset: u64,
-        source: &[u8],
-        checksum: Option<&mut u32>,
-    ) -> Result<(), OutOfRange> {
+    pub fn copy(&mut self, offset: u64, source: &[u8], checksum: Option<&mut u32>) -> Result<(), OutOfRange> {
         let end = offset.checked_add(source.len() as u64).ok_or(OutOfRange)?;
         let part = self.part(offset..end)?;
         match checksum {

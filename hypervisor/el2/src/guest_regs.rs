@@ -24,10 +24,7 @@ macro_rules! zero {
 }
 
 /// Gives this CPU's EL1 and EL0 registers their values at the reset of a vCPU, floating point included.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub fn reset(optional: Optional) {
     // SAFETY: EL1's and EL0's own registers: EL2 is built for soft-float and uses none of them.
     unsafe {
@@ -61,10 +58,7 @@ pub fn reset(optional: Optional) {
 }
 
 /// Locks the debug registers and turns every breakpoint and watchpoint off: self-hosted debug is the guest's.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 fn reset_debug() {
     macro_rules! disable {
         ($count:expr, $register:literal, $($n:literal)*) => { $(
@@ -87,10 +81,7 @@ fn reset_debug() {
 }
 
 /// Clears the FP, SIMD and SVE registers: whatever they held was another life's.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 fn clear_float(sve: bool) {
     macro_rules! each_register {
         ($format:literal, $($n:literal)*) => { concat!($(".inst ", $format, " | ", $n, "\n",)*) };
@@ -131,10 +122,7 @@ pub fn sctlr() -> u64 {
 }
 
 /// Writes what an exception to EL1 leaves behind: `ESR_EL1`, `ELR_EL1`, `SPSR_EL1`, and `FAR_EL1` if it has one.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub fn write_exception(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
     // SAFETY: EL1's own registers.
     unsafe {

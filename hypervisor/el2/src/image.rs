@@ -37,10 +37,7 @@ symbols! {
 /// Returns all of the image, code to BSS.
 #[must_use]
 pub fn region() -> Region<Pa> {
-    Region {
-        start: Pa(start()),
-        size: end() - start(),
-    }
+    Region { start: Pa(start()), size: end() - start() }
 }
 
 /// Returns what was appended to the image for one-file boot, if anything: the header's `image_size`, which

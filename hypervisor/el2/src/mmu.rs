@@ -85,25 +85,12 @@ impl Map {
     /// # Errors
     /// [`MapFailed`] if the image lies where EL2 cannot map.
     pub fn new() -> Result<Self, MapFailed> {
-        let mut map = Self {
-            tables: IdMap::new(0, El2),
-            ranges: Vec::new(),
-            prepared: 0,
-        };
+        let mut map = Self { tables: IdMap::new(0, El2), ranges: Vec::new(), prepared: 0 };
         let block = image::boot_cpu_block();
         map.add(between(image::start(), image::rodata_start()), Kind::Text)?;
-        map.add(
-            between(image::rodata_start(), image::data_start()),
-            Kind::ReadOnly,
-        )?;
-        map.add(
-            between(image::data_start(), block + percpu::GUARD),
-            Kind::Data,
-        )?;
-        map.add(
-            between(block + percpu::GUARD + PAGE_SIZE, image::end()),
-            Kind::Data,
-        )?;
+        map.add(between(image::rodata_start(), image::data_start()), Kind::ReadOnly)?;
+        map.add(between(image::data_start(), block + percpu::GUARD), Kind::Data)?;
+        map.add(between(block + percpu::GUARD + PAGE_SIZE, image::end()), Kind::Data)?;
         Ok(map)
     }
 
@@ -116,26 +103,16 @@ impl Map {
             return Ok(());
         }
         let start = range.start.align_down(PAGE_SIZE).0;
-        let end = range
-            .end()
-            .0
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or(MapFailed(range))?;
+        let end = range.end().0.checked_next_multiple_of(PAGE_SIZE).ok_or(MapFailed(range))?;
         let pages = between(start, end);
-        if self
-            .ranges
-            .iter()
-            .any(|(other, used)| *used != kind && other.overlaps(&pages))
-        {
+        if self.ranges.iter().any(|(other, used)| *used != kind && other.overlaps(&pages)) {
             return Err(MapFailed(range));
         }
         if self.ranges.iter().any(|(other, _)| other.covers(&pages)) {
             return Ok(());
         }
         let region = MemoryRegion::new(start as usize, end as usize);
-        self.tables
-            .map_range(&region, kind.attributes())
-            .map_err(|_| MapFailed(range))?;
+        self.tables.map_range(&region, kind.attributes()).map_err(|_| MapFailed(range))?;
         self.ranges.push((pages, kind));
         Ok(())
     }
@@ -240,9 +217,7 @@ pub(crate) fn remove(range: Region<Pa>) {
 /// Returns the register values of the active map.
 pub(crate) fn active_registers() -> Option<Registers> {
     let active = ACTIVE.lock();
-    active
-        .as_ref()
-        .map(|map| registers(map.tables.root_address().0 as u64))
+    active.as_ref().map(|map| registers(map.tables.root_address().0 as u64))
 }
 
 fn registers(root: u64) -> Registers {
@@ -259,24 +234,16 @@ fn registers(root: u64) -> Registers {
 }
 
 fn between(start: u64, end: u64) -> Region<Pa> {
-    Region {
-        start: Pa(start),
-        size: end.saturating_sub(start),
-    }
+    Region { start: Pa(start), size: end.saturating_sub(start) }
 }
 
 /// Tells whether EL2 itself drives a device whose registers are in `range`.
 pub(crate) fn is_own_device(range: Region<Pa>) -> bool {
-    is_mapped(range, |kind| {
-        matches!(kind, Kind::Device | Kind::Configuration)
-    })
+    is_mapped(range, |kind| matches!(kind, Kind::Device | Kind::Configuration))
 }
 
 /// Tells whether any of `range` is in the active map in one of these ways.
 pub(crate) fn is_mapped(range: Region<Pa>, how: impl Fn(Kind) -> bool) -> bool {
     let active = ACTIVE.lock();
-    active
-        .iter()
-        .flat_map(|map| &map.ranges)
-        .any(|(other, kind)| how(*kind) && other.overlaps(&range))
+    active.iter().flat_map(|map| &map.ranges).any(|(other, kind)| how(*kind) && other.overlaps(&range))
 }

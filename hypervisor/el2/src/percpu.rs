@@ -33,11 +33,7 @@ pub struct PerCpu {
 /// `block` must be the address of a block of [`BLOCK_SIZE`] that is mapped but for its guard page, belongs
 /// to this CPU alone and for ever, and holds nothing yet but its stack.
 pub(crate) unsafe fn install(block: u64, index: u64) {
-    let control = PerCpu {
-        recovery: 0,
-        spare_stack: block + GUARD,
-        index,
-    };
+    let control = PerCpu { recovery: 0, spare_stack: block + GUARD, index };
     // SAFETY: our caller's promise: the start of the block is mapped, aligned and unused.
     unsafe { (block as *mut PerCpu).write(control) };
     // SAFETY: TPIDR_EL2 is this program's own; it has no effect on hardware.

@@ -49,10 +49,7 @@ impl Block {
 
 /// Returns the guard page of the block at `start`.
 fn guard_of(start: Pa) -> Region<Pa> {
-    Region {
-        start: Pa(start.0 + percpu::GUARD),
-        size: assay_spec::addr::PAGE_SIZE,
-    }
+    Region { start: Pa(start.0 + percpu::GUARD), size: assay_spec::addr::PAGE_SIZE }
 }
 
 /// Makes the running CPU CPU `index`, on the boot CPU's block, with EL2's own registers set.
@@ -84,16 +81,12 @@ pub fn start(index: usize, block: Block) -> Result<(), FirmwareError> {
     BLOCKS.lock().push((index, region.start.0));
     let record = core::ptr::from_ref(start) as u64;
     // The CPU reads the record, and walks the tables first, with its caches off or cold.
-    cache::clean_to_poc(Region {
-        start: Pa(record),
-        size: size_of::<Start>() as u64,
-    });
+    cache::clean_to_poc(Region { start: Pa(record), size: size_of::<Start>() as u64 });
     let entry = &raw const boot_secondary as u64;
     firmware::cpu_on(affinity, Pa(entry), record)
 }
 
-static BLOCKS: spin::Mutex<alloc::vec::Vec<(usize, u64)>> =
-    spin::Mutex::new(alloc::vec::Vec::new());
+static BLOCKS: spin::Mutex<alloc::vec::Vec<(usize, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
 
 /// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
 /// index is one of those.
@@ -102,12 +95,7 @@ pub fn adopt(index: u64) -> bool {
     // The latest, if an earlier start of this CPU failed; and only on the CPU that it was made for.
     let known = |(known, _): &&(usize, u64)| *known as u64 == index;
     let is_this = cpus::this_by_mpidr().is_some_and(|this| this as u64 == index);
-    let block = BLOCKS
-        .lock()
-        .iter()
-        .rfind(known)
-        .filter(|_| is_this)
-        .map(|(_, block)| *block);
+    let block = BLOCKS.lock().iter().rfind(known).filter(|_| is_this).map(|(_, block)| *block);
     let Some(block) = block else { return false };
     // SAFETY: `start` gave this block to this CPU alone; its stack is in use above the guard page only.
     unsafe { percpu::install(block, index) };

@@ -46,11 +46,7 @@ struct Granted {
 impl Granted {
     /// Memory that this VM has alone: how it is mapped is the policy's matter.
     const fn whole(region: Region<Pa>) -> Self {
-        Self {
-            region,
-            write: true,
-            execute: true,
-        }
+        Self { region, write: true, execute: true }
     }
 
     fn allows(&self, descriptor: Descriptor) -> bool {
@@ -72,13 +68,7 @@ impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
     #[must_use]
     pub fn new(start_level: u8) -> Self {
-        Self {
-            start_level,
-            pages: Vec::new(),
-            frames: Vec::new(),
-            granted: Vec::new(),
-            vttbr: None,
-        }
+        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), vttbr: None }
     }
 
     /// Lets the tables lead to `ram`, and no other VM's.
@@ -93,11 +83,7 @@ impl TableMemory {
     /// Lets the tables lead to memory between VMs, by leaves that nobody executes from, and that let write only
     /// with these `rights`.
     pub fn grant_shared(&mut self, memory: &SharedRam, rights: Rights) {
-        self.granted.push(Granted {
-            region: memory.region(),
-            write: rights == Rights::ReadWrite,
-            execute: false,
-        });
+        self.granted.push(Granted { region: memory.region(), write: rights == Rights::ReadWrite, execute: false });
     }
 
     /// Lets the tables lead to coherent memory, with whatever type the policy decided.
@@ -135,11 +121,7 @@ impl TableMemory {
             && !crate::mmu::is_own_device(registers)
             && frames::keep(registers, frames::Use::Function);
         if free {
-            self.granted.push(Granted {
-                region: registers,
-                write: true,
-                execute: false,
-            });
+            self.granted.push(Granted { region: registers, write: true, execute: false });
         }
         free
     }
@@ -154,8 +136,7 @@ impl TableMemory {
         let bits = 64u64.checked_sub(t0sz)?;
         let indexed = u64::from(assay_spec::stage2_desc::shift(self.start_level)) + 9;
         let tables = 1u64.checked_shl(u32::try_from(bits.saturating_sub(indexed)).ok()?)?;
-        let fits =
-            sl0 + u64::from(self.start_level) == 2 && bits <= 48 && tables * PAGE_SIZE <= root.size;
+        let fits = sl0 + u64::from(self.start_level) == 2 && bits <= 48 && tables * PAGE_SIZE <= root.size;
         if !fits || vtcr >> 14 & 3 != 0 || vtcr >> 21 & 3 != 0 || vtcr >> 32 != 0 {
             return None;
         }
@@ -178,11 +159,7 @@ impl TableMemory {
         unsafe { crate::guest_ram::zero(region, false) };
         let level = self.pages.is_empty().then_some(self.start_level);
         let starts = (0..region.size / PAGE_SIZE).map(|page| Pa(region.start.0 + page * PAGE_SIZE));
-        self.pages.extend(starts.map(|start| Page {
-            start,
-            level,
-            filled: false,
-        }));
+        self.pages.extend(starts.map(|start| Page { start, level, filled: false }));
         self.frames.push(frames);
         Some(region.start)
     }
@@ -207,13 +184,8 @@ impl TableMemory {
     /// # Panics
     /// If the entry is not in these tables or the descriptor leads where this VM must not get: our bug.
     pub fn store(&mut self, entry: Pa, descriptor: u64) {
-        let allowed = self
-            .page_of(entry)
-            .is_some_and(|page| self.allows(page, Descriptor(descriptor)));
-        assert!(
-            allowed && entry.is_aligned(8),
-            "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM"
-        );
+        let allowed = self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
+        assert!(allowed && entry.is_aligned(8), "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM");
         dsb_ishst();
         // SAFETY: an aligned word in a page of ours that holds no Rust object, checked above.
         unsafe { (entry.0 as *mut u64).write_volatile(descriptor) }
@@ -248,18 +220,11 @@ impl TableMemory {
     /// which ignores the address bits below the block size, and may take one entry of a contiguous group for
     /// the whole group (DDI0487 D8.7.1).
     fn allows_leaf(&self, descriptor: Descriptor, level: u8) -> bool {
-        let group = if descriptor.is_contiguous() {
-            CONTIGUOUS_ENTRIES
-        } else {
-            1
-        };
+        let group = if descriptor.is_contiguous() { CONTIGUOUS_ENTRIES } else { 1 };
         let size = entry_size(level) * group;
         descriptor.output().is_aligned(entry_size(level))
             && self
-                .grant_of(Region {
-                    start: descriptor.output().align_down(size),
-                    size,
-                })
+                .grant_of(Region { start: descriptor.output().align_down(size), size })
                 .is_some_and(|granted| granted.allows(descriptor))
     }
 
@@ -269,10 +234,7 @@ impl TableMemory {
         let Some(index) = self.page_of(table) else {
             return false;
         };
-        let filled = self
-            .pages
-            .get(index)
-            .is_some_and(|page| page.level.is_none() && page.filled);
+        let filled = self.pages.get(index).is_some_and(|page| page.level.is_none() && page.filled);
         let stays = |entry: u64| {
             let descriptor = Descriptor(self.load(Pa(table.0 + entry * ENTRY_BYTES)));
             match descriptor.shape(level) {
@@ -284,15 +246,11 @@ impl TableMemory {
         if level > LAST_LEVEL || filled && !(0..ENTRIES).all(stays) {
             return false;
         }
-        self.pages
-            .get_mut(index)
-            .is_some_and(|page| *page.level.get_or_insert(level) == level)
+        self.pages.get_mut(index).is_some_and(|page| *page.level.get_or_insert(level) == level)
     }
 
     fn grant_of(&self, memory: Region<Pa>) -> Option<&Granted> {
-        self.granted
-            .iter()
-            .find(|granted| granted.region.covers(&memory))
+        self.granted.iter().find(|granted| granted.region.covers(&memory))
     }
 
     /// Tells whether a VM may be given `memory`.

@@ -22,17 +22,12 @@ pub struct Guest {
 }
 
 const _: () = assert!(offset_of!(Guest, frame) == 0);
-const _: () =
-    assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, pstate) == offset_of!(Frame, pc) + 8);
+const _: () = assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, pstate) == offset_of!(Frame, pc) + 8);
 
 impl Guest {
     /// Makes a guest that starts with `frame`: once this CPU's stage 2 is set up (`traps::load`).
     pub(crate) fn new(frame: Frame) -> Self {
-        Self {
-            frame,
-            host_sp: 0,
-            here: PhantomData,
-        }
+        Self { frame, host_sp: 0, here: PhantomData }
     }
 
     /// Ends it, for its frame.
@@ -82,12 +77,7 @@ type Synchronous = unsafe extern "C" fn(*mut c_void, *mut Guest) -> u32;
 type Other = unsafe extern "C" fn(*mut c_void, *mut Guest, u32) -> u32;
 
 unsafe extern "C" {
-    fn switch_enter(
-        guest: *mut Guest,
-        handler: *mut c_void,
-        synchronous: Synchronous,
-        other: Other,
-    );
+    fn switch_enter(guest: *mut Guest, handler: *mut c_void, synchronous: Synchronous, other: Other);
     static switch_vectors: u8;
 }
 
@@ -98,14 +88,7 @@ unsafe extern "C" {
 pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
     // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to functions
     // for which they are of the right types. They are borrowed exclusively throughout.
-    unsafe {
-        switch_enter(
-            guest,
-            core::ptr::from_mut(handler).cast(),
-            synchronous::<H>,
-            other::<H>,
-        )
-    }
+    unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), synchronous::<H>, other::<H>) }
 }
 
 /// Called by `switch.S` at each synchronous exit.
@@ -155,11 +138,7 @@ pub fn raw_syndrome() -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn abort_syndrome() -> (u64, u64, u64) {
-    (
-        read_sysreg!("esr_el2"),
-        read_sysreg!("far_el2"),
-        read_sysreg!("hpfar_el2"),
-    )
+    (read_sysreg!("esr_el2"), read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
 /// Points this CPU at the vectors.
@@ -172,10 +151,7 @@ pub(crate) fn install_vectors() {
 
 /// An exception in EL2 itself: our bug. `kind` is the vector (16 or more: the stack had overflowed).
 extern "C" fn fatal(frame: &Frame, kind: u32) -> ! {
-    #[expect(
-        clippy::panic,
-        reason = "an exception in EL2 is a bug of ours: the third kind of failure"
-    )]
+    #[expect(clippy::panic, reason = "an exception in EL2 is a bug of ours: the third kind of failure")]
     {
         panic!(
             "exception in EL2: vector {} pc={:#x} esr={:#x} far={:#x} lr={:#x}{}",
@@ -184,11 +160,7 @@ extern "C" fn fatal(frame: &Frame, kind: u32) -> ! {
             read_sysreg!("esr_el2"),
             read_sysreg!("far_el2"),
             frame.x[30],
-            if kind & 16 != 0 {
-                " (stack overflow)"
-            } else {
-                ""
-            }
+            if kind & 16 != 0 { " (stack overflow)" } else { "" }
         )
     }
 }

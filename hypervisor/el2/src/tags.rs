@@ -110,10 +110,7 @@ pub(crate) unsafe fn prove_mapped(address: u64, seed: u64) -> TagProof {
     // SAFETY: our caller's promise; aborts are recovered.
     let result = unsafe { tags_probe(address, seed) };
     if result != 3 {
-        let part = assay_spec::addr::Region {
-            start: Pa(address),
-            size: PAGE_SIZE,
-        };
+        let part = assay_spec::addr::Region { start: Pa(address), size: PAGE_SIZE };
         // SAFETY: the same page; MTE2 is there, or the probe could not have got here.
         unsafe { crate::guest_ram::zero(part, true) };
     }

@@ -3,10 +3,7 @@
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// Arms this CPU's EL2 timer for `deadline` (physical count), or turns it off.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 #[inline]
 pub fn arm(deadline: Option<u64>) {
     // SAFETY: this timer is EL2's own; it raises the hypervisor timer PPI and nothing else.

@@ -13,9 +13,7 @@ use crate::sysreg::{dsb_ish, dsb_ishst, isb};
 pub(crate) fn invalidate_page(ipa: Ipa) {
     dsb_ishst();
     // SAFETY: TLB maintenance only makes the hardware walk the tables again.
-    unsafe {
-        core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags))
-    }
+    unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) }
     dsb_ish();
     // SAFETY: as above.
     unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }
@@ -37,13 +35,7 @@ pub(crate) fn invalidate_vm() {
 pub(crate) fn invalidate_local() {
     crate::sysreg::dsb_ishst();
     // SAFETY: maintenance only makes the hardware fetch and walk again.
-    unsafe {
-        core::arch::asm!(
-            "tlbi vmalle1",
-            "ic iallu",
-            options(nostack, preserves_flags)
-        )
-    }
+    unsafe { core::arch::asm!("tlbi vmalle1", "ic iallu", options(nostack, preserves_flags)) }
     dsb_ish();
     isb();
 }

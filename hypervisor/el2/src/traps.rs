@@ -40,16 +40,8 @@ pub struct Config {
 const REQUIRED: u64 = hcr::VM | hcr::FMO | hcr::IMO | hcr::AMO | hcr::RW | hcr::TSC;
 /// What no guest runs under: EL2 as a host, EL2 as its own EL1 (TGE), stage 1 overridden, and nested
 /// virtualisation (NV, NV1, AT, NV2), whose NV2 would have EL1 access memory through EL2's own map.
-const FORBIDDEN: u64 = hcr::E2H
-    | 1 << 27
-    | hcr::DC
-    | 1 << 42
-    | 1 << 43
-    | 1 << 44
-    | 1 << 45
-    | hcr::VF
-    | hcr::VI
-    | hcr::VSE;
+const FORBIDDEN: u64 =
+    hcr::E2H | 1 << 27 | hcr::DC | 1 << 42 | 1 << 43 | 1 << 44 | 1 << 45 | hcr::VF | hcr::VI | hcr::VSE;
 
 /// Loads `config` into this CPU, and drops what its TLBs hold of the VMID: it may be of an earlier life.
 ///
@@ -67,10 +59,7 @@ const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 /// Loads `config` into this CPU. Stage 1 of EL1 is on and walks nothing afterwards, until the caller has loaded
 /// the vCPU's SCTLR_EL1 and then TCR_EL1: otherwise some CPUs may speculate through one VM's stage 1 and another's
 /// stage 2, and keep what they find (erratum 1319367 of Cortex-A72 and its like in others).
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn write(config: &Config) {
     let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
     // SAFETY: EL1's own registers, which no guest uses at this moment.

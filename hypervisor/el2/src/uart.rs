@@ -62,9 +62,7 @@ pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
     let registers = unsafe { &*(registers.start.0 as *const Pl011) };
     registers.lcr_h.modify(LcrH::Fen::SET + LcrH::Wlen::Eight);
     registers.ifls.modify(Ifls::Rx::Half);
-    registers
-        .cr
-        .modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
+    registers.cr.modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
     // What came before is dropped, its interrupt first: turning the FIFO on may have emptied it and left the
     // interrupt up (QEMU), which no later read would take back.
     registers.icr.write(Int::Rx::SET + Int::RxTimeout::SET);
@@ -121,10 +119,7 @@ pub fn read() -> Option<u8> {
 pub fn listen(on: bool) {
     if let Some(console) = CONSOLE.lock().as_ref() {
         if on {
-            console
-                .registers
-                .imsc
-                .write(Int::Rx::SET + Int::RxTimeout::SET);
+            console.registers.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
         } else {
             console.registers.imsc.set(0);
         }

@@ -60,12 +60,7 @@ mod tests {
     fn the_first_restart_is_at_once_and_waits_double_up_to_the_longest() {
         let mut backoff = Backoff::new(None);
         let waits: Vec<_> = (0..12).filter_map(|_| backoff.crashed(10)).collect();
-        assert_eq!(
-            waits,
-            [
-                0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
-            ]
-        );
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         assert_eq!(backoff.restarts(), 12);
     }
 
@@ -84,20 +79,14 @@ mod tests {
     #[test]
     fn after_so_many_restarts_in_a_row_there_is_none() {
         let mut backoff = Backoff::new(Some(2));
-        assert_eq!(
-            [backoff.crashed(0), backoff.crashed(0), backoff.crashed(0)],
-            [Some(0), Some(100), None]
-        );
+        assert_eq!([backoff.crashed(0), backoff.crashed(0), backoff.crashed(0)], [Some(0), Some(100), None]);
         assert_eq!(backoff.crashed(CALM_MS), Some(0));
         assert_eq!(Backoff::new(Some(0)).crashed(CALM_MS), None);
     }
 
     #[test]
     fn a_vm_that_crashes_for_ever_waits_the_longest_for_ever() {
-        let mut backoff = Backoff {
-            restarts: u32::MAX - 1,
-            most: None,
-        };
+        let mut backoff = Backoff { restarts: u32::MAX - 1, most: None };
         for _ in 0..4 {
             assert_eq!(backoff.crashed(0), Some(MOST_MS));
         }

@@ -92,9 +92,7 @@ impl<'a> Bundle<'a> {
 
     /// Returns the contents of the member of this name.
     pub fn member(&self, name: &str) -> Option<&'a [u8]> {
-        self.members()
-            .find(|member| member.name == name)
-            .map(|member| member.data)
+        self.members().find(|member| member.name == name).map(|member| member.data)
     }
 
     /// Iterates over the files, in the archive's order; directories are left out.
@@ -106,10 +104,7 @@ impl<'a> Bundle<'a> {
                 let entry = read(bytes, at).ok()?;
                 at = entry.next;
                 if entry.kind == Kind::File {
-                    return Some(Member {
-                        name: entry.name,
-                        data: entry.data,
-                    });
+                    return Some(Member { name: entry.name, data: entry.data });
                 }
             }
             None
@@ -169,20 +164,11 @@ fn read(bytes: &[u8], at: usize) -> Result<Entry<'_>, BundleError<'_>> {
         0o100_000 => Kind::File,
         _ => return Err(named(Fault::NotAFile)),
     };
-    Ok(Entry {
-        name: name.strip_prefix("./").unwrap_or(name),
-        data,
-        kind,
-        next,
-    })
+    Ok(Entry { name: name.strip_prefix("./").unwrap_or(name), data, kind, next })
 }
 
 fn fault(offset: usize, member: Option<&str>, fault: Fault) -> BundleError<'_> {
-    BundleError {
-        offset,
-        member,
-        fault,
-    }
+    BundleError { offset, member, fault }
 }
 
 fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {

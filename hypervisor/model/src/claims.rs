@@ -178,12 +178,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
             let misfit = devices::misfit(world.machine, row);
             troubles.extend(misfit.map(|fault| Trouble::device(claim, fault)));
         }
-        all.push(VmClaims {
-            vm,
-            rows,
-            shared,
-            troubles,
-        });
+        all.push(VmClaims { vm, rows, shared, troubles });
     }
     all
 }
@@ -191,24 +186,14 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
 /// Lists who claims what, in the order in which claims are resolved.
 fn claimed<'a>(world: &World<'a>) -> Vec<Claimed<'a>> {
     let of = |vm: &'a VmConfig| {
-        let found = vm
-            .coherent
-            .iter()
-            .filter_map(|claim| naming::find(&world.machine.coherent, &claim.region).ok());
-        found.map(move |region| Claimed {
-            vm: &vm.name,
-            region,
-        })
+        let found = vm.coherent.iter().filter_map(|claim| naming::find(&world.machine.coherent, &claim.region).ok());
+        found.map(move |region| Claimed { vm: &vm.name, region })
     };
     world.vms.iter().flat_map(of).collect()
 }
 
 /// Collects what the policy wants to know about a region.
-fn facts<'a>(
-    world: &World<'a>,
-    node: &CoherentNode,
-    fault: Option<policy::Fault<'a>>,
-) -> Facts<'a> {
+fn facts<'a>(world: &World<'a>, node: &CoherentNode, fault: Option<policy::Fault<'a>>) -> Facts<'a> {
     Facts {
         marked: node.mte_capable,
         no_mte: node.no_mte || ground::lies_in_memory_without_tags(world.machine, node),

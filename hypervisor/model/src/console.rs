@@ -129,12 +129,7 @@ impl Console {
 
     /// Says which VMs there are, in the order of their indices; all that the console will ever allocate is allocated
     /// here.
-    pub fn set_vms(
-        &mut self,
-        names: impl ExactSizeIterator<Item = &'static str>,
-        prefix: Prefix,
-        times: Times,
-    ) {
+    pub fn set_vms(&mut self, names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix, times: Times) {
         let each = RINGS_BYTES / names.len().max(1);
         let each = each.checked_ilog2().map_or(1, |bits| 1 << bits);
         let ring = || Ring::new(each.min(RING_BYTES));
@@ -214,12 +209,7 @@ impl Console {
 
     /// Gives the terminal back to the VMs; `listener` gets the input, and its prompt is shown again. Returns when to
     /// [`tick`](Self::tick).
-    pub fn close_monitor(
-        &mut self,
-        listener: Option<usize>,
-        now: u64,
-        out: &mut impl Terminal,
-    ) -> Option<u64> {
+    pub fn close_monitor(&mut self, listener: Option<usize>, now: u64, out: &mut impl Terminal) -> Option<u64> {
         self.end_line(out);
         self.is_monitor_open = false;
         if core::mem::take(&mut self.is_busy) {
@@ -341,11 +331,7 @@ impl Console {
         };
         let lost = output.ring.take_lost();
         if lost != 0 {
-            let line = if self.open == Open::Nothing {
-                ""
-            } else {
-                "\r\n"
-            };
+            let line = if self.open == Open::Nothing { "" } else { "\r\n" };
             self.open = Open::Nothing;
             let _ = write!(
                 Text(out),

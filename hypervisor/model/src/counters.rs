@@ -47,10 +47,7 @@ pub const NAMED: [(u8, &str); 8] = [
 /// Returns the name of an exception class.
 #[must_use]
 pub fn class_name(class: u8) -> &'static str {
-    NAMED
-        .iter()
-        .find(|(known, _)| *known == class)
-        .map_or("other", |(_, name)| name)
+    NAMED.iter().find(|(known, _)| *known == class).map_or("other", |(_, name)| name)
 }
 
 /// One vCPU's counts since the boot.
@@ -100,9 +97,7 @@ impl Counters {
 
     /// Calls `each` with every name and count, [`NAMED`], the other classes, then [`INTERRUPTS`].
     pub fn each(&self, mut each: impl FnMut(&'static str, u64)) {
-        let all: u64 = self.classes.iter().fold(0, |sum, counter| {
-            sum.wrapping_add(counter.load(Ordering::Relaxed))
-        });
+        let all: u64 = self.classes.iter().fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)));
         let mut others = all;
         for (class, name) in NAMED {
             let counter = self.classes.get(usize::from(class));
@@ -113,10 +108,7 @@ impl Counters {
         each("other", others);
         for (interrupt, name) in INTERRUPTS {
             let counter = self.interrupts.get(interrupt as usize);
-            each(
-                name,
-                counter.map_or(0, |counter| counter.load(Ordering::Relaxed)),
-            );
+            each(name, counter.map_or(0, |counter| counter.load(Ordering::Relaxed)));
         }
     }
 }

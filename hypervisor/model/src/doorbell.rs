@@ -52,10 +52,7 @@ impl Doorbells {
     /// Makes the doorbells of a VM that has these parts in regions.
     #[must_use]
     pub fn new(sides: impl IntoIterator<Item = Side>) -> Self {
-        let quiet = |side| Doorbell {
-            side,
-            rung: AtomicU32::new(0),
-        };
+        let quiet = |side| Doorbell { side, rung: AtomicU32::new(0) };
         Self(sides.into_iter().map(quiet).collect())
     }
 
@@ -80,13 +77,7 @@ impl Doorbells {
 
     /// Reads a register of doorbell `index`; `peers` tells whom a ring would reach, a bit each. Registers are 32 bits
     /// wide: other widths and offsets read as zero.
-    pub fn read(
-        &self,
-        index: usize,
-        offset: u64,
-        width: Width,
-        peers: impl FnOnce(Side) -> u32,
-    ) -> u64 {
+    pub fn read(&self, index: usize, offset: u64, width: Width, peers: impl FnOnce(Side) -> u32) -> u64 {
         let Some(doorbell) = self.0.get(index).filter(|_| width == Width::W4) else {
             return 0;
         };
@@ -123,8 +114,6 @@ impl Doorbells {
     pub fn rung(&self, index: usize, from: u8) -> bool {
         let bit = 1u32.checked_shl(from.into()).unwrap_or(0);
         let doorbell = self.0.get(index);
-        doorbell.is_some_and(|doorbell| {
-            bit != 0 && doorbell.rung.fetch_or(bit, Ordering::AcqRel) & bit == 0
-        })
+        doorbell.is_some_and(|doorbell| bit != 0 && doorbell.rung.fetch_or(bit, Ordering::AcqRel) & bit == 0)
     }
 }

@@ -39,16 +39,12 @@ pub struct Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            ticks, pc, vcpu, ..
-        } = self;
+        let Self { ticks, pc, vcpu, .. } = self;
         write!(f, "vcpu={vcpu} ticks={ticks} pc={pc:#x} ")?;
         match self.why {
-            Why::Exception(syndrome) => write!(
-                f,
-                "exit={} esr={syndrome:#x}",
-                counters::class_name(esr::class(syndrome))
-            ),
+            Why::Exception(syndrome) => {
+                write!(f, "exit={} esr={syndrome:#x}", counters::class_name(esr::class(syndrome)))
+            }
             Why::Irq => f.write_str("exit=irq"),
             Why::Fiq => f.write_str("exit=fiq"),
             Why::SError => f.write_str("exit=serror"),
@@ -73,10 +69,7 @@ impl ExitTrace {
     /// Makes an empty record; it never allocates again.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            entries: vec![None; ENTRIES].into_boxed_slice(),
-            next: 0,
-        }
+        Self { entries: vec![None; ENTRIES].into_boxed_slice(), next: 0 }
     }
 
     /// Adds an exit; the oldest goes.
@@ -108,12 +101,7 @@ mod tests {
     use std::vec::Vec;
 
     fn exit(ticks: u64) -> Exit {
-        Exit {
-            ticks,
-            pc: 0x4000_0000,
-            vcpu: 1,
-            why: Why::Irq,
-        }
+        Exit { ticks, pc: 0x4000_0000, vcpu: 1, why: Why::Irq }
     }
 
     fn kept(trace: &ExitTrace) -> Vec<u64> {
@@ -137,13 +125,7 @@ mod tests {
     #[test]
     fn an_exit_reads_as_fields() {
         assert_eq!(exit(7).to_string(), "vcpu=1 ticks=7 pc=0x40000000 exit=irq");
-        let load = Exit {
-            why: Why::Exception(0x9200_0006),
-            ..exit(8)
-        };
-        assert_eq!(
-            load.to_string(),
-            "vcpu=1 ticks=8 pc=0x40000000 exit=dabt esr=0x92000006"
-        );
+        let load = Exit { why: Why::Exception(0x9200_0006), ..exit(8) };
+        assert_eq!(load.to_string(), "vcpu=1 ticks=8 pc=0x40000000 exit=dabt esr=0x92000006");
     }
 }

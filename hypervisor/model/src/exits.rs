@@ -158,11 +158,7 @@ pub fn handle<C: Cpu>(
         Exit::DataAbort(abort) => access::data_abort(abort, frame, vcpu, machine, devices, cpu),
         Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),
         // The saved program counter is at the SMC, not past it.
-        Exit::Smc { imm } => match if imm == 0 {
-            call(frame, vcpu, machine, devices, cpu)
-        } else {
-            Next::Resume
-        } {
+        Exit::Smc { imm } => match if imm == 0 { call(frame, vcpu, machine, devices, cpu) } else { Next::Resume } {
             Next::Resume if imm == 0 => Next::Advance,
             Next::Resume => {
                 frame.x[0] = ret::register(ret::NOT_SUPPORTED);
@@ -191,13 +187,7 @@ fn function(frame: &Frame) -> u32 {
 
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(
-    frame: &mut Frame,
-    vcpu: &Vcpu,
-    machine: &Machine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> Next {
+fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &Machine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
     let fid = function(frame);
     if let Some(answer) = smccc::quick(fid) {
         frame.x[0] = answer;
@@ -228,9 +218,7 @@ fn slow_call<C: Cpu>(
         }
         None => {
             let mut devices = devices.lock();
-            let outcome = devices
-                .power
-                .call(fid, args, vcpu.index, &|address| machine.is_code(address));
+            let outcome = devices.power.call(fid, args, vcpu.index, &|address| machine.is_code(address));
             return power(outcome, frame, &devices, cpu);
         }
     }

@@ -37,30 +37,22 @@ pub const MAX_NAME: usize = 255;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TreeError {
     /// There is no flattened device tree at the address.
-    #[error(
-        "no device tree: the magic number 0xd00dfeed is missing; pass the address of a .dtb file"
-    )]
+    #[error("no device tree: the magic number 0xd00dfeed is missing; pass the address of a .dtb file")]
     NoMagic,
     /// The header is shorter than 40 bytes or asks for more bytes than there are.
     #[error("device tree: totalsize is larger than the memory given for it; pass the whole file")]
     Truncated,
     /// The blob is larger than [`MAX_BYTES`].
-    #[error(
-        "device tree: larger than 2 MiB, which the arm64 boot protocol forbids; make it smaller"
-    )]
+    #[error("device tree: larger than 2 MiB, which the arm64 boot protocol forbids; make it smaller")]
     TooLarge,
     /// The format is not version 17.
     #[error("device tree: not format version 17; write it with a current dtc")]
     Version,
     /// A block lies outside the blob or is not aligned.
-    #[error(
-        "device tree: a header field places a block outside the tree or misaligned; write it with dtc"
-    )]
+    #[error("device tree: a header field places a block outside the tree or misaligned; write it with dtc")]
     Header,
     /// The structure block breaks the format at this offset in bytes from its start.
-    #[error(
-        "device tree: broken structure at offset {0:#x} of the structure block; write it with dtc"
-    )]
+    #[error("device tree: broken structure at offset {0:#x} of the structure block; write it with dtc")]
     Structure(usize),
     /// A node is deeper than [`MAX_DEPTH`].
     #[error("device tree: nodes nested deeper than 15 levels; flatten the tree")]
@@ -99,8 +91,7 @@ pub struct Tree<'a> {
 pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
     let shape = shape::check(bytes)?;
     let mut copy = Vec::new();
-    copy.try_reserve_exact(shape.used)
-        .map_err(|_| TreeError::TooLarge)?;
+    copy.try_reserve_exact(shape.used).map_err(|_| TreeError::TooLarge)?;
     copy.extend_from_slice(shape.bytes.get(..shape.used).unwrap_or_default());
     let total = u32::try_from(shape.used).map_err(|_| TreeError::TooLarge)?;
     if let Some(field) = copy.get_mut(4..8) {
@@ -148,11 +139,7 @@ impl<'a> Tree<'a> {
             return Err(TreeError::Structure(0));
         }
         close(&mut entries);
-        Ok(Self {
-            root: Bare::root(root),
-            entries,
-            reservations: shape.reservations,
-        })
+        Ok(Self { root: Bare::root(root), entries, reservations: shape.reservations })
     }
 
     /// Returns the root node.
@@ -199,13 +186,7 @@ impl<'a> Tree<'a> {
 
 impl<'a> Entry<'a> {
     fn new(node: Bare<'a>, parent: u32, index: u32) -> Self {
-        let mut entry = Self {
-            node,
-            parent,
-            end: index.wrapping_add(1),
-            phandle: 0,
-            compatible: &[],
-        };
+        let mut entry = Self { node, parent, end: index.wrapping_add(1), phandle: 0, compatible: &[] };
         for (name, value) in node.properties() {
             match name {
                 "phandle" => entry.phandle = decode::u32(value).unwrap_or(0),

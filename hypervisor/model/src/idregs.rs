@@ -48,9 +48,7 @@ impl GuestId {
     /// Computes what a VM with `features` reads on a machine whose CPUs have at least `host`.
     #[must_use]
     pub fn new(host: &HostId, features: VmFeatures) -> Self {
-        Self {
-            registers: offer::registers(host, features.limited_to(host)),
-        }
+        Self { registers: offer::registers(host, features.limited_to(host)) }
     }
 
     /// Returns the register with op0 3, op1 0, CRn 0 and these fields. Outside CRm 1 to 7 it is zero.
@@ -72,9 +70,7 @@ impl GuestId {
     pub fn feature(&self, crm: u64, op2: u64) -> Option<u64> {
         // CRm 0 wraps to beyond the table.
         let index = crm.wrapping_sub(1) << 3 | op2 & 7;
-        self.registers
-            .get(usize::try_from(index).unwrap_or(usize::MAX))
-            .copied()
+        self.registers.get(usize::try_from(index).unwrap_or(usize::MAX)).copied()
     }
 
     /// Tells whether the VM has the GIC's system registers.

@@ -39,19 +39,12 @@ impl Fault {
     /// The external abort for a load or store that stage 2 does not allow.
     #[must_use]
     pub const fn of_data(abort: &Abort) -> Self {
-        Self::DataAbort {
-            va: abort.va,
-            write: abort.write,
-            table_walk: abort.table_walk,
-        }
+        Self::DataAbort { va: abort.va, write: abort.write, table_walk: abort.table_walk }
     }
     /// The external abort for a fetch that stage 2 does not allow.
     #[must_use]
     pub const fn of_fetch(abort: &Abort) -> Self {
-        Self::InstrAbort {
-            va: abort.va,
-            table_walk: abort.table_walk,
-        }
+        Self::InstrAbort { va: abort.va, table_walk: abort.table_walk }
     }
 }
 
@@ -70,11 +63,7 @@ impl PstateBits {
     /// Returns what the machine has.
     #[must_use]
     pub const fn of(host: &HostId) -> Self {
-        Self {
-            pan: host.pan(),
-            ssbs: host.ssbs(),
-            tco: host.mte(),
-        }
+        Self { pan: host.pan(), ssbs: host.ssbs(), tco: host.mte() }
     }
 }
 
@@ -109,20 +98,9 @@ pub struct El1Write {
 pub fn take(fault: Fault, frame: &mut Frame, el1: &El1State) -> El1Write {
     let origin = Origin::of(frame.pstate);
     let (esr, far) = syndrome(fault, origin);
-    let write = El1Write {
-        esr,
-        elr: frame.pc,
-        spsr: frame.pstate,
-        far,
-    };
-    let kind = if fault == Fault::SError {
-        VECTOR_SERROR
-    } else {
-        0
-    };
-    frame.pc = (el1.vbar & !VBAR_RES0)
-        .wrapping_add(origin.vector())
-        .wrapping_add(kind);
+    let write = El1Write { esr, elr: frame.pc, spsr: frame.pstate, far };
+    let kind = if fault == Fault::SError { VECTOR_SERROR } else { 0 };
+    frame.pc = (el1.vbar & !VBAR_RES0).wrapping_add(origin.vector()).wrapping_add(kind);
     frame.pstate = pstate_at_vector(frame.pstate, el1);
     write
 }
@@ -200,11 +178,7 @@ impl Origin {
 fn syndrome(fault: Fault, origin: Origin) -> (u64, Option<u64>) {
     match fault {
         Fault::Undefined => (esr::encode(ec::UNKNOWN, 0), None),
-        Fault::DataAbort {
-            va,
-            write,
-            table_walk,
-        } => {
+        Fault::DataAbort { va, write, table_walk } => {
             let wnr = if write { esr::WNR } else { 0 };
             let class = origin.class(ec::DABT_LOWER, ec::DABT_SAME);
             // ISV and FnV are 0: no description of the access, and FAR_EL1 is valid.
@@ -222,27 +196,15 @@ fn syndrome(fault: Fault, origin: Origin) -> (u64, Option<u64>) {
 /// The fault status. On a walk the level would be that of the guest's table, but the stage-2 syndrome has only
 /// its own: level 0 stands for "somewhere in the walk".
 fn status(table_walk: bool) -> u64 {
-    u64::from(if table_walk {
-        fsc::EXTERNAL_WALK
-    } else {
-        fsc::EXTERNAL
-    })
+    u64::from(if table_walk { fsc::EXTERNAL_WALK } else { fsc::EXTERNAL })
 }
 
 /// PSTATE with which EL1's vector is entered, by `AArch64.TakeException`: EL1h, DAIF set, SS, IL, UAO and BTYPE
 /// (for AArch32: IT and T) cleared, NZCV and DIT as they were, PAN as it was or set, SSBS by SCTLR, TCO set.
 const fn pstate_at_vector(before: u64, el1: &El1State) -> u64 {
     let kept = before & (PSTATE_NZCV | PSTATE_DIT | PSTATE_PAN);
-    let pan = if el1.bits.pan && el1.sctlr & SCTLR_SPAN == 0 {
-        PSTATE_PAN
-    } else {
-        0
-    };
-    let ssbs = if el1.bits.ssbs && el1.sctlr & SCTLR_DSSBS != 0 {
-        PSTATE_SSBS
-    } else {
-        0
-    };
+    let pan = if el1.bits.pan && el1.sctlr & SCTLR_SPAN == 0 { PSTATE_PAN } else { 0 };
+    let ssbs = if el1.bits.ssbs && el1.sctlr & SCTLR_DSSBS != 0 { PSTATE_SSBS } else { 0 };
     let tco = if el1.bits.tco { PSTATE_TCO } else { 0 };
     kept | pan | ssbs | tco | PSTATE_DAIF | PSTATE_EL1H
 }

@@ -84,9 +84,5 @@ fn gzip_image(bytes: &[u8], member: Range<usize>) -> Result<KernelKind, KernelEr
     let mut head = [0; ImageHeader::SIZE];
     inflate::head(member.get(deflate.clone()), &mut head)?;
     let header = ImageHeader::read(&head).ok_or(KernelError::GzipOfOther)?;
-    Ok(KernelKind::GzipImage {
-        header: header.check()?,
-        deflate: start + deflate.start..start + deflate.end,
-        inflated,
-    })
+    Ok(KernelKind::GzipImage { header: header.check()?, deflate: start + deflate.start..start + deflate.end, inflated })
 }

@@ -188,11 +188,7 @@ impl Life {
     /// Returns how long it has run, in milliseconds; 0 if it does not run.
     #[must_use]
     pub fn age_ms(&self, now: u64) -> u64 {
-        if self.phase == Phase::Running {
-            now.saturating_sub(self.born) / self.per_ms
-        } else {
-            0
-        }
+        if self.phase == Phase::Running { now.saturating_sub(self.born) / self.per_ms } else { 0 }
     }
 
     /// Its memory is as it must be. `None`: it is to be stopped instead. Otherwise it runs, and the answer tells
@@ -268,8 +264,9 @@ impl Life {
                 self.phase = Phase::Stopped;
                 Ok(Obeyed::Stopped)
             }
-            (phase @ (Phase::Loading | Phase::Running), Order::Start)
-            | (phase @ Phase::Stopped, Order::Stop) => Err(phase),
+            (phase @ (Phase::Loading | Phase::Running), Order::Start) | (phase @ Phase::Stopped, Order::Stop) => {
+                Err(phase)
+            }
         }
     }
 
@@ -295,9 +292,7 @@ impl Life {
                 self.backoff.forget();
                 After::Restarted("monitor")
             }
-            (None, Some(Stop::Crash(crash))) if self.on_crash == OnCrash::Restart => {
-                self.after_crash(crash, now)
-            }
+            (None, Some(Stop::Crash(crash))) if self.on_crash == OnCrash::Restart => self.after_crash(crash, now),
             (None, Some(Stop::Crash(_))) => After::Crashed,
             (None, Some(Stop::Reset)) => After::Restarted("reset"),
             (None, Some(Stop::PowerOff) | None) => After::Stopped("off"),
@@ -315,17 +310,12 @@ impl Life {
     fn after_crash(&mut self, crash: Crash, now: u64) -> After {
         let lived = now.saturating_sub(self.born) / self.per_ms;
         match self.backoff.crashed(lived) {
-            None => After::GivenUp {
-                restarts: self.backoff.restarts(),
-            },
+            None => After::GivenUp { restarts: self.backoff.restarts() },
             Some(0) => After::Restarted(crash.name()),
             Some(ms) => {
                 self.until = now.saturating_add(ms.saturating_mul(self.per_ms));
                 self.cause = crash.name();
-                After::Waits {
-                    ms,
-                    restart: self.backoff.restarts(),
-                }
+                After::Waits { ms, restart: self.backoff.restarts() }
             }
         }
     }

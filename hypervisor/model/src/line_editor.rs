@@ -248,9 +248,7 @@ impl LineEditor {
 
 /// Only printable ASCII is ever put into a line.
 fn text(bytes: Option<&[u8]>) -> &str {
-    bytes
-        .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        .unwrap_or("")
+    bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
 }
 
 /// Room for a cursor movement.

@@ -35,12 +35,8 @@ impl Misplaced {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::NoMemory => {
-                "load it into the machine's RAM, and give its real address and size in `reg`"
-            }
-            Self::Assay(_) | Self::Barred(_) => {
-                "load it elsewhere, and give its real address and size in `reg`"
-            }
+            Self::NoMemory => "load it into the machine's RAM, and give its real address and size in `reg`",
+            Self::Assay(_) | Self::Barred(_) => "load it elsewhere, and give its real address and size in `reg`",
         }
     }
 }
@@ -77,23 +73,13 @@ mod tests {
     use std::string::ToString;
 
     fn region(start: u64, size: u64) -> Region<Pa> {
-        Region {
-            start: Pa(start),
-            size,
-        }
+        Region { start: Pa(start), size }
     }
 
     fn at(start: u64, size: u64) -> Result<(), Misplaced> {
-        let memory = [
-            region(0x5000_0000, 0x1000_0000),
-            region(0x4000_0000, 0x1000_0000),
-        ];
+        let memory = [region(0x5000_0000, 0x1000_0000), region(0x4000_0000, 0x1000_0000)];
         let barred = [region(0x5800_0000, 0x10_0000)];
-        let ground = Ground {
-            memory: &memory,
-            barred: &barred,
-            image: region(0x4020_0000, 0x10_0000),
-        };
+        let ground = Ground { memory: &memory, barred: &barred, image: region(0x4020_0000, 0x10_0000) };
         check(region(start, size), &ground)
     }
 
@@ -106,12 +92,7 @@ mod tests {
 
     #[test]
     fn a_module_beyond_memory_is_refused() {
-        for (start, size) in [
-            (0x3fff_ffff, 2),
-            (0x5fff_0000, 0x1_0001),
-            (0x900_0000, 0x1000),
-            (u64::MAX - 1, 1),
-        ] {
+        for (start, size) in [(0x3fff_ffff, 2), (0x5fff_0000, 0x1_0001), (0x900_0000, 0x1000), (u64::MAX - 1, 1)] {
             assert_eq!(at(start, size), Err(Misplaced::NoMemory), "{start:#x}");
         }
     }

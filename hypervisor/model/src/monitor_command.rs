@@ -66,18 +66,8 @@ enum Argument {
     Command,
 }
 
-const fn entry(
-    name: &'static str,
-    arguments: &'static str,
-    takes: &'static [Argument],
-    does: &'static str,
-) -> Entry {
-    Entry {
-        name,
-        arguments,
-        does,
-        takes,
-    }
+const fn entry(name: &'static str, arguments: &'static str, takes: &'static [Argument], does: &'static str) -> Entry {
+    Entry { name, arguments, does, takes }
 }
 
 /// All commands, in the order in which `help` lists them.
@@ -89,61 +79,22 @@ pub const COMMANDS: &[Entry] = &[
         &[Argument::VmOrAll],
         "shows one VM alone or all of them, and leaves the monitor; input goes to NAME",
     ),
-    entry(
-        "start",
-        "NAME",
-        &[Argument::Vm],
-        "starts a VM that is stopped or waits",
-    ),
-    entry(
-        "stop",
-        "NAME",
-        &[Argument::Vm],
-        "stops a VM at once, as if its power failed",
-    ),
-    entry(
-        "restart",
-        "NAME",
-        &[Argument::Vm],
-        "stops a VM and starts it anew",
-    ),
-    entry(
-        "memory",
-        "[NAME]",
-        &[Argument::Vm],
-        "prints what was decided of a VM's memory, its map, and what is free",
-    ),
-    entry(
-        "stats",
-        "[NAME]",
-        &[Argument::Vm],
-        "prints exits and interrupts of each vCPU",
-    ),
+    entry("start", "NAME", &[Argument::Vm], "starts a VM that is stopped or waits"),
+    entry("stop", "NAME", &[Argument::Vm], "stops a VM at once, as if its power failed"),
+    entry("restart", "NAME", &[Argument::Vm], "stops a VM and starts it anew"),
+    entry("memory", "[NAME]", &[Argument::Vm], "prints what was decided of a VM's memory, its map, and what is free"),
+    entry("stats", "[NAME]", &[Argument::Vm], "prints exits and interrupts of each vCPU"),
     entry(
         "trace",
         "NAME on|off|show",
         &[Argument::Vm, Argument::OnOffShow],
         "records a VM's last exits, or prints them",
     ),
-    entry(
-        "help",
-        "[COMMAND]",
-        &[Argument::Command],
-        "explains the commands",
-    ),
-    entry(
-        "quit",
-        "",
-        &[],
-        "leaves the monitor, as Ctrl-] and Ctrl-D do",
-    ),
+    entry("help", "[COMMAND]", &[Argument::Command], "explains the commands"),
+    entry("quit", "", &[], "leaves the monitor, as Ctrl-] and Ctrl-D do"),
 ];
 
-const SWITCH: [(&str, Trace); 3] = [
-    ("on", Trace::On),
-    ("off", Trace::Off),
-    ("show", Trace::Show),
-];
+const SWITCH: [(&str, Trace); 3] = [("on", Trace::On), ("off", Trace::Off), ("show", Trace::Show)];
 
 /// The word for all VMs.
 const ALL: &str = "all";
@@ -194,25 +145,18 @@ pub fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         ("restart", Some(vm), None) => Some(Command::Restart(vm)),
         ("memory", vm, None) => Some(Command::Memory(vm)),
         ("stats", vm, None) => Some(Command::Stats(vm)),
-        ("trace", Some(vm), Some(word)) => SWITCH
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, what)| Command::Trace(vm, *what)),
+        ("trace", Some(vm), Some(word)) => {
+            SWITCH.iter().find(|(known, _)| *known == word).map(|(_, what)| Command::Trace(vm, *what))
+        }
         ("help", command, None) => Some(Command::Help(command)),
         ("quit", None, None) => Some(Command::Quit),
         _ => None,
     };
-    command
-        .filter(|_| third.is_none())
-        .ok_or(CommandError::Arguments(entry))
+    command.filter(|_| third.is_none()).ok_or(CommandError::Arguments(entry))
 }
 
 /// Calls `each` with every word that the last word of `typed` can become.
-pub fn complete<'a>(
-    typed: &str,
-    vms: impl Iterator<Item = &'a str>,
-    mut each: impl FnMut(&'a str),
-) {
+pub fn complete<'a>(typed: &str, vms: impl Iterator<Item = &'a str>, mut each: impl FnMut(&'a str)) {
     let mut words = typed.split(' ').filter(|word| !word.is_empty());
     let last = typed.rsplit(' ').next().unwrap_or("");
     let mut offer = |word: &'a str| {
@@ -253,17 +197,10 @@ pub fn completion<'a>(typed: &str, vms: impl Iterator<Item = &'a str>) -> Comple
     let (mut count, mut common) = (0, "");
     complete(typed, vms, |word| {
         let rest = word.get(last.len()..).unwrap_or("");
-        common = if count == 0 {
-            rest
-        } else {
-            shared(common, rest)
-        };
+        common = if count == 0 { rest } else { shared(common, rest) };
         count += 1;
     });
-    Completion {
-        count,
-        rest: common,
-    }
+    Completion { count, rest: common }
 }
 
 /// Returns what both begin with.

@@ -270,9 +270,7 @@ impl EcamHost {
         let mut interrupts = self.interrupts.iter();
         let found = interrupts.find(|(at, pin, _)| (at & unit, pin & number) == wanted);
         // Behind a bridge pins are turned by the device number, and the map is not about them.
-        found
-            .filter(|_| pin != 0 && function.bus() == self.buses.0)
-            .map(|(_, _, intid)| *intid)
+        found.filter(|_| pin != 0 && function.bus() == self.buses.0).map(|(_, _, intid)| *intid)
     }
 }
 
@@ -331,8 +329,7 @@ impl Machine {
     fn fill<'t, 'a>(&mut self, tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<(), PlatformError> {
         let root = tree.root();
         self.model.push_str(root.str("model")?.unwrap_or_default());
-        self.compatible
-            .extend(root.strs("compatible")?.take(MAX_LIST).map(String::from));
+        self.compatible.extend(root.strs("compatible")?.take(MAX_LIST).map(String::from));
         memory::nodes(tree, &mut self.memory)?;
         cpus::all(tree, &mut self.cpus)?;
         self.console = console::chosen(tree, gic)?;
@@ -350,8 +347,7 @@ impl Machine {
         self.reserved_cells = parent.unwrap_or(root).child_cells()?;
         if let Some(parent) = parent {
             for child in parent.children() {
-                self.facts
-                    .absorb(&child.path(), child, self.reserved_cells)?;
+                self.facts.absorb(&child.path(), child, self.reserved_cells)?;
             }
         }
         self.derive();

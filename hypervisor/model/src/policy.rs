@@ -55,9 +55,7 @@ pub fn decide<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decis
     }
     match facts.kind {
         Kind::Ram => ram(facts, cpu, claim),
-        Kind::Coherent if claim.use_.is_shared() => {
-            Err(Refusal::new(Rule::T2, Reason::SharedIsRam))
-        }
+        Kind::Coherent if claim.use_.is_shared() => Err(Refusal::new(Rule::T2, Reason::SharedIsRam)),
         Kind::Coherent => coherent(facts, cpu, claim),
         Kind::Mmio => mmio(Rule::D1, Attr::DeviceNgnre, cpu, claim),
         Kind::MmioWriteCombining => mmio(Rule::D2, Attr::NormalNc, cpu, claim),
@@ -108,10 +106,7 @@ fn coherent<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decisio
     let mut result = if marked && cpu.fwb() {
         let rule = if facts.marked { Rule::C1 } else { Rule::R4 };
         let decision = Decision::of(rule, Attr::NormalWb, cpu, claim);
-        Ok(Decision {
-            zero_tags: cpu.mte(),
-            ..decision
-        })
+        Ok(Decision { zero_tags: cpu.mte(), ..decision })
     } else if marked && claim.use_ != Use::Aperture {
         marked_without_fwb(cpu, claim)
     } else {
@@ -141,12 +136,7 @@ fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusa
 }
 
 /// C4 and C5, and the relaxations that lift them, in the order R1, R3, R2.
-fn unmarked<'a>(
-    facts: &Facts<'a>,
-    disproved: bool,
-    cpu: CpuBits,
-    claim: Claim,
-) -> Result<Decision, Refusal<'a>> {
+fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
     if claim.allow.has(Allow::MteHidden) {
         if claim.vm_mte {
             return Err(Refusal::new(Rule::R1, Reason::MteAskedAndHidden));
@@ -166,8 +156,7 @@ fn unmarked<'a>(
     if claim.use_ == Use::Aperture {
         return Ok(Decision::of(Rule::C4, Attr::DeviceNgnre, cpu, claim));
     }
-    let lifted_elsewhere =
-        claim.allow.has(Allow::NoTagAccess) || claim.allow.has(Allow::NonCacheable);
+    let lifted_elsewhere = claim.allow.has(Allow::NoTagAccess) || claim.allow.has(Allow::NonCacheable);
     let reason = if lifted_elsewhere {
         Reason::NotForRamWithMte
     } else if claim.allow.has(Allow::MteHidden) {
@@ -228,11 +217,7 @@ impl Decision {
                 Use::Shared(rights) => rights,
                 Use::Ram | Use::Dax | Use::Aperture => Rights::ReadWrite,
             },
-            mte: if claim.vm_mte && cpu.mte() {
-                Mte::Exposed
-            } else {
-                Mte::Hidden
-            },
+            mte: if claim.vm_mte && cpu.mte() { Mte::Exposed } else { Mte::Hidden },
             el2_maintenance: attr.is_write_back() && !cpu.fwb(),
             zero_tags: false,
             notices,
@@ -241,11 +226,7 @@ impl Decision {
 
     /// Returns what stage 2 is to be filled with.
     pub fn attributes(&self) -> Attributes {
-        Attributes {
-            mem: self.attr,
-            rights: self.rights,
-            exec: self.exec,
-        }
+        Attributes { mem: self.attr, rights: self.rights, exec: self.exec }
     }
 }
 

@@ -104,10 +104,7 @@ impl PowerTable {
     /// Makes the table of a VM with `vcpus` vCPUs, at most [`MAX_VCPUS`], all off.
     pub const fn new(vcpus: usize) -> Self {
         let count = if vcpus < MAX_VCPUS { vcpus } else { MAX_VCPUS };
-        Self {
-            count,
-            states: [Power::Off; MAX_VCPUS],
-        }
+        Self { count, states: [Power::Off; MAX_VCPUS] }
     }
 
     /// Returns to the state after [`Self::new`]: all vCPUs off, starts that were pending forgotten.
@@ -158,18 +155,8 @@ impl PowerTable {
     /// `is_code` tells whether an IPA lies in the VM's RAM, where a vCPU may start. Of a 32-bit call only
     /// the lower halves of the arguments count: SMC32 passes them in w1 to w3 (DEN0028). An id that is not PSCI's, or not offered,
     /// gets NOT_SUPPORTED.
-    pub fn call(
-        &mut self,
-        fid: u32,
-        args: [u64; 3],
-        caller: usize,
-        is_code: &dyn Fn(u64) -> bool,
-    ) -> Outcome {
-        let [a, b, c] = if fid & id::SMC64_BIT == 0 {
-            args.map(|arg| arg & 0xffff_ffff)
-        } else {
-            args
-        };
+    pub fn call(&mut self, fid: u32, args: [u64; 3], caller: usize, is_code: &dyn Fn(u64) -> bool) -> Outcome {
+        let [a, b, c] = if fid & id::SMC64_BIT == 0 { args.map(|arg| arg & 0xffff_ffff) } else { args };
         match fid {
             id::VERSION => Outcome::Return(id::VERSION_1_1.into()),
             id::CPU_SUSPEND | CPU_SUSPEND_64 => self.cpu_suspend(caller, a, b, c, is_code),
@@ -194,13 +181,7 @@ impl PowerTable {
 
     /// CPU_ON (§5.1.4). Errors, in this order: INVALID_PARAMETERS (no such vCPU), ALREADY_ON, ON_PENDING,
     /// INVALID_ADDRESS (not RAM, or not aligned to an instruction).
-    fn cpu_on(
-        &mut self,
-        target: u64,
-        entry: u64,
-        context: u64,
-        is_code: &dyn Fn(u64) -> bool,
-    ) -> Outcome {
+    fn cpu_on(&mut self, target: u64, entry: u64, context: u64, is_code: &dyn Fn(u64) -> bool) -> Outcome {
         let Some(target) = self.vcpu_of(target) else {
             return code(ret::INVALID_PARAMETERS);
         };
@@ -274,9 +255,7 @@ impl PowerTable {
         if low >= CLUSTER || high >= CLUSTER {
             return None;
         }
-        usize::try_from(high * CLUSTER + low)
-            .ok()
-            .filter(|&vcpu| vcpu < self.count)
+        usize::try_from(high * CLUSTER + low).ok().filter(|&vcpu| vcpu < self.count)
     }
 
     fn live(&self) -> &[Power] {
@@ -284,11 +263,7 @@ impl PowerTable {
     }
 
     fn set(&mut self, vcpu: usize, state: Power) {
-        if let Some(slot) = self
-            .states
-            .get_mut(..self.count)
-            .and_then(|live| live.get_mut(vcpu))
-        {
+        if let Some(slot) = self.states.get_mut(..self.count).and_then(|live| live.get_mut(vcpu)) {
             *slot = state;
         }
     }
@@ -305,21 +280,13 @@ pub const fn mpidr(vcpu: usize) -> u64 {
 /// before a guest may call it (DEN0028 §7.1).
 pub fn features(query: u64) -> i32 {
     let query = low_half(query);
-    if OFFERED.contains(&query) || query == smccc::VERSION {
-        ret::SUCCESS
-    } else {
-        ret::NOT_SUPPORTED
-    }
+    if OFFERED.contains(&query) || query == smccc::VERSION { ret::SUCCESS } else { ret::NOT_SUPPORTED }
 }
 
 /// SYSTEM_RESET2. Of the architectural types only SYSTEM_WARM_RESET exists, and it is a reset like
 /// the other here; there are no vendor types (bit 31).
 fn system_reset2(reset_type: u64) -> Outcome {
-    if low_half(reset_type) == id::SYSTEM_WARM_RESET {
-        Outcome::SystemReset
-    } else {
-        code(ret::INVALID_PARAMETERS)
-    }
+    if low_half(reset_type) == id::SYSTEM_WARM_RESET { Outcome::SystemReset } else { code(ret::INVALID_PARAMETERS) }
 }
 
 /// Tells whether a vCPU may start at `entry`. EL1 is AArch64 only, so bits 1:0 have no other meaning.

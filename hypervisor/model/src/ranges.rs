@@ -25,15 +25,8 @@ pub fn subtract<A: Address>(ranges: &mut Vec<Region<A>>, hole: &Region<A>) {
 #[must_use]
 pub fn widen<A: Address>(range: &Region<A>, align: u64) -> Region<A> {
     let start = range.start.align_down(align);
-    let end = range
-        .end()
-        .raw()
-        .checked_next_multiple_of(align)
-        .unwrap_or(!(align - 1));
-    Region {
-        start,
-        size: end.saturating_sub(start.raw()),
-    }
+    let end = range.end().raw().checked_next_multiple_of(align).unwrap_or(!(align - 1));
+    Region { start, size: end.saturating_sub(start.raw()) }
 }
 
 #[cfg(test)]
@@ -45,10 +38,7 @@ mod tests {
     use std::vec::Vec;
 
     fn region(start: u64, size: u64) -> Region<Pa> {
-        Region {
-            start: Pa(start),
-            size,
-        }
+        Region { start: Pa(start), size }
     }
 
     #[test]

@@ -203,8 +203,7 @@ impl Scheduler {
         let queues = Heaps::new((0..domains).map(in_domain), vcpus.len());
         let things = vcpus.len() + vms.len();
         // Whatever may run on a CPU may also leave its timer there.
-        let timers =
-            (0..cpus.len()).map(|cpu| in_domain(ANYWHERE) + in_domain(cpu + 1) + vms.len());
+        let timers = (0..cpus.len()).map(|cpu| in_domain(ANYWHERE) + in_domain(cpu + 1) + vms.len());
         let timers = Heaps::new(timers, things);
         let set = || CpuSet::new(cpus.len());
         let (idle, called, floating, crowded) = (set(), set(), set(), set());
@@ -240,11 +239,7 @@ impl Scheduler {
     /// Chooses what runs next on `cpu`. What runs there, if anything, stays runnable.
     pub fn pick(&mut self, cpu: usize, now: u64) -> Pick {
         let Some(at) = self.place(cpu) else {
-            return Pick {
-                run: None,
-                until: None,
-                kick: None,
-            };
+            return Pick { run: None, until: None, kick: None };
         };
         let now = self.at_least(now);
         self.called.set(at, false);

@@ -84,17 +84,9 @@ impl Workarounds {
             _ => Mitigation::Unknown,
         };
         Self {
-            one: if host.csv2 >= 1 {
-                Mitigation::NotNeeded
-            } else {
-                by_firmware(one)
-            },
+            one: if host.csv2 >= 1 { Mitigation::NotNeeded } else { by_firmware(one) },
             two: if host.ssbs { Mitigation::Unknown } else { two },
-            three: if host.csv2 >= 3 {
-                Mitigation::NotNeeded
-            } else {
-                by_firmware(three)
-            },
+            three: if host.csv2 >= 3 { Mitigation::NotNeeded } else { by_firmware(three) },
         }
     }
 }
@@ -189,14 +181,12 @@ pub fn stolen_time(fid: u32, first: u64, vcpu: usize) -> Option<u64> {
         query == id::PV_TIME_FEATURES.into() || query == id::PV_TIME_ST.into()
     };
     Some(match fid {
-        id::ARCH_FEATURES if first & 0xffff_ffff == id::PV_TIME_FEATURES.into() => {
-            register(ret::SUCCESS)
-        }
+        id::ARCH_FEATURES if first & 0xffff_ffff == id::PV_TIME_FEATURES.into() => register(ret::SUCCESS),
         id::PV_TIME_FEATURES if offered(first) => register(ret::SUCCESS),
         id::PV_TIME_FEATURES => register(ret::NOT_SUPPORTED),
-        id::PV_TIME_ST => stolen_time_at(vcpu).map_or(register(ret::NOT_SUPPORTED), |offset| {
-            layout::STOLEN_TIME.start.0 + offset
-        }),
+        id::PV_TIME_ST => {
+            stolen_time_at(vcpu).map_or(register(ret::NOT_SUPPORTED), |offset| layout::STOLEN_TIME.start.0 + offset)
+        }
         _ => return None,
     })
 }

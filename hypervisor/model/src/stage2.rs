@@ -92,15 +92,9 @@ impl Stage2 {
     /// # Errors
     /// [`MapError::OutOfTables`].
     pub fn new(geometry: Geometry, fwb: bool, tables: &mut impl Tables) -> Result<Self, MapError> {
-        let root = tables
-            .alloc(geometry.root_pages())
-            .ok_or(MapError::OutOfTables)?;
+        let root = tables.alloc(geometry.root_pages()).ok_or(MapError::OutOfTables)?;
         tables.publish();
-        Ok(Self {
-            root,
-            geometry,
-            fwb,
-        })
+        Ok(Self { root, geometry, fwb })
     }
 
     /// Returns the shape of the tables.
@@ -111,13 +105,7 @@ impl Stage2 {
     /// Returns `VTCR_EL2`; `pa_range` is `ID_AA64MMFR0_EL1.PARange`, the minimum of all CPUs.
     pub fn vtcr(&self, pa_range: u8, vmid_16: bool) -> u64 {
         let (t0sz, sl0) = (self.geometry.t0sz(), self.geometry.sl0());
-        Vtcr {
-            t0sz,
-            sl0,
-            pa_range,
-            vmid_16,
-        }
-        .encode()
+        Vtcr { t0sz, sl0, pa_range, vmid_16 }.encode()
     }
 
     /// Returns `VTTBR_EL2`.
@@ -176,12 +164,7 @@ impl Stage2 {
     /// # Errors
     /// [`MapError::Unaligned`], [`Beyond`](MapError::Beyond), [`NotMapped`](MapError::NotMapped), and
     /// [`OutOfTables`](MapError::OutOfTables) where a block must be split; then nothing is changed.
-    pub fn protect(
-        &self,
-        ipas: Region<Ipa>,
-        attributes: Attributes,
-        tables: &mut impl Tables,
-    ) -> Result<(), MapError> {
+    pub fn protect(&self, ipas: Region<Ipa>, attributes: Attributes, tables: &mut impl Tables) -> Result<(), MapError> {
         self.check(ipas)?;
         self.check_mapped(ipas, tables)?;
         self.split_around(ipas, tables)?;

@@ -75,17 +75,10 @@ pub enum Sgi {
 pub fn answer(access: SysRegAccess, id: &GuestId, write_value: u64) -> Answer {
     // The two that count: a load from a table, and the guest's interrupt to another vCPU.
     if let Some(value) = id.read(access.register) {
-        return if access.read {
-            Answer::Read(value)
-        } else {
-            Answer::Undefined
-        };
+        return if access.read { Answer::Read(value) } else { Answer::Undefined };
     }
     if access.register == SysReg::ICC_SGI1R_EL1 && !access.read && id.has_gic_registers() {
-        return Answer::Sgi {
-            kind: Sgi::Sgi1,
-            value: write_value,
-        };
+        return Answer::Sgi { kind: Sgi::Sgi1, value: write_value };
     }
     answer_by_row(access, id, write_value)
 }
@@ -142,10 +135,7 @@ fn answer_by_row(access: SysRegAccess, id: &GuestId, write_value: u64) -> Answer
         (Row::ReadsAs(_) | Row::WriteIgnored, false) => Answer::Ignore,
         (Row::Timer(register), _) => Answer::PhysTimer(register),
         (Row::SetWay, false) => Answer::SetWay,
-        (Row::Sends(kind), false) if id.has_gic_registers() => Answer::Sgi {
-            kind,
-            value: write_value,
-        },
+        (Row::Sends(kind), false) if id.has_gic_registers() => Answer::Sgi { kind, value: write_value },
         (Row::GicV3ReadsAs(value), true) if id.has_gic_registers() => Answer::Read(value),
         (Row::GicV3ReadsAs(_), false) if id.has_gic_registers() => Answer::Ignore,
         _ => Answer::Undefined,

@@ -14,11 +14,7 @@ impl VcpuSet {
     }
     /// The first `count` vCPUs.
     pub const fn first(count: usize) -> Self {
-        if count >= 64 {
-            Self(u64::MAX)
-        } else {
-            Self((1 << count) - 1)
-        }
+        if count >= 64 { Self(u64::MAX) } else { Self((1 << count) - 1) }
     }
     /// Adds one vCPU.
     pub const fn insert(&mut self, vcpu: usize) {

@@ -155,11 +155,7 @@ impl Vgic {
     /// `vcpus` is brought into 1 to 64 (GICv2: 1 to 8), `spis` is rounded up to a multiple of 32 and
     /// kept to [`SPIS_MAX`]. vCPU i has the affinity (i / 16).(i % 16), as its MPIDR has.
     pub fn new(version: Version, vcpus: usize, spis: usize) -> Self {
-        let most = if version == Version::V2 {
-            VCPUS_MAX_V2
-        } else {
-            VCPUS_MAX_V3
-        };
+        let most = if version == Version::V2 { VCPUS_MAX_V2 } else { VCPUS_MAX_V3 };
         let vcpus = vcpus.clamp(1, most);
         let words = spis.min(SPIS_MAX).div_ceil(32);
         let lines = u32::try_from(words).unwrap_or(0);
@@ -173,9 +169,7 @@ impl Vgic {
             version,
             everyone: VcpuSet::first(vcpus),
             cpus: (0..vcpus).map(|_| Cpu::new()).collect(),
-            shared: (0..words)
-                .map(|_| Shared::new(first_target(version, vcpus)))
-                .collect(),
+            shared: (0..words).map(|_| Shared::new(first_target(version, vcpus))).collect(),
             forward: Forward::NONE,
             typer,
             changed: VcpuSet::EMPTY,
@@ -192,9 +186,7 @@ impl Vgic {
     pub fn reset(&mut self) {
         self.cpus.iter_mut().for_each(|cpu| *cpu = Cpu::new());
         let target = first_target(self.version, self.cpus.len());
-        self.shared
-            .iter_mut()
-            .for_each(|shared| *shared = Shared::new(target));
+        self.shared.iter_mut().for_each(|shared| *shared = Shared::new(target));
         self.forward = Forward::NONE;
         self.changed = VcpuSet::EMPTY;
         self.stale = VcpuSet::EMPTY;
@@ -244,11 +236,7 @@ impl Vgic {
 /// Where an SPI goes before the guest has said so: `IROUTER` of zero is vCPU 0, `ITARGETSR` of zero is
 /// nobody, but a GICv2 for one CPU has no targets to choose (IHI 0048B §4.3.12).
 fn first_target(version: Version, vcpus: usize) -> u8 {
-    if version == Version::V3 || vcpus == 1 {
-        0
-    } else {
-        NOBODY
-    }
+    if version == Version::V3 || vcpus == 1 { 0 } else { NOBODY }
 }
 
 #[cfg(test)]

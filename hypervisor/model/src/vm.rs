@@ -95,14 +95,12 @@ impl Devices {
 
     /// Carries the UART's interrupt line to the interrupt controller; returns the vCPUs to kick.
     pub fn update_uart(&mut self, vcpu: usize) -> VcpuSet {
-        self.vgic
-            .set_level(vcpu, layout::UART_INTID, self.uart.level())
+        self.vgic.set_level(vcpu, layout::UART_INTID, self.uart.level())
     }
 
     /// Carries the watchdog's first signal to the interrupt controller; returns the vCPUs to kick.
     pub fn update_watchdog(&mut self, vcpu: usize) -> VcpuSet {
-        self.vgic
-            .set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level())
+        self.vgic.set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level())
     }
 
     /// Makes the interrupt of doorbell `index` pending; returns the vCPUs to kick.
@@ -113,9 +111,7 @@ impl Devices {
     /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.
     #[must_use]
     pub fn watchdog_deadline(&self) -> Option<u64> {
-        self.watchdog
-            .deadline()
-            .and_then(|deadline| deadline.checked_add(self.virtual_offset))
+        self.watchdog.deadline().and_then(|deadline| deadline.checked_add(self.virtual_offset))
     }
 
     /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, which it
@@ -144,23 +140,13 @@ impl Vcpu {
     /// Makes vCPU `index` at power-on.
     #[must_use]
     pub const fn new(index: usize) -> Self {
-        Self {
-            index,
-            timer: PhysTimer::new(),
-        }
+        Self { index, timer: PhysTimer::new() }
     }
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
     #[must_use]
-    pub fn update_timer(
-        &self,
-        devices: &mut Devices,
-        hw: &mut impl ListRegisters,
-        now: u64,
-    ) -> VcpuSet {
-        let kicks = devices
-            .vgic
-            .set_level(self.index, PHYS_TIMER, self.timer.level(now));
+    pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
+        let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
         kicks.union(devices.vgic.flush(self.index, hw))
     }
 }

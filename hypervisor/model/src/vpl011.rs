@@ -194,11 +194,7 @@ impl Vpl011 {
     /// Returns how many bytes [`Self::receive`] will take; 0 also while the guest has the UART in
     /// loopback, where the input pin is not connected.
     pub fn room(&self) -> usize {
-        if self.cr & CR_LBE != 0 {
-            0
-        } else {
-            RING_BYTES.saturating_sub(self.waiting)
-        }
+        if self.cr & CR_LBE != 0 { 0 } else { RING_BYTES.saturating_sub(self.waiting) }
     }
 
     /// Returns the level of the combined interrupt `UARTINTR`: the or of all masked interrupts.
@@ -223,10 +219,7 @@ impl Vpl011 {
     fn store(&mut self, byte: u8) -> bool {
         let free = self.waiting < RING_BYTES;
         if free {
-            if let Some(slot) = self
-                .ring
-                .get_mut(self.head.wrapping_add(self.waiting) % RING_BYTES)
-            {
+            if let Some(slot) = self.ring.get_mut(self.head.wrapping_add(self.waiting) % RING_BYTES) {
                 *slot = byte;
             }
             self.waiting = self.waiting.wrapping_add(1);
@@ -250,11 +243,7 @@ impl Vpl011 {
     /// rise again at each change even if the guest cleared them through `UARTICR` with bytes left: the ring
     /// refills the FIFO without a new byte on the wire, and a driver must hear of that.
     fn received_changed(&mut self) {
-        let depth = if self.lcr_h & LCR_H_FEN != 0 {
-            FIFO_BYTES
-        } else {
-            1
-        };
+        let depth = if self.lcr_h & LCR_H_FEN != 0 { FIFO_BYTES } else { 1 };
         let filled = self.waiting.min(depth);
         self.flags = fr::MODEM | fr::TXFE;
         self.ris &= !(int::RX | int::RT);

@@ -66,11 +66,7 @@ pub struct Watchdog {
 impl Watchdog {
     /// Makes a watchdog as after a cold reset: disabled.
     pub const fn new() -> Self {
-        Self {
-            wcs: 0,
-            wor: 0,
-            wcv: 0,
-        }
+        Self { wcs: 0, wor: 0, wcv: 0 }
     }
 
     /// Returns to the state after a cold reset.
@@ -143,9 +139,7 @@ impl Watchdog {
     /// has run out wholly, or its time lies beyond the counter's range.
     pub fn deadline(&self) -> Option<u64> {
         // The stage runs out when the counter is greater than WCV.
-        (self.wcs & (EN | WS1) == EN)
-            .then(|| self.wcv.checked_add(1))
-            .flatten()
+        (self.wcs & (EN | WS1) == EN).then(|| self.wcv.checked_add(1)).flatten()
     }
 
     /// Returns the level of the WS0 interrupt.

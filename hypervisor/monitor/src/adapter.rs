@@ -74,20 +74,12 @@ pub(crate) struct Ram {
 
 impl Ram {
     /// Calls `act` with each part that `range` touches: the memory, the offset in it, and which bytes of `range`.
-    fn each(
-        &mut self,
-        range: Region<Ipa>,
-        mut act: impl FnMut(&mut GuestRam, u64, core::ops::Range<u64>),
-    ) {
+    fn each(&mut self, range: Region<Ipa>, mut act: impl FnMut(&mut GuestRam, u64, core::ops::Range<u64>)) {
         for (place, ram) in &mut self.parts {
             let start = place.start.max(range.start);
             let end = place.end().min(range.end());
             if start < end {
-                act(
-                    ram,
-                    start.0 - place.start.0,
-                    start.0 - range.start.0..end.0 - range.start.0,
-                );
+                act(ram, start.0 - place.start.0, start.0 - range.start.0..end.0 - range.start.0);
             }
         }
     }
@@ -97,10 +89,7 @@ impl Ram {
         let Some(start) = self.parts.first().map(|(place, _)| place.start.0) else {
             return false;
         };
-        let range = Region {
-            start: Ipa(start.saturating_add(from)),
-            size,
-        };
+        let range = Region { start: Ipa(start.saturating_add(from)), size };
         let mut any = false;
         self.each(range, |ram, offset, bytes| {
             any = true;
@@ -116,10 +105,7 @@ impl Ram {
     pub(crate) fn make_executable(&mut self, range: Region<Ipa>) {
         self.each(range, |ram, offset, bytes| {
             let start = Pa(ram.region().start.0 + offset);
-            cache::make_executable(Region {
-                start,
-                size: bytes.end - bytes.start,
-            });
+            cache::make_executable(Region { start, size: bytes.end - bytes.start });
         });
     }
 }
@@ -137,37 +123,17 @@ impl GuestMemory for Ram {
         });
     }
     fn copy(&mut self, to: Ipa, bytes: &[u8]) {
-        self.each(
-            Region {
-                start: to,
-                size: bytes.len() as u64,
-            },
-            |ram, offset, range| {
-                let _ = ram.copy(
-                    offset,
-                    bytes.get(part(bytes, &range)).unwrap_or_default(),
-                    None,
-                );
-            },
-        );
+        self.each(Region { start: to, size: bytes.len() as u64 }, |ram, offset, range| {
+            let _ = ram.copy(offset, bytes.get(part(bytes, &range)).unwrap_or_default(), None);
+        });
     }
     fn sum(&mut self, bytes: &[u8], crc: u32) -> u32 {
         assay_el2::guest_ram::crc32(bytes, crc)
     }
     fn copy_and_sum(&mut self, to: Ipa, bytes: &[u8], mut crc: u32) -> u32 {
-        self.each(
-            Region {
-                start: to,
-                size: bytes.len() as u64,
-            },
-            |ram, offset, range| {
-                let _ = ram.copy(
-                    offset,
-                    bytes.get(part(bytes, &range)).unwrap_or_default(),
-                    Some(&mut crc),
-                );
-            },
-        );
+        self.each(Region { start: to, size: bytes.len() as u64 }, |ram, offset, range| {
+            let _ = ram.copy(offset, bytes.get(part(bytes, &range)).unwrap_or_default(), Some(&mut crc));
+        });
         crc
     }
 }

@@ -28,19 +28,13 @@ use crate::{bundle, chores, cpus, create, interrupts, memory, pci, pool, proof, 
 ///
 /// An error here is one of the platform: without it there is no VM to refuse.
 pub(crate) fn boot(boot: Boot) -> Result<(), String> {
-    let blob = boot
-        .tree()
-        .map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))?;
+    let blob = boot.tree().map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))?;
     early_console(&boot, blob);
     check_level(&boot)?;
     // Copied before anything can overwrite it.
     let blob = gate::compact(blob).map_err(|error| error.to_string())?;
     let mut machine = platform::parse(&blob).map_err(|error| error.to_string())?;
-    say!(
-        "boot version={} model={}",
-        env!("CARGO_PKG_VERSION"),
-        Quoted(&machine.model)
-    );
+    say!("boot version={} model={}", env!("CARGO_PKG_VERSION"), Quoted(&machine.model));
 
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
     let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
@@ -72,13 +66,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
     warn_of_serror("the search for PCI functions");
     let vms = make(&machine, &guests, &kept, host, bits, proof);
-    say!(
-        "boot cpus={} vms={} el2_bytes={} ticks={}",
-        machine.cpus.len(),
-        vms.len(),
-        el2_bytes(&vms),
-        cpu::counter()
-    );
+    say!("boot cpus={} vms={} el2_bytes={} ticks={}", machine.cpus.len(), vms.len(), el2_bytes(&vms), cpu::counter());
     let mut words = machine.bootargs.split_ascii_whitespace();
     let prefix = if guests.tree.console_prefix || words.any(|word| word == "assay.console=prefix") {
         Prefix::Always
@@ -121,11 +109,8 @@ fn make(
     bits: CpuBits,
     ram: Proof,
 ) -> Vec<&'static vm::Vm> {
-    let mut occupied = alloc::vec![Occupied {
-        name: "Assay's image",
-        occupant: Occupant::Assay,
-        region: image::region(),
-    }];
+    let mut occupied =
+        alloc::vec![Occupied { name: "Assay's image", occupant: Occupant::Assay, region: image::region() }];
     occupied.extend(kept.iter().map(|region| Occupied {
         name: "the bundle or a module",
         occupant: Occupant::Assay,
@@ -146,24 +131,11 @@ fn make(
     let mut pool = Pool::prove_tags(&world);
     let tags = pool.verdicts();
     let tagged = |path: &str| if is_ram(path) { ram } else { tags.of(path) };
-    pool.prove_memory(&World {
-        proof: &tagged,
-        ..world
-    });
+    pool.prove_memory(&World { proof: &tagged, ..world });
     let all = pool.verdicts();
     let proved = |path: &str| if is_ram(path) { ram } else { all.of(path) };
-    let world = World {
-        proof: &proved,
-        ..world
-    };
-    create::all(
-        &create::Environment {
-            guests,
-            host,
-            world,
-        },
-        &mut pool,
-    )
+    let world = World { proof: &proved, ..world };
+    create::all(&create::Environment { guests, host, world }, &mut pool)
 }
 
 /// Finds the console before anything else can go wrong.
@@ -184,9 +156,7 @@ fn take_console(console: &Console) {
 fn check_level(boot: &Boot) -> Result<(), String> {
     match boot.level() {
         Level::El2 => Ok(()),
-        Level::El2HostOnly => {
-            Err("this CPU cannot clear HCR_EL2.E2H, and Assay runs with E2H = 0 only".into())
-        }
+        Level::El2HostOnly => Err("this CPU cannot clear HCR_EL2.E2H, and Assay runs with E2H = 0 only".into()),
         Level::Other(level) => Err(format!(
             "started at EL{level}, and Assay needs EL2 (QEMU: -M virt,virtualization=on; boards: firmware that enters at EL2)"
         )),
@@ -204,37 +174,19 @@ fn set_conduit(machine: &Machine) {
 /// Takes a block of memory for each CPU that firmware can start.
 fn take_blocks(machine: &Machine, this: usize) -> Vec<(usize, Block)> {
     let startable = |cpu: &platform::Cpu| cpu.enable == Enable::Psci && machine.psci.is_some();
-    let others = machine
-        .cpus
-        .iter()
-        .enumerate()
-        .filter(|(index, cpu)| *index != this && startable(cpu));
-    others
-        .filter_map(|(index, _)| Some((index, Block::take()?)))
-        .collect()
+    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this && startable(cpu));
+    others.filter_map(|(index, _)| Some((index, Block::take()?))).collect()
 }
 
 fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
     let layout = match &machine.gic.version {
-        GicVersion::V3 { dist, redists, .. } => Layout::V3 {
-            distributor: *dist,
-            redistributors: redists,
-        },
-        GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 {
-            distributor: *dist,
-            cpu: *cpu,
-            hypervisor: *hyp,
-        },
+        GicVersion::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
+        GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
     };
     let fail = |error: gic::GicError| format!("{}: {error:?}", machine.gic.path);
     gic::init(&layout).map_err(fail)?;
     let uart = machine.console.as_ref().and_then(|console| console.intid);
-    interrupts::init(
-        machine.timer.virt,
-        machine.timer.hyp,
-        machine.gic.maintenance,
-        uart,
-    );
+    interrupts::init(machine.timer.virt, machine.timer.hyp, machine.gic.maintenance, uart);
     gic::init_cpu(interrupts::private()).map_err(fail)?;
     Ok(())
 }
@@ -243,19 +195,10 @@ fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
 fn report_tree(tree: &vm_tree::VmTree) {
     for warning in &tree.warnings {
         let property = warning.property.as_deref().unwrap_or("-");
-        say!(
-            "warning node={} property={property} reason={}",
-            warning.node,
-            Quoted(&warning.reason)
-        );
+        say!("warning node={} property={property} reason={}", warning.node, Quoted(&warning.reason));
     }
     for refusal in &tree.refused {
-        create::refused(
-            &refusal.vm,
-            &refusal.rule.name(),
-            &refusal.reason,
-            refusal.remedy,
-        );
+        create::refused(&refusal.vm, &refusal.rule.name(), &refusal.reason, refusal.remedy);
     }
 }
 
@@ -266,10 +209,7 @@ fn id(host: &assay_model::idregs::HostId, crm: u16, op2: u16) -> u64 {
 /// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, the tables, and what
 /// sharing CPUs takes.
 fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
-    let tables: u64 = vms
-        .iter()
-        .map(|vm| vm.contents.lock().tables.0.bytes())
-        .sum();
+    let tables: u64 = vms.iter().map(|vm| vm.contents.lock().tables.0.bytes()).sum();
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;

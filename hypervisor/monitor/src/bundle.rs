@@ -41,11 +41,7 @@ impl Memory {
     }
 
     fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
-        let ground = Ground {
-            memory: &self.all,
-            barred: &self.barred,
-            image: image::region(),
-        };
+        let ground = Ground { memory: &self.all, barred: &self.barred, image: image::region() };
         modules::check(place, &ground)
     }
 }
@@ -71,16 +67,16 @@ pub(crate) fn survey(
     machine: &mut Machine,
 ) -> Result<Vec<Region<Pa>>, String> {
     let bytes = match place {
-        Some(place) => boot.view(place).ok_or_else(|| {
-            format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB")
-        })?,
+        Some(place) => boot
+            .view(place)
+            .ok_or_else(|| format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB"))?,
         None => &[],
     };
     let bundle = read(bytes)?;
     for member in bundle.iter().flat_map(Bundle::members) {
         if member.name.starts_with("platform/") && member.name.ends_with(".dtbo") {
-            let is_ours = platform::facts::overlay(machine, member.data)
-                .map_err(|error| format!("{}: {error}", member.name))?;
+            let is_ours =
+                platform::facts::overlay(machine, member.data).map_err(|error| format!("{}: {error}", member.name))?;
             if !is_ours {
                 say!(
                     "warning file={} reason=\"it is for another board and left out: its compatible is not this one's\"",
@@ -90,10 +86,7 @@ pub(crate) fn survey(
         }
     }
     let tree = vm_tree_of(bundle.as_ref(), platform)?;
-    let modules = tree
-        .vms
-        .iter()
-        .flat_map(|vm| vm.ramdisk.iter().chain([&vm.kernel]));
+    let modules = tree.vms.iter().flat_map(|vm| vm.ramdisk.iter().chain([&vm.kernel]));
     let memory = Memory::of(machine);
     let addresses = modules.filter_map(|module| match module.source {
         // The VM of one that is misplaced will be refused: nothing is kept for it.
@@ -109,17 +102,15 @@ fn read(bytes: &[u8]) -> Result<Option<Bundle<'_>>, String> {
         return Ok(None);
     }
     let bundle = Bundle::new(bytes);
-    bundle
-        .map(Some)
-        .map_err(|error| format!("the bundle cannot be read: {error}"))
+    bundle.map(Some).map_err(|error| format!("the bundle cannot be read: {error}"))
 }
 
 /// Reads the VM tree of the bundle, or without one the platform's own.
 fn vm_tree_of(bundle: Option<&Bundle<'_>>, platform: &[u8]) -> Result<VmTree, String> {
     let blob = match bundle {
-        Some(bundle) => bundle.member(VM_TREE).ok_or_else(|| {
-            format!("the bundle has no member {VM_TREE}: build it with the tools")
-        })?,
+        Some(bundle) => bundle
+            .member(VM_TREE)
+            .ok_or_else(|| format!("the bundle has no member {VM_TREE}: build it with the tools"))?,
         None => platform,
     };
     let tree = Tree::new(blob).map_err(|error| format!("the VM tree cannot be read: {error}"))?;
@@ -127,23 +118,16 @@ fn vm_tree_of(bundle: Option<&Bundle<'_>>, platform: &[u8]) -> Result<VmTree, St
 }
 
 /// Opens the bundle at `place` for good, or without one the platform's own tree.
-pub(crate) fn open(
-    place: Option<Region<Pa>>,
-    platform: &[u8],
-    machine: &Machine,
-) -> Result<Guests, String> {
+pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &Machine) -> Result<Guests, String> {
     let bytes: &'static [u8] = match place {
-        Some(place) => boot::lend(place)
-            .ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?,
+        Some(place) => {
+            boot::lend(place).ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?
+        }
         None => &[],
     };
     let bundle = read(bytes)?;
     let tree = vm_tree_of(bundle.as_ref(), platform)?;
-    Ok(Guests {
-        bundle,
-        ground: Memory::of(machine),
-        tree,
-    })
+    Ok(Guests { bundle, ground: Memory::of(machine), tree })
 }
 
 impl Guests {

@@ -68,36 +68,24 @@ impl Pool {
                 });
             }
             let path = region.node.path.clone();
-            held.push(Held {
-                path,
-                memory,
-                proof,
-            });
+            held.push(Held { path, memory, proof });
         }
         Self { held }
     }
 
     /// Proves the memory parts, each with the type that its guest will get by what the tag parts have shown.
     pub(crate) fn prove_memory(&mut self, world: &World<'_>) {
-        for region in claims::to_prove(world)
-            .iter()
-            .filter(|region| region.memory)
-        {
-            let held = self
-                .held
-                .iter_mut()
-                .find(|held| held.path == region.node.path);
+        for region in claims::to_prove(world).iter().filter(|region| region.memory) {
+            let held = self.held.iter_mut().find(|held| held.path == region.node.path);
             let Some((held, as_type)) = held.zip(region.attr.and_then(touched_as)) else {
                 continue;
             };
             let Some(memory) = held.memory.as_mut() else {
                 continue;
             };
-            let found = reported(region, "memory", |pages| {
-                match memory.prove_memory(as_type, pages) {
-                    Ok(MemoryProof::Passed) => Proof::Passed,
-                    _ => Proof::FailedMemory,
-                }
+            let found = reported(region, "memory", |pages| match memory.prove_memory(as_type, pages) {
+                Ok(MemoryProof::Passed) => Proof::Passed,
+                _ => Proof::FailedMemory,
             });
             // The tag part's result, if there was one, stays the verdict unless this is no memory at all.
             if found != Proof::Passed || held.proof == Proof::NotRun {
@@ -108,12 +96,7 @@ impl Pool {
 
     /// Returns what is known of every region by now.
     pub(crate) fn verdicts(&self) -> Verdicts {
-        Verdicts(
-            self.held
-                .iter()
-                .map(|held| (held.path.clone(), held.proof))
-                .collect(),
-        )
+        Verdicts(self.held.iter().map(|held| (held.path.clone(), held.proof)).collect())
     }
 
     /// Takes the region of a granted row, once.
@@ -152,10 +135,7 @@ fn reported(region: &ToProve<'_>, part: &str, look: impl FnOnce(Sampled) -> Proo
     let before = cpu::counter();
     let proof = look(proof::sampled(region.region.size / PAGE_SIZE, PAGES));
     let ticks = cpu::counter().wrapping_sub(before);
-    say!(
-        "proof region={} part={part} pages={count} result={proof} ticks={ticks}",
-        region.node.name
-    );
+    say!("proof region={} part={part} pages={count} result={proof} ticks={ticks}", region.node.name);
     proof
 }
 
@@ -178,11 +158,7 @@ impl Grant {
         let Some(as_type) = touched_as(self.decision.attr) else {
             return Clearing::Done;
         };
-        let as_type = if self.decision.zero_tags {
-            Type::Tagged
-        } else {
-            as_type
-        };
+        let as_type = if self.decision.zero_tags { Type::Tagged } else { as_type };
         if self.cleared >= size {
             return Clearing::Done;
         }

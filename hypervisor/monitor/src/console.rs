@@ -34,10 +34,7 @@ impl Terminal for Uart {
 /// Says which VMs there are, in the order of `Vm::index`.
 pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix) {
     let per_ms = chores::ticks(1);
-    let times = Times {
-        hold: per_ms.wrapping_mul(HOLD_MS),
-        pace: per_ms,
-    };
+    let times = Times { hold: per_ms.wrapping_mul(HOLD_MS), pace: per_ms };
     CONSOLE.lock().set_vms(names, prefix, times);
 }
 
@@ -88,9 +85,7 @@ pub(crate) fn open_monitor() {
 
 /// Gives the UART back to the VMs; `listener` gets the input.
 pub(crate) fn close_monitor(listener: Option<usize>) {
-    let due = CONSOLE
-        .lock()
-        .close_monitor(listener, cpu::counter(), &mut Uart);
+    let due = CONSOLE.lock().close_monitor(listener, cpu::counter(), &mut Uart);
     if let Some(due) = due {
         chores::ask(due);
     }
@@ -114,10 +109,7 @@ pub(crate) struct Line {
 
 impl Line {
     fn of(text: &str) -> Self {
-        let mut line = Self {
-            bytes: [0; LINE_BYTES],
-            length: 0,
-        };
+        let mut line = Self { bytes: [0; LINE_BYTES], length: 0 };
         for (place, byte) in line.bytes.iter_mut().zip(text.bytes()) {
             *place = byte;
             line.length += 1;

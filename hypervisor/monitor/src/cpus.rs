@@ -28,11 +28,7 @@ static SLOTS: Once<Vec<Slot>> = Once::new();
 /// Makes the table, for as many CPUs as the tree names.
 pub(crate) fn init(count: usize) {
     SLOTS.call_once(|| {
-        let slot = || Slot {
-            identity: Once::new(),
-            usable: AtomicBool::new(false),
-            vcpu: Once::new(),
-        };
+        let slot = || Slot { identity: Once::new(), usable: AtomicBool::new(false), vcpu: Once::new() };
         (0..count).map(|_| slot()).collect()
     });
 }
@@ -62,18 +58,12 @@ pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
         }
     }
     let deadline = cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
-    let late = |index: &usize| {
-        slots()
-            .get(*index)
-            .is_some_and(|slot| slot.identity.get().is_none())
-    };
+    let late = |index: &usize| slots().get(*index).is_some_and(|slot| slot.identity.get().is_none());
     while started.iter().any(late) && cpu::counter() < deadline {
         core::hint::spin_loop();
     }
     for index in started.iter().filter(|index| late(index)) {
-        say!(
-            "warning cpu={index} reason=\"firmware started it, and it has not come up: it is left out\""
-        );
+        say!("warning cpu={index} reason=\"firmware started it, and it has not come up: it is left out\"");
     }
     for (index, slot) in slots().iter().enumerate() {
         let up = slot.identity.get().is_some();
@@ -85,10 +75,7 @@ pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
 /// Returns the field-wise minimum of all CPUs that are up: what decisions are made with.
 pub(crate) fn common_identity() -> Option<HostId> {
     let usable = |slot: &&Slot| slot.usable.load(Ordering::Acquire);
-    let identities = slots()
-        .iter()
-        .filter(usable)
-        .filter_map(|slot| slot.identity.get());
+    let identities = slots().iter().filter(usable).filter_map(|slot| slot.identity.get());
     identities.fold(None, |common: Option<HostId>, next| {
         Some(common.map_or_else(|| next.clone(), |common| common.minimum(next)))
     })
@@ -97,12 +84,7 @@ pub(crate) fn common_identity() -> Option<HostId> {
 /// Returns the CPUs that no VM has, lowest first.
 pub(crate) fn free() -> Vec<usize> {
     let is_free = |slot: &Slot| slot.usable.load(Ordering::Acquire) && slot.vcpu.get().is_none();
-    slots()
-        .iter()
-        .enumerate()
-        .filter(|(_, slot)| is_free(slot))
-        .map(|(index, _)| index)
-        .collect()
+    slots().iter().enumerate().filter(|(_, slot)| is_free(slot)).map(|(index, _)| index).collect()
 }
 
 /// Returns how many CPUs the tree names.

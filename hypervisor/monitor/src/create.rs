@@ -61,35 +61,18 @@ pub(crate) struct Environment<'a> {
 pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'static Vm> {
     let vms = environment.world.vms;
     let claims = claims::resolve(&environment.world);
-    let is_shared = |claims: &&VmClaims<'_>| {
-        vms.get(claims.vm)
-            .is_some_and(|config| config.sched != Sched::Dedicated)
-    };
+    let is_shared = |claims: &&VmClaims<'_>| vms.get(claims.vm).is_some_and(|config| config.sched != Sched::Dedicated);
     let mut room = Room::new(vms);
     let mut regions = Regions::default();
     let mut made = Vec::new();
     for claims in claims.iter().filter(|claims| !is_shared(claims)) {
         let vmid = made.len() + 1;
-        made.extend(make(
-            environment,
-            claims,
-            pool,
-            &mut regions,
-            &mut room,
-            vmid,
-        ));
+        made.extend(make(environment, claims, pool, &mut regions, &mut room, vmid));
     }
     room.share_the_rest();
     for claims in claims.iter().filter(is_shared) {
         let vmid = made.len() + 1;
-        made.extend(make(
-            environment,
-            claims,
-            pool,
-            &mut regions,
-            &mut room,
-            vmid,
-        ));
+        made.extend(make(environment, claims, pool, &mut regions, &mut room, vmid));
     }
     room.open();
     made.sort_by_key(|(place, _)| *place);
@@ -112,11 +95,7 @@ fn make(
         Ok((vm, seats)) => {
             let vm: &'static Vm = Box::leak(Box::new(vm));
             match seats {
-                Some(Seats { share, contexts }) => room.members.push(Member {
-                    vm,
-                    share,
-                    contexts,
-                }),
+                Some(Seats { share, contexts }) => room.members.push(Member { vm, share, contexts }),
                 None => {
                     for (vcpu, cpu) in vm.cpus.iter().enumerate() {
                         cpus::assign(*cpu, vm, vcpu);
@@ -125,11 +104,7 @@ fn make(
             }
             return Some((claims.vm, vm));
         }
-        Err(Some(Refused {
-            rule,
-            reason,
-            remedy,
-        })) => refused(&config.name, &rule, &reason, remedy),
+        Err(Some(Refused { rule, reason, remedy })) => refused(&config.name, &rule, &reason, remedy),
         // Refused by the policy, and printed there.
         Err(None) => {}
     }
@@ -153,18 +128,12 @@ fn one(
     let vcpus = place.vcpus();
     let gic = place::gic_of(machine, vcpus)?;
     let files = Files::of(environment.guests, config)?;
-    let range = Region {
-        start: layout::RAM,
-        size: config.memory_bytes,
-    };
+    let range = Region { start: layout::RAM, size: config.memory_bytes };
     let mut coherent = grants(claims, pool)?;
     let nodes = shared::nodes(claims);
     let function = Function::of(machine, claims);
-    let description = Description {
-        coherent: &coherent,
-        shared: &nodes,
-        function: function.as_ref().map(Function::node),
-    };
+    let description =
+        Description { coherent: &coherent, shared: &nodes, function: function.as_ref().map(Function::node) };
     let (loader, tree) = plan(config, &files, range, gic, vcpus, &description)?;
     if let Some(row) = claims.shared.iter().find(|row| !regions.take(row)) {
         return Err(no_shared_memory(row));
@@ -174,34 +143,15 @@ fn one(
     let mut parts = ram::place(memory);
 
     let mte = decision.mte == policy::Mte::Exposed;
-    let features = VmFeatures {
-        mte,
-        sve: true,
-        pauth: true,
-        gic_v3: gic == Version::V3,
-    }
-    .limited_to(host);
-    let registers = guest_regs::Optional {
-        pauth: features.pauth,
-        mte,
-        sve: features.sve,
-        ras: host.ras(),
-    };
+    let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(host);
+    let registers = guest_regs::Optional { pauth: features.pauth, mte, sve: features.sve, ras: host.ras() };
     let (cpus, mut shared) = match place {
         Place::Dedicated(cpus) => (cpus, None),
         Place::Shared(share) => (Vec::new(), Some(Shared::new(share, registers, config.mte)?)),
     };
     let time = shared.as_mut().map(|shared| &mut shared.time);
-    let (stage2, mut tables) = map(
-        environment,
-        &mut parts,
-        &mut coherent,
-        &regions.parts(claims),
-        time,
-        range,
-        &decision,
-        gic,
-    )?;
+    let (stage2, mut tables) =
+        map(environment, &mut parts, &mut coherent, &regions.parts(claims), time, range, &decision, gic)?;
     let function_registers = match &function {
         Some(function) => function.map(environment, mte, &stage2, &mut tables)?,
         None => Vec::new(),
@@ -210,29 +160,18 @@ fn one(
         Some(function) => function.take(machine)?,
         None => (None, None),
     };
-    let most = if host.vmid16() {
-        u16::MAX
-    } else {
-        u8::MAX.into()
-    };
+    let most = if host.vmid16() { u16::MAX } else { u8::MAX.into() };
     let vmid = u16::try_from(vmid).ok().filter(|vmid| *vmid <= most);
-    let vmid =
-        vmid.ok_or_else(|| refuse("V1", "there are more VMs than VMIDs", "start fewer VMs"))?;
-    let regime = tables.0.put_in_use(
-        vmid,
-        stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16()),
-    );
-    let regime =
-        regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
+    let vmid = vmid.ok_or_else(|| refuse("V1", "there are more VMs than VMIDs", "start fewer VMs"))?;
+    let regime = tables.0.put_in_use(vmid, stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16()));
+    let regime = regime.ok_or_else(|| refuse("V2", "its tables do not fit VTCR_EL2", "report this"))?;
     let mut listing = report(config, claims, &ram_row, decision, range);
     listing.extend(function::report(config, &function_registers));
     let memory = map::listing(&config.name, &parts, &coherent, &regions.parts(claims));
     listing.extend(memory);
     let traps = traps(host, features, shared.is_none(), regime);
     let (sharing, seats) = match shared {
-        Some(Shared { seats, time }) => {
-            (Some(Sharing::new(vcpus, cpus::count(), time)), Some(seats))
-        }
+        Some(Shared { seats, time }) => (Some(Sharing::new(vcpus, cpus::count(), time)), Some(seats)),
         None => (None, None),
     };
     let vm = Vm::new(Parts {
@@ -265,12 +204,7 @@ fn one(
         },
         function: owned,
         guest_function,
-        life: Life::new(
-            vcpus,
-            config.on_crash,
-            config.max_restarts,
-            cpu::counter_frequency(),
-        ),
+        life: Life::new(vcpus, config.on_crash, config.max_restarts, cpu::counter_frequency()),
         cpus,
         listing,
         sharing,
@@ -282,11 +216,7 @@ fn one(
 fn grants(claims: &VmClaims<'_>, pool: &mut Pool) -> Result<Vec<Grant>, Option<Refused>> {
     let take = |row| {
         pool.take(row).ok_or_else(|| {
-            refuse(
-                "V2",
-                format!("region {} lies in memory that is in use", row.region),
-                "correct the platform tree",
-            )
+            refuse("V2", format!("region {} lies in memory that is in use", row.region), "correct the platform tree")
         })
     };
     claims.rows.iter().map(take).collect()
@@ -315,10 +245,7 @@ fn plan(
     let seeds = seeds::next();
     let tree = |ramdisk| {
         guest_tree::build(&GuestTree {
-            ram: &[guest_tree::Ram {
-                region: range,
-                numa,
-            }],
+            ram: &[guest_tree::Ram { region: range, numa }],
             vcpus: &affinities,
             gic: if gic == Version::V3 { Gic::V3 } else { Gic::V2 },
             bootargs: &config.bootargs,
@@ -336,14 +263,8 @@ fn plan(
     let ramdisk_size = files.ramdisk.len() as u64;
     let draft = tree(Region::new(range.start, ramdisk_size))?;
     let kind = kernel::identify(files.kernel, config.kernel.format).map_err(refuse_kernel)?;
-    let plan = kernel::plan(
-        &kind,
-        files.kernel,
-        range,
-        ramdisk_size,
-        draft.bytes().len() as u64,
-    )
-    .map_err(refuse_kernel)?;
+    let plan =
+        kernel::plan(&kind, files.kernel, range, ramdisk_size, draft.bytes().len() as u64).map_err(refuse_kernel)?;
     let tree = tree(plan.ramdisk)?;
     Ok((Loader::new(plan, files.sums), tree))
 }
@@ -351,11 +272,7 @@ fn plan(
 fn traps(host: &HostId, features: VmFeatures, dedicated: bool, stage2: Regime) -> Config {
     let config = TrapConfig::new(host, features, dedicated);
     // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
-    let vectors = if dedicated {
-        0xf
-    } else {
-        context::vector_length()
-    };
+    let vectors = if dedicated { 0xf } else { context::vector_length() };
     Config {
         hcr: config.hcr,
         hcrx: config.hcrx,

@@ -26,11 +26,7 @@ impl Hardware {
     /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
     pub(crate) fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
         let timer = vcpu.timer.deadline_after(cpu::counter());
-        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog {
-            devices.watchdog_deadline()
-        } else {
-            None
-        };
+        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
         let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
         timer::arm(deadlines.chain(chores::deadline()).min());
     }

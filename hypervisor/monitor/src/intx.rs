@@ -16,11 +16,7 @@ use crate::vm::{self, Phase, Vm};
 
 /// Returns the VM whose function is wired to a physical interrupt.
 pub(crate) fn owner(intid: IntId) -> Option<&'static Vm> {
-    let has = |vm: &&Vm| {
-        vm.function
-            .as_ref()
-            .is_some_and(|function| function.intx == Some(intid))
-    };
+    let has = |vm: &&Vm| vm.function.as_ref().is_some_and(|function| function.intx == Some(intid));
     vm::all().iter().copied().find(has)
 }
 
@@ -37,9 +33,7 @@ pub(crate) fn deliver(here: &Vm, vcpu: usize, intid: IntId) {
         // What is listed here of it has been ended, or it would not have come: that is noted before it moves.
         devices.vgic.sync(vcpu, &mut Lists)
     } else {
-        devices
-            .vgic
-            .hw_fired_shared(vcpu, layout::PCI_INTID, intid, &mut Lists)
+        devices.vgic.hw_fired_shared(vcpu, layout::PCI_INTID, intid, &mut Lists)
     };
     drop(devices);
     if let Some(target) = elsewhere {
@@ -68,9 +62,7 @@ pub(crate) fn keep(intid: IntId) {
         drop(devices);
         return redirect(vm, target, intid);
     }
-    let kicks = devices
-        .vgic
-        .hold(vcpu.unwrap_or(0), layout::PCI_INTID, intid);
+    let kicks = devices.vgic.hold(vcpu.unwrap_or(0), layout::PCI_INTID, intid);
     drop(devices);
     vm.kick(kicks);
 }

@@ -68,11 +68,7 @@ impl Contents {
                 Clearing::Failed => return Progress::Failed(KernelError::Region),
             }
         }
-        let sources = Sources {
-            kernel: self.kernel,
-            ramdisk: self.ramdisk,
-            dtb: self.tree.bytes(),
-        };
+        let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };
         match self.loader.step(&sources, &mut self.ram, CHUNK) {
             Progress::Done if !self.fwb => self.clean(0),
             progress => progress,

@@ -20,32 +20,15 @@ pub(crate) type Pooled = (Region<Pa>, Pool);
 pub(crate) fn free(machine: &Machine, kept: &[Region<Pa>], mte: bool) -> Vec<Pooled> {
     let mut all = Vec::new();
     for node in &machine.memory {
-        let pool = if mte && !node.no_mte {
-            Pool::Tagged
-        } else {
-            Pool::Plain
-        };
+        let pool = if mte && !node.no_mte { Pool::Tagged } else { Pool::Plain };
         let mut ranges = [node.region].to_vec();
-        let reserved = machine
-            .reserved
-            .iter()
-            .map(|reservation| reservation.region);
+        let reserved = machine.reserved.iter().map(|reservation| reservation.region);
         let coherent = machine.coherent.iter().filter_map(|node| node.reg);
-        for hole in reserved
-            .chain(coherent)
-            .chain(kept.iter().copied())
-            .chain([image::region()])
-        {
+        for hole in reserved.chain(coherent).chain(kept.iter().copied()).chain([image::region()]) {
             subtract(&mut ranges, &widen(&hole, PAGE_SIZE));
         }
         // Page 0 is nobody's: a null pointer must stay one.
-        subtract(
-            &mut ranges,
-            &Region {
-                start: Pa(0),
-                size: PAGE_SIZE,
-            },
-        );
+        subtract(&mut ranges, &Region { start: Pa(0), size: PAGE_SIZE });
         all.extend(ranges.into_iter().map(|range| (range, pool)));
     }
     all.sort_unstable_by_key(|(range, _)| range.start);
@@ -53,14 +36,9 @@ pub(crate) fn free(machine: &Machine, kept: &[Region<Pa>], mte: bool) -> Vec<Poo
 }
 
 /// Makes EL2's final map: the image, the free memory but for `guards`, and the devices that EL2 drives.
-pub(crate) fn map(
-    machine: &Machine,
-    free: &[Pooled],
-    guards: &[Region<Pa>],
-) -> Result<Map, String> {
-    let fail = |what: &str, range: Region<Pa>| {
-        format!("{what} at {range:?} cannot be mapped: it overlaps something else")
-    };
+pub(crate) fn map(machine: &Machine, free: &[Pooled], guards: &[Region<Pa>]) -> Result<Map, String> {
+    let fail =
+        |what: &str, range: Region<Pa>| format!("{what} at {range:?} cannot be mapped: it overlaps something else");
     let mut map = Map::new().map_err(|error| fail("the image", error.0))?;
     for (range, pool) in free {
         let mut ranges = [*range].to_vec();
@@ -70,8 +48,7 @@ pub(crate) fn map(
             Pool::Tagged => Kind::Tagged,
         };
         for range in ranges {
-            map.add(range, kind)
-                .map_err(|error| fail("memory", error.0))?;
+            map.add(range, kind).map_err(|error| fail("memory", error.0))?;
         }
     }
     let mut devices = Vec::new();
@@ -84,8 +61,7 @@ pub(crate) fn map(
     }
     devices.extend(machine.console.iter().map(|console| console.registers));
     for device in devices {
-        map.add(device, Kind::Device)
-            .map_err(|error| fail("a device", error.0))?;
+        map.add(device, Kind::Device).map_err(|error| fail("a device", error.0))?;
     }
     Ok(map)
 }

@@ -24,10 +24,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
         if let Some(mut epitaph) = ASSAY_EPITAPH.try_lock() {
             let _ = write!(epitaph, "{info}");
         }
-        console::last_words(format_args!(
-            "error panic cpu={} {info}",
-            assay_el2::percpu::index()
-        ));
+        console::last_words(format_args!("error panic cpu={} {info}", assay_el2::percpu::index()));
         crate::cpus::kick_all();
         assay_el2::firmware::system_off();
     }
@@ -45,10 +42,7 @@ mod heapless_line {
 
     impl Text {
         pub(super) const fn new() -> Self {
-            Self {
-                bytes: [0; 256],
-                length: 0,
-            }
+            Self { bytes: [0; 256], length: 0 }
         }
     }
 

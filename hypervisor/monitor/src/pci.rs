@@ -2,9 +2,7 @@
 
 use assay_el2::pci::Ecam;
 use assay_model::claims;
-use assay_model::pci::{
-    self, Address, BarFault, ConfigSpace, DeviceFault, Found, Function, GuestBar, GuestFunction,
-};
+use assay_model::pci::{self, Address, BarFault, ConfigSpace, DeviceFault, Found, Function, GuestBar, GuestFunction};
 use assay_model::platform::{EcamHost, Machine, PciBar};
 use assay_model::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
@@ -53,12 +51,7 @@ pub(crate) fn find_bars(machine: &mut Machine, vms: &[VmConfig], pa_bits: u8) {
 }
 
 /// Returns the memory, and whether a BAR of the function was given its place now.
-fn find(
-    machine: &Machine,
-    bar: PciBar,
-    length: u64,
-    pa_bits: u8,
-) -> Result<(Region<Pa>, bool), BarFault> {
+fn find(machine: &Machine, bar: PciBar, length: u64, pa_bits: u8) -> Result<(Region<Pa>, bool), BarFault> {
     let function = Function(bar.requester_id);
     let (host, mut config) = open(machine, bar.segment, function)?;
     let prepared = pci::prepare(host, &mut config, function, pa_bits)?;
@@ -66,11 +59,7 @@ fn find(
 }
 
 /// Opens the configuration space that a function is in.
-fn open(
-    machine: &Machine,
-    segment: u32,
-    function: Function,
-) -> Result<(&EcamHost, Config), BarFault> {
+fn open(machine: &Machine, segment: u32, function: Function) -> Result<(&EcamHost, Config), BarFault> {
     let host = machine.ecam_host(segment, function.bus())?;
     let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
     Ok((host, Config(ecam)))
@@ -81,11 +70,7 @@ pub(crate) fn find_functions(machine: &mut Machine, vms: &[VmConfig], pa_bits: u
     for address in claims::claimed_functions(machine, vms) {
         let found = match open(machine, address.segment, address.function) {
             Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits),
-            Err(fault) => Found {
-                address,
-                outcome: Err(DeviceFault::Bar(fault)),
-                intx: None,
-            },
+            Err(fault) => Found { address, outcome: Err(DeviceFault::Bar(fault)), intx: None },
         };
         machine.functions.push(found);
     }
@@ -104,11 +89,7 @@ impl Owned {
     pub(crate) fn new(machine: &Machine, found: &Found) -> Option<Self> {
         let Address { segment, function } = found.address;
         let (_, config) = open(machine, segment, function).ok()?;
-        Some(Self {
-            config,
-            function,
-            intx: found.intx,
-        })
+        Some(Self { config, function, intx: found.intx })
     }
 
     /// Makes the guest's view of it.

@@ -55,9 +55,7 @@ pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
             sharing.first.store(seats.len(), Ordering::Relaxed);
         }
         let contexts = member.contexts.into_iter().enumerate();
-        seats.extend(
-            contexts.map(|(vcpu, context)| Mutex::new(Seat::new(member.vm, vcpu, context))),
-        );
+        seats.extend(contexts.map(|(vcpu, context)| Mutex::new(Seat::new(member.vm, vcpu, context))));
     }
     let count = seats.len();
     POOL.call_once(|| Pool {
@@ -226,9 +224,7 @@ impl Sharing {
     /// Notes that `vcpu` runs on CPU `cpu` now. Returns whether it was the last of this VM to do so before.
     pub(crate) fn was_last(&self, vcpu: usize, cpu: usize) -> bool {
         let number = u8::try_from(vcpu).unwrap_or(u8::MAX - 1).wrapping_add(1);
-        self.last
-            .get(cpu)
-            .is_some_and(|last| last.swap(number, Ordering::Relaxed) == number)
+        self.last.get(cpu).is_some_and(|last| last.swap(number, Ordering::Relaxed) == number)
     }
 }
 

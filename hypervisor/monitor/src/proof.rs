@@ -44,10 +44,7 @@ pub(crate) fn ram(free: &[Pooled]) -> Proof {
             TagProof::DataLost | TagProof::Aborted => "failed-memory",
         };
         let ticks = cpu::counter().wrapping_sub(before);
-        say!(
-            "proof region=memory@{:x} part=tags pages={pages} result={text} ticks={ticks}",
-            region.start.0
-        );
+        say!("proof region=memory@{:x} part=tags pages={pages} result={text} ticks={ticks}", region.start.0);
     }
     result
 }
@@ -62,11 +59,7 @@ pub(crate) struct Sampled {
 
 /// Spreads at most `most` page numbers over `count` pages.
 pub(crate) fn sampled(count: u64, most: u64) -> Sampled {
-    Sampled {
-        last: count.saturating_sub(1),
-        wanted: count.min(most),
-        next: 0,
-    }
+    Sampled { last: count.saturating_sub(1), wanted: count.min(most), next: 0 }
 }
 
 impl Iterator for Sampled {

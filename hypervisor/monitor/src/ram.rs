@@ -15,11 +15,7 @@ pub(crate) fn take(bytes: u64, tagged: bool) -> Option<Vec<Frames>> {
     let mut left = bytes;
     let mut piece = prev_power_of_two(left);
     while left != 0 {
-        let taken = if tagged {
-            frames::take_from(Pool::Tagged, piece)
-        } else {
-            frames::take(piece)
-        };
+        let taken = if tagged { frames::take_from(Pool::Tagged, piece) } else { frames::take(piece) };
         match taken {
             Some(frames) => {
                 left -= piece;

@@ -227,10 +227,7 @@ impl Runner {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 let mut devices = self.vm.devices.lock();
-                let kicks =
-                    devices
-                        .vgic
-                        .hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+                let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
                 drop(devices);
                 self.counters.interrupt(Interrupt::Timer);
                 if !kicks.is_empty() {
@@ -296,14 +293,7 @@ impl Runner {
     fn access(&mut self, frame: &mut Frame) -> Control {
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let syndrome = switch::abort_syndrome();
-        if exits::quick_load(
-            syndrome,
-            frame,
-            vcpu,
-            &vm.machine,
-            &vm.devices,
-            &mut self.hardware,
-        ) {
+        if exits::quick_load(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             return Control::Resume;
         }
         self.decide(frame)
@@ -313,14 +303,7 @@ impl Runner {
     #[inline(never)]
     fn decide(&mut self, frame: &mut Frame) -> Control {
         let exit = switch::syndrome();
-        let next = exits::handle(
-            exit,
-            frame,
-            &mut self.vcpu,
-            &self.vm.machine,
-            &self.vm.devices,
-            &mut self.hardware,
-        );
+        let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
             Next::Advance => {
@@ -348,11 +331,7 @@ impl Runner {
         {
             return self.stop(Stop::Crash(Crash::NoVectors), frame);
         }
-        let el1 = El1State {
-            vbar,
-            sctlr: guest_regs::sctlr(),
-            bits: self.vm.machine.pstate,
-        };
+        let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
         let write = inject::take(fault, frame, &el1);
         guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
         Control::Resume
@@ -375,11 +354,7 @@ impl Handler for Runner {
         if exits::quick(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }
-        if esr::class(esr) == esr::ec::DABT_LOWER {
-            self.access(frame)
-        } else {
-            self.decide(frame)
-        }
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
     }
 
     #[inline(always)]

@@ -9,13 +9,8 @@ static STATE: Mutex<Option<u64>> = Mutex::new(None);
 
 /// Takes firmware's seeds.
 pub(crate) fn init(kaslr: Option<u64>, seed: &[u8]) {
-    let words = seed
-        .chunks_exact(8)
-        .filter_map(|chunk| chunk.try_into().ok())
-        .map(u64::from_le_bytes);
-    let mixed = words.fold(kaslr.unwrap_or(0), |state, word| {
-        state.rotate_left(23) ^ word
-    });
+    let words = seed.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
+    let mixed = words.fold(kaslr.unwrap_or(0), |state, word| state.rotate_left(23) ^ word);
     *STATE.lock() = (mixed != 0).then(|| mixed ^ cpu::counter());
 }
 

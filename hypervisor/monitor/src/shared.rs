@@ -50,12 +50,7 @@ impl Regions {
         let part = |row: &SharedRow<'_>| {
             let (ipa, decision) = row.granted()?;
             let (region, pieces) = self.taken.iter().find(|(name, _)| name == row.region)?;
-            Some(Part {
-                region,
-                ipa,
-                decision,
-                pieces,
-            })
+            Some(Part { region, ipa, decision, pieces })
         };
         claims.shared.iter().filter_map(part).collect()
     }

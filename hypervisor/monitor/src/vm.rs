@@ -96,9 +96,7 @@ pub(crate) fn listener() -> Option<&'static Vm> {
     let chosen = chosen.and_then(|index| all().get(index).copied());
     match console::shown() {
         Shown::One(_) => chosen.filter(is_up),
-        Shown::All => chosen
-            .filter(is_up)
-            .or_else(|| all().iter().copied().find(is_up)),
+        Shown::All => chosen.filter(is_up).or_else(|| all().iter().copied().find(is_up)),
     }
 }
 

@@ -102,26 +102,15 @@ pub const fn class(esr: u64) -> u8 {
 #[inline(always)]
 pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     match class(esr) {
-        ec::HVC64 => Exit::Hvc {
-            imm: (esr & 0xffff) as u16,
-        },
-        ec::DABT_LOWER => {
-            Exit::DataAbort(abort(esr, far, hpfar, access(esr), esr & TAG_ACCESS != 0))
+        ec::HVC64 => Exit::Hvc { imm: (esr & 0xffff) as u16 },
+        ec::DABT_LOWER => Exit::DataAbort(abort(esr, far, hpfar, access(esr), esr & TAG_ACCESS != 0)),
+        ec::SYSREG => {
+            Exit::SysReg(SysRegAccess { register: register(esr), read: esr & 1 != 0, rt: (esr >> 5 & 31) as u8 })
         }
-        ec::SYSREG => Exit::SysReg(SysRegAccess {
-            register: register(esr),
-            read: esr & 1 != 0,
-            rt: (esr >> 5 & 31) as u8,
-        }),
-        ec::SMC64 => Exit::Smc {
-            imm: (esr & 0xffff) as u16,
-        },
+        ec::SMC64 => Exit::Smc { imm: (esr & 0xffff) as u16 },
         ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, None, false)),
         // TI: 0 WFI, 1 WFE, 2 WFIT, 3 WFET.
-        ec::WFX => Exit::Wfx {
-            event: esr & 1 != 0,
-            wide: esr & IL != 0,
-        },
+        ec::WFX => Exit::Wfx { event: esr & 1 != 0, wide: esr & IL != 0 },
         ec::FP | ec::SVE | ec::SME => Exit::FpTrap,
         _ => Exit::Unknown,
     }
@@ -133,9 +122,7 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
 pub const fn device_load(esr: u64, far: u64, hpfar: u64) -> Option<(Ipa, Access)> {
     let fault = esr & 0x3f < fsc::PERMISSION as u64 && esr & (S1PTW | TAG_ACCESS | WNR) == 0;
     match access(esr) {
-        Some(access) if fault && class(esr) == ec::DABT_LOWER => {
-            Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access))
-        }
+        Some(access) if fault && class(esr) == ec::DABT_LOWER => Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access)),
         _ => None,
     }
 }
@@ -158,8 +145,7 @@ pub const fn is_cache_maintenance(esr: u64) -> bool {
 #[inline(always)]
 const fn register(esr: u64) -> SysReg {
     // Op1 and CRn are neighbours in the syndrome and in `SysReg`, so four moves do.
-    let packed =
-        (esr >> 20 & 3) << 14 | (esr >> 10 & 0x7f) << 7 | (esr >> 1 & 15) << 3 | (esr >> 17 & 7);
+    let packed = (esr >> 20 & 3) << 14 | (esr >> 10 & 0x7f) << 7 | (esr >> 1 & 15) << 3 | (esr >> 17 & 7);
     SysReg((packed & 0xffff) as u16)
 }
 

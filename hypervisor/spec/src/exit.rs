@@ -121,17 +121,11 @@ mod tests {
 
     #[test]
     fn a_value_keeps_the_bits_of_its_width() {
-        for (width, bytes, kept) in [
-            (Width::W1, 1, 0xff),
-            (Width::W2, 2, 0xffff),
-            (Width::W4, 4, 0xffff_ffff),
-            (Width::W8, 8, u64::MAX),
-        ] {
+        for (width, bytes, kept) in
+            [(Width::W1, 1, 0xff), (Width::W2, 2, 0xffff), (Width::W4, 4, 0xffff_ffff), (Width::W8, 8, u64::MAX)]
+        {
             assert_eq!((width.bytes(), width.truncate(u64::MAX)), (bytes, kept));
-            assert_eq!(
-                width.truncate(0x8765_4321_8765_4321),
-                0x8765_4321_8765_4321 & kept
-            );
+            assert_eq!(width.truncate(0x8765_4321_8765_4321), 0x8765_4321_8765_4321 & kept);
         }
     }
 }

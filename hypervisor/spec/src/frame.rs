@@ -21,11 +21,7 @@ impl Frame {
 
     /// Returns a frame that enters EL1 at `pc` with `x0` in x0 and zero in all other registers.
     pub fn entering(pc: u64, x0: u64) -> Self {
-        let mut frame = Self {
-            x: [0; 31],
-            pc,
-            pstate: Self::PSTATE_RESET,
-        };
+        let mut frame = Self { x: [0; 31], pc, pstate: Self::PSTATE_RESET };
         frame.x[0] = x0;
         frame
     }
@@ -38,11 +34,7 @@ impl Frame {
         const BTYPE: u64 = 3 << 10;
         self.pc = self.pc.wrapping_add(4);
         // Bits 11:10 mean something else in an AArch32 PSTATE (bit 4).
-        self.pstate &= if self.pstate & 1 << 4 == 0 {
-            !(SS | BTYPE)
-        } else {
-            !SS
-        };
+        self.pstate &= if self.pstate & 1 << 4 == 0 { !(SS | BTYPE) } else { !SS };
     }
 
     /// Steps over an instruction that EL0 in AArch32 has too, where it may be of 16 bits, and in an IT block. `wide`:
@@ -55,11 +47,7 @@ impl Frame {
         if self.pstate & 1 << 4 != 0 {
             let it = self.pstate >> 25 & 3 | (self.pstate >> 10 & 0x3f) << 2;
             // ITAdvance (DDI0487, J1.3 of the pseudocode): the block ends with its last instruction.
-            let it = if it & 7 == 0 {
-                0
-            } else {
-                it & 0xe0 | it << 1 & 0x1f
-            };
+            let it = if it & 7 == 0 { 0 } else { it & 0xe0 | it << 1 & 0x1f };
             self.pstate = self.pstate & !IT | (it & 3) << 25 | (it >> 2) << 10;
         }
         let pc = self.pc.wrapping_add(if wide { 4 } else { 2 });
@@ -102,10 +90,7 @@ mod tests {
     #[test]
     fn a_vcpu_starts_at_el1_with_everything_masked_and_x0_as_told() {
         let frame = Frame::entering(0x4020_0000, 7);
-        assert_eq!(
-            (frame.pc, frame.x[0], frame.pstate),
-            (0x4020_0000, 7, 0x3c5)
-        );
+        assert_eq!((frame.pc, frame.x[0], frame.pstate), (0x4020_0000, 7, 0x3c5));
         assert!(frame.x[1..].iter().all(|&register| register == 0));
     }
 

@@ -83,11 +83,7 @@ impl ImageHeader {
 
     /// Returns `text_offset`, or what it means in a kernel from before `image_size` existed.
     pub const fn load_offset(&self) -> u64 {
-        if self.image_size == 0 {
-            LEGACY_TEXT_OFFSET
-        } else {
-            self.text_offset
-        }
+        if self.image_size == 0 { LEGACY_TEXT_OFFSET } else { self.text_offset }
     }
     /// Tells whether the kernel is big-endian.
     pub const fn is_big_endian(&self) -> bool {
@@ -125,8 +121,7 @@ mod tests {
         let mut bytes = [0; HEADER_SIZE];
         let (head, tail) = bytes.split_at_mut(56);
         head.split_at_mut(25).0.copy_from_slice(&[
-            0x4d, 0x5a, 0x40, 0xfa, 0xff, 0x3f, 0x42, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf4,
-            0x01, 0, 0, 0, 0, 0xa,
+            0x4d, 0x5a, 0x40, 0xfa, 0xff, 0x3f, 0x42, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf4, 0x01, 0, 0, 0, 0, 0xa,
         ]);
         tail.split_at_mut(4).0.copy_from_slice(b"ARMd");
         bytes
@@ -136,10 +131,7 @@ mod tests {
     fn a_kernels_header_is_read_field_by_field() {
         let header = ImageHeader::parse(&KERNEL).unwrap();
         assert_eq!(header.code0, 0xfa40_5a4d);
-        assert_eq!(
-            (header.text_offset, header.image_size, header.flags),
-            (0, 0x01f4_0000, 0xa)
-        );
+        assert_eq!((header.text_offset, header.image_size, header.flags), (0, 0x01f4_0000, 0xa));
         assert!(header.goes_anywhere() && !header.is_big_endian());
         assert_eq!(header.page_size(), PageSize::K4);
         assert_eq!(header.load_offset(), 0);

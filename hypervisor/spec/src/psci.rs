@@ -138,10 +138,7 @@ mod tests {
     #[test]
     fn an_error_is_negative_in_both_register_widths() {
         assert_eq!(ret::register(ret::NOT_SUPPORTED), u64::MAX);
-        assert_eq!(
-            ret::register(ret::INVALID_PARAMETERS),
-            0xffff_ffff_ffff_fffe
-        );
+        assert_eq!(ret::register(ret::INVALID_PARAMETERS), 0xffff_ffff_ffff_fffe);
         assert_eq!(ret::register(ret::SUCCESS), 0);
     }
 }

@@ -120,11 +120,7 @@ impl Attributes {
     /// SH is Inner for Write-Back: with Non-shareable, tagging would be IMPLEMENTATION DEFINED (D10.3,
     /// R_YSLYC). For the other types hardware ignores it and behaves as Outer, so Outer is written.
     pub const fn encode(self, fwb: bool) -> u64 {
-        let shareability = if self.mem.is_write_back() {
-            SH_INNER
-        } else {
-            SH_OUTER
-        };
+        let shareability = if self.mem.is_write_back() { SH_INNER } else { SH_OUTER };
         let rights = match self.rights {
             Rights::ReadOnly => S2AP_READ,
             Rights::ReadWrite => S2AP_READ | S2AP_WRITE,
@@ -160,11 +156,7 @@ impl Descriptor {
 
     /// Makes a leaf from [`Attributes::encode`]'s bits: a page at level 3, else a block.
     pub const fn leaf(level: u8, pa: Pa, attributes: u64) -> Self {
-        let page = if level == LAST_LEVEL {
-            TABLE_OR_PAGE
-        } else {
-            0
-        };
+        let page = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
         Self(pa.0 & OUTPUT_ADDRESS | attributes & ATTRIBUTES | page | VALID)
     }
 
@@ -219,11 +211,7 @@ impl Descriptor {
             (true, true) => Rights::ReadWrite,
             (false, _) => return None,
         };
-        Some(Attributes {
-            mem,
-            rights,
-            exec: self.0 & XN == 0,
-        })
+        Some(Attributes { mem, rights, exec: self.0 & XN == 0 })
     }
 }
 

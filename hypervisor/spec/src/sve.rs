@@ -29,14 +29,7 @@ mod tests {
 
     #[test]
     fn what_cpus_have_in_common_is_a_power_of_two() {
-        for (longest, common) in [
-            (16, 16),
-            (32, 32),
-            (48, 32),
-            (112, 64),
-            (240, 128),
-            (256, 256),
-        ] {
+        for (longest, common) in [(16, 16), (32, 32), (48, 32), (112, 64), (240, 128), (256, 256)] {
             assert_eq!(common_bytes(longest), common, "{longest}");
         }
         // No CPU says such a thing.

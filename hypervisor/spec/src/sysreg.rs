@@ -18,13 +18,7 @@ impl SysReg {
     }
     /// Returns the five fields: op0, op1, CRn, CRm, op2.
     pub const fn fields(self) -> (u16, u16, u16, u16, u16) {
-        (
-            self.0 >> 14,
-            self.0 >> 11 & 7,
-            self.0 >> 7 & 15,
-            self.0 >> 3 & 15,
-            self.0 & 7,
-        )
+        (self.0 >> 14, self.0 >> 11 & 7, self.0 >> 7 & 15, self.0 >> 3 & 15, self.0 & 7)
     }
     /// Tells whether this is in the space of the feature ID registers, which `HCR_EL2.TID3` traps:
     /// op0 3, op1 0, CRn 0, CRm 1 to 7, allocated or not.
@@ -59,10 +53,7 @@ mod tests {
         assert_eq!((0..=u16::MAX).filter(is_id).count(), 56);
         for crm in 0..16 {
             for op2 in 0..8 {
-                assert_eq!(
-                    SysReg::new(3, 0, 0, crm, op2).is_feature_id(),
-                    (1..8).contains(&crm)
-                );
+                assert_eq!(SysReg::new(3, 0, 0, crm, op2).is_feature_id(), (1..8).contains(&crm));
             }
         }
     }

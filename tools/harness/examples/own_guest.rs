@@ -10,9 +10,7 @@ use assay_harness::Machine;
 use assay_harness::qemu::Gic;
 
 fn main() -> Result<()> {
-    let kernel = std::env::args()
-        .nth(1)
-        .context("which kernel? give its path")?;
+    let kernel = std::env::args().nth(1).context("which kernel? give its path")?;
     let manifest = format!(
         r#"
         [[vm]]
@@ -23,17 +21,10 @@ fn main() -> Result<()> {
         "#
     );
     for (cpu, gic) in [("max", Gic::V3), ("cortex-a72", Gic::V2)] {
-        let machine = Machine::builder()
-            .manifest_text(&manifest)
-            .cpu(cpu)
-            .gic(gic)
-            .start()?;
+        let machine = Machine::builder().manifest_text(&manifest).cpu(cpu).gic(gic).start()?;
         // Waits for the VM's power-off; a failed or missing result is an error.
         let counts = machine.finish_ktap("mine", Duration::from_secs(60))?;
-        println!(
-            "{cpu}, {gic:?}: {} passed, {} skipped",
-            counts.passed, counts.skipped
-        );
+        println!("{cpu}, {gic:?}: {} passed, {} skipped", counts.passed, counts.skipped);
     }
     Ok(())
 }

@@ -40,11 +40,7 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     for file in &manifest.platform {
         members.add_overlay(&folder.join(file))?;
     }
-    let digests: Vec<Digest> = members
-        .list
-        .iter()
-        .map(|(name, data)| digest(name, data))
-        .collect();
+    let digests: Vec<Digest> = members.list.iter().map(|(name, data)| digest(name, data)).collect();
     let tree = vm_tree::build(manifest, &modules, &digests);
     let mut archive = append(Vec::new(), "vms.dtb", &tree)?;
     for (name, data) in &members.list {
@@ -81,21 +77,14 @@ pub(crate) fn ramdisk_path(name: &str, folder: &Path) -> Result<PathBuf> {
     }
     let file = folder.join(name);
     if !file.is_file() {
-        bail!(
-            "{name} is neither known to the set-up ({}) nor the file {}",
-            cache::RAMDISKS.join(", "),
-            file.display()
-        );
+        bail!("{name} is neither known to the set-up ({}) nor the file {}", cache::RAMDISKS.join(", "), file.display());
     }
     Ok(file)
 }
 
 fn fetched(path: PathBuf) -> Result<PathBuf> {
     if !path.is_file() {
-        bail!(
-            "{} is not there: `cargo xtask setup` fetches it",
-            path.display()
-        );
+        bail!("{} is not there: `cargo xtask setup` fetches it", path.display());
     }
     Ok(path)
 }
@@ -109,19 +98,13 @@ struct Members {
 impl Members {
     /// The member's name; a file that several VMs use is stored once.
     fn add(&mut self, kind: &str, name: &str, path: &Path) -> Result<String> {
-        let path = path
-            .canonicalize()
-            .with_context(|| format!("can't find {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
         if let Some(known) = self.by_path.get(&path) {
             return Ok(known.clone());
         }
         let data = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
-        let stem = Path::new(name)
-            .file_name()
-            .map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
-        let taken = |candidate: &str, list: &[(String, Vec<u8>)]| {
-            list.iter().any(|(other, _)| other == candidate)
-        };
+        let stem = Path::new(name).file_name().map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
+        let taken = |candidate: &str, list: &[(String, Vec<u8>)]| list.iter().any(|(other, _)| other == candidate);
         let mut member = format!("{kind}-{stem}");
         for number in 2.. {
             if !taken(&member, &self.list) {
@@ -148,21 +131,12 @@ impl Members {
 }
 
 fn digest(name: &str, data: &[u8]) -> Digest {
-    Digest {
-        name: name.to_owned(),
-        size: data.len() as u64,
-        crc32: crc32fast::hash(data),
-    }
+    Digest { name: name.to_owned(), size: data.len() as u64, crc32: crc32fast::hash(data) }
 }
 
 fn append(archive: Vec<u8>, name: &str, data: &[u8]) -> Result<Vec<u8>> {
-    let size = u32::try_from(data.len())
-        .with_context(|| format!("{name} has 4 GiB or more, which newc can't hold"))?;
-    let mut writer = Builder::new(name)
-        .mode(FILE_MODE)
-        .nlink(1)
-        .mtime(0)
-        .write(archive, size);
+    let size = u32::try_from(data.len()).with_context(|| format!("{name} has 4 GiB or more, which newc can't hold"))?;
+    let mut writer = Builder::new(name).mode(FILE_MODE).nlink(1).mtime(0).write(archive, size);
     std::io::Write::write_all(&mut writer, data)?;
     Ok(writer.finish()?)
 }

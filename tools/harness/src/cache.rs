@@ -22,19 +22,13 @@ impl Cache {
     /// # Errors
     /// None of the three variables gives a place.
     pub fn locate() -> Result<Self> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = variable("ASSAY_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("assay")))
             .or_else(|| variable("HOME").map(|path| path.join(".cache/assay")))
             .context("no cache directory: set ASSAY_CACHE, XDG_CACHE_HOME or HOME")?;
         let base = std::path::absolute(base)?;
-        Ok(Self {
-            root: base.join(LAYOUT),
-        })
+        Ok(Self { root: base.join(LAYOUT) })
     }
 
     /// The versioned root of the cache.
@@ -80,13 +74,9 @@ pub const RAMDISKS: &[&str] = &["busybox"];
 /// The current directory is outside a checkout.
 pub fn repository() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
-    let is_top =
-        |path: &&Path| path.join("hypervisor").is_dir() && path.join("tools/xtask").is_dir();
+    let is_top = |path: &&Path| path.join("hypervisor").is_dir() && path.join("tools/xtask").is_dir();
     match here.ancestors().find(is_top) {
         Some(path) => Ok(path.to_path_buf()),
-        None => bail!(
-            "{} is not inside a checkout of Assay: change into one",
-            here.display()
-        ),
+        None => bail!("{} is not inside a checkout of Assay: change into one", here.display()),
     }
 }

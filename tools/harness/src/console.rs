@@ -42,15 +42,8 @@ impl Splitter {
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
         let only = if let [only] = names { *only } else { "" };
-        let streams = names
-            .iter()
-            .map(|name| ((*name).to_owned(), Vec::new()))
-            .collect();
-        Self {
-            only: only.to_owned(),
-            streams,
-            ..Self::default()
-        }
+        let streams = names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        Self { only: only.to_owned(), streams, ..Self::default() }
     }
 
     /// Takes the next bytes of the UART.
@@ -92,8 +85,7 @@ impl Splitter {
             Line::Own(line) => {
                 line.push(byte);
                 if ends {
-                    self.events
-                        .extend(Event::parse(&String::from_utf8_lossy(line)));
+                    self.events.extend(Event::parse(&String::from_utf8_lossy(line)));
                     self.line = Line::default();
                 }
             }
@@ -115,37 +107,23 @@ impl Splitter {
         } else if let Some(name) = self.named(&start) {
             // The prefix itself is not the guest's word.
             self.line = Line::Of(name);
-        } else if !ends
-            && (own.starts_with(&start) || prompt.starts_with(&start) || self.may_be_named(&start))
-        {
+        } else if !ends && (own.starts_with(&start) || prompt.starts_with(&start) || self.may_be_named(&start)) {
             self.line = Line::Start(start);
         } else {
             let only = self.only.clone();
-            self.streams
-                .entry(only.clone())
-                .or_default()
-                .extend_from_slice(&start);
-            self.line = if ends {
-                Line::default()
-            } else {
-                Line::Of(only)
-            };
+            self.streams.entry(only.clone()).or_default().extend_from_slice(&start);
+            self.line = if ends { Line::default() } else { Line::Of(only) };
         }
     }
 
     /// The VM whose whole prefix this is.
     fn named(&self, start: &[u8]) -> Option<String> {
         let name = start.strip_prefix(b"[")?.strip_suffix(b"] ")?;
-        self.streams
-            .keys()
-            .find(|known| known.as_bytes() == name)
-            .cloned()
+        self.streams.keys().find(|known| known.as_bytes() == name).cloned()
     }
 
     fn may_be_named(&self, start: &[u8]) -> bool {
-        self.streams
-            .keys()
-            .any(|name| format!("[{name}] ").as_bytes().starts_with(start))
+        self.streams.keys().any(|name| format!("[{name}] ").as_bytes().starts_with(start))
     }
 }
 
@@ -198,9 +176,7 @@ mod tests {
     #[test]
     fn what_is_typed_at_the_monitors_prompt_is_nobodys() {
         let mut splitter = Splitter::new(&["a"]);
-        splitter.feed(
-            b"[a] $ \r\n\rassay> \x1b[Kvms\r\nassay: vms name=a\r\n\rassay> \x1b[K\r\n[a] $ ",
-        );
+        splitter.feed(b"[a] $ \r\n\rassay> \x1b[Kvms\r\nassay: vms name=a\r\n\rassay> \x1b[K\r\n[a] $ ");
         assert_eq!(text(&splitter, "a"), "$ \r\n$ ");
         assert_eq!(splitter.events().len(), 1);
         assert_eq!(splitter.events()[0].kind, "vms");

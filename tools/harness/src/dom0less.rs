@@ -104,14 +104,9 @@ impl Dom0less {
         let chosen = tree.root.child("chosen");
         let chosen = chosen.context("the tree has no /chosen, where the VMs would be")?;
         let cells = Cells::default().of(&tree.root).of(chosen);
-        let domains = chosen
-            .children()
-            .filter(|node| compatible(node, "xen,domain"));
+        let domains = chosen.children().filter(|node| compatible(node, "xen,domain"));
         let vms: Vec<Domain> = domains.map(|node| domain(node, cells)).collect();
-        ensure!(
-            !vms.is_empty(),
-            "/chosen has no node with compatible = \"xen,domain\": there is no VM to start"
-        );
+        ensure!(!vms.is_empty(), "/chosen has no node with compatible = \"xen,domain\": there is no VM to start");
         Ok(Self { tree, vms })
     }
 
@@ -135,8 +130,7 @@ impl Dom0less {
         if self.is_whole() {
             return Ok(self.tree.to_dtb());
         }
-        let fdt = Fdt::new(machine)
-            .map_err(|error| anyhow::anyhow!("the machine's own device tree: {error}"))?;
+        let fdt = Fdt::new(machine).map_err(|error| anyhow::anyhow!("the machine's own device tree: {error}"))?;
         let mut whole = DeviceTree::from_fdt(&fdt);
         merge::fragment(&mut whole, &self.tree);
         Ok(whole.to_dtb())
@@ -222,14 +216,9 @@ impl Dom0less {
     fn loader(&self, address: u64, file: &Path, length: u64) -> Result<String> {
         let modules: Vec<&Module> = self.vms.iter().flat_map(|vm| &vm.modules).collect();
         let Some(module) = modules.iter().find(|module| module.address == address) else {
-            let known: Vec<String> = modules
-                .iter()
-                .map(|module| format!("{} at {:#x}", module.node, module.address))
-                .collect();
-            bail!(
-                "no module of the tree begins at {address:#x}: there are {}",
-                known.join(", ")
-            );
+            let known: Vec<String> =
+                modules.iter().map(|module| format!("{} at {:#x}", module.node, module.address)).collect();
+            bail!("no module of the tree begins at {address:#x}: there are {}", known.join(", "));
         };
         ensure!(
             length <= module.size,
@@ -246,42 +235,26 @@ impl Dom0less {
 
 fn file(name: &str) -> Result<PathBuf> {
     let here = Path::new("");
-    if RAMDISKS.contains(&name) {
-        bundle::ramdisk_path(name, here)
-    } else {
-        bundle::kernel_path(name, here)
-    }
+    if RAMDISKS.contains(&name) { bundle::ramdisk_path(name, here) } else { bundle::kernel_path(name, here) }
 }
 
 /// Compiles with the device tree compiler, for what [`overlay::compile`] doesn't know.
 fn dtc(path: &Path) -> Result<Vec<u8>> {
-    let output = Command::new("dtc")
-        .args(["-q", "-I", "dts", "-O", "dtb"])
-        .arg(path)
-        .output();
+    let output = Command::new("dtc").args(["-q", "-I", "dts", "-O", "dtb"]).arg(path).output();
     let Ok(output) = output else {
         bail!("there is no dtc that would know more: install it, or give a .dtb file");
     };
-    ensure!(
-        output.status.success(),
-        "dtc doesn't know either: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "dtc doesn't know either: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(output.stdout)
 }
 
 fn domain(node: &DeviceTreeNode, cells: Cells) -> Domain {
     let cells = cells.of(node);
-    let is_file = |node: &&DeviceTreeNode| {
-        compatible(node, "multiboot,kernel") || compatible(node, "multiboot,ramdisk")
-    };
+    let is_file =
+        |node: &&DeviceTreeNode| compatible(node, "multiboot,kernel") || compatible(node, "multiboot,ramdisk");
     let module = |node: &DeviceTreeNode| {
         let (address, size) = *cells.entries(node).first()?;
-        Some(Module {
-            node: node.name().to_owned(),
-            address,
-            size,
-        })
+        Some(Module { node: node.name().to_owned(), address, size })
     };
     let cpus = number(node, "cpus").and_then(|cpus| u32::try_from(cpus).ok());
     let memory = number(node, "memory").and_then(|kib| kib.checked_mul(1024));

@@ -23,16 +23,10 @@ impl Event {
         let rest = line.trim_end_matches(['\r', '\n']).strip_prefix(PREFIX)?;
         let mut words = words(rest).into_iter();
         let kind = words.next()?.0;
-        let mut event = Self {
-            kind,
-            fields: Vec::new(),
-            text: String::new(),
-        };
+        let mut event = Self { kind, fields: Vec::new(), text: String::new() };
         for (word, equals) in words {
             match equals {
-                Some(at) => event
-                    .fields
-                    .push((word[..at].to_owned(), word[at + 1..].to_owned())),
+                Some(at) => event.fields.push((word[..at].to_owned(), word[at + 1..].to_owned())),
                 None => {
                     let gap = if event.text.is_empty() { "" } else { " " };
                     event.text = format!("{}{gap}{word}", event.text);
@@ -45,10 +39,7 @@ impl Event {
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether it is the life-cycle line of this VM and this event.
@@ -125,23 +116,15 @@ fn words(text: &str) -> Vec<(String, Option<usize>)> {
 pub fn verdict(events: &[Event], names: &[&str]) -> Result<(), String> {
     if let Some(refused) = events.iter().find(|event| event.kind == "refused") {
         let vm = refused.get("vm").unwrap_or("-");
-        return Err(format!(
-            "VM {vm} was refused: {}",
-            refused.get("reason").unwrap_or("no reason given")
-        ));
+        return Err(format!("VM {vm} was refused: {}", refused.get("reason").unwrap_or("no reason given")));
     }
     for name in names {
         // A VM that crashed and was restarted by its manifest's wish may still power off at the end.
-        let last = events
-            .iter()
-            .rev()
-            .find(|event| event.kind == "vm" && event.get("name") == Some(name));
+        let last = events.iter().rev().find(|event| event.kind == "vm" && event.get("name") == Some(name));
         match last.and_then(|event| event.get("event")) {
             Some("stopped") => {}
             Some("crashed") => {
-                let cause = last
-                    .and_then(|event| event.get("cause"))
-                    .unwrap_or("no cause given");
+                let cause = last.and_then(|event| event.get("cause")).unwrap_or("no cause given");
                 return Err(format!("VM {name} crashed: {cause}"));
             }
             Some(_) => return Err(format!("VM {name} started but did not power off")),
@@ -172,28 +155,19 @@ mod tests {
 
     #[test]
     fn an_empty_quoted_value_is_a_value() {
-        assert_eq!(
-            event("assay: vm name=a event=stopped cause=\"\"").get("cause"),
-            Some("")
-        );
+        assert_eq!(event("assay: vm name=a event=stopped cause=\"\"").get("cause"), Some(""));
     }
 
     #[test]
     fn a_guests_line_is_not_an_event() {
-        assert_eq!(
-            Event::parse("[linux] assay: vm name=linux event=stopped"),
-            None
-        );
+        assert_eq!(Event::parse("[linux] assay: vm name=linux event=stopped"), None);
         assert_eq!(Event::parse("hello"), None);
         assert_eq!(Event::parse("assay: "), None);
     }
 
     #[test]
     fn a_vm_that_started_and_powered_off_is_a_success() {
-        let events = [
-            event("assay: vm name=a event=started"),
-            event("assay: vm name=a event=stopped cause=poweroff"),
-        ];
+        let events = [event("assay: vm name=a event=started"), event("assay: vm name=a event=stopped cause=poweroff")];
         assert_eq!(verdict(&events, &["a"]), Ok(()));
     }
 
@@ -201,22 +175,10 @@ mod tests {
     fn refused_crashed_running_and_silent_vms_are_failures_that_say_so() {
         let started = event("assay: vm name=a event=started");
         let refused = event("assay: refused vm=a region=- rule=V1 reason=\"2 CPUs asked, 1 free\"");
-        assert!(
-            verdict(&[refused], &["a"])
-                .unwrap_err()
-                .contains("2 CPUs asked")
-        );
+        assert!(verdict(&[refused], &["a"]).unwrap_err().contains("2 CPUs asked"));
         let crashed = event("assay: vm name=a event=crashed cause=serror");
-        assert!(
-            verdict(&[started.clone(), crashed], &["a"])
-                .unwrap_err()
-                .contains("serror")
-        );
-        assert!(
-            verdict(&[started], &["a"])
-                .unwrap_err()
-                .contains("did not power off")
-        );
+        assert!(verdict(&[started.clone(), crashed], &["a"]).unwrap_err().contains("serror"));
+        assert!(verdict(&[started], &["a"]).unwrap_err().contains("did not power off"));
         assert!(verdict(&[], &["a"]).unwrap_err().contains("never started"));
     }
 }

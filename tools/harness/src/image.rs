@@ -14,30 +14,15 @@ const LIMIT: usize = 1 << 30;
 /// # Errors
 /// Not an arm64 ELF file, or what it loads doesn't start with an arm64 Image header.
 pub fn flatten(file: &[u8]) -> Result<Vec<u8>> {
-    let header = FileHeader64::<Endianness>::parse(file)
-        .ok()
-        .context("not an ELF file")?;
+    let header = FileHeader64::<Endianness>::parse(file).ok().context("not an ELF file")?;
     let endian = header.endian().ok().context("not an ELF file")?;
     ensure!(header.e_machine(endian) == EM_AARCH64, "not for arm64");
-    let segments = header
-        .program_headers(endian, file)
-        .ok()
-        .context("no program headers")?;
-    let loaded: Vec<_> = segments
-        .iter()
-        .filter(|segment| segment.p_type(endian) == PT_LOAD)
-        .collect();
-    let base = loaded
-        .iter()
-        .map(|segment| segment.p_vaddr(endian))
-        .min()
-        .context("no loadable segment")?;
+    let segments = header.program_headers(endian, file).ok().context("no program headers")?;
+    let loaded: Vec<_> = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD).collect();
+    let base = loaded.iter().map(|segment| segment.p_vaddr(endian)).min().context("no loadable segment")?;
     let mut image = Vec::new();
     for segment in loaded {
-        let data = segment
-            .data(endian, file)
-            .ok()
-            .context("a segment lies outside the file")?;
+        let data = segment.data(endian, file).ok().context("a segment lies outside the file")?;
         let start = usize::try_from(segment.p_vaddr(endian) - base)?;
         let end = start.checked_add(data.len()).filter(|end| *end < LIMIT);
         let end = end.context("a segment lies more than 1 GiB above the first one")?;
@@ -46,10 +31,7 @@ pub fn flatten(file: &[u8]) -> Result<Vec<u8>> {
         }
         image[start..end].copy_from_slice(data);
     }
-    ensure!(
-        image.get(56..60) == Some(b"ARM\x64".as_slice()),
-        "what it loads has no arm64 Image header"
-    );
+    ensure!(image.get(56..60) == Some(b"ARM\x64".as_slice()), "what it loads has no arm64 Image header");
     Ok(image)
 }
 
@@ -64,20 +46,10 @@ const APPENDED_AT: usize = 4096;
 /// # Errors
 /// `image` has no arm64 Image header, or one that doesn't know its size.
 pub fn append_bundle(image: &[u8], bundle: &[u8]) -> Result<Vec<u8>> {
-    ensure!(
-        image.get(56..60) == Some(b"ARM\x64".as_slice()),
-        "the firmware has no arm64 Image header"
-    );
-    let size: [u8; 8] = image
-        .get(IMAGE_SIZE)
-        .and_then(|bytes| bytes.try_into().ok())
-        .context("a short header")?;
+    ensure!(image.get(56..60) == Some(b"ARM\x64".as_slice()), "the firmware has no arm64 Image header");
+    let size: [u8; 8] = image.get(IMAGE_SIZE).and_then(|bytes| bytes.try_into().ok()).context("a short header")?;
     let size = usize::try_from(u64::from_le_bytes(size))?;
-    ensure!(
-        (image.len()..LIMIT).contains(&size),
-        "the header's image_size is {size}, the file has {}",
-        image.len()
-    );
+    ensure!((image.len()..LIMIT).contains(&size), "the header's image_size is {size}, the file has {}", image.len());
     let mut whole = image.to_vec();
     whole.resize(size.next_multiple_of(APPENDED_AT), 0);
     whole.extend_from_slice(bundle);
@@ -128,9 +100,7 @@ mod tests {
             file[at + 40..at + 48].copy_from_slice(&(bytes.len() as u64 + 4096).to_le_bytes());
             data_at += bytes.len();
         }
-        segments
-            .iter()
-            .for_each(|(_, bytes)| file.extend_from_slice(bytes));
+        segments.iter().for_each(|(_, bytes)| file.extend_from_slice(bytes));
         file
     }
 
@@ -151,12 +121,7 @@ mod tests {
     #[test]
     fn what_is_no_arm64_image_is_refused() {
         assert!(flatten(b"hello").is_err());
-        assert!(
-            flatten(&elf(62, &[(0, &head())]))
-                .unwrap_err()
-                .to_string()
-                .contains("arm64")
-        );
+        assert!(flatten(&elf(62, &[(0, &head())])).unwrap_err().to_string().contains("arm64"));
         assert!(flatten(&elf(183, &[(0, b"no header")])).is_err());
         assert!(flatten(&elf(183, &[(0, &head()), (1 << 40, b"far")])).is_err());
     }

@@ -67,18 +67,12 @@ impl Report {
             let depth = (line.len() - body.len()) / 2;
             if body.starts_with("KTAP version ") || body.starts_with("TAP version ") {
                 report.close(&mut levels, depth);
-                levels.push(Level {
-                    planned: None,
-                    seen: 0,
-                });
+                levels.push(Level { planned: None, seen: 0 });
             } else if let Some(planned) = plan(body) {
                 // Some suites leave the version line of a nested plan out.
                 report.close(&mut levels, depth + 1);
                 if levels.len() == depth {
-                    levels.push(Level {
-                        planned: None,
-                        seen: 0,
-                    });
+                    levels.push(Level { planned: None, seen: 0 });
                 }
                 if let Some(level) = levels.get_mut(depth) {
                     level.planned = Some(planned);
@@ -89,17 +83,12 @@ impl Report {
                     Some(level) => {
                         level.seen += 1;
                         if outcome.number != level.seen {
-                            report.faults.push(format!(
-                                "result {} came where {} was due",
-                                outcome.number, level.seen
-                            ));
+                            report.faults.push(format!("result {} came where {} was due", outcome.number, level.seen));
                             level.seen = outcome.number;
                         }
                         report.outcomes.push(outcome);
                     }
-                    None => report
-                        .faults
-                        .push(format!("a result outside any plan: {body}")),
+                    None => report.faults.push(format!("a result outside any plan: {body}")),
                 }
             }
         }
@@ -116,9 +105,7 @@ impl Report {
             let Some(level) = levels.pop() else { return };
             match level.planned {
                 Some(planned) if planned == level.seen => {}
-                Some(planned) => self
-                    .faults
-                    .push(format!("{planned} results planned, {} came", level.seen)),
+                Some(planned) => self.faults.push(format!("{planned} results planned, {} came", level.seen)),
                 None => self.faults.push("a plan line is missing".to_owned()),
             }
         }
@@ -127,17 +114,8 @@ impl Report {
     /// Results without nested ones under them are counted once, and their parents too.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let of = |status| {
-            self.outcomes
-                .iter()
-                .filter(|outcome| outcome.status == status)
-                .count()
-        };
-        Counts {
-            passed: of(Status::Passed),
-            failed: of(Status::Failed),
-            skipped: of(Status::Skipped),
-        }
+        let of = |status| self.outcomes.iter().filter(|outcome| outcome.status == status).count();
+        Counts { passed: of(Status::Passed), failed: of(Status::Failed), skipped: of(Status::Skipped) }
     }
 
     /// The counts of a report that is whole and has no failure.
@@ -146,22 +124,12 @@ impl Report {
     /// What failed or is missing, one a line.
     pub fn check(&self) -> Result<Counts, String> {
         let mut complaints = self.faults.clone();
-        let failed = self
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.status == Status::Failed);
+        let failed = self.outcomes.iter().filter(|outcome| outcome.status == Status::Failed);
         complaints.extend(failed.map(|outcome| {
             let gap = if outcome.detail.is_empty() { "" } else { ": " };
-            format!(
-                "not ok {} {}{gap}{}",
-                outcome.number, outcome.name, outcome.detail
-            )
+            format!("not ok {} {}{gap}{}", outcome.number, outcome.name, outcome.detail)
         }));
-        if complaints.is_empty() {
-            Ok(self.counts())
-        } else {
-            Err(complaints.join("\n"))
-        }
+        if complaints.is_empty() { Ok(self.counts()) } else { Err(complaints.join("\n")) }
     }
 }
 
@@ -181,22 +149,14 @@ fn result(body: &str, depth: usize) -> Option<Outcome> {
     let (name, detail) = rest.split_once('#').unwrap_or((rest, ""));
     let (name, detail) = (name.trim(), detail.trim());
     let name = name.strip_prefix("- ").unwrap_or(name);
-    let skipped = detail
-        .get(..4)
-        .is_some_and(|word| word.eq_ignore_ascii_case("skip"));
+    let skipped = detail.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("skip"));
     let status = match (passed, skipped) {
         (false, _) => Status::Failed,
         (true, true) => Status::Skipped,
         (true, false) => Status::Passed,
     };
     let (name, detail) = (name.to_owned(), detail.to_owned());
-    Some(Outcome {
-        depth,
-        number: number.parse().ok()?,
-        name,
-        status,
-        detail,
-    })
+    Some(Outcome { depth, number: number.parse().ok()?, name, status, detail })
 }
 
 #[cfg(test)]

@@ -48,9 +48,7 @@ impl Machine {
     pub fn expect(&mut self, vm: &str, what: &str, limit: Duration) -> Result<String> {
         let index = self.index(vm)?;
         let from = self.read[index];
-        let found = self.feed.wait(limit, |console| {
-            find(console.stream(vm), what.as_bytes(), from)
-        });
+        let found = self.feed.wait(limit, |console| find(console.stream(vm), what.as_bytes(), from));
         let Some(end) = found else {
             let ended = if self.events().iter().any(Event::is_panic) {
                 "Assay panicked"
@@ -59,15 +57,10 @@ impl Machine {
             } else {
                 "it didn't come in time"
             };
-            bail!(
-                "expected {what:?} from {vm}, but {ended} ({limit:?}). The console's end:\n{}",
-                self.tail()
-            );
+            bail!("expected {what:?} from {vm}, but {ended} ({limit:?}). The console's end:\n{}", self.tail());
         };
         self.read[index] = end;
-        let text = self
-            .feed
-            .look(|console| String::from_utf8_lossy(&console.stream(vm)[from..end]).into_owned());
+        let text = self.feed.look(|console| String::from_utf8_lossy(&console.stream(vm)[from..end]).into_owned());
         Ok(text)
     }
 
@@ -75,29 +68,18 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::expect`].
-    pub fn expect_event(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        wanted: impl Fn(&Event) -> bool,
-    ) -> Result<Event> {
+    pub fn expect_event(&mut self, what: &str, limit: Duration, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
         let from = self.events_read;
         let found = self.feed.wait(limit, |console| {
             let events = console.events().iter().enumerate().skip(from);
-            events
-                .into_iter()
-                .find(|(_, event)| wanted(event))
-                .map(|(index, event)| (index, event.clone()))
+            events.into_iter().find(|(_, event)| wanted(event)).map(|(index, event)| (index, event.clone()))
         });
         match found {
             Some((index, event)) => {
                 self.events_read = index + 1;
                 Ok(event)
             }
-            None => bail!(
-                "no line of Assay's said {what} within {limit:?}. The console's end:\n{}",
-                self.tail()
-            ),
+            None => bail!("no line of Assay's said {what} within {limit:?}. The console's end:\n{}", self.tail()),
         }
     }
 
@@ -133,20 +115,11 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::expect`]; the prompt comes back late or never.
-    pub fn shell(
-        &mut self,
-        vm: &str,
-        command: &str,
-        prompt: &str,
-        limit: Duration,
-    ) -> Result<String> {
+    pub fn shell(&mut self, vm: &str, command: &str, prompt: &str, limit: Duration) -> Result<String> {
         self.send(vm, &format!("{command}\n"))?;
         let text = self.expect(vm, prompt, limit)?;
         let text = text.strip_suffix(prompt).unwrap_or(&text);
-        let lines: Vec<&str> = text
-            .lines()
-            .map(|line| line.trim_end_matches('\r'))
-            .collect();
+        let lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches('\r')).collect();
         // The first line is the terminal's echo of the command.
         Ok(lines.get(1..).unwrap_or_default().join("\n"))
     }
@@ -154,18 +127,14 @@ impl Machine {
     /// All that the VM has said so far.
     #[must_use]
     pub fn output(&self, vm: &str) -> String {
-        self.feed
-            .look(|console| String::from_utf8_lossy(console.stream(vm)).into_owned())
+        self.feed.look(|console| String::from_utf8_lossy(console.stream(vm)).into_owned())
     }
 
     /// How many bytes of [`Machine::output`] have been expected so far; 0 for a name that is none.
     #[must_use]
     pub fn was_read(&self, vm: &str) -> usize {
         let index = self.index(vm).ok();
-        index
-            .and_then(|index| self.read.get(index))
-            .copied()
-            .unwrap_or(0)
+        index.and_then(|index| self.read.get(index)).copied().unwrap_or(0)
     }
 
     /// Assay's own lines so far.
@@ -177,8 +146,7 @@ impl Machine {
     /// The whole console so far, as it came.
     #[must_use]
     pub fn log(&self) -> String {
-        self.feed
-            .look(|console| String::from_utf8_lossy(console.raw()).into_owned())
+        self.feed.look(|console| String::from_utf8_lossy(console.raw()).into_owned())
     }
 
     /// A connection to QEMU's machine protocol.
@@ -203,13 +171,9 @@ impl Machine {
         let start = Instant::now();
         let Some(status) = self.feed.join(limit) else {
             self.feed.kill();
-            bail!(
-                "the machine still ran after {limit:?}. The console's end:\n{}",
-                self.tail()
-            );
+            bail!("the machine still ran after {limit:?}. The console's end:\n{}", self.tail());
         };
-        let status = status
-            .with_context(|| format!("QEMU was ended by a signal after {:?}", start.elapsed()))?;
+        let status = status.with_context(|| format!("QEMU was ended by a signal after {:?}", start.elapsed()))?;
         Ok(status)
     }
 
@@ -255,11 +219,7 @@ impl Machine {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(25)..].join("\n");
         let complaint = self.feed.complaint();
-        if complaint.is_empty() {
-            tail
-        } else {
-            format!("{tail}\nQEMU says: {complaint}")
-        }
+        if complaint.is_empty() { tail } else { format!("{tail}\nQEMU says: {complaint}") }
     }
 }
 
@@ -269,9 +229,7 @@ fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
     if what.is_empty() {
         return Some(from);
     }
-    rest.windows(what.len())
-        .position(|window| window == what)
-        .map(|at| from + at + what.len())
+    rest.windows(what.len()).position(|window| window == what).map(|at| from + at + what.len())
 }
 
 #[cfg(test)]

@@ -98,10 +98,7 @@ pub struct Vm {
 
 /// Which physical CPUs a VM gets.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(
-    untagged,
-    expecting = "`cpus` is a number of CPUs or a list of indices into /cpus"
-)]
+#[serde(untagged, expecting = "`cpus` is a number of CPUs or a list of indices into /cpus")]
 pub enum Cpus {
     /// So many, any.
     Count(u32),
@@ -246,8 +243,8 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::parse`], or the file can't be read.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("can't read the manifest {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("can't read the manifest {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("manifest {}", path.display()))
     }
 
@@ -256,18 +253,11 @@ impl Manifest {
     /// # Errors
     /// A value that can't be.
     pub fn check(&self) -> Result<()> {
-        ensure!(
-            !self.vm.is_empty(),
-            "no [[vm]]: a manifest needs at least one"
-        );
+        ensure!(!self.vm.is_empty(), "no [[vm]]: a manifest needs at least one");
         let mut names = BTreeSet::new();
         for vm in &self.vm {
             vm.check().with_context(|| format!("vm \"{}\"", vm.name))?;
-            ensure!(
-                names.insert(&vm.name),
-                "two VMs are named \"{}\": rename one",
-                vm.name
-            );
+            ensure!(names.insert(&vm.name), "two VMs are named \"{}\": rename one", vm.name);
         }
         self.check_shared()
     }
@@ -294,48 +284,33 @@ impl Vm {
             self.memory
         );
         self.check_sched()?;
-        ensure!(
-            !self.cmdline.contains(['\0', '\n']),
-            "cmdline: it can't hold NUL or a line break"
-        );
+        ensure!(!self.cmdline.contains(['\0', '\n']), "cmdline: it can't hold NUL or a line break");
         ensure!(
             self.max_restarts.is_none() || self.on_crash == OnCrash::Restart,
             "max-restarts belongs to on-crash = \"restart\""
         );
         for claim in &self.coherent {
-            claim
-                .check()
-                .with_context(|| format!("coherent region \"{}\"", claim.region))?;
+            claim.check().with_context(|| format!("coherent region \"{}\"", claim.region))?;
         }
         Ok(())
     }
 
     fn check_sched(&self) -> Result<()> {
         if self.sched == Schedule::Dedicated {
-            let given = [
-                ("weight", self.weight),
-                ("budget", self.budget),
-                ("period", self.period),
-            ];
+            let given = [("weight", self.weight), ("budget", self.budget), ("period", self.period)];
             for (field, value) in given {
                 ensure!(value.is_none(), "{field} belongs to sched = \"shared\"");
             }
         }
         if let Some(weight) = self.weight {
-            ensure!(
-                (1..=65535).contains(&weight),
-                "weight = {weight}: give 1 to 65535"
-            );
+            ensure!((1..=65535).contains(&weight), "weight = {weight}: give 1 to 65535");
         }
         match (self.budget, self.period) {
             (None, None) => {}
             (Some(_), None) => bail!("budget needs a period, such as period = \"10ms\""),
             (None, Some(_)) => bail!("period needs a budget, such as budget = \"2ms\""),
             (Some(budget), Some(period)) => {
-                ensure!(
-                    (1000..=10_000_000).contains(&period),
-                    "period: give \"1ms\" to \"10s\""
-                );
+                ensure!((1000..=10_000_000).contains(&period), "period: give \"1ms\" to \"10s\"");
                 let most = u64::from(period) * u64::from(self.cpus.count());
                 ensure!(
                     budget >= 100 && u64::from(budget) <= most,
@@ -349,22 +324,10 @@ impl Vm {
 
 impl Coherent {
     fn check(&self) -> Result<()> {
-        ensure!(
-            !self.region.is_empty() && !self.region.contains('\0'),
-            "region: name a node"
-        );
-        ensure!(
-            !(self.exec && self.use_ == Use::Ram),
-            "exec belongs to dax and aperture: ram is executable anyway"
-        );
-        ensure!(
-            self.device.is_none() || self.use_ == Use::Aperture,
-            "device belongs to use = \"aperture\""
-        );
-        ensure!(
-            self.ipa.is_none_or(|ipa| ipa.is_multiple_of(4096)),
-            "ipa: give a multiple of 4K"
-        );
+        ensure!(!self.region.is_empty() && !self.region.contains('\0'), "region: name a node");
+        ensure!(!(self.exec && self.use_ == Use::Ram), "exec belongs to dax and aperture: ram is executable anyway");
+        ensure!(self.device.is_none() || self.use_ == Use::Aperture, "device belongs to use = \"aperture\"");
+        ensure!(self.ipa.is_none_or(|ipa| ipa.is_multiple_of(4096)), "ipa: give a multiple of 4K");
         Ok(())
     }
 }

@@ -26,10 +26,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
             let source = fs::read_to_string(path).with_context(can)?;
             compile(&source).with_context(|| path.display().to_string())
         }
-        _ => bail!(
-            "{}: give an overlay, a .dtbo file or its source, .dtso",
-            path.display()
-        ),
+        _ => bail!("{}: give an overlay, a .dtbo file or its source, .dtso", path.display()),
     }
 }
 
@@ -63,18 +60,10 @@ pub fn compile(source: &str) -> Result<Vec<u8>> {
 /// `&{/PATH} { … };`, the short form of a fragment.
 fn fragment(at: &mut Tokens<'_>, number: usize) -> Result<DeviceTreeNode> {
     let start = at.take()?;
-    ensure!(
-        start == "&",
-        "line {}: {start} where &{{/PATH}} may stand: labels need dtc",
-        at.line()
-    );
+    ensure!(start == "&", "line {}: {start} where &{{/PATH}} may stand: labels need dtc", at.line());
     at.expect("{")?;
     let path = at.take()?;
-    ensure!(
-        path.starts_with('/'),
-        "line {}: {path} is no path",
-        at.line()
-    );
+    ensure!(path.starts_with('/'), "line {}: {path} is no path", at.line());
     at.expect("}")?;
     at.expect("{")?;
     let mut node = DeviceTreeNode::new_unchecked(format!("fragment@{number:x}"));
@@ -85,11 +74,7 @@ fn fragment(at: &mut Tokens<'_>, number: usize) -> Result<DeviceTreeNode> {
 
 /// What stands between a node's braces, and the closing one.
 fn body(name: &str, at: &mut Tokens<'_>, depth: usize) -> Result<DeviceTreeNode> {
-    ensure!(
-        depth < DEEPEST,
-        "line {}: nodes are nested too deep",
-        at.line()
-    );
+    ensure!(depth < DEEPEST, "line {}: nodes are nested too deep", at.line());
     let mut node = DeviceTreeNode::new_unchecked(name);
     loop {
         let mut name = at.take()?;
@@ -102,11 +87,7 @@ fn body(name: &str, at: &mut Tokens<'_>, depth: usize) -> Result<DeviceTreeNode>
             name = at.take()?;
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || ",._+?#-@".contains(c);
-        ensure!(
-            name.chars().all(legal),
-            "line {}: {name} is no name: labels and references need dtc",
-            at.line()
-        );
+        ensure!(name.chars().all(legal), "line {}: {name} is no name: labels and references need dtc", at.line());
         match at.take()? {
             "{" => node.add_child(body(name, at, depth + 1)?),
             ";" => node.add_property(DeviceTreeProperty::new_unchecked(name, Vec::<u8>::new())),
@@ -150,10 +131,7 @@ fn value(at: &mut Tokens<'_>) -> Result<Vec<u8>> {
         match at.take()? {
             ";" => return Ok(bytes),
             "," => {}
-            other => bail!(
-                "line {}: {other} instead of a comma or semicolon",
-                at.line()
-            ),
+            other => bail!("line {}: {other} instead of a comma or semicolon", at.line()),
         }
     }
 }
@@ -167,15 +145,10 @@ fn number(text: &str) -> Result<u32> {
 }
 
 fn hex(digits: &str) -> Result<Vec<u8>> {
-    ensure!(
-        digits.is_ascii() && digits.len().is_multiple_of(2),
-        "bytes are pairs of hexadecimal digits"
-    );
+    ensure!(digits.is_ascii() && digits.len().is_multiple_of(2), "bytes are pairs of hexadecimal digits");
     let pairs = (0..digits.len()).step_by(2);
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16);
-    pairs
-        .map(|at| byte(at).with_context(|| format!("{digits} has no bytes")))
-        .collect()
+    pairs.map(|at| byte(at).with_context(|| format!("{digits} has no bytes"))).collect()
 }
 
 /// The words and marks of a source, each with its line.
@@ -227,11 +200,7 @@ impl<'a> Tokens<'a> {
 
     fn expect(&mut self, wanted: &str) -> Result<()> {
         let token = self.take()?;
-        ensure!(
-            token == wanted,
-            "line {}: {token} instead of {wanted}",
-            self.line()
-        );
+        ensure!(token == wanted, "line {}: {token} instead of {wanted}", self.line());
         Ok(())
     }
 
@@ -277,10 +246,7 @@ mod tests {
     #[test]
     fn nodes_and_each_kind_of_value_are_understood() {
         let blob = compile(SOURCE).unwrap();
-        assert_eq!(
-            property(&blob, "/", "compatible"),
-            b"acme,board\0acme,other\0"
-        );
+        assert_eq!(property(&blob, "/", "compatible"), b"acme,board\0acme,other\0");
         let node = "/fragment@0/__overlay__/gpu0-memory@70000000";
         let cells = [0u32, 0x7000_0000, 0, 0x800_0000].map(u32::to_be_bytes);
         assert_eq!(property(&blob, node, "reg"), cells.as_flattened());

@@ -7,11 +7,7 @@ use std::process::{Command, Stdio};
 /// a test run that is killed leaves no machine behind. Without `setpriv` it is the program alone.
 #[must_use]
 pub fn dies_with_us(program: &Path) -> Command {
-    let probe = Command::new("setpriv")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let probe = Command::new("setpriv").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
         return Command::new(program);
     }
@@ -42,9 +38,6 @@ mod tests {
     #[test]
     fn only_words_that_need_quotes_get_them() {
         let words = ["qemu", "-m", "1024M", "-append", "a b", "it's", ""];
-        assert_eq!(
-            shell_line(words),
-            "qemu -m 1024M -append 'a b' 'it'\\''s' ''"
-        );
+        assert_eq!(shell_line(words), "qemu -m 1024M -append 'a b' 'it'\\''s' ''");
     }
 }

@@ -17,8 +17,7 @@ const SOURCES: &str = "guests/programs/src/bin";
 /// The current directory is outside the repository, or the sources can't be listed.
 pub fn list() -> Result<Vec<String>> {
     let folder = cache::repository()?.join(SOURCES);
-    let entries =
-        std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))?;
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();

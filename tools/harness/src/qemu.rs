@@ -29,9 +29,7 @@ pub fn version(program: &Path) -> Option<(u32, u32)> {
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let rest = text.strip_prefix("QEMU emulator version ")?;
-    let mut numbers = rest
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|digits| digits.parse().ok());
+    let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
 
@@ -39,12 +37,8 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 #[must_use]
 pub fn on_path() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
-    let program = std::env::split_paths(&folders)
-        .map(|folder| folder.join(PROGRAM))
-        .find(|path| path.is_file())?;
-    version(&program)
-        .filter(|found| *found >= OLDEST)
-        .map(|_| program)
+    let program = std::env::split_paths(&folders).map(|folder| folder.join(PROGRAM)).find(|path| path.is_file())?;
+    version(&program).filter(|found| *found >= OLDEST).map(|_| program)
 }
 
 /// The QEMU to run: `given`, or `$ASSAY_QEMU`, or one on `PATH`, or the cached one.
@@ -52,16 +46,10 @@ pub fn on_path() -> Option<PathBuf> {
 /// # Errors
 /// The given one is too old or doesn't run, or there is none at all.
 pub fn find(given: Option<&Path>, cache: &Cache) -> Result<PathBuf> {
-    let given = given
-        .map(Path::to_path_buf)
-        .or_else(|| std::env::var_os("ASSAY_QEMU").map(PathBuf::from));
+    let given = given.map(Path::to_path_buf).or_else(|| std::env::var_os("ASSAY_QEMU").map(PathBuf::from));
     if let Some(program) = given {
-        let found = version(&program).with_context(|| {
-            format!(
-                "{} is not a QEMU that runs: give another with --qemu",
-                program.display()
-            )
-        })?;
+        let found = version(&program)
+            .with_context(|| format!("{} is not a QEMU that runs: give another with --qemu", program.display()))?;
         if found < OLDEST {
             bail!(
                 "{} is QEMU {}.{}, and {}.{} is the oldest that keeps memory tags right: \
@@ -78,9 +66,7 @@ pub fn find(given: Option<&Path>, cache: &Cache) -> Result<PathBuf> {
     let cached = cache.qemu(false);
     on_path()
         .or_else(|| cached.is_file().then_some(cached))
-        .context(
-            "no QEMU: `cargo xtask setup` fetches one, or name one (8.2 or newer) with --qemu PATH",
-        )
+        .context("no QEMU: `cargo xtask setup` fetches one, or name one (8.2 or newer) with --qemu PATH")
 }
 
 #[cfg(test)]
@@ -89,10 +75,7 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_qemus_first_line() {
-        assert_eq!(
-            parse_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds)\nCopyright"),
-            Some((10, 0))
-        );
+        assert_eq!(parse_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds)\nCopyright"), Some((10, 0)));
         assert_eq!(parse_version("QEMU emulator version 8.2.0"), Some((8, 2)));
         assert_eq!(parse_version("bash: not found"), None);
     }

@@ -28,17 +28,13 @@ impl Qmp {
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
                 Err(error) if start.elapsed() > PATIENCE => {
-                    return Err(error)
-                        .with_context(|| format!("no QEMU listens at {}", socket.display()));
+                    return Err(error).with_context(|| format!("no QEMU listens at {}", socket.display()));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
         writer.set_read_timeout(Some(PATIENCE))?;
-        let mut qmp = Self {
-            reader: BufReader::new(writer.try_clone()?),
-            writer,
-        };
+        let mut qmp = Self { reader: BufReader::new(writer.try_clone()?), writer };
         let greeting = qmp.read()?;
         if greeting.get("QMP").is_none() {
             bail!("{} is not QEMU's: it says {greeting}", socket.display());
@@ -60,10 +56,7 @@ impl Qmp {
                 return Ok(result.clone());
             }
             if let Some(error) = answer.get("error") {
-                let reason = error
-                    .get("desc")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no reason given");
+                let reason = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
                 bail!("QMP {command}: {reason}");
             }
             // Anything else is an event.
@@ -106,37 +99,18 @@ mod tests {
 
     #[test]
     fn a_command_gives_its_result_and_events_are_passed_over() {
-        let socket = peer(
-            "result",
-            &[
-                "{\"return\":{}}",
-                "{\"event\":\"STOP\"}\n{\"return\":{\"status\":\"running\"}}",
-            ],
-        );
+        let socket =
+            peer("result", &["{\"return\":{}}", "{\"event\":\"STOP\"}\n{\"return\":{\"status\":\"running\"}}"]);
         let mut qmp = Qmp::connect(&socket).unwrap();
-        assert_eq!(
-            qmp.execute("query-status", &json!({})).unwrap()["status"],
-            "running"
-        );
+        assert_eq!(qmp.execute("query-status", &json!({})).unwrap()["status"], "running");
         std::fs::remove_file(socket).unwrap();
     }
 
     #[test]
     fn a_refused_command_is_an_error_with_qemus_reason() {
-        let socket = peer(
-            "refused",
-            &[
-                "{\"return\":{}}",
-                "{\"error\":{\"desc\":\"no such thing\"}}",
-            ],
-        );
+        let socket = peer("refused", &["{\"return\":{}}", "{\"error\":{\"desc\":\"no such thing\"}}"]);
         let mut qmp = Qmp::connect(&socket).unwrap();
-        assert!(
-            qmp.execute("frobnicate", &json!({}))
-                .unwrap_err()
-                .to_string()
-                .contains("no such thing")
-        );
+        assert!(qmp.execute("frobnicate", &json!({})).unwrap_err().to_string().contains("no such thing"));
         std::fs::remove_file(socket).unwrap();
     }
 }

@@ -2,9 +2,7 @@
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
-use crate::manifest::{
-    Access, Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Sharing, Vm,
-};
+use crate::manifest::{Access, Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Sharing, Vm};
 
 /// A bundle member as the tree describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +68,7 @@ fn domain(vm: &Vm, modules: &Modules) -> DeviceTreeNode {
     if vm.sched == Schedule::Shared {
         put(&mut domain, "assay,sched", "shared");
     }
-    let numbers = [
-        ("assay,weight", vm.weight),
-        ("assay,budget-us", vm.budget),
-        ("assay,period-us", vm.period),
-    ];
+    let numbers = [("assay,weight", vm.weight), ("assay,budget-us", vm.budget), ("assay,period-us", vm.period)];
     for (name, number) in numbers {
         if let Some(number) = number {
             put(&mut domain, name, number);
@@ -144,11 +138,7 @@ fn shared(index: usize, part: &Sharing, size: u64) -> DeviceTreeNode {
         }
         None => put(&mut entry, "assay,size", size),
     }
-    flag(
-        &mut entry,
-        "assay,read-only",
-        part.access == Access::ReadOnly,
-    );
+    flag(&mut entry, "assay,read-only", part.access == Access::ReadOnly);
     flag(&mut entry, "assay,doorbell", part.doorbell);
     entry
 }
@@ -175,10 +165,7 @@ fn flag(node: &mut DeviceTreeNode, name: &str, on: bool) {
 }
 
 fn strings(node: &mut DeviceTreeNode, name: &str, values: &[&str]) {
-    let bytes: Vec<u8> = values
-        .iter()
-        .flat_map(|value| value.bytes().chain([0]))
-        .collect();
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.bytes().chain([0])).collect();
     put(node, name, bytes);
 }
 
@@ -193,8 +180,7 @@ mod tests {
     fn property(dtb: &[u8], path: &str, name: &str) -> Option<Vec<u8>> {
         let tree = Fdt::new(dtb).unwrap();
         let node = tree.find_node(path)?;
-        node.property(name)
-            .map(|property| property.value().to_vec())
+        node.property(name).map(|property| property.value().to_vec())
     }
 
     fn tree(extra: &str) -> Vec<u8> {
@@ -202,37 +188,21 @@ mod tests {
             "[[vm]]\nname = \"linux\"\nmemory = \"512M\"\nkernel = \"k\"\ncmdline = \"console=ttyAMA0\"\n{extra}"
         );
         let manifest = Manifest::parse(&text).unwrap();
-        let modules = [Modules {
-            kernel: "kernel-debian".into(),
-            ramdisk: Some("initrd-busybox".into()),
-        }];
-        let members = [Digest {
-            name: "kernel-debian".into(),
-            size: 0x1_0000_0001,
-            crc32: 0xdead_beef,
-        }];
+        let modules = [Modules { kernel: "kernel-debian".into(), ramdisk: Some("initrd-busybox".into()) }];
+        let members = [Digest { name: "kernel-debian".into(), size: 0x1_0000_0001, crc32: 0xdead_beef }];
         build(&manifest, &modules, &members)
     }
 
     #[test]
     fn memory_is_64_bits_in_kib_as_xen_counts() {
-        assert_eq!(
-            property(&tree(""), "/chosen/linux", "memory").unwrap(),
-            0x8_0000u64.to_be_bytes()
-        );
+        assert_eq!(property(&tree(""), "/chosen/linux", "memory").unwrap(), 0x8_0000u64.to_be_bytes());
     }
 
     #[test]
     fn kernel_and_ramdisk_name_their_members() {
         let dtb = tree("");
-        assert_eq!(
-            property(&dtb, "/chosen/linux/kernel", "assay,member").unwrap(),
-            b"kernel-debian\0"
-        );
-        assert_eq!(
-            property(&dtb, "/chosen/linux/kernel", "bootargs").unwrap(),
-            b"console=ttyAMA0\0"
-        );
+        assert_eq!(property(&dtb, "/chosen/linux/kernel", "assay,member").unwrap(), b"kernel-debian\0");
+        assert_eq!(property(&dtb, "/chosen/linux/kernel", "bootargs").unwrap(), b"console=ttyAMA0\0");
         assert_eq!(
             property(&dtb, "/chosen/linux/ramdisk", "compatible").unwrap(),
             b"multiboot,ramdisk\0multiboot,module\0"
@@ -242,14 +212,8 @@ mod tests {
     #[test]
     fn a_member_carries_size_and_digest() {
         let dtb = tree("");
-        assert_eq!(
-            property(&dtb, "/chosen/assay,members/m0", "assay,size").unwrap(),
-            0x1_0000_0001u64.to_be_bytes()
-        );
-        assert_eq!(
-            property(&dtb, "/chosen/assay,members/m0", "assay,crc32").unwrap(),
-            0xdead_beefu32.to_be_bytes()
-        );
+        assert_eq!(property(&dtb, "/chosen/assay,members/m0", "assay,size").unwrap(), 0x1_0000_0001u64.to_be_bytes());
+        assert_eq!(property(&dtb, "/chosen/assay,members/m0", "assay,crc32").unwrap(), 0xdead_beefu32.to_be_bytes());
     }
 
     #[test]
@@ -269,24 +233,14 @@ mod tests {
         }
         let full = tree("mte = true\nwatchdog = true\non-crash = \"restart\"\ncpus = [3, 1]");
         assert_eq!(property(&full, "/chosen/linux", "assay,mte").unwrap(), b"");
-        assert_eq!(
-            property(&full, "/chosen/linux", "assay,on-crash").unwrap(),
-            b"restart\0"
-        );
-        assert_eq!(
-            property(&full, "/chosen/linux", "cpus").unwrap(),
-            2u32.to_be_bytes()
-        );
-        assert_eq!(
-            property(&full, "/chosen/linux", "assay,cpu-list").unwrap(),
-            [0, 0, 0, 3, 0, 0, 0, 1]
-        );
+        assert_eq!(property(&full, "/chosen/linux", "assay,on-crash").unwrap(), b"restart\0");
+        assert_eq!(property(&full, "/chosen/linux", "cpus").unwrap(), 2u32.to_be_bytes());
+        assert_eq!(property(&full, "/chosen/linux", "assay,cpu-list").unwrap(), [0, 0, 0, 3, 0, 0, 0, 1]);
     }
 
     #[test]
     fn shared_cpus_are_written_with_weight_and_budget() {
-        let dtb =
-            tree("sched = \"shared\"\nweight = 250\nbudget = \"2ms\"\nperiod = \"10ms\"\ncpus = 3");
+        let dtb = tree("sched = \"shared\"\nweight = 250\nbudget = \"2ms\"\nperiod = \"10ms\"\ncpus = 3");
         let cell = |name| property(&dtb, "/chosen/linux", name).unwrap();
         assert_eq!(cell("assay,sched"), b"shared\0");
         assert_eq!(cell("assay,weight"), 250u32.to_be_bytes());
@@ -302,15 +256,9 @@ mod tests {
         );
         let path = "/chosen/linux/coherent-0";
         assert_eq!(property(&dtb, path, "assay,use").unwrap(), b"aperture\0");
-        assert_eq!(
-            property(&dtb, path, "assay,allow").unwrap(),
-            b"mte-hidden\0non-cacheable\0"
-        );
+        assert_eq!(property(&dtb, path, "assay,allow").unwrap(), b"mte-hidden\0non-cacheable\0");
         assert_eq!(property(&dtb, path, "assay,exec").unwrap(), b"");
-        assert_eq!(
-            property(&dtb, path, "assay,ipa").unwrap(),
-            0x40_0000_0000u64.to_be_bytes()
-        );
+        assert_eq!(property(&dtb, path, "assay,ipa").unwrap(), 0x40_0000_0000u64.to_be_bytes());
         assert_eq!(property(&dtb, path, "assay,device").unwrap(), b"/gpu@0\0");
     }
 
@@ -321,10 +269,7 @@ mod tests {
              [[vm.shared]]\nregion = \"ring0\"\naccess = \"rw\"\ndoorbell = true\n\
              [[vm.shared]]\nregion = \"log\"\naccess = \"ro\"\nipa = \"0x100000000\"\n";
         let manifest = Manifest::parse(text).unwrap();
-        let modules = [Modules {
-            kernel: "k".into(),
-            ramdisk: None,
-        }];
+        let modules = [Modules { kernel: "k".into(), ramdisk: None }];
         let dtb = build(&manifest, &modules, &[]);
         let (ring, log) = ("/chosen/a/shared-0", "/chosen/a/shared-1");
         let is = |path, name, value: &[u8]| property(&dtb, path, name).as_deref() == Some(value);

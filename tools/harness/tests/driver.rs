@@ -15,8 +15,7 @@ struct Fake(PathBuf);
 
 impl Fake {
     fn new(name: &str, script: &str) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("assay-driver-{}-{name}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("assay-driver-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let qemu = folder.join("qemu");
         let version = "case $1 in --version) echo 'QEMU emulator version 10.0.0'; exit 0;; esac";
@@ -29,17 +28,10 @@ impl Fake {
 
     fn start(&self, vms: &[&str]) -> Machine {
         let kernel = self.0.join("kernel");
-        let vm = |name: &&str| {
-            format!(
-                "[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"{}\"\n",
-                kernel.display()
-            )
-        };
+        let vm =
+            |name: &&str| format!("[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"{}\"\n", kernel.display());
         let text: String = vms.iter().map(vm).collect();
-        let builder = Machine::builder()
-            .manifest_text(&text)
-            .image(self.0.join("assay.img"))
-            .qemu(self.0.join("qemu"));
+        let builder = Machine::builder().manifest_text(&text).image(self.0.join("assay.img")).qemu(self.0.join("qemu"));
         builder.start().unwrap()
     }
 }
@@ -62,15 +54,8 @@ fn a_vm_that_starts_answers_and_powers_off_is_a_success() {
     let mut machine = fake.start(&["a"]);
     machine.expect("a", "name? ", SOON).unwrap();
     machine.send("a", "world\n").unwrap();
-    assert!(
-        machine
-            .expect("a", "world", SOON)
-            .unwrap()
-            .contains("hello")
-    );
-    machine
-        .expect_event("stopped", SOON, |event| event.is_vm("a", "stopped"))
-        .unwrap();
+    assert!(machine.expect("a", "world", SOON).unwrap().contains("hello"));
+    machine.expect_event("stopped", SOON, |event| event.is_vm("a", "stopped")).unwrap();
     machine.finish(SOON).unwrap();
 }
 
@@ -79,25 +64,15 @@ fn a_text_that_does_not_come_is_an_error_that_shows_the_console() {
     let fake = Fake::new("silent", "echo '[a] something else'; exec sleep 60");
     let mut machine = fake.start(&["a"]);
     machine.expect("a", "else", SOON).unwrap();
-    let error = machine
-        .expect("a", "never", Duration::from_millis(200))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("never") && error.contains("something else"),
-        "{error}"
-    );
+    let error = machine.expect("a", "never", Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(error.contains("never") && error.contains("something else"), "{error}");
 }
 
 #[test]
 fn a_machine_that_hangs_is_ended_and_reported() {
     let fake = Fake::new("hangs", "trap '' TERM INT; echo '[a] stuck'; exec sleep 60");
     let start = Instant::now();
-    let error = fake
-        .start(&["a"])
-        .finish(Duration::from_millis(300))
-        .unwrap_err()
-        .to_string();
+    let error = fake.start(&["a"]).finish(Duration::from_millis(300)).unwrap_err().to_string();
     assert!(error.contains("still ran"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(20));
 }
@@ -115,8 +90,7 @@ fn a_dropped_machine_leaves_no_process_behind() {
 #[test]
 fn a_machine_outlives_the_thread_that_started_it() {
     let fake = Fake::new("moves", "printf '[a] ready'; read line; echo \" $line\"");
-    let mut machine =
-        std::thread::scope(|scope| scope.spawn(|| fake.start(&["a"])).join().unwrap());
+    let mut machine = std::thread::scope(|scope| scope.spawn(|| fake.start(&["a"])).join().unwrap());
     std::thread::sleep(Duration::from_millis(200));
     machine.send("a", "still here\n").unwrap();
     machine.expect("a", "still here", SOON).unwrap();
@@ -124,66 +98,27 @@ fn a_machine_outlives_the_thread_that_started_it() {
 
 #[test]
 fn refused_and_crashed_vms_are_failures_although_qemu_ends_well() {
-    let fake = Fake::new(
-        "refused",
-        "echo 'assay: refused vm=a region=- rule=V2 reason=\"no room\"'",
-    );
-    assert!(
-        fake.start(&["a"])
-            .finish(SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("no room")
-    );
+    let fake = Fake::new("refused", "echo 'assay: refused vm=a region=- rule=V2 reason=\"no room\"'");
+    assert!(fake.start(&["a"]).finish(SOON).unwrap_err().to_string().contains("no room"));
     let fake = Fake::new(
         "crashed",
         "echo 'assay: vm name=a event=started'; echo 'assay: vm name=a event=crashed cause=serror'",
     );
-    assert!(
-        fake.start(&["a"])
-            .finish(SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("serror")
-    );
+    assert!(fake.start(&["a"]).finish(SOON).unwrap_err().to_string().contains("serror"));
 }
 
 #[test]
 fn a_qemu_that_fails_is_an_error_with_its_own_words() {
     let fake = Fake::new("fails", "echo 'no such board' >&2; exit 1");
-    assert!(
-        fake.start(&["a"])
-            .finish(SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("no such board")
-    );
+    assert!(fake.start(&["a"]).finish(SOON).unwrap_err().to_string().contains("no such board"));
 }
 
 #[test]
 fn a_report_is_read_from_the_vms_own_lines() {
     let ends = "echo 'assay: vm name=a event=started'; echo 'assay: vm name=a event=stopped cause=poweroff'";
     let lines = "printf '[a] KTAP version 1\\n[b] not ok 1 other\\n[a] 1..1\\n[a] ok 1 fine\\n'";
-    let fake = Fake::new(
-        "ktap",
-        &format!("{lines}; {ends}; echo 'assay: vm name=b event=stopped'"),
-    );
-    assert_eq!(
-        fake.start(&["a", "b"])
-            .finish_ktap("a", SOON)
-            .unwrap()
-            .passed,
-        1
-    );
-    let fake = Fake::new(
-        "notok",
-        &format!("printf '[a] KTAP version 1\\n[a] 1..1\\n[a] not ok 1 sad # 3\\n'; {ends}"),
-    );
-    assert!(
-        fake.start(&["a"])
-            .finish_ktap("a", SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("not ok 1 sad: 3")
-    );
+    let fake = Fake::new("ktap", &format!("{lines}; {ends}; echo 'assay: vm name=b event=stopped'"));
+    assert_eq!(fake.start(&["a", "b"]).finish_ktap("a", SOON).unwrap().passed, 1);
+    let fake = Fake::new("notok", &format!("printf '[a] KTAP version 1\\n[a] 1..1\\n[a] not ok 1 sad # 3\\n'; {ends}"));
+    assert!(fake.start(&["a"]).finish_ktap("a", SOON).unwrap_err().to_string().contains("not ok 1 sad: 3"));
 }

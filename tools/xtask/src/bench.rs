@@ -69,10 +69,7 @@ type Figures = BTreeMap<String, Figure>;
 /// # Errors
 /// Something can't be built or doesn't run; never a figure.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    setup::ensure(setup::Needs {
-        qemu: true,
-        guests: !options.no_linux,
-    })?;
+    setup::ensure(setup::Needs { qemu: true, guests: !options.no_linux })?;
     let artifacts = build::firmware()?;
     if options.scaling {
         build::guests(&["scale"])?;
@@ -83,31 +80,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut figures = small_guest(false).context("the small guest under Assay")?;
     let image = size::image(&artifacts.elf, &artifacts.image)?;
     let mut put = |name: &str, value: f64, unit: &str| {
-        figures.insert(
-            name.to_owned(),
-            Figure {
-                value,
-                unit: unit.to_owned(),
-            },
-        );
+        figures.insert(name.to_owned(), Figure { value, unit: unit.to_owned() });
     };
     put("image_bytes", whole(image.loaded)?, "bytes");
     put("image_bss_bytes", whole(image.bss)?, "bytes");
     if !options.no_linux {
         let linux = boot::measure().context("the Linux boot")?;
         put("linux_boot_to_init", linux.under_assay, "ns");
-        native.insert(
-            "linux_boot_to_init".to_owned(),
-            Figure {
-                value: linux.native,
-                unit: "ns".to_owned(),
-            },
-        );
-        put(
-            "linux_boot_ratio",
-            linux.under_assay / linux.native,
-            "ratio",
-        );
+        native.insert("linux_boot_to_init".to_owned(), Figure { value: linux.native, unit: "ns".to_owned() });
+        put("linux_boot_ratio", linux.under_assay / linux.native, "ratio");
     }
     table(&figures, &native);
     if let Some(path) = &options.json {
@@ -119,35 +100,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// The `BENCH` lines of the program `bench`, on one CPU.
 fn small_guest(native: bool) -> Result<Figures> {
     let builder = if native {
-        Machine::builder()
-            .native(programs::path("bench")?)
-            .physical_memory(256 << 20)
+        Machine::builder().native(programs::path("bench")?).physical_memory(256 << 20)
     } else {
-        Machine::builder()
-            .manifest_text("[[vm]]\nname = \"bench\"\nmemory = \"256M\"\nkernel = \"bench\"\n")
+        Machine::builder().manifest_text("[[vm]]\nname = \"bench\"\nmemory = \"256M\"\nkernel = \"bench\"\n")
     };
     let mut machine = builder.physical_cpus(1).icount().start()?;
     let name = if native { "native" } else { "bench" };
     machine.wait(LIMIT)?;
     let mut figures = read(&machine.output(name));
-    let boot = machine
-        .events()
-        .iter()
-        .find_map(|event| event.get("el2_bytes")?.parse().ok());
+    let boot = machine.events().iter().find_map(|event| event.get("el2_bytes")?.parse().ok());
     if let (Some(value), false) = (boot, native) {
-        figures.insert(
-            "el2_memory_bytes".to_owned(),
-            Figure {
-                value,
-                unit: "bytes".to_owned(),
-            },
-        );
+        figures.insert("el2_memory_bytes".to_owned(), Figure { value, unit: "bytes".to_owned() });
     }
-    anyhow::ensure!(
-        !figures.is_empty(),
-        "it reported no figure:\n{}",
-        machine.log()
-    );
+    anyhow::ensure!(!figures.is_empty(), "it reported no figure:\n{}", machine.log());
     Ok(figures)
 }
 
@@ -156,61 +121,33 @@ fn read(text: &str) -> Figures {
     let figure = |line: &str| {
         let mut words = line.trim().strip_prefix("BENCH ")?.split_whitespace();
         let (name, value, unit) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-        Some((
-            name.to_owned(),
-            Figure {
-                value,
-                unit: unit.to_owned(),
-            },
-        ))
+        Some((name.to_owned(), Figure { value, unit: unit.to_owned() }))
     };
     text.lines().filter_map(figure).collect()
 }
 
 fn table(figures: &Figures, native: &Figures) {
-    println!(
-        "{:28} {:>14} {:>14} {:>14}  unit",
-        "figure", "native", "Assay", "at most"
-    );
-    let target = |name: &str| {
-        TARGETS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| *value)
-    };
+    println!("{:28} {:>14} {:>14} {:>14}  unit", "figure", "native", "Assay", "at most");
+    let target = |name: &str| TARGETS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     for (name, figure) in figures {
         let limit = target(name);
         let missed = limit.is_some_and(|limit| figure.value > limit);
         println!(
             "{name:28} {:>14} {:>14} {:>14}  {}{}",
-            native
-                .get(name)
-                .map_or("-".to_owned(), |figure| number(figure.value)),
+            native.get(name).map_or("-".to_owned(), |figure| number(figure.value)),
             number(figure.value),
             limit.map_or("-".to_owned(), number),
             figure.unit,
             if missed { "  missed" } else { "" },
         );
     }
-    for (name, _) in TARGETS
-        .iter()
-        .filter(|(name, _)| !figures.contains_key(*name))
-    {
-        println!(
-            "{name:28} {:>14} {:>14} {:>14}  not measured",
-            "-",
-            "-",
-            target(name).map_or("-".to_owned(), number)
-        );
+    for (name, _) in TARGETS.iter().filter(|(name, _)| !figures.contains_key(*name)) {
+        println!("{name:28} {:>14} {:>14} {:>14}  not measured", "-", "-", target(name).map_or("-".to_owned(), number));
     }
 }
 
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.5}")
-    }
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.5}") }
 }
 
 fn whole(value: u64) -> Result<f64> {
@@ -220,12 +157,7 @@ fn whole(value: u64) -> Result<f64> {
 fn write_json(figures: &Figures, path: &Path) -> Result<()> {
     let all: Map<String, Value> = figures
         .iter()
-        .map(|(name, figure)| {
-            (
-                name.clone(),
-                json!({ "value": exact(figure.value), "unit": figure.unit }),
-            )
-        })
+        .map(|(name, figure)| (name.clone(), json!({ "value": exact(figure.value), "unit": figure.unit })))
         .collect();
     let text = serde_json::to_string_pretty(&json!({ "figures": all }))?;
     std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))
@@ -233,9 +165,7 @@ fn write_json(figures: &Figures, path: &Path) -> Result<()> {
 
 /// Whole numbers without a fraction, as a reader of counts expects them.
 fn exact(value: f64) -> Value {
-    number(value)
-        .parse::<u64>()
-        .map_or_else(|_| json!(value), |whole| json!(whole))
+    number(value).parse::<u64>().map_or_else(|_| json!(value), |whole| json!(whole))
 }
 
 #[cfg(test)]
@@ -246,17 +176,9 @@ mod tests {
 
     #[test]
     fn figures_are_read_from_between_other_lines() {
-        let figures = read(
-            "KTAP version 1\r\nBENCH hvc_unknown 98 ns\r\nok 1 hvc_unknown\r\nBENCH broken\r\n",
-        );
+        let figures = read("KTAP version 1\r\nBENCH hvc_unknown 98 ns\r\nok 1 hvc_unknown\r\nBENCH broken\r\n");
         assert_eq!(figures.len(), 1);
-        assert_eq!(
-            (
-                figures["hvc_unknown"].value,
-                figures["hvc_unknown"].unit.as_str()
-            ),
-            (98.0, "ns")
-        );
+        assert_eq!((figures["hvc_unknown"].value, figures["hvc_unknown"].unit.as_str()), (98.0, "ns"));
     }
 
     #[test]

@@ -51,10 +51,7 @@ impl Board {
         let folder = cache::repository()?.join("platforms");
         let path = folder.join(name).join("board.toml");
         if name.contains('/') || !path.is_file() {
-            bail!(
-                "no platform is named {name}: there are {}",
-                list(&folder)?.join(", ")
-            );
+            bail!("no platform is named {name}: there are {}", list(&folder)?.join(", "));
         }
         let text = std::fs::read_to_string(&path)?;
         toml::from_str(&text).with_context(|| path.display().to_string())
@@ -66,10 +63,7 @@ fn list(folder: &Path) -> Result<Vec<String>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.join("board.toml").is_file() {
-            names.extend(
-                path.file_name()
-                    .map(|name| name.to_string_lossy().into_owned()),
-            );
+            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
         }
     }
     names.sort();
@@ -82,9 +76,7 @@ mod tests {
 
     #[test]
     fn every_boards_file_is_readable() {
-        let folder = assay_harness::cache::repository()
-            .unwrap()
-            .join("platforms");
+        let folder = assay_harness::cache::repository().unwrap().join("platforms");
         let names = list(&folder).unwrap();
         assert!(names.iter().any(|name| name == "qemu-virt"));
         for name in names {
@@ -94,12 +86,7 @@ mod tests {
 
     #[test]
     fn an_unknown_board_is_an_error_that_lists_the_known_ones() {
-        assert!(
-            Board::read("toaster")
-                .unwrap_err()
-                .to_string()
-                .contains("qemu-virt")
-        );
+        assert!(Board::read("toaster").unwrap_err().to_string().contains("qemu-virt"));
         assert!(Board::read("../platforms/qemu-virt").is_err());
     }
 }

@@ -55,15 +55,7 @@ pub(crate) fn firmware() -> Result<Artifacts> {
     let top = cache::repository()?;
     let mut command = cargo();
     command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "assay",
-            "--target",
-            programs::TARGET,
-        ])
+        .args(["build", "--quiet", "--release", "--package", "assay", "--target", programs::TARGET])
         .current_dir(&top);
     let status = command.status().context("can't run cargo")?;
     ensure!(status.success(), "the firmware doesn't build");
@@ -86,26 +78,12 @@ pub(crate) fn firmware() -> Result<Artifacts> {
 pub(crate) fn guests(names: &[&str]) -> Result<()> {
     let folder = cache::repository()?.join("guests");
     if !folder.join("Cargo.toml").is_file() {
-        bail!(
-            "{} has no Cargo.toml: there are no guests to build",
-            folder.display()
-        );
+        bail!("{} has no Cargo.toml: there are no guests to build", folder.display());
     }
     let mut command = cargo();
-    command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            programs::TARGET,
-        ])
-        .current_dir(&folder);
+    command.args(["build", "--quiet", "--release", "--target", programs::TARGET]).current_dir(&folder);
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
-        command.env(
-            "CARGO_TARGET_DIR",
-            std::path::absolute(PathBuf::from(target).join("guests"))?,
-        );
+        command.env("CARGO_TARGET_DIR", std::path::absolute(PathBuf::from(target).join("guests"))?);
     }
     for name in names {
         command.args(["--bin", name]);
@@ -121,19 +99,10 @@ pub(crate) fn guests(names: &[&str]) -> Result<()> {
 /// As [`guests`].
 pub(crate) fn guests_of(manifest: &Manifest, folder: &Path) -> Result<()> {
     let bare = |name: &&str| !folder.join(name).is_file() && programs::is_one(name);
-    let mut names: Vec<&str> = manifest
-        .vm
-        .iter()
-        .map(|vm| vm.kernel.as_str())
-        .filter(bare)
-        .collect();
+    let mut names: Vec<&str> = manifest.vm.iter().map(|vm| vm.kernel.as_str()).filter(bare).collect();
     names.sort_unstable();
     names.dedup();
-    if names.is_empty() {
-        Ok(())
-    } else {
-        guests(&names)
-    }
+    if names.is_empty() { Ok(()) } else { guests(&names) }
 }
 
 /// Says on stderr what is odd in the manifest.

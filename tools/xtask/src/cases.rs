@@ -35,16 +35,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new(
-        name: impl Into<String>,
-        run: impl Fn() -> Result<String> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            long: false,
-            extra: None,
-            run: Box::new(run),
-        }
+    fn new(name: impl Into<String>, run: impl Fn() -> Result<String> + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), long: false, extra: None, run: Box::new(run) }
     }
 
     fn long(self) -> Self {
@@ -53,10 +45,7 @@ impl Case {
 
     /// What is fetched for this alone is nothing that the quick tests should wait for.
     fn needs(self, extra: Extra) -> Self {
-        Self {
-            extra: Some(extra),
-            ..self.long()
-        }
+        Self { extra: Some(extra), ..self.long() }
     }
 }
 

@@ -20,24 +20,13 @@ struct Step {
 }
 
 const fn step(name: &'static str, words: &'static [&'static str]) -> Step {
-    Step {
-        name,
-        words,
-        variables: &[],
-        folder: ".",
-    }
+    Step { name, words, variables: &[], folder: "." }
 }
 
 const CHECKS: &[Step] = &[
     step("formatting", &["fmt", "--all", "--check"]),
-    Step {
-        folder: "guests",
-        ..step("formatting of the guests", &["fmt", "--all", "--check"])
-    },
-    step(
-        "lints on the host",
-        &["clippy", "--all-targets", "--", "-D", "warnings"],
-    ),
+    Step { folder: "guests", ..step("formatting of the guests", &["fmt", "--all", "--check"]) },
+    step("lints on the host", &["clippy", "--all-targets", "--", "-D", "warnings"]),
     step(
         "lints of the firmware",
         &[
@@ -58,49 +47,20 @@ const CHECKS: &[Step] = &[
     ),
     Step {
         folder: "guests",
-        ..step(
-            "lints of the guests",
-            &[
-                "clippy",
-                "--release",
-                "--target",
-                programs::TARGET,
-                "--",
-                "-D",
-                "warnings",
-            ],
-        )
+        ..step("lints of the guests", &["clippy", "--release", "--target", programs::TARGET, "--", "-D", "warnings"])
     },
-    Step {
-        folder: "guests/linux",
-        ..step(
-            "formatting of the Linux programs",
-            &["fmt", "--all", "--check"],
-        )
-    },
-    Step {
-        folder: "guests/linux",
-        ..step(
-            "lints of the Linux programs",
-            &["clippy", "--", "-D", "warnings"],
-        )
-    },
+    Step { folder: "guests/linux", ..step("formatting of the Linux programs", &["fmt", "--all", "--check"]) },
+    Step { folder: "guests/linux", ..step("lints of the Linux programs", &["clippy", "--", "-D", "warnings"]) },
     Step {
         variables: &[("RUSTDOCFLAGS", "-D warnings")],
-        ..step(
-            "documentation",
-            &["doc", "--no-deps", "--document-private-items"],
-        )
+        ..step("documentation", &["doc", "--no-deps", "--document-private-items"])
     },
 ];
 
 /// Miri takes hours for all tests of `model`: exhaustive sweeps and megabytes of memory are what it is slow at.
 /// These are the modules that it gets through, and the rest is said not to be run.
 const MIRI: Step = Step {
-    variables: &[
-        ("PROPTEST_CASES", MIRI_PROPTEST_CASES),
-        ("MIRIFLAGS", "-Zmiri-disable-isolation"),
-    ],
+    variables: &[("PROPTEST_CASES", MIRI_PROPTEST_CASES), ("MIRIFLAGS", "-Zmiri-disable-isolation")],
     ..step(
         "Miri on assay-model",
         &[
@@ -134,14 +94,8 @@ const MIRI: Step = Step {
 
 /// The whole of `spec`.
 const MIRI_SPEC: Step = Step {
-    variables: &[
-        ("PROPTEST_CASES", "2"),
-        ("MIRIFLAGS", "-Zmiri-disable-isolation"),
-    ],
-    ..step(
-        "Miri on assay-spec",
-        &["+nightly", "miri", "test", "-p", "assay-spec", "--lib"],
-    )
+    variables: &[("PROPTEST_CASES", "2"), ("MIRIFLAGS", "-Zmiri-disable-isolation")],
+    ..step("Miri on assay-spec", &["+nightly", "miri", "test", "-p", "assay-spec", "--lib"])
 };
 
 /// Runs all steps and says at the end what failed and what was not run.
@@ -172,15 +126,7 @@ pub(crate) fn run() -> Result<()> {
         not_run.push(MIRI.name);
     }
     note("sizes", timed("sizes", size::run));
-    note(
-        "tests",
-        timed("tests", || {
-            test::run(&test::Options {
-                jobs: 2,
-                ..test::Options::default()
-            })
-        }),
-    );
+    note("tests", timed("tests", || test::run(&test::Options { jobs: 2, ..test::Options::default() })));
     if !not_run.is_empty() {
         println!("not run: {}", not_run.join(", "));
     }
@@ -203,26 +149,15 @@ fn cargo(step: &Step) -> Result<()> {
     let folder = cache::repository()?.join(step.folder);
     // Through rustup's cargo, not the one that runs this program: `+nightly` is rustup's.
     let mut command = Command::new("cargo");
-    command
-        .args(step.words)
-        .envs(step.variables.iter().copied())
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .current_dir(&folder);
+    command.args(step.words).envs(step.variables.iter().copied()).env_remove("RUSTUP_TOOLCHAIN").current_dir(&folder);
     if let (Some(target), "guests") = (std::env::var_os("CARGO_TARGET_DIR"), step.folder) {
-        command.env(
-            "CARGO_TARGET_DIR",
-            std::path::absolute(std::path::Path::new(&target).join("guests"))?,
-        );
+        command.env("CARGO_TARGET_DIR", std::path::absolute(std::path::Path::new(&target).join("guests"))?);
     }
     let line = step.words.join(" ");
     timed(step.name, || {
         println!("   cargo {line}");
         let status = command.status().context("can't run cargo")?;
-        if status.success() {
-            Ok(())
-        } else {
-            bail!("`cargo {line}` in {}", folder.display())
-        }
+        if status.success() { Ok(()) } else { bail!("`cargo {line}` in {}", folder.display()) }
     })
 }
 
@@ -242,15 +177,7 @@ fn has_miri() -> bool {
     if !nightly.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nightly")) {
         return false;
     }
-    let added = Command::new("rustup")
-        .args([
-            "component",
-            "add",
-            "miri",
-            "rust-src",
-            "--toolchain",
-            "nightly",
-        ])
-        .status();
+    let added =
+        Command::new("rustup").args(["component", "add", "miri", "rust-src", "--toolchain", "nightly"]).status();
     added.is_ok_and(|status| status.success()) && works(&["+nightly", "miri", "--version"])
 }

@@ -36,12 +36,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", required_unless_present = "list_cpus")]
     manifest: Option<PathBuf>,
     /// The CPUs by name; of several, what all of them have counts
-    #[arg(
-        long,
-        value_name = "NAME[,NAME…]",
-        value_delimiter = ',',
-        required_unless_present = "list_cpus"
-    )]
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',', required_unless_present = "list_cpus")]
     cpu: Vec<String>,
     /// What the boot's proof finds: passed, failed-tags or failed-memory, of all regions or of one; of RAM
     /// (`memory=`) passed or failed-tags. Without it everything is taken to pass, and printed not-run
@@ -75,10 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let refused = report.refused();
     if !refused.is_empty() {
-        bail!(
-            "{} would not start: the rows with a refusal say why, and what would change it",
-            refused.join(", ")
-        );
+        bail!("{} would not start: the rows with a refusal say why, and what would change it", refused.join(", "));
     }
     Ok(())
 }
@@ -99,12 +91,7 @@ fn report(options: &Options) -> Result<Report> {
 }
 
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.
-fn machine(
-    tree: &Path,
-    manifest: &Manifest,
-    folder: &Path,
-    warnings: &mut Vec<String>,
-) -> Result<Machine> {
+fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<Machine> {
     let named = || format!("platform tree {}", tree.display());
     let bytes = fs::read(tree).with_context(named)?;
     let blob = gate::compact(&bytes).with_context(named)?;
@@ -112,8 +99,7 @@ fn machine(
     for file in &manifest.platform {
         let path = folder.join(file);
         let overlay = overlay::read(&path).context("platform")?;
-        let applied = platform::facts::overlay(&mut machine, &overlay)
-            .with_context(|| path.display().to_string())?;
+        let applied = platform::facts::overlay(&mut machine, &overlay).with_context(|| path.display().to_string())?;
         if !applied {
             warnings.push(format!(
                 "{} is for another board: its compatible has nothing in common with {}",

@@ -21,9 +21,5 @@ pub(crate) fn unusable(error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// The exit status that the error asks for.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<Unusable>().is_some() {
-        2
-    } else {
-        1
-    }
+    if error.downcast_ref::<Unusable>().is_some() { 2 } else { 1 }
 }

@@ -35,21 +35,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
     build::warn(&manifest);
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
-    setup::ensure(setup::Needs {
-        qemu: false,
-        guests: true,
-    })?;
+    setup::ensure(setup::Needs { qemu: false, guests: true })?;
     build::guests_of(&manifest, folder)?;
     let firmware = fs::read(build::firmware()?.image)?;
     let archive = bundle::build(&manifest, folder).map_err(unusable)?;
-    fs::create_dir_all(&options.output)
-        .with_context(|| format!("can't make {}", options.output.display()))?;
+    fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
-    for (name, bytes) in [
-        (names.firmware, &firmware),
-        (names.bundle, &archive),
-        (names.whole, &whole),
-    ] {
+    for (name, bytes) in [(names.firmware, &firmware), (names.bundle, &archive), (names.whole, &whole)] {
         let path = options.output.join(name);
         fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;
         println!("{}", path.display());

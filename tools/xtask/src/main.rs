@@ -27,11 +27,7 @@ use clap::{Parser, Subcommand};
 use setup::Extra;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Assay's commands"
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Assay's commands")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -94,11 +90,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Size => size::run(),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
-        Command::Setup {
-            check: false,
-            qemu_next,
-            kselftests,
-        } => {
+        Command::Setup { check: false, qemu_next, kselftests } => {
             setup::ensure(setup::ALL)?;
             for (wanted, extra) in [(qemu_next, Extra::NextQemu), (kselftests, Extra::Selftests)] {
                 if wanted {
@@ -112,17 +104,11 @@ fn execute(command: Command) -> Result<()> {
 
 fn build_all(manifest: Option<&Path>) -> Result<()> {
     setup::ensure(setup::Needs::default())?;
-    let parsed = manifest
-        .map(Manifest::read)
-        .transpose()
-        .map_err(failure::unusable)?;
+    let parsed = manifest.map(Manifest::read).transpose().map_err(failure::unusable)?;
     let artifacts = build::firmware()?;
     build::guests(&[])?;
     if let (Some(manifest), Some(path)) = (parsed, manifest) {
-        setup::ensure(setup::Needs {
-            qemu: false,
-            guests: true,
-        })?;
+        setup::ensure(setup::Needs { qemu: false, guests: true })?;
         build::warn(&manifest);
         let folder = path.parent().unwrap_or(Path::new(""));
         build::write_bundle(&manifest, folder, &artifacts.bundle).map_err(failure::unusable)?;

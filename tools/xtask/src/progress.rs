@@ -17,9 +17,7 @@ impl Progress {
     pub(crate) fn start(name: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(100);
-            if let Ok(style) = ProgressStyle::with_template(
-                "{spinner} {prefix:32} {bar:30} {percent:>3}% {wide_msg}",
-            ) {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:32} {bar:30} {percent:>3}% {wide_msg}") {
                 bar.set_style(style);
             }
             bar.set_prefix(name.to_owned());
@@ -29,11 +27,7 @@ impl Progress {
         if bar.is_none() {
             eprintln!("{name} ...");
         }
-        Self {
-            bar,
-            name: name.to_owned(),
-            said: 0,
-        }
+        Self { bar, name: name.to_owned(), said: 0 }
     }
 
     /// `percent` of the task is done; `what` is what it does now.

@@ -42,18 +42,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let hardware = options.hardware(board, Hardware::fit(&manifest, bundle));
     let mut arguments = hardware.arguments();
     arguments.push("-nographic".to_owned());
-    for (option, path) in [
-        ("-kernel", &artifacts.image),
-        ("-initrd", &artifacts.bundle),
-    ] {
+    for (option, path) in [("-kernel", &artifacts.image), ("-initrd", &artifacts.bundle)] {
         arguments.extend([option.to_owned(), path.display().to_string()]);
     }
     let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
-    let start_with = Start {
-        qemu: &qemu,
-        elf: &artifacts.elf,
-        names: &names,
-    };
+    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, names: &names };
     start(options, &start_with, arguments)
 }
 
@@ -79,10 +72,7 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
         return Ok(());
     }
     if options.gdb {
-        eprintln!(
-            "waiting for gdb: gdb-multiarch {} -ex 'target remote :1234'",
-            with.elf.display()
-        );
+        eprintln!("waiting for gdb: gdb-multiarch {} -ex 'target remote :1234'", with.elf.display());
     }
     let events = converse(with.qemu, &arguments)?;
     events::verdict(&events, with.names).map_err(anyhow::Error::msg)
@@ -91,13 +81,10 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
 /// Whether a VM starts from what the set-up fetches.
 fn needs_guests(manifest: &Manifest) -> bool {
     let known = |list: &[&str], name: &str| list.contains(&name);
-    manifest.vm.iter().any(|vm| {
-        known(KERNELS, &vm.kernel)
-            || vm
-                .initrd
-                .as_deref()
-                .is_some_and(|name| known(RAMDISKS, name))
-    })
+    manifest
+        .vm
+        .iter()
+        .any(|vm| known(KERNELS, &vm.kernel) || vm.initrd.as_deref().is_some_and(|name| known(RAMDISKS, name)))
 }
 
 /// Sets up what this run needs and gives the QEMU to use.
@@ -107,23 +94,15 @@ fn prepare(options: &Options, guests: bool) -> Result<PathBuf> {
     if given.is_some() {
         qemu::find(given, &cache).map_err(unusable)?;
     }
-    setup::ensure(setup::Needs {
-        qemu: given.is_none(),
-        guests,
-    })?;
+    setup::ensure(setup::Needs { qemu: given.is_none(), guests })?;
     qemu::find(given, &cache)
 }
 
 /// Passes bytes both ways until QEMU ends, and gives Assay's own lines.
 fn converse(qemu: &Path, arguments: &[String]) -> Result<Vec<Event>> {
     let mut command = process::dies_with_us(qemu);
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("can't run {}", qemu.display()))?;
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("can't run {}", qemu.display()))?;
     let mut to_guest = child.stdin.take().context("no pipe to QEMU")?;
     let mut from_guest = child.stdout.take().context("no pipe from QEMU")?;
     let raw = Raw::enter()?;
@@ -132,11 +111,7 @@ fn converse(qemu: &Path, arguments: &[String]) -> Result<Vec<Event>> {
         let mut buffer = [0; 4096];
         let mut stdin = std::io::stdin();
         while let Ok(count @ 1..) = stdin.read(&mut buffer) {
-            if to_guest
-                .write_all(&buffer[..count])
-                .and_then(|()| to_guest.flush())
-                .is_err()
-            {
+            if to_guest.write_all(&buffer[..count]).and_then(|()| to_guest.flush()).is_err() {
                 return;
             }
         }

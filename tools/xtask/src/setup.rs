@@ -24,10 +24,7 @@ pub(crate) struct Needs {
 }
 
 /// Everything.
-pub(crate) const ALL: Needs = Needs {
-    qemu: true,
-    guests: true,
-};
+pub(crate) const ALL: Needs = Needs { qemu: true, guests: true };
 
 /// Sets up what is missing of `needs`; quiet when nothing is.
 ///
@@ -125,45 +122,32 @@ pub(crate) fn check() -> Result<()> {
     let mut missing = 0;
     let mut line = |what: &str, found: Option<String>| {
         missing += usize::from(found.is_none());
-        println!(
-            "{what:34} {}",
-            found.unwrap_or_else(|| "missing".to_owned())
-        );
+        println!("{what:34} {}", found.unwrap_or_else(|| "missing".to_owned()));
     };
     for target in rust::TARGETS {
-        line(
-            &format!("rust target {target}"),
-            rust::has_target(target).then(|| "installed".to_owned()),
-        );
+        line(&format!("rust target {target}"), rust::has_target(target).then(|| "installed".to_owned()));
     }
     let program = found_qemu::find(None, &cache).ok();
     line(
         "QEMU 8.2 or newer",
         program.map(|path| {
-            let version = found_qemu::version(&path)
-                .map_or(String::new(), |(major, minor)| format!("{major}.{minor} "));
+            let version =
+                found_qemu::version(&path).map_or(String::new(), |(major, minor)| format!("{major}.{minor} "));
             format!("{version}{}", path.display())
         }),
     );
     for name in KERNELS {
         let path = cache.kernel(name);
-        line(
-            &format!("kernel {name}"),
-            path.is_file().then(|| path.display().to_string()),
-        );
+        line(&format!("kernel {name}"), path.is_file().then(|| path.display().to_string()));
     }
     for name in RAMDISKS {
         let path = cache.ramdisk(name);
-        line(
-            &format!("ramdisk {name}"),
-            path.is_file().then(|| path.display().to_string()),
-        );
+        line(&format!("ramdisk {name}"), path.is_file().then(|| path.display().to_string()));
     }
     for extra in Extra::ALL {
-        let found = extra.found(&cache).map_or_else(
-            || format!("not fetched ({})", extra.option()),
-            |path| path.display().to_string(),
-        );
+        let found = extra
+            .found(&cache)
+            .map_or_else(|| format!("not fetched ({})", extra.option()), |path| path.display().to_string());
         println!("{:34} {found}", format!("{}, optional", extra.name()));
     }
     if missing > 0 {
@@ -178,8 +162,6 @@ fn qemu_is_there(cache: &Cache) -> bool {
 
 fn missing_guests(cache: &Cache) -> Vec<&'static str> {
     let kernels = KERNELS.iter().filter(|name| !cache.kernel(name).is_file());
-    let ramdisks = RAMDISKS
-        .iter()
-        .filter(|name| !cache.ramdisk(name).is_file());
+    let ramdisks = RAMDISKS.iter().filter(|name| !cache.ramdisk(name).is_file());
     kernels.chain(ramdisks).copied().collect()
 }

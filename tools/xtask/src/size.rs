@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use assay_harness::cache;
 use object::read::elf::ElfFile64;
-use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, SectionIndex, SectionKind, SymbolKind,
-};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionIndex, SectionKind, SymbolKind};
 
 use crate::build;
 
@@ -48,14 +46,7 @@ pub(crate) fn run() -> Result<()> {
     let image = sections(&file, fs::metadata(&artifacts.image)?.len())?;
     by_crate(&file)?;
     lines()?;
-    let (loaded, verdict) = (
-        image.loaded,
-        if image.loaded > IMAGE_LIMIT {
-            "missed"
-        } else {
-            "reached"
-        },
-    );
+    let (loaded, verdict) = (image.loaded, if image.loaded > IMAGE_LIMIT { "missed" } else { "reached" });
     println!("goal for the image: {IMAGE_LIMIT} bytes, {verdict} with {loaded}");
     Ok(())
 }
@@ -67,11 +58,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn image(elf: &Path, flat: &Path) -> Result<Image> {
     let file = fs::read(elf)?;
     let loaded = fs::metadata(flat)?.len();
-    let bss = memory(&parse(&file)?)
-        .iter()
-        .filter(|section| section.zeroed)
-        .map(|section| section.size)
-        .sum();
+    let bss = memory(&parse(&file)?).iter().filter(|section| section.zeroed).map(|section| section.size).sum();
     Ok(Image { loaded, bss })
 }
 
@@ -95,12 +82,7 @@ fn memory(file: &ElfFile64<'_>) -> Vec<Section> {
         let takes_memory = zeroed || section.address() != 0 || section.kind() == SectionKind::Text;
         if takes_memory && section.size() > 0 {
             let name = section.name().unwrap_or("?").to_owned();
-            found.push(Section {
-                name,
-                size: section.size(),
-                zeroed,
-                index: section.index(),
-            });
+            found.push(Section { name, size: section.size(), zeroed, index: section.index() });
         }
     }
     found
@@ -113,10 +95,7 @@ fn sections(file: &[u8], loaded: u64) -> Result<Image> {
         println!("{:24} {:>10}", section.name, section.size);
         image.bss += if section.zeroed { section.size } else { 0 };
     }
-    println!(
-        "{:24} {:>10}  of {IMAGE_LIMIT}",
-        "image as loaded", image.loaded
-    );
+    println!("{:24} {:>10}  of {IMAGE_LIMIT}", "image as loaded", image.loaded);
     println!("{:24} {:>10}\n", "zeroed at boot", image.bss);
     Ok(image)
 }
@@ -124,20 +103,13 @@ fn sections(file: &[u8], loaded: u64) -> Result<Image> {
 /// Symbols' sizes by the crate that their mangled name starts with. Inlined code counts for its caller.
 fn by_crate(file: &[u8]) -> Result<()> {
     let file = parse(file)?;
-    let loaded: Vec<SectionIndex> = memory(&file)
-        .into_iter()
-        .filter(|section| !section.zeroed)
-        .map(|section| section.index)
-        .collect();
+    let loaded: Vec<SectionIndex> =
+        memory(&file).into_iter().filter(|section| !section.zeroed).map(|section| section.index).collect();
     let mut sizes = BTreeMap::<String, u64>::new();
     for symbol in file.symbols() {
-        let in_image = symbol
-            .section_index()
-            .is_some_and(|index| loaded.contains(&index));
+        let in_image = symbol.section_index().is_some_and(|index| loaded.contains(&index));
         if in_image && matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) {
-            *sizes
-                .entry(crate_of(symbol.name().unwrap_or("")))
-                .or_default() += symbol.size();
+            *sizes.entry(crate_of(symbol.name().unwrap_or(""))).or_default() += symbol.size();
         }
     }
     let mut sizes: Vec<(String, u64)> = sizes.into_iter().filter(|(_, size)| *size > 0).collect();
@@ -155,15 +127,10 @@ fn crate_of(symbol: &str) -> String {
     let rest = match (symbol.strip_prefix("_ZN"), symbol.strip_prefix("_R")) {
         (Some(rest), _) => Some(rest),
         // A crate root is `C`, a disambiguator that ends in `_`, and the name.
-        (None, Some(rest)) => rest
-            .split_once("Cs")
-            .and_then(|(_, rest)| Some(rest.split_once('_')?.1)),
+        (None, Some(rest)) => rest.split_once("Cs").and_then(|(_, rest)| Some(rest.split_once('_')?.1)),
         (None, None) => None,
     };
-    rest.and_then(counted)
-        .and_then(first_path)
-        .unwrap_or("(assembly and others)")
-        .to_owned()
+    rest.and_then(counted).and_then(first_path).unwrap_or("(assembly and others)").to_owned()
 }
 
 /// `5model…`
@@ -196,10 +163,7 @@ fn lines() -> Result<()> {
             let of_tests = if is_test(&path) {
                 all
             } else {
-                all - text
-                    .lines()
-                    .take_while(|line| line.trim() != "#[cfg(test)]")
-                    .count()
+                all - text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count()
             };
             own += all - of_tests;
             tests += of_tests;
@@ -210,17 +174,13 @@ fn lines() -> Result<()> {
     files.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     println!("\n{:56} {:>8}", "largest files, without tests", "lines");
     for (count, path) in files.iter().take(SHOWN) {
-        println!(
-            "{:56} {count:>8}",
-            path.strip_prefix(&top).unwrap_or(path).display()
-        );
+        println!("{:56} {count:>8}", path.strip_prefix(&top).unwrap_or(path).display());
     }
     Ok(())
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components()
-        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+    path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
 }
 
 /// The Rust files below `folder`.
@@ -245,18 +205,9 @@ mod tests {
 
     #[test]
     fn both_manglings_give_the_crate() {
-        assert_eq!(
-            crate_of("_ZN11assay_model4vgic4read17h0123456789abcdefE"),
-            "assay_model"
-        );
-        assert_eq!(
-            crate_of("_RNvMs_NtCs4fqI2P2rA04_9assay_el25timerNtB4_5Timer3arm"),
-            "assay_el2"
-        );
-        assert_eq!(
-            crate_of("_ZN31_$LT$assay_model..vgic..Vgic$GT$3fmt17hE"),
-            "assay_model"
-        );
+        assert_eq!(crate_of("_ZN11assay_model4vgic4read17h0123456789abcdefE"), "assay_model");
+        assert_eq!(crate_of("_RNvMs_NtCs4fqI2P2rA04_9assay_el25timerNtB4_5Timer3arm"), "assay_el2");
+        assert_eq!(crate_of("_ZN31_$LT$assay_model..vgic..Vgic$GT$3fmt17hE"), "assay_model");
         assert_eq!(crate_of("vectors"), "(assembly and others)");
     }
 }

@@ -55,11 +55,7 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -69,14 +65,8 @@ impl fmt::Display for Tally {
 /// A test failed, or what the tests need can't be built or set up.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let filter = options.filter.as_deref().unwrap_or("");
-    if let Some(board) = options
-        .board
-        .as_deref()
-        .filter(|board| *board != "qemu-virt")
-    {
-        return Err(unusable(anyhow::anyhow!(
-            "no tests for the board {board}: there are some for qemu-virt"
-        )));
+    if let Some(board) = options.board.as_deref().filter(|board| *board != "qemu-virt") {
+        return Err(unusable(anyhow::anyhow!("no tests for the board {board}: there are some for qemu-virt")));
     }
     let (host, qemu) = (options.host || !options.qemu, options.qemu || !options.host);
     let host = host && options.board.is_none();
@@ -96,27 +86,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("{tally}");
     match tally {
-        Tally {
-            failed: 0,
-            passed: 1..,
-            ..
-        } => Ok(()),
+        Tally { failed: 0, passed: 1.., .. } => Ok(()),
         Tally { failed: 0, .. } => bail!("no test was run"),
         Tally { failed, .. } => bail!("{failed} failed"),
     }
 }
 
 fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
-    let chosen: Vec<Case> = cases::all()?
-        .into_iter()
-        .filter(|case| case.name.contains(filter))
-        .collect();
+    let chosen: Vec<Case> = cases::all()?.into_iter().filter(|case| case.name.contains(filter)).collect();
     if chosen.is_empty() {
         return Ok(Tally::default());
     }
-    let (run, left): (Vec<Case>, Vec<Case>) = chosen
-        .into_iter()
-        .partition(|case| options.long || !case.long);
+    let (run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| options.long || !case.long);
     setup::ensure(setup::ALL)?;
     for extra in setup::Extra::ALL {
         if run.iter().any(|case| case.extra == Some(extra)) {

@@ -13,10 +13,7 @@ const LENGTH: usize = 1 << 20;
 
 fn main() -> ExitCode {
     ktap::run(vec![
-        (
-            "the_tree_has_one_region_with_no_map",
-            Box::new(|| region().map(|_| ())),
-        ),
+        ("the_tree_has_one_region_with_no_map", Box::new(|| region().map(|_| ()))),
         ("the_kernel_does_not_use_it_as_ram", Box::new(not_ram)),
         ("what_is_written_is_read", Box::new(data)),
         ("an_unaligned_access_is_a_bus_adraln", Box::new(unaligned)),
@@ -58,15 +55,9 @@ fn not_ram() -> Outcome {
     let (start, _) = region()?;
     let table = fs::read_to_string("/proc/iomem").map_err(|error| error.to_string())?;
     for line in table.lines().filter(|line| line.contains("System RAM")) {
-        let range = line
-            .split_whitespace()
-            .next()
-            .and_then(|range| range.split_once('-'));
+        let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
         let ends = range.and_then(|(first, last)| {
-            Some((
-                u64::from_str_radix(first, 16).ok()?,
-                u64::from_str_radix(last, 16).ok()?,
-            ))
+            Some((u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(last, 16).ok()?))
         });
         if ends.is_some_and(|(first, last)| (first..=last).contains(&start)) {
             return Err(format!("/proc/iomem: {line}"));

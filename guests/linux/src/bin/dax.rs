@@ -22,14 +22,12 @@ const UUID: &str = "6f1bd2ea-3a3c-4b53-8d5e-0d1f7f5e3c11";
 
 fn main() -> ExitCode {
     let cases: Vec<Case<'_>> = match std::env::args().nth(1).as_deref() {
-        Some("block") => vec![
-            ("the_region_is_a_block_device", Box::new(block_size)),
-            ("blocks_written_are_read", Box::new(blocks)),
-        ],
-        Some("kmem") => vec![
-            ("kmem_takes_the_devdax", Box::new(hot_plug)),
-            ("its_blocks_come_online_as_movable", Box::new(online)),
-        ],
+        Some("block") => {
+            vec![("the_region_is_a_block_device", Box::new(block_size)), ("blocks_written_are_read", Box::new(blocks))]
+        }
+        Some("kmem") => {
+            vec![("kmem_takes_the_devdax", Box::new(hot_plug)), ("its_blocks_come_online_as_movable", Box::new(online))]
+        }
         _ => vec![
             ("the_region_becomes_a_devdax", Box::new(create)),
             ("one_mapping_sees_what_another_wrote", Box::new(shared)),
@@ -111,9 +109,7 @@ fn normal() -> Outcome {
     };
     equal("LDXR", before, 40)?;
     // SAFETY: as above; every CPU with FWB has FEAT_LSE.
-    unsafe {
-        std::arch::asm!(".arch_extension lse", "stadd {v}, [{a}]", v = in(reg) 1u64, a = in(reg) address)
-    };
+    unsafe { std::arch::asm!(".arch_extension lse", "stadd {v}, [{a}]", v = in(reg) 1u64, a = in(reg) address) };
     equal("after STADD", map.read(0), 42)?;
     // SAFETY: zeroes a block of the mapping.
     unsafe { std::arch::asm!("dc zva, {a}", a = in(reg) address) };
@@ -147,17 +143,11 @@ fn online() -> Outcome {
         return Err("no block of memory was offline".to_owned());
     }
     let zones = fs::read_to_string("/proc/zoneinfo").map_err(words)?;
-    let movable = zones
-        .split("Node ")
-        .find(|zone| zone.starts_with("1, zone  Movable"));
+    let movable = zones.split("Node ").find(|zone| zone.starts_with("1, zone  Movable"));
     let managed = movable.and_then(|zone| zone.split("managed").nth(1));
     let managed = managed.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
     println!("# {blocks} blocks, {} pages managed", managed.unwrap_or(0));
-    equal(
-        "node 1 has movable memory",
-        managed.is_some_and(|pages| pages > 0),
-        true,
-    )
+    equal("node 1 has movable memory", managed.is_some_and(|pages| pages > 0), true)
 }
 
 fn block_size() -> Outcome {

@@ -20,14 +20,8 @@ fn main() -> ExitCode {
     ];
     if tagged {
         cases.push(("tags_of_new_pages_are_zero", Box::new(move || zero(node))));
-        cases.push((
-            "a_tag_stored_is_the_tag_loaded",
-            Box::new(move || round_trip(node)),
-        ));
-        cases.push((
-            "a_wrong_tag_is_a_segv_mteserr",
-            Box::new(move || check(node)),
-        ));
+        cases.push(("a_tag_stored_is_the_tag_loaded", Box::new(move || round_trip(node))));
+        cases.push(("a_wrong_tag_is_a_segv_mteserr", Box::new(move || check(node))));
     } else {
         cases.push(("tags_are_not_offered", Box::new(refused)));
     }

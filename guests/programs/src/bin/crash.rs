@@ -32,10 +32,7 @@ fn main(machine: &'static Machine) {
                 return;
             };
             // Zero words are UDF, and VBAR_EL1 is whatever reset leaves.
-            println!(
-                "crash: CPU_ON says {}",
-                psci::cpu_on(second, nothing - 0x1000, 0)
-            );
+            println!("crash: CPU_ON says {}", psci::cpu_on(second, nothing - 0x1000, 0));
             timer::delay(100_000);
             println!("crash: the first CPU goes on");
         }

@@ -85,10 +85,7 @@ fn nothing(what: &str, found: Option<u64>) -> bool {
 
 /// Nothing of either kind of VM has tags but what `soil` tagged, so all memory is looked at, the program too.
 fn untagged(machine: &Machine) -> bool {
-    machine
-        .ram()
-        .iter()
-        .all(|&(start, size)| nothing("a tag", tags::first_nonzero(start, start + size)))
+    machine.ram().iter().all(|&(start, size)| nothing("a tag", tags::first_nonzero(start, start + size)))
 }
 
 /// Looks at every word, the program's own and the stack's too.

@@ -8,26 +8,16 @@
 
 use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
-use guest_kit::{
-    Case, Machine, Outcome, Stop, ensure, ktap, memory, println, psci, sysreg, tags, timer, uart,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, ensure, ktap, memory, println, psci, sysreg, tags, timer, uart};
 
 guest_kit::entry!(main);
 
-const CASES: &[Case] = &[
-    ("memory_is_clear", clear),
-    ("tags_are_clear", clear_tags),
-    ("the_timers_are_off", timers),
-];
+const CASES: &[Case] = &[("memory_is_clear", clear), ("tags_are_clear", clear_tags), ("the_timers_are_off", timers)];
 /// How long it waits for a `q` before each reset.
 const PATIENCE_US: u64 = 50_000;
 
 fn main(machine: &'static Machine) {
-    mmu::enable(if has_tags() {
-        Ram::Tagged
-    } else {
-        Ram::WriteBack
-    });
+    mmu::enable(if has_tags() { Ram::Tagged } else { Ram::WriteBack });
     ktap::run(CASES);
     if !machine.has_bootarg("reset") {
         return;
@@ -36,11 +26,7 @@ fn main(machine: &'static Machine) {
     // A pending timer and an active interrupt are among what a reset must leave nothing of.
     sysreg::write!("cntv_cval_el0", 0);
     sysreg::write!("cntv_ctl_el0", 1);
-    let patience = if machine.has_bootarg("hasty") {
-        0
-    } else {
-        PATIENCE_US
-    };
+    let patience = if machine.has_bootarg("hasty") { 0 } else { PATIENCE_US };
     let told_to_stop = timer::wait_for(patience, || uart::get() == Some(b'q'));
     if !told_to_stop {
         println!("reset: again");
@@ -56,13 +42,7 @@ fn has_tags() -> bool {
 
 /// Calls `visit` with what a reset must have cleared. Natively QEMU clears nothing.
 fn clear() -> Outcome {
-    ktap::needs_hypervisor().or_else(|stop| {
-        if machine().has_bootarg("reset") {
-            Err(stop)
-        } else {
-            Ok(())
-        }
-    })?;
+    ktap::needs_hypervisor().or_else(|stop| if machine().has_bootarg("reset") { Err(stop) } else { Ok(()) })?;
     let mut found = None;
     machine().free_ram(&mut |start, end| found = found.or(memory::first_nonzero(start, end)));
     ensure!(found.is_none(), "not clear at {:#x}", found.unwrap_or(0));
@@ -80,15 +60,8 @@ fn clear_tags() -> Outcome {
 }
 
 fn timers() -> Outcome {
-    let controls = [
-        timer::Timer::Virtual.control() & 1,
-        timer::Timer::Physical.control() & 1,
-    ];
-    ensure!(
-        controls == [0, 0],
-        "CNTV_CTL.ENABLE, CNTP_CTL.ENABLE: {:?}",
-        controls
-    );
+    let controls = [timer::Timer::Virtual.control() & 1, timer::Timer::Physical.control() & 1];
+    ensure!(controls == [0, 0], "CNTV_CTL.ENABLE, CNTP_CTL.ENABLE: {:?}", controls);
     Ok(())
 }
 

@@ -19,10 +19,7 @@ const CASES: &[Case] = &[("each_tick_comes_once", ticks)];
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
 fn main(_: &'static Machine) {
-    println!(
-        "scale: first_ns={}",
-        timer::nanoseconds(Timer::Physical.now())
-    );
+    println!("scale: first_ns={}", timer::nanoseconds(Timer::Physical.now()));
     ktap::run(CASES);
 }
 
@@ -47,11 +44,6 @@ fn ticks() -> Outcome {
     cpu::mask_irq();
     Timer::Virtual.stop();
     let took = timer::now().wrapping_sub(start);
-    ensure!(
-        took >= timer::ticks(TICKS * PERIOD_US),
-        "{} ticks came in {} ns",
-        TICKS,
-        timer::nanoseconds(took)
-    );
+    ensure!(took >= timer::ticks(TICKS * PERIOD_US), "{} ticks came in {} ns", TICKS, timer::nanoseconds(took));
     Ok(())
 }

@@ -5,9 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_kit::timer::{self, ENABLE, IMASK, ISTATUS, Timer};
-use guest_kit::{
-    Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, psci, sysreg,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, psci, sysreg};
 
 guest_kit::entry!(main);
 
@@ -15,49 +13,21 @@ const CASES: &[Case] = &[
     ("the_counter_never_goes_back", counter),
     ("virtual_and_physical_counter_run_together", counters),
     ("virtual_registers_read_back", || registers(Timer::Virtual)),
-    ("physical_registers_read_back", || {
-        registers(Timer::Physical)
-    }),
-    ("virtual_status_follows_the_deadline", || {
-        status(Timer::Virtual)
-    }),
-    ("physical_status_follows_the_deadline", || {
-        status(Timer::Physical)
-    }),
-    ("virtual_timer_interrupts_a_spinning_cpu", || {
-        spinning(Timer::Virtual)
-    }),
-    ("physical_timer_interrupts_a_spinning_cpu", || {
-        spinning(Timer::Physical)
-    }),
+    ("physical_registers_read_back", || registers(Timer::Physical)),
+    ("virtual_status_follows_the_deadline", || status(Timer::Virtual)),
+    ("physical_status_follows_the_deadline", || status(Timer::Physical)),
+    ("virtual_timer_interrupts_a_spinning_cpu", || spinning(Timer::Virtual)),
+    ("physical_timer_interrupts_a_spinning_cpu", || spinning(Timer::Physical)),
     ("virtual_timer_wakes_wfi", || waiting(Timer::Virtual)),
     ("physical_timer_wakes_wfi", || waiting(Timer::Physical)),
-    (
-        "virtual_interrupt_comes_again_while_the_line_is_high",
-        || level(Timer::Virtual),
-    ),
-    (
-        "physical_interrupt_comes_again_while_the_line_is_high",
-        || level(Timer::Physical),
-    ),
-    ("a_masked_virtual_timer_is_silent", || {
-        masked(Timer::Virtual)
-    }),
-    ("a_masked_physical_timer_is_silent", || {
-        masked(Timer::Physical)
-    }),
-    ("a_virtual_deadline_in_the_past_comes_at_once", || {
-        past(Timer::Virtual)
-    }),
-    ("a_physical_deadline_in_the_past_comes_at_once", || {
-        past(Timer::Physical)
-    }),
-    ("a_virtual_deadline_beyond_reach_never_comes", || {
-        never(Timer::Virtual)
-    }),
-    ("a_physical_deadline_beyond_reach_never_comes", || {
-        never(Timer::Physical)
-    }),
+    ("virtual_interrupt_comes_again_while_the_line_is_high", || level(Timer::Virtual)),
+    ("physical_interrupt_comes_again_while_the_line_is_high", || level(Timer::Physical)),
+    ("a_masked_virtual_timer_is_silent", || masked(Timer::Virtual)),
+    ("a_masked_physical_timer_is_silent", || masked(Timer::Physical)),
+    ("a_virtual_deadline_in_the_past_comes_at_once", || past(Timer::Virtual)),
+    ("a_physical_deadline_in_the_past_comes_at_once", || past(Timer::Physical)),
+    ("a_virtual_deadline_beyond_reach_never_comes", || never(Timer::Virtual)),
+    ("a_physical_deadline_beyond_reach_never_comes", || never(Timer::Physical)),
     ("virtual_ticks_are_not_lost", || ticks(Timer::Virtual)),
     ("physical_ticks_are_not_lost", || ticks(Timer::Physical)),
     ("both_timers_at_once_each_interrupt", both),
@@ -96,11 +66,7 @@ fn counter() -> Outcome {
         ensure!(now >= before, "{:#x} after {:#x}", now, before);
         before = now;
     }
-    ensure!(
-        timer::frequency() >= 1_000_000,
-        "CNTFRQ_EL0 is {} Hz",
-        timer::frequency()
-    );
+    ensure!(timer::frequency() >= 1_000_000, "CNTFRQ_EL0 is {} Hz", timer::frequency());
     Ok(())
 }
 
@@ -116,11 +82,7 @@ fn counters() -> Outcome {
     let first = difference();
     timer::delay(20_000);
     let drift = difference().wrapping_sub(first) as i64;
-    ensure!(
-        drift.unsigned_abs() < timer::ticks(2_000),
-        "they drift by {} ticks in 20 ms",
-        drift
-    );
+    ensure!(drift.unsigned_abs() < timer::ticks(2_000), "they drift by {} ticks in 20 ms", drift);
     Ok(())
 }
 
@@ -134,31 +96,15 @@ fn registers(timer: Timer) -> Outcome {
     ensure_equal!(timer.control() & (ENABLE | IMASK), IMASK, "CTL");
     timer.set_compare(u64::MAX >> 1);
     timer.set_control(ENABLE | IMASK | 0xff00);
-    ensure_equal!(
-        timer.control(),
-        ENABLE | IMASK,
-        "CTL with reserved bits and far deadline"
-    );
+    ensure_equal!(timer.control(), ENABLE | IMASK, "CTL with reserved bits and far deadline");
     timer.set_control(0);
     let second = timer::frequency() as i32;
     timer.set_value(second);
     let compare = timer.compare().wrapping_sub(timer.now());
-    ensure!(
-        compare <= second as u64 && compare > second as u64 / 2,
-        "CVAL after TVAL is {} ticks off",
-        compare
-    );
-    ensure!(
-        (second / 2..=second).contains(&timer.value()),
-        "TVAL reads {}",
-        timer.value()
-    );
+    ensure!(compare <= second as u64 && compare > second as u64 / 2, "CVAL after TVAL is {} ticks off", compare);
+    ensure!((second / 2..=second).contains(&timer.value()), "TVAL reads {}", timer.value());
     timer.set_value(-1000);
-    ensure!(
-        timer.value() <= -1000,
-        "TVAL reads {} after the deadline",
-        timer.value()
-    );
+    ensure!(timer.value() <= -1000, "TVAL reads {} after the deadline", timer.value());
     Ok(())
 }
 
@@ -172,16 +118,9 @@ fn status(timer: Timer) -> Outcome {
     }
     let met = timer::wait_for(1_000_000, || timer.control() & ISTATUS != 0);
     ensure!(met, "ISTATUS is never set");
-    ensure!(
-        timer.now() >= timer.compare(),
-        "ISTATUS is set before the deadline"
-    );
+    ensure!(timer.now() >= timer.compare(), "ISTATUS is set before the deadline");
     timer.set_compare(u64::MAX);
-    ensure_equal!(
-        timer.control(),
-        ENABLE | IMASK,
-        "CTL after the deadline is moved away"
-    );
+    ensure_equal!(timer.control(), ENABLE | IMASK, "CTL after the deadline is moved away");
     timer.stop();
     Ok(())
 }
@@ -189,18 +128,11 @@ fn status(timer: Timer) -> Outcome {
 /// Expects exactly one interrupt of this timer, not before `deadline`.
 fn one(timer: Timer, deadline: u64) -> Outcome {
     let here = cpu::index();
-    ensure!(
-        irq::wait_for_count(here, 1, 1_000_000),
-        "no interrupt within a second"
-    );
+    ensure!(irq::wait_for_count(here, 1, 1_000_000), "no interrupt within a second");
     ensure!(timer.now() >= deadline, "it came before the deadline");
     timer::delay(100);
     ensure_equal!(irq::count(here), 1, "interrupts taken");
-    ensure_equal!(
-        gic::gic().intid(irq::noted(here, 0)),
-        timer.intid(),
-        "INTID taken"
-    );
+    ensure_equal!(gic::gic().intid(irq::noted(here, 0)), timer.intid(), "INTID taken");
     Ok(())
 }
 
@@ -225,10 +157,7 @@ fn waiting(timer: Timer) -> Outcome {
         while timer.now() < timer.compare() {
             cpu::wfi();
         }
-        ensure!(
-            timer.control() & ISTATUS != 0,
-            "WFI ends and the timer has not fired"
-        );
+        ensure!(timer.control() & ISTATUS != 0, "WFI ends and the timer has not fired");
         cpu::unmask_irq();
         let outcome = one(timer, timer.compare());
         cpu::mask_irq();
@@ -318,11 +247,7 @@ fn ticks(timer: Timer) -> Outcome {
     timer.stop();
     ensure!(all, "{} of {} ticks", irq::count(0), TICKS);
     ensure_equal!(irq::count(0), TICKS, "ticks");
-    ensure!(
-        took >= TICKS * timer::ticks(500),
-        "100 ticks of 500 us took {} ns",
-        timer::nanoseconds(took)
-    );
+    ensure!(took >= TICKS * timer::ticks(500), "100 ticks of 500 us took {} ns", timer::nanoseconds(took));
     Ok(())
 }
 
@@ -377,11 +302,7 @@ fn every_cpu() -> Outcome {
             ensure!(cpu::wait_off(index), "CPU {} does not end", index);
         }
         let failed = FAILED.load(Ordering::Acquire);
-        ensure!(
-            failed == 0,
-            "CPU {}: a timer does not interrupt once",
-            failed.wrapping_sub(1)
-        );
+        ensure!(failed == 0, "CPU {}: a timer does not interrupt once", failed.wrapping_sub(1));
     }
     Ok(())
 }

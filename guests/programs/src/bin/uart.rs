@@ -10,9 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_kit::machine::machine;
 use guest_kit::uart::{self, FR_RXFE, FR_TXFE, FR_TXFF, RT, RX, TX};
-use guest_kit::{
-    Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, println, timer,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, println, timer};
 
 guest_kit::entry!(main);
 
@@ -33,41 +31,24 @@ fn main(_: &'static Machine) {
 
 /// Byte `n` of a paste: printable characters in lines of 64.
 fn pattern(n: u64) -> u8 {
-    if n % 64 == 63 {
-        b'\n'
-    } else {
-        33 + ((n * 7 + n / 64) % 90) as u8
-    }
+    if n % 64 == 63 { b'\n' } else { 33 + ((n * 7 + n / 64) % 90) as u8 }
 }
 
 fn identification() -> Outcome {
     let bytes = [0xfe0, 0xfe4, 0xff0, 0xff4, 0xff8, 0xffc].map(uart::read);
-    ensure!(
-        bytes == [0x11, 0x10, 0x0d, 0xf0, 0x05, 0xb1],
-        "PeriphID0, 1 and PCellID0 to 3: {:x?}",
-        bytes
-    );
+    ensure!(bytes == [0x11, 0x10, 0x0d, 0xf0, 0x05, 0xb1], "PeriphID0, 1 and PCellID0 to 3: {:x?}", bytes);
     ensure_equal!(uart::read(0xfe8) & 0xf, 0x4, "PeriphID2, designer");
     Ok(())
 }
 
 fn registers() -> Outcome {
-    for (name, offset, value) in [
-        ("UARTIBRD", 0x24, 0x1234),
-        ("UARTFBRD", 0x28, 0x2a),
-        ("UARTIFLS", uart::IFLS, 0x09),
-    ] {
+    for (name, offset, value) in [("UARTIBRD", 0x24, 0x1234), ("UARTFBRD", 0x28, 0x2a), ("UARTIFLS", uart::IFLS, 0x09)]
+    {
         let before = uart::read(offset);
         uart::write(offset, value);
         let after = uart::read(offset);
         uart::write(offset, before);
-        ensure!(
-            after == value,
-            "{} reads {:#x}, expected {:#x}",
-            name,
-            after,
-            value
-        );
+        ensure!(after == value, "{} reads {:#x}, expected {:#x}", name, after, value);
     }
     ensure_equal!(uart::read(uart::LCR_H), 0x70, "UARTLCR_H");
     ensure_equal!(uart::read(uart::CR) & 0x301, 0x301, "UARTCR");
@@ -92,12 +73,7 @@ fn empty() -> Outcome {
     let before = uart::read(uart::FR) & FR_RXFE;
     let _ = uart::read(uart::DR);
     let after = uart::read(uart::FR) & FR_RXFE;
-    ensure!(
-        before != 0 && after != 0,
-        "FR.RXFE is {} before, {} after",
-        before,
-        after
-    );
+    ensure!(before != 0 && after != 0, "FR.RXFE is {} before, {} after", before, after);
     Ok(())
 }
 
@@ -140,11 +116,7 @@ fn transmit() -> Outcome {
     close();
     ensure!(came, "no interrupt");
     ensure_equal!(first, machine().uart_intid, "INTID taken");
-    ensure_equal!(
-        STATUS.load(Ordering::Acquire) & u64::from(TX),
-        u64::from(TX),
-        "UARTMIS.TXMIS"
-    );
+    ensure_equal!(STATUS.load(Ordering::Acquire) & u64::from(TX), u64::from(TX), "UARTMIS.TXMIS");
     ensure!(count < 30, "{} interrupts for 21 bytes", count);
     ensure_equal!(raw & TX, 0, "UARTRIS.TXRIS after it was cleared");
     Ok(())
@@ -181,20 +153,10 @@ fn receive(_: u32) {
 }
 
 fn paste() -> Outcome {
-    let Some(wanted) = machine()
-        .bootarg("paste")
-        .and_then(|number| number.parse::<u64>().ok())
-    else {
+    let Some(wanted) = machine().bootarg("paste").and_then(|number| number.parse::<u64>().ok()) else {
         return Err(Stop::Skip("no paste=N on the command line"));
     };
-    SLOW.store(
-        if machine().has_bootarg("slow") {
-            2_000
-        } else {
-            0
-        },
-        Ordering::Relaxed,
-    );
+    SLOW.store(if machine().has_bootarg("slow") { 2_000 } else { 0 }, Ordering::Relaxed);
     prepare(receive);
     uart::write(uart::IMSC, RX | RT);
     println!("uart: ready");
@@ -209,10 +171,7 @@ fn paste() -> Outcome {
     }
     timer::delay(50_000);
     close();
-    let (received, wrong) = (
-        RECEIVED.load(Ordering::Acquire),
-        WRONG.load(Ordering::Relaxed),
-    );
+    let (received, wrong) = (RECEIVED.load(Ordering::Acquire), WRONG.load(Ordering::Relaxed));
     println!("# {} bytes in {} interrupts", received, irq::count(0));
     ensure_equal!(received, wanted, "bytes received");
     ensure!(wrong == 0, "byte {} differs", wrong.wrapping_sub(1));

@@ -5,9 +5,7 @@
 #![no_main]
 
 use guest_kit::machine::{Watchdog, machine};
-use guest_kit::{
-    Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, mmio, println, timer,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, ktap, mmio, println, timer};
 
 guest_kit::entry!(main);
 
@@ -46,9 +44,7 @@ fn main(machine: &'static Machine) {
 }
 
 fn watchdog() -> Result<Watchdog, Stop> {
-    machine()
-        .watchdog
-        .ok_or(Stop::Skip("the tree has no watchdog"))
+    machine().watchdog.ok_or(Stop::Skip("the tree has no watchdog"))
 }
 
 fn status(dog: Watchdog) -> u32 {
@@ -57,10 +53,7 @@ fn status(dog: Watchdog) -> u32 {
 
 /// Turns it on with `microseconds` between signals.
 fn arm(dog: Watchdog, microseconds: u64) {
-    mmio::write32(
-        dog.control + WOR,
-        timer::ticks(microseconds).min(u64::from(u32::MAX)) as u32,
-    );
+    mmio::write32(dog.control + WOR, timer::ticks(microseconds).min(u64::from(u32::MAX)) as u32);
     mmio::write32(dog.control + WCS, EN);
 }
 
@@ -70,15 +63,8 @@ fn off(dog: Watchdog) {
 
 fn identification() -> Outcome {
     let dog = watchdog()?;
-    let (control, refresh) = (
-        mmio::read32(dog.control + IIDR),
-        mmio::read32(dog.refresh + IIDR),
-    );
-    ensure_equal!(
-        control,
-        refresh,
-        "W_IIDR of the control frame, and of the refresh frame"
-    );
+    let (control, refresh) = (mmio::read32(dog.control + IIDR), mmio::read32(dog.refresh + IIDR));
+    ensure_equal!(control, refresh, "W_IIDR of the control frame, and of the refresh frame");
     Ok(())
 }
 
@@ -96,8 +82,7 @@ fn registers() -> Outcome {
 
 /// WCV as two words, as a driver for either width would read it.
 fn compare(dog: Watchdog) -> u64 {
-    u64::from(mmio::read32(dog.control + WCV))
-        | u64::from(mmio::read32(dog.control + WCV + 4)) << 32
+    u64::from(mmio::read32(dog.control + WCV)) | u64::from(mmio::read32(dog.control + WCV + 4)) << 32
 }
 
 fn refresh() -> Outcome {
@@ -111,11 +96,7 @@ fn refresh() -> Outcome {
     off(dog);
     ensure_equal!(status, EN, "WCS");
     let moved = second.wrapping_sub(first);
-    ensure!(
-        moved >= timer::ticks(1000) && moved < timer::ticks(1_000_000),
-        "WCV moved by {} ticks",
-        moved
-    );
+    ensure!(moved >= timer::ticks(1000) && moved < timer::ticks(1_000_000), "WCV moved by {} ticks", moved);
     Ok(())
 }
 

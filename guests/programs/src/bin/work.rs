@@ -39,17 +39,8 @@ fn main(machine: &'static Machine) {
         cpu::wait_off(index);
     }
     for index in 0..cpu::count() {
-        let value = |values: &[AtomicU64]| {
-            values
-                .get(index)
-                .map_or(0, |value| value.load(Ordering::Acquire))
-        };
-        println!(
-            "work: cpu={} done={} ran={}",
-            index,
-            value(&DONE),
-            value(&RAN)
-        );
+        let value = |values: &[AtomicU64]| values.get(index).map_or(0, |value| value.load(Ordering::Acquire));
+        println!("work: cpu={} done={} ran={}", index, value(&DONE), value(&RAN));
     }
 }
 
@@ -66,11 +57,7 @@ fn physical() -> u64 {
 /// How much time was stolen from this CPU so far, in nanoseconds.
 fn stolen() -> u64 {
     let place = psci::hvc(PV_TIME_ST, 0, 0, 0);
-    if place as i64 == psci::NOT_SUPPORTED {
-        0
-    } else {
-        mmio::read64(place + 8)
-    }
+    if place as i64 == psci::NOT_SUPPORTED { 0 } else { mmio::read64(place + 8) }
 }
 
 fn spin(index: u64) {
@@ -131,9 +118,5 @@ fn heartbeat() {
         }
         beats += 1;
     }
-    println!(
-        "work: beats={} latest={}",
-        beats,
-        timer::nanoseconds(latest)
-    );
+    println!("work: beats={} latest={}", beats, timer::nanoseconds(latest));
 }

@@ -42,10 +42,7 @@ macro_rules! load {
 /// Returns how many breakpoints and watchpoints this CPU has.
 fn counts() -> (usize, usize) {
     let features = read_sysreg!("id_aa64dfr0_el1");
-    (
-        (features >> 12 & 0xf) as usize + 1,
-        (features >> 20 & 0xf) as usize + 1,
-    )
+    ((features >> 12 & 0xf) as usize + 1, (features >> 20 & 0xf) as usize + 1)
 }
 
 impl Debug {
@@ -61,10 +58,7 @@ impl Debug {
     }
 
     /// Writes this CPU's, with nothing left of another vCPU's.
-    #[expect(
-        clippy::multiple_unsafe_ops_per_block,
-        reason = "a list of registers, with one claim about all of them"
-    )]
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
     pub(super) fn load(&self) {
         let (breakpoints, watchpoints) = counts();
         // OSDTRRX_EL1 and OSDTRTX_EL1 carry data to an external debugger and are nobody's to keep, nor are their

@@ -33,21 +33,13 @@ fn common() -> u64 {
 
 /// Notes how long this CPU's vectors are: on each CPU that a vCPU may move to or from, before [`vector_length`]
 /// is asked for.
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a register, and a look at what it brought about"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a register, and a look at what it brought about")]
 pub(crate) fn note_vector_length() {
     if read_sysreg!("id_aa64pfr0_el1") >> 32 & 0xf == 0 {
         return;
     }
     // SAFETY: no guest is on this CPU yet. CPTR_EL2 with TZ = 0 and the RES1 bits traps nothing of EL2's own.
-    unsafe {
-        write_sysreg!(
-            "cptr_el2",
-            assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM
-        )
-    }
+    unsafe { write_sysreg!("cptr_el2", assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM) }
     isb();
     // SAFETY: FEAT_SVE is there and does not trap, so both instructions exist.
     let bytes = unsafe {
@@ -86,19 +78,12 @@ impl Area {
     pub(super) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
         let vector = sve.then(common);
         // Vectors, then predicates and FFR of an eighth each, rounded up.
-        let bytes = vector.map_or(32 * 16, |vector| {
-            (vector * 32 + vector / 8 * 17).next_multiple_of(16)
-        });
+        let bytes = vector.map_or(32 * 16, |vector| (vector * 32 + vector / 8 * 17).next_multiple_of(16));
         let region = frames::take(bytes * count as u64)?.region();
         BYTES.fetch_add(region.size, Ordering::Relaxed);
         // SAFETY: frames hold no Rust object and are mapped read-write; their tags do not matter to EL2.
         unsafe { crate::guest_ram::zero(region, false) };
-        let area = |index: usize| Self {
-            start: region.start.0 + index as u64 * bytes,
-            vector,
-            fpcr: 0,
-            fpsr: 0,
-        };
+        let area = |index: usize| Self { start: region.start.0 + index as u64 * bytes, vector, fpcr: 0, fpsr: 0 };
         Some((0..count).map(area).collect())
     }
 
@@ -145,9 +130,6 @@ impl Area {
     fn check(&self, vector: u64) {
         // SAFETY: `Some` is there with FEAT_SVE only; were it trapped, EL2 would stop there.
         let now = unsafe { float_vector_bytes() };
-        assert!(
-            now == vector,
-            "vectors of {now} bytes where {vector} were laid out"
-        );
+        assert!(now == vector, "vectors of {now} bytes where {vector} were laid out");
     }
 }

@@ -86,10 +86,7 @@ fn frames() -> Option<&'static Frames> {
     FRAMES.get()
 }
 
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) {
     // SAFETY: the tree says that these frames are here; `gic::init` checked that they are not the image, the
     // caller mapped them as Device, and their registers are shared by design (each access is atomic).
@@ -189,10 +186,7 @@ pub(super) fn kick(cpu: usize) {
         return;
     };
     dsb_ishst();
-    frames
-        .distributor
-        .sgir
-        .set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
+    frames.distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
 }
 
 #[inline]
@@ -201,9 +195,7 @@ pub(super) fn lr_count() -> u32 {
 }
 
 pub(super) fn lr_read(index: usize) -> Lr {
-    let value = frames()
-        .and_then(|frames| frames.hypervisor.lr.get(index))
-        .map_or(0, Readable::get);
+    let value = frames().and_then(|frames| frames.hypervisor.lr.get(index)).map_or(0, Readable::get);
     lr_v2::decode(value)
 }
 

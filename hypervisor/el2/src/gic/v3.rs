@@ -49,10 +49,7 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
     *DISTRIBUTOR.lock() = Some(distributor);
 }
 
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     // SAFETY: SRE: the CPU interface by system registers; no memory is involved.
     unsafe { write_sysreg!("icc_sre_el2", 7u64) }
@@ -71,10 +68,7 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
         write_sysreg!("icc_igrpen1_el1", 1u64);
     }
     isb();
-    LR_COUNT.store(
-        (read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1,
-        Ordering::Relaxed,
-    );
+    LR_COUNT.store((read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1, Ordering::Relaxed);
     reset_virtual();
     Ok(())
 }
@@ -97,11 +91,7 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
         let most = usize::try_from(region.size / 0x2_0000).unwrap_or(0);
         for mut frame in frames.take(most) {
             let this = base;
-            base += if frame.typer().virtual_lpis_supported() {
-                0x4_0000
-            } else {
-                0x2_0000
-            };
+            base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
             if frame.typer().core_mpidr() != affinity {
                 continue;
             }
@@ -138,9 +128,7 @@ pub(super) fn acknowledge() -> u32 {
     // ICC_IAR1_EL1: reading acknowledges, so `asm!` without `pure`.
     let value: u64;
     // SAFETY: acknowledging changes interrupt state only, which is EL2's.
-    unsafe {
-        core::arch::asm!("mrs {}, icc_iar1_el1", out(reg) value, options(nostack, preserves_flags))
-    }
+    unsafe { core::arch::asm!("mrs {}, icc_iar1_el1", out(reg) value, options(nostack, preserves_flags)) }
     value as u32
 }
 
@@ -180,11 +168,7 @@ pub(super) fn kick(cpu: usize) {
         return;
     };
     let aff = |level: u32| affinity >> (8 * level) & 0xff;
-    let target = affinity >> 32 << 48
-        | aff(2) << 32
-        | aff(1) << 16
-        | aff(0) >> 4 << 44
-        | 1 << (aff(0) & 0xf);
+    let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
     // What the other CPU is to see must be there before it is interrupted.
     dsb_ishst();
     // SAFETY: SGI 0 is Assay's own.
@@ -244,10 +228,7 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     if !intid.is_private() {
         return true;
     }
-    let word = match PRIVATE
-        .get(percpu::index())
-        .map(|base| base.load(Ordering::Relaxed))
-    {
+    let word = match PRIVATE.get(percpu::index()).map(|base| base.load(Ordering::Relaxed)) {
         // GICR_ISPENDR0, in the SGI_base frame after RD_base (IHI 0069H §12.11).
         Some(base) if base != 0 => base + 0x1_0000 + 0x200,
         _ => return false,
@@ -282,10 +263,7 @@ pub(super) fn save_virtual() -> Interface {
     interface
 }
 
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn load_virtual(interface: &Interface) {
     let (group0, group1) = (interface.group0, interface.group1);
     let bits = preemption_bits();
@@ -308,10 +286,7 @@ pub(super) fn load_virtual(interface: &Interface) {
     isb();
 }
 
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a list of registers, with one claim about all of them"
-)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn reset_virtual() {
     let groups = preemption_bits();
     // SAFETY: the guest of this CPU is not running; its interface gets the state of reset (IHI 0069H 11.4).

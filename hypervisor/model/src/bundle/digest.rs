@@ -44,10 +44,7 @@ pub enum DigestError {
 impl Digest {
     /// Computes the digest of some bytes.
     pub fn of(data: &[u8], crc32: Crc32) -> Self {
-        Self {
-            size: data.len() as u64,
-            crc32: crc32(0, data),
-        }
+        Self { size: data.len() as u64, crc32: crc32(0, data) }
     }
 
     /// Checks the length alone.
@@ -57,11 +54,7 @@ impl Digest {
     /// The length is another one.
     pub fn check_size(self, data: &[u8]) -> Result<(), DigestError> {
         let (expected, found) = (self.size, data.len() as u64);
-        if expected == found {
-            Ok(())
-        } else {
-            Err(DigestError::Size { expected, found })
-        }
+        if expected == found { Ok(()) } else { Err(DigestError::Size { expected, found }) }
     }
 
     /// Checks a sum that was taken already.
@@ -71,11 +64,7 @@ impl Digest {
     /// The sum is another one.
     pub fn check_sum(self, found: u32) -> Result<(), DigestError> {
         let expected = self.crc32;
-        if expected == found {
-            Ok(())
-        } else {
-            Err(DigestError::Crc32 { expected, found })
-        }
+        if expected == found { Ok(()) } else { Err(DigestError::Crc32 { expected, found }) }
     }
 
     /// Checks the length and the sum of some bytes.

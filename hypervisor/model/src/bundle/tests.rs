@@ -12,11 +12,7 @@ fn entry(archive: &mut Vec<u8>, mode: u32, links: u32, name: &str, data: &[u8]) 
     let sizes = [data.len(), name.len() + 1].map(|size| u32::try_from(size).unwrap());
     let fields = [0, mode, 0, 0, links, 0, sizes[0], 0, 0, 0, 0, sizes[1], 0];
     archive.extend(b"070701");
-    archive.extend(
-        fields
-            .iter()
-            .flat_map(|field| format!("{field:08X}").into_bytes()),
-    );
+    archive.extend(fields.iter().flat_map(|field| format!("{field:08X}").into_bytes()));
     archive.extend(name.bytes().chain([0]));
     archive.resize(archive.len().next_multiple_of(4), 0);
     archive.extend(data);
@@ -74,10 +70,7 @@ fn errors_name_the_member_and_the_offset() {
     let second = HEADER_AND_NAME + 4;
     assert_eq!(fault(&[]), Some((0, None, Fault::Truncated)));
     assert_eq!(fault(&[b'0'; 200]), Some((0, None, Fault::Magic)));
-    assert_eq!(
-        fault(&good[..second + HEADER_AND_NAME]),
-        Some((second, Some("two".to_string()), Fault::Truncated))
-    );
+    assert_eq!(fault(&good[..second + HEADER_AND_NAME]), Some((second, Some("two".to_string()), Fault::Truncated)));
     let mut bad = good.clone();
     bad[second + 14] = b'x';
     assert_eq!(fault(&bad), Some((second, None, Fault::Number)));
@@ -85,13 +78,8 @@ fn errors_name_the_member_and_the_offset() {
         fault(&archive(&[("one", b"1"), ("one", b"2")])),
         Some((second, Some("one".to_string()), Fault::Duplicate))
     );
-    let error = Bundle::new(&good[..second + HEADER_AND_NAME])
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "bundle member \"two\" at offset 0x78: the archive is cut off; load all of it"
-    );
+    let error = Bundle::new(&good[..second + HEADER_AND_NAME]).err().unwrap();
+    assert_eq!(error.to_string(), "bundle member \"two\" at offset 0x78: the archive is cut off; load all of it");
 }
 
 /// Header, a name of three letters and its NUL, padded.
@@ -109,11 +97,7 @@ fn links_devices_and_nameless_entries_are_refused() {
         let mut archive = Vec::new();
         entry(&mut archive, mode, links, name, &[]);
         entry(&mut archive, 0, 1, "TRAILER!!!", &[]);
-        assert_eq!(
-            fault(&archive).map(|(_, _, fault)| fault),
-            Some(expected),
-            "{name:?}"
-        );
+        assert_eq!(fault(&archive).map(|(_, _, fault)| fault), Some(expected), "{name:?}");
     }
 }
 
@@ -121,10 +105,7 @@ fn links_devices_and_nameless_entries_are_refused() {
 fn a_size_near_the_end_of_the_address_space_is_truncation() {
     let mut bad = archive(&[("one", b"1")]);
     bad[6 + 6 * 8..6 + 7 * 8].copy_from_slice(b"FFFFFFFF");
-    assert_eq!(
-        fault(&bad),
-        Some((0, Some("one".to_string()), Fault::Truncated))
-    );
+    assert_eq!(fault(&bad), Some((0, Some("one".to_string()), Fault::Truncated)));
 }
 
 #[test]
@@ -132,10 +113,7 @@ fn a_member_is_checked_against_its_digest() {
     let archive = archive(&[("kernel", b"123456789")]);
     let bundle = Bundle::new(&archive).unwrap();
     // The check value of CRC-32/ISO-HDLC.
-    let digest = Digest {
-        size: 9,
-        crc32: 0xcbf4_3926,
-    };
+    let digest = Digest { size: 9, crc32: 0xcbf4_3926 };
     assert_eq!(bundle.check("kernel", digest, portable_crc32), Ok(()));
     assert_eq!(Digest::of(b"123456789", portable_crc32), digest);
     let halves = portable_crc32(portable_crc32(0, b"1234"), b"56789");

@@ -15,10 +15,7 @@ fn address(machine: &Machine, device: &str) -> Option<Address> {
     machine.pcie.iter().find_map(|host| {
         let mut nodes = host.functions.iter();
         let (_, function) = nodes.find(|(path, _)| path == device)?;
-        Some(Address {
-            segment: host.segment,
-            function: *function,
-        })
+        Some(Address { segment: host.segment, function: *function })
     })
 }
 
@@ -48,11 +45,7 @@ pub fn found_function(machine: &Machine, address: Address) -> Option<&Found> {
 }
 
 /// Names what is wrong with a claim's device, its place in the guest left aside.
-pub(super) fn fault(
-    world: &World<'_>,
-    vm: &VmConfig,
-    claim: &CoherentClaim,
-) -> Option<DeviceFault> {
+pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> Option<DeviceFault> {
     claim.device.as_ref()?;
     if claim.use_ != Use::Aperture {
         return Some(DeviceFault::NotAperture);
@@ -74,9 +67,7 @@ pub(super) fn fault(
         return Some(*fault);
     }
     let mut others = world.machine.functions.iter();
-    let shares = |other: &Found| {
-        other.address != address && found.intx.is_some() && other.intx == found.intx
-    };
+    let shares = |other: &Found| other.address != address && found.intx.is_some() && other.intx == found.intx;
     others.any(shares).then_some(DeviceFault::SharedInterrupt)
 }
 

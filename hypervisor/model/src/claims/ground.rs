@@ -15,29 +15,16 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let machine = world.machine;
     let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(region).collect();
     devices(machine, |name, place| {
-        regions.push(RegionFact {
-            name,
-            kind: Kind::Mmio,
-            extent: Extent::One(place),
-        });
+        regions.push(RegionFact { name, kind: Kind::Mmio, extent: Extent::One(place) });
     });
     let mut occupied = world.occupied.to_vec();
     occupied.extend(machine.reserved.iter().map(|reservation| Occupied {
         name: &reservation.path,
-        occupant: if reservation.tag_storage {
-            Occupant::TagStorage
-        } else {
-            Occupant::Firmware
-        },
+        occupant: if reservation.tag_storage { Occupant::TagStorage } else { Occupant::Firmware },
         region: reservation.region,
     }));
     let memory: Vec<Region<Pa>> = machine.memory.iter().map(|node| node.region).collect();
-    let layout = Layout {
-        regions: &regions,
-        occupied: &occupied,
-        memory: &memory,
-        pa_bits: world.pa_bits,
-    };
+    let layout = Layout { regions: &regions, occupied: &occupied, memory: &memory, pa_bits: world.pa_bits };
     let checked = 0..machine.coherent.len();
     checked
         .map(|index| {
@@ -89,14 +76,9 @@ fn devices<'a>(machine: &'a Machine, mut add: impl FnMut(&'a str, Region<Pa>)) {
             add(gic, *dist);
             redists.iter().for_each(|frames| add(gic, *frames));
         }
-        GicVersion::V2 {
-            dist,
-            cpu,
-            hyp,
-            vcpu,
-        } => [dist, cpu, hyp, vcpu]
-            .into_iter()
-            .for_each(|frame| add(gic, *frame)),
+        GicVersion::V2 { dist, cpu, hyp, vcpu } => {
+            [dist, cpu, hyp, vcpu].into_iter().for_each(|frame| add(gic, *frame))
+        }
     }
     if let Some(console) = &machine.console {
         add(&console.path, console.registers);
@@ -107,11 +89,7 @@ fn devices<'a>(machine: &'a Machine, mut add: impl FnMut(&'a str, Region<Pa>)) {
 }
 
 /// Gives a fault the names that the world holds: the lists that it was found in are gone soon.
-fn outlive<'a>(
-    fault: Fault<'_>,
-    regions: &[RegionFact<'a>],
-    occupied: &[Occupied<'a>],
-) -> Fault<'a> {
+fn outlive<'a>(fault: Fault<'_>, regions: &[RegionFact<'a>], occupied: &[Occupied<'a>]) -> Fault<'a> {
     let named = |name: &str| {
         let regions = regions.iter().map(|region| region.name);
         let mut all = regions.chain(occupied.iter().map(|other| other.name));
@@ -135,6 +113,5 @@ fn outlive<'a>(
 /// for the part.
 pub(super) fn lies_in_memory_without_tags(machine: &Machine, node: &CoherentNode) -> bool {
     let mut without = machine.memory.iter().filter(|memory| memory.no_mte);
-    node.region()
-        .is_some_and(|region| without.any(|memory| memory.region.overlaps(&region)))
+    node.region().is_some_and(|region| without.any(|memory| memory.region.overlaps(&region)))
 }

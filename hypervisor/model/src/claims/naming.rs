@@ -9,23 +9,15 @@ use crate::platform::CoherentNode;
 pub(super) fn find<'a>(nodes: &'a [CoherentNode], wanted: &'a str) -> Result<usize, Trouble<'a>> {
     let is_path = wanted.starts_with('/');
     let is_it = |node: &CoherentNode| {
-        if is_path {
-            node.path == wanted
-        } else {
-            node.name == wanted
-        }
+        if is_path { node.path == wanted } else { node.name == wanted }
     };
     let mut found = nodes.iter().enumerate().filter(|(_, node)| is_it(node));
     match (found.next(), found.next()) {
         (Some((index, _)), None) => Ok(index),
-        (None, _) => Err(Trouble::Unknown {
-            region: wanted,
-            known: nodes.iter().map(|node| label(nodes, node)).collect(),
-        }),
-        (Some(_), Some(_)) => Err(Trouble::Ambiguous {
-            region: wanted,
-            paths: paths(nodes, is_it),
-        }),
+        (None, _) => {
+            Err(Trouble::Unknown { region: wanted, known: nodes.iter().map(|node| label(nodes, node)).collect() })
+        }
+        (Some(_), Some(_)) => Err(Trouble::Ambiguous { region: wanted, paths: paths(nodes, is_it) }),
     }
 }
 
@@ -37,9 +29,5 @@ fn paths(nodes: &[CoherentNode], is_it: impl Fn(&CoherentNode) -> bool) -> Vec<&
 /// Returns the shortest text that names the node.
 pub(super) fn label<'a>(nodes: &[CoherentNode], node: &'a CoherentNode) -> &'a str {
     let namesakes = nodes.iter().filter(|other| other.name == node.name);
-    if namesakes.count() > 1 {
-        &node.path
-    } else {
-        &node.name
-    }
+    if namesakes.count() > 1 { &node.path } else { &node.name }
 }

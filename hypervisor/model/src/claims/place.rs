@@ -68,10 +68,7 @@ impl<'a> Space<'a> {
     /// The VM before it has any region. The input size of stage 2 may not exceed the physical address size
     /// (DDI0487 D8.2.2).
     fn of(vm: &VmConfig, pa_bits: u8) -> Self {
-        let devices = Region {
-            start: Ipa(0),
-            size: layout::RAM.0,
-        };
+        let devices = Region { start: Ipa(0), size: layout::RAM.0 };
         let mut taken = [(devices, Holder::Devices)].to_vec();
         let ram = Region::new(layout::RAM, vm.memory_bytes);
         taken.extend(ram.map(|ram| (ram, Holder::Ram)));
@@ -142,11 +139,6 @@ impl<'a> Space<'a> {
     }
 
     fn no_room(&self, claim: &Wanted<'a>, size: u64) -> Trouble<'a> {
-        Trouble::NoRoom {
-            region: claim.region,
-            size,
-            ipa: claim.ipa,
-            bits: self.bits,
-        }
+        Trouble::NoRoom { region: claim.region, size, ipa: claim.ipa, bits: self.bits }
     }
 }

@@ -42,20 +42,13 @@ pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
         let attr = row.outcome.ok().map(|decision| decision.attr);
         // An aperture, too, once it is more than Device: EL2 clears it, and must not find out then that nothing
         // is there.
-        let memory =
-            row.use_ != Use::Aperture || attr.is_some_and(|attr| attr != Attr::DeviceNgnre);
+        let memory = row.use_ != Use::Aperture || attr.is_some_and(|attr| attr != Attr::DeviceNgnre);
         match all.iter_mut().find(|known| known.node == row.node) {
             Some(known) => {
                 known.memory |= memory;
                 known.attr = known.attr.or(attr);
             }
-            None => all.push(ToProve {
-                node: row.node,
-                region,
-                memory,
-                tags: mte && has_tags(row.node),
-                attr,
-            }),
+            None => all.push(ToProve { node: row.node, region, memory, tags: mte && has_tags(row.node), attr }),
         }
     }
     all.retain(|region| region.memory || region.tags);

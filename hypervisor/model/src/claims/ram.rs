@@ -32,34 +32,21 @@ pub fn ram<'a>(world: &World<'a>, vm: &VmConfig) -> RamRow<'a> {
     let (facts, nodes) = facts(world, vm.mte);
     // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.
     let outcome = policy::decide(&facts, world.bits, Claim::ram(vm.mte));
-    RamRow {
-        nodes,
-        ipa: Region::new(layout::RAM, vm.memory_bytes),
-        outcome,
-        proof: facts.proof,
-    }
+    RamRow { nodes, ipa: Region::new(layout::RAM, vm.memory_bytes), outcome, proof: facts.proof }
 }
 
 /// Collects what the policy wants to know about RAM that must have tags (`mte`) or need not, and the paths of the
 /// memory nodes that it may come from, each once.
 pub(super) fn facts<'a>(world: &World<'a>, mte: bool) -> (Facts<'a>, Vec<&'a str>) {
     let memory = &world.machine.memory;
-    let no_mte = if mte {
-        memory.iter().all(|node| node.no_mte)
-    } else {
-        memory.iter().any(|node| node.no_mte)
-    };
+    let no_mte = if mte { memory.iter().all(|node| node.no_mte) } else { memory.iter().any(|node| node.no_mte) };
     let mut nodes = Vec::new();
     for node in memory.iter().filter(|node| !(mte && node.no_mte)) {
         if !nodes.contains(&node.path.as_str()) {
             nodes.push(node.path.as_str());
         }
     }
-    let facts = Facts {
-        no_mte,
-        proof: proof(world),
-        ..Facts::of(Kind::Ram)
-    };
+    let facts = Facts { no_mte, proof: proof(world), ..Facts::of(Kind::Ram) };
     (facts, nodes)
 }
 
@@ -72,9 +59,7 @@ fn proof(world: &World<'_>) -> Proof {
     let mut all: Option<Proof> = None;
     for found in capable.map(|node| (world.proof)(&node.path)) {
         all = Some(match (all, found) {
-            (Some(Proof::FailedTags), _) | (_, Proof::FailedTags | Proof::FailedMemory) => {
-                Proof::FailedTags
-            }
+            (Some(Proof::FailedTags), _) | (_, Proof::FailedTags | Proof::FailedMemory) => Proof::FailedTags,
             (None | Some(Proof::Passed), Proof::Passed) => Proof::Passed,
             _ => Proof::NotRun,
         });
@@ -84,9 +69,5 @@ fn proof(world: &World<'_>) -> Proof {
 
 /// Returns the CPUs' bits after RAM's proof: if its tags do not come back, the machine has none (H = 0).
 pub(super) fn bits(world: &World<'_>) -> CpuBits {
-    if proof(world) == Proof::FailedTags {
-        world.bits.without_mte()
-    } else {
-        world.bits
-    }
+    if proof(world) == Proof::FailedTags { world.bits.without_mte() } else { world.bits }
 }

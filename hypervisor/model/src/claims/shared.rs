@@ -62,12 +62,7 @@ impl<'a> SharedRow<'a> {
     }
 
     pub(super) fn wanted(&self) -> Wanted<'a> {
-        Wanted {
-            region: self.region,
-            size: Some(self.size),
-            ipa: self.wants,
-            is_bar: false,
-        }
+        Wanted { region: self.region, size: Some(self.size), ipa: self.wants, is_bar: false }
     }
 }
 
@@ -129,19 +124,14 @@ pub(super) fn rows<'a>(
         if claim.doorbell && doorbells > DOORBELLS_MAX {
             troubles.push(Trouble::TooManyDoorbells { region });
         }
-        let side = Side {
-            region: number,
-            id: u8::try_from(at).unwrap_or(u8::MAX),
-        };
+        let side = Side { region: number, id: u8::try_from(at).unwrap_or(u8::MAX) };
         rows.push(row(world, claim, config.mte, side, &members));
     }
     rows
 }
 
 fn size_differs<'a>(claim: &'a SharedClaim, members: &[Member<'a>]) -> Option<Trouble<'a>> {
-    let other = members
-        .iter()
-        .find(|member| member.claim.size != claim.size)?;
+    let other = members.iter().find(|member| member.claim.size != claim.size)?;
     Some(Trouble::SharedSize {
         region: &claim.region,
         size: claim.size,
@@ -157,11 +147,7 @@ fn row<'a>(
     side: Side,
     members: &[Member<'a>],
 ) -> SharedRow<'a> {
-    let rights = if claim.read_only {
-        Rights::ReadOnly
-    } else {
-        Rights::ReadWrite
-    };
+    let rights = if claim.read_only { Rights::ReadOnly } else { Rights::ReadWrite };
     let asked = Claim::shared(rights, vm_mte);
     // All sides see the same memory: if one of them may use tags, it is memory with tags for everyone.
     let some_mte = members.iter().any(|member| member.config.mte);
@@ -182,9 +168,7 @@ fn row<'a>(
         proof: facts.proof,
         tagged: some_mte && has_tags,
         doorbell: claim.doorbell,
-        peers: with_bell
-            .map(|(id, member)| (id, member.config.name.as_str()))
-            .collect(),
+        peers: with_bell.map(|(id, member)| (id, member.config.name.as_str())).collect(),
         wants: claim.ipa,
     }
 }

@@ -57,9 +57,7 @@ const MARKED: &str = "assay,mte-capable;";
 fn vm(name: &str, properties: &str, claims: &[&str]) -> String {
     let claims: String = (0..)
         .zip(claims)
-        .map(|(n, claim)| {
-            format!(r#"coherent-{n} {{ compatible = "assay,coherent-claim"; {claim} }};"#)
-        })
+        .map(|(n, claim)| format!(r#"coherent-{n} {{ compatible = "assay,coherent-claim"; {claim} }};"#))
         .collect();
     format!(
         r#"{name} {{
@@ -104,14 +102,7 @@ fn not_run(_: &str) -> Proof {
 }
 
 fn world<'a>(machine: &'a Machine, vms: &'a [VmConfig], bits: CpuBits) -> World<'a> {
-    World {
-        machine,
-        vms,
-        bits,
-        pa_bits: 48,
-        occupied: &[],
-        proof: &not_run,
-    }
+    World { machine, vms, bits, pa_bits: 48, occupied: &[], proof: &not_run }
 }
 
 /// Resolves the only claim of the only VM.
@@ -131,27 +122,13 @@ fn trouble(claims: &VmClaims<'_>) -> (String, &'static str) {
 }
 
 const fn ipa(start: u64, size: u64) -> Region<Ipa> {
-    Region {
-        start: Ipa(start),
-        size,
-    }
+    Region { start: Ipa(start), size }
 }
 
 const fn pa(start: u64, size: u64) -> Region<Pa> {
-    Region {
-        start: Pa(start),
-        size,
-    }
+    Region { start: Pa(start), size }
 }
 
-const fn occupied<'a>(
-    name: &'a str,
-    occupant: crate::policy::regions::Occupant,
-    region: Region<Pa>,
-) -> Occupied<'a> {
-    Occupied {
-        name,
-        occupant,
-        region,
-    }
+const fn occupied<'a>(name: &'a str, occupant: crate::policy::regions::Occupant, region: Region<Pa>) -> Occupied<'a> {
+    Occupied { name, occupant, region }
 }

@@ -117,11 +117,7 @@ impl fmt::Display for Holder<'_> {
 impl<'a> Trouble<'a> {
     /// Makes the trouble with a claim's device.
     pub(super) fn device(claim: &'a CoherentClaim, fault: DeviceFault) -> Self {
-        Self::Device {
-            region: &claim.region,
-            device: claim.device.as_deref().unwrap_or_default(),
-            fault,
-        }
+        Self::Device { region: &claim.region, device: claim.device.as_deref().unwrap_or_default(), fault }
     }
 
     /// Returns the rule that a `refused` line names.
@@ -151,15 +147,11 @@ impl<'a> Trouble<'a> {
             Self::SharedTwice { .. } => "leave one of the VM's claims of the region out",
             Self::SharedSize { .. } => "give the region the same size in all VMs that share it",
             Self::TooManySides { .. } => "share the region among at most 32 VMs",
-            Self::TooManyDoorbells { .. } => {
-                "give at most 16 of the VM's shared regions a doorbell"
-            }
+            Self::TooManyDoorbells { .. } => "give at most 16 of the VM's shared regions a doorbell",
             Self::Unaligned { .. } => "give `ipa` as such a multiple, or leave it out",
             Self::Taken { .. } => "give another `ipa`, or leave it out",
             Self::NoRoom { ipa: Some(_), .. } => "give a lower `ipa`, or leave it out",
-            Self::NoRoom { ipa: None, .. } => {
-                "claim less, give the VM less `memory`, or place the claims with `ipa`"
-            }
+            Self::NoRoom { ipa: None, .. } => "claim less, give the VM less `memory`, or place the claims with `ipa`",
         }
     }
 
@@ -181,41 +173,24 @@ impl fmt::Display for Trouble<'_> {
                 write!(f, "several coherent regions are named {region}")?;
                 list(f, ": ", paths)
             }
-            Self::Device {
-                region,
-                device,
-                fault,
-            } => write!(f, "the device {device} of region {region} {fault}"),
+            Self::Device { region, device, fault } => write!(f, "the device {device} of region {region} {fault}"),
             Self::SharedTwice { region } => write!(f, "the VM claims shared region {region} twice"),
-            Self::SharedSize {
-                region,
-                size,
-                vm,
-                other,
-            } => write!(
-                f,
-                "shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"
-            ),
+            Self::SharedSize { region, size, vm, other } => {
+                write!(f, "shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}")
+            }
             Self::TooManySides { region } => {
                 write!(f, "more than 32 VMs share region {region}")
             }
-            Self::TooManyDoorbells { region } => write!(
-                f,
-                "the doorbell of shared region {region} is the VM's 17th, and there are 16"
-            ),
-            Self::Unaligned { region, ipa, align } => write!(
-                f,
-                "the ipa {ipa} of region {region} is not a multiple of {align:#x} bytes"
-            ),
+            Self::TooManyDoorbells { region } => {
+                write!(f, "the doorbell of shared region {region} is the VM's 17th, and there are 16")
+            }
+            Self::Unaligned { region, ipa, align } => {
+                write!(f, "the ipa {ipa} of region {region} is not a multiple of {align:#x} bytes")
+            }
             Self::Taken { region, ipa, by } => {
                 write!(f, "at the ipa {ipa} of region {region} lies {by}")
             }
-            Self::NoRoom {
-                region,
-                size,
-                ipa,
-                bits,
-            } => {
+            Self::NoRoom { region, size, ipa, bits } => {
                 write!(f, "the {size:#x} bytes of region {region} do not fit")?;
                 if let Some(ipa) = ipa {
                     write!(f, " at ipa {ipa}")?;

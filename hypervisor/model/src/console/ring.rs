@@ -15,11 +15,7 @@ pub struct Ring {
 impl Ring {
     /// Makes a ring of `size` bytes (a power of two is quickest).
     pub fn new(size: usize) -> Self {
-        Self {
-            bytes: vec![0; size.max(1)].into_boxed_slice(),
-            written: 0,
-            shown: 0,
-        }
+        Self { bytes: vec![0; size.max(1)].into_boxed_slice(), written: 0, shown: 0 }
     }
 
     fn size(&self) -> u64 {

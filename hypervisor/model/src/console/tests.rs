@@ -29,12 +29,7 @@ impl Desk {
         let mut console = Console::new();
         let names: Vec<&'static str> = NAMES.into_iter().take(vms).collect();
         console.set_vms(names.into_iter(), prefix, TIMES);
-        Self {
-            console,
-            sink: Sink::default(),
-            now: 0,
-            due: None,
-        }
+        Self { console, sink: Sink::default(), now: 0, due: None }
     }
 
     fn ask(&mut self, deadline: Option<u64>) {
@@ -73,9 +68,7 @@ impl Desk {
     }
 
     fn close(&mut self, listener: Option<usize>) {
-        let due = self
-            .console
-            .close_monitor(listener, self.now, &mut self.sink);
+        let due = self.console.close_monitor(listener, self.now, &mut self.sink);
         self.ask(due);
     }
 }
@@ -178,10 +171,7 @@ fn a_vm_that_is_shown_alone_has_no_prefix_unless_a_script_reads() {
         desk.console.show_only(Shown::One(1));
         desk.wait(0);
         desk.due = desk.console.tick(0, &mut desk.sink);
-        assert!(
-            desk.seen().ends_with("hidden\n"),
-            "it is shown when its VM is"
-        );
+        assert!(desk.seen().ends_with("hidden\n"), "it is shown when its VM is");
     }
 }
 
@@ -199,11 +189,7 @@ fn while_the_monitor_is_open_guests_are_kept_and_shown_after_it() {
     assert_eq!(desk.seen(), "v\r\nassay: vm name=b\r\n\rassay> v\x1b[K");
     desk.close(Some(0));
     desk.wait(100);
-    assert_eq!(
-        desk.seen(),
-        "\r\n[a] $ kept\n[b] too\n[a] $ ",
-        "the listener's open line is shown again"
-    );
+    assert_eq!(desk.seen(), "\r\n[a] $ kept\n[b] too\n[a] $ ", "the listener's open line is shown again");
 }
 
 #[test]
@@ -240,10 +226,7 @@ fn what_is_overwritten_is_counted_and_told() {
     let seen = desk.seen();
     let first = "\r\nassay: warning vm=b reason=\"32 bytes of its output were not shown in time and are lost\"\r\n";
     assert!(seen.starts_with(first), "{}", &seen[..120]);
-    assert_eq!(
-        seen.matches("[b] 0123456789abcde\n").count(),
-        RING_BYTES / 16
-    );
+    assert_eq!(seen.matches("[b] 0123456789abcde\n").count(), RING_BYTES / 16);
 }
 
 #[test]

@@ -37,11 +37,7 @@ pub(super) fn data_abort<C: Cpu>(
     if !access.write {
         let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu)
             || load_from_doorbell(abort.ipa, access, frame, machine, cpu);
-        return if loaded {
-            Next::Resume
-        } else {
-            Next::Inject(Fault::of_data(&abort))
-        };
+        return if loaded { Next::Resume } else { Next::Inject(Fault::of_data(&abort)) };
     }
     let value = access.width.truncate(frame.get(access.register));
     let Some(device) = find(abort.ipa, machine) else {
@@ -106,13 +102,7 @@ fn load<C: Cpu>(
 /// Loads from a doorbell and steps over the load, without a lock. Only the long way comes here: a doorbell is rung far
 /// more often than it is read. Returns whether there is one.
 #[inline(never)]
-fn load_from_doorbell<C: Cpu>(
-    ipa: Ipa,
-    access: Access,
-    frame: &mut Frame,
-    machine: &Machine,
-    cpu: &C,
-) -> bool {
+fn load_from_doorbell<C: Cpu>(ipa: Ipa, access: Access, frame: &mut Frame, machine: &Machine, cpu: &C) -> bool {
     let doorbells = &machine.doorbells;
     let Some((index, offset)) = doorbells.find(ipa) else {
         return false;
@@ -125,13 +115,7 @@ fn load_from_doorbell<C: Cpu>(
 
 /// Stores to a doorbell, and rings whom it is for. Returns whether there is one.
 #[inline(never)]
-fn store_to_doorbell<C: Cpu>(
-    ipa: Ipa,
-    width: Width,
-    value: u64,
-    machine: &Machine,
-    cpu: &mut C,
-) -> bool {
+fn store_to_doorbell<C: Cpu>(ipa: Ipa, width: Width, value: u64, machine: &Machine, cpu: &mut C) -> bool {
     let Some((index, offset)) = machine.doorbells.find(ipa) else {
         return false;
     };
@@ -160,20 +144,13 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
     if let Some(offset) = within(layout::UART) {
         return Some(Device::Uart(offset));
     }
-    let distributor = if machine.gic == Version::V3 {
-        layout::GICD_V3
-    } else {
-        layout::GICD_V2
-    };
+    let distributor = if machine.gic == Version::V3 { layout::GICD_V3 } else { layout::GICD_V2 };
     if let Some(offset) = within(distributor) {
         return Some(Device::Distributor(offset));
     }
     if machine.gic == Version::V3 {
         let size = machine.vcpus as u64 * layout::GICR_SIZE;
-        if let Some(offset) = within(Region {
-            start: layout::GICR,
-            size,
-        }) {
+        if let Some(offset) = within(Region { start: layout::GICR, size }) {
             return Some(Device::Redistributors(offset));
         }
     }
@@ -187,20 +164,11 @@ fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
     }
     within(layout::WATCHDOG_REFRESH)
         .map(|offset| Device::Watchdog(WatchdogFrame::Refresh, offset))
-        .or_else(|| {
-            within(layout::WATCHDOG_CONTROL)
-                .map(|offset| Device::Watchdog(WatchdogFrame::Control, offset))
-        })
+        .or_else(|| within(layout::WATCHDOG_CONTROL).map(|offset| Device::Watchdog(WatchdogFrame::Control, offset)))
 }
 
 #[inline(always)]
-fn read<C: Cpu>(
-    device: Device,
-    width: Width,
-    vcpu: &Vcpu,
-    devices: &mut Devices,
-    cpu: &mut C,
-) -> Read {
+fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> Read {
     match device {
         Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
         Device::Redistributors(offset) => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
@@ -220,30 +188,17 @@ fn read<C: Cpu>(
 /// A load from `UARTDR`: the interrupt line may have fallen, and there may be room for more input.
 #[inline(never)]
 fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C, was_full: bool) {
-    let kicks = devices
-        .update_uart(vcpu.index)
-        .union(devices.vgic.flush(vcpu.index, cpu));
+    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
     cpu.kick(kicks);
     if was_full && devices.uart.room() != 0 {
         cpu.input_room();
     }
 }
 
-fn write<C: Cpu>(
-    device: Device,
-    width: Width,
-    value: u64,
-    vcpu: &Vcpu,
-    devices: &mut Devices,
-    cpu: &mut C,
-) -> VcpuSet {
+fn write<C: Cpu>(device: Device, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {
     match device {
-        Device::Distributor(offset) => devices
-            .vgic
-            .dist_write(vcpu.index, offset, width, value, cpu),
-        Device::Redistributors(offset) => devices
-            .vgic
-            .redist_write(vcpu.index, offset, width, value, cpu),
+        Device::Distributor(offset) => devices.vgic.dist_write(vcpu.index, offset, width, value, cpu),
+        Device::Redistributors(offset) => devices.vgic.redist_write(vcpu.index, offset, width, value, cpu),
         Device::Uart(offset) => {
             let was_full = devices.uart.room() == 0;
             if let Some(byte) = devices.uart.write(offset, width, value) {
@@ -253,17 +208,13 @@ fn write<C: Cpu>(
             if was_full && devices.uart.room() != 0 {
                 cpu.input_room();
             }
-            devices
-                .update_uart(vcpu.index)
-                .union(devices.vgic.flush(vcpu.index, cpu))
+            devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu))
         }
         Device::Watchdog(frame, offset) => {
             let now = cpu.now().wrapping_sub(devices.virtual_offset);
             devices.watchdog.write(frame, offset, width, value, now);
             // What is due by now is for the EL2 timer to find, which can also end the VM.
-            let kicks = devices
-                .update_watchdog(vcpu.index)
-                .union(devices.vgic.flush(vcpu.index, cpu));
+            let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
             cpu.deadlines_changed(vcpu, devices);
             kicks
         }
@@ -316,9 +267,5 @@ pub(super) fn extend(value: u64, access: Access) -> u64 {
     }
     let unused = 64 - 8 * access.width.bytes();
     let extended = ((value << unused) as i64 >> unused) as u64;
-    if access.sixty_four {
-        extended
-    } else {
-        extended & 0xffff_ffff
-    }
+    if access.sixty_four { extended } else { extended & 0xffff_ffff }
 }

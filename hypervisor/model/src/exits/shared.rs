@@ -120,30 +120,17 @@ mod tests {
             (PV_TIME_ST, 0, 0x090a_00c0),
         ] {
             let (answer, frame) = call(ec::HVC64, function, argument);
-            assert_eq!(
-                (answer, frame.x[0], frame.pc),
-                (Shared::Resume, expected, PC)
-            );
+            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Resume, expected, PC));
             let (answer, frame) = call(ec::SMC64, function, argument);
-            assert_eq!(
-                (answer, frame.x[0], frame.pc),
-                (Shared::Resume, expected, PC + 4)
-            );
+            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Resume, expected, PC + 4));
         }
     }
 
     #[test]
     fn every_other_call_is_left_as_it_is() {
-        for (function, argument) in [
-            (VERSION, 0),
-            (ARCH_FEATURES, VERSION.into()),
-            (0x8400_0000, 0),
-        ] {
+        for (function, argument) in [(VERSION, 0), (ARCH_FEATURES, VERSION.into()), (0x8400_0000, 0)] {
             let (answer, frame) = call(ec::HVC64, function, argument);
-            assert_eq!(
-                (answer, frame.x[0], frame.pc),
-                (Shared::Other, function.into(), PC)
-            );
+            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Other, function.into(), PC));
         }
         let mut frame = Frame::entering(PC, PV_TIME_ST.into());
         assert_eq!(shared(encode(ec::HVC64, 1), &mut frame, 0), Shared::Other);

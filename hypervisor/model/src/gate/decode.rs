@@ -86,10 +86,7 @@ pub struct Cells {
 
 impl Cells {
     /// What holds where a node says nothing (Devicetree Specification 0.4 §2.3.5).
-    pub const DEFAULT: Self = Self {
-        address: 2,
-        size: 1,
-    };
+    pub const DEFAULT: Self = Self { address: 2, size: 1 };
 
     /// Splits a `reg` value into (address, size in bytes) pairs.
     ///
@@ -98,11 +95,7 @@ impl Cells {
     pub fn entries(self, value: &[u8]) -> Option<Entries<'_>> {
         let address = cell_bytes(self.address).filter(|&bytes| bytes != 0)?;
         let entry = address + cell_bytes(self.size)?;
-        value.len().is_multiple_of(entry).then_some(Entries {
-            rest: value,
-            address,
-            entry,
-        })
+        value.len().is_multiple_of(entry).then_some(Entries { rest: value, address, entry })
     }
 }
 

@@ -64,17 +64,14 @@ impl<'a> Bare<'a> {
     }
 
     pub(crate) fn is_compatible(&self, with: &[&str]) -> bool {
-        self.property("compatible")
-            .is_some_and(|list| names_one(list, with))
+        self.property("compatible").is_some_and(|list| names_one(list, with))
     }
 
     /// Names and raw values.
     pub(super) fn properties(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         // `map_while` and not `flatten`: the iterator repeats an error for ever.
         let list = self.0.properties().ok();
-        let list = list
-            .into_iter()
-            .flat_map(|list| list.iter().map_while(Result::ok));
+        let list = list.into_iter().flat_map(|list| list.iter().map_while(Result::ok));
         list.map(|property| (property.name, property.value))
     }
 }
@@ -180,8 +177,7 @@ impl<'t, 'a> Node<'t, 'a> {
 
     /// Finds a child by name; without a unit address the first of that name.
     pub fn child(&self, component: &str) -> Option<Self> {
-        self.children()
-            .find(|child| child.bare.is_called(component))
+        self.children().find(|child| child.bare.is_called(component))
     }
 
     /// Iterates over names and raw values of the properties.
@@ -243,11 +239,7 @@ impl<'t, 'a> Node<'t, 'a> {
     pub fn reg_with(&self, cells: Cells) -> Result<decode::Entries<'a>, Malformed> {
         let wants = "must be whole (address, size) entries in the parent's #address-cells (1 or 2) and #size-cells (0 to 2), 4 KiB at most";
         let few = |value: &&[u8]| value.len() <= MAX_REG;
-        let list = |value| {
-            Some(value)
-                .filter(few)
-                .and_then(|value| cells.entries(value))
-        };
+        let list = |value| Some(value).filter(few).and_then(|value| cells.entries(value));
         let list = self.read("reg", list, wants)?;
         Ok(list.unwrap_or_default())
     }
@@ -276,11 +268,7 @@ impl<'t, 'a> Node<'t, 'a> {
     #[inline(never)]
     pub fn malformed(&self, property: &'static str, wants: &'static str) -> Malformed {
         let path = self.path();
-        Malformed {
-            path,
-            property,
-            wants,
-        }
+        Malformed { path, property, wants }
     }
 
     fn read<T>(

@@ -50,11 +50,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
     let reservations = reservations(bytes, field(16))?;
     let end = |start: usize, length: usize| start.saturating_add(length);
     // The list of reservations has an entry of zeros at its end.
-    let ends = [
-        end(field(8), structs.len()),
-        end(field(12), strings.len()),
-        end(field(16), reservations.len() + 16),
-    ];
+    let ends = [end(field(8), structs.len()), end(field(12), strings.len()), end(field(16), reservations.len() + 16)];
     Ok(Shape {
         bytes,
         used: ends.into_iter().fold(HEADER_BYTES, usize::max).min(total),
@@ -134,9 +130,7 @@ fn name_at(bytes: &[u8]) -> Option<&str> {
     let bytes = bytes.get(..=MAX_NAME).unwrap_or(bytes);
     let end = bytes.iter().position(|&byte| byte == 0)?;
     let name = bytes.get(..end)?;
-    name.iter()
-        .all(u8::is_ascii_graphic)
-        .then(|| core::str::from_utf8(name).ok())?
+    name.iter().all(u8::is_ascii_graphic).then(|| core::str::from_utf8(name).ok())?
 }
 
 /// The entries of the memory reservation block up to the one that is all zero (§5.3.2).

@@ -50,18 +50,7 @@ fn with_field(at: usize, value: u32) -> Result<(), TreeError> {
 /// A blob around a structure block of these words; the strings block holds the name "p" at 0.
 fn raw(words: &[u32]) -> Vec<u8> {
     let size = u32::try_from(words.len() * 4).unwrap();
-    let header = [
-        0xd00dfeed,
-        40 + 16 + size + 4,
-        56,
-        56 + size,
-        40,
-        17,
-        16,
-        0,
-        2,
-        size,
-    ];
+    let header = [0xd00dfeed, 40 + 16 + size + 4, 56, 56 + size, 40, 17, 16, 0, 2, size];
     let mut blob: Vec<u8> = header.iter().flat_map(|word| word.to_be_bytes()).collect();
     blob.extend([0; 16]);
     blob.extend(words.iter().flat_map(|word| word.to_be_bytes()));
@@ -78,15 +67,7 @@ fn nodes_are_found_by_path_name_and_phandle() {
     let blob = compile(SMALL);
     let tree = Tree::new(&blob).unwrap();
     let paths: Vec<String> = tree.nodes().map(|node| node.path()).collect();
-    let expected = [
-        "/",
-        "/soc",
-        "/soc/uart@1000",
-        "/soc/uart@2000",
-        "/soc/deep",
-        "/soc/deep/deeper",
-        "/other",
-    ];
+    let expected = ["/", "/soc", "/soc/uart@1000", "/soc/uart@2000", "/soc/deep", "/soc/deep/deeper", "/other"];
     assert_eq!(paths, expected);
     for path in expected {
         assert_eq!(tree.find(path).unwrap().path(), path);
@@ -97,10 +78,7 @@ fn nodes_are_found_by_path_name_and_phandle() {
     assert!(tree.find("soc").is_none());
     assert!(tree.find("/soc//deep").is_none());
     assert_eq!(tree.find("/soc/").unwrap().path(), "/soc");
-    assert!(
-        tree.find("/deeper").is_none(),
-        "only children, not any node below"
-    );
+    assert!(tree.find("/deeper").is_none(), "only children, not any node below");
     assert!(tree.by_phandle(8).is_none());
 }
 
@@ -130,18 +108,12 @@ fn values_are_decoded_and_wrong_ones_name_the_node() {
     assert_eq!(other.str("text").unwrap(), Some("hello"));
     assert_eq!(other.cells("number").unwrap().count(), 2);
     let error = other.u32("number").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "/other: property number: must be one cell"
-    );
+    assert_eq!(error.to_string(), "/other: property number: must be one cell");
     assert!(other.str("one").is_err());
     assert!(other.cells("text").is_err());
     let list: Vec<&str> = tree.root().strs("compatible").unwrap().collect();
     assert_eq!(list, ["acme,board", "acme,family"]);
-    assert!(
-        tree.root().str("compatible").is_err(),
-        "two strings are not one"
-    );
+    assert!(tree.root().str("compatible").is_err(), "two strings are not one");
     assert!(tree.root().is_compatible(&["acme,family"]));
     assert!(tree.root().has("empty") && !tree.root().has("full"));
     let names: Vec<&str> = other.properties().map(|(name, _)| name).collect();
@@ -158,10 +130,7 @@ fn reg_has_the_cells_of_the_parent() {
     assert!(!uart.is_available());
     for (address, size) in [(0, 0), (3, 1), (1, 3), (2, 1), (u32::MAX, u32::MAX)] {
         let error = uart.reg_with(Cells { address, size }).err().unwrap();
-        assert_eq!(
-            (error.path.as_str(), error.property),
-            ("/soc/uart@2000", "reg")
-        );
+        assert_eq!((error.path.as_str(), error.property), ("/soc/uart@2000", "reg"));
     }
 }
 
@@ -177,8 +146,7 @@ fn the_reservation_block_ends_at_its_mark() {
     endless[OFF_STRUCT..OFF_STRUCT + 4].copy_from_slice(&blob[OFF_STRUCT..OFF_STRUCT + 4]);
     let (from, to) = (field(&blob, OFF_STRUCT), blob.len());
     endless[from..to].copy_from_slice(&blob[from..to]);
-    endless[OFF_RESERVE..OFF_RESERVE + 4]
-        .copy_from_slice(&u32::try_from(to - 4).unwrap().to_be_bytes());
+    endless[OFF_RESERVE..OFF_RESERVE + 4].copy_from_slice(&u32::try_from(to - 4).unwrap().to_be_bytes());
     assert_eq!(Tree::new(&endless).err(), Some(TreeError::Reservations));
 }
 
@@ -187,31 +155,16 @@ fn a_header_that_lies_is_refused() {
     let blob = compile(SMALL);
     let length = u32::try_from(blob.len()).unwrap();
     assert_eq!(with_field(0, 0xd00dfeee), Err(TreeError::NoMagic));
-    assert_eq!(
-        with_field(TOTAL_SIZE, length + 1),
-        Err(TreeError::Truncated)
-    );
+    assert_eq!(with_field(TOTAL_SIZE, length + 1), Err(TreeError::Truncated));
     assert_eq!(with_field(TOTAL_SIZE, 39), Err(TreeError::Truncated));
     assert_eq!(with_field(TOTAL_SIZE, u32::MAX), Err(TreeError::TooLarge));
     assert_eq!(with_field(VERSION, 16), Err(TreeError::Version));
     assert_eq!(with_field(VERSION + 4, 18), Err(TreeError::Version));
-    for at in [
-        OFF_STRUCT,
-        OFF_STRINGS,
-        OFF_RESERVE,
-        SIZE_STRUCT,
-        SIZE_STRUCT - 4,
-    ] {
+    for at in [OFF_STRUCT, OFF_STRINGS, OFF_RESERVE, SIZE_STRUCT, SIZE_STRUCT - 4] {
         assert!(with_field(at, u32::MAX).is_err(), "field at {at}");
-        assert!(
-            with_field(at, length).is_err() || at == SIZE_STRUCT - 4,
-            "field at {at}"
-        );
+        assert!(with_field(at, length).is_err() || at == SIZE_STRUCT - 4, "field at {at}");
     }
-    assert_eq!(
-        with_field(SIZE_STRUCT, 0).err(),
-        Some(TreeError::Structure(0))
-    );
+    assert_eq!(with_field(SIZE_STRUCT, 0).err(), Some(TreeError::Structure(0)));
     assert_eq!(Tree::new(&[]).err(), Some(TreeError::NoMagic));
     for end in 0..blob.len() {
         assert!(Tree::new(&blob[..end]).is_err(), "cut at {end}");
@@ -227,83 +180,31 @@ fn a_structure_that_breaks_the_format_is_refused() {
     const END: u32 = 9;
     let a = u32::from_be_bytes(*b"a\0\0\0");
     assert_eq!(structure(&[BEGIN, 0, CLOSE, END]), Ok(1));
-    assert_eq!(
-        structure(&[NOP, BEGIN, 0, NOP, PROP, 0, 0, NOP, CLOSE, NOP, END]),
-        Ok(1)
-    );
-    assert_eq!(
-        structure(&[BEGIN, 0, PROP, 1, 0, 0xff000000, CLOSE, END]),
-        Ok(1)
-    );
+    assert_eq!(structure(&[NOP, BEGIN, 0, NOP, PROP, 0, 0, NOP, CLOSE, NOP, END]), Ok(1));
+    assert_eq!(structure(&[BEGIN, 0, PROP, 1, 0, 0xff000000, CLOSE, END]), Ok(1));
     let broken: &[(&str, &[u32])] = &[
         ("no root", &[END]),
         ("a named root", &[BEGIN, a, CLOSE, END]),
         ("two roots", &[BEGIN, 0, CLOSE, BEGIN, 0, CLOSE, END]),
-        (
-            "a child without a name",
-            &[BEGIN, 0, BEGIN, 0, CLOSE, CLOSE, END],
-        ),
+        ("a child without a name", &[BEGIN, 0, BEGIN, 0, CLOSE, CLOSE, END]),
         ("an open root", &[BEGIN, 0, END]),
         ("too many ends", &[BEGIN, 0, CLOSE, CLOSE, END]),
         ("no end", &[BEGIN, 0, CLOSE]),
         ("more after the end", &[BEGIN, 0, CLOSE, END, NOP]),
         ("an unknown token", &[BEGIN, 0, 5, CLOSE, END]),
-        (
-            "a property after a child",
-            &[BEGIN, 0, BEGIN, a, CLOSE, PROP, 0, 0, CLOSE, END],
-        ),
+        ("a property after a child", &[BEGIN, 0, BEGIN, a, CLOSE, PROP, 0, 0, CLOSE, END]),
         ("a property outside", &[PROP, 0, 0, BEGIN, 0, CLOSE, END]),
-        (
-            "a value beyond the block",
-            &[BEGIN, 0, PROP, 64, 0, CLOSE, END],
-        ),
+        ("a value beyond the block", &[BEGIN, 0, PROP, 64, 0, CLOSE, END]),
         ("a huge value", &[BEGIN, 0, PROP, u32::MAX, 0, CLOSE, END]),
-        (
-            "a name beyond the strings",
-            &[BEGIN, 0, PROP, 0, 2, CLOSE, END],
-        ),
-        (
-            "a huge name offset",
-            &[BEGIN, 0, PROP, 0, u32::MAX, CLOSE, END],
-        ),
-        (
-            "an empty property name",
-            &[BEGIN, 0, PROP, 0, 1, CLOSE, END],
-        ),
-        (
-            "a slash in a name",
-            &[
-                BEGIN,
-                0,
-                BEGIN,
-                u32::from_be_bytes(*b"a/b\0"),
-                CLOSE,
-                CLOSE,
-                END,
-            ],
-        ),
-        (
-            "a control character",
-            &[
-                BEGIN,
-                0,
-                BEGIN,
-                u32::from_be_bytes(*b"a\nb\0"),
-                CLOSE,
-                CLOSE,
-                END,
-            ],
-        ),
-        (
-            "a name without an end",
-            &[BEGIN, 0, BEGIN, 0x61616161, 0x61616161],
-        ),
+        ("a name beyond the strings", &[BEGIN, 0, PROP, 0, 2, CLOSE, END]),
+        ("a huge name offset", &[BEGIN, 0, PROP, 0, u32::MAX, CLOSE, END]),
+        ("an empty property name", &[BEGIN, 0, PROP, 0, 1, CLOSE, END]),
+        ("a slash in a name", &[BEGIN, 0, BEGIN, u32::from_be_bytes(*b"a/b\0"), CLOSE, CLOSE, END]),
+        ("a control character", &[BEGIN, 0, BEGIN, u32::from_be_bytes(*b"a\nb\0"), CLOSE, CLOSE, END]),
+        ("a name without an end", &[BEGIN, 0, BEGIN, 0x61616161, 0x61616161]),
     ];
     for (what, words) in broken {
-        assert!(
-            matches!(structure(words), Err(TreeError::Structure(_))),
-            "{what}"
-        );
+        assert!(matches!(structure(words), Err(TreeError::Structure(_))), "{what}");
     }
 }
 
@@ -341,12 +242,7 @@ fn bytes_after_the_total_size_do_not_matter() {
 fn read_all(tree: &Tree<'_>) {
     for node in tree.nodes() {
         let _ = (node.path(), node.reg().map(|list| list.count()));
-        assert_eq!(
-            node.children()
-                .filter(|child| child.parent() != Some(node))
-                .count(),
-            0
-        );
+        assert_eq!(node.children().filter(|child| child.parent() != Some(node)).count(), 0);
         for (name, value) in node.properties() {
             // A name may come twice; the first counts.
             assert!(node.property(name).is_some());

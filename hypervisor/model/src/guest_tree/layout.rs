@@ -6,10 +6,7 @@ use assay_spec::addr::{Ipa, Region};
 use assay_spec::intid::IntId;
 
 const fn region(start: u64, size: u64) -> Region<Ipa> {
-    Region {
-        start: Ipa(start),
-        size,
-    }
+    Region { start: Ipa(start), size }
 }
 
 /// Where RAM begins.

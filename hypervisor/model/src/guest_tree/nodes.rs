@@ -107,13 +107,9 @@ pub(super) fn coherent(
                 add(root, dax(one))?;
                 // Linux knows a NUMA node by its CPUs and memory nodes only (drivers/of/of_numa.c), and kmem
                 // takes no memory of another: an empty memory node makes it known.
-                let has_ram =
-                    |other: &Coherent<'_>| other.view == View::Ram && other.numa == one.numa;
+                let has_ram = |other: &Coherent<'_>| other.view == View::Ram && other.numa == one.numa;
                 if one.numa.is_some() && !regions.iter().any(has_ram) {
-                    let empty = Region {
-                        size: 0,
-                        ..one.region
-                    };
+                    let empty = Region { size: 0, ..one.region };
                     add(root, memory(empty, one.numa, false))?;
                 }
             }
@@ -128,16 +124,11 @@ pub(super) fn coherent(
             }
         }
     }
-    apertures
-        .into_iter()
-        .try_for_each(|node| reserve(root, node))
+    apertures.into_iter().try_for_each(|node| reserve(root, node))
 }
 
 /// Adds a child of `/reserved-memory`, which is made when there is one.
-pub(super) fn reserve(
-    root: &mut DeviceTreeNode,
-    child: DeviceTreeNode,
-) -> Result<(), GuestTreeError> {
+pub(super) fn reserve(root: &mut DeviceTreeNode, child: DeviceTreeNode) -> Result<(), GuestTreeError> {
     const NAME: &str = "reserved-memory";
     if root.child(NAME).is_none() {
         let mut node = named(NAME);
@@ -176,8 +167,7 @@ pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
     };
     let mut node = named("timer");
     put_texts(&mut node, "compatible", &["arm,armv8-timer"]);
-    let specifiers =
-        layout::TIMER_INTIDS.map(|id| [PPI, id.0 - IntId::PPI_BASE, LEVEL_HIGH | cpus]);
+    let specifiers = layout::TIMER_INTIDS.map(|id| [PPI, id.0 - IntId::PPI_BASE, LEVEL_HIGH | cpus]);
     put_cells(&mut node, "interrupts", specifiers.as_flattened());
     put_bytes(&mut node, "always-on", &[]);
     node
@@ -187,10 +177,7 @@ pub(super) fn gic(guest: &GuestTree<'_>) -> DeviceTreeNode {
     let (compatible, registers) = match guest.gic {
         Gic::V2 => ("arm,cortex-a15-gic", [layout::GICD_V2, layout::GICC]),
         Gic::V3 => {
-            let redistributors = Region {
-                start: layout::GICR,
-                size: layout::GICR_SIZE * guest.vcpus.len() as u64,
-            };
+            let redistributors = Region { start: layout::GICR, size: layout::GICR_SIZE * guest.vcpus.len() as u64 };
             ("arm,gic-v3", [layout::GICD_V3, redistributors])
         }
     };
@@ -229,10 +216,7 @@ pub(super) fn watchdog() -> DeviceTreeNode {
     let mut node = at("watchdog", layout::WATCHDOG_CONTROL);
     put_texts(&mut node, "compatible", &["arm,sbsa-gwdt"]);
     // The binding wants the control frame first.
-    put_regions(
-        &mut node,
-        &[layout::WATCHDOG_CONTROL, layout::WATCHDOG_REFRESH],
-    );
+    put_regions(&mut node, &[layout::WATCHDOG_CONTROL, layout::WATCHDOG_REFRESH]);
     put_spi(&mut node, layout::WATCHDOG_INTID);
     node
 }

@@ -9,8 +9,7 @@ use assay_spec::intid::IntId;
 use dtoolkit::model::DeviceTreeNode;
 
 use super::nodes::{
-    APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, at, named, put_cells, put_regions, put_texts,
-    words,
+    APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, at, named, put_cells, put_regions, put_texts, words,
 };
 use super::{PciFunction, layout};
 use crate::pci::{GUEST_FUNCTION, GuestBar};

@@ -13,10 +13,7 @@ use dtoolkit::model::DeviceTreeNode;
 const PHANDLES: u32 = 0x100;
 
 /// Adds the nodes of all regions. The doorbells' pages and interrupts are handed out in their order.
-pub(super) fn add_all(
-    root: &mut DeviceTreeNode,
-    shared: &[Shared<'_>],
-) -> Result<(), GuestTreeError> {
+pub(super) fn add_all(root: &mut DeviceTreeNode, shared: &[Shared<'_>]) -> Result<(), GuestTreeError> {
     let mut doorbells = 0;
     for (one, phandle) in shared.iter().zip(PHANDLES..) {
         reserve(root, memory(one, phandle))?;
@@ -43,10 +40,8 @@ fn memory(one: &Shared<'_>, phandle: u32) -> DeviceTreeNode {
 }
 
 fn doorbell(index: usize, memory: u32, id: u8, peers: &[(u8, &str)]) -> DeviceTreeNode {
-    let registers = Region {
-        start: Ipa(layout::DOORBELLS.0 + index as u64 * layout::DOORBELL_SIZE),
-        size: layout::DOORBELL_SIZE,
-    };
+    let registers =
+        Region { start: Ipa(layout::DOORBELLS.0 + index as u64 * layout::DOORBELL_SIZE), size: layout::DOORBELL_SIZE };
     let mut node = at("doorbell", registers);
     put_texts(&mut node, "compatible", &["assay,doorbell"]);
     put_regions(&mut node, &[registers]);

@@ -25,9 +25,7 @@ const SIGNED: &[(SysReg, &[u32])] = &[
 
 /// Tells whether the field of `register` that starts at bit `shift` is signed.
 pub(super) fn is_signed(register: SysReg, shift: u32) -> bool {
-    SIGNED
-        .iter()
-        .any(|&(signed, shifts)| signed == register && shifts.contains(&shift))
+    SIGNED.iter().any(|&(signed, shifts)| signed == register && shifts.contains(&shift))
 }
 
 /// The feature ID registers of one CPU, or what all CPUs of a machine have in common.
@@ -54,9 +52,7 @@ impl HostId {
     #[must_use]
     pub fn minimum(&self, other: &Self) -> Self {
         let mut common = self.clone();
-        for (place, (mine, &theirs)) in
-            (0u16..).zip(common.registers.iter_mut().zip(&other.registers))
-        {
+        for (place, (mine, &theirs)) in (0u16..).zip(common.registers.iter_mut().zip(&other.registers)) {
             // CPUs of one machine are mostly equal.
             if *mine != theirs {
                 *mine = smaller_fields(SysReg(SysReg::ID_PFR0_EL1.0 + place), *mine, theirs);
@@ -81,11 +77,7 @@ impl HostId {
     #[must_use]
     pub const fn read(&self, register: SysReg) -> u64 {
         let place = index(register);
-        if place < COUNT {
-            self.registers[place]
-        } else {
-            0
-        }
+        if place < COUNT { self.registers[place] } else { 0 }
     }
 
     /// Returns the four-bit field of `register` that starts at bit `shift`.
@@ -185,8 +177,7 @@ impl HostId {
     /// FEAT_PAuth with any algorithm: APA, API or APA3.
     #[must_use]
     pub const fn pauth(&self) -> bool {
-        self.read(SysReg::ID_AA64ISAR1_EL1) & 0xff0 != 0
-            || self.field(SysReg::ID_AA64ISAR2_EL1, 12) != 0
+        self.read(SysReg::ID_AA64ISAR1_EL1) & 0xff0 != 0 || self.field(SysReg::ID_AA64ISAR2_EL1, 12) != 0
     }
     /// FEAT_CLRBHB.
     #[must_use]

@@ -177,7 +177,7 @@ const FIELDS: &[Field] = fields! {
 /// AArch32 registers, whole fields as the host has them, where EL0 can be AArch32.
 const AARCH32: &[(SysReg, u32)] = &[
     (SysReg::ID_PFR0_EL1, 0x0f0f_ffff),  // not RAS, AMU
-    (SysReg::ID_PFR1_EL1, 0x000f_0000), // GenTimer: the rest is of AArch32 at EL1 and above, or the GIC
+    (SysReg::ID_PFR1_EL1, 0x000f_0000),  // GenTimer: the rest is of AArch32 at EL1 and above, or the GIC
     (SysReg::ID_MMFR0_EL1, 0xff0f_ffff), // not AuxReg: ACTLR_EL1 is RAZ/WI
     (SysReg::ID_MMFR1_EL1, 0xffff_ffff),
     (SysReg::ID_MMFR2_EL1, 0xffff_ffff),
@@ -193,7 +193,7 @@ const AARCH32: &[(SysReg, u32)] = &[
     (SysReg::MVFR0_EL1, 0xffff_ffff),
     (SysReg::MVFR1_EL1, 0xffff_ffff),
     (SysReg::MVFR2_EL1, 0xffff_ffff),
-    (SysReg::ID_PFR2_EL1, 0x0000_00ff), // CSV3, SSBS; not RAS_frac
+    (SysReg::ID_PFR2_EL1, 0x0000_00ff),  // CSV3, SSBS; not RAS_frac
     (SysReg::ID_MMFR5_EL1, 0x0000_00ff), // ETS, nTLBPA
 ];
 

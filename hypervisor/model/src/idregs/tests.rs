@@ -16,13 +16,7 @@ fn field(id: &GuestId, register: SysReg, shift: u32) -> u64 {
 
 #[test]
 fn a_guest_on_cortex_a72_reads_these_values() {
-    let id = GuestId::new(
-        &cortex_a72(),
-        VmFeatures {
-            gic_v3: false,
-            ..FULL
-        },
-    );
+    let id = GuestId::new(&cortex_a72(), VmFeatures { gic_v3: false, ..FULL });
     // EL0 may be AArch32, EL1 may not, EL2 and EL3 are not there; FP and Advanced SIMD are.
     assert_eq!(id.get(4, 0), 0x0000_0012);
     assert_eq!(id.get(4, 1), 0);
@@ -92,37 +86,22 @@ fn hiding_mte_hides_all_six_of_its_fields_together() {
 
 #[test]
 fn mte_of_instructions_only_is_no_mte() {
-    let host = host(&[
-        (SysReg::ID_AA64PFR1_EL1, 0x100),
-        (SysReg::ID_AA64PFR2_EL1, 1),
-    ]);
+    let host = host(&[(SysReg::ID_AA64PFR1_EL1, 0x100), (SysReg::ID_AA64PFR2_EL1, 1)]);
     assert!(!host.mte() && !host.mte_perm());
     assert_eq!(GuestId::new(&host, FULL).get(4, 1), 0);
 }
 
 #[test]
 fn the_gic_field_follows_the_vm_and_not_the_host() {
-    let without = GuestId::new(
-        &neoverse_n1(),
-        VmFeatures {
-            gic_v3: false,
-            ..FULL
-        },
-    );
+    let without = GuestId::new(&neoverse_n1(), VmFeatures { gic_v3: false, ..FULL });
     assert!(!without.has_gic_registers());
     let gic_v4_1 = host(&[(SysReg::ID_AA64PFR0_EL1, 3 << 24)]);
-    assert_eq!(
-        field(&GuestId::new(&gic_v4_1, FULL), SysReg::ID_AA64PFR0_EL1, 24),
-        1
-    );
+    assert_eq!(field(&GuestId::new(&gic_v4_1, FULL), SysReg::ID_AA64PFR0_EL1, 24), 1);
 }
 
 #[test]
 fn a_host_without_fp_or_a_64k_granule_says_so_to_its_guest() {
-    let host = host(&[
-        (SysReg::ID_AA64PFR0_EL1, 0x00ff_0011),
-        (SysReg::ID_AA64MMFR0_EL1, 0x0f00_0000),
-    ]);
+    let host = host(&[(SysReg::ID_AA64PFR0_EL1, 0x00ff_0011), (SysReg::ID_AA64MMFR0_EL1, 0x0f00_0000)]);
     let id = GuestId::new(&host, FULL);
     assert_eq!(id.get(4, 0), 0x01ff_0011);
     assert_eq!(id.get(7, 0), 0x0f00_0000);
@@ -139,11 +118,7 @@ fn fifty_two_bit_addresses_are_hidden_from_every_granule() {
 fn aarch32_registers_are_there_only_if_el0_can_be_aarch32() {
     let a72 = GuestId::new(&cortex_a72(), PLAIN);
     assert_eq!(a72.get(1, 0), 0x131);
-    assert_eq!(
-        a72.get(1, 1),
-        0x1_0000,
-        "the timer, and nothing of higher levels"
-    );
+    assert_eq!(a72.get(1, 1), 0x1_0000, "the timer, and nothing of higher levels");
     assert_eq!(a72.get(1, 2), 6, "no AArch32 PMU");
     assert_eq!(a72.get(2, 5), 0x0001_1121);
     assert_eq!(a72.get(3, 0), 0x1011_0222);
@@ -159,10 +134,7 @@ fn aarch32_registers_are_there_only_if_el0_can_be_aarch32() {
 
 #[test]
 fn csv2_never_promises_the_software_context_number() {
-    let host = host(&[
-        (SysReg::ID_AA64PFR0_EL1, 3 << 56),
-        (SysReg::ID_AA64PFR1_EL1, 2 << 32),
-    ]);
+    let host = host(&[(SysReg::ID_AA64PFR0_EL1, 3 << 56), (SysReg::ID_AA64PFR1_EL1, 2 << 32)]);
     let id = GuestId::new(&host, FULL);
     assert_eq!(field(&id, SysReg::ID_AA64PFR0_EL1, 56), 1);
     assert_eq!(field(&id, SysReg::ID_AA64PFR1_EL1, 32), 1);
@@ -185,19 +157,10 @@ fn what_el2_asks_of_these_machines_has_these_answers() {
     assert_eq!([&a72, &n1, &n2].map(HostId::ras), [false, true, true]);
     assert_eq!([&a72, &n1, &n2].map(HostId::pan), [false, true, true]);
     assert_eq!([&a72, &n1, &n2].map(HostId::ssbs), [false, true, true]);
-    assert_eq!(
-        [&a72, &n1, &n2].map(HostId::gic_registers),
-        [false, true, true]
-    );
+    assert_eq!([&a72, &n1, &n2].map(HostId::gic_registers), [false, true, true]);
     assert_eq!([&a72, &n1, &n2].map(HostId::stage2_4k), [true, true, true]);
-    assert_eq!(
-        [&a72, &n1, &n2].map(HostId::e2h_is_stuck),
-        [false, false, false]
-    );
-    assert_eq!(
-        [&a72, &n1, &n2].map(HostId::aarch32_el0),
-        [true, true, true]
-    );
+    assert_eq!([&a72, &n1, &n2].map(HostId::e2h_is_stuck), [false, false, false]);
+    assert_eq!([&a72, &n1, &n2].map(HostId::aarch32_el0), [true, true, true]);
 }
 
 #[test]
@@ -226,19 +189,12 @@ fn the_minimum_of_two_kinds_of_cpu_is_taken_field_by_field() {
 fn a_negative_field_is_less_than_zero_in_the_minimum() {
     let with = host(&[(SysReg::ID_AA64PFR0_EL1, 0x0011_0000)]);
     let without = host(&[(SysReg::ID_AA64PFR0_EL1, 0x00ff_0000)]);
-    assert_eq!(
-        with.minimum(&without).read(SysReg::ID_AA64PFR0_EL1),
-        0x00ff_0000
-    );
+    assert_eq!(with.minimum(&without).read(SysReg::ID_AA64PFR0_EL1), 0x00ff_0000);
     let stuck = host(&[(SysReg::ID_AA64MMFR4_EL1, 0xf << 24)]);
     assert!(with.minimum(&stuck).e2h_is_stuck());
     // 0xf of an unsigned field is the most there can be.
     let many = host(&[(SysReg::ID_AA64DFR0_EL1, 0xf000)]);
-    assert_eq!(
-        many.minimum(&cortex_a72())
-            .field(SysReg::ID_AA64DFR0_EL1, 12),
-        5
-    );
+    assert_eq!(many.minimum(&cortex_a72()).field(SysReg::ID_AA64DFR0_EL1, 12), 5);
 }
 
 #[test]
@@ -247,23 +203,14 @@ fn a_late_cpu_with_less_is_told_from_one_with_more() {
     let later = host(&[(SysReg::ID_AA64ISAR0_EL1, 0x1000_0000)]);
     assert!(!neoverse_n1().is_covered_by(&later));
     let base = host(&[(SysReg::ID_AA64ISAR0_EL1, 0x0001_1120)]);
-    let newer = host(&[
-        (SysReg::ID_AA64ISAR0_EL1, 0x1021_1120),
-        (SysReg::ID_AA64MMFR1_EL1, 0x20),
-    ]);
+    let newer = host(&[(SysReg::ID_AA64ISAR0_EL1, 0x1021_1120), (SysReg::ID_AA64MMFR1_EL1, 0x20)]);
     assert!(base.is_covered_by(&newer) && !newer.is_covered_by(&base));
 }
 
 #[test]
 fn outside_the_feature_id_space_there_is_no_value() {
     let id = GuestId::new(&neoverse_n2(), FULL);
-    for register in [
-        SysReg::MIDR_EL1,
-        SysReg::MPIDR_EL1,
-        SysReg::SCTLR_EL1,
-        SysReg(0),
-        SysReg(u16::MAX),
-    ] {
+    for register in [SysReg::MIDR_EL1, SysReg::MPIDR_EL1, SysReg::SCTLR_EL1, SysReg(0), SysReg(u16::MAX)] {
         assert_eq!(id.read(register), None);
         assert_eq!(neoverse_n2().read(register), 0);
     }
@@ -323,16 +270,8 @@ fn what_is_not_built_is_hidden_even_on_a_cpu_that_has_everything() {
     ] {
         assert_eq!(id.read(register), Some(0), "{register:?}");
     }
-    assert_eq!(
-        field(&id, SysReg::ID_AA64PFR0_EL1, 4),
-        1,
-        "EL1 is AArch64 only"
-    );
-    assert_eq!(
-        field(&id, SysReg::ID_AA64DFR0_EL1, 0),
-        6,
-        "debug is Armv8.0"
-    );
+    assert_eq!(field(&id, SysReg::ID_AA64PFR0_EL1, 4), 1, "EL1 is AArch64 only");
+    assert_eq!(field(&id, SysReg::ID_AA64DFR0_EL1, 0), 6, "debug is Armv8.0");
 }
 
 proptest! {

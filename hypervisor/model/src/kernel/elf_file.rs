@@ -50,10 +50,7 @@ pub(super) fn layout(bytes: &[u8], ram: Region<Ipa>) -> Result<Layout, KernelErr
     let (Some((first, _)), Some((last, _))) = (segments.first(), segments.last()) else {
         return Err(KernelError::ElfSegments);
     };
-    let hull = Region {
-        start: first.start,
-        size: last.end().raw() - first.start.raw(),
-    };
+    let hull = Region { start: first.start, size: last.end().raw() - first.start.raw() };
     let entry = entry(&segments, header.e_entry).ok_or(KernelError::ElfEntry(header.e_entry))?;
     let loads = segments.iter().filter_map(|(region, segment)| {
         let to = Region::new(region.start, segment.p_filesz)?;
@@ -61,18 +58,10 @@ pub(super) fn layout(bytes: &[u8], ram: Region<Ipa>) -> Result<Layout, KernelErr
         let origin = Origin::Kernel { offset };
         Some(Load { to, origin })
     });
-    Ok(Layout {
-        loads: loads.collect(),
-        hull,
-        entry,
-    })
+    Ok(Layout { loads: loads.collect(), hull, entry })
 }
 
-fn place(
-    segment: &ProgramHeader,
-    file_size: usize,
-    ram: Region<Ipa>,
-) -> Result<Region<Ipa>, KernelError> {
+fn place(segment: &ProgramHeader, file_size: usize, ram: Region<Ipa>) -> Result<Region<Ipa>, KernelError> {
     let start = Ipa(segment.p_paddr);
     let file_end = segment.p_offset.checked_add(segment.p_filesz);
     let in_file = file_end.is_some_and(|end| end <= file_size as u64);

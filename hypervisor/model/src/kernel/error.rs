@@ -44,9 +44,7 @@ pub enum KernelError {
     #[error("the ELF entry point {0:#x} is in no loadable segment")]
     ElfEntry(u64),
     /// Kernel, ramdisk and device tree do not fit into RAM.
-    #[error(
-        "{needed:#x} bytes of RAM are needed for kernel, ramdisk and device tree, {ram:#x} given"
-    )]
+    #[error("{needed:#x} bytes of RAM are needed for kernel, ramdisk and device tree, {ram:#x} given")]
     NoRoom {
         /// The least RAM that would do, in bytes.
         needed: u64,
@@ -76,9 +74,7 @@ impl KernelError {
     /// Says what to do about it.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Empty | Self::Gzip | Self::GzipSum | Self::Digest { .. } => {
-                "build the bundle again from whole files"
-            }
+            Self::Empty | Self::Gzip | Self::GzipSum | Self::Digest { .. } => "build the bundle again from whole files",
             Self::Unknown | Self::GzipOfOther => {
                 "give an arm64 Image or ELF, or say format = \"raw\" for a flat binary"
             }
@@ -92,9 +88,7 @@ impl KernelError {
             Self::NoRoom { .. } => "raise the VM's memory",
             Self::DeviceTree => "shorten the command line or the list of regions",
             Self::Sources => "report this, with the bundle",
-            Self::Region => {
-                "check the region's address and length in the platform tree, and that its device is ready"
-            }
+            Self::Region => "check the region's address and length in the platform tree, and that its device is ready",
         }
     }
 }

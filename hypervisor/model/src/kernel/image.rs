@@ -49,11 +49,7 @@ impl ImageHeader {
         }
         let old = raw.image_size.get() == 0;
         Some(Self {
-            text_offset: if old {
-                OLD_TEXT_OFFSET
-            } else {
-                raw.text_offset.get()
-            },
+            text_offset: if old { OLD_TEXT_OFFSET } else { raw.text_offset.get() },
             image_size: raw.image_size.get(),
             flags: raw.flags.get(),
         })
@@ -95,9 +91,7 @@ pub(super) fn zboot_payload(bytes: &[u8]) -> Result<Option<Range<usize>>, Kernel
     let start = header.payload_offset.get() as usize;
     let end = start.checked_add(header.payload_size.get() as usize);
     let range = end.map(|end| start..end).ok_or(KernelError::Zboot)?;
-    let is_gzip = bytes
-        .get(range.clone())
-        .is_some_and(|payload| payload.starts_with(&super::gzip::MAGIC));
+    let is_gzip = bytes.get(range.clone()).is_some_and(|payload| payload.starts_with(&super::gzip::MAGIC));
     if !header.compression.starts_with(b"gzip\0") || !is_gzip {
         return Err(KernelError::Zboot);
     }

@@ -7,9 +7,7 @@ use super::{KernelError, gzip};
 use alloc::boxed::Box;
 use alloc::vec;
 use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::{
-    DecompressorOxide, TINFL_LZ_DICT_SIZE, decompress, inflate_flags,
-};
+use miniz_oxide::inflate::core::{DecompressorOxide, TINFL_LZ_DICT_SIZE, decompress, inflate_flags};
 
 /// A stream being inflated.
 pub(super) struct Inflater {

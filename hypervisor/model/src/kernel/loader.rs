@@ -113,12 +113,7 @@ impl Loader {
     ///
     /// A piece is at most 2 MiB, or 32 KiB inflated. After `Done` or `Failed` the answer stays the same
     /// until [`Self::restart`].
-    pub fn step(
-        &mut self,
-        sources: &Sources<'_>,
-        memory: &mut dyn GuestMemory,
-        budget: u64,
-    ) -> Progress {
+    pub fn step(&mut self, sources: &Sources<'_>, memory: &mut dyn GuestMemory, budget: u64) -> Progress {
         let mut left = budget.max(1);
         while left != 0 {
             let piece = left.min(CHUNK);
@@ -149,21 +144,13 @@ impl Loader {
     }
 
     /// Sums a kernel that is not copied as it is stored; the others are summed as they are copied.
-    fn sum(
-        &mut self,
-        sources: &Sources<'_>,
-        memory: &mut dyn GuestMemory,
-        piece: u64,
-    ) -> Result<u64, KernelError> {
+    fn sum(&mut self, sources: &Sources<'_>, memory: &mut dyn GuestMemory, piece: u64) -> Result<u64, KernelError> {
         let is_copied = |digest: &Digest| self.plan.loads.iter().any(|load| is_whole(load, digest));
         let Some(digest) = self.sums.kernel.filter(|digest| !is_copied(digest)) else {
             self.enter(Stage::Zero(0));
             return Ok(0);
         };
-        let refuse = |error| KernelError::Digest {
-            ramdisk: false,
-            error,
-        };
+        let refuse = |error| KernelError::Digest { ramdisk: false, error };
         digest.check_size(sources.kernel).map_err(refuse)?;
         let size = digest.size;
         let bytes = part(sources.kernel, self.offset, piece.min(size - self.offset))?;
@@ -184,10 +171,7 @@ impl Loader {
         // A piece is whole pages, and RAM is.
         let size = piece.next_multiple_of(PAGE_SIZE);
         let size = size.min(pages.size - self.offset);
-        memory.zero(Region {
-            start: Ipa(pages.start.raw() + self.offset),
-            size,
-        });
+        memory.zero(Region { start: Ipa(pages.start.raw() + self.offset), size });
         self.offset += size;
         if self.offset == pages.size {
             self.enter(Stage::Zero(index + 1));
@@ -215,11 +199,7 @@ impl Loader {
             }
             Origin::Kernel { offset } => {
                 let whole = |digest: &Digest| is_whole(load, digest);
-                (
-                    sources.kernel,
-                    *offset as u64,
-                    self.sums.kernel.filter(whole),
-                )
+                (sources.kernel, *offset as u64, self.sums.kernel.filter(whole))
             }
             Origin::Ramdisk => (sources.ramdisk, 0, self.sums.ramdisk),
             Origin::DeviceTree => (sources.dtb, 0, None),
@@ -246,12 +226,7 @@ impl Loader {
         Ok(size)
     }
 
-    fn inflate(
-        &mut self,
-        index: usize,
-        deflate: &[u8],
-        memory: &mut dyn GuestMemory,
-    ) -> Result<u64, KernelError> {
+    fn inflate(&mut self, index: usize, deflate: &[u8], memory: &mut dyn GuestMemory) -> Result<u64, KernelError> {
         let (Some(load), Some(inflater)) = (self.plan.loads.get(index), &mut self.inflater) else {
             return Err(KernelError::Sources);
         };
@@ -303,10 +278,7 @@ fn unfilled(ram: Region<Ipa>, loads: &[Load]) -> Vec<Region<Ipa>> {
         let end = to.checked_next_multiple_of(PAGE_SIZE);
         let end = end.unwrap_or(u64::MAX).min(ram.end().raw());
         if first < end {
-            pages.push(Region {
-                start: Ipa(first),
-                size: end - first,
-            });
+            pages.push(Region { start: Ipa(first), size: end - first });
             *covered = end;
         }
     };

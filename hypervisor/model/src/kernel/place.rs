@@ -85,11 +85,7 @@ pub fn plan(
     let whole = Origin::Kernel { offset: 0 };
     let (kernel, entry, mut loads) = match kind {
         KernelKind::Image(header) => image(header, size, whole, ram, needs)?,
-        KernelKind::GzipImage {
-            header,
-            deflate,
-            inflated,
-        } => {
+        KernelKind::GzipImage { header, deflate, inflated } => {
             let deflate = deflate.clone();
             image(header, *inflated, Origin::Inflated { deflate }, ram, needs)?
         }
@@ -114,22 +110,9 @@ pub fn plan(
     let start = below(dtb.start, ramdisk_size).ok_or(needs(kernel.end().raw()))?;
     let ramdisk = Region::new(start, ramdisk_size);
 
-    loads.extend(ramdisk.map(|to| Load {
-        to,
-        origin: Origin::Ramdisk,
-    }));
-    loads.push(Load {
-        to: dtb,
-        origin: Origin::DeviceTree,
-    });
-    Ok(Plan {
-        ram,
-        kernel,
-        entry,
-        ramdisk,
-        dtb,
-        loads,
-    })
+    loads.extend(ramdisk.map(|to| Load { to, origin: Origin::Ramdisk }));
+    loads.push(Load { to: dtb, origin: Origin::DeviceTree });
+    Ok(Plan { ram, kernel, entry, ramdisk, dtb, loads })
 }
 
 type Placed = (Region<Ipa>, Ipa, Vec<Load>);
@@ -166,9 +149,7 @@ fn no_room(ram: Region<Ipa>, kernel_end: u64, ramdisk_size: u64, dtb_size: u64) 
     let padded = |size: u64| size.div_ceil(ALIGN).saturating_mul(ALIGN);
     let low = padded(kernel_end.saturating_sub(ram.start.raw()));
     KernelError::NoRoom {
-        needed: low
-            .saturating_add(padded(ramdisk_size))
-            .saturating_add(padded(dtb_size)),
+        needed: low.saturating_add(padded(ramdisk_size)).saturating_add(padded(dtb_size)),
         ram: ram.size,
     }
 }

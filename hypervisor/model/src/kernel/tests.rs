@@ -82,11 +82,7 @@ struct Memory {
 impl Memory {
     fn new(ram: Region<Ipa>) -> Self {
         let size = usize::try_from(ram.size).unwrap();
-        Self {
-            ram,
-            bytes: vec![0xa5; size],
-            summed: 0,
-        }
+        Self { ram, bytes: vec![0xa5; size], summed: 0 }
     }
 
     fn range(&self, region: Region<Ipa>) -> Range<usize> {
@@ -122,12 +118,7 @@ impl GuestMemory for Memory {
     }
 }
 
-fn run(
-    loader: &mut Loader,
-    sources: &Sources<'_>,
-    memory: &mut Memory,
-    budget: u64,
-) -> (Progress, usize) {
+fn run(loader: &mut Loader, sources: &Sources<'_>, memory: &mut Memory, budget: u64) -> (Progress, usize) {
     for steps in 1..1_000_000 {
         let progress = loader.step(sources, memory, budget);
         if progress != Progress::More {

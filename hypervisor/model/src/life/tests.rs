@@ -119,11 +119,7 @@ fn a_stop_works_while_it_waits_and_a_start_ends_the_wait() {
     assert_eq!(waiting.order(Order::Start), Ok(Obeyed::Loading));
     waiting.loaded(0);
     waiting.end(CRASH);
-    assert_eq!(
-        park(&mut waiting, 0),
-        After::Restarted("watchdog"),
-        "the crashes before it are forgotten"
-    );
+    assert_eq!(park(&mut waiting, 0), After::Restarted("watchdog"), "the crashes before it are forgotten");
 }
 
 #[test]
@@ -157,13 +153,7 @@ fn a_load_that_fails_is_a_refusal_at_first_and_a_crash_later() {
 
 #[test]
 fn a_phase_survives_its_number() {
-    for phase in [
-        Phase::Loading,
-        Phase::Running,
-        Phase::Stopping,
-        Phase::Waiting,
-        Phase::Stopped,
-    ] {
+    for phase in [Phase::Loading, Phase::Running, Phase::Stopping, Phase::Waiting, Phase::Stopped] {
         assert_eq!(Phase::from_number(phase as u8), phase);
     }
 }

@@ -12,10 +12,7 @@ struct Line {
 }
 
 impl Line {
-    const EMPTY: Self = Self {
-        bytes: [0; LINE_BYTES],
-        length: 0,
-    };
+    const EMPTY: Self = Self { bytes: [0; LINE_BYTES], length: 0 };
 
     fn of(text: &[u8]) -> Self {
         let mut line = Self::EMPTY;
@@ -43,22 +40,13 @@ pub(super) struct History {
 
 impl History {
     pub(super) const fn new() -> Self {
-        Self {
-            lines: [Line::EMPTY; LINES],
-            count: 0,
-            back: 0,
-            draft: Line::EMPTY,
-        }
+        Self { lines: [Line::EMPTY; LINES], count: 0, back: 0, draft: Line::EMPTY }
     }
 
     /// Keeps a line, unless it is blank or the same as the last.
     pub(super) fn push(&mut self, text: &[u8]) {
         let is_blank = text.iter().all(|byte| *byte == b' ');
-        let is_last = self.count != 0
-            && self
-                .lines
-                .first()
-                .is_some_and(|newest| newest.text() == text);
+        let is_last = self.count != 0 && self.lines.first().is_some_and(|newest| newest.text() == text);
         if is_blank || is_last {
             return;
         }
@@ -75,16 +63,9 @@ impl History {
     }
 
     /// Goes one line back or forth from `current`; returns what is there.
-    pub(super) fn step(
-        &mut self,
-        earlier: bool,
-        current: Option<&[u8]>,
-    ) -> Option<([u8; LINE_BYTES], usize)> {
-        let back = if earlier {
-            (self.back < self.count).then_some(self.back + 1)?
-        } else {
-            self.back.checked_sub(1)?
-        };
+    pub(super) fn step(&mut self, earlier: bool, current: Option<&[u8]>) -> Option<([u8; LINE_BYTES], usize)> {
+        let back =
+            if earlier { (self.back < self.count).then_some(self.back + 1)? } else { self.back.checked_sub(1)? };
         if self.back == 0 {
             self.draft = Line::of(current?);
         }

@@ -104,11 +104,7 @@ fn cursor_keys_of_either_kind_do_as_the_letters_do() {
     assert_eq!(line(b"abc\x1b[D\x1b[3~"), "ab");
     assert_eq!(line(b"ab\x1b[D\x1b[C\x1b[Cc"), "abc");
     assert_eq!(line(b"ac\x1b[1;5Db"), "abc");
-    assert_eq!(
-        line(b"a\x1b[99~b\x1b[Zc"),
-        "abc",
-        "unknown sequences are swallowed"
-    );
+    assert_eq!(line(b"a\x1b[99~b\x1b[Zc"), "abc", "unknown sequences are swallowed");
 }
 
 #[test]
@@ -130,10 +126,7 @@ fn a_line_feed_after_a_return_is_the_same_key() {
     let mut editor = LineEditor::new();
     assert_eq!(type_into(&mut editor, b"vms\r").2, Reply::Run);
     editor.next();
-    assert_eq!(
-        type_into(&mut editor, b"\nstop\n"),
-        ("stop".into(), 4, Reply::Run)
-    );
+    assert_eq!(type_into(&mut editor, b"\nstop\n"), ("stop".into(), 4, Reply::Run));
 }
 
 #[test]
@@ -147,19 +140,11 @@ fn earlier_lines_come_back_and_the_one_being_typed_too() {
     assert_eq!(type_into(&mut editor, b"ne").0, "ne");
     assert_eq!(type_into(&mut editor, up).0, "two");
     assert_eq!(type_into(&mut editor, up).0, "one");
-    assert_eq!(
-        type_into(&mut editor, up).0,
-        "one",
-        "there is no earlier one"
-    );
+    assert_eq!(type_into(&mut editor, up).0, "one", "there is no earlier one");
     assert_eq!(type_into(&mut editor, b"\x1b[B").0, "two");
     assert_eq!(type_into(&mut editor, b"\x0e").0, "ne");
     assert_eq!(type_into(&mut editor, b"\x0e").0, "ne");
-    assert_eq!(
-        type_into(&mut editor, b"\x10\x7f").0,
-        "tw",
-        "and can be edited"
-    );
+    assert_eq!(type_into(&mut editor, b"\x10\x7f").0, "tw", "and can be edited");
 }
 
 #[test]

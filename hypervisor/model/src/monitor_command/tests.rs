@@ -29,21 +29,14 @@ fn every_command_reads_as_what_it_says() {
     }
     // Each entry of the table is among them.
     for entry in COMMANDS {
-        assert!(
-            lines
-                .iter()
-                .any(|(line, _)| line.trim().starts_with(entry.name))
-        );
+        assert!(lines.iter().any(|(line, _)| line.trim().starts_with(entry.name)));
     }
 }
 
 #[test]
 fn what_is_no_command_is_told_what_is() {
     let said = |line| parse(line).unwrap_err().to_string();
-    assert_eq!(
-        said("reboot"),
-        "there is no command reboot: help lists them"
-    );
+    assert_eq!(said("reboot"), "there is no command reboot: help lists them");
     assert_eq!(said("start"), "write: start NAME");
     assert_eq!(said("stop a b"), "write: stop NAME");
     assert_eq!(said("trace a"), "write: trace NAME on|off|show");
@@ -51,10 +44,7 @@ fn what_is_no_command_is_told_what_is() {
     assert_eq!(said("trace a maybe"), "write: trace NAME on|off|show");
     assert_eq!(said("vms all"), "vms takes nothing after it");
     assert_eq!(parse("Vms"), Err(CommandError::Unknown("Vms")));
-    assert_eq!(
-        parse("quit a b c"),
-        Err(CommandError::Arguments(find("quit").unwrap()))
-    );
+    assert_eq!(parse("quit a b c"), Err(CommandError::Arguments(find("quit").unwrap())));
 }
 
 fn completed(typed: &str) -> (usize, &str) {

@@ -75,12 +75,7 @@ fn one(config: &mut dyn ConfigSpace, function: Function, index: u8, count: u8) -
     if value & 1 == 1 {
         // Bits 31:16 may be missing (§6.2.5.1).
         let size = u64::from(!(mask & 0xfffc | 0xffff_0000)).wrapping_add(1);
-        return Some(Bar {
-            index,
-            space: Space::Io,
-            address: u64::from(value & !3),
-            size,
-        });
+        return Some(Bar { index, space: Space::Io, address: u64::from(value & !3), size });
     }
     let wide = value >> 1 & 0b11 == 0b10;
     let (upper, upper_mask) = if wide {
@@ -98,15 +93,7 @@ fn one(config: &mut dyn ConfigSpace, function: Function, index: u8, count: u8) -
     if !size.is_power_of_two() || narrow_without_size {
         return None;
     }
-    Some(Bar {
-        index,
-        space: Space::Memory {
-            wide,
-            prefetchable: value >> 3 & 1 == 1,
-        },
-        address,
-        size,
-    })
+    Some(Bar { index, space: Space::Memory { wide, prefetchable: value >> 3 & 1 == 1 }, address, size })
 }
 
 /// Returns a register's value and which of its bits can be set.

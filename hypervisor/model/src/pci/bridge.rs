@@ -3,8 +3,7 @@
 use core::ops::Range;
 
 use super::header::{
-    COMMAND, MEMORY_SPACE, MEMORY_WINDOW, PREFETCHABLE_BASE_UPPER, PREFETCHABLE_LIMIT_UPPER,
-    PREFETCHABLE_WINDOW,
+    COMMAND, MEMORY_SPACE, MEMORY_WINDOW, PREFETCHABLE_BASE_UPPER, PREFETCHABLE_LIMIT_UPPER, PREFETCHABLE_WINDOW,
 };
 use super::walk::Found;
 use super::{ConfigSpace, Function};
@@ -21,10 +20,7 @@ pub(super) fn windows(config: &mut dyn ConfigSpace, bridge: Function) -> [Range<
         base = config.read(bridge, PREFETCHABLE_BASE_UPPER);
         limit = config.read(bridge, PREFETCHABLE_LIMIT_UPPER);
     }
-    [
-        range(memory, 0, 0),
-        range(prefetchable, u64::from(base), u64::from(limit)),
-    ]
+    [range(memory, 0, 0), range(prefetchable, u64::from(base), u64::from(limit))]
 }
 
 /// A limit below the base is an empty window.

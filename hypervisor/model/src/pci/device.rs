@@ -36,10 +36,7 @@ impl Address {
         };
         let byte = |text, most| u8::try_from(number(text, most)?).ok();
         let function = Function::new(byte(bus, 0xff)?, byte(device, 0x1f)?, byte(function, 7)?);
-        Some(Self {
-            segment: number(segment, 0xffff)?,
-            function,
-        })
+        Some(Self { segment: number(segment, 0xffff)?, function })
     }
 }
 
@@ -98,19 +95,13 @@ impl DeviceFault {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Name => {
-                "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node"
-            }
+            Self::Name => "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node",
             Self::NotAperture => "leave `device` out, or claim the region with use = \"aperture\"",
             Self::Second => "give the other function to another VM",
             Self::Twice => "leave the function in one claim only",
-            Self::Bar(_) => {
-                "correct `device`, or the platform; without `device` the region is given alone"
-            }
+            Self::Bar(_) => "correct `device`, or the platform; without `device` the region is given alone",
             Self::NeedsDma(_) => "leave `device` out: the region is then given alone",
-            Self::SharedInterrupt => {
-                "put one of the two functions into another slot, or leave `device` out"
-            }
+            Self::SharedInterrupt => "put one of the two functions into another slot, or leave `device` out",
             Self::NoRoom => "leave `device` out: the function's registers are too large",
             Self::Narrow => "give the claim an `ipa` below 4 GiB, or the VM less `memory`",
         }
@@ -148,11 +139,7 @@ pub fn look(host: &EcamHost, config: &mut dyn ConfigSpace, address: Address, pa_
         prepare(host, config, function, pa_bits).map_err(DeviceFault::Bar)
     };
     let pin = config.read(function, INTERRUPT) >> 8 & 0xff;
-    Found {
-        address,
-        intx: host.intx(function, pin).filter(|_| outcome.is_ok()),
-        outcome,
-    }
+    Found { address, intx: host.intx(function, pin).filter(|_| outcome.is_ok()), outcome }
 }
 
 /// One BAR as the guest gets it.
@@ -203,42 +190,24 @@ pub fn offers(
                     .filter(|pages| layout::PCI_MEMORY.covers(pages))
                     .ok_or(DeviceFault::NoRoom)?;
                 next = start.end().0;
-                let pages = Region {
-                    start: placed.region.start.align_down(PAGE_SIZE),
-                    size,
-                };
+                let pages = Region { start: placed.region.start.align_down(PAGE_SIZE), size };
                 // Firmware may have put a small BAR anywhere into its page.
                 let within = placed.region.start.0 - pages.start.0;
-                let guest = GuestBar {
-                    bar: placed.bar,
-                    address: start.start.0 + within,
-                    size: placed.bar.size,
-                };
+                let guest = GuestBar { bar: placed.bar, address: start.start.0 + within, size: placed.bar.size };
                 (guest, Some((pages, start)))
             }
         };
-        offers.push(Offer {
-            guest,
-            registers,
-            name,
-        });
+        offers.push(Offer { guest, registers, name });
     }
     Ok(offers)
 }
 
 /// The BAR whose memory is the region: as long as that, rounded up to a power of two, which its place is aligned to.
 fn at_region(placed: &Placed, ipa: Region<Ipa>) -> Result<GuestBar, DeviceFault> {
-    let size = ipa
-        .size
-        .checked_next_power_of_two()
-        .ok_or(DeviceFault::NoRoom)?;
+    let size = ipa.size.checked_next_power_of_two().ok_or(DeviceFault::NoRoom)?;
     let wide = placed.bar.memory().is_some_and(|(wide, _)| wide);
     if !wide && ipa.start.0.saturating_add(size) > 1 << 32 {
         return Err(DeviceFault::Narrow);
     }
-    Ok(GuestBar {
-        bar: placed.bar,
-        address: ipa.start.0,
-        size,
-    })
+    Ok(GuestBar { bar: placed.bar, address: ipa.start.0, size })
 }

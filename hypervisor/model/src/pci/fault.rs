@@ -43,9 +43,7 @@ impl fmt::Display for BarFault {
                  firmware did not configure answers nowhere)"
             }
             Self::NotEndpoint => "the PCI function is a bridge",
-            Self::NoBar => {
-                "the PCI function has no BAR of this index, or it is the upper half of a 64-bit one"
-            }
+            Self::NoBar => "the PCI function has no BAR of this index, or it is the upper half of a 64-bit one",
             Self::Io => "the BAR is of I/O space",
             Self::Longer(size) => {
                 return write!(f, "assay,length is more than the BAR's {size:#x} bytes");
@@ -75,9 +73,7 @@ impl BarFault {
             Self::BehindBridge => {
                 "have firmware configure the bridge and place the function, or put it on the root bus"
             }
-            Self::NoRoom => {
-                "give the host bridge larger windows in `ranges`, or have firmware place the function"
-            }
+            Self::NoRoom => "give the host bridge larger windows in `ranges`, or have firmware place the function",
             Self::Stuck => "check the function: its BAR must be writable before boot",
         }
     }

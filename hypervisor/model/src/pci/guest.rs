@@ -5,9 +5,7 @@
 //! past stage 2, and the others change what EL2 relies on. Bus Master reads as written and goes nowhere. What is not
 //! listed in [`GuestFunction::read`] reads as zero, and ignores writes.
 
-use super::header::{
-    BAR0, BUS_MASTER, CLASS, COMMAND, HEADER_TYPE, ID, INTERRUPT, INTX_DISABLE, MEMORY_SPACE,
-};
+use super::header::{BAR0, BUS_MASTER, CLASS, COMMAND, HEADER_TYPE, ID, INTERRUPT, INTX_DISABLE, MEMORY_SPACE};
 use super::{Bar, ConfigSpace, Function};
 
 /// Subsystem and subsystem vendor ID.
@@ -63,12 +61,7 @@ pub struct GuestFunction {
 impl GuestFunction {
     /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, and INTA if `has_interrupt`.
     #[must_use]
-    pub fn new(
-        config: &mut dyn ConfigSpace,
-        function: Function,
-        bars: &[GuestBar],
-        has_interrupt: bool,
-    ) -> Self {
+    pub fn new(config: &mut dyn ConfigSpace, function: Function, bars: &[GuestBar], has_interrupt: bool) -> Self {
         let mut guest = Self {
             bars: [(0, 0); 6],
             sized: 0,
@@ -110,10 +103,7 @@ impl GuestFunction {
         let mut last = None;
         // A list has at most one capability for each word: a circle ends.
         for _ in HEADER_END / 4..END / 4 {
-            let Some(offset) = u8::try_from(at)
-                .ok()
-                .filter(|at| u16::from(*at) >= HEADER_END)
-            else {
+            let Some(offset) = u8::try_from(at).ok().filter(|at| u16::from(*at) >= HEADER_END) else {
                 return;
             };
             let word = config.read(function, u16::from(offset));
@@ -167,37 +157,22 @@ impl GuestFunction {
             BAR0..0x28 => self.bar(offset),
             CAPABILITIES => u32::from(self.first),
             INTERRUPT => u32::from(self.line) | u32::from(self.pin) << 8,
-            HEADER_END..END if self.shown >> ((offset / 4) & 63) & 1 == 1 => {
-                self.capability(offset, real(offset))
-            }
+            HEADER_END..END if self.shown >> ((offset / 4) & 63) & 1 == 1 => self.capability(offset, real(offset)),
             _ => 0,
         }
     }
 
     fn bar(&self, offset: u16) -> u32 {
         let index = (offset - BAR0) / 4;
-        let (value, mask) = self
-            .bars
-            .get(usize::from(index))
-            .copied()
-            .unwrap_or_default();
-        if self.sized >> index & 1 == 1 {
-            mask
-        } else {
-            value
-        }
+        let (value, mask) = self.bars.get(usize::from(index)).copied().unwrap_or_default();
+        if self.sized >> index & 1 == 1 { mask } else { value }
     }
 
     /// The word that begins a capability leads to the next one that is shown.
     fn capability(&self, offset: u16, word: u32) -> u32 {
         let next = self.next.get(usize::from(offset / 4)).copied().unwrap_or(0);
-        let begins = u16::from(self.first) == offset
-            || self.next.iter().any(|link| u16::from(*link) == offset);
-        if begins {
-            word & !0xff00 | u32::from(next) << 8
-        } else {
-            word
-        }
+        let begins = u16::from(self.first) == offset || self.next.iter().any(|link| u16::from(*link) == offset);
+        if begins { word & !0xff00 | u32::from(next) << 8 } else { word }
     }
 
     /// Writes the bits `mask` of the word at `offset`. Returns whether [`Self::physical_command`] may have changed.

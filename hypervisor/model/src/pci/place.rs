@@ -13,11 +13,7 @@ use super::{Bar, ConfigSpace, Function, bar, bridge};
 use crate::platform::PciWindow;
 
 /// Lists what every function but `own` has: BARs and ROMs with an address, and bridges' windows.
-pub(super) fn taken(
-    config: &mut dyn ConfigSpace,
-    found: &[Found],
-    own: Function,
-) -> Vec<Range<u64>> {
+pub(super) fn taken(config: &mut dyn ConfigSpace, found: &[Found], own: Function) -> Vec<Range<u64>> {
     let mut taken = Vec::new();
     for other in found.iter().filter(|other| other.function != own) {
         let bars = bar::all(config, other.function, other.layout);
@@ -58,11 +54,7 @@ pub(super) fn extent(bar: &Bar) -> Range<u64> {
 
 /// Returns where the CPUs see a range of bus addresses; `None` if no window holds all of it, or if it ends beyond
 /// `pa_bits` bits.
-pub(super) fn seen_at(
-    windows: &[PciWindow],
-    range: &Range<u64>,
-    pa_bits: u8,
-) -> Option<Region<Pa>> {
+pub(super) fn seen_at(windows: &[PciWindow], range: &Range<u64>, pa_bits: u8) -> Option<Region<Pa>> {
     let size = range.end.checked_sub(range.start)?;
     windows.iter().find_map(|window| {
         let offset = range.start.checked_sub(window.bus)?;
@@ -75,18 +67,10 @@ pub(super) fn seen_at(
 ///
 /// Memory that is not prefetchable never goes into a prefetchable window, and a 32-bit BAR only below 4 GiB. A 64-bit
 /// one goes into a 64-bit window if it can, since what others need is scarcer.
-pub(super) fn find(
-    windows: &[PciWindow],
-    taken: &[Range<u64>],
-    bar: &Bar,
-    pa_bits: u8,
-) -> Option<u64> {
+pub(super) fn find(windows: &[PciWindow], taken: &[Range<u64>], bar: &Bar, pa_bits: u8) -> Option<u64> {
     let (wide, prefetchable) = bar.memory()?;
     let fits = |window: &&PciWindow| prefetchable || !window.prefetchable;
-    let (first, last): (Vec<_>, Vec<_>) = windows
-        .iter()
-        .filter(fits)
-        .partition(|window| window.wide == wide);
+    let (first, last): (Vec<_>, Vec<_>) = windows.iter().filter(fits).partition(|window| window.wide == wide);
     first.into_iter().chain(last).find_map(|window| {
         let start = within(window, taken, bar, wide)?;
         let range = start..start.checked_add(bar.size)?;

@@ -9,9 +9,7 @@ use core::ops::Range;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::header::{
-    BUS_MASTER, COMMAND, INTX_DISABLE, IO_SPACE, Layout, MEMORY_SPACE, ROM_ENABLE,
-};
+use super::header::{BUS_MASTER, COMMAND, INTX_DISABLE, IO_SPACE, Layout, MEMORY_SPACE, ROM_ENABLE};
 use super::walk::Found;
 use super::{Bar, BarFault, ConfigSpace, Function, bar, bridge, place, walk};
 use crate::platform::EcamHost;
@@ -55,9 +53,8 @@ pub fn prepare(
         return Err(BarFault::NotEndpoint);
     }
     silence(config, function, own.layout);
-    let (memory, io): (Vec<_>, Vec<_>) = bar::all(config, function, own.layout)
-        .into_iter()
-        .partition(|bar| bar.memory().is_some());
+    let (memory, io): (Vec<_>, Vec<_>) =
+        bar::all(config, function, own.layout).into_iter().partition(|bar| bar.memory().is_some());
     let mut taken = place::taken(config, &found, function);
     if own.behind.is_some() {
         // What is behind a bridge has to be in its window.
@@ -103,12 +100,7 @@ pub fn prepare(
     }
     memory.sort_by_key(|placed| placed.bar.index);
     config.write(function, COMMAND, MEMORY_SPACE | INTX_DISABLE);
-    Ok(Prepared {
-        function,
-        memory,
-        io: io.iter().map(|bar| bar.index).collect(),
-        moved: has_moved,
-    })
+    Ok(Prepared { function, memory, io: io.iter().map(|bar| bar.index).collect(), moved: has_moved })
 }
 
 /// Has the function answer nowhere and do nothing.
@@ -125,9 +117,7 @@ fn silence(config: &mut dyn ConfigSpace, function: Function, layout: Layout) {
 /// The windows of all bridges that lead to a bus.
 fn bridge_windows(config: &mut dyn ConfigSpace, found: &[Found]) -> Vec<Range<u64>> {
     let bridges = found.iter().filter_map(|other| other.behind);
-    bridges
-        .flat_map(|bridge| bridge::windows(config, bridge))
-        .collect()
+    bridges.flat_map(|bridge| bridge::windows(config, bridge)).collect()
 }
 
 impl Prepared {

@@ -40,12 +40,7 @@ fn region(start: u64, size: u64) -> Region<Pa> {
 }
 
 fn window(bus: u64, start: u64, size: u64, wide: bool, prefetchable: bool) -> PciWindow {
-    PciWindow {
-        bus,
-        region: region(start, size),
-        wide,
-        prefetchable,
-    }
+    PciWindow { bus, region: region(start, size), wide, prefetchable }
 }
 
 /// Device `device` on bus 0.
@@ -59,7 +54,6 @@ fn run(fake: &mut Fake, function: Function) -> Result<Prepared, BarFault> {
 
 /// Index, start and size of each BAR of memory.
 fn places(prepared: &Prepared) -> Vec<(u8, u64, u64)> {
-    let one =
-        |placed: &super::Placed| (placed.bar.index, placed.region.start.0, placed.region.size);
+    let one = |placed: &super::Placed| (placed.bar.index, placed.region.start.0, placed.region.size);
     prepared.memory.iter().map(one).collect()
 }

@@ -28,11 +28,7 @@ pub(super) fn all(config: &mut dyn ConfigSpace, buses: (u8, u8)) -> Vec<Found> {
         *seen = true;
         for device in 0..32 {
             on_device(config, bus, device, |config, function, layout| {
-                found.push(Found {
-                    function,
-                    layout,
-                    behind,
-                });
+                found.push(Found { function, layout, behind });
                 if layout == Layout::Bridge {
                     let below = (config.read(function, BUSES) >> 8 & 0xff) as u8;
                     // 0 is what an unconfigured bridge has.

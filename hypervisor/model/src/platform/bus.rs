@@ -18,8 +18,7 @@ pub(super) fn registers(node: Node<'_, '_>) -> Result<Vec<Region<Pa>>, Malformed
         let buses = node.ancestors().map(|bus| bus.bare());
         let start = to_physical(buses, address, size);
         let start = start.ok_or_else(|| {
-            let wants =
-                "must be reachable: the `ranges` of each bus above it must hold the address";
+            let wants = "must be reachable: the `ranges` of each bus above it must hold the address";
             node.malformed("reg", wants)
         })?;
         regions.push(region(node, start, size)?);
@@ -39,11 +38,7 @@ pub(super) fn region(node: Node<'_, '_>, start: u64, size: u64) -> Result<Region
 /// Translates an address on the first bus through all to the last, which is the root.
 ///
 /// `None` if a bus has no `ranges`, none that holds all of `address` and `size`, or a malformed one.
-pub(super) fn to_physical<'a>(
-    buses: impl Iterator<Item = Bare<'a>>,
-    address: u64,
-    size: u64,
-) -> Option<u64> {
+pub(super) fn to_physical<'a>(buses: impl Iterator<Item = Bare<'a>>, address: u64, size: u64) -> Option<u64> {
     let mut address = address;
     let mut buses = buses.peekable();
     while let Some(bus) = buses.next() {
@@ -59,13 +54,7 @@ pub(super) fn to_physical<'a>(
 }
 
 /// Translates by one bus's `ranges`: (address on the bus, address on its parent, size) entries.
-fn through(
-    ranges: &[u8],
-    bus: &Bare<'_>,
-    parent: &Bare<'_>,
-    address: u64,
-    size: u64,
-) -> Option<u64> {
+fn through(ranges: &[u8], bus: &Bare<'_>, parent: &Bare<'_>, address: u64, size: u64) -> Option<u64> {
     let cells = bus.cells()?;
     let child = cell_bytes(cells.address).filter(|&bytes| bytes != 0)?;
     let above = cell_bytes(parent.cells()?.address).filter(|&bytes| bytes != 0)?;

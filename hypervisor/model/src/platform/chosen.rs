@@ -55,8 +55,6 @@ pub(super) fn conduit(tree: &Tree<'_>) -> Result<Option<Conduit>, PlatformError>
     match node.str("method")? {
         Some("smc") => Ok(Some(Conduit::Smc)),
         Some("hvc") => Ok(Some(Conduit::Hvc)),
-        _ => Err(node
-            .malformed("method", "must be \"smc\" or \"hvc\"")
-            .into()),
+        _ => Err(node.malformed("method", "must be \"smc\" or \"hvc\"").into()),
     }
 }

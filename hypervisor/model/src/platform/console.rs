@@ -17,13 +17,8 @@ const AUX: &[&str] = &["brcm,bcm2835-aux-uart"];
 const CADENCE: &[&str] = &["cdns,uart-r1p8", "cdns,uart-r1p12", "xlnx,xuartps"];
 
 /// Reads the chosen console.
-pub(super) fn chosen<'t, 'a>(
-    tree: &'t Tree<'a>,
-    gic: Node<'t, 'a>,
-) -> Result<Option<Console>, PlatformError> {
-    let path = tree
-        .find("/chosen")
-        .and_then(|node| stdout_path(&node.bare()));
+pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Option<Console>, PlatformError> {
+    let path = tree.find("/chosen").and_then(|node| stdout_path(&node.bare()));
     let aliases = || tree.find("/aliases").map(|node| node.bare());
     let path = path.and_then(|path| full_path(path, aliases));
     let Some(node) = path.and_then(|path| tree.find(path)) else {
@@ -35,12 +30,7 @@ pub(super) fn chosen<'t, 'a>(
     let Some(&registers) = bus::registers(node)?.first() else {
         return Ok(None);
     };
-    Ok(Some(Console {
-        path: node.path(),
-        kind,
-        registers,
-        intid: interrupts::nth(node, gic, 0)?,
-    }))
+    Ok(Some(Console { path: node.path(), kind, registers, intid: interrupts::nth(node, gic, 0)? }))
 }
 
 /// Finds the console in a blob without the heap and without a lock, for the first words of a boot.
@@ -65,12 +55,7 @@ pub fn early_console(dtb: &[u8]) -> Option<Console> {
         let cells = buses.last()?.cells()?;
         let (start, size) = cells.entries(node.property("reg")?)?.next()?;
         let start = bus::to_physical(buses.iter().rev().copied(), start, size)?;
-        Some(Console {
-            path: String::new(),
-            kind: kind(&node)?,
-            registers: Region::new(Pa(start), size)?,
-            intid: None,
-        })
+        Some(Console { path: String::new(), kind: kind(&node)?, registers: Region::new(Pa(start), size)?, intid: None })
     })
 }
 

@@ -14,10 +14,7 @@ const AFFINITY: u64 = 0xff_00ff_ffff;
 pub(super) fn all(tree: &Tree<'_>, cpus: &mut Vec<Cpu>) -> Result<(), PlatformError> {
     let wants = "no CPU whose status is \"okay\"; Assay needs one";
     let parent = tree.find("/cpus").ok_or_else(|| missing("/cpus", wants))?;
-    let cells = Cells {
-        size: 0,
-        ..parent.child_cells()?
-    };
+    let cells = Cells { size: 0, ..parent.child_cells()? };
     for node in parent.children() {
         let is_cpu = node.property("device_type") == Some(b"cpu\0") || node.name() == "cpu";
         if is_cpu && node.is_available() {
@@ -57,9 +54,7 @@ fn enable(node: Node<'_, '_>, parent: Node<'_, '_>) -> Result<Enable, Malformed>
             let wants = "must be there with the spin-table's address, a multiple of 8";
             let release = release.filter(|release| release.is_multiple_of(8));
             let release = release.ok_or_else(|| node.malformed("cpu-release-addr", wants))?;
-            Ok(Enable::SpinTable {
-                release: Pa(release),
-            })
+            Ok(Enable::SpinTable { release: Pa(release) })
         }
         _ => Ok(Enable::None),
     }

@@ -15,8 +15,7 @@ use crate::gate::{Malformed, Node, Tree};
 pub fn overlay(machine: &mut Machine, dtbo: &[u8]) -> Result<bool, PlatformError> {
     let tree = Tree::new(dtbo)?;
     let root = tree.root();
-    let wants =
-        "no `compatible`; give the overlay the board's, so that it is not applied to another";
+    let wants = "no `compatible`; give the overlay the board's, so that it is not applied to another";
     if !root.has("compatible") {
         return Err(missing("/", wants));
     }
@@ -71,11 +70,7 @@ fn join(parent: &str, child: Node<'_, '_>) -> String {
 /// Adds what `node` says about the node at `path` ("" is the root).
 fn fact(machine: &mut Machine, path: &str, node: Node<'_, '_>) -> Result<(), PlatformError> {
     if let Some(name) = path.strip_prefix(reserved::PARENT) {
-        return if name.contains('/') {
-            Ok(())
-        } else {
-            reserved_child(machine, path, node)
-        };
+        return if name.contains('/') { Ok(()) } else { reserved_child(machine, path, node) };
     }
     if path.is_empty() {
         machine.uniform_memory |= node.has("assay,uniform-memory");
@@ -83,19 +78,14 @@ fn fact(machine: &mut Machine, path: &str, node: Node<'_, '_>) -> Result<(), Pla
     let numa = node.u32("numa-node-id")?;
     let no_mte = node.has("arm,no-mte");
     let mut known = false;
-    for memory in machine
-        .memory
-        .iter_mut()
-        .filter(|memory| memory.path == path)
-    {
+    for memory in machine.memory.iter_mut().filter(|memory| memory.path == path) {
         memory.numa = numa.or(memory.numa);
         memory.no_mte |= no_mte;
         known = true;
     }
     // A warning about memory must not be lost for a misspelt path.
     if no_mte && !known {
-        let wants =
-            "the platform has no such memory node for `arm,no-mte`; correct the overlay's path";
+        let wants = "the platform has no such memory node for `arm,no-mte`; correct the overlay's path";
         return Err(missing(path, wants));
     }
     Ok(())
@@ -103,11 +93,7 @@ fn fact(machine: &mut Machine, path: &str, node: Node<'_, '_>) -> Result<(), Pla
 
 /// Adds a child of `/reserved-memory`. Its `reg` has the cells that the overlay states above it, or else
 /// those of the platform's `/reserved-memory`.
-fn reserved_child(
-    machine: &mut Machine,
-    path: &str,
-    node: Node<'_, '_>,
-) -> Result<(), PlatformError> {
+fn reserved_child(machine: &mut Machine, path: &str, node: Node<'_, '_>) -> Result<(), PlatformError> {
     let parent = node.parent().filter(|parent| parent.has("#address-cells"));
     let cells = match parent {
         Some(parent) => parent.child_cells()?,

@@ -11,9 +11,7 @@ const TIMER: &[&str] = &["arm,armv8-timer"];
 
 /// Finds the first GIC in the tree that is not disabled.
 pub(super) fn find<'t, 'a>(tree: &'t Tree<'a>) -> Result<Node<'t, 'a>, PlatformError> {
-    let gic = |node: &Node<'_, '_>| {
-        (node.is_compatible(V3) || node.is_compatible(V2)) && node.is_available()
-    };
+    let gic = |node: &Node<'_, '_>| (node.is_compatible(V3) || node.is_compatible(V2)) && node.is_available();
     let wants = "no interrupt controller that is a GICv2 (arm,gic-400, arm,cortex-a15-gic) or a GICv3 (arm,gic-v3); Assay needs one";
     tree.nodes().find(gic).ok_or_else(|| missing("/", wants))
 }
@@ -25,11 +23,9 @@ pub(super) fn parse(node: Node<'_, '_>) -> Result<Gic, PlatformError> {
         let count = node.u32("#redistributor-regions")?.unwrap_or(1);
         let redists = regions.get(1..).and_then(|rest| rest.get(..count as usize));
         match (regions.first(), redists) {
-            (Some(&dist), Some(redists)) if !redists.is_empty() => GicVersion::V3 {
-                dist,
-                redists: redists.to_vec(),
-                stride: node.u64("redistributor-stride")?,
-            },
+            (Some(&dist), Some(redists)) if !redists.is_empty() => {
+                GicVersion::V3 { dist, redists: redists.to_vec(), stride: node.u64("redistributor-stride")? }
+            }
             _ => {
                 let wants = "must hold the Distributor and then #redistributor-regions Redistributor ranges";
                 return Err(node.malformed("reg", wants).into());
@@ -37,12 +33,7 @@ pub(super) fn parse(node: Node<'_, '_>) -> Result<Gic, PlatformError> {
         }
     } else {
         match regions.as_slice() {
-            &[dist, cpu, hyp, vcpu, ..] => GicVersion::V2 {
-                dist,
-                cpu,
-                hyp,
-                vcpu,
-            },
+            &[dist, cpu, hyp, vcpu, ..] => GicVersion::V2 { dist, cpu, hyp, vcpu },
             _ => {
                 let wants = "must hold GICD, GICC, GICH and GICV: without the last two there is no virtualization (on QEMU: virtualization=on)";
                 return Err(node.malformed("reg", wants).into());
@@ -50,13 +41,8 @@ pub(super) fn parse(node: Node<'_, '_>) -> Result<Gic, PlatformError> {
         }
     };
     let maintenance = interrupts::nth(node, node, 0)?;
-    let wants =
-        "no `interrupts`, which must be the maintenance interrupt (on QEMU: virtualization=on)";
-    Ok(Gic {
-        path: node.path(),
-        version,
-        maintenance: maintenance.ok_or_else(|| missing(&node.path(), wants))?,
-    })
+    let wants = "no `interrupts`, which must be the maintenance interrupt (on QEMU: virtualization=on)";
+    Ok(Gic { path: node.path(), version, maintenance: maintenance.ok_or_else(|| missing(&node.path(), wants))? })
 }
 
 /// Reads the timer's interrupts: by `interrupt-names` if there are any, else in the binding's order
@@ -68,11 +54,7 @@ pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Tim
     let names = node.strs("interrupt-names")?;
     let named = node.has("interrupt-names");
     let interrupt = |name: &str, place: usize| -> Result<IntId, PlatformError> {
-        let which = if named {
-            names.clone().position(|one| one == name)
-        } else {
-            Some(place)
-        };
+        let which = if named { names.clone().position(|one| one == name) } else { Some(place) };
         let found = match which {
             Some(which) => interrupts::nth(node, gic, which)?,
             None => None,
@@ -81,9 +63,5 @@ pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Tim
         let found = found.filter(|intid| intid.is_private());
         found.ok_or_else(|| node.malformed("interrupts", wants).into())
     };
-    Ok(Timer {
-        phys: interrupt("phys", 1)?,
-        virt: interrupt("virt", 2)?,
-        hyp: interrupt("hyp-phys", 3)?,
-    })
+    Ok(Timer { phys: interrupt("phys", 1)?, virt: interrupt("virt", 2)?, hyp: interrupt("hyp-phys", 3)? })
 }

@@ -15,14 +15,11 @@ const PPI: u32 = 1;
 const ESPI: u32 = 2;
 const EPPI: u32 = 3;
 
-const WANTS: &str = "must be GIC specifiers (type 0 for an SPI or 1 for a PPI, number, flags) with numbers that the GIC has";
+const WANTS: &str =
+    "must be GIC specifiers (type 0 for an SPI or 1 for a PPI, number, flags) with numbers that the GIC has";
 
 /// Reads a device's interrupt number `which`; `None` if it has not so many or another controller.
-pub(super) fn nth<'t, 'a>(
-    node: Node<'t, 'a>,
-    gic: Node<'t, 'a>,
-    which: usize,
-) -> Result<Option<IntId>, Malformed> {
+pub(super) fn nth<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -> Result<Option<IntId>, Malformed> {
     if node.has("interrupts-extended") {
         return extended(node, gic, which);
     }
@@ -44,11 +41,7 @@ pub(super) fn nth<'t, 'a>(
 }
 
 /// Reads one of `interrupts-extended`: each has its controller's phandle before it.
-fn extended<'t, 'a>(
-    node: Node<'t, 'a>,
-    gic: Node<'t, 'a>,
-    which: usize,
-) -> Result<Option<IntId>, Malformed> {
+fn extended<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -> Result<Option<IntId>, Malformed> {
     let name = "interrupts-extended";
     let mut list = node.cells(name)?;
     let mut seen = 0;
@@ -92,9 +85,7 @@ fn controller<'t, 'a>(node: Node<'t, 'a>) -> Option<Node<'t, 'a>> {
 /// The cells of one specifier; a GIC has 3, or 4 with PPI partitions.
 pub(super) fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
     let name = "#interrupt-cells";
-    let cells = controller
-        .u32(name)?
-        .filter(|cells| (1..=8).contains(cells));
+    let cells = controller.u32(name)?.filter(|cells| (1..=8).contains(cells));
     let cells = cells.ok_or_else(|| controller.malformed(name, "must be one cell, 1 to 8"))?;
     Ok(cells as usize)
 }

@@ -41,9 +41,7 @@ impl Machine {
     /// # Errors
     /// [`BarFault::NoHost`]; [`BarFault::NoEcam`] if the configuration space is, by the tree, memory too.
     pub fn ecam_host(&self, segment: u32, bus: u8) -> Result<&EcamHost, BarFault> {
-        let is_behind = |host: &&EcamHost| {
-            host.segment == segment && (host.buses.0..=host.buses.1).contains(&bus)
-        };
+        let is_behind = |host: &&EcamHost| host.segment == segment && (host.buses.0..=host.buses.1).contains(&bus);
         let host = self.pcie.iter().find(is_behind).ok_or(BarFault::NoHost)?;
         let memory = self.memory.iter().map(|node| node.region);
         let kept = self.reserved.iter().map(|kept| kept.region);
@@ -95,21 +93,15 @@ fn interrupt_mask(node: Node<'_, '_>) -> Result<(u32, u32), Malformed> {
 
 /// Reads `interrupt-map`: child unit address (3 cells), pin, controller, its unit address, its specifier
 /// (Devicetree Specification 0.4 §2.4.3). Entries of other controllers than the GIC are passed over.
-fn interrupts<'t, 'a>(
-    node: Node<'t, 'a>,
-    gic: Node<'t, 'a>,
-) -> Result<Vec<(u32, u32, IntId)>, Malformed> {
+fn interrupts<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<(u32, u32, IntId)>, Malformed> {
     let name = "interrupt-map";
-    let wants =
-        "must be (unit address of 3 cells, pin, controller, its unit address, specifier) entries";
+    let wants = "must be (unit address of 3 cells, pin, controller, its unit address, specifier) entries";
     let bad = || node.malformed(name, wants);
     let mut cells = node.cells(name)?;
     let mut all = Vec::new();
     while let Some(unit) = cells.next() {
         let pin = cells.nth(2).ok_or_else(bad)?;
-        let parent = cells
-            .next()
-            .and_then(|phandle| node.tree().by_phandle(phandle));
+        let parent = cells.next().and_then(|phandle| node.tree().by_phandle(phandle));
         let parent = parent.ok_or_else(bad)?;
         // Unlike elsewhere, no #address-cells means none.
         let address = parent.u32("#address-cells")?.unwrap_or(0);
@@ -135,9 +127,7 @@ fn buses(node: Node<'_, '_>) -> Result<(u8, u8), Malformed> {
     let mut cells = node.cells("bus-range")?;
     let range = match (cells.next(), cells.next()) {
         (None, _) => Some((0, 0xff)),
-        (Some(first), Some(last)) if first <= last => {
-            u8::try_from(first).ok().zip(u8::try_from(last).ok())
-        }
+        (Some(first), Some(last)) if first <= last => u8::try_from(first).ok().zip(u8::try_from(last).ok()),
         _ => None,
     };
     let wants = "must be two cells: the first and the last bus, 0 to 255";
@@ -146,19 +136,14 @@ fn buses(node: Node<'_, '_>) -> Result<(u8, u8), Malformed> {
 
 /// Reads the memory windows out of `ranges`; I/O and configuration space are none.
 fn windows(node: Node<'_, '_>) -> Result<Vec<PciWindow>, Malformed> {
-    let wants =
-        "must be (PCI address of 3 cells, address, size of 2 cells) entries that are ranges";
+    let wants = "must be (PCI address of 3 cells, address, size of 2 cells) entries that are ranges";
     let bad = || node.malformed("ranges", wants);
     let parent = node.parent().ok_or_else(bad)?;
     let above = cell_bytes(parent.child_cells()?.address).ok_or_else(bad)?;
     let own = node.child_cells()?;
     let ranges = node.property("ranges").unwrap_or_default();
     let entry = PCI_ADDRESS + above + 8;
-    if ranges.len() > MAX_REG
-        || own.address != 3
-        || own.size != 2
-        || !ranges.len().is_multiple_of(entry)
-    {
+    if ranges.len() > MAX_REG || own.address != 3 || own.size != 2 || !ranges.len().is_multiple_of(entry) {
         return Err(bad());
     }
     let mut windows = Vec::new();

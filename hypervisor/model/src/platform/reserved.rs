@@ -96,12 +96,7 @@ struct Fact {
 
 impl Facts {
     /// Adds the properties of `node`, which is or is to be applied to the node at `path`.
-    pub(super) fn absorb(
-        &mut self,
-        path: &str,
-        node: Node<'_, '_>,
-        cells: Cells,
-    ) -> Result<(), PlatformError> {
+    pub(super) fn absorb(&mut self, path: &str, node: Node<'_, '_>, cells: Cells) -> Result<(), PlatformError> {
         let index = match self.nodes.iter().position(|fact| fact.node.path == path) {
             Some(index) => index,
             None => {
@@ -121,11 +116,7 @@ impl Facts {
     /// of its ranges is kept from everyone here.
     pub(super) fn reserved(&self) -> Vec<Reservation> {
         let mut all = self.fixed.clone();
-        for fact in self
-            .nodes
-            .iter()
-            .filter(|fact| fact.available && (!fact.coherent || fact.node.reg.is_none()))
-        {
+        for fact in self.nodes.iter().filter(|fact| fact.available && (!fact.coherent || fact.node.reg.is_none())) {
             for &(start, size) in &fact.regs {
                 if let Some(region) = Region::new(Pa(start), size) {
                     all.push(Reservation {
@@ -206,11 +197,7 @@ impl Fact {
     fn check(&self) -> Result<(), Malformed> {
         let bad = |&(start, size): &(u64, u64)| size != 0 && Region::new(Pa(start), size).is_none();
         if self.available && !self.coherent && self.regs.iter().any(bad) {
-            return Err(Malformed {
-                path: self.node.path.clone(),
-                property: "reg",
-                wants: "must end below 2^64",
-            });
+            return Err(Malformed { path: self.node.path.clone(), property: "reg", wants: "must end below 2^64" });
         }
         Ok(())
     }
@@ -226,11 +213,7 @@ fn pci_bar(node: Node<'_, '_>) -> Result<Option<PciBar>, Malformed> {
         (Some(segment), Some(id), Some(bar @ 0..=5), None) => {
             let requester_id = u16::try_from(id).ok();
             let bar = u8::try_from(bar).ok();
-            requester_id.zip(bar).map(|(requester_id, bar)| PciBar {
-                segment,
-                requester_id,
-                bar,
-            })
+            requester_id.zip(bar).map(|(requester_id, bar)| PciBar { segment, requester_id, bar })
         }
         _ => None,
     };

@@ -60,12 +60,7 @@ pub enum Allow {
 
 impl Allow {
     /// All relaxations, for messages and tests.
-    pub const ALL: [Self; 4] = [
-        Self::MteHidden,
-        Self::NonCacheable,
-        Self::NoTagAccess,
-        Self::El2CacheMaintenance,
-    ];
+    pub const ALL: [Self; 4] = [Self::MteHidden, Self::NonCacheable, Self::NoTagAccess, Self::El2CacheMaintenance];
 
     /// Returns the word that the manifest and the VM tree use.
     pub const fn name(self) -> &'static str {
@@ -117,30 +112,15 @@ pub struct Claim {
 impl Claim {
     /// The claim of a VM on its own RAM.
     pub const fn ram(vm_mte: bool) -> Self {
-        Self {
-            use_: Use::Ram,
-            exec: false,
-            allow: AllowSet::NONE,
-            vm_mte,
-        }
+        Self { use_: Use::Ram, exec: false, allow: AllowSet::NONE, vm_mte }
     }
     /// The claim of a VM on memory that it shares with others.
     pub const fn shared(rights: Rights, vm_mte: bool) -> Self {
-        Self {
-            use_: Use::Shared(rights),
-            exec: false,
-            allow: AllowSet::NONE,
-            vm_mte,
-        }
+        Self { use_: Use::Shared(rights), exec: false, allow: AllowSet::NONE, vm_mte }
     }
     /// The claim of a VM on a device's registers.
     pub const fn device(vm_mte: bool) -> Self {
-        Self {
-            use_: Use::Aperture,
-            exec: false,
-            allow: AllowSet::NONE,
-            vm_mte,
-        }
+        Self { use_: Use::Aperture, exec: false, allow: AllowSet::NONE, vm_mte }
     }
     /// Tells whether the guest would find the memory as RAM while it has MTE: then it will use tags.
     pub(super) fn is_ram_with_mte(self) -> bool {

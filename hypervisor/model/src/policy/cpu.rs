@@ -14,14 +14,10 @@ pub struct CpuBits {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CpuBitsError {
     /// FEAT_MTE2 is of Armv8.5, FEAT_S2FWB mandatory since Armv8.4.
-    #[error(
-        "the CPUs report MTE2 without FWB, which the architecture excludes: check the CPU model"
-    )]
+    #[error("the CPUs report MTE2 without FWB, which the architecture excludes: check the CPU model")]
     MteWithoutFwb,
     /// FEAT_MTE_PERM implies FEAT_MTE2.
-    #[error(
-        "the CPUs report MTE_PERM without MTE2, which the architecture excludes: check the CPU model"
-    )]
+    #[error("the CPUs report MTE_PERM without MTE2, which the architecture excludes: check the CPU model")]
     MtePermWithoutMte,
 }
 
@@ -58,29 +54,17 @@ impl CpuBits {
         id_aa64mmfr2: u64,
     ) -> Result<Self, CpuBitsError> {
         let mte = field(id_aa64pfr1, 8) >= 2;
-        Self::new(
-            mte,
-            field(id_aa64mmfr2, 40) != 0,
-            mte && field(id_aa64pfr2, 0) != 0,
-        )
+        Self::new(mte, field(id_aa64mmfr2, 40) != 0, mte && field(id_aa64pfr2, 0) != 0)
     }
 
     /// Returns what both have. The architecture's implications survive this.
     pub const fn min(self, other: Self) -> Self {
-        Self {
-            mte: self.mte && other.mte,
-            fwb: self.fwb && other.fwb,
-            mte_perm: self.mte_perm && other.mte_perm,
-        }
+        Self { mte: self.mte && other.mte, fwb: self.fwb && other.fwb, mte_perm: self.mte_perm && other.mte_perm }
     }
 
     /// Returns the bits of a machine whose RAM failed the tag part of the proof: H is 0 from then on.
     pub const fn without_mte(self) -> Self {
-        Self {
-            mte: false,
-            fwb: self.fwb,
-            mte_perm: false,
-        }
+        Self { mte: false, fwb: self.fwb, mte_perm: false }
     }
 
     /// Tells whether a CPU with bits `other` may join CPUs that have these: it must have no less.

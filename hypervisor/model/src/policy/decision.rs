@@ -112,12 +112,8 @@ pub enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 4] = [
-        Self::MarkDisproved,
-        Self::AtomicsNotPromised,
-        Self::HotPlugMakesRam,
-        Self::ExecHasNoEffect,
-    ];
+    const ALL: [Self; 4] =
+        [Self::MarkDisproved, Self::AtomicsNotPromised, Self::HotPlugMakesRam, Self::ExecHasNoEffect];
 
     /// Tells whether it is an error of the platform tree, not a warning.
     pub const fn is_error(self) -> bool {
@@ -142,16 +138,12 @@ impl fmt::Display for Notice {
                 "the tree says that the region has Allocation Tags, but they do not come back from \
                  memory: it counts as unmarked"
             }
-            Self::AtomicsNotPromised => {
-                "the region is Non-cacheable: atomics and exclusives are not promised to work"
-            }
+            Self::AtomicsNotPromised => "the region is Non-cacheable: atomics and exclusives are not promised to work",
             Self::HotPlugMakesRam => {
                 "hot-plugging the dax region as RAM would give a kernel with MTE memory whose tag \
                  accesses abort"
             }
-            Self::ExecHasNoEffect => {
-                "exec has no effect: only Write-Back memory of one VM alone is executable"
-            }
+            Self::ExecHasNoEffect => "exec has no effect: only Write-Back memory of one VM alone is executable",
         })
     }
 }
@@ -171,9 +163,7 @@ impl Notices {
     }
     /// Iterates over the notices.
     pub fn iter(self) -> impl Iterator<Item = Notice> {
-        Notice::ALL
-            .into_iter()
-            .filter(move |&notice| self.has(notice))
+        Notice::ALL.into_iter().filter(move |&notice| self.has(notice))
     }
 }
 

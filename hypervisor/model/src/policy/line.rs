@@ -30,13 +30,7 @@ pub struct DecisionLine<'a> {
 
 impl fmt::Display for DecisionLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Decision {
-            attr,
-            exec,
-            mte,
-            rule,
-            ..
-        } = self.decision;
+        let Decision { attr, exec, mte, rule, .. } = self.decision;
         write!(
             f,
             "decision vm={} region={} use={} ipa={} size={:#x} attr={attr} exec={} mte={mte} \
@@ -76,10 +70,7 @@ impl fmt::Display for RefusedLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (vm, region, rule) = (self.vm, self.region.unwrap_or("-"), self.rule);
         let (reason, remedy) = (Quoted(&self.reason), Quoted(&self.remedy));
-        write!(
-            f,
-            "refused vm={vm} region={region} rule={rule} reason={reason} remedy={remedy}"
-        )
+        write!(f, "refused vm={vm} region={region} rule={rule} reason={reason} remedy={remedy}")
     }
 }
 

@@ -64,11 +64,7 @@ pub struct Refusal<'a> {
 
 impl<'a> Refusal<'a> {
     pub(super) fn new(rule: Rule, reason: Reason<'a>) -> Self {
-        Self {
-            rule,
-            reason,
-            notices: Notices::default(),
-        }
+        Self { rule, reason, notices: Notices::default() }
     }
 
     /// Returns what would change the answer.
@@ -87,15 +83,11 @@ impl fmt::Display for Reason<'_> {
             Self::RamWithoutTags(NoTags::Cpu) => {
                 "the VM asks for MTE, but not every CPU has it (ID_AA64PFR1_EL1.MTE below 2)"
             }
-            Self::RamWithoutTags(NoTags::Node) => {
-                "the VM asks for MTE, but the memory node has arm,no-mte"
-            }
+            Self::RamWithoutTags(NoTags::Node) => "the VM asks for MTE, but the memory node has arm,no-mte",
             Self::RamWithoutTags(NoTags::Disproved) => {
                 "the VM asks for MTE, but tags written to this RAM did not come back"
             }
-            Self::NoFwb => {
-                "the CPUs have no FWB, so the guest could make its accesses non-cacheable"
-            }
+            Self::NoFwb => "the CPUs have no FWB, so the guest could make its accesses non-cacheable",
             Self::Unmarked => "the node has no assay,mte-capable",
             Self::SaidIncapable => "the node has arm,no-mte",
             Self::Disproved => "the region is marked, but tags written to it did not come back",
@@ -108,9 +100,7 @@ impl fmt::Display for Reason<'_> {
                 "the VM has mte = true, but allow = \"mte-hidden\" for the region needs mte = false"
             }
             Self::NoMtePerm => "allow no-tag-access needs MTE_PERM, which the CPUs do not have",
-            Self::SharedIsRam => {
-                "only RAM is shared between VMs, and a coherent region has one owner"
-            }
+            Self::SharedIsRam => "only RAM is shared between VMs, and a coherent region has one owner",
             Self::MmioAsMemory => "device registers are not memory",
         })
     }
@@ -123,10 +113,7 @@ impl fmt::Display for Fault<'_> {
             Self::SeveralRegs => "the node's reg has more than one entry",
             Self::Unaligned => "start or length is not a multiple of 4 KiB",
             Self::Beyond(bits) => {
-                return write!(
-                    f,
-                    "the region ends beyond the {bits} bits of physical addresses"
-                );
+                return write!(f, "the region ends beyond the {bits} bits of physical addresses");
             }
             Self::Overlaps(other) => return write!(f, "the region overlaps {other}"),
             Self::OverlapsTagStorage(other) => {
@@ -148,9 +135,7 @@ impl Reason<'_> {
         match self {
             Self::Fault(fault) => fault.remedy(),
             Self::Contradiction => "delete the one that is wrong from the platform tree",
-            Self::NotMemory => {
-                "check the region's address and length, and that its device is ready before boot"
-            }
+            Self::NotMemory => "check the region's address and length, and that its device is ready before boot",
             Self::TwoOwners(_) => "leave the region in one VM's manifest entry only",
             Self::RamWithoutTags(NoTags::Cpu) => "set mte = false, or use CPUs with MTE2",
             Self::RamWithoutTags(_) => "set mte = false, or give the VM other RAM",
@@ -179,21 +164,15 @@ impl Reason<'_> {
 impl Fault<'_> {
     fn remedy(self) -> &'static str {
         match self {
-            Self::NoReg | Self::SeveralRegs => {
-                "give the node one reg entry with the region's real length"
-            }
-            Self::Unaligned => {
-                "round the node's reg or assay,length to 4 KiB, inside the real memory"
-            }
+            Self::NoReg | Self::SeveralRegs => "give the node one reg entry with the region's real length",
+            Self::Unaligned => "round the node's reg or assay,length to 4 KiB, inside the real memory",
             Self::Beyond(_) => "correct the node's reg, or use CPUs with more address bits",
             Self::Overlaps(_) => "correct the reg of the node that is wrong",
             Self::OverlapsTagStorage(_) | Self::OverlapsReservation(_) => {
                 "correct the node's reg: such memory belongs to no VM"
             }
             Self::OverlapsAssay => "correct the node's reg, or load Assay elsewhere",
-            Self::PartlyInMemory => {
-                "put the region wholly inside or wholly outside of what /memory describes"
-            }
+            Self::PartlyInMemory => "put the region wholly inside or wholly outside of what /memory describes",
             Self::Bar(fault) => fault.remedy(),
         }
     }

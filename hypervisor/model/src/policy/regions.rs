@@ -117,9 +117,7 @@ pub fn fault<'a>(layout: &Layout<'a>, index: usize) -> Option<Fault<'a>> {
 pub fn other_owner<'a>(claims: &[Claimed<'a>], index: usize) -> Option<&'a str> {
     let region = claims.get(index)?.region;
     let mut others = claims.iter().enumerate();
-    others
-        .find(|(at, other)| *at != index && other.region == region)
-        .map(|(_, other)| other.vm)
+    others.find(|(at, other)| *at != index && other.region == region).map(|(_, other)| other.vm)
 }
 
 fn overlap<'a>(layout: &Layout<'a>, index: usize, region: &Region<Pa>) -> Option<Fault<'a>> {
@@ -133,10 +131,7 @@ fn overlap<'a>(layout: &Layout<'a>, index: usize, region: &Region<Pa>) -> Option
             return Some(Fault::Overlaps(other.name));
         }
     }
-    let other = layout
-        .occupied
-        .iter()
-        .find(|other| other.region.overlaps(region))?;
+    let other = layout.occupied.iter().find(|other| other.region.overlaps(region))?;
     Some(match other.occupant {
         Occupant::TagStorage => Fault::OverlapsTagStorage(other.name),
         Occupant::Firmware => Fault::OverlapsReservation(other.name),

@@ -6,9 +6,7 @@ use std::vec::Vec;
 
 use crate::pci::BarFault;
 
-use super::{
-    Allow, AllowSet, Claim, CpuBits, Decision, Facts, Fault, Kind, Proof, Refusal, Use, decide,
-};
+use super::{Allow, AllowSet, Claim, CpuBits, Decision, Facts, Fault, Kind, Proof, Refusal, Use, decide};
 
 mod bits;
 mod cases;
@@ -18,25 +16,10 @@ mod reading;
 mod relaxations;
 mod rows;
 
-const KINDS: [Kind; 4] = [
-    Kind::Ram,
-    Kind::Coherent,
-    Kind::Mmio,
-    Kind::MmioWriteCombining,
-];
-const PROOFS: [Proof; 4] = [
-    Proof::NotRun,
-    Proof::Passed,
-    Proof::FailedTags,
-    Proof::FailedMemory,
-];
-const USES: [Use; 5] = [
-    Use::Ram,
-    Use::Dax,
-    Use::Aperture,
-    Use::Shared(Rights::ReadWrite),
-    Use::Shared(Rights::ReadOnly),
-];
+const KINDS: [Kind; 4] = [Kind::Ram, Kind::Coherent, Kind::Mmio, Kind::MmioWriteCombining];
+const PROOFS: [Proof; 4] = [Proof::NotRun, Proof::Passed, Proof::FailedTags, Proof::FailedMemory];
+const USES: [Use; 5] =
+    [Use::Ram, Use::Dax, Use::Aperture, Use::Shared(Rights::ReadWrite), Use::Shared(Rights::ReadOnly)];
 const BOTH: [bool; 2] = [false, true];
 const FAULTS: [Fault<'static>; 10] = [
     Fault::NoReg,
@@ -57,21 +40,13 @@ type Answer = Result<Decision, Refusal<'static>>;
 
 /// The CPUs that the architecture has: nothing, FWB, FWB and MTE, all.
 fn cpus() -> [CpuBits; 4] {
-    [
-        (false, false, false),
-        (false, true, false),
-        (true, true, false),
-        (true, true, true),
-    ]
-    .map(|(mte, fwb, mte_perm)| CpuBits::new(mte, fwb, mte_perm).unwrap())
+    [(false, false, false), (false, true, false), (true, true, false), (true, true, true)]
+        .map(|(mte, fwb, mte_perm)| CpuBits::new(mte, fwb, mte_perm).unwrap())
 }
 
 fn allow_sets() -> impl Iterator<Item = AllowSet> {
     (0..16).map(|bits| {
-        let wanted = Allow::ALL
-            .into_iter()
-            .enumerate()
-            .filter(move |(at, _)| bits >> at & 1 != 0);
+        let wanted = Allow::ALL.into_iter().enumerate().filter(move |(at, _)| bits >> at & 1 != 0);
         wanted.fold(AllowSet::NONE, |set, (_, allow)| set.with(allow))
     })
 }
@@ -89,14 +64,8 @@ fn all_facts() -> Vec<Facts<'static>> {
                     ..Facts::of(kind)
                 };
                 all.push(facts);
-                all.push(Facts {
-                    other_owner: Some("other"),
-                    ..facts
-                });
-                all.extend(FAULTS.map(|fault| Facts {
-                    fault: Some(fault),
-                    ..facts
-                }));
+                all.push(Facts { other_owner: Some("other"), ..facts });
+                all.extend(FAULTS.map(|fault| Facts { fault: Some(fault), ..facts }));
             }
         }
     }
@@ -108,12 +77,7 @@ fn all_claims() -> Vec<Claim> {
     for use_ in USES {
         for exec in BOTH {
             for vm_mte in BOTH {
-                all.extend(allow_sets().map(|allow| Claim {
-                    use_,
-                    exec,
-                    allow,
-                    vm_mte,
-                }));
+                all.extend(allow_sets().map(|allow| Claim { use_, exec, allow, vm_mte }));
             }
         }
     }

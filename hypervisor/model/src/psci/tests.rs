@@ -1,6 +1,4 @@
-use super::{
-    CPU_ON_64, CPU_SUSPEND_64, OFFERED, Outcome, Power, PowerTable, Start, features, mpidr,
-};
+use super::{CPU_ON_64, CPU_SUSPEND_64, OFFERED, Outcome, Power, PowerTable, Start, features, mpidr};
 use crate::vcpus::VcpuSet;
 use assay_spec::psci::{self as id, ret, smc64};
 use proptest::prelude::{any, proptest};
@@ -11,10 +9,7 @@ const ENTRY: u64 = 0x4020_0000;
 /// A VM of `vcpus` vCPUs of which vCPU 0 runs.
 fn booted(vcpus: usize) -> PowerTable {
     let mut table = PowerTable::new(vcpus);
-    table.boot(Start {
-        entry: ENTRY,
-        context: 0x4800_0000,
-    });
+    table.boot(Start { entry: ENTRY, context: 0x4800_0000 });
     assert!(table.take_start(0).is_some());
     table
 }
@@ -33,10 +28,7 @@ fn turn_on(table: &mut PowerTable, vcpu: u64) -> Outcome {
 
 #[test]
 fn the_version_is_1_1() {
-    assert_eq!(
-        call(&mut booted(1), id::VERSION, [0; 3]),
-        Outcome::Return(0x1_0001)
-    );
+    assert_eq!(call(&mut booted(1), id::VERSION, [0; 3]), Outcome::Return(0x1_0001));
 }
 
 #[test]
@@ -44,23 +36,11 @@ fn a_vcpu_turned_on_is_pending_until_it_takes_its_start_and_on_from_then() {
     let mut table = booted(2);
     assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
     assert_eq!(turn_on(&mut table, 1), code(ret::ON_PENDING));
-    assert_eq!(
-        call(&mut table, id::AFFINITY_INFO, [1, 0, 0]),
-        Outcome::Return(2)
-    );
-    assert_eq!(
-        table.take_start(1),
-        Some(Start {
-            entry: ENTRY,
-            context: 7
-        })
-    );
+    assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(2));
+    assert_eq!(table.take_start(1), Some(Start { entry: ENTRY, context: 7 }));
     assert_eq!(table.take_start(1), None);
     assert_eq!(turn_on(&mut table, 1), code(ret::ALREADY_ON));
-    assert_eq!(
-        call(&mut table, id::AFFINITY_INFO, [1, 0, 0]),
-        Outcome::Return(0)
-    );
+    assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(0));
 }
 
 #[test]
@@ -68,11 +48,7 @@ fn turning_on_a_vcpu_that_the_vm_does_not_have_is_invalid_parameters() {
     let mut table = booted(20);
     // vCPU 20, a gap in Aff0, the RES1 bit of an MPIDR, Aff3, and bits that no field owns.
     for target in [0x104, 0x010, 0x8000_0001, 1 << 32, 1 << 24, 1 << 63] {
-        assert_eq!(
-            turn_on(&mut table, target),
-            code(ret::INVALID_PARAMETERS),
-            "{target:#x}"
-        );
+        assert_eq!(turn_on(&mut table, target), code(ret::INVALID_PARAMETERS), "{target:#x}");
     }
     assert_eq!(turn_on(&mut table, 0x103), Outcome::TurnOn { target: 19 });
 }
@@ -86,10 +62,7 @@ fn turning_on_the_caller_itself_is_already_on() {
 fn an_entry_outside_ram_or_between_instructions_is_invalid_address() {
     let mut table = booted(2);
     for entry in [0, RAM.end, ENTRY + 1, ENTRY + 2, u64::MAX] {
-        assert_eq!(
-            call(&mut table, CPU_ON_64, [1, entry, 0]),
-            code(ret::INVALID_ADDRESS)
-        );
+        assert_eq!(call(&mut table, CPU_ON_64, [1, entry, 0]), code(ret::INVALID_ADDRESS));
     }
     assert_eq!(table.state(1), Power::Off);
 }
@@ -99,21 +72,9 @@ fn a_32_bit_call_passes_only_lower_halves() {
     let mut table = booted(2);
     let high = 0xdead_0000_0000_0000;
     let args = [high | 1, high | ENTRY, high | 7];
-    assert_eq!(
-        call(&mut table, id::CPU_ON, args),
-        Outcome::TurnOn { target: 1 }
-    );
-    assert_eq!(
-        table.take_start(1),
-        Some(Start {
-            entry: ENTRY,
-            context: 7
-        })
-    );
-    assert_eq!(
-        call(&mut table, CPU_ON_64, args),
-        code(ret::INVALID_PARAMETERS)
-    );
+    assert_eq!(call(&mut table, id::CPU_ON, args), Outcome::TurnOn { target: 1 });
+    assert_eq!(table.take_start(1), Some(Start { entry: ENTRY, context: 7 }));
+    assert_eq!(call(&mut table, CPU_ON_64, args), code(ret::INVALID_PARAMETERS));
 }
 
 #[test]
@@ -121,14 +82,8 @@ fn a_vcpu_that_is_off_can_be_turned_on_again() {
     let mut table = booted(2);
     assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
     assert!(table.take_start(1).is_some());
-    assert_eq!(
-        table.call(id::CPU_OFF, [0; 3], 1, &|_| true),
-        Outcome::OffSelf
-    );
-    assert_eq!(
-        call(&mut table, id::AFFINITY_INFO, [1, 0, 0]),
-        Outcome::Return(1)
-    );
+    assert_eq!(table.call(id::CPU_OFF, [0; 3], 1, &|_| true), Outcome::OffSelf);
+    assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(1));
     assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
 }
 
@@ -143,10 +98,7 @@ fn when_the_last_vcpu_turns_itself_off_none_is_left() {
 #[test]
 fn standby_returns_and_leaves_the_vcpu_on_for_the_others() {
     let mut table = booted(2);
-    assert_eq!(
-        call(&mut table, CPU_SUSPEND_64, [0x1234, 0, 0]),
-        Outcome::Suspend { power_down: None }
-    );
+    assert_eq!(call(&mut table, CPU_SUSPEND_64, [0x1234, 0, 0]), Outcome::Suspend { power_down: None });
     assert_eq!(table.state(0), Power::Suspended);
     let info = table.call(id::AFFINITY_INFO, [0; 3], 1, &|_| true);
     assert_eq!(info, Outcome::Return(0));
@@ -165,25 +117,14 @@ fn resuming_a_vcpu_that_is_not_suspended_changes_nothing() {
 
 #[test]
 fn a_power_down_suspend_starts_anew_at_its_entry() {
-    let start = Start {
-        entry: ENTRY,
-        context: 9,
-    };
-    assert_eq!(
-        call(&mut booted(1), CPU_SUSPEND_64, [1 << 16, ENTRY, 9]),
-        Outcome::Suspend {
-            power_down: Some(start)
-        }
-    );
+    let start = Start { entry: ENTRY, context: 9 };
+    assert_eq!(call(&mut booted(1), CPU_SUSPEND_64, [1 << 16, ENTRY, 9]), Outcome::Suspend { power_down: Some(start) });
 }
 
 #[test]
 fn a_power_down_suspend_with_a_bad_entry_is_invalid_address_and_the_vcpu_stays_on() {
     let mut table = booted(1);
-    assert_eq!(
-        call(&mut table, CPU_SUSPEND_64, [1 << 16, 0, 0]),
-        code(ret::INVALID_ADDRESS)
-    );
+    assert_eq!(call(&mut table, CPU_SUSPEND_64, [1 << 16, 0, 0]), code(ret::INVALID_ADDRESS));
     assert_eq!(table.state(0), Power::On);
 }
 
@@ -223,10 +164,7 @@ fn affinity_info_of_no_such_vcpu_or_level_is_invalid_parameters() {
 #[test]
 fn there_is_no_trusted_os_to_migrate() {
     let mut table = booted(1);
-    assert_eq!(
-        call(&mut table, id::MIGRATE_INFO_TYPE, [0; 3]),
-        Outcome::Return(2)
-    );
+    assert_eq!(call(&mut table, id::MIGRATE_INFO_TYPE, [0; 3]), Outcome::Return(2));
     for fid in [id::MIGRATE, smc64(id::MIGRATE), id::MIGRATE_INFO_UP_CPU] {
         assert_eq!(call(&mut table, fid, [0; 3]), code(ret::NOT_SUPPORTED));
     }
@@ -236,14 +174,8 @@ fn there_is_no_trusted_os_to_migrate() {
 fn system_calls_end_or_restart_the_vm() {
     let mut table = booted(1);
     assert_eq!(call(&mut table, id::SYSTEM_OFF, [0; 3]), Outcome::SystemOff);
-    assert_eq!(
-        call(&mut table, id::SYSTEM_RESET, [0; 3]),
-        Outcome::SystemReset
-    );
-    assert_eq!(
-        call(&mut table, id::SYSTEM_RESET2, [0; 3]),
-        Outcome::SystemReset
-    );
+    assert_eq!(call(&mut table, id::SYSTEM_RESET, [0; 3]), Outcome::SystemReset);
+    assert_eq!(call(&mut table, id::SYSTEM_RESET2, [0; 3]), Outcome::SystemReset);
     for kind in [1, 0x8000_0000, 0xffff_ffff] {
         let answer = call(&mut table, smc64(id::SYSTEM_RESET2), [kind, 0, 0]);
         assert_eq!(answer, code(ret::INVALID_PARAMETERS), "{kind:#x}");
@@ -253,18 +185,8 @@ fn system_calls_end_or_restart_the_vm() {
 #[test]
 fn the_64_bit_form_of_a_call_that_has_none_is_not_supported() {
     let mut table = booted(1);
-    for fid in [
-        id::VERSION,
-        id::CPU_OFF,
-        id::SYSTEM_OFF,
-        id::SYSTEM_RESET,
-        id::FEATURES,
-    ] {
-        assert_eq!(
-            call(&mut table, smc64(fid), [0; 3]),
-            code(ret::NOT_SUPPORTED),
-            "{fid:#x}"
-        );
+    for fid in [id::VERSION, id::CPU_OFF, id::SYSTEM_OFF, id::SYSTEM_RESET, id::FEATURES] {
+        assert_eq!(call(&mut table, smc64(fid), [0; 3]), code(ret::NOT_SUPPORTED), "{fid:#x}");
     }
     assert_eq!(table.state(0), Power::On);
 }
@@ -273,8 +195,7 @@ fn the_64_bit_form_of_a_call_that_has_none_is_not_supported() {
 fn features_lists_exactly_what_call_serves_and_smccc_version() {
     for fid in (0..0x20).flat_map(|n| [id::BASE + n, smc64(id::BASE + n)]) {
         // A fresh table each, and arguments that no call takes for a reason to say NOT_SUPPORTED.
-        let served =
-            call(&mut booted(1), fid, [id::VERSION.into(), 0, 0]) != code(ret::NOT_SUPPORTED);
+        let served = call(&mut booted(1), fid, [id::VERSION.into(), 0, 0]) != code(ret::NOT_SUPPORTED);
         assert_eq!(features(fid.into()) == ret::SUCCESS, served, "{fid:#x}");
         assert_eq!(OFFERED.contains(&fid), served, "{fid:#x}");
     }
@@ -305,10 +226,7 @@ fn the_mpidr_counts_sixteen_vcpus_a_cluster() {
 fn every_vcpu_is_found_by_the_affinity_of_its_own_mpidr() {
     let mut table = booted(64);
     for vcpu in 1..64 {
-        assert_eq!(
-            turn_on(&mut table, mpidr(vcpu) & 0xff_ffff),
-            Outcome::TurnOn { target: vcpu }
-        );
+        assert_eq!(turn_on(&mut table, mpidr(vcpu) & 0xff_ffff), Outcome::TurnOn { target: vcpu });
     }
 }
 

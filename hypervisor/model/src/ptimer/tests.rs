@@ -80,11 +80,7 @@ fn no_timer_need_run_for_a_line_that_is_high() {
 }
 
 fn register() -> impl Strategy<Value = Register> {
-    prop_oneof![
-        Just(Register::Ctl),
-        Just(Register::Cval),
-        Just(Register::Tval)
-    ]
+    prop_oneof![Just(Register::Ctl), Just(Register::Cval), Just(Register::Tval)]
 }
 
 proptest! {

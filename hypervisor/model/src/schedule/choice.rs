@@ -11,12 +11,7 @@ const PROTECTED: u64 = 8;
 
 impl Scheduler {
     /// Chooses among what runs on a CPU and what waits for it, and makes it so.
-    pub(super) fn choose(
-        &mut self,
-        at: usize,
-        mut current: Option<usize>,
-        now: u64,
-    ) -> Option<usize> {
+    pub(super) fn choose(&mut self, at: usize, mut current: Option<usize>, now: u64) -> Option<usize> {
         loop {
             let chosen = self.best(at, current, now)?;
             let is_kept = current == Some(chosen);
@@ -82,19 +77,14 @@ impl Scheduler {
     pub(super) fn urge(&self, index: usize, at: usize) -> Option<i128> {
         let cpu = self.cpus.get(at)?;
         let running = self.vcpus.get(cpu.running?)?;
-        let from = cpu
-            .from
-            .saturating_add(self.domains.get(running.domain)?.offset);
+        let from = cpu.from.saturating_add(self.domains.get(running.domain)?.offset);
         Some(from.saturating_sub(self.lead(index)?))
     }
 
     /// Returns a vCPU's virtual time as it compares between domains.
     fn lead(&self, index: usize) -> Option<i128> {
         let vcpu = self.vcpus.get(index)?;
-        Some(
-            vcpu.time
-                .saturating_add(self.domains.get(vcpu.domain)?.offset),
-        )
+        Some(vcpu.time.saturating_add(self.domains.get(vcpu.domain)?.offset))
     }
 
     /// Returns who should run on a CPU, budgets aside.
@@ -104,11 +94,7 @@ impl Scheduler {
         let bound = own.or(current.filter(|index| !is_free(index)));
         let ran = now.saturating_sub(self.cpus.get(at)?.begun);
         let is_over = current.is_none() || ran >= self.slice;
-        let mut free = if is_over {
-            self.near(at)
-        } else {
-            self.queues.head(ANYWHERE).map(|one| one.id)
-        };
+        let mut free = if is_over { self.near(at) } else { self.queues.head(ANYWHERE).map(|one| one.id) };
         if bound.is_some() && self.idle.first_except(&self.called).is_some() {
             // Who may run anywhere is better off on the idle CPU.
             free = None;

@@ -12,9 +12,7 @@ pub(super) struct CpuSet {
 impl CpuSet {
     /// Makes the empty set of CPUs below `cpus`.
     pub(super) fn new(cpus: usize) -> Self {
-        Self {
-            words: vec![0; cpus.div_ceil(64)],
-        }
+        Self { words: vec![0; cpus.div_ceil(64)] }
     }
 
     /// Puts a CPU in or takes it out.

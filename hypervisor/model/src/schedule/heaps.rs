@@ -7,10 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// The place of what is in no queue.
-const NOWHERE: Place = Place {
-    heap: usize::MAX,
-    at: usize::MAX,
-};
+const NOWHERE: Place = Place { heap: usize::MAX, at: usize::MAX };
 
 /// The queues.
 #[derive(Debug)]
@@ -37,10 +34,7 @@ struct Place {
 impl Heaps {
     /// Makes a queue for each of `capacities`, for the things `0..things`.
     pub(super) fn new(capacities: impl Iterator<Item = usize>, things: usize) -> Self {
-        Self {
-            heaps: capacities.map(Vec::with_capacity).collect(),
-            places: vec![NOWHERE; things],
-        }
+        Self { heaps: capacities.map(Vec::with_capacity).collect(), places: vec![NOWHERE; things] }
     }
 
     /// Returns the first of a queue.

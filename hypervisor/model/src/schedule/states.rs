@@ -81,11 +81,7 @@ impl Scheduler {
         let paid = meter.saturating_sub(vcpu.mark);
         vcpu.mark = meter;
         // Who runs all the time, and is still behind, can't use more: that is no claim for later.
-        let earliest = self
-            .domains
-            .get(vcpu.domain)?
-            .time
-            .saturating_sub(vm.credit);
+        let earliest = self.domains.get(vcpu.domain)?.time.saturating_sub(vm.credit);
         vcpu.time = vcpu.time.saturating_add(paid).max(earliest);
         let group = self.groups.get_mut(vcpu.group)?;
         *group = group.saturating_add(vm.price.saturating_mul(i128::from(used)));

@@ -44,8 +44,7 @@ impl Scheduler {
     /// Finds a CPU that sleeps and was not told to ask, best the one at `last`.
     fn find_idle(&self, last: Option<usize>) -> Option<usize> {
         let is_idle = |at: &usize| self.idle.contains(*at) && !self.called.contains(*at);
-        last.filter(is_idle)
-            .or_else(|| self.idle.first_except(&self.called))
+        last.filter(is_idle).or_else(|| self.idle.first_except(&self.called))
     }
 
     /// Finds the CPU on which runs who can best wait for this vCPU; the one where it ran last if that will do.

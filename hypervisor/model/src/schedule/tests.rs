@@ -9,11 +9,7 @@ mod seeds;
 const SLICE: u64 = 1000;
 
 fn vm(weight: u32, vcpus: usize) -> Share {
-    Share {
-        weight,
-        cap: None,
-        vcpus: vec![Placement::Any; vcpus],
-    }
+    Share { weight, cap: None, vcpus: vec![Placement::Any; vcpus] }
 }
 
 /// Lets VMs whose vCPUs never rest run for so long, and returns what each ran.
@@ -83,28 +79,15 @@ fn vcpus_that_take_turns_get_the_share_of_one() {
         habits.push(Habit::Spin);
         let mut machine = Machine::new(1, &shares, &habits, SLICE, 1);
         while machine.now < 1_000_000 && machine.step() {}
-        assert!(
-            machine.vm_ran(1) > 450_000,
-            "{} of {busy}",
-            machine.vm_ran(1)
-        );
+        assert!(machine.vm_ran(1) > 450_000, "{} of {busy}", machine.vm_ran(1));
     }
 }
 
 #[test]
 fn a_capped_vm_gets_its_budget_each_period_and_no_more() {
-    let cap = Some(Cap {
-        budget: 2500,
-        period: 10_000,
-    });
+    let cap = Some(Cap { budget: 2500, period: 10_000 });
     for vcpus in [1, 2, 3, 7] {
-        let shares = [
-            Share {
-                cap,
-                ..vm(100, vcpus)
-            },
-            vm(1, 1),
-        ];
+        let shares = [Share { cap, ..vm(100, vcpus) }, vm(1, 1)];
         let ran = spin(4, &shares, 1_000_000);
         assert!(ran[0] <= 250_000);
         assert_near(ran[0], 250_000, 40);
@@ -184,8 +167,5 @@ fn what_is_not_in_the_pool_gets_nothing() {
     scheduler.block(3, 0, None);
     let pick = scheduler.pick(3, 0);
     assert_eq!((pick.run, pick.until, pick.kick), (None, None, None));
-    assert_eq!(
-        scheduler.ran(Entity(7), 9) + scheduler.stolen(Entity(7), 9),
-        0
-    );
+    assert_eq!(scheduler.ran(Entity(7), 9) + scheduler.stolen(Entity(7), 9), 0);
 }

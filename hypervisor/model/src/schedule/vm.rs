@@ -63,11 +63,7 @@ impl Vm {
     pub(super) fn count(&mut self, more: bool, now: u64) {
         self.meter = self.meter(now);
         self.since = now;
-        self.active = if more {
-            self.active.saturating_add(1)
-        } else {
-            self.active.saturating_sub(1)
-        };
+        self.active = if more { self.active.saturating_add(1) } else { self.active.saturating_sub(1) };
     }
 
     /// Sets part of the budget aside for one of the vCPUs, which does not run yet. Returns the ticks that it
@@ -99,14 +95,7 @@ pub(super) struct Budget {
 
 impl Budget {
     fn new(cap: Cap, slice: u64) -> Self {
-        Self {
-            cap,
-            left: 0,
-            debt: 0,
-            renewal: 0,
-            grain: (cap.budget.min(slice) / 64).max(1),
-            holders: 0,
-        }
+        Self { cap, left: 0, debt: 0, renewal: 0, grain: (cap.budget.min(slice) / 64).max(1), holders: 0 }
     }
 
     /// Begins a new period if it is time. What is left of the last one is gone; what ran too long is owed.
@@ -136,10 +125,7 @@ impl Budget {
         }
         let sharers = active.saturating_sub(self.holders).max(1);
         let part = (self.left / u64::from(sharers)).max(self.grain);
-        let part = part
-            .min(most)
-            .min(self.left)
-            .min(self.renewal.saturating_sub(now));
+        let part = part.min(most).min(self.left).min(self.renewal.saturating_sub(now));
         self.left -= part;
         self.holders = self.holders.saturating_add(1);
         Some(part)

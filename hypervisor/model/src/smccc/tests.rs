@@ -5,12 +5,7 @@ use assay_spec::smccc::{self as id, ret};
 use proptest::prelude::proptest;
 
 /// A host without firmware whose CPUs say nothing of their safety.
-const NOTHING_KNOWN: HostFacts = HostFacts {
-    csv2: 0,
-    ssbs: false,
-    ssbd_forced: false,
-    firmware: [-1; 3],
-};
+const NOTHING_KNOWN: HostFacts = HostFacts { csv2: 0, ssbs: false, ssbd_forced: false, firmware: [-1; 3] };
 
 fn ask(fid: u32, first: u64, host: &HostFacts, source: Option<Source<'_>>) -> Option<Reply> {
     handle_lockless(fid, [first, 0, 0], &Workarounds::new(host), source)
@@ -32,55 +27,27 @@ fn code(code: i32) -> Option<Reply> {
 #[test]
 fn the_short_way_answers_psci_version_and_ids_of_nobody() {
     assert_eq!(quick(psci_id::VERSION), Some(0x1_0001));
-    for fid in [
-        0,
-        1,
-        0x7fff_ffff,
-        0x8001_0000,
-        0x8400_0020,
-        0x8400_0054,
-        0x8600_ff01,
-        0xc500_0020,
-        u32::MAX,
-    ] {
+    for fid in [0, 1, 0x7fff_ffff, 0x8001_0000, 0x8400_0020, 0x8400_0054, 0x8600_ff01, 0xc500_0020, u32::MAX] {
         assert_eq!(quick(fid), Some(u64::MAX), "{fid:#x}");
     }
 }
 
 #[test]
 fn the_short_way_leaves_psci_trng_and_architecture_calls_to_the_long_one() {
-    for fid in [
-        0x8400_0001,
-        0x8400_001f,
-        0xc400_0003,
-        0x8400_0050,
-        0xc400_0053,
-        0x8000_0000,
-    ] {
+    for fid in [0x8400_0001, 0x8400_001f, 0xc400_0003, 0x8400_0050, 0xc400_0053, 0x8000_0000] {
         assert_eq!(quick(fid), None, "{fid:#x}");
     }
 }
 
 #[test]
 fn smccc_is_version_1_1_and_found_through_psci_features() {
-    assert_eq!(
-        ask(id::VERSION, 0, &NOTHING_KNOWN, None),
-        Some(Reply::One(0x1_0001))
-    );
-    assert_eq!(
-        ask(psci_id::FEATURES, 0x8000_0000, &NOTHING_KNOWN, None),
-        code(0)
-    );
+    assert_eq!(ask(id::VERSION, 0, &NOTHING_KNOWN, None), Some(Reply::One(0x1_0001)));
+    assert_eq!(ask(psci_id::FEATURES, 0x8000_0000, &NOTHING_KNOWN, None), code(0));
 }
 
 #[test]
 fn calls_that_change_a_vcpus_power_are_left_to_the_power_table() {
-    for fid in [
-        psci_id::CPU_ON,
-        psci_id::CPU_OFF,
-        psci_id::SYSTEM_OFF,
-        psci_id::SYSTEM_RESET2,
-    ] {
+    for fid in [psci_id::CPU_ON, psci_id::CPU_OFF, psci_id::SYSTEM_OFF, psci_id::SYSTEM_RESET2] {
         assert_eq!(ask(fid, 0, &NOTHING_KNOWN, None), None, "{fid:#x}");
     }
 }
@@ -89,45 +56,22 @@ fn calls_that_change_a_vcpus_power_are_left_to_the_power_table() {
 fn architecture_features_knows_its_own_calls_and_no_soc_id() {
     assert_eq!(features(id::VERSION, &NOTHING_KNOWN), code(0));
     assert_eq!(features(id::ARCH_FEATURES, &NOTHING_KNOWN), code(0));
-    assert_eq!(
-        features(id::ARCH_SOC_ID, &NOTHING_KNOWN),
-        code(ret::NOT_SUPPORTED)
-    );
-    assert_eq!(
-        features(id::PV_TIME_FEATURES, &NOTHING_KNOWN),
-        code(ret::NOT_SUPPORTED)
-    );
-    assert_eq!(
-        ask(id::ARCH_SOC_ID, 0, &NOTHING_KNOWN, None),
-        code(ret::NOT_SUPPORTED)
-    );
+    assert_eq!(features(id::ARCH_SOC_ID, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
+    assert_eq!(features(id::PV_TIME_FEATURES, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
+    assert_eq!(ask(id::ARCH_SOC_ID, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
 }
 
 #[test]
 fn without_firmware_and_on_cpus_that_say_nothing_no_workaround_is_offered() {
-    for workaround in [
-        id::ARCH_WORKAROUND_1,
-        id::ARCH_WORKAROUND_2,
-        id::ARCH_WORKAROUND_3,
-    ] {
-        assert_eq!(
-            features(workaround, &NOTHING_KNOWN),
-            code(ret::NOT_SUPPORTED)
-        );
-        assert_eq!(
-            ask(workaround, 0, &NOTHING_KNOWN, None),
-            code(ret::NOT_SUPPORTED)
-        );
+    for workaround in [id::ARCH_WORKAROUND_1, id::ARCH_WORKAROUND_2, id::ARCH_WORKAROUND_3] {
+        assert_eq!(features(workaround, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
+        assert_eq!(ask(workaround, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
     }
 }
 
 #[test]
 fn cpus_with_csv2_need_no_workaround_1_and_with_csv2_3_no_workaround_3() {
-    let csv2 = |csv2| HostFacts {
-        csv2,
-        firmware: [0; 3],
-        ..NOTHING_KNOWN
-    };
+    let csv2 = |csv2| HostFacts { csv2, firmware: [0; 3], ..NOTHING_KNOWN };
     assert_eq!(features(id::ARCH_WORKAROUND_1, &csv2(1)), code(1));
     assert_eq!(features(id::ARCH_WORKAROUND_3, &csv2(2)), code(0));
     assert_eq!(features(id::ARCH_WORKAROUND_3, &csv2(3)), code(1));
@@ -136,65 +80,31 @@ fn cpus_with_csv2_need_no_workaround_1_and_with_csv2_3_no_workaround_3() {
 
 #[test]
 fn a_workaround_that_firmware_offers_is_done_on_the_guests_call() {
-    let host = HostFacts {
-        firmware: [0; 3],
-        ..NOTHING_KNOWN
-    };
+    let host = HostFacts { firmware: [0; 3], ..NOTHING_KNOWN };
     assert_eq!(features(id::ARCH_WORKAROUND_1, &host), code(0));
-    assert_eq!(
-        ask(id::ARCH_WORKAROUND_1, 0, &host, None),
-        Some(Reply::Workaround(Workaround::One))
-    );
-    assert_eq!(
-        ask(id::ARCH_WORKAROUND_3, 0, &host, None),
-        Some(Reply::Workaround(Workaround::Three))
-    );
+    assert_eq!(ask(id::ARCH_WORKAROUND_1, 0, &host, None), Some(Reply::Workaround(Workaround::One)));
+    assert_eq!(ask(id::ARCH_WORKAROUND_3, 0, &host, None), Some(Reply::Workaround(Workaround::Three)));
 }
 
 #[test]
 fn workaround_2_is_reported_as_not_needed_only_where_it_is_not_or_is_always_on() {
-    let firmware = |two| HostFacts {
-        firmware: [-1, two, -1],
-        ..NOTHING_KNOWN
-    };
+    let firmware = |two| HostFacts { firmware: [-1, two, -1], ..NOTHING_KNOWN };
     for not_needed in [1, -2] {
-        assert_eq!(
-            features(id::ARCH_WORKAROUND_2, &firmware(not_needed)),
-            code(1)
-        );
-        assert_eq!(
-            ask(id::ARCH_WORKAROUND_2, 0, &firmware(not_needed), None),
-            code(0)
-        );
+        assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(not_needed)), code(1));
+        assert_eq!(ask(id::ARCH_WORKAROUND_2, 0, &firmware(not_needed), None), code(0));
     }
-    assert_eq!(
-        features(id::ARCH_WORKAROUND_2, &firmware(0)),
-        code(ret::NOT_SUPPORTED)
-    );
-    let forced = HostFacts {
-        ssbd_forced: true,
-        ..firmware(0)
-    };
+    assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(0)), code(ret::NOT_SUPPORTED));
+    let forced = HostFacts { ssbd_forced: true, ..firmware(0) };
     assert_eq!(features(id::ARCH_WORKAROUND_2, &forced), code(1));
-    let ssbs = HostFacts {
-        ssbs: true,
-        ..forced
-    };
-    assert_eq!(
-        features(id::ARCH_WORKAROUND_2, &ssbs),
-        code(ret::NOT_SUPPORTED)
-    );
+    let ssbs = HostFacts { ssbs: true, ..forced };
+    assert_eq!(features(id::ARCH_WORKAROUND_2, &ssbs), code(ret::NOT_SUPPORTED));
 }
 
 #[test]
 fn without_a_source_no_trng_call_is_offered() {
     for fid in 0x8400_0050..0x8400_0054 {
         for fid in [fid, fid | id::SMC64] {
-            assert_eq!(
-                ask(fid, 64, &NOTHING_KNOWN, None),
-                code(ret::NOT_SUPPORTED),
-                "{fid:#x}"
-            );
+            assert_eq!(ask(fid, 64, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED), "{fid:#x}");
         }
     }
 }
@@ -202,30 +112,19 @@ fn without_a_source_no_trng_call_is_offered() {
 #[test]
 fn with_a_source_trng_1_0_lists_its_five_calls() {
     assert_eq!(ask_random(id::TRNG_VERSION, 0), Some(Reply::One(0x1_0000)));
-    let offered = [
-        id::TRNG_VERSION,
-        id::TRNG_FEATURES,
-        id::TRNG_GET_UUID,
-        id::TRNG_RND32,
-        id::TRNG_RND64,
-    ];
+    let offered = [id::TRNG_VERSION, id::TRNG_FEATURES, id::TRNG_GET_UUID, id::TRNG_RND32, id::TRNG_RND64];
     for fid in offered {
         assert_eq!(ask_random(id::TRNG_FEATURES, fid.into()), code(0));
     }
     for fid in [0xc400_0050, 0xc400_0051, 0xc400_0052] {
-        assert_eq!(
-            ask_random(id::TRNG_FEATURES, fid.into()),
-            code(ret::NOT_SUPPORTED)
-        );
+        assert_eq!(ask_random(id::TRNG_FEATURES, fid.into()), code(ret::NOT_SUPPORTED));
         assert_eq!(ask_random(fid, 0), code(ret::NOT_SUPPORTED));
     }
 }
 
 #[test]
 fn the_uuids_first_word_cannot_be_mistaken_for_an_error() {
-    let Some(Reply::Four(words)) = ask_random(id::TRNG_GET_UUID, 0) else {
-        panic!("no UUID")
-    };
+    let Some(Reply::Four(words)) = ask_random(id::TRNG_GET_UUID, 0) else { panic!("no UUID") };
     assert!(words.iter().all(|word| *word <= u64::from(u32::MAX)));
     assert_ne!(words[0], u64::from(u32::MAX));
     // 6f8be83c-…-b23789667373, read bytewise from the words.
@@ -236,17 +135,8 @@ fn the_uuids_first_word_cannot_be_mistaken_for_an_error() {
 #[test]
 fn random_bits_fill_the_registers_from_x3_down_and_no_further_than_asked() {
     let all = u64::MAX;
-    for (bits, reply) in [
-        (1, [0, 0, 0, 1]),
-        (64, [0, 0, 0, all]),
-        (65, [0, 0, 1, all]),
-        (192, [0, all, all, all]),
-    ] {
-        assert_eq!(
-            ask_random(id::TRNG_RND64, bits),
-            Some(Reply::Four(reply)),
-            "{bits}"
-        );
+    for (bits, reply) in [(1, [0, 0, 0, 1]), (64, [0, 0, 0, all]), (65, [0, 0, 1, all]), (192, [0, all, all, all])] {
+        assert_eq!(ask_random(id::TRNG_RND64, bits), Some(Reply::Four(reply)), "{bits}");
     }
     for (bits, reply) in [
         (31, [0, 0, 0, 0x7fff_ffff]),
@@ -255,11 +145,7 @@ fn random_bits_fill_the_registers_from_x3_down_and_no_further_than_asked() {
         // Of x1 only w1 counts in the 32-bit call.
         (0xdead_0000_0000_0002, [0, 0, 0, 3]),
     ] {
-        assert_eq!(
-            ask_random(id::TRNG_RND32, bits),
-            Some(Reply::Four(reply)),
-            "{bits}"
-        );
+        assert_eq!(ask_random(id::TRNG_RND32, bits), Some(Reply::Four(reply)), "{bits}");
     }
 }
 
@@ -289,11 +175,7 @@ fn a_source_that_runs_dry_gives_no_entropy_and_no_bits() {
 
 #[test]
 fn the_vendor_range_is_nobodys() {
-    for fid in [
-        id::VENDOR_HYP_CALL_UID,
-        id::VENDOR_HYP_CALL_COUNT,
-        id::VENDOR_HYP_REVISION,
-    ] {
+    for fid in [id::VENDOR_HYP_CALL_UID, id::VENDOR_HYP_CALL_COUNT, id::VENDOR_HYP_REVISION] {
         assert_eq!(ask(fid, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
     }
 }
@@ -334,12 +216,7 @@ proptest! {
 
 #[test]
 fn between_guests_firmware_does_what_the_cpus_need_most() {
-    let host = |csv2, firmware| HostFacts {
-        csv2,
-        ssbs: true,
-        ssbd_forced: false,
-        firmware,
-    };
+    let host = |csv2, firmware| HostFacts { csv2, ssbs: true, ssbd_forced: false, firmware };
     for (csv2, firmware, expected) in [
         (0, [0, -1, 0], Some(Workaround::Three)),
         (0, [0, -1, -1], Some(Workaround::One)),
@@ -349,11 +226,7 @@ fn between_guests_firmware_does_what_the_cpus_need_most() {
         (0, [-1, -1, -1], None),
     ] {
         let workarounds = Workarounds::new(&host(csv2, firmware));
-        assert_eq!(
-            workarounds.between_guests(),
-            expected,
-            "{csv2} {firmware:?}"
-        );
+        assert_eq!(workarounds.between_guests(), expected, "{csv2} {firmware:?}");
     }
 }
 
@@ -368,15 +241,7 @@ fn guests_share_branch_prediction_where_neither_cpus_nor_firmware_say_otherwise(
         (1, [-1, -1, -1], false),
         (3, [-1, -1, -1], false),
     ] {
-        let workarounds = Workarounds::new(&HostFacts {
-            csv2,
-            firmware,
-            ..NOTHING_KNOWN
-        });
-        assert_eq!(
-            workarounds.is_branch_prediction_shared(),
-            shared,
-            "{csv2} {firmware:?}"
-        );
+        let workarounds = Workarounds::new(&HostFacts { csv2, firmware, ..NOTHING_KNOWN });
+        assert_eq!(workarounds.is_branch_prediction_shared(), shared, "{csv2} {firmware:?}");
     }
 }

@@ -34,13 +34,7 @@ pub(super) fn call(fid: u32, first: u64, source: Option<Source<'_>>) -> Reply {
 
 fn features(query: u64) -> i32 {
     match u32::try_from(query & 0xffff_ffff) {
-        Ok(
-            id::TRNG_VERSION
-            | id::TRNG_FEATURES
-            | id::TRNG_GET_UUID
-            | id::TRNG_RND32
-            | id::TRNG_RND64,
-        ) => ret::SUCCESS,
+        Ok(id::TRNG_VERSION | id::TRNG_FEATURES | id::TRNG_GET_UUID | id::TRNG_RND32 | id::TRNG_RND64) => ret::SUCCESS,
         _ => ret::NOT_SUPPORTED,
     }
 }

@@ -13,11 +13,7 @@ const SPLITS_MAX: usize = 6;
 impl Stage2 {
     /// Splits leaves until none reaches across an end of `ipas`. This changes no translation, so that
     /// running out of memory half way is harmless.
-    pub(super) fn split_around(
-        &self,
-        ipas: Region<Ipa>,
-        tables: &mut impl Tables,
-    ) -> Result<(), MapError> {
+    pub(super) fn split_around(&self, ipas: Region<Ipa>, tables: &mut impl Tables) -> Result<(), MapError> {
         let mut result = self.split_at(ipas.start, tables);
         if result.is_ok() && ipas.end().raw() < self.geometry.end() {
             result = self.split_at(ipas.end(), tables);
@@ -59,11 +55,7 @@ impl Stage2 {
         let memory = slot.descriptor.output();
         let leaf = Descriptor::leaf(level, memory, slot.descriptor.attribute_bits());
         // A block is aligned to its size, so that all groups in it are possible or none is.
-        let leaf = if groups(level, memory) {
-            leaf.contiguous()
-        } else {
-            leaf
-        };
+        let leaf = if groups(level, memory) { leaf.contiguous() } else { leaf };
         store_leaves(table, level, leaf, ENTRIES, tables);
         break_unit(slot.entry, 1, slot.unit_region(ipa), slot.level, tables);
         tables.store(slot.entry, Descriptor::table(table).0);

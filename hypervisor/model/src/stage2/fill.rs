@@ -36,13 +36,7 @@ impl Stage2 {
                 let descriptor = Descriptor(tables.load(entry_at(entry, step)));
                 match descriptor.shape(level) {
                     Shape::Invalid => {}
-                    Shape::Leaf => agree(
-                        descriptor,
-                        level,
-                        at,
-                        self::target(at, ipas.start, pa),
-                        bits,
-                    )?,
+                    Shape::Leaf => agree(descriptor, level, at, self::target(at, ipas.start, pa), bits)?,
                     // The next run goes down into it.
                     Shape::Table(_) => break,
                 }
@@ -54,22 +48,11 @@ impl Stage2 {
 
     /// Stores the leaves. After [`prepare`](Self::prepare) it meets only holes and what is mapped so
     /// already, and needs no memory.
-    pub(super) fn fill(
-        &self,
-        ipas: Region<Ipa>,
-        pa: Pa,
-        bits: u64,
-        tables: &mut impl Tables,
-    ) -> Result<(), MapError> {
+    pub(super) fn fill(&self, ipas: Region<Ipa>, pa: Pa, bits: u64, tables: &mut impl Tables) -> Result<(), MapError> {
         let mut at = ipas.start;
         while at < ipas.end() {
             let run = self.run(at, target(at, ipas.start, pa), ipas.end(), tables)?;
-            let Slot {
-                level,
-                entry,
-                index,
-                ..
-            } = run.slot;
+            let Slot { level, entry, index, .. } = run.slot;
             if run.count == 0 {
                 at = after(at, level);
                 continue;
@@ -90,13 +73,7 @@ impl Stage2 {
                             && groups(level, target)
                             && is_empty_group(entry, tables);
                         if grouped {
-                            store_leaves(
-                                entry,
-                                level,
-                                leaf.contiguous(),
-                                CONTIGUOUS_ENTRIES,
-                                tables,
-                            );
+                            store_leaves(entry, level, leaf.contiguous(), CONTIGUOUS_ENTRIES, tables);
                             stored = CONTIGUOUS_ENTRIES;
                         } else {
                             tables.store(entry, leaf.0);
@@ -111,23 +88,14 @@ impl Stage2 {
     }
 
     /// Finds the entries from `at` on that can hold leaves of a mapping of `at..end` to `target`.
-    fn run(
-        &self,
-        at: Ipa,
-        target: Pa,
-        end: Ipa,
-        tables: &mut impl Tables,
-    ) -> Result<Run, MapError> {
+    fn run(&self, at: Ipa, target: Pa, end: Ipa, tables: &mut impl Tables) -> Result<Run, MapError> {
         let wanted = self.best_level(at, target, end.raw() - at.raw());
         let slot = self.slot_at(at, wanted, tables)?;
         if slot.level < wanted {
             return Ok(Run { slot, count: 0 });
         }
         let fitting = (end.raw() - at.raw()) / entry_size(slot.level);
-        Ok(Run {
-            count: fitting.min(self.entries_left(&slot)),
-            slot,
-        })
+        Ok(Run { count: fitting.min(self.entries_left(&slot)), slot })
     }
 
     /// Returns the level of the largest leaf that both addresses and the length allow.
@@ -146,13 +114,7 @@ impl Stage2 {
 }
 
 /// Stores `count` leaves that follow each other in memory as they do in the table.
-pub(super) fn store_leaves(
-    entry: Pa,
-    level: u8,
-    first: Descriptor,
-    count: u64,
-    tables: &mut impl Tables,
-) {
+pub(super) fn store_leaves(entry: Pa, level: u8, first: Descriptor, count: u64, tables: &mut impl Tables) {
     for step in 0..count {
         // The output address grows; the attribute bits are not reached by a carry, as the address
         // space ends at 48 bits.
@@ -176,18 +138,8 @@ fn target(at: Ipa, start: Ipa, pa: Pa) -> Pa {
 }
 
 /// Checks that a live leaf already does to `at` what the mapping would do.
-fn agree(
-    descriptor: Descriptor,
-    level: u8,
-    at: Ipa,
-    target: Pa,
-    bits: u64,
-) -> Result<(), MapError> {
+fn agree(descriptor: Descriptor, level: u8, at: Ipa, target: Pa, bits: u64) -> Result<(), MapError> {
     let offset = at.raw() & (entry_size(level) - 1);
     let leads_there = descriptor.output().raw() | offset == target.raw();
-    if leads_there && descriptor.attribute_bits() == bits {
-        Ok(())
-    } else {
-        Err(MapError::Conflict(at))
-    }
+    if leads_there && descriptor.attribute_bits() == bits { Ok(()) } else { Err(MapError::Conflict(at)) }
 }

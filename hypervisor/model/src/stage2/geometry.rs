@@ -41,30 +41,16 @@ impl Geometry {
     /// More bits are needed than the smaller of `pa_bits` and 48: the input size of stage 2 may not
     /// exceed the physical address size (DDI0487 D8.2.2).
     pub const fn new(needed: u8, pa_bits: u8) -> Result<Self, GeometryError> {
-        let available = if pa_bits < PA_BITS_MAX {
-            pa_bits
-        } else {
-            PA_BITS_MAX
-        };
-        let ipa_bits = if needed < IPA_BITS_MIN {
-            IPA_BITS_MIN
-        } else {
-            needed
-        };
+        let available = if pa_bits < PA_BITS_MAX { pa_bits } else { PA_BITS_MAX };
+        let ipa_bits = if needed < IPA_BITS_MIN { IPA_BITS_MIN } else { needed };
         if ipa_bits > available {
-            return Err(GeometryError {
-                needed: ipa_bits,
-                available,
-            });
+            return Err(GeometryError { needed: ipa_bits, available });
         }
         let mut start_level = LAST_LEVEL - 1;
         while ipa_bits as u32 > shift(start_level) + INDEX_BITS + CONCATENATED_BITS {
             start_level -= 1;
         }
-        Ok(Self {
-            ipa_bits,
-            start_level,
-        })
+        Ok(Self { ipa_bits, start_level })
     }
 
     /// Returns the bits that addresses below `end` need.
@@ -105,12 +91,7 @@ mod tests {
 
     fn shape(needed: u8, pa_bits: u8) -> (u8, u8, u8, usize) {
         let geometry = Geometry::new(needed, pa_bits).unwrap();
-        (
-            geometry.t0sz(),
-            geometry.sl0(),
-            geometry.start_level(),
-            geometry.root_pages(),
-        )
+        (geometry.t0sz(), geometry.sl0(), geometry.start_level(), geometry.root_pages())
     }
 
     #[test]
@@ -149,15 +130,9 @@ mod tests {
 
     #[test]
     fn a_guest_never_gets_more_bits_than_the_machine() {
-        let error = GeometryError {
-            needed: 41,
-            available: 40,
-        };
+        let error = GeometryError { needed: 41, available: 40 };
         assert_eq!(Geometry::new(41, 40), Err(error));
-        let error = GeometryError {
-            needed: 49,
-            available: 48,
-        };
+        let error = GeometryError { needed: 49, available: 48 };
         assert_eq!(Geometry::new(49, 52), Err(error));
     }
 

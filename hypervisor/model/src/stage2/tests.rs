@@ -15,21 +15,9 @@ const PAGE: u64 = 0x1000;
 const MIB: u64 = 0x10_0000;
 const GIB: u64 = 0x4000_0000;
 
-const RAM: Attributes = Attributes {
-    mem: MemAttr::NormalWb,
-    rights: Rights::ReadWrite,
-    exec: true,
-};
-const DEVICE: Attributes = Attributes {
-    mem: MemAttr::DeviceNgnre,
-    rights: Rights::ReadWrite,
-    exec: false,
-};
-const READ_ONLY: Attributes = Attributes {
-    mem: MemAttr::NormalWb,
-    rights: Rights::ReadOnly,
-    exec: false,
-};
+const RAM: Attributes = Attributes { mem: MemAttr::NormalWb, rights: Rights::ReadWrite, exec: true };
+const DEVICE: Attributes = Attributes { mem: MemAttr::DeviceNgnre, rights: Rights::ReadWrite, exec: false };
+const READ_ONLY: Attributes = Attributes { mem: MemAttr::NormalWb, rights: Rights::ReadOnly, exec: false };
 
 fn ipas(start: u64, size: u64) -> Region<Ipa> {
     Region::new(Ipa(start), size).unwrap()
@@ -81,13 +69,8 @@ fn vtcr_says_what_the_geometry_is() {
 #[test]
 fn a_byte_translates_to_its_own_place_in_the_page() {
     let (stage2, mut machine) = stage2(32);
-    stage2
-        .map(ipas(0x4000_0000, PAGE), Pa(0x8765_4000), RAM, &mut machine)
-        .unwrap();
-    assert_eq!(
-        stage2.translate(Ipa(0x4000_0abc), &machine),
-        Some((Pa(0x8765_4abc), RAM))
-    );
+    stage2.map(ipas(0x4000_0000, PAGE), Pa(0x8765_4000), RAM, &mut machine).unwrap();
+    assert_eq!(stage2.translate(Ipa(0x4000_0abc), &machine), Some((Pa(0x8765_4abc), RAM)));
     assert_eq!(stage2.translate(Ipa(0x4000_1000), &machine), None);
     assert_eq!(stage2.translate(Ipa(0x3fff_ffff), &machine), None);
 }
@@ -100,9 +83,7 @@ fn attributes_come_back_with_and_without_fwb() {
         let stage2 = Stage2::new(geometry, fwb, &mut machine).unwrap();
         machine.watch(&stage2);
         for (at, attributes) in [(0, RAM), (1, DEVICE), (2, READ_ONLY)] {
-            stage2
-                .map(ipas(at * PAGE, PAGE), Pa(0), attributes, &mut machine)
-                .unwrap();
+            stage2.map(ipas(at * PAGE, PAGE), Pa(0), attributes, &mut machine).unwrap();
             let found = stage2.translate(Ipa(at * PAGE), &machine);
             assert_eq!(found, Some((Pa(0), attributes)));
         }
@@ -116,10 +97,7 @@ fn addresses_must_be_of_whole_pages() {
     assert_eq!(map(ipas(0x800, PAGE), 0), Err(MapError::Unaligned));
     assert_eq!(map(ipas(0, 0x1800), 0), Err(MapError::Unaligned));
     assert_eq!(map(ipas(0, PAGE), 0x10), Err(MapError::Unaligned));
-    assert_eq!(
-        stage2.unmap(ipas(0x800, PAGE), &mut machine),
-        Err(MapError::Unaligned)
-    );
+    assert_eq!(stage2.unmap(ipas(0x800, PAGE), &mut machine), Err(MapError::Unaligned));
     let protected = stage2.protect(ipas(0, 0x1801), RAM, &mut machine);
     assert_eq!(protected, Err(MapError::Unaligned));
 }
@@ -134,19 +112,10 @@ fn addresses_beyond_the_geometry_are_refused() {
     assert_eq!(stage2.map(over, Pa(0), RAM, &mut machine), beyond);
     assert_eq!(stage2.unmap(over, &mut machine), beyond);
     assert_eq!(stage2.protect(over, DEVICE, &mut machine), beyond);
-    assert_eq!(
-        stage2.map(ipas(u64::MAX - PAGE, PAGE), Pa(0), RAM, &mut machine),
-        beyond
-    );
-    let wraps = Region {
-        start: Ipa(PAGE),
-        size: u64::MAX,
-    };
+    assert_eq!(stage2.map(ipas(u64::MAX - PAGE, PAGE), Pa(0), RAM, &mut machine), beyond);
+    let wraps = Region { start: Ipa(PAGE), size: u64::MAX };
     assert_eq!(stage2.map(wraps, Pa(0), RAM, &mut machine), beyond);
-    let empty = Region {
-        start: Ipa(PAGE),
-        size: 0,
-    };
+    let empty = Region { start: Ipa(PAGE), size: 0 };
     assert_eq!(stage2.unmap(empty, &mut machine), beyond);
 }
 
@@ -156,23 +125,15 @@ fn memory_beyond_48_bits_is_refused() {
     let last = Pa((1 << 48) - PAGE);
     assert_eq!(stage2.map(ipas(0, PAGE), last, RAM, &mut machine), Ok(()));
     let beyond = Err(MapError::Beyond);
-    assert_eq!(
-        stage2.map(ipas(PAGE, 2 * PAGE), last, RAM, &mut machine),
-        beyond
-    );
-    assert_eq!(
-        stage2.map(ipas(PAGE, PAGE), Pa(!0xfff), RAM, &mut machine),
-        beyond
-    );
+    assert_eq!(stage2.map(ipas(PAGE, 2 * PAGE), last, RAM, &mut machine), beyond);
+    assert_eq!(stage2.map(ipas(PAGE, PAGE), Pa(!0xfff), RAM, &mut machine), beyond);
 }
 
 #[test]
 fn memory_of_the_hypervisor_is_never_mapped() {
     let (stage2, mut machine) = stage2(32);
     machine.own = Some(Region::new(Pa(0x4008_0000), PAGE).unwrap());
-    let map = |size, machine: &mut Machine| {
-        stage2.map(ipas(0x4000_0000, size), Pa(0x4000_0000), RAM, machine)
-    };
+    let map = |size, machine: &mut Machine| stage2.map(ipas(0x4000_0000, size), Pa(0x4000_0000), RAM, machine);
     assert_eq!(map(2 * MIB, &mut machine), Err(MapError::Forbidden));
     assert_eq!(stage2.translate(Ipa(0x4000_0000), &machine), None);
     assert_eq!(map(0x8_0000, &mut machine), Ok(()));
@@ -181,73 +142,33 @@ fn memory_of_the_hypervisor_is_never_mapped() {
 #[test]
 fn mapping_over_something_else_is_a_conflict_and_changes_nothing() {
     let (stage2, mut machine) = stage2(32);
-    stage2
-        .map(
-            ipas(0x4020_0000, 2 * MIB),
-            Pa(0x8020_0000),
-            RAM,
-            &mut machine,
-        )
-        .unwrap();
+    stage2.map(ipas(0x4020_0000, 2 * MIB), Pa(0x8020_0000), RAM, &mut machine).unwrap();
     let before = machine.leaves(&stage2);
     let conflict = Err(MapError::Conflict(Ipa(0x4020_0000)));
     // Other memory, other attributes, and a range that only ends in it.
     let wide = ipas(0x4000_0000, 4 * MIB);
-    assert_eq!(
-        stage2.map(wide, Pa(0x9000_0000), RAM, &mut machine),
-        conflict
-    );
-    assert_eq!(
-        stage2.map(wide, Pa(0x8000_0000), DEVICE, &mut machine),
-        conflict
-    );
+    assert_eq!(stage2.map(wide, Pa(0x9000_0000), RAM, &mut machine), conflict);
+    assert_eq!(stage2.map(wide, Pa(0x8000_0000), DEVICE, &mut machine), conflict);
     let one = ipas(0x4020_0000, PAGE);
-    assert_eq!(
-        stage2.map(one, Pa(0x8020_1000), RAM, &mut machine),
-        conflict
-    );
+    assert_eq!(stage2.map(one, Pa(0x8020_1000), RAM, &mut machine), conflict);
     assert_eq!(machine.leaves(&stage2), before);
 }
 
 #[test]
 fn mapping_the_same_again_fills_the_holes_only() {
     let (stage2, mut machine) = stage2(32);
-    stage2
-        .map(
-            ipas(0x4020_0000, 2 * MIB),
-            Pa(0x8020_0000),
-            RAM,
-            &mut machine,
-        )
-        .unwrap();
-    stage2
-        .map(
-            ipas(0x4000_0000, 6 * MIB),
-            Pa(0x8000_0000),
-            RAM,
-            &mut machine,
-        )
-        .unwrap();
-    stage2
-        .map(ipas(0x4030_0000, PAGE), Pa(0x8030_0000), RAM, &mut machine)
-        .unwrap();
-    assert_eq!(
-        stage2.translate(Ipa(0x4000_0000), &machine),
-        Some((Pa(0x8000_0000), RAM))
-    );
-    assert_eq!(
-        stage2.translate(Ipa(0x405f_ffff), &machine),
-        Some((Pa(0x805f_ffff), RAM))
-    );
+    stage2.map(ipas(0x4020_0000, 2 * MIB), Pa(0x8020_0000), RAM, &mut machine).unwrap();
+    stage2.map(ipas(0x4000_0000, 6 * MIB), Pa(0x8000_0000), RAM, &mut machine).unwrap();
+    stage2.map(ipas(0x4030_0000, PAGE), Pa(0x8030_0000), RAM, &mut machine).unwrap();
+    assert_eq!(stage2.translate(Ipa(0x4000_0000), &machine), Some((Pa(0x8000_0000), RAM)));
+    assert_eq!(stage2.translate(Ipa(0x405f_ffff), &machine), Some((Pa(0x805f_ffff), RAM)));
     assert_eq!(machine.leaves(&stage2).len(), 3);
 }
 
 #[test]
 fn changing_attributes_where_nothing_is_mapped_is_an_error_and_changes_nothing() {
     let (stage2, mut machine) = stage2(32);
-    stage2
-        .map(ipas(0x4000_0000, MIB), Pa(0x8000_0000), RAM, &mut machine)
-        .unwrap();
+    stage2.map(ipas(0x4000_0000, MIB), Pa(0x8000_0000), RAM, &mut machine).unwrap();
     let before = machine.leaves(&stage2);
     let result = stage2.protect(ipas(0x4000_0000, 2 * MIB), DEVICE, &mut machine);
     assert_eq!(result, Err(MapError::NotMapped(Ipa(0x4010_0000))));
@@ -257,8 +178,5 @@ fn changing_attributes_where_nothing_is_mapped_is_an_error_and_changes_nothing()
 #[test]
 fn errors_say_where() {
     let text = std::format!("{}", MapError::Conflict(Ipa(0x4000_0000)));
-    assert_eq!(
-        text,
-        "guest address 0x40000000 is mapped to something else already"
-    );
+    assert_eq!(text, "guest address 0x40000000 is mapped to something else already");
 }

@@ -39,10 +39,7 @@ impl Slot {
     /// Returns the addresses around `ipa` that change together.
     pub(super) fn unit_region(&self, ipa: Ipa) -> Region<Ipa> {
         let size = self.unit().1 * entry_size(self.level);
-        Region {
-            start: ipa.align_down(size),
-            size,
-        }
+        Region { start: ipa.align_down(size), size }
     }
 }
 
@@ -57,12 +54,7 @@ impl Stage2 {
             let descriptor = Descriptor(tables.load(entry));
             // No table descriptor exists at the last level, so that this ends there at the latest.
             let Shape::Table(next) = descriptor.shape(level) else {
-                return Slot {
-                    entry,
-                    level,
-                    index,
-                    descriptor,
-                };
+                return Slot { entry, level, index, descriptor };
             };
             table = next;
             level += 1;
@@ -72,12 +64,7 @@ impl Stage2 {
 
     /// Walks as [`slot`](Self::slot) does and makes the tables that are missing down to `level`.
     /// It goes further down where there is a table already, and stops earlier at a block.
-    pub(super) fn slot_at(
-        &self,
-        ipa: Ipa,
-        level: u8,
-        tables: &mut impl Tables,
-    ) -> Result<Slot, MapError> {
+    pub(super) fn slot_at(&self, ipa: Ipa, level: u8, tables: &mut impl Tables) -> Result<Slot, MapError> {
         loop {
             let slot = self.slot(ipa, tables);
             if slot.level >= level || slot.is_leaf() {
@@ -98,11 +85,7 @@ impl Stage2 {
     }
 
     /// Checks that all of `ipas` is mapped.
-    pub(super) fn check_mapped(
-        &self,
-        ipas: Region<Ipa>,
-        tables: &impl Tables,
-    ) -> Result<(), MapError> {
+    pub(super) fn check_mapped(&self, ipas: Region<Ipa>, tables: &impl Tables) -> Result<(), MapError> {
         let mut at = ipas.start;
         while at < ipas.end() {
             let slot = self.slot(at, tables);

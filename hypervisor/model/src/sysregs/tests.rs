@@ -16,77 +16,38 @@ fn gic_v3() -> GuestId {
 }
 
 fn gic_v2() -> GuestId {
-    GuestId::new(
-        &cortex_a72(),
-        VmFeatures {
-            gic_v3: false,
-            ..PLAIN
-        },
-    )
+    GuestId::new(&cortex_a72(), VmFeatures { gic_v3: false, ..PLAIN })
 }
 
 fn read(register: SysReg, id: &GuestId) -> Answer {
-    answer(
-        SysRegAccess {
-            register,
-            read: true,
-            rt: 0,
-        },
-        id,
-        WRITTEN,
-    )
+    answer(SysRegAccess { register, read: true, rt: 0 }, id, WRITTEN)
 }
 
 fn write(register: SysReg, id: &GuestId) -> Answer {
-    answer(
-        SysRegAccess {
-            register,
-            read: false,
-            rt: 0,
-        },
-        id,
-        WRITTEN,
-    )
+    answer(SysRegAccess { register, read: false, rt: 0 }, id, WRITTEN)
 }
 
 #[test]
 fn an_id_register_reads_as_the_guests_value_and_cannot_be_written() {
     let id = gic_v3();
-    assert_eq!(
-        read(SysReg::ID_AA64PFR0_EL1, &id),
-        Answer::Read(id.get(4, 0))
-    );
-    assert_eq!(
-        read(SysReg::ID_AA64MMFR2_EL1, &id),
-        Answer::Read(id.get(7, 2))
-    );
+    assert_eq!(read(SysReg::ID_AA64PFR0_EL1, &id), Answer::Read(id.get(4, 0)));
+    assert_eq!(read(SysReg::ID_AA64MMFR2_EL1, &id), Answer::Read(id.get(7, 2)));
     assert_eq!(write(SysReg::ID_AA64PFR0_EL1, &id), Answer::Undefined);
 }
 
 #[test]
 fn an_unallocated_id_register_reads_as_zero() {
     for (crm, op2) in [(3, 3), (4, 3), (5, 7), (6, 7), (7, 7)] {
-        assert_eq!(
-            read(SysReg::new(3, 0, 0, crm, op2), &gic_v3()),
-            Answer::Read(0)
-        );
+        assert_eq!(read(SysReg::new(3, 0, 0, crm, op2), &gic_v3()), Answer::Read(0));
     }
 }
 
 #[test]
 fn sgis_are_sent_by_writing_and_only_in_a_vm_with_a_gic_v3() {
-    for (register, kind) in [
-        (SysReg::ICC_SGI1R_EL1, Sgi::Sgi1),
-        (SysReg::ICC_ASGI1R_EL1, Sgi::Asgi1),
-        (SysReg::ICC_SGI0R_EL1, Sgi::Sgi0),
-    ] {
-        assert_eq!(
-            write(register, &gic_v3()),
-            Answer::Sgi {
-                kind,
-                value: WRITTEN
-            }
-        );
+    for (register, kind) in
+        [(SysReg::ICC_SGI1R_EL1, Sgi::Sgi1), (SysReg::ICC_ASGI1R_EL1, Sgi::Asgi1), (SysReg::ICC_SGI0R_EL1, Sgi::Sgi0)]
+    {
+        assert_eq!(write(register, &gic_v3()), Answer::Sgi { kind, value: WRITTEN });
         assert_eq!(read(register, &gic_v3()), Answer::Undefined);
         assert_eq!(write(register, &gic_v2()), Answer::Undefined);
     }
@@ -125,10 +86,7 @@ fn the_os_lock_exists_and_is_open() {
     assert_eq!(write(SysReg::OSLAR_EL1, &gic_v3()), Answer::Ignore);
     assert_eq!(read(SysReg::OSLAR_EL1, &gic_v3()), Answer::Undefined);
     for register in [SysReg::OSDLR_EL1, SysReg::DBGPRCR_EL1] {
-        assert_eq!(
-            (read(register, &gic_v3()), write(register, &gic_v3())),
-            (Answer::Read(0), Answer::Ignore)
-        );
+        assert_eq!((read(register, &gic_v3()), write(register, &gic_v3())), (Answer::Read(0), Answer::Ignore));
     }
     assert_eq!(read(SysReg::MDRAR_EL1, &gic_v3()), Answer::Read(0));
 }
@@ -139,10 +97,7 @@ fn all_nine_set_way_operations_are_known_and_none_can_be_read() {
     for crm in [6, 10, 14] {
         for op2 in [2, 4, 6] {
             let register = SysReg::new(1, 0, 7, crm, op2);
-            assert_eq!(
-                (write(register, &gic_v3()), read(register, &gic_v3())),
-                (Answer::SetWay, Answer::Undefined)
-            );
+            assert_eq!((write(register, &gic_v3()), read(register, &gic_v3())), (Answer::SetWay, Answer::Undefined));
             count += 1;
         }
     }
@@ -151,17 +106,8 @@ fn all_nine_set_way_operations_are_known_and_none_can_be_read() {
 
 #[test]
 fn tag_registers_are_undefined_when_they_trap() {
-    for register in [
-        SysReg::RGSR_EL1,
-        SysReg::GCR_EL1,
-        SysReg::TFSR_EL1,
-        SysReg::TFSRE0_EL1,
-        SysReg::GMID_EL1,
-    ] {
-        assert_eq!(
-            (read(register, &gic_v3()), write(register, &gic_v3())),
-            (Answer::Undefined, Answer::Undefined)
-        );
+    for register in [SysReg::RGSR_EL1, SysReg::GCR_EL1, SysReg::TFSR_EL1, SysReg::TFSRE0_EL1, SysReg::GMID_EL1] {
+        assert_eq!((read(register, &gic_v3()), write(register, &gic_v3())), (Answer::Undefined, Answer::Undefined));
     }
 }
 
@@ -182,10 +128,7 @@ fn the_pmu_and_what_else_is_not_built_is_undefined() {
         SysReg::new(3, 0, 15, 2, 1), // IMPLEMENTATION DEFINED
         SysReg::new(1, 3, 11, 0, 0), // IMPLEMENTATION DEFINED
     ] {
-        assert_eq!(
-            (read(register, &gic_v3()), write(register, &gic_v3())),
-            (Answer::Undefined, Answer::Undefined)
-        );
+        assert_eq!((read(register, &gic_v3()), write(register, &gic_v3())), (Answer::Undefined, Answer::Undefined));
     }
 }
 
@@ -193,19 +136,11 @@ fn the_pmu_and_what_else_is_not_built_is_undefined() {
 fn of_all_encodings_only_those_of_the_table_are_defined() {
     for id in [gic_v3(), gic_v2()] {
         let all = || (0..=u16::MAX).map(SysReg);
-        let defined_reads = all()
-            .filter(|&register| read(register, &id) != Answer::Undefined)
-            .count();
-        let defined_writes = all()
-            .filter(|&register| write(register, &id) != Answer::Undefined)
-            .count();
+        let defined_reads = all().filter(|&register| read(register, &id) != Answer::Undefined).count();
+        let defined_writes = all().filter(|&register| write(register, &id) != Answer::Undefined).count();
         // Reads: 56 ID registers, ACTLR, 3 of the timer, OSLSR, OSDLR, DBGPRCR, MDRAR, and SRE with a GICv3.
         // Writes: ACTLR, 3 of the timer, 9 set/way, OSLAR, OSDLR, DBGPRCR, and SRE and 3 SGIs with a GICv3.
-        let (reads, writes) = if id.has_gic_registers() {
-            (65, 20)
-        } else {
-            (64, 16)
-        };
+        let (reads, writes) = if id.has_gic_registers() { (65, 20) } else { (64, 16) };
         assert_eq!((defined_reads, defined_writes), (reads, writes));
     }
 }
@@ -237,19 +172,12 @@ fn hiding_mte_takes_ata_tid5_tid3_and_dct_together() {
 
 #[test]
 fn sve_and_pauth_trap_unless_they_are_offered() {
-    let (plain, full) = (
-        TrapConfig::new(&neoverse_n2(), PLAIN, true),
-        TrapConfig::new(&neoverse_n2(), FULL, true),
-    );
+    let (plain, full) = (TrapConfig::new(&neoverse_n2(), PLAIN, true), TrapConfig::new(&neoverse_n2(), FULL, true));
     assert_eq!((plain.cptr & cptr::TZ, full.cptr & cptr::TZ), (cptr::TZ, 0));
     assert_eq!(plain.hcr & (hcr::API | hcr::APK), 0);
     assert_eq!(full.hcr & (hcr::API | hcr::APK), hcr::API | hcr::APK);
     for config in [plain, full] {
-        assert_eq!(
-            config.cptr & (cptr::TSM | cptr::TFP),
-            cptr::TSM,
-            "SME always traps, FP never"
-        );
+        assert_eq!(config.cptr & (cptr::TSM | cptr::TFP), cptr::TSM, "SME always traps, FP never");
     }
 }
 
@@ -261,10 +189,7 @@ fn what_the_host_has_and_no_vm_gets_is_trapped() {
     assert_ne!(config.hcr & hcr::FWB, 0);
     assert_ne!(config.cptr & cptr::TAM, 0, "AMU");
     assert!(config.mpam2.is_some());
-    assert_eq!(
-        config.hcr & (hcr::EN_SCXT | hcr::E2H | hcr::DC | hcr::CD),
-        0
-    );
+    assert_eq!(config.hcr & (hcr::EN_SCXT | hcr::E2H | hcr::DC | hcr::CD), 0);
     let hcx = TrapConfig::new(&host(&[(SysReg::ID_AA64MMFR1_EL1, 1 << 40)]), FULL, true);
     assert_eq!(hcx.hcrx, Some(0));
 }
@@ -273,18 +198,9 @@ fn what_the_host_has_and_no_vm_gets_is_trapped() {
 fn a_dedicated_vcpu_waits_without_leaving_and_a_shared_one_yields() {
     let shared = hcr::TWI | hcr::FB | hcr::BSU_IS | hcr::TSW;
     assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, true).hcr & shared, 0);
-    assert_eq!(
-        TrapConfig::new(&neoverse_n2(), FULL, false).hcr & shared,
-        shared
-    );
-    assert_eq!(
-        TrapConfig::new(&neoverse_n2(), FULL, true).mdcr & mdcr::TDOSA,
-        0
-    );
-    assert_eq!(
-        TrapConfig::new(&neoverse_n2(), FULL, false).mdcr & mdcr::TDOSA,
-        mdcr::TDOSA
-    );
+    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, false).hcr & shared, shared);
+    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, true).mdcr & mdcr::TDOSA, 0);
+    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, false).mdcr & mdcr::TDOSA, mdcr::TDOSA);
     let waits = TrapConfig::new(&neoverse_n2(), FULL, false).hcr & hcr::TWE;
     assert_eq!(waits, 0, "WFE is the guest's");
     let old = TrapConfig::new(&cortex_a72(), FULL, false).hcr;

@@ -43,11 +43,7 @@ impl TrapConfig {
             cnthctl: cnthctl::EL1PCTEN,
             fgt: host.fgt(),
             // Otherwise a guest could join another's memory partition.
-            mpam2: if host.mpam() {
-                Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1)
-            } else {
-                None
-            },
+            mpam2: if host.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
         }
     }
 }
@@ -77,11 +73,7 @@ const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
 /// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
 /// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.
 const fn set_way(host: &HostId, dedicated: bool) -> u64 {
-    if !dedicated && host.fwb() {
-        hcr::TSW
-    } else {
-        0
-    }
+    if !dedicated && host.fwb() { hcr::TSW } else { 0 }
 }
 
 const fn hcr_el2(host: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
@@ -110,10 +102,5 @@ const fn cptr_el2(host: &HostId, features: VmFeatures) -> u64 {
 /// Self-hosted debug is the guest's (TDE and TDA are 0). E2PB and E2TB are 0: the profiling and trace buffers are
 /// EL2's, and their registers trap. The OS Lock of a dedicated CPU is the guest's as well; a shared CPU's is open.
 const fn mdcr_el2(dedicated: bool) -> u64 {
-    mdcr::TPM
-        | mdcr::TPMCR
-        | mdcr::TPMS
-        | mdcr::TTRF
-        | mdcr::TDRA
-        | if dedicated { 0 } else { mdcr::TDOSA }
+    mdcr::TPM | mdcr::TPMCR | mdcr::TPMS | mdcr::TTRF | mdcr::TDRA | if dedicated { 0 } else { mdcr::TDOSA }
 }

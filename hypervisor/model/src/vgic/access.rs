@@ -20,10 +20,8 @@ impl Vgic {
         question: u32,
         hw: &mut H,
     ) -> Read {
-        let of_state = matches!(
-            register,
-            Register::Ispendr | Register::Icpendr | Register::Isactiver | Register::Icactiver
-        );
+        let of_state =
+            matches!(register, Register::Ispendr | Register::Icpendr | Register::Isactiver | Register::Icactiver);
         if of_state && let Some(others) = self.inspect(vcpu, place, question, hw) {
             return Read::Retry(others);
         }
@@ -49,10 +47,7 @@ impl Vgic {
         hw: &mut H,
     ) {
         // What is in our own List Registers we can have back at once; for others' there are orders.
-        let takes_back = matches!(
-            register,
-            Register::Icpendr | Register::Isactiver | Register::Icactiver
-        );
+        let takes_back = matches!(register, Register::Icpendr | Register::Isactiver | Register::Icactiver);
         if takes_back && self.is_listed_by(vcpu, place, value) {
             self.fold_all(vcpu, hw);
             self.changed.insert(vcpu);
@@ -138,9 +133,7 @@ impl Vgic {
 
     /// Reads `ICFGR` of half a bank: two bits an interrupt, the upper one set if edge-triggered.
     pub(super) fn read_config(&self, place: Place, half: u32) -> u32 {
-        let edge = self
-            .bank(place)
-            .map_or(0, |bank| bank.edge >> (16 * (half & 1)) & 0xffff);
+        let edge = self.bank(place).map_or(0, |bank| bank.edge >> (16 * (half & 1)) & 0xffff);
         bits(edge).fold(0, |value, n| value | 2 << (2 * n))
     }
 
@@ -215,15 +208,11 @@ impl Vgic {
     /// Tells whether `vcpu` lists any of `concerned`.
     pub(super) fn is_listed_by(&self, vcpu: usize, place: Place, concerned: u32) -> bool {
         match place {
-            Place::Private(of) => {
-                of == vcpu
-                    && self
-                        .bank(place)
-                        .is_some_and(|bank| bank.listed & concerned != 0)
-            }
-            Place::Shared(word) => self.shared.get(word).is_some_and(|shared| {
-                bits(shared.bank.listed & concerned).any(|n| shared.owner(n) == vcpu)
-            }),
+            Place::Private(of) => of == vcpu && self.bank(place).is_some_and(|bank| bank.listed & concerned != 0),
+            Place::Shared(word) => self
+                .shared
+                .get(word)
+                .is_some_and(|shared| bits(shared.bank.listed & concerned).any(|n| shared.owner(n) == vcpu)),
         }
     }
 
@@ -254,11 +243,8 @@ impl Vgic {
         };
         for n in bits(concerned & !shared.bank.active & !shared.bank.listed) {
             let target = shared.target[(n & 31) as usize];
-            shared.owner[(n & 31) as usize] = if target == NOBODY {
-                u8::try_from(vcpu).unwrap_or(NOBODY)
-            } else {
-                target
-            };
+            shared.owner[(n & 31) as usize] =
+                if target == NOBODY { u8::try_from(vcpu).unwrap_or(NOBODY) } else { target };
         }
     }
 }

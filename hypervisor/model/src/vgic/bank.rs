@@ -15,24 +15,13 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub(super) const NONE: Self = Self {
-        group0: 0,
-        group1: 0,
-    };
+    pub(super) const NONE: Self = Self { group0: 0, group1: 0 };
 
     /// From the enable bits of `GICD_CTLR`.
     pub(super) const fn from_ctlr(ctlr: u32) -> Self {
         Self {
-            group0: if ctlr & CTLR_ENABLE_GRP0 != 0 {
-                u32::MAX
-            } else {
-                0
-            },
-            group1: if ctlr & CTLR_ENABLE_GRP1 != 0 {
-                u32::MAX
-            } else {
-                0
-            },
+            group0: if ctlr & CTLR_ENABLE_GRP0 != 0 { u32::MAX } else { 0 },
+            group1: if ctlr & CTLR_ENABLE_GRP1 != 0 { u32::MAX } else { 0 },
         }
     }
 
@@ -130,11 +119,7 @@ impl Bank {
     ///
     /// Enforced by `an_active_interrupt_is_not_delivered_again_before_its_deactivation`.
     pub(super) const fn deliverable(&self, forward: Forward) -> u32 {
-        (self.latch | self.line & !self.edge)
-            & self.enabled
-            & !self.active
-            & !self.listed
-            & forward.of(self.group)
+        (self.latch | self.line & !self.edge) & self.enabled & !self.active & !self.listed & forward.of(self.group)
     }
 
     /// Active and in no List Register. It belongs into one whatever its enable bit says: without, the
@@ -176,12 +161,7 @@ impl Bank {
 
 impl Shared {
     pub(super) const fn new(target: u8) -> Self {
-        Self {
-            bank: Bank::new(),
-            route: [0; 32],
-            target: [target; 32],
-            owner: [NOBODY; 32],
-        }
+        Self { bank: Bank::new(), route: [0; 32], target: [target; 32], owner: [NOBODY; 32] }
     }
 
     /// The vCPU that SPI `n` of these (modulo 32) is routed to, if that is one.

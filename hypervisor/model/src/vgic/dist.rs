@@ -17,13 +17,7 @@ impl Vgic {
     /// Answers a guest's read in the Distributor's frame, on `vcpu`'s own CPU. What is not there reads
     /// as zero.
     #[inline(always)]
-    pub fn dist_read<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        offset: u64,
-        width: Width,
-        hw: &mut H,
-    ) -> Read {
+    pub fn dist_read<H: ListRegisters>(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut H) -> Read {
         // Read at every interrupt by some guests, and by everyone's benchmark.
         if offset == gicd::TYPER && width == Width::W4 {
             return Read::Value(u64::from(self.typer));
@@ -32,13 +26,7 @@ impl Vgic {
     }
 
     #[inline(never)]
-    fn dist_read_any<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        offset: u64,
-        width: Width,
-        hw: &mut H,
-    ) -> Read {
+    fn dist_read_any<H: ListRegisters>(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut H) -> Read {
         let Some((register, within)) = row::find(self.dist_rows(), offset, width) else {
             return Read::Value(0);
         };
@@ -98,12 +86,12 @@ impl Vgic {
                 let question = (register as u32) << 8 | within;
                 return self.read_bits(vcpu, place, register, question, hw);
             }
-            Register::Ipriorityr => self
-                .dist_place(vcpu, within / 32)
-                .map_or(0, |place| self.read_priorities(place, within & 31, width)),
-            Register::Icfgr => self
-                .dist_place(vcpu, within / 8)
-                .map_or(0, |place| u64::from(self.read_config(place, within / 4))),
+            Register::Ipriorityr => {
+                self.dist_place(vcpu, within / 32).map_or(0, |place| self.read_priorities(place, within & 31, width))
+            }
+            Register::Icfgr => {
+                self.dist_place(vcpu, within / 8).map_or(0, |place| u64::from(self.read_config(place, within / 4)))
+            }
             Register::Irouter => self.read_irouter(within, width),
             Register::Itargetsr => each_byte(width, |i| self.read_itargetsr(vcpu, within | i)),
             Register::Cpendsgir | Register::Spendsgir => {
@@ -181,11 +169,7 @@ impl Vgic {
         match self.version {
             Version::V2 => enables,
             Version::V3 => {
-                let rwp = if self.is_withdrawing(vcpu) {
-                    gicd::CTLR_RWP
-                } else {
-                    0
-                };
+                let rwp = if self.is_withdrawing(vcpu) { gicd::CTLR_RWP } else { 0 };
                 enables | gicd::CTLR_ARE | gicd::CTLR_DS | rwp
             }
         }
@@ -212,10 +196,7 @@ impl Vgic {
 
     fn read_irouter(&self, within: u32, width: Width) -> u64 {
         let (word, n) = ((within / 256) as usize, within / 8 % 32);
-        let route = self
-            .shared
-            .get(word)
-            .map_or(0, |shared| shared.route[n as usize]);
+        let route = self.shared.get(word).map_or(0, |shared| shared.route[n as usize]);
         let value = u64::from(route >> 24) << 32 | u64::from(route & 0xff_ffff);
         width.truncate(value >> (8 * (within & 4)))
     }
@@ -237,12 +218,7 @@ impl Vgic {
         };
         let vcpu = (route >> 8) * 16 + (route & 0xf);
         let exists = route & !0x30f == 0 && (vcpu as usize) < self.cpus.len();
-        self.set_route(
-            word,
-            n,
-            route,
-            if exists { (vcpu & 0x3f) as u8 } else { NOBODY },
-        );
+        self.set_route(word, n, route, if exists { (vcpu & 0x3f) as u8 } else { NOBODY });
     }
 
     /// For SGIs and PPIs it tells a CPU its own number; on a uniprocessor it is all zero (IHI 0048B
@@ -252,10 +228,7 @@ impl Vgic {
             (1, _) => 0,
             (_, Place::Private(vcpu)) => 1 << (vcpu & 7),
             (_, Place::Shared(word)) => {
-                let route = self
-                    .shared
-                    .get(word)
-                    .map_or(0, |s| s.route[(intid & 31) as usize]);
+                let route = self.shared.get(word).map_or(0, |s| s.route[(intid & 31) as usize]);
                 (route & 0xff) as u8
             }
         }
@@ -268,11 +241,7 @@ impl Vgic {
             && self.cpus.len() > 1
         {
             let mask = u64::from(mask) & self.everyone.0;
-            let target = if mask == 0 {
-                NOBODY
-            } else {
-                (mask.trailing_zeros() & 7) as u8
-            };
+            let target = if mask == 0 { NOBODY } else { (mask.trailing_zeros() & 7) as u8 };
             self.set_route(word, intid & 31, (mask & 0xff) as u32, target);
         }
     }

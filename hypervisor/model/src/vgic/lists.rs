@@ -49,11 +49,7 @@ impl Vgic {
         for shared in &mut self.shared {
             let held = bits(shared.bank.held).filter(|&n| {
                 let active = shared.bank.active & bit(n) != 0;
-                vcpu == if active {
-                    shared.owner(n)
-                } else {
-                    shared.target(n)
-                }
+                vcpu == if active { shared.owner(n) } else { shared.target(n) }
             });
             let held = held.fold(0, |held, n| held | bit(n));
             fold::release(&mut shared.bank, held, hw);
@@ -77,24 +73,17 @@ impl Vgic {
         let mask = vmcr >> 24;
         let passes = |bank: &Bank, n: u32| u32::from(bank.priority(n)) < mask;
         let through = |bank: &Bank| bank.deliverable(self.forward) & groups.of(bank.group);
-        self.cpus
-            .get(vcpu)
-            .is_some_and(|cpu| bits(through(&cpu.bank)).any(|n| passes(&cpu.bank, n)))
-            || self.shared.iter().any(|shared| {
-                bits(through(&shared.bank))
-                    .any(|n| shared.target(n) == vcpu && passes(&shared.bank, n))
-            })
+        self.cpus.get(vcpu).is_some_and(|cpu| bits(through(&cpu.bank)).any(|n| passes(&cpu.bank, n)))
+            || self
+                .shared
+                .iter()
+                .any(|shared| bits(through(&shared.bank)).any(|n| shared.target(n) == vcpu && passes(&shared.bank, n)))
     }
 
     /// Tells whether something listed here became pending once more.
     fn is_repended(&self, vcpu: usize) -> bool {
         let forward = self.forward;
-        self.cpus
-            .get(vcpu)
-            .is_some_and(|cpu| cpu.bank.repended(forward) != 0)
-            || self
-                .shared
-                .iter()
-                .any(|shared| bits(shared.bank.repended(forward)).any(|n| shared.owner(n) == vcpu))
+        self.cpus.get(vcpu).is_some_and(|cpu| cpu.bank.repended(forward) != 0)
+            || self.shared.iter().any(|shared| bits(shared.bank.repended(forward)).any(|n| shared.owner(n) == vcpu))
     }
 }

@@ -24,10 +24,7 @@ impl Vgic {
                 let bank = &cpu.bank;
                 if concerned & bank.listed != 0 {
                     self.mark_stale(VcpuSet::one(vcpu));
-                } else if concerned
-                    & (bank.deliverable(forward) | bank.stranded() | bank.deactivate)
-                    != 0
-                {
+                } else if concerned & (bank.deliverable(forward) | bank.stranded() | bank.deactivate) != 0 {
                     self.mark(VcpuSet::one(vcpu));
                 }
             }

@@ -15,13 +15,7 @@ impl Vgic {
     /// Answers a read by `vcpu` at `offset` from the first Redistributor, on its own CPU. What is not
     /// there reads as zero.
     #[inline(always)]
-    pub fn redist_read<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        offset: u64,
-        width: Width,
-        hw: &mut H,
-    ) -> Read {
+    pub fn redist_read<H: ListRegisters>(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut H) -> Read {
         let (of, offset) = Self::frame(offset);
         if self.version == Version::V2 || of >= self.cpus.len() {
             return Read::Value(0);
@@ -60,8 +54,7 @@ impl Vgic {
             | Register::Icpendr
             | Register::Isactiver
             | Register::Icactiver => {
-                let question =
-                    QUESTION | u32::try_from(of).unwrap_or(0) << 16 | (register as u32) << 8;
+                let question = QUESTION | u32::try_from(of).unwrap_or(0) << 16 | (register as u32) << 8;
                 let read = self.read_bits(vcpu, place, register, question, hw);
                 self.refill(vcpu, hw);
                 return read;
@@ -116,11 +109,7 @@ impl Vgic {
     fn redist_typer(&self, of: usize) -> u64 {
         let number = of as u64;
         let affinity = number >> 4 << 8 | number & 15;
-        let last = if of + 1 == self.cpus.len() {
-            gicr::TYPER_LAST
-        } else {
-            0
-        };
+        let last = if of + 1 == self.cpus.len() { gicr::TYPER_LAST } else { 0 };
         affinity << gicr::TYPER_AFFINITY_SHIFT | number << gicr::TYPER_NUMBER_SHIFT | last
     }
 

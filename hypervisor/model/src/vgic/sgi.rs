@@ -24,20 +24,11 @@ impl Vgic {
 
     /// Sends an SGI to where its group bit is among `groups`, or is 0.
     #[inline(always)]
-    fn send<H: ListRegisters>(
-        &mut self,
-        from: usize,
-        value: u64,
-        groups: u32,
-        hw: &mut H,
-    ) -> VcpuSet {
+    fn send<H: ListRegisters>(&mut self, from: usize, value: u64, groups: u32, hw: &mut H) -> VcpuSet {
         let sgi = Sgi::decode(value);
         let targets = self.targets(from, &sgi);
         if targets == VcpuSet::one(from & 63)
-            && self
-                .cpus
-                .get(from)
-                .is_some_and(|cpu| cpu.bank.group & !groups & bit(sgi.intid) == 0)
+            && self.cpus.get(from).is_some_and(|cpu| cpu.bank.group & !groups & bit(sgi.intid) == 0)
             && self.list_at_once(from, sgi.intid, None, hw)
         {
             return VcpuSet::EMPTY;
@@ -72,11 +63,7 @@ impl Vgic {
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.
     fn targets(&self, from: usize, sgi: &Sgi) -> VcpuSet {
         // With GICv2 the registers that send like this do not exist.
-        let all = if self.version == Version::V3 {
-            self.everyone
-        } else {
-            VcpuSet::EMPTY
-        };
+        let all = if self.version == Version::V3 { self.everyone } else { VcpuSet::EMPTY };
         if sgi.all_others {
             return VcpuSet(all.0 & !VcpuSet::one(from).0);
         }
@@ -120,9 +107,7 @@ impl Vgic {
     /// Reads byte `n` of `GICD_CPENDSGIR` or `GICD_SPENDSGIR`: who has sent SGI `n`. The caller's List
     /// Registers are folded.
     pub(super) fn read_senders(&self, vcpu: usize, n: u32) -> u8 {
-        self.cpus
-            .get(vcpu)
-            .map_or(0, |cpu| cpu.senders[(n & 15) as usize])
+        self.cpus.get(vcpu).map_or(0, |cpu| cpu.senders[(n & 15) as usize])
     }
 
     /// Writes byte `n` of `GICD_SPENDSGIR`.

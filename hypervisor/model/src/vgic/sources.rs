@@ -51,16 +51,8 @@ impl Vgic {
     ///
     /// Returns whom else to kick: the target of an SPI. If the controller has no interrupt `virt`,
     /// `phys` stays active, that is to say quiet.
-    pub fn hw_fired<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        virt: IntId,
-        phys: IntId,
-        hw: &mut H,
-    ) -> VcpuSet {
-        if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0)
-            && self.list_at_once(vcpu, virt.0, Some(phys), hw)
-        {
+    pub fn hw_fired<H: ListRegisters>(&mut self, vcpu: usize, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
+        if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_at_once(vcpu, virt.0, Some(phys), hw) {
             return VcpuSet::EMPTY;
         }
         self.hw_fired_shared(vcpu, virt, phys, hw)
@@ -68,13 +60,7 @@ impl Vgic {
 
     /// The same for an interrupt that is no timer's, and out of the way of those.
     #[inline(never)]
-    pub fn hw_fired_shared<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        virt: IntId,
-        phys: IntId,
-        hw: &mut H,
-    ) -> VcpuSet {
+    pub fn hw_fired_shared<H: ListRegisters>(&mut self, vcpu: usize, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
         let place = Self::place(vcpu, virt.0);
         self.retire_ended(vcpu, place, virt.0, hw);
         if let Some(bank) = self.bank_mut(place) {
@@ -119,16 +105,8 @@ impl Vgic {
 
     /// An interrupt whose physical one comes anew, although it was listed, has been ended by the guest:
     /// what the List Registers hold of it is history, and must not be taken for the end of the new one.
-    fn retire_ended<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        place: Place,
-        intid: u32,
-        hw: &mut H,
-    ) {
-        let listed = self
-            .bank(place)
-            .is_some_and(|bank| bank.listed & bit(intid) != 0);
+    fn retire_ended<H: ListRegisters>(&mut self, vcpu: usize, place: Place, intid: u32, hw: &mut H) {
+        let listed = self.bank(place).is_some_and(|bank| bank.listed & bit(intid) != 0);
         let Some(cpu) = self.cpus.get(vcpu).filter(|_| listed) else {
             return;
         };

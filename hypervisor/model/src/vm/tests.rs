@@ -28,10 +28,7 @@ fn machine(ram: Region<Ipa>) -> Machine {
 }
 
 fn small() -> Machine {
-    machine(Region {
-        start: layout::RAM,
-        size: 0x1000,
-    })
+    machine(Region { start: layout::RAM, size: 0x1000 })
 }
 
 #[test]
@@ -40,26 +37,14 @@ fn code_is_what_lies_in_ram_at_a_multiple_of_four() {
     for address in [0x4000_0000, 0x4000_0004, 0x4000_0ffc] {
         assert!(machine.is_code(address), "{address:#x}");
     }
-    for address in [
-        0,
-        0x3fff_fffc,
-        0x4000_0002,
-        0x4000_0ffd,
-        0x4000_1000,
-        0x0900_0000,
-        0x1_0000_4000_0000,
-        u64::MAX,
-    ] {
+    for address in [0, 0x3fff_fffc, 0x4000_0002, 0x4000_0ffd, 0x4000_1000, 0x0900_0000, 0x1_0000_4000_0000, u64::MAX] {
         assert!(!machine.is_code(address), "{address:#x}");
     }
 }
 
 #[test]
 fn code_reaches_to_the_end_of_ram_at_the_top_of_the_address_space() {
-    let top = machine(Region {
-        start: Ipa(u64::MAX - 0xfff),
-        size: 0x1000,
-    });
+    let top = machine(Region { start: Ipa(u64::MAX - 0xfff), size: 0x1000 });
     assert!(top.is_code(u64::MAX - 3));
     assert!(!top.is_code(0));
 }
@@ -73,14 +58,9 @@ fn the_timers_have_the_interrupts_that_the_device_tree_tells() {
 #[test]
 fn a_reset_forgets_all_that_the_guest_did() {
     let mut devices = Devices::new(&small());
-    devices.power.boot(Start {
-        entry: 0x4000_0000,
-        context: 0,
-    });
+    devices.power.boot(Start { entry: 0x4000_0000, context: 0 });
     devices.receive(b'a');
-    devices
-        .watchdog
-        .write(WatchdogFrame::Control, 0, Width::W4, 1, 0);
+    devices.watchdog.write(WatchdogFrame::Control, 0, Width::W4, 1, 0);
     assert!(devices.watchdog_deadline().is_some());
     devices.reset();
     assert_eq!(devices.power.not_off(), VcpuSet::EMPTY);

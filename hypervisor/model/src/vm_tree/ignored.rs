@@ -13,60 +13,25 @@ const UNKNOWN: &str = "not supported, and ignored";
 
 /// Properties of a `xen,domain` node.
 const PROPERTIES: [(&str, &str); 9] = [
-    (
-        "direct-map",
-        "ignored: the guest's RAM begins at 0x40000000, whatever the physical address",
-    ),
-    (
-        "xen,static-mem",
-        "ignored: the RAM is taken wherever the machine has some free",
-    ),
-    (
-        "nr_spis",
-        "ignored: the VM has as many SPIs as its devices need",
-    ),
-    (
-        "xen,passthrough",
-        "ignored: no device is passed through to a VM",
-    ),
-    (
-        "passthrough",
-        "ignored: no device is passed through to a VM",
-    ),
-    (
-        "xen,enhanced",
-        "ignored: there are no grant tables, event channels or xenstore",
-    ),
-    (
-        "xen,static-heap",
-        "ignored: what EL2 needs for the VM is taken wherever the machine has some free",
-    ),
-    (
-        "sve",
-        "ignored: the VM has SVE if the CPUs have it, with their longest vectors",
-    ),
-    (
-        "capabilities",
-        "ignored: no VM has rights over Assay or over another VM",
-    ),
+    ("direct-map", "ignored: the guest's RAM begins at 0x40000000, whatever the physical address"),
+    ("xen,static-mem", "ignored: the RAM is taken wherever the machine has some free"),
+    ("nr_spis", "ignored: the VM has as many SPIs as its devices need"),
+    ("xen,passthrough", "ignored: no device is passed through to a VM"),
+    ("passthrough", "ignored: no device is passed through to a VM"),
+    ("xen,enhanced", "ignored: there are no grant tables, event channels or xenstore"),
+    ("xen,static-heap", "ignored: what EL2 needs for the VM is taken wherever the machine has some free"),
+    ("sve", "ignored: the VM has SVE if the CPUs have it, with their longest vectors"),
+    ("capabilities", "ignored: no VM has rights over Assay or over another VM"),
 ];
 
 /// Nodes below a `xen,domain` node, by `compatible`.
 const NODES: [(&str, &str); 2] = [
-    (
-        "multiboot,device-tree",
-        "ignored: no device is passed through, so the VM does not get what this tree describes",
-    ),
+    ("multiboot,device-tree", "ignored: no device is passed through, so the VM does not get what this tree describes"),
     ("xen,evtchn-v1", "ignored: there are no event channels"),
 ];
 
 /// The kinds of a module that belongs to no `xen,domain` node.
-const MODULES: [&str; 4] = [
-    "multiboot,module",
-    "multiboot,kernel",
-    "multiboot,ramdisk",
-    "xen,multiboot-module",
-];
+const MODULES: [&str; 4] = ["multiboot,module", "multiboot,kernel", "multiboot,ramdisk", "xen,multiboot-module"];
 
 /// Names the properties of a node beyond those that are read.
 pub(super) fn properties(node: &Node<'_, '_>, known: &[&str], warnings: &mut Vec<Warning>) {
@@ -85,11 +50,7 @@ pub(super) fn properties(node: &Node<'_, '_>, known: &[&str], warnings: &mut Vec
 /// Names a node below a VM's that is not read.
 pub(super) fn node(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) {
     let said = NODES.iter().find(|(word, _)| node.is_compatible(&[word]));
-    warnings.push(Warning {
-        node: node.path(),
-        property: None,
-        reason: said.map_or(UNKNOWN, |(_, reason)| reason),
-    });
+    warnings.push(Warning { node: node.path(), property: None, reason: said.map_or(UNKNOWN, |(_, reason)| reason) });
 }
 
 /// Names a child of `/chosen` that is a module by itself: dom0's.

@@ -20,11 +20,7 @@ pub(super) fn read(node: &Node<'_, '_>, vcpus: usize) -> Result<Sched, Malformed
     match node.str("assay,sched")? {
         Some("shared") => {}
         None | Some("dedicated") => {
-            let given = [
-                ("assay,weight", weight),
-                ("assay,budget-us", budget),
-                ("assay,period-us", period),
-            ];
+            let given = [("assay,weight", weight), ("assay,budget-us", budget), ("assay,period-us", period)];
             return match given.iter().find(|(_, value)| value.is_some()) {
                 Some((word, _)) => Err(node.malformed(word, "needs assay,sched = \"shared\"")),
                 None => Ok(Sched::Dedicated),
@@ -52,12 +48,7 @@ pub(super) fn read(node: &Node<'_, '_>, vcpus: usize) -> Result<Sched, Malformed
     Ok(Sched::Shared { weight, cap })
 }
 
-fn cap(
-    node: &Node<'_, '_>,
-    vcpus: usize,
-    budget: u32,
-    period: u32,
-) -> Result<CapMicroseconds, Malformed> {
+fn cap(node: &Node<'_, '_>, vcpus: usize, budget: u32, period: u32) -> Result<CapMicroseconds, Malformed> {
     if !PERIODS.contains(&period) {
         return Err(node.malformed("assay,period-us", "must be from 1000 to 10000000"));
     }

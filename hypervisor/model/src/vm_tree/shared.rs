@@ -31,15 +31,8 @@ pub(super) fn read(node: &Node<'_, '_>) -> Result<(SharedClaim, bool), Malformed
     let region = region.ok_or_else(|| node.malformed("xen,shm-id", wants))?;
     let (ipa, size, by_host) = place(node)?;
     if size == 0 || !size.is_multiple_of(PAGE_SIZE) {
-        let property = if ipa.is_some() {
-            "xen,shared-mem"
-        } else {
-            "assay,size"
-        };
-        return Err(node.malformed(
-            property,
-            "must have a size that is a multiple of 4 KiB, from 4 KiB",
-        ));
+        let property = if ipa.is_some() { "xen,shared-mem" } else { "assay,size" };
+        return Err(node.malformed(property, "must have a size that is a multiple of 4 KiB, from 4 KiB"));
     }
     let claim = SharedClaim {
         region: String::from(region),
@@ -73,16 +66,13 @@ fn place(node: &Node<'_, '_>) -> Result<(Option<Ipa>, u64, bool), Malformed> {
     let cells = super::vm::cells_above(node)?;
     let (address, size) = (cells.address as usize, cells.size as usize);
     let count = node.cells("xen,shared-mem")?.take(7).count();
-    let wants =
-        "must be an optional host address, a guest address and a size, of 1 or 2 cells each";
+    let wants = "must be an optional host address, a guest address and a size, of 1 or 2 cells each";
     let fits = (1..=2).contains(&address) && (1..=2).contains(&size);
     let by_host = count == 2 * address + size;
     if !fits || !(by_host || count == address + size) {
         return Err(node.malformed("xen,shared-mem", wants));
     }
-    let mut list = node
-        .cells("xen,shared-mem")?
-        .skip(if by_host { address } else { 0 });
+    let mut list = node.cells("xen,shared-mem")?.skip(if by_host { address } else { 0 });
     let mut number = |cells: usize| {
         let cells = list.by_ref().take(cells);
         cells.fold(0u64, |sum, cell| sum << 32 | u64::from(cell))

@@ -4,9 +4,7 @@ mod dom0less;
 
 mod shared;
 
-use super::{
-    Allow, CoherentClaim, CpuClaim, Module, OnCrash, Rule, Source, Use, VmTree, VmTreeError, parse,
-};
+use super::{Allow, CoherentClaim, CpuClaim, Module, OnCrash, Rule, Source, Use, VmTree, VmTreeError, parse};
 use crate::bundle::Digest;
 use crate::gate::Tree;
 use crate::kernel::Format;
@@ -92,9 +90,7 @@ fn vm(name: &str) -> N {
 
 fn chosen(vms: &[N]) -> N {
     let chosen = N::new("chosen");
-    let chosen = chosen
-        .cells("#address-cells", &[2])
-        .cells("#size-cells", &[2]);
+    let chosen = chosen.cells("#address-cells", &[2]).cells("#size-cells", &[2]);
     vms.iter().cloned().fold(chosen, N::child)
 }
 
@@ -118,10 +114,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .text("compatible", "assay,coherent-claim")
         .text("assay,region", "gpu0-memory")
         .text("assay,use", "aperture")
-        .text(
-            "assay,allow",
-            "mte-hidden\0non-cacheable\0no-tag-access\0el2-cache-maintenance",
-        )
+        .text("assay,allow", "mte-hidden\0non-cacheable\0no-tag-access\0el2-cache-maintenance")
         .flag("assay,exec")
         .cells("assay,ipa", &[1, 0])
         .text("assay,device", "0000:01:00.0");
@@ -141,19 +134,10 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .child(kernel())
         .child(ramdisk)
         .child(claim);
-    let tree = read(
-        &chosen(&[N::new("assay,members").child(member), linux]).text("assay,console", "prefix"),
-    );
+    let tree = read(&chosen(&[N::new("assay,members").child(member), linux]).text("assay,console", "prefix"));
     assert!(tree.console_prefix);
-    assert_eq!(
-        (tree.refused.len(), tree.warnings.len()),
-        (0, 0),
-        "{tree:?}"
-    );
-    let digest = Digest {
-        size: 0x1f4_0000,
-        crc32: 0xdead_beef,
-    };
+    assert_eq!((tree.refused.len(), tree.warnings.len()), (0, 0), "{tree:?}");
+    let digest = Digest { size: 0x1f4_0000, crc32: 0xdead_beef };
     assert_eq!(tree.digest("kernel-debian"), Some(digest));
     assert_eq!(tree.digest("kernel"), None);
     let [vm] = tree.vms.as_slice() else {
@@ -164,23 +148,14 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     assert_eq!(vm.memory_bytes, 512 << 20);
     assert!(vm.mte && vm.watchdog);
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
-    let member = |name: &str| Module {
-        source: Source::Member(name.to_string()),
-        format: None,
-    };
+    let member = |name: &str| Module { source: Source::Member(name.to_string()), format: None };
     assert_eq!(vm.kernel, member("kernel-debian"));
     assert_eq!(vm.ramdisk, Some(member("initrd-busybox")));
     assert_eq!(vm.bootargs, "console=ttyAMA0");
     let claim = CoherentClaim {
         region: "gpu0-memory".to_string(),
         use_: Use::Aperture,
-        allow: [
-            Allow::MteHidden,
-            Allow::NonCacheable,
-            Allow::NoTagAccess,
-            Allow::El2CacheMaintenance,
-        ]
-        .into(),
+        allow: [Allow::MteHidden, Allow::NonCacheable, Allow::NoTagAccess, Allow::El2CacheMaintenance].into(),
         exec: true,
         ipa: Some(Ipa(0x1_0000_0000)),
         device: Some("0000:01:00.0".to_string()),
@@ -205,10 +180,7 @@ fn a_raw_kernel_is_raw_only_by_the_manifests_word() {
     assert_eq!(tree.vms[0].kernel.format, Some(Format::Raw));
     let (rule, reason, _) = refusal(vm("hello").child(kernel().text("assay,format", "elf")));
     assert_eq!(rule, Rule::V3);
-    assert_eq!(
-        reason,
-        "/chosen/hello/kernel: property assay,format: must be \"raw\""
-    );
+    assert_eq!(reason, "/chosen/hello/kernel: property assay,format: must be \"raw\"");
 }
 
 #[test]
@@ -221,10 +193,7 @@ fn a_bad_vm_is_refused_and_the_others_go_on() {
     let names: Vec<_> = tree.vms.iter().map(|vm| vm.name.as_str()).collect();
     assert_eq!(names, ["first", "third"]);
     assert_eq!(tree.refused.len(), 1);
-    assert_eq!(
-        (tree.refused[0].vm.as_str(), tree.refused[0].rule),
-        ("second", Rule::V2)
-    );
+    assert_eq!((tree.refused[0].vm.as_str(), tree.refused[0].rule), ("second", Rule::V2));
 }
 
 #[test]
@@ -232,9 +201,7 @@ fn each_refusal_names_rule_node_and_property() {
     let good = || vm("linux").child(kernel());
     let claim = |word: &'static str| {
         let claim = N::new("coherent-0").text("compatible", "assay,coherent-claim");
-        let claim = claim
-            .text("assay,region", "gpu0-memory")
-            .text("assay,use", "ram");
+        let claim = claim.text("assay,region", "gpu0-memory").text("assay,use", "ram");
         good().child(claim.text(word, "nonsense"))
     };
     let cases = [
@@ -243,34 +210,14 @@ fn each_refusal_names_rule_node_and_property() {
         (good().cells("cpus", &[1, 2]), Rule::V1, "cpus"),
         (good().cells("cpus", &[u32::MAX]), Rule::V1, "cpus"),
         (good().cells("assay,cpu-list", &[1]), Rule::V1, "cpus"),
-        (
-            good().cells("assay,cpu-list", &[1, 1]),
-            Rule::V1,
-            "assay,cpu-list",
-        ),
+        (good().cells("assay,cpu-list", &[1, 1]), Rule::V1, "assay,cpu-list"),
         (good().cells("memory", &[0, 0]), Rule::V2, "memory"),
         (good().cells("memory", &[0, 5]), Rule::V2, "memory"),
-        (
-            good().cells("memory", &[u32::MAX, u32::MAX]),
-            Rule::V2,
-            "memory",
-        ),
-        (
-            good().text("assay,on-crash", "explode"),
-            Rule::V3,
-            "assay,on-crash",
-        ),
+        (good().cells("memory", &[u32::MAX, u32::MAX]), Rule::V2, "memory"),
+        (good().text("assay,on-crash", "explode"), Rule::V3, "assay,on-crash"),
         (vm("linux"), Rule::V3, "multiboot,kernel"),
-        (
-            vm("linux").child(kernel().bytes("bootargs", b"open")),
-            Rule::V3,
-            "bootargs",
-        ),
-        (
-            vm("linux").child(kernel().without("assay,member")),
-            Rule::V3,
-            "reg",
-        ),
+        (vm("linux").child(kernel().bytes("bootargs", b"open")), Rule::V3, "bootargs"),
+        (vm("linux").child(kernel().without("assay,member")), Rule::V3, "reg"),
         (claim("assay,use"), Rule::V3, "assay,use"),
         (claim("assay,allow"), Rule::V3, "assay,allow"),
         (claim("assay,ipa"), Rule::V3, "assay,ipa"),
@@ -278,15 +225,10 @@ fn each_refusal_names_rule_node_and_property() {
     for (vm, expected, property) in cases {
         let (rule, reason, remedy) = refusal(vm);
         assert_eq!(rule, expected, "{reason}");
-        assert!(
-            reason.contains("/chosen/linux") && reason.contains(property),
-            "{reason}"
-        );
+        assert!(reason.contains("/chosen/linux") && reason.contains(property), "{reason}");
         assert!(remedy.len() > 10);
     }
-    let twice = vm("linux")
-        .child(kernel())
-        .child(N(String::from("k2"), kernel().1, Vec::new()));
+    let twice = vm("linux").child(kernel()).child(N(String::from("k2"), kernel().1, Vec::new()));
     let (_, reason, _) = refusal(twice);
     assert_eq!(reason, "/chosen/linux/k2 is a second module of its kind");
 }
@@ -316,9 +258,7 @@ fn a_tree_without_chosen_or_with_a_damaged_list_is_none() {
     let bytes = dtb(&N::new("other"));
     let error = parse(&Tree::new(&bytes).unwrap()).unwrap_err();
     assert_eq!(error, VmTreeError::NoChosen);
-    let member = N::new("m0")
-        .text("assay,member", "kernel")
-        .cells("assay,size", &[0, 1]);
+    let member = N::new("m0").text("assay,member", "kernel").cells("assay,size", &[0, 1]);
     let bytes = dtb(&chosen(&[N::new("assay,members").child(member)]));
     let error = parse(&Tree::new(&bytes).unwrap()).unwrap_err();
     assert_eq!(

@@ -4,8 +4,7 @@
 
 use super::sched;
 use super::{
-    Allow, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Source, Use, VmConfig, Warning,
-    ignored, shared,
+    Allow, CoherentClaim, CpuClaim, Module, OnCrash, Refusal, Rule, Source, Use, VmConfig, Warning, ignored, shared,
 };
 use crate::gate::{Cells, Malformed, Node};
 use crate::kernel::Format;
@@ -39,34 +38,16 @@ const VM_WORDS: [&str; 16] = [
     "assay,period-us",
     "assay,max-restarts",
 ];
-const MODULE_WORDS: [&str; 6] = [
-    "compatible",
-    "reg",
-    "phandle",
-    "bootargs",
-    "assay,member",
-    "assay,format",
-];
-const CLAIM_WORDS: [&str; 8] = [
-    "compatible",
-    "phandle",
-    "assay,region",
-    "assay,use",
-    "assay,allow",
-    "assay,exec",
-    "assay,ipa",
-    "assay,device",
-];
+const MODULE_WORDS: [&str; 6] = ["compatible", "reg", "phandle", "bootargs", "assay,member", "assay,format"];
+const CLAIM_WORDS: [&str; 8] =
+    ["compatible", "phandle", "assay,region", "assay,use", "assay,allow", "assay,exec", "assay,ipa", "assay,device"];
 
 /// Boxed, as it is much larger than what is usual.
 type Refused = Box<Refusal>;
 
 /// Reads one VM; what it does not understand goes to `warnings`, also of a VM that is refused.
 pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<VmConfig, Refused> {
-    let vm = Vm {
-        node,
-        name: node.full_name(),
-    };
+    let vm = Vm { node, name: node.full_name() };
     vm.check_name()?;
     ignored::properties(node, &VM_WORDS, warnings);
     let mut kernel = None;
@@ -84,10 +65,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             coherent.push(vm.claim(&child)?);
             ignored::properties(&child, &CLAIM_WORDS, warnings);
         } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
-            let bad = vm.bad(
-                Rule::V3,
-                "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says",
-            );
+            let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
             let (claim, by_host) = shared::read(&child).map_err(bad)?;
             sharing.push(claim);
             ignored::properties(&child, &shared::WORDS, warnings);
@@ -119,9 +97,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         mte: node.has("assay,mte"),
         watchdog: node.has("assay,watchdog"),
         on_crash: vm.on_crash()?,
-        max_restarts: node
-            .u32("assay,max-restarts")
-            .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
+        max_restarts: node.u32("assay,max-restarts").map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
         kernel: vm.module(&kernel)?,
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: String::from(bootargs.unwrap_or_default()),
@@ -177,9 +153,7 @@ impl Vm<'_, '_> {
         if list.is_empty() {
             let count = count.filter(|count| (1..=CPUS_MAX).contains(count));
             let wants = "must be the number of CPUs, from 1";
-            return count
-                .map(CpuClaim::Count)
-                .ok_or_else(|| wrong("cpus", wants));
+            return count.map(CpuClaim::Count).ok_or_else(|| wrong("cpus", wants));
         }
         if count.is_some_and(|count| count != list.len()) {
             return Err(wrong("cpus", "must be the length of assay,cpu-list"));
@@ -218,10 +192,7 @@ impl Vm<'_, '_> {
     }
 
     fn module(&self, node: &Node<'_, '_>) -> Result<Module, Refused> {
-        let bad = self.bad(
-            Rule::V3,
-            "name a member of the bundle, or the module's address and size in reg",
-        );
+        let bad = self.bad(Rule::V3, "name a member of the bundle, or the module's address and size in reg");
         let format = match node.str("assay,format").map_err(&bad)? {
             None => None,
             Some("raw") => Some(Format::Raw),
@@ -237,8 +208,7 @@ impl Vm<'_, '_> {
                 let region = region.and_then(|(start, size)| Region::new(Pa(start), size));
                 // What is lent to a module is nobody else's memory: a slip must not take all of it.
                 let region = region.filter(|region| region.size <= BLOCK_1G);
-                let wants =
-                    "must be one address and size, 1 GiB at most, where assay,member is missing";
+                let wants = "must be one address and size, 1 GiB at most, where assay,member is missing";
                 Source::Address(region.ok_or_else(|| bad(node.malformed("reg", wants)))?)
             }
         };
@@ -246,10 +216,7 @@ impl Vm<'_, '_> {
     }
 
     fn claim(&self, node: &Node<'_, '_>) -> Result<CoherentClaim, Refused> {
-        let bad = self.bad(
-            Rule::V3,
-            "write the [[vm.coherent]] entry as docs/manifest.md says",
-        );
+        let bad = self.bad(Rule::V3, "write the [[vm.coherent]] entry as docs/manifest.md says");
         let wrong = |property, wants| bad(node.malformed(property, wants));
         let region = node.str("assay,region").map_err(&bad)?;
         let region = region.filter(|region| !region.is_empty());
@@ -259,17 +226,12 @@ impl Vm<'_, '_> {
         let allow = node.strs("assay,allow").map_err(&bad)?;
         let allow = allow.map(Allow::from_word).collect::<Option<Vec<_>>>();
         Ok(CoherentClaim {
-            region: region
-                .map(String::from)
-                .ok_or_else(|| wrong("assay,region", "must name a region"))?,
+            region: region.map(String::from).ok_or_else(|| wrong("assay,region", "must name a region"))?,
             use_: word
                 .and_then(Use::from_word)
                 .ok_or_else(|| wrong("assay,use", "must be \"ram\", \"dax\" or \"aperture\""))?,
             allow: allow.ok_or_else(|| {
-                wrong(
-                    "assay,allow",
-                    "must hold mte-hidden, non-cacheable, no-tag-access or el2-cache-maintenance",
-                )
+                wrong("assay,allow", "must hold mte-hidden, non-cacheable, no-tag-access or el2-cache-maintenance")
             })?,
             exec: node.has("assay,exec"),
             ipa: ipa.map(Ipa),
@@ -291,11 +253,6 @@ impl Vm<'_, '_> {
     }
 
     fn refuse(&self, rule: Rule, reason: String, remedy: &'static str) -> Refused {
-        Box::new(Refusal {
-            vm: self.name.clone(),
-            rule,
-            reason,
-            remedy,
-        })
+        Box::new(Refusal { vm: self.name.clone(), rule, reason, remedy })
     }
 }

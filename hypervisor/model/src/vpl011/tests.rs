@@ -36,14 +36,7 @@ fn after_reset_the_registers_read_as_the_manual_says() {
     let mut uart = Vpl011::new();
     assert_eq!(read(&mut uart, offset::CR), 0x300);
     assert_eq!(read(&mut uart, offset::IFLS), 0x12);
-    for offset in [
-        offset::DR,
-        offset::RSR_ECR,
-        offset::LCR_H,
-        offset::IMSC,
-        offset::RIS,
-        offset::MIS,
-    ] {
+    for offset in [offset::DR, offset::RSR_ECR, offset::LCR_H, offset::IMSC, offset::RIS, offset::MIS] {
         assert_eq!(read(&mut uart, offset), 0, "{offset:#x}");
     }
     // Both FIFOs empty, not busy, and a terminal at the other end.
@@ -66,11 +59,7 @@ fn a_byte_written_to_the_data_register_is_to_be_sent_at_once() {
     assert_eq!(uart.write(offset::DR, Width::W1, 0x41), Some(0x41));
     assert_eq!(uart.write(offset::DR, Width::W2, 0xff42), Some(0x42));
     assert_eq!(uart.write(offset::DR, Width::W4, 0x43), Some(0x43));
-    assert_eq!(
-        read(&mut uart, offset::FR) & 0xa8,
-        0x80,
-        "never full, never busy"
-    );
+    assert_eq!(read(&mut uart, offset::FR) & 0xa8, 0x80, "never full, never busy");
 }
 
 #[test]
@@ -114,17 +103,9 @@ fn the_receive_interrupt_follows_the_trigger_level_chosen() {
         let mut uart = open();
         write(&mut uart, offset::IFLS, select << 3);
         receive_all(&mut uart, level - 1);
-        assert_eq!(
-            read(&mut uart, offset::RIS) & u64::from(int::RX),
-            0,
-            "{select}"
-        );
+        assert_eq!(read(&mut uart, offset::RIS) & u64::from(int::RX), 0, "{select}");
         receive_all(&mut uart, 1);
-        assert_ne!(
-            read(&mut uart, offset::RIS) & u64::from(int::RX),
-            0,
-            "{select}"
-        );
+        assert_ne!(read(&mut uart, offset::RIS) & u64::from(int::RX), 0, "{select}");
         read(&mut uart, offset::DR);
         assert_eq!(read(&mut uart, offset::RIS), u64::from(int::RT), "{select}");
     }
@@ -203,9 +184,7 @@ fn a_loopback_that_overruns_the_ring_says_so_in_the_overrun_interrupt() {
 
 #[test]
 fn a_64_kib_paste_arrives_whole_and_in_order_through_a_reader_of_any_pace() {
-    let paste: Vec<u8> = (0..65536_u32)
-        .map(|n| ((n * 7) >> 3).to_le_bytes()[0])
-        .collect();
+    let paste: Vec<u8> = (0..65536_u32).map(|n| ((n * 7) >> 3).to_le_bytes()[0]).collect();
     for reads in [1, 16, 33, 256] {
         let mut uart = open();
         let mut terminal = paste.iter();
@@ -260,12 +239,7 @@ fn reset_drops_what_was_received_and_every_setting() {
 }
 
 fn width() -> impl Strategy<Value = Width> {
-    prop_oneof![
-        Just(Width::W1),
-        Just(Width::W2),
-        Just(Width::W4),
-        Just(Width::W8)
-    ]
+    prop_oneof![Just(Width::W1), Just(Width::W2), Just(Width::W4), Just(Width::W8)]
 }
 
 #[derive(Clone, Debug)]
@@ -306,19 +280,12 @@ impl Reference {
         self.queue.len().min(if self.fifo { 32 } else { 1 })
     }
     fn moved(&mut self) {
-        let full_enough = if self.fifo {
-            16 * self.visible() >= 32 * self.sixteenths
-        } else {
-            true
-        };
+        let full_enough = if self.fifo { 16 * self.visible() >= 32 * self.sixteenths } else { true };
         self.raised[0] = self.visible() > 0 && full_enough;
         self.raised[2] = self.visible() > 0;
     }
     fn ris(&self) -> u64 {
-        (0..3)
-            .filter(|&n| self.raised[n])
-            .map(|n| 1 << (4 + n))
-            .sum()
+        (0..3).filter(|&n| self.raised[n]).map(|n| 1 << (4 + n)).sum()
     }
 }
 

@@ -56,11 +56,7 @@ fn a_late_tick_still_leaves_the_guest_a_whole_second_stage() {
 
 #[test]
 fn a_write_to_wrr_wor_or_wcs_drops_the_signals_and_starts_anew() {
-    for (frame, offset, value) in [
-        (Refresh, WRR, 0xabcd),
-        (Control, WOR, 100),
-        (Control, WCS, 1),
-    ] {
+    for (frame, offset, value) in [(Refresh, WRR, 0xabcd), (Control, WOR, 100), (Control, WCS, 1)] {
         let mut dog = running(100, 0);
         assert_eq!(dog.tick(101), WatchdogEvent::Ws0);
         dog.write(frame, offset, Width::W4, value, 150);

@@ -25,44 +25,18 @@ pub(super) fn decide<'a>(
             Err(refusal) => refusal.notices,
         };
         for notice in notices.iter() {
-            let kind = if notice.is_error() {
-                "error"
-            } else {
-                "warning"
-            };
-            say!(
-                "{kind} vm={vm} region={} reason={}",
-                row.region,
-                Quoted(&notice)
-            );
+            let kind = if notice.is_error() { "error" } else { "warning" };
+            say!("{kind} vm={vm} region={} reason={}", row.region, Quoted(&notice));
         }
         if let Err(refusal) = row.outcome {
             let (rule, remedy) = (refusal.rule, refusal.remedy());
-            say!(
-                "{}",
-                RefusedLine {
-                    vm,
-                    region: Some(row.region),
-                    rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
+            say!("{}", RefusedLine { vm, region: Some(row.region), rule, reason: &refusal.reason, remedy });
         }
     }
     for row in &claims.shared {
         if let Err(refusal) = row.outcome {
             let (rule, remedy) = (refusal.rule, refusal.remedy());
-            say!(
-                "{}",
-                RefusedLine {
-                    vm,
-                    region: Some(row.region),
-                    rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
+            say!("{}", RefusedLine { vm, region: Some(row.region), rule, reason: &refusal.reason, remedy });
         }
     }
     for trouble in &claims.troubles {
@@ -74,16 +48,7 @@ pub(super) fn decide<'a>(
         Ok(_) => Err(None),
         Err(refusal) => {
             let (rule, remedy) = (refusal.rule, refusal.remedy());
-            say!(
-                "{}",
-                RefusedLine {
-                    vm,
-                    region: Some("memory"),
-                    rule,
-                    reason: &refusal.reason,
-                    remedy
-                }
-            );
+            say!("{}", RefusedLine { vm, region: Some("memory"), rule, reason: &refusal.reason, remedy });
             Err(None)
         }
     }
@@ -92,21 +57,13 @@ pub(super) fn decide<'a>(
 /// Prints what is wrong with regions that no VM claims, or that only one shares: nobody would hear of it otherwise.
 pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
     for (node, refusal) in claims::unclaimed_faults(world) {
-        say!(
-            "warning region={} rule={} reason={}",
-            node.name,
-            refusal.rule,
-            Quoted(&refusal.reason)
-        );
+        say!("warning region={} rule={} reason={}", node.name, refusal.rule, Quoted(&refusal.reason));
     }
     for (region, vm) in claims::shared_by_one(world) {
         say!("warning vm={vm} region={region} reason=\"no other VM shares the region\"");
     }
     for node in claims::without_no_map(world.machine) {
-        say!(
-            "warning region={} reason=\"the node has no no-map, which the binding requires: add it\"",
-            node.name
-        );
+        say!("warning region={} reason=\"the node has no no-map, which the binding requires: add it\"", node.name);
     }
 }
 
@@ -124,37 +81,16 @@ pub(super) fn report(
         say!("{line}");
         lines.push(line.to_string());
     };
-    print(DecisionLine {
-        vm,
-        region: "memory",
-        use_: Use::Ram,
-        ipa: range,
-        decision,
-        proof: row.proof,
-    });
+    print(DecisionLine { vm, region: "memory", use_: Use::Ram, ipa: range, decision, proof: row.proof });
     for row in &claims.rows {
         if let Some(granted) = row.granted() {
             let (ipa, decision) = (granted.ipa, granted.decision);
-            print(DecisionLine {
-                vm,
-                region: row.region,
-                use_: row.use_,
-                ipa,
-                decision,
-                proof: row.proof,
-            });
+            print(DecisionLine { vm, region: row.region, use_: row.use_, ipa, decision, proof: row.proof });
         }
     }
     for row in &claims.shared {
         if let Some((ipa, decision)) = row.granted() {
-            print(DecisionLine {
-                vm,
-                region: row.region,
-                use_: row.claim.use_,
-                ipa,
-                decision,
-                proof: row.proof,
-            });
+            print(DecisionLine { vm, region: row.region, use_: row.claim.use_, ipa, decision, proof: row.proof });
         }
     }
     lines

@@ -19,11 +19,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn of(guests: &Guests, config: &VmConfig) -> Result<Self, Option<Refused>> {
-        let file = |module: &Module| {
-            guests
-                .file(&module.source)
-                .map_err(|missing| not_there(&missing))
-        };
+        let file = |module: &Module| guests.file(&module.source).map_err(|missing| not_there(&missing));
         let ramdisk = config.ramdisk.as_ref();
         Ok(Self {
             kernel: file(&config.kernel)?,
@@ -38,14 +34,10 @@ impl Files {
 
 fn not_there(missing: &Missing) -> Option<Refused> {
     match missing {
-        Missing::Member(name) => refuse(
-            "V3",
-            format!("{name} is not in the bundle"),
-            "build the bundle again from its manifest",
-        ),
-        Missing::Misplaced(place, why) => {
-            refuse("V3", format!("{} {why}", module_at(place)), why.remedy())
+        Missing::Member(name) => {
+            refuse("V3", format!("{name} is not in the bundle"), "build the bundle again from its manifest")
         }
+        Missing::Misplaced(place, why) => refuse("V3", format!("{} {why}", module_at(place)), why.remedy()),
         Missing::Address(place) => refuse(
             "V3",
             format!("{} lies in memory that is in use", module_at(place)),
@@ -53,10 +45,7 @@ fn not_there(missing: &Missing) -> Option<Refused> {
         ),
         Missing::Blank(place) => refuse(
             "V3",
-            format!(
-                "{} is not there: its memory begins with zeros",
-                module_at(place)
-            ),
+            format!("{} is not there: its memory begins with zeros", module_at(place)),
             "have the boot loader load it to this address, or correct `reg`",
         ),
     }

@@ -40,11 +40,7 @@ impl<'a> Function<'a> {
             let (found, region) = claims::found_function(machine, row.device?).zip(row.ipa)?;
             let prepared = found.outcome.as_ref().ok()?;
             let offers = pci::offers(found, prepared, &machine.coherent, row.node, region).ok()?;
-            Some(Self {
-                found,
-                offers,
-                region,
-            })
+            Some(Self { found, offers, region })
         };
         claims.rows.iter().find_map(of)
     }
@@ -52,11 +48,7 @@ impl<'a> Function<'a> {
     /// What the guest's tree says of it.
     pub(super) fn node(&self) -> PciFunction {
         let own = self.offers.iter().find(|offer| offer.registers.is_none());
-        PciFunction {
-            region: self.region,
-            window: own.map(|offer| offer.guest),
-            interrupt: self.found.intx.is_some(),
-        }
+        PciFunction { region: self.region, window: own.map(|offer| offer.guest), interrupt: self.found.intx.is_some() }
     }
 
     /// Maps the BARs that are registers, as the policy says.
@@ -73,16 +65,10 @@ impl<'a> Function<'a> {
                 continue;
             };
             let prefetchable = offer.guest.bar.memory().is_some_and(|(_, merges)| merges);
-            let kind = if prefetchable {
-                Kind::MmioWriteCombining
-            } else {
-                Kind::Mmio
-            };
+            let kind = if prefetchable { Kind::MmioWriteCombining } else { Kind::Mmio };
+            let decision = policy::decide(&Facts::of(kind), environment.world.bits, Claim::device(mte));
             let decision =
-                policy::decide(&Facts::of(kind), environment.world.bits, Claim::device(mte));
-            let decision = decision.map_err(|refusal| {
-                refuse("V2", refusal.reason, "report this: a device was refused")
-            })?;
+                decision.map_err(|refusal| refuse("V2", refusal.reason, "report this: a device was refused"))?;
             if !tables.0.grant_function(registers) {
                 return Err(refuse(
                     "V2",
@@ -92,34 +78,16 @@ impl<'a> Function<'a> {
             }
             stage2
                 .map(ipa, registers.start, decision.attributes(), tables)
-                .map_err(|error| {
-                    refuse(
-                        "V2",
-                        error,
-                        "give the VM less `memory`, or the machine more",
-                    )
-                })?;
-            all.push(Mapped {
-                name: &offer.name,
-                ipa,
-                decision,
-            });
+                .map_err(|error| refuse("V2", error, "give the VM less `memory`, or the machine more"))?;
+            all.push(Mapped { name: &offer.name, ipa, decision });
         }
         Ok(all)
     }
 
     /// Takes the function over, for good.
-    pub(super) fn take(
-        &self,
-        machine: &Machine,
-    ) -> Result<(Option<Owned>, Option<GuestFunction>), Option<Refused>> {
-        let mut owned = Owned::new(machine, self.found).ok_or_else(|| {
-            refuse(
-                "V2",
-                "the PCI host bridge is gone",
-                "report this: it was there before",
-            )
-        })?;
+    pub(super) fn take(&self, machine: &Machine) -> Result<(Option<Owned>, Option<GuestFunction>), Option<Refused>> {
+        let mut owned = Owned::new(machine, self.found)
+            .ok_or_else(|| refuse("V2", "the PCI host bridge is gone", "report this: it was there before"))?;
         let bars: Vec<_> = self.offers.iter().map(|offer| offer.guest).collect();
         let view = owned.guest_view(&bars);
         Ok((Some(owned), Some(view)))

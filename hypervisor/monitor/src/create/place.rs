@@ -52,11 +52,7 @@ impl Room {
             CpuClaim::List(list) if config.sched != Sched::Dedicated => Some(list),
             _ => None,
         });
-        Self {
-            listed: lists.flatten().copied().collect(),
-            shared: Vec::new(),
-            members: Vec::new(),
-        }
+        Self { listed: lists.flatten().copied().collect(), shared: Vec::new(), members: Vec::new() }
     }
 
     /// Says that every CPU that is free now is shared.
@@ -75,11 +71,9 @@ impl Room {
     pub(super) fn choose(&self, config: &VmConfig) -> Result<Place, Option<Refused>> {
         match config.sched {
             Sched::Dedicated => self.dedicate(&config.cpus).map(Place::Dedicated),
-            Sched::Shared { weight, cap } => Ok(Place::Shared(Share {
-                weight,
-                cap: cap.map(ticks),
-                vcpus: self.share(&config.cpus)?,
-            })),
+            Sched::Shared { weight, cap } => {
+                Ok(Place::Shared(Share { weight, cap: cap.map(ticks), vcpus: self.share(&config.cpus)? }))
+            }
         }
     }
 
@@ -87,9 +81,7 @@ impl Room {
         let mut free = cpus::free();
         free.retain(|cpu| !self.listed.contains(cpu));
         match claim {
-            CpuClaim::Count(count) if *count <= free.len() => {
-                Ok(free.into_iter().take(*count).collect())
-            }
+            CpuClaim::Count(count) if *count <= free.len() => Ok(free.into_iter().take(*count).collect()),
             CpuClaim::Count(count) => Err(refuse(
                 "V1",
                 format!("{count} CPUs are wanted and {} are free", free.len()),
@@ -133,10 +125,7 @@ fn ticks(cap: CapMicroseconds) -> Cap {
         let ticks = u128::from(microseconds) * u128::from(cpu::counter_frequency()) / 1_000_000;
         u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
     };
-    Cap {
-        budget: ticks(cap.budget),
-        period: ticks(cap.period),
-    }
+    Cap { budget: ticks(cap.budget), period: ticks(cap.period) }
 }
 
 /// What the scheduler gets of a VM that shares CPUs.
@@ -154,11 +143,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Takes the memory for it. `tagged`: the guest may look at the tags of all memory that it reads.
-    pub(super) fn new(
-        share: Share,
-        registers: Optional,
-        tagged: bool,
-    ) -> Result<Self, Option<Refused>> {
+    pub(super) fn new(share: Share, registers: Optional, tagged: bool) -> Result<Self, Option<Refused>> {
         let no_memory = || {
             refuse(
                 "V2",
@@ -168,33 +153,21 @@ impl Shared {
         };
         let contexts = Context::make(share.vcpus.len(), registers).ok_or_else(no_memory)?;
         let size = layout::STOLEN_TIME.size;
-        let time = if tagged {
-            frames::take_from(Pool::Tagged, size)
-        } else {
-            frames::take(size)
-        };
+        let time = if tagged { frames::take_from(Pool::Tagged, size) } else { frames::take(size) };
         let mut time = GuestRam::new(time.ok_or_else(no_memory)?);
         // All of it, so it is in range.
         let _ = time.zero(0..size);
-        Ok(Self {
-            seats: Seats { share, contexts },
-            time,
-        })
+        Ok(Self { seats: Seats { share, contexts }, time })
     }
 }
 
 /// Returns the interrupt controller that the VM gets.
-pub(super) fn gic_of(
-    machine: &platform::Machine,
-    vcpus: usize,
-) -> Result<Version, Option<Refused>> {
+pub(super) fn gic_of(machine: &platform::Machine, vcpus: usize) -> Result<Version, Option<Refused>> {
     match machine.gic.version {
         GicVersion::V3 { .. } if vcpus <= VCPUS_MAX_V3 => Ok(Version::V3),
-        GicVersion::V3 { .. } => Err(refuse(
-            "V1",
-            format!("{vcpus} vCPUs, and a VM takes {VCPUS_MAX_V3}"),
-            "give the VM at most 64 `cpus`",
-        )),
+        GicVersion::V3 { .. } => {
+            Err(refuse("V1", format!("{vcpus} vCPUs, and a VM takes {VCPUS_MAX_V3}"), "give the VM at most 64 `cpus`"))
+        }
         GicVersion::V2 { .. } if vcpus <= VCPUS_MAX_V2 => Ok(Version::V2),
         GicVersion::V2 { .. } => Err(refuse(
             "V1",

@@ -20,48 +20,25 @@ pub(super) struct Refused {
 
 /// Prints a refusal that is not about a region.
 pub(crate) fn refused(vm: &str, rule: &dyn Display, reason: &dyn Display, remedy: &str) {
-    say!(
-        "refused vm={vm} region=- rule={rule} reason={} remedy={}",
-        Quoted(reason),
-        Quoted(&remedy)
-    );
+    say!("refused vm={vm} region=- rule={rule} reason={} remedy={}", Quoted(reason), Quoted(&remedy));
 }
 
 /// Makes a refusal.
-pub(super) fn refuse(
-    rule: &'static str,
-    reason: impl Display,
-    remedy: &'static str,
-) -> Option<Refused> {
-    Some(Refused {
-        rule,
-        reason: reason.to_string(),
-        remedy,
-    })
+pub(super) fn refuse(rule: &'static str, reason: impl Display, remedy: &'static str) -> Option<Refused> {
+    Some(Refused { rule, reason: reason.to_string(), remedy })
 }
 
 pub(super) fn no_memory(config: &VmConfig) -> Option<Refused> {
-    let what = if config.mte {
-        " of memory with tags"
-    } else {
-        ""
-    };
+    let what = if config.mte { " of memory with tags" } else { "" };
     refuse(
         "V2",
-        format!(
-            "{} MiB{what} are wanted and not free in large enough pieces",
-            config.memory_bytes >> 20
-        ),
+        format!("{} MiB{what} are wanted and not free in large enough pieces", config.memory_bytes >> 20),
         "give the VM less `memory`, or the machine more (QEMU: -m)",
     )
 }
 
 pub(super) fn no_shared_memory(row: &SharedRow<'_>) -> Option<Refused> {
-    let what = if row.tagged {
-        " of memory with tags"
-    } else {
-        ""
-    };
+    let what = if row.tagged { " of memory with tags" } else { "" };
     refuse(
         "V2",
         format!(
@@ -75,9 +52,5 @@ pub(super) fn no_shared_memory(row: &SharedRow<'_>) -> Option<Refused> {
 
 /// Returns the rule that a file which cannot be loaded breaks.
 pub(crate) fn rule_of(error: KernelError) -> &'static str {
-    if matches!(error, KernelError::NoRoom { .. }) {
-        "V2"
-    } else {
-        "V3"
-    }
+    if matches!(error, KernelError::NoRoom { .. }) { "V2" } else { "V3" }
 }

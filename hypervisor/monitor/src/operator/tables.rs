@@ -46,12 +46,7 @@ pub(super) fn is_busy() -> bool {
 
 /// Begins a table of one VM or all.
 pub(super) fn begin(table: Table, only: Option<&'static Vm>) {
-    *JOB.lock() = Some(Job {
-        table,
-        only,
-        vm: 0,
-        line: 0,
-    });
+    *JOB.lock() = Some(Job { table, only, vm: 0, line: 0 });
 }
 
 /// Prints the next line; returns whether there may be more. After the last one come the prompt and the input.
@@ -127,10 +122,9 @@ impl Job {
                             sharing.ran_ms(line),
                             sharing.stolen_ms(line)
                         ),
-                        (None, cpu) => say!(
-                            "stats vm={name} vcpu={line} cpu={}{counts}",
-                            cpu.copied().unwrap_or(usize::MAX)
-                        ),
+                        (None, cpu) => {
+                            say!("stats vm={name} vcpu={line} cpu={}{counts}", cpu.copied().unwrap_or(usize::MAX))
+                        }
                     }
                     true
                 }
@@ -153,10 +147,7 @@ impl Job {
             return false;
         }
         let (used, free) = heap::used_and_free();
-        say!(
-            "memory el2_heap_used={used} el2_heap_free={free} frames_free={}",
-            frames::free_bytes()
-        );
+        say!("memory el2_heap_used={used} el2_heap_free={free} frames_free={}", frames::free_bytes());
         self.line = 2;
         true
     }
@@ -169,12 +160,7 @@ fn help(which: Option<&'static Entry>, line: usize) -> bool {
     };
     if let Some(entry) = entry {
         let gap = if entry.arguments.is_empty() { "" } else { " " };
-        say!(
-            "help command=\"{}{gap}{}\" does={}",
-            entry.name,
-            entry.arguments,
-            Quoted(&entry.does)
-        );
+        say!("help command=\"{}{gap}{}\" does={}", entry.name, entry.arguments, Quoted(&entry.does));
     }
     entry.is_some()
 }

@@ -29,10 +29,7 @@ impl Runner {
         // With the lock held: a ring from before has left no interrupt, so it must leave no bit either.
         vm.machine.doorbells.reset();
         devices.virtual_offset = cpu::counter();
-        devices.power.boot(Start {
-            entry: entry.0,
-            context: tree.0,
-        });
+        devices.power.boot(Start { entry: entry.0, context: tree.0 });
         drop(devices);
         if let Some(sharing) = &vm.sharing {
             sharing.begin();

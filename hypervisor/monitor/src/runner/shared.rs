@@ -56,13 +56,7 @@ enum Step {
 impl Seat {
     /// Makes vCPU `vcpu`, which is off.
     pub(crate) fn new(vm: &'static Vm, vcpu: usize, context: Context) -> Self {
-        Self {
-            runner: Runner::new(vm, vcpu),
-            config: vm.traps,
-            context,
-            stage: Stage::Off,
-            has_erred: false,
-        }
+        Self { runner: Runner::new(vm, vcpu), config: vm.traps, context, stage: Stage::Off, has_erred: false }
     }
 }
 
@@ -76,9 +70,7 @@ pub(super) fn cpu_loop(pool: &'static Pool, cpu: usize) -> ! {
             if let Some(here) = here.take() {
                 here.leave(pool);
             }
-            here = turn
-                .run
-                .and_then(|entity| Here::take(pool, entity, cpu, turn.stolen));
+            here = turn.run.and_then(|entity| Here::take(pool, entity, cpu, turn.stolen));
         }
         match &mut here {
             Some(here) => {
@@ -109,12 +101,7 @@ impl Here {
         if let Some(sharing) = &seat.runner.vm.sharing {
             sharing.tell(seat.runner.vcpu.index, stolen);
         }
-        Some(Self {
-            entity,
-            cpu,
-            seat,
-            guest: None,
-        })
+        Some(Self { entity, cpu, seat, guest: None })
     }
 
     /// Makes room for another: from here on any CPU may take the vCPU.
@@ -356,10 +343,6 @@ impl Handler for Sharer<'_> {
         };
         let control = self.0.rare(event, frame);
         // The scheduler has something to say, by a kick or by the time that it set.
-        if matches!(event, Event::Kick | Event::HypTimer) {
-            Control::Leave
-        } else {
-            control
-        }
+        if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }
     }
 }

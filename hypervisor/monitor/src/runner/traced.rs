@@ -20,12 +20,7 @@ impl<'a, H: Handler> Traced<'a, H> {
     }
 
     fn record(&self, frame: &Frame, why: Why) {
-        self.vm.trace.lock().push(Exit {
-            ticks: cpu::counter(),
-            pc: frame.pc,
-            vcpu: self.vcpu,
-            why,
-        });
+        self.vm.trace.lock().push(Exit { ticks: cpu::counter(), pc: frame.pc, vcpu: self.vcpu, why });
     }
 }
 

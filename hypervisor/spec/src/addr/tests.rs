@@ -72,8 +72,7 @@ fn an_address_is_printed_as_hexadecimal_and_debugged_with_its_kind() {
 fn regions() -> impl Strategy<Value = Region<Pa>> {
     let wide = (any::<u64>(), any::<u64>());
     let narrow = (0..64_u64, 1..64_u64);
-    proptest::prop_oneof![wide, narrow]
-        .prop_filter_map("no region", |(start, size)| Region::new(Pa(start), size))
+    proptest::prop_oneof![wide, narrow].prop_filter_map("no region", |(start, size)| Region::new(Pa(start), size))
 }
 
 proptest! {

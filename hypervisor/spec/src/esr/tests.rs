@@ -37,13 +37,7 @@ fn a_word_load_from_the_distributor_names_register_width_and_address() {
     let esr = 0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 22 | 3 << 16 | 7;
     // IPA 0x0800_0004: FIPA (bits 43:4) holds 0x08000.
     let exit = decode(esr, 0xffff_8000_1000_0004, 0x08000 << 4);
-    let access = Access {
-        write: false,
-        width: Width::W4,
-        register: 3,
-        sign_extend: false,
-        sixty_four: false,
-    };
+    let access = Access { write: false, width: Width::W4, register: 3, sign_extend: false, sixty_four: false };
     assert_eq!(
         exit,
         Exit::DataAbort(Abort {
@@ -60,36 +54,17 @@ fn a_word_load_from_the_distributor_names_register_width_and_address() {
 fn a_store_of_xzr_is_a_write_of_register_31() {
     // str xzr: SAS 3, SRT 31, SF, WnR, DFSC 6.
     let esr = 0x24 << 26 | 1 << 25 | 1 << 24 | 3 << 22 | 31 << 16 | 1 << 15 | 1 << 6 | 6;
-    let Exit::DataAbort(abort) = decode(esr, 0x0900_0018, 0x9000 << 4) else {
-        panic!()
-    };
-    let access = Access {
-        write: true,
-        width: Width::W8,
-        register: 31,
-        sign_extend: false,
-        sixty_four: true,
-    };
-    assert_eq!(
-        (abort.access, abort.write, abort.ipa),
-        (Some(access), true, Ipa(0x0900_0018))
-    );
+    let Exit::DataAbort(abort) = decode(esr, 0x0900_0018, 0x9000 << 4) else { panic!() };
+    let access = Access { write: true, width: Width::W8, register: 31, sign_extend: false, sixty_four: true };
+    assert_eq!((abort.access, abort.write, abort.ipa), (Some(access), true, Ipa(0x0900_0018)));
 }
 
 #[test]
 fn a_sign_extending_byte_load_says_so() {
     // ldrsb x7: SAS 0, SSE, SRT 7, SF.
     let esr = 0x24 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 7 << 16 | 1 << 15 | 7;
-    let Exit::DataAbort(abort) = decode(esr, 0, 0) else {
-        panic!()
-    };
-    let access = Access {
-        write: false,
-        width: Width::W1,
-        register: 7,
-        sign_extend: true,
-        sixty_four: true,
-    };
+    let Exit::DataAbort(abort) = decode(esr, 0, 0) else { panic!() };
+    let access = Access { write: false, width: Width::W1, register: 7, sign_extend: true, sixty_four: true };
     assert_eq!(abort.access, Some(access));
 }
 
@@ -97,9 +72,7 @@ fn a_sign_extending_byte_load_says_so() {
 fn a_pair_or_writeback_access_has_no_description() {
     // stp: ISV 0, WnR. The register fields are garbage then and must not be read.
     let esr = 0x24 << 26 | 1 << 25 | 0x1f << 16 | 1 << 6 | 7;
-    let Exit::DataAbort(abort) = decode(esr, 0, 0) else {
-        panic!()
-    };
+    let Exit::DataAbort(abort) = decode(esr, 0, 0) else { panic!() };
     assert_eq!((abort.access, abort.write), (None, true));
 }
 
@@ -107,14 +80,10 @@ fn a_pair_or_writeback_access_has_no_description() {
 fn a_tag_access_is_told_by_bit_41_whatever_the_status_says() {
     // QEMU 11.1 reports DFSC 0 here where the manual has a Permission fault.
     let esr = 1 << 41 | 0x24 << 26 | 1 << 25;
-    let Exit::DataAbort(abort) = decode(esr, 0x1000, 0) else {
-        panic!()
-    };
+    let Exit::DataAbort(abort) = decode(esr, 0x1000, 0) else { panic!() };
     assert!(abort.tag_access);
     assert!(!ipa_is_valid(&abort));
-    let Exit::InstrAbort(abort) = decode(1 << 41 | 0x20 << 26, 0, 0) else {
-        panic!()
-    };
+    let Exit::InstrAbort(abort) = decode(1 << 41 | 0x20 << 26, 0, 0) else { panic!() };
     assert!(!abort.tag_access, "a fetch has no ISS2.TagAccess");
 }
 
@@ -122,21 +91,14 @@ fn a_tag_access_is_told_by_bit_41_whatever_the_status_says() {
 fn a_fault_on_a_stage_1_walk_has_no_offset_in_its_page() {
     // S1PTW, DFSC 0x06; FAR is what was being translated.
     let esr = 0x24 << 26 | 1 << 25 | 1 << 7 | 6;
-    let Exit::DataAbort(abort) = decode(esr, 0xabc, 0x40000 << 4) else {
-        panic!()
-    };
-    assert_eq!(
-        (abort.ipa, abort.va, abort.table_walk),
-        (Ipa(0x4000_0000), Va(0xabc), true)
-    );
+    let Exit::DataAbort(abort) = decode(esr, 0xabc, 0x40000 << 4) else { panic!() };
+    assert_eq!((abort.ipa, abort.va, abort.table_walk), (Ipa(0x4000_0000), Va(0xabc), true));
 }
 
 #[test]
 fn the_ipa_reaches_up_to_bit_51_and_ns_is_not_part_of_it() {
     let esr = 0x24 << 26 | 4;
-    let Exit::DataAbort(abort) = decode(esr, 0xfff, u64::MAX) else {
-        panic!()
-    };
+    let Exit::DataAbort(abort) = decode(esr, 0xfff, u64::MAX) else { panic!() };
     assert_eq!(abort.ipa, Ipa(0x000f_ffff_ffff_ffff));
 }
 
@@ -149,33 +111,20 @@ fn the_ipa_register_is_not_trusted_after_a_permission_fault() {
     assert!(!ipa_is_valid(&at(fsc::PERMISSION + 2)));
     assert!(!ipa_is_valid(&at(fsc::EXTERNAL)));
     assert!(!ipa_is_valid(&at(fsc::ALIGNMENT)));
-    assert!(ipa_is_valid(&Abort {
-        table_walk: true,
-        ..at(fsc::PERMISSION + 2)
-    }));
+    assert!(ipa_is_valid(&Abort { table_walk: true, ..at(fsc::PERMISSION + 2) }));
 }
 
 #[test]
 fn an_instruction_abort_never_claims_to_be_a_write() {
-    let Exit::InstrAbort(abort) = decode(0x20 << 26 | 1 << 25 | 1 << 6 | 1 << 24 | 6, 0x80, 0)
-    else {
-        panic!()
-    };
-    assert_eq!(
-        (abort.write, abort.access, abort.va, abort.status),
-        (false, None, Va(0x80), 6)
-    );
+    let Exit::InstrAbort(abort) = decode(0x20 << 26 | 1 << 25 | 1 << 6 | 1 << 24 | 6, 0x80, 0) else { panic!() };
+    assert_eq!((abort.write, abort.access, abort.va, abort.status), (false, None, Va(0x80), 6));
 }
 
 #[test]
 fn reading_an_id_register_names_it_and_the_target() {
     // mrs x5, ID_AA64PFR0_EL1 = S3_0_C0_C4_0: Op0 3, Op2 0, Op1 0, CRn 0, Rt 5, CRm 4, read.
     let esr = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 5 | 4 << 1 | 1;
-    let access = SysRegAccess {
-        register: SysReg::ID_AA64PFR0_EL1,
-        read: true,
-        rt: 5,
-    };
+    let access = SysRegAccess { register: SysReg::ID_AA64PFR0_EL1, read: true, rt: 5 };
     assert_eq!(decode(esr, 0, 0), Exit::SysReg(access));
 }
 
@@ -183,11 +132,7 @@ fn reading_an_id_register_names_it_and_the_target() {
 fn writing_the_sgi_register_names_it_and_the_source() {
     // msr ICC_SGI1R_EL1, x0 = S3_0_C12_C11_5.
     let esr = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
-    let access = SysRegAccess {
-        register: SysReg::ICC_SGI1R_EL1,
-        read: false,
-        rt: 0,
-    };
+    let access = SysRegAccess { register: SysReg::ICC_SGI1R_EL1, read: false, rt: 0 };
     assert_eq!(decode(esr, 0, 0), Exit::SysReg(access));
 }
 
@@ -195,11 +140,7 @@ fn writing_the_sgi_register_names_it_and_the_source() {
 fn each_field_of_a_register_lands_where_the_type_has_it() {
     // S2_5_C10_C6_3, read into x30.
     let esr = 0x18 << 26 | 2 << 20 | 3 << 17 | 5 << 14 | 10 << 10 | 30 << 5 | 6 << 1 | 1;
-    let access = SysRegAccess {
-        register: SysReg::new(2, 5, 10, 6, 3),
-        read: true,
-        rt: 30,
-    };
+    let access = SysRegAccess { register: SysReg::new(2, 5, 10, 6, 3), read: true, rt: 30 };
     assert_eq!(decode(esr, 0, 0), Exit::SysReg(access));
 }
 
@@ -222,9 +163,7 @@ fn fp_sve_and_sme_traps_are_one_exit() {
 
 #[test]
 fn a_class_with_no_meaning_here_is_unknown() {
-    for class in [
-        0x00, 0x09, 0x0e, 0x12, 0x1a, 0x22, 0x25, 0x21, 0x2f, 0x3c, 0x3f,
-    ] {
+    for class in [0x00, 0x09, 0x0e, 0x12, 0x1a, 0x22, 0x25, 0x21, 0x2f, 0x3c, 0x3f] {
         assert_eq!(decode(class << 26, 0, 0), Exit::Unknown);
     }
 }

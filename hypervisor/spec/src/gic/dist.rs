@@ -1,8 +1,8 @@
 //! The Distributor's registers (IHI 0069H §12.9, IHI 0048B §4.3).
 
 use super::row::Register::{
-    Absent, Cpendsgir, Ctlr, Icactiver, Icenabler, Icfgr, Icpendr, Identification, Igroupr, Iidr,
-    Ipriorityr, Irouter, Isactiver, Isenabler, Ispendr, Itargetsr, Sgir, Spendsgir, Typer,
+    Absent, Cpendsgir, Ctlr, Icactiver, Icenabler, Icfgr, Icpendr, Identification, Igroupr, Iidr, Ipriorityr, Irouter,
+    Isactiver, Isenabler, Ispendr, Itargetsr, Sgir, Spendsgir, Typer,
 };
 use super::row::{BYTE_WORD, Row, WORD, WORD_DOUBLE, row};
 

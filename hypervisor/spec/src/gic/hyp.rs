@@ -70,8 +70,7 @@ pub mod v3 {
 
     /// Encodes a List Register. `source` has no place in it.
     pub const fn encode(lr: Lr) -> u64 {
-        let mut raw =
-            lr.intid.0 as u64 | (lr.priority as u64) << 48 | (state_bits(lr.state) as u64) << 62;
+        let mut raw = lr.intid.0 as u64 | (lr.priority as u64) << 48 | (state_bits(lr.state) as u64) << 62;
         if lr.group1 {
             raw |= GROUP;
         }
@@ -91,11 +90,7 @@ pub mod v3 {
             state: state_of((raw >> 62) as u32),
             priority: (raw >> 48 & 0xff) as u8,
             group1: raw & GROUP != 0,
-            hw: if hw {
-                Some(IntId((raw >> 32 & 0x1fff) as u32))
-            } else {
-                None
-            },
+            hw: if hw { Some(IntId((raw >> 32 & 0x1fff) as u32)) } else { None },
             eoi_maintenance: !hw && raw & EOI != 0,
             source: 0,
         }
@@ -112,8 +107,7 @@ pub mod v2 {
 
     /// Encodes a List Register. Of the priority the upper five bits are kept.
     pub const fn encode(lr: Lr) -> u32 {
-        let mut raw =
-            lr.intid.0 & 0x3ff | (lr.priority as u32 >> 3) << 23 | state_bits(lr.state) << 28;
+        let mut raw = lr.intid.0 & 0x3ff | (lr.priority as u32 >> 3) << 23 | state_bits(lr.state) << 28;
         if lr.group1 {
             raw |= GROUP;
         }
@@ -137,11 +131,7 @@ pub mod v2 {
             state: state_of(raw >> 28),
             priority: (raw >> 20 & 0xf8) as u8,
             group1: raw & GROUP != 0,
-            hw: if hw {
-                Some(IntId(raw >> 10 & 0x3ff))
-            } else {
-                None
-            },
+            hw: if hw { Some(IntId(raw >> 10 & 0x3ff)) } else { None },
             eoi_maintenance: !hw && raw & EOI != 0,
             source: if hw { 0 } else { (raw >> 10 & 7) as u8 },
         }

@@ -3,8 +3,8 @@
 //! Offsets are from `RD_base`; `SGI_base` is the next 64 KiB.
 
 use super::row::Register::{
-    Absent, Icactiver, Icenabler, Icfgr, Icpendr, Identification, Igroupr, Iidr, Ipriorityr,
-    Isactiver, Isenabler, Ispendr, RedistCtlr, RedistTyper, Waker,
+    Absent, Icactiver, Icenabler, Icfgr, Icpendr, Identification, Igroupr, Iidr, Ipriorityr, Isactiver, Isenabler,
+    Ispendr, RedistCtlr, RedistTyper, Waker,
 };
 use super::row::{BYTE_WORD, Row, WORD, WORD_DOUBLE, row};
 

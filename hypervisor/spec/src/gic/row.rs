@@ -94,12 +94,7 @@ pub struct Row {
 
 /// Makes a row: `register` from offset `first` up to, but without, `end`.
 pub(super) const fn row(register: Register, first: u32, end: u32, widths: Widths) -> Row {
-    Row {
-        register,
-        first,
-        end,
-        widths,
-    }
+    Row { register, first, end, widths }
 }
 
 /// Looks up an access in `rows`, which are in ascending order.

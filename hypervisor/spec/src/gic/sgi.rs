@@ -21,9 +21,7 @@ impl Sgi {
         Self {
             intid: (value >> 24 & 0xf) as u32,
             all_others: value >> 40 & 1 != 0,
-            cluster: (value >> 32 & 0xff_0000) as u32
-                | (value >> 24 & 0xff00) as u32
-                | (value >> 16 & 0xff) as u32,
+            cluster: (value >> 32 & 0xff_0000) as u32 | (value >> 24 & 0xff00) as u32 | (value >> 16 & 0xff) as u32,
             targets: (value & 0xffff) as u16,
             range: (value >> 44 & 0xf) as u32,
         }

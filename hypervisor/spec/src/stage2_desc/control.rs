@@ -29,12 +29,7 @@ impl Vtcr {
     pub const fn encode(self) -> u64 {
         let pa_range = if self.pa_range > 5 { 5 } else { self.pa_range };
         let vs = if self.vmid_16 { VS } else { 0 };
-        (self.t0sz & 0x3f) as u64
-            | ((self.sl0 & 3) as u64) << 6
-            | WALKS
-            | (pa_range as u64) << 16
-            | vs
-            | RES1
+        (self.t0sz & 0x3f) as u64 | ((self.sl0 & 3) as u64) << 6 | WALKS | (pa_range as u64) << 16 | vs | RES1
     }
 }
 

@@ -3,12 +3,7 @@
 use super::{Attributes, Descriptor, MemAttr, Rights, Shape, Vtcr, entry_size, pa_bits, vttbr};
 use crate::addr::Pa;
 
-const ALL: [MemAttr; 4] = [
-    MemAttr::NormalWb,
-    MemAttr::NormalWbNoTag,
-    MemAttr::NormalNc,
-    MemAttr::DeviceNgnre,
-];
+const ALL: [MemAttr; 4] = [MemAttr::NormalWb, MemAttr::NormalWbNoTag, MemAttr::NormalNc, MemAttr::DeviceNgnre];
 
 fn bits(mem: MemAttr, rights: Rights, exec: bool, fwb: bool) -> u64 {
     Attributes { mem, rights, exec }.encode(fwb)
@@ -16,14 +11,8 @@ fn bits(mem: MemAttr, rights: Rights, exec: bool, fwb: bool) -> u64 {
 
 #[test]
 fn memory_types_have_the_encodings_of_the_manual() {
-    assert_eq!(
-        ALL.map(|mem| mem.encode(false)),
-        [0b1111, 0b0100, 0b0101, 0b0001]
-    );
-    assert_eq!(
-        ALL.map(|mem| mem.encode(true)),
-        [0b0110, 0b1110, 0b0101, 0b0001]
-    );
+    assert_eq!(ALL.map(|mem| mem.encode(false)), [0b1111, 0b0100, 0b0101, 0b0001]);
+    assert_eq!(ALL.map(|mem| mem.encode(true)), [0b0110, 0b1110, 0b0101, 0b0001]);
 }
 
 #[test]
@@ -31,11 +20,7 @@ fn exactly_the_written_memory_types_are_read_back() {
     for fwb in [false, true] {
         for field in 0..16 {
             let known = ALL.into_iter().find(|mem| mem.encode(fwb) == field);
-            assert_eq!(
-                MemAttr::decode(field, fwb),
-                known,
-                "MemAttr {field:#06b} fwb {fwb}"
-            );
+            assert_eq!(MemAttr::decode(field, fwb), known, "MemAttr {field:#06b} fwb {fwb}");
         }
     }
 }
@@ -43,15 +28,9 @@ fn exactly_the_written_memory_types_are_read_back() {
 #[test]
 fn a_write_back_page_is_inner_shareable_accessed_and_executable() {
     let attributes = bits(MemAttr::NormalWb, Rights::ReadWrite, true, true);
-    assert_eq!(
-        Descriptor::leaf(3, Pa(0x4000_1000), attributes).0,
-        0x4000_17db
-    );
+    assert_eq!(Descriptor::leaf(3, Pa(0x4000_1000), attributes).0, 0x4000_17db);
     let attributes = bits(MemAttr::NormalWb, Rights::ReadWrite, true, false);
-    assert_eq!(
-        Descriptor::leaf(3, Pa(0x4000_1000), attributes).0,
-        0x4000_17ff
-    );
+    assert_eq!(Descriptor::leaf(3, Pa(0x4000_1000), attributes).0, 0x4000_17ff);
 }
 
 #[test]
@@ -63,28 +42,16 @@ fn a_read_only_page_has_s2ap_01() {
 #[test]
 fn a_block_has_bit_1_clear() {
     let attributes = bits(MemAttr::NormalWb, Rights::ReadWrite, true, true);
-    assert_eq!(
-        Descriptor::leaf(2, Pa(0x4020_0000), attributes).0,
-        0x4020_07d9
-    );
-    assert_eq!(
-        Descriptor::leaf(1, Pa(0x4000_0000), attributes).0,
-        0x4000_07d9
-    );
+    assert_eq!(Descriptor::leaf(2, Pa(0x4020_0000), attributes).0, 0x4020_07d9);
+    assert_eq!(Descriptor::leaf(1, Pa(0x4000_0000), attributes).0, 0x4000_07d9);
 }
 
 #[test]
 fn never_executable_is_bit_54_alone_with_and_without_xnx() {
     let device = bits(MemAttr::DeviceNgnre, Rights::ReadWrite, false, true);
-    assert_eq!(
-        Descriptor::leaf(3, Pa(0x900_0000), device).0,
-        0x0040_0000_0900_06c7
-    );
+    assert_eq!(Descriptor::leaf(3, Pa(0x900_0000), device).0, 0x0040_0000_0900_06c7);
     let nc = bits(MemAttr::NormalNc, Rights::ReadWrite, false, false);
-    assert_eq!(
-        Descriptor::leaf(3, Pa(0x900_0000), nc).0,
-        0x0040_0000_0900_06d7
-    );
+    assert_eq!(Descriptor::leaf(3, Pa(0x900_0000), nc).0, 0x0040_0000_0900_06d7);
 }
 
 #[test]
@@ -107,10 +74,7 @@ fn the_contiguous_hint_is_bit_52() {
 #[test]
 fn a_table_descriptor_is_an_address_and_two_bits() {
     assert_eq!(Descriptor::table(Pa(0x8000_3000)).0, 0x8000_3003);
-    assert_eq!(
-        Descriptor(0x8000_3003).shape(2),
-        Shape::Table(Pa(0x8000_3000))
-    );
+    assert_eq!(Descriptor(0x8000_3003).shape(2), Shape::Table(Pa(0x8000_3000)));
     assert_eq!(Descriptor(0x8000_3003).shape(3), Shape::Leaf);
 }
 
@@ -139,52 +103,27 @@ fn a_leaf_gives_back_its_address_and_attributes() {
             }
         }
     }
-    assert_eq!(
-        Descriptor(0x4000_1703).attributes(true),
-        None,
-        "S2AP 0b00 is never written"
-    );
+    assert_eq!(Descriptor(0x4000_1703).attributes(true), None, "S2AP 0b00 is never written");
 }
 
 #[test]
 fn an_entry_translates_512_gib_1_gib_2_mib_or_4_kib() {
-    assert_eq!(
-        [0, 1, 2, 3].map(entry_size),
-        [1 << 39, 1 << 30, 1 << 21, 1 << 12]
-    );
+    assert_eq!([0, 1, 2, 3].map(entry_size), [1 << 39, 1 << 30, 1 << 21, 1 << 12]);
 }
 
 #[test]
 fn vtcr_has_its_fields_where_the_manual_has_them() {
-    let vtcr = Vtcr {
-        t0sz: 24,
-        sl0: 1,
-        pa_range: 5,
-        vmid_16: true,
-    };
+    let vtcr = Vtcr { t0sz: 24, sl0: 1, pa_range: 5, vmid_16: true };
     assert_eq!(vtcr.encode(), 0x800d_3558);
-    let vtcr = Vtcr {
-        t0sz: 32,
-        sl0: 0,
-        pa_range: 2,
-        vmid_16: false,
-    };
+    let vtcr = Vtcr { t0sz: 32, sl0: 0, pa_range: 2, vmid_16: false };
     assert_eq!(vtcr.encode(), 0x8002_3520);
 }
 
 #[test]
 fn a_pa_range_beyond_48_bits_is_cut_since_ds_is_0() {
-    let vtcr = Vtcr {
-        t0sz: 16,
-        sl0: 2,
-        pa_range: 6,
-        vmid_16: false,
-    };
+    let vtcr = Vtcr { t0sz: 16, sl0: 2, pa_range: 6, vmid_16: false };
     assert_eq!(vtcr.encode(), 0x8005_3590);
-    assert_eq!(
-        [0, 1, 2, 3, 4, 5, 6, 7].map(pa_bits),
-        [32, 36, 40, 42, 44, 48, 48, 48]
-    );
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(pa_bits), [32, 36, 40, 42, 44, 48, 48, 48]);
 }
 
 #[test]

@@ -37,11 +37,7 @@ fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
             return found;
         }
         let name = reader.entry().name().to_owned();
-        assert_eq!(
-            reader.entry().mtime(),
-            0,
-            "the archive must not depend on the day"
-        );
+        assert_eq!(reader.entry().mtime(), 0, "the archive must not depend on the day");
         let mut data = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut data).unwrap();
         found.push((name, data));
@@ -79,10 +75,7 @@ fn a_kernel_of_two_vms_is_stored_once_and_two_files_of_one_name_twice() {
     scratch.file("k", b"1");
     scratch.file("other/k", b"2");
     let vms = manifest(&[("a", "k", None), ("b", "k", None), ("c", "other/k", None)]);
-    let names: Vec<String> = members(&build(&vms, &scratch.0).unwrap())
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
+    let names: Vec<String> = members(&build(&vms, &scratch.0).unwrap()).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["vms.dtb", "kernel-k", "kernel-k-2"]);
 }
 
@@ -91,47 +84,27 @@ fn the_same_manifest_gives_the_same_bytes() {
     let scratch = Scratch::new("same");
     scratch.file("k", &[7; 100_000]);
     let vms = manifest(&[("a", "k", None)]);
-    assert_eq!(
-        build(&vms, &scratch.0).unwrap(),
-        build(&vms, &scratch.0).unwrap()
-    );
+    assert_eq!(build(&vms, &scratch.0).unwrap(), build(&vms, &scratch.0).unwrap());
 }
 
 #[test]
 fn a_missing_kernel_names_the_vm_and_the_file() {
     let scratch = Scratch::new("missing");
-    let complaint = format!(
-        "{:#}",
-        build(&manifest(&[("web", "nowhere.img", None)]), &scratch.0).unwrap_err()
-    );
-    assert!(
-        complaint.contains("web") && complaint.contains("nowhere.img"),
-        "{complaint}"
-    );
+    let complaint = format!("{:#}", build(&manifest(&[("web", "nowhere.img", None)]), &scratch.0).unwrap_err());
+    assert!(complaint.contains("web") && complaint.contains("nowhere.img"), "{complaint}");
 }
 
 #[test]
 fn overlays_come_after_the_vms_files_as_blobs_under_platform() {
     let scratch = Scratch::new("platform");
     scratch.file("k", b"1");
-    scratch.file(
-        "board.dtso",
-        b"/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };",
-    );
+    scratch.file("board.dtso", b"/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };");
     scratch.file("more.dtbo", b"as it is");
     let mut vms = manifest(&[("a", "k", None)]);
     vms.platform = vec!["board.dtso".into(), "more.dtbo".into()];
     let found = members(&build(&vms, &scratch.0).unwrap());
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "vms.dtb",
-            "kernel-k",
-            "platform/board.dtbo",
-            "platform/more.dtbo"
-        ]
-    );
+    assert_eq!(names, ["vms.dtb", "kernel-k", "platform/board.dtbo", "platform/more.dtbo"]);
     assert_eq!(found[2].1[..4], 0xd00d_feedu32.to_be_bytes());
     assert_eq!(found[3].1, b"as it is");
     vms.platform = vec!["nowhere.dtso".into()];

@@ -13,10 +13,7 @@ pub(super) struct Cells {
 impl Default for Cells {
     /// Those of `virt`'s root, into which a fragment goes.
     fn default() -> Self {
-        Self {
-            address: 2,
-            size: 2,
-        }
+        Self { address: 2, size: 2 }
     }
 }
 
@@ -24,10 +21,7 @@ impl Cells {
     /// What holds below `node`: what it says, else what holds here, as Xen reads it.
     pub(super) fn of(self, node: &DeviceTreeNode) -> Self {
         let cell = |name| number(node, name).and_then(|value| usize::try_from(value).ok());
-        Self {
-            address: cell("#address-cells").unwrap_or(self.address),
-            size: cell("#size-cells").unwrap_or(self.size),
-        }
+        Self { address: cell("#address-cells").unwrap_or(self.address), size: cell("#size-cells").unwrap_or(self.size) }
     }
 
     /// The whole entries of the node's `reg`.
@@ -39,16 +33,11 @@ impl Cells {
             return Vec::new();
         }
         let entries = bytes.chunks_exact(length);
-        entries
-            .map(|entry| (wide(&entry[..address]), wide(&entry[address..])))
-            .collect()
+        entries.map(|entry| (wide(&entry[..address]), wide(&entry[address..]))).collect()
     }
 }
 
-pub(super) fn find<T>(
-    node: &DeviceTreeNode,
-    look: &impl Fn(&DeviceTreeNode) -> Option<T>,
-) -> Option<T> {
+pub(super) fn find<T>(node: &DeviceTreeNode, look: &impl Fn(&DeviceTreeNode) -> Option<T>) -> Option<T> {
     look(node).or_else(|| node.children().find_map(|child| find(child, look)))
 }
 
@@ -60,9 +49,7 @@ pub(super) fn number(node: &DeviceTreeNode, name: &str) -> Option<u64> {
 
 /// At most 8 bytes as one number.
 fn wide(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 pub(super) fn string(node: &DeviceTreeNode, name: &str) -> Option<String> {
@@ -73,9 +60,5 @@ pub(super) fn string(node: &DeviceTreeNode, name: &str) -> Option<String> {
 
 pub(super) fn compatible(node: &DeviceTreeNode, word: &str) -> bool {
     let list = node.property("compatible");
-    list.is_some_and(|list| {
-        list.value()
-            .split(|byte| *byte == 0)
-            .any(|one| one == word.as_bytes())
-    })
+    list.is_some_and(|list| list.value().split(|byte| *byte == 0).any(|one| one == word.as_bytes()))
 }

@@ -70,15 +70,8 @@ fn the_vms_and_their_modules_are_read_in_the_cells_that_hold_above_them() {
     let [one, two] = tree.vms() else {
         panic!("{tree:?}");
     };
-    assert_eq!(
-        (one.name.as_str(), one.cpus, one.memory),
-        ("domU1", 2, 128 << 20)
-    );
-    let module = Module {
-        node: "module@48000000".into(),
-        address: 0x4800_0000,
-        size: 0x200_0000,
-    };
+    assert_eq!((one.name.as_str(), one.cpus, one.memory), ("domU1", 2, 128 << 20));
+    let module = Module { node: "module@48000000".into(), address: 0x4800_0000, size: 0x200_0000 };
     assert_eq!(one.modules, [module]);
     assert_eq!((two.cpus, two.memory), (1, 64 << 20));
     assert_eq!(two.modules[0].address, 0x4a00_0000);
@@ -104,8 +97,7 @@ fn a_fragment_becomes_part_of_the_machines_tree_and_means_the_same() {
 fn an_overlay_for_chosen_is_a_fragment_too() {
     let nodes = FRAGMENT.split_once("chosen {").unwrap().1;
     let (nodes, _) = nodes.rsplit_once("};\n};").unwrap();
-    let overlay =
-        format!("/dts-v1/; /plugin/; / {{ }}; &{{/chosen}} {{ #address-cells = <1>; {nodes} }};");
+    let overlay = format!("/dts-v1/; /plugin/; / {{ }}; &{{/chosen}} {{ #address-cells = <1>; {nodes} }};");
     let tree = Dom0less::from_source(&overlay).unwrap();
     let plain = Dom0less::from_source(FRAGMENT).unwrap();
     assert_eq!(tree.vms(), plain.vms());
@@ -127,16 +119,11 @@ fn a_fragments_machine_holds_vms_and_modules() {
 fn a_whole_trees_machine_is_its_own() {
     let vms = FRAGMENT.split_once("chosen {").unwrap().1;
     let vms = vms.strip_suffix("};\n").unwrap();
-    let source = MACHINE.replace(
-        "chosen { stdout-path = \"/pl011@9000000\"; };",
-        &format!("chosen {{ #address-cells = <1>; {vms}"),
-    );
+    let source = MACHINE
+        .replace("chosen { stdout-path = \"/pl011@9000000\"; };", &format!("chosen {{ #address-cells = <1>; {vms}"));
     let tree = Dom0less::from_source(&source).unwrap();
     let hardware = tree.hardware();
-    assert_eq!(
-        (hardware.cpus, hardware.memory, hardware.gic),
-        (2, 768 << 20, Gic::V2)
-    );
+    assert_eq!((hardware.cpus, hardware.memory, hardware.gic), (2, 768 << 20, Gic::V2));
     assert_eq!(tree.complete(b"unused").unwrap(), tree.tree.to_dtb());
 }
 
@@ -144,20 +131,11 @@ fn a_whole_trees_machine_is_its_own() {
 fn a_file_goes_where_a_module_of_its_length_is() {
     let tree = Dom0less::from_source(FRAGMENT).unwrap();
     let loader = |address, length| tree.loader(address, Path::new("a,b"), length);
-    assert_eq!(
-        loader(0x4a00_0000, 0x1000).unwrap(),
-        "loader,file=a,,b,addr=0x4a000000,force-raw=on"
-    );
+    assert_eq!(loader(0x4a00_0000, 0x1000).unwrap(), "loader,file=a,,b,addr=0x4a000000,force-raw=on");
     let long = loader(0x4a00_0000, 0x1001).unwrap_err().to_string();
-    assert!(
-        long.contains("0x1001") && long.contains("module@4a000000"),
-        "{long}"
-    );
+    assert!(long.contains("0x1001") && long.contains("module@4a000000"), "{long}");
     let nowhere = loader(0x4b00_0000, 1).unwrap_err().to_string();
-    assert!(
-        nowhere.contains("module@48000000 at 0x48000000"),
-        "{nowhere}"
-    );
+    assert!(nowhere.contains("module@48000000 at 0x48000000"), "{nowhere}");
 }
 
 #[test]

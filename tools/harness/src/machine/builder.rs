@@ -163,8 +163,7 @@ impl Builder {
     /// Further arguments for QEMU.
     #[must_use]
     pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
-        self.arguments
-            .extend(arguments.into_iter().map(str::to_owned));
+        self.arguments.extend(arguments.into_iter().map(str::to_owned));
         self
     }
 
@@ -179,23 +178,14 @@ impl Builder {
         let scratch = Scratch::new()?;
         let loaded = match (self.native.take(), self.bare.take()) {
             (Some(program), _) => load_natively(&scratch, &program)?,
-            (None, Some(name)) => Loaded {
-                names: vec![name],
-                arguments: Vec::new(),
-                size: 0,
-                el2: false,
-            },
+            (None, Some(name)) => Loaded { names: vec![name], arguments: Vec::new(), size: 0, el2: false },
             (None, None) => self.load(&scratch)?,
         };
         let fitted = match &self.tree {
             Some(tree) => tree.hardware(),
             None => Hardware::fit(&self.manifest, loaded.size),
         };
-        let fitted = Hardware {
-            el2: loaded.el2,
-            icount: self.icount,
-            ..fitted
-        };
+        let fitted = Hardware { el2: loaded.el2, icount: self.icount, ..fitted };
         let hardware = Hardware {
             cpu: self.cpu.unwrap_or(fitted.cpu),
             cpus: self.cpus.unwrap_or(fitted.cpus),
@@ -214,22 +204,12 @@ impl Builder {
         }
         // The same wiring as `-nographic`, without its meaning for Ctrl-C.
         command.args(["-display", "none", "-serial", "mon:stdio"]);
-        command.arg("-qmp").arg(format!(
-            "unix:{},server=on,wait=off",
-            scratch.socket().display()
-        ));
+        command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", scratch.socket().display()));
         command.args(&self.arguments);
         let names: Vec<&str> = loaded.names.iter().map(String::as_str).collect();
         let feed = Feed::start(command, Splitter::new(&names))?;
         let read = vec![0; names.len()];
-        Ok(Machine {
-            feed,
-            names: loaded.names,
-            read,
-            events_read: 0,
-            listener: None,
-            scratch,
-        })
+        Ok(Machine { feed, names: loaded.names, read, events_read: 0, listener: None, scratch })
     }
 
     fn load(&mut self, scratch: &Scratch) -> Result<Loaded> {
@@ -250,10 +230,7 @@ impl Builder {
             let whole = image::append_bundle(&std::fs::read(&firmware)?, &archive)?;
             vec![("-kernel", scratch.write("whole.img", &whole)?)]
         } else {
-            vec![
-                ("-kernel", firmware),
-                ("-initrd", scratch.write("bundle.cpio", &archive)?),
-            ]
+            vec![("-kernel", firmware), ("-initrd", scratch.write("bundle.cpio", &archive)?)]
         };
         Ok(Loaded {
             names: self.manifest.vm.iter().map(|vm| vm.name.clone()).collect(),
@@ -272,10 +249,7 @@ impl Builder {
             None => default_image()?,
         };
         if !firmware.is_file() {
-            bail!(
-                "{} is not there: `cargo xtask build` builds it",
-                firmware.display()
-            );
+            bail!("{} is not there: `cargo xtask build` builds it", firmware.display());
         }
         Ok(firmware)
     }
@@ -290,12 +264,7 @@ struct Loaded {
 
 /// The firmware, and the names of the tree's VMs; the tree itself needs the machine first.
 fn load_tree(tree: &Dom0less, firmware: &Path) -> Loaded {
-    let arguments = [
-        "-kernel".to_owned(),
-        firmware.display().to_string(),
-        "-append".to_owned(),
-        PREFIXED.to_owned(),
-    ];
+    let arguments = ["-kernel".to_owned(), firmware.display().to_string(), "-append".to_owned(), PREFIXED.to_owned()];
     Loaded {
         names: tree.vms().iter().map(|vm| vm.name.clone()).collect(),
         arguments: arguments.into(),
@@ -305,17 +274,11 @@ fn load_tree(tree: &Dom0less, firmware: &Path) -> Loaded {
 }
 
 fn load_natively(scratch: &Scratch, program: &Path) -> Result<Loaded> {
-    let file =
-        std::fs::read(program).with_context(|| format!("can't read {}", program.display()))?;
+    let file = std::fs::read(program).with_context(|| format!("can't read {}", program.display()))?;
     let flat = image::flatten(&file).with_context(|| program.display().to_string())?;
     let path = scratch.write("native.img", &flat)?;
     let arguments = vec!["-kernel".to_owned(), path.display().to_string()];
-    Ok(Loaded {
-        names: vec!["native".to_owned()],
-        arguments,
-        size: flat.len() as u64,
-        el2: false,
-    })
+    Ok(Loaded { names: vec!["native".to_owned()], arguments, size: flat.len() as u64, el2: false })
 }
 
 /// Where `cargo xtask build` leaves the firmware.

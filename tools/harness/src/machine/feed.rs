@@ -34,17 +34,8 @@ impl Feed {
     /// Starts QEMU. The thread that does it lives as long as QEMU: QEMU is set to die with it, so a
     /// machine may move between threads.
     pub(super) fn start(mut command: Command, console: Splitter) -> Result<Self> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let shared = Arc::new((
-            Mutex::new(Shared {
-                console,
-                ..Shared::default()
-            }),
-            Condvar::new(),
-        ));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let shared = Arc::new((Mutex::new(Shared { console, ..Shared::default() }), Condvar::new()));
         let (input, typed) = channel::<Vec<u8>>();
         let (started, start) = channel();
         let theirs = Arc::clone(&shared);
@@ -65,11 +56,7 @@ impl Feed {
             let Some(mut stdin) = stdin else { return };
             // Ends when the machine is dropped.
             for bytes in typed {
-                if stdin
-                    .write_all(&bytes)
-                    .and_then(|()| stdin.flush())
-                    .is_err()
-                {
+                if stdin.write_all(&bytes).and_then(|()| stdin.flush()).is_err() {
                     return;
                 }
             }
@@ -83,11 +70,7 @@ impl Feed {
 
     /// Looks at the console whenever something came, until `find` gives something, the machine ends or
     /// the time is over.
-    pub(super) fn wait<T>(
-        &self,
-        limit: Duration,
-        find: impl Fn(&Splitter) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn wait<T>(&self, limit: Duration, find: impl Fn(&Splitter) -> Option<T>) -> Option<T> {
         let end = Instant::now() + limit;
         let mut shared = lock(&self.shared);
         loop {
@@ -96,8 +79,7 @@ impl Feed {
             }
             let left = end.saturating_duration_since(Instant::now());
             // After a panic nothing that is waited for comes.
-            let over =
-                shared.ended.is_some() || shared.console.events().iter().any(Event::is_panic);
+            let over = shared.ended.is_some() || shared.console.events().iter().any(Event::is_panic);
             if over || left.is_zero() {
                 return None;
             }
@@ -122,9 +104,7 @@ impl Feed {
 
     /// What QEMU wrote to its error output.
     pub(super) fn complaint(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.shared).complaint)
-            .trim()
-            .to_owned()
+        String::from_utf8_lossy(&lock(&self.shared).complaint).trim().to_owned()
     }
 
     /// SIGKILL, to this QEMU alone: with icount and a sleeping guest it ignores anything softer.
@@ -146,11 +126,7 @@ impl Drop for Feed {
     }
 }
 
-type Pipes = (
-    Option<std::process::ChildStdin>,
-    Option<std::process::ChildStdout>,
-    Option<std::process::ChildStderr>,
-);
+type Pipes = (Option<std::process::ChildStdin>, Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
 
 fn adopt(shared: &Arc<(Mutex<Shared>, Condvar)>, mut child: Child) -> Pipes {
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -168,9 +144,7 @@ fn read_all(
         let mut buffer = [0; 1024];
         let Some(mut stderr) = stderr else { return };
         while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-            lock(&complaints)
-                .complaint
-                .extend_from_slice(&buffer[..count]);
+            lock(&complaints).complaint.extend_from_slice(&buffer[..count]);
         }
     });
     let mut buffer = [0; 16384];
@@ -183,11 +157,7 @@ fn read_all(
     let _ = complaint.join();
     // The console is closed, so QEMU is at its end: the lock is held only for that moment.
     let mut ours = lock(shared);
-    let status = ours
-        .child
-        .take()
-        .and_then(|mut child| child.wait().ok())
-        .and_then(|status| status.code());
+    let status = ours.child.take().and_then(|mut child| child.wait().ok()).and_then(|status| status.code());
     ours.ended = Some(status);
     drop(ours);
     shared.1.notify_all();

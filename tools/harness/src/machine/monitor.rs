@@ -69,10 +69,7 @@ impl Machine {
             (!prompt || rest.ends_with(PROMPT)).then_some(())
         });
         if found.is_none() {
-            bail!(
-                "the monitor didn't take {typed:?} within {LIMIT:?}. The console's end:\n{}",
-                self.tail()
-            );
+            bail!("the monitor didn't take {typed:?} within {LIMIT:?}. The console's end:\n{}", self.tail());
         }
         Ok(())
     }

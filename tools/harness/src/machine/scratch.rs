@@ -37,8 +37,7 @@ impl Scratch {
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.file(name);
-        std::fs::write(&path, bytes)
-            .with_context(|| format!("can't write {}", Path::new(&path).display()))?;
+        std::fs::write(&path, bytes).with_context(|| format!("can't write {}", Path::new(&path).display()))?;
         Ok(path)
     }
 }

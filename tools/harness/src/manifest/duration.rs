@@ -22,9 +22,7 @@ pub(super) fn parse(text: &str) -> Result<u32> {
         .with_context(|| format!("`{text}` is not a duration: write it as \"2ms\" or \"500us\""))
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u32>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map(Some).map_err(D::Error::custom)
 }
@@ -35,28 +33,14 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_their_unit() {
-        for (text, micros) in [
-            ("500us", 500),
-            ("2ms", 2000),
-            ("10 ms", 10_000),
-            ("1s", 1_000_000),
-        ] {
+        for (text, micros) in [("500us", 500), ("2ms", 2000), ("10 ms", 10_000), ("1s", 1_000_000)] {
             assert_eq!(parse(text).unwrap(), micros, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for text in [
-            "",
-            "2",
-            "ms",
-            "1.5ms",
-            "-1us",
-            "2m",
-            "5000s",
-            "99999999999us",
-        ] {
+        for text in ["", "2", "ms", "1.5ms", "-1us", "2m", "5000s", "99999999999us"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -65,9 +65,7 @@ impl Manifest {
             let name = &region.name;
             match users.as_slice() {
                 [] => warnings.push(format!("shared region \"{name}\": no VM has a part in it")),
-                [one] => warnings.push(format!(
-                    "shared region \"{name}\": no VM but \"{one}\" has a part in it"
-                )),
+                [one] => warnings.push(format!("shared region \"{name}\": no VM but \"{one}\" has a part in it")),
                 _ => {}
             }
         }
@@ -84,21 +82,15 @@ impl Manifest {
         let mut names = BTreeSet::new();
         for region in &self.shared {
             let name = &region.name;
-            region
-                .check()
-                .with_context(|| format!("shared region \"{name}\""))?;
-            ensure!(
-                names.insert(name),
-                "two shared regions are named \"{name}\": rename one"
-            );
+            region.check().with_context(|| format!("shared region \"{name}\""))?;
+            ensure!(names.insert(name), "two shared regions are named \"{name}\": rename one");
             ensure!(
                 self.users(name).len() <= SIDES_MAX,
                 "shared region \"{name}\": at most {SIDES_MAX} VMs can have a part in it"
             );
         }
         for vm in &self.vm {
-            self.check_parts(&vm.shared)
-                .with_context(|| format!("vm \"{}\"", vm.name))?;
+            self.check_parts(&vm.shared).with_context(|| format!("vm \"{}\"", vm.name))?;
         }
         Ok(())
     }
@@ -116,10 +108,7 @@ impl Manifest {
                     _ => format!("are {}", known.join(", ")),
                 }
             );
-            ensure!(
-                regions.insert(region),
-                "shared region \"{region}\": the VM has two parts in it, leave one out"
-            );
+            ensure!(regions.insert(region), "shared region \"{region}\": the VM has two parts in it, leave one out");
             ensure!(
                 part.ipa.is_none_or(|ipa| ipa.is_multiple_of(4096)),
                 "shared region \"{region}\": ipa: give a multiple of 4K"
@@ -143,11 +132,7 @@ impl Shared {
                 && self.name != "memory",
             "name: give 1 to 31 letters, digits, `.`, `_` or `-`, the first a letter, and not \"memory\""
         );
-        ensure!(
-            self.size > 0 && self.size.is_multiple_of(4096),
-            "size: give a multiple of 4K, not {}",
-            self.size
-        );
+        ensure!(self.size > 0 && self.size.is_multiple_of(4096), "size: give a multiple of 4K, not {}", self.size);
         Ok(())
     }
 }
@@ -176,16 +161,11 @@ mod tests {
     #[test]
     fn a_region_and_its_parts_are_read() {
         let reader = "[[vm.shared]]\nregion = \"ring0\"\naccess = \"ro\"\nipa = \"0x200000000\"\n";
-        let text = region("ring0", "\"1M\"")
-            + &vm("a", &part("ring0", "doorbell = true"))
-            + &vm("b", reader);
+        let text = region("ring0", "\"1M\"") + &vm("a", &part("ring0", "doorbell = true")) + &vm("b", reader);
         let manifest = Manifest::parse(&text).unwrap();
         assert_eq!(manifest.shared_region("ring0").unwrap().size, 1 << 20);
         let (a, b) = (&manifest.vm[0].shared[0], &manifest.vm[1].shared[0]);
-        assert_eq!(
-            (a.access, a.ipa, a.doorbell),
-            (Access::ReadWrite, None, true)
-        );
+        assert_eq!((a.access, a.ipa, a.doorbell), (Access::ReadWrite, None, true));
         let wanted = (Access::ReadOnly, Some(0x2_0000_0000), false);
         assert_eq!((b.access, b.ipa, b.doorbell), wanted);
         assert_eq!(manifest.warnings(), [""; 0]);
@@ -195,50 +175,20 @@ mod tests {
     fn what_cannot_be_is_an_error_that_names_vm_and_region() {
         let ring = region("ring0", "\"1M\"");
         for (text, words) in [
-            (
-                vm("a", &part("ring0", "")),
-                ["vm \"a\"", "ring0", "there is none"],
-            ),
-            (
-                ring.clone() + &vm("a", &part("ring1", "")),
-                ["vm \"a\"", "ring1", "there are ring0"],
-            ),
+            (vm("a", &part("ring0", "")), ["vm \"a\"", "ring0", "there is none"]),
+            (ring.clone() + &vm("a", &part("ring1", "")), ["vm \"a\"", "ring1", "there are ring0"]),
             (
                 ring.clone() + &vm("a", &[part("ring0", ""), part("ring0", "")].concat()),
                 ["vm \"a\"", "ring0", "two parts"],
             ),
-            (
-                ring.clone() + &vm("a", &part("ring0", "ipa = 5000")),
-                ["vm \"a\"", "ring0", "multiple of 4K"],
-            ),
-            (
-                region("ring0", "0") + &vm("a", ""),
-                ["ring0", "size", "multiple of 4K"],
-            ),
-            (
-                region("ring0", "5000") + &vm("a", ""),
-                ["ring0", "size", "multiple of 4K"],
-            ),
-            (
-                region("0", "4096") + &vm("a", ""),
-                ["\"0\"", "name", "a letter"],
-            ),
-            (
-                region("memory", "4096") + &vm("a", ""),
-                ["memory", "name", "a letter"],
-            ),
-            (
-                region("a b", "4096") + &vm("a", ""),
-                ["a b", "name", "a letter"],
-            ),
-            (
-                [ring.clone(), ring.clone(), vm("a", "")].concat(),
-                ["two shared regions", "ring0", "rename"],
-            ),
-            (
-                ring + &vm("a", "[[vm.shared]]\nregion = \"ring0\"\naccess = \"wo\""),
-                ["access", "wo", "`ro`"],
-            ),
+            (ring.clone() + &vm("a", &part("ring0", "ipa = 5000")), ["vm \"a\"", "ring0", "multiple of 4K"]),
+            (region("ring0", "0") + &vm("a", ""), ["ring0", "size", "multiple of 4K"]),
+            (region("ring0", "5000") + &vm("a", ""), ["ring0", "size", "multiple of 4K"]),
+            (region("0", "4096") + &vm("a", ""), ["\"0\"", "name", "a letter"]),
+            (region("memory", "4096") + &vm("a", ""), ["memory", "name", "a letter"]),
+            (region("a b", "4096") + &vm("a", ""), ["a b", "name", "a letter"]),
+            ([ring.clone(), ring.clone(), vm("a", "")].concat(), ["two shared regions", "ring0", "rename"]),
+            (ring + &vm("a", "[[vm.shared]]\nregion = \"ring0\"\naccess = \"wo\""), ["access", "wo", "`ro`"]),
         ] {
             let complaint = complaint(&text);
             for word in words {
@@ -252,10 +202,7 @@ mod tests {
         let doorbells = |count: usize| {
             let names: Vec<String> = (0..count).map(|n| format!("r{n}")).collect();
             let regions: String = names.iter().map(|name| region(name, "4096")).collect();
-            let parts: String = names
-                .iter()
-                .map(|name| part(name, "doorbell = true"))
-                .collect();
+            let parts: String = names.iter().map(|name| part(name, "doorbell = true")).collect();
             regions + &vm("a", &parts)
         };
         Manifest::parse(&doorbells(16)).unwrap();
@@ -270,8 +217,7 @@ mod tests {
 
     #[test]
     fn a_region_that_is_between_nobody_is_a_warning() {
-        let text =
-            region("lonely", "4096") + &region("unused", "4096") + &vm("a", &part("lonely", ""));
+        let text = region("lonely", "4096") + &region("unused", "4096") + &vm("a", &part("lonely", ""));
         let warnings = Manifest::parse(&text).unwrap().warnings();
         assert_eq!(
             warnings,

@@ -14,20 +14,13 @@ pub fn parse_size(text: &str) -> Result<u64> {
     let text = text.trim();
     let (digits, shift) = UNITS
         .iter()
-        .find_map(|(unit, shift)| {
-            Some((
-                text.strip_suffix([*unit, unit.to_ascii_lowercase()])?,
-                *shift,
-            ))
-        })
+        .find_map(|(unit, shift)| Some((text.strip_suffix([*unit, unit.to_ascii_lowercase()])?, *shift)))
         .unwrap_or((text, 0));
     let number = match digits.strip_prefix("0x") {
         Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
         None => digits.parse(),
     };
-    let number = number
-        .ok()
-        .with_context(|| format!("`{text}` is not a size: write it as 512M or 2G"))?;
+    let number = number.ok().with_context(|| format!("`{text}` is not a size: write it as 512M or 2G"))?;
     match number.checked_mul(1 << shift) {
         Some(bytes) => Ok(bytes),
         None => bail!("`{text}` is too large"),
@@ -37,21 +30,12 @@ pub fn parse_size(text: &str) -> Result<u64> {
 /// Bytes in the largest unit that divides them.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
-    let unit = UNITS
-        .iter()
-        .rev()
-        .find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift));
-    unit.map_or_else(
-        || bytes.to_string(),
-        |(unit, shift)| format!("{}{unit}", bytes >> shift),
-    )
+    let unit = UNITS.iter().rev().find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift));
+    unit.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a size is a string such as \"512M\", or a number of bytes"
-)]
+#[serde(untagged, expecting = "a size is a string such as \"512M\", or a number of bytes")]
 enum Written {
     Number(u64),
     Text(String),
@@ -68,9 +52,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     read(deserializer)
 }
 
-pub(super) fn deserialize_address<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u64>, D::Error> {
+pub(super) fn deserialize_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     read(deserializer).map(Some)
 }
 
@@ -80,28 +62,14 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
-        for (text, bytes) in [
-            ("4096", 4096),
-            ("64K", 65536),
-            ("512M", 1 << 29),
-            ("2g", 2 << 30),
-            ("0x1000", 4096),
-        ] {
+        for (text, bytes) in [("4096", 4096), ("64K", 65536), ("512M", 1 << 29), ("2g", 2 << 30), ("0x1000", 4096)] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_size_is_refused() {
-        for text in [
-            "",
-            "M",
-            "1.5G",
-            "12T",
-            "-1",
-            "99999999999999999999",
-            "99999999999G",
-        ] {
+        for text in ["", "M", "1.5G", "12T", "-1", "99999999999999999999", "99999999999G"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

@@ -35,21 +35,12 @@ fn every_field_is_read() {
     let manifest = Manifest::parse(WHOLE).unwrap();
     let vm = &manifest.vm[0];
     assert!(manifest.console.is_some());
-    assert_eq!(
-        (vm.name.as_str(), vm.memory, &vm.cpus),
-        ("linux", 512 << 20, &Cpus::Count(2))
-    );
+    assert_eq!((vm.name.as_str(), vm.memory, &vm.cpus), ("linux", 512 << 20, &Cpus::Count(2)));
     assert!(vm.mte && vm.watchdog);
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
-    assert_eq!(
-        (vm.kernel.as_str(), vm.initrd.as_deref()),
-        ("debian", Some("busybox"))
-    );
+    assert_eq!((vm.kernel.as_str(), vm.initrd.as_deref()), ("debian", Some("busybox")));
     let claim = &vm.coherent[0];
-    assert_eq!(
-        (claim.use_, claim.exec, claim.ipa),
-        (Use::Dax, true, Some(0x80_0000_0000))
-    );
+    assert_eq!((claim.use_, claim.exec, claim.ipa), (Use::Dax, true, Some(0x80_0000_0000)));
     assert_eq!(claim.allow, [Allow::MteHidden, Allow::NonCacheable]);
 }
 
@@ -68,10 +59,7 @@ fn a_budget_may_be_as_long_as_the_period_for_each_vcpu() {
     let manifest = Manifest::parse(&with(line)).unwrap();
     let vm = &manifest.vm[0];
     assert_eq!(vm.sched, Schedule::Shared);
-    assert_eq!(
-        (vm.weight, vm.budget, vm.period),
-        (Some(65535), Some(4000), Some(2000))
-    );
+    assert_eq!((vm.weight, vm.budget, vm.period), (Some(65535), Some(4000), Some(2000)));
 }
 
 #[test]
@@ -80,10 +68,8 @@ fn an_unknown_field_is_an_error_that_names_it() {
     assert!(complaint(&with("sched = \"fifo\"")).contains("fifo"));
     assert!(complaint(&with("budget = \"2 hours\"")).contains("2 hours"));
     assert!(
-        complaint(&with(
-            "[[vm.coherent]]\nregion = \"r\"\nuse = \"ram\"\nallow = [\"mte-visible\"]"
-        ))
-        .contains("mte-visible")
+        complaint(&with("[[vm.coherent]]\nregion = \"r\"\nuse = \"ram\"\nallow = [\"mte-visible\"]"))
+            .contains("mte-visible")
     );
 }
 
@@ -107,12 +93,8 @@ fn impossible_values_are_errors_that_name_the_vm() {
         let complaint = complaint(&with(line));
         assert!(complaint.contains("vm \"a\""), "{line}: {complaint}");
     }
-    assert!(
-        complaint("[[vm]]\nname = \"a b\"\nmemory = \"64M\"\nkernel = \"k\"").contains("name:")
-    );
-    assert!(
-        complaint("[[vm]]\nname = \"a\"\nmemory = 4097\nkernel = \"k\"").contains("multiple of 4K")
-    );
+    assert!(complaint("[[vm]]\nname = \"a b\"\nmemory = \"64M\"\nkernel = \"k\"").contains("name:"));
+    assert!(complaint("[[vm]]\nname = \"a\"\nmemory = 4097\nkernel = \"k\"").contains("multiple of 4K"));
 }
 
 #[test]

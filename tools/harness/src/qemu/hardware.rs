@@ -68,9 +68,7 @@ impl Hardware {
                 counted = counted.saturating_add(vm.cpus.count());
             }
             if let Cpus::List(list) = &vm.cpus {
-                highest = list.iter().fold(highest, |highest, index| {
-                    highest.max(index.saturating_add(1))
-                });
+                highest = list.iter().fold(highest, |highest, index| highest.max(index.saturating_add(1)));
             }
         }
         Self {
@@ -116,9 +114,7 @@ mod tests {
 
     fn manifest(cpus: &[&str]) -> Manifest {
         let vms = cpus.iter().enumerate().map(|(index, cpus)| {
-            format!(
-                "[[vm]]\nname = \"v{index}\"\nmemory = \"512M\"\nkernel = \"k\"\ncpus = {cpus}\n"
-            )
+            format!("[[vm]]\nname = \"v{index}\"\nmemory = \"512M\"\nkernel = \"k\"\ncpus = {cpus}\n")
         });
         Manifest::parse(&vms.collect::<String>()).unwrap()
     }

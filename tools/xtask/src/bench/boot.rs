@@ -42,9 +42,7 @@ pub(super) fn measure() -> Result<Boots> {
     let (tree_file, stub_file) = (folder.join("tree.dtb"), folder.join("stub.bin"));
     std::fs::write(&tree_file, &tree)?;
     std::fs::write(&stub_file, stub(TREE_AT, KERNEL_AT))?;
-    let load = |path: &std::path::Path, at: u64| {
-        format!("loader,file={},addr={at:#x},force-raw=on", path.display())
-    };
+    let load = |path: &std::path::Path, at: u64| format!("loader,file={},addr={at:#x},force-raw=on", path.display());
     let devices = [
         load(&cache.kernel("debian"), KERNEL_AT),
         load(&cache.ramdisk("busybox"), ramdisk_at),
@@ -52,21 +50,10 @@ pub(super) fn measure() -> Result<Boots> {
         load(&stub_file, STUB_AT),
         format!("loader,addr={STUB_AT:#x},cpu-num=0"),
     ];
-    let arguments = devices
-        .iter()
-        .flat_map(|device| ["-device", device.as_str()]);
-    let native = boot(
-        Machine::builder()
-            .bare("native")
-            .physical_memory(MEMORY)
-            .arguments(arguments),
-        "native",
-    );
+    let arguments = devices.iter().flat_map(|device| ["-device", device.as_str()]);
+    let native = boot(Machine::builder().bare("native").physical_memory(MEMORY).arguments(arguments), "native");
     let _ = std::fs::remove_dir_all(&folder);
-    Ok(Boots {
-        under_assay,
-        native: native.context("natively")?.0,
-    })
+    Ok(Boots { under_assay, native: native.context("natively")?.0 })
 }
 
 /// Boots to the shell; gives the time stamp of init's start and the guest's device tree.
@@ -74,17 +61,8 @@ fn boot(builder: Builder, vm: &str) -> Result<(f64, Vec<u8>)> {
     let mut machine = builder.physical_cpus(1).icount().start()?;
     machine.expect(vm, PROMPT, LIMIT)?;
     let log = machine.shell(vm, "dmesg | grep 'Run /init'", PROMPT, LIMIT)?;
-    let line = log
-        .lines()
-        .find(|line| line.contains("Run /init as init process"));
-    let stamp = line.and_then(|line| {
-        line.split(']')
-            .next()?
-            .trim_start_matches('[')
-            .trim()
-            .parse::<f64>()
-            .ok()
-    });
+    let line = log.lines().find(|line| line.contains("Run /init as init process"));
+    let stamp = line.and_then(|line| line.split(']').next()?.trim_start_matches('[').trim().parse::<f64>().ok());
     let seconds = stamp.context("the kernel's log has no time stamp of init's start")?;
     let text = machine.shell(vm, "base64 /sys/firmware/fdt", PROMPT, LIMIT)?;
     machine.send(vm, "poweroff -f\n")?;
@@ -94,19 +72,10 @@ fn boot(builder: Builder, vm: &str) -> Result<(f64, Vec<u8>)> {
 
 /// `linux,initrd-start` of the tree.
 fn ramdisk_address(tree: &[u8]) -> Result<u64> {
-    let fdt = Fdt::new(tree)
-        .ok()
-        .context("the guest's device tree is not whole")?;
-    let chosen = fdt
-        .find_node("/chosen")
-        .context("the guest's tree has no /chosen")?;
-    let property = chosen
-        .property("linux,initrd-start")
-        .context("the guest's tree names no ramdisk")?;
-    let value = property
-        .value()
-        .iter()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let fdt = Fdt::new(tree).ok().context("the guest's device tree is not whole")?;
+    let chosen = fdt.find_node("/chosen").context("the guest's tree has no /chosen")?;
+    let property = chosen.property("linux,initrd-start").context("the guest's tree names no ramdisk")?;
+    let value = property.value().iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
     ensure!(
         !(TREE_AT..=TREE_AT + (2 << 20)).contains(&value),
         "the ramdisk lies where the native tree goes: {value:#x}"
@@ -117,19 +86,8 @@ fn ramdisk_address(tree: &[u8]) -> Result<u64> {
 /// What a boot loader does last: x0 is the tree, x1 to x3 are 0, then the kernel.
 fn stub(tree: u64, kernel: u64) -> Vec<u8> {
     // ldr x0, #24; mov x1-x3, xzr; ldr x4, #16; br x4; then the two addresses.
-    let code = [
-        0x5800_00c0u32,
-        0xaa1f_03e1,
-        0xaa1f_03e2,
-        0xaa1f_03e3,
-        0x5800_0084,
-        0xd61f_0080,
-    ];
-    code.iter()
-        .flat_map(|word| word.to_le_bytes())
-        .chain(tree.to_le_bytes())
-        .chain(kernel.to_le_bytes())
-        .collect()
+    let code = [0x5800_00c0u32, 0xaa1f_03e1, 0xaa1f_03e2, 0xaa1f_03e3, 0x5800_0084, 0xd61f_0080];
+    code.iter().flat_map(|word| word.to_le_bytes()).chain(tree.to_le_bytes()).chain(kernel.to_le_bytes()).collect()
 }
 
 #[cfg(test)]

@@ -48,11 +48,7 @@ fn one(chart: &Chart, svg: &mut String) {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let across = Axis::of(points().map(|point| point.0), LEFT, WIDTH - RIGHT);
     let up = Axis::of(points().map(|point| point.1), HEIGHT - BOTTOM, TOP);
-    let _ = writeln!(
-        svg,
-        "<text x=\"{LEFT}\" y=\"18\" font-weight=\"bold\">{}</text>",
-        escaped(&chart.title)
-    );
+    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"18\" font-weight=\"bold\">{}</text>", escaped(&chart.title));
     for value in across.marks() {
         let x = across.at(value);
         let _ = writeln!(
@@ -73,11 +69,8 @@ fn one(chart: &Chart, svg: &mut String) {
     }
     for (index, series) in chart.series.iter().enumerate() {
         let colour = COLOURS.get(index).unwrap_or(&"black");
-        let line: Vec<String> = series
-            .points
-            .iter()
-            .map(|(x, y)| format!("{:.1},{:.1}", across.at(*x), up.at(*y)))
-            .collect();
+        let line: Vec<String> =
+            series.points.iter().map(|(x, y)| format!("{:.1},{:.1}", across.at(*x), up.at(*y))).collect();
         let _ = writeln!(
             svg,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
@@ -85,10 +78,7 @@ fn one(chart: &Chart, svg: &mut String) {
         );
         for point in &line {
             if let Some((x, y)) = point.split_once(',') {
-                let _ = writeln!(
-                    svg,
-                    "<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>"
-                );
+                let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>");
             }
         }
         let x = LEFT + 118.0 * index as f64;
@@ -125,16 +115,8 @@ impl Axis {
             high = high.max(value.log2().ceil());
         }
         #[expect(clippy::cast_possible_truncation, reason = "exponents of an f64")]
-        let (low, high) = (
-            low.clamp(-99.0, 99.0) as i32,
-            high.clamp(-99.0, 99.0) as i32,
-        );
-        Self {
-            low,
-            high: high.max(low + 1),
-            from,
-            to,
-        }
+        let (low, high) = (low.clamp(-99.0, 99.0) as i32, high.clamp(-99.0, 99.0) as i32);
+        Self { low, high: high.max(low + 1), from, to }
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -170,10 +152,7 @@ mod tests {
     fn every_point_and_name_is_drawn() {
         let svg = draw(&[Chart {
             title: "a < b".into(),
-            series: vec![Series {
-                name: "line".into(),
-                points: vec![(1.0, 3.0), (2.0, 6.0), (4.0, 12.0)],
-            }],
+            series: vec![Series { name: "line".into(), points: vec![(1.0, 3.0), (2.0, 6.0), (4.0, 12.0)] }],
         }]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert_eq!(svg.matches("r=\"3\"").count(), 3);

@@ -107,16 +107,14 @@ pub(super) fn run(linux: bool, plot: Option<&Path>) -> Result<()> {
         charts.extend(charts_of(guest, &rows));
     }
     if let Some(path) = plot {
-        std::fs::write(path, super::plot::draw(&charts))
-            .with_context(|| format!("can't write {}", path.display()))?;
+        std::fs::write(path, super::plot::draw(&charts)).with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())
 }
 
 fn measure(guest: &Guest, vms: u32) -> Result<Row> {
-    let manifest: String = (0..vms)
-        .map(|vm| format!("[[vm]]\nname = \"v{vm}\"\ncpus = [{vm}]\n{}", guest.lines))
-        .collect();
+    let manifest: String =
+        (0..vms).map(|vm| format!("[[vm]]\nname = \"v{vm}\"\ncpus = [{vm}]\n{}", guest.lines)).collect();
     let log = std::env::temp_dir().join(format!("assay-int-{}", std::process::id()));
     let log_name = log.display().to_string();
     let mut machine = Machine::builder()
@@ -136,28 +134,16 @@ fn measure(guest: &Guest, vms: u32) -> Result<Row> {
     }
     let events = machine.events();
     // Where VMs talk at once, one's line may be cut by another's.
-    let outputs = names
-        .iter()
-        .map(|name| machine.output(name).replace(['\r', '\n'], ""));
+    let outputs = names.iter().map(|name| machine.output(name).replace(['\r', '\n'], ""));
     let outputs: Vec<String> = outputs.collect();
     // QEMU writes to the log until it has ended.
     drop(machine);
-    let exits = File::open(&log)
-        .context("QEMU's log of exceptions")
-        .and_then(|file| count(BufReader::new(file)));
+    let exits = File::open(&log).context("QEMU's log of exceptions").and_then(|file| count(BufReader::new(file)));
     let _ = std::fs::remove_file(&log);
     let exits = exits?;
     let ticks = |event: &Event| event.get("ticks")?.parse::<u64>().ok();
-    let boot = events
-        .iter()
-        .find_map(|event| event.get("vms").and_then(|_| ticks(event)));
-    let mut row = Row {
-        vms,
-        made: boot.context("no boot line")?,
-        started: 0,
-        up: 0,
-        exits: Vec::new(),
-    };
+    let boot = events.iter().find_map(|event| event.get("vms").and_then(|_| ticks(event)));
+    let mut row = Row { vms, made: boot.context("no boot line")?, started: 0, up: 0, exits: Vec::new() };
     for (index, (name, output)) in names.iter().zip(&outputs).enumerate() {
         let started = events.iter().find(|event| event.is_vm(name, "started"));
         let started = started.and_then(ticks);
@@ -200,10 +186,7 @@ fn count(log: impl std::io::BufRead) -> Result<BTreeMap<usize, Exits>> {
             }
         }
     }
-    Ok(all
-        .into_iter()
-        .map(|(cpu, (exits, _))| (cpu, exits))
-        .collect())
+    Ok(all.into_iter().map(|(cpu, (exits, _))| (cpu, exits)).collect())
 }
 
 fn print(guest: &Guest, row: &Row) {
@@ -221,36 +204,23 @@ fn print(guest: &Guest, row: &Row) {
 }
 
 fn milliseconds(nanoseconds: u64) -> String {
-    format!(
-        "{}.{:02}",
-        nanoseconds / 1_000_000,
-        nanoseconds / 10_000 % 100
-    )
+    format!("{}.{:02}", nanoseconds / 1_000_000, nanoseconds / 10_000 % 100)
 }
 
 /// The least and the most of all VMs.
 fn span(exits: &[Exits], of: impl Fn(&Exits) -> u64) -> String {
     let least = exits.iter().map(&of).min().unwrap_or(0);
     let most = exits.iter().map(&of).max().unwrap_or(0);
-    if least == most {
-        format!("{most}")
-    } else {
-        format!("{least}–{most}")
-    }
+    if least == most { format!("{most}") } else { format!("{least}–{most}") }
 }
 
 fn charts_of(guest: &Guest, rows: &[Row]) -> [Chart; 2] {
     let series = |name: &str, of: &dyn Fn(&Row) -> f64| Series {
         name: name.to_owned(),
-        points: rows
-            .iter()
-            .map(|row| (f64::from(row.vms), of(row)))
-            .collect(),
+        points: rows.iter().map(|row| (f64::from(row.vms), of(row))).collect(),
     };
     let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
-    let most = |row: &Row, of: &dyn Fn(&Exits) -> u64| {
-        row.exits.iter().map(of).max().unwrap_or(0).max(1) as f64
-    };
+    let most = |row: &Row, of: &dyn Fn(&Exits) -> u64| row.exits.iter().map(of).max().unwrap_or(0).max(1) as f64;
     [
         Chart {
             title: format!("{}: ms from power-on, instructions of all CPUs", guest.name),
@@ -296,11 +266,7 @@ Taking exception 5 [IRQ] on CPU 1
 ...from EL1 to EL2
 ";
         let exits = count(log.as_bytes()).unwrap();
-        let of = |interrupts, devices, others| Exits {
-            interrupts,
-            devices,
-            others,
-        };
+        let of = |interrupts, devices, others| Exits { interrupts, devices, others };
         assert_eq!(exits[&0], of(1, 0, 0));
         assert_eq!(exits[&1], of(0, 1, 1));
     }

@@ -28,13 +28,7 @@ struct Setup {
 }
 
 const fn setup(name: &'static str, sides: &'static [Side]) -> Setup {
-    Setup {
-        name,
-        gic: Gic::V3,
-        tags: false,
-        size: "1M",
-        sides,
-    }
+    Setup { name, gic: Gic::V3, tags: false, size: "1M", sides }
 }
 
 const MTE: &str = "mte = true";
@@ -42,56 +36,30 @@ const TALK: &[Side] = &[Side("front", "rw", ""), Side("back", "rw", "")];
 
 const SETUPS: &[Setup] = &[
     setup("between/messages-there-and-back", TALK),
-    Setup {
-        gic: Gic::V2,
-        ..setup("between/messages-there-and-back-gic2", TALK)
-    },
-    Setup {
-        tags: true,
-        ..setup(
-            "between/both-sides-with-tags",
-            &[Side("front", "rw", MTE), Side("back", "rw", MTE)],
-        )
-    },
+    Setup { gic: Gic::V2, ..setup("between/messages-there-and-back-gic2", TALK) },
+    Setup { tags: true, ..setup("between/both-sides-with-tags", &[Side("front", "rw", MTE), Side("back", "rw", MTE)]) },
     Setup {
         tags: true,
         // 1.25 MiB and a page: three pieces of memory.
         size: "1284K",
         ..setup(
             "between/one-side-with-tags-and-a-reader",
-            &[
-                Side("front", "rw", MTE),
-                Side("back", "rw", ""),
-                Side("reader", "ro", ""),
-            ],
+            &[Side("front", "rw", MTE), Side("back", "rw", ""), Side("reader", "ro", "")],
         )
     },
     Setup {
         tags: true,
         ..setup(
             "between/a-reader-with-tags",
-            &[
-                Side("front", "rw", ""),
-                Side("back", "rw", ""),
-                Side("reader", "ro", MTE),
-            ],
+            &[Side("front", "rw", ""), Side("back", "rw", ""), Side("reader", "ro", MTE)],
         )
     },
-    setup(
-        "between/a-storm-of-rings",
-        &[Side("calm", "rw", ""), Side("storm", "rw", "")],
-    ),
+    setup("between/a-storm-of-rings", &[Side("calm", "rw", ""), Side("storm", "rw", "")]),
     Setup {
         gic: Gic::V2,
-        ..setup(
-            "between/a-storm-of-rings-gic2",
-            &[Side("calm", "rw", ""), Side("storm", "rw", "")],
-        )
+        ..setup("between/a-storm-of-rings-gic2", &[Side("calm", "rw", ""), Side("storm", "rw", "")])
     },
-    setup(
-        "between/one-side-restarts",
-        &[Side("again", "rw", ""), Side("stay", "rw", "")],
-    ),
+    setup("between/one-side-restarts", &[Side("again", "rw", ""), Side("stay", "rw", "")]),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -100,10 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(setup.name, move || run(&setup))
     };
     let mut cases: Vec<Case> = SETUPS.iter().map(case).collect();
-    cases.push(Case::new(
-        "between/a-side-without-tags-to-have-is-refused-alone",
-        refused,
-    ));
+    cases.push(Case::new("between/a-side-without-tags-to-have-is-refused-alone", refused));
     cases
 }
 
@@ -111,11 +76,7 @@ fn manifest(size: &str, sides: &[Side]) -> String {
     let has_reader = sides.iter().any(|Side(role, ..)| *role == "reader");
     let mut text = format!("[[shared]]\nname = \"ring0\"\nsize = \"{size}\"\n");
     for Side(role, access, lines) in sides {
-        let reader = if has_reader && *role == "front" {
-            " reader"
-        } else {
-            ""
-        };
+        let reader = if has_reader && *role == "front" { " reader" } else { "" };
         text += &format!(
             "[[vm]]\nname = \"{role}\"\nmemory = \"32M\"\nkernel = \"shared\"\n\
              cmdline = \"role={role}{reader}\"\n{lines}\n\
@@ -138,32 +99,18 @@ fn run(setup: &Setup) -> Result<String> {
     let mut notes = Vec::new();
     for Side(role, access, _) in setup.sides {
         let line = decision(&events, role).with_context(|| machine.log())?;
-        for (key, wanted) in [
-            ("use", "shared"),
-            ("attr", "normal-wb"),
-            ("exec", "no"),
-            ("access", access),
-        ] {
-            ensure!(
-                line.get(key) == Some(wanted),
-                "{key} is not {wanted}: {line}"
-            );
+        for (key, wanted) in [("use", "shared"), ("attr", "normal-wb"), ("exec", "no"), ("access", access)] {
+            ensure!(line.get(key) == Some(wanted), "{key} is not {wanted}: {line}");
         }
         let output = machine.output(role);
         let counts = Report::parse(&output).check();
-        let counts = counts
-            .map_err(|complaint| anyhow::anyhow!("{role}: {complaint}\n{}", machine.log()))?;
+        let counts = counts.map_err(|complaint| anyhow::anyhow!("{role}: {complaint}\n{}", machine.log()))?;
         ensure!(counts.passed > 0, "{role} tested nothing");
         let told = |line: &&str| line.contains("messages there") || line.ends_with(" rings");
         notes.extend(output.lines().find(told).map(str::to_owned));
     }
     if setup.gic == Gic::V3 {
-        let platform = Platform {
-            cpu: "max",
-            tags: setup.tags,
-            arguments: &[],
-            qemu: None,
-        };
+        let platform = Platform { cpu: "max", tags: setup.tags, arguments: &[], qemu: None };
         let name = setup.name.replace('/', "-");
         agreement::check(&name, &manifest, &platform, &events)?;
     }
@@ -172,11 +119,9 @@ fn run(setup: &Setup) -> Result<String> {
 }
 
 fn decision<'a>(events: &'a [Event], vm: &str) -> Result<&'a Event> {
-    let found = events.iter().find(|event| {
-        event.kind == "decision"
-            && event.get("vm") == Some(vm)
-            && event.get("region") == Some("ring0")
-    });
+    let found = events
+        .iter()
+        .find(|event| event.kind == "decision" && event.get("vm") == Some(vm) && event.get("region") == Some("ring0"));
     found.with_context(|| format!("no decision on ring0 for {vm}"))
 }
 
@@ -184,11 +129,7 @@ fn decision<'a>(events: &'a [Event], vm: &str) -> Result<&'a Event> {
 fn refused() -> Result<String> {
     let sides = [Side("front", "rw", MTE), Side("stay", "rw", "")];
     let text = manifest("64K", &sides).replace("kernel = \"shared\"", "kernel = \"hello\"");
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .machine_mte(false)
-        .physical_memory(RAM)
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&text).machine_mte(false).physical_memory(RAM).start()?;
     machine.wait(LIMIT)?;
     let events = machine.events();
     let refused = |region: &str| {
@@ -199,23 +140,10 @@ fn refused() -> Result<String> {
                 && event.get("rule") == Some("M3")
         })
     };
-    ensure!(
-        refused("ring0") && refused("memory"),
-        "not refused: {}",
-        machine.log()
-    );
+    ensure!(refused("ring0") && refused("memory"), "not refused: {}", machine.log());
     decision(&events, "stay")?;
-    ensure!(
-        events.iter().any(|event| event.is_vm("stay", "stopped")),
-        "the other did not run: {}",
-        machine.log()
-    );
-    let platform = Platform {
-        cpu: "max",
-        tags: false,
-        arguments: &[],
-        qemu: None,
-    };
+    ensure!(events.iter().any(|event| event.is_vm("stay", "stopped")), "the other did not run: {}", machine.log());
+    let platform = Platform { cpu: "max", tags: false, arguments: &[], qemu: None };
     agreement::check("shared-refused", &text, &platform, &events)?;
     Ok(String::new())
 }

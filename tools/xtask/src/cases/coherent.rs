@@ -48,11 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pci::ROWS)
         .map(|look| {
             let case = Case::new(format!("coherent/{}", look.name), || run(look));
-            if look.qemu_next {
-                case.needs(Extra::NextQemu)
-            } else {
-                case
-            }
+            if look.qemu_next { case.needs(Extra::NextQemu) } else { case }
         })
         .collect();
     cases.extend(places::cases());
@@ -109,11 +105,7 @@ impl Look {
         Ok(format!(
             "platform = [{:?}]\n{}",
             self.facts.file(self.name)?,
-            vm(
-                "look",
-                &format!("mte = {mte}\ncmdline = \"use={use_} {sees}\""),
-                &format!("use = \"{use_}\"\n{claim}")
-            )
+            vm("look", &format!("mte = {mte}\ncmdline = \"use={use_} {sees}\""), &format!("use = \"{use_}\"\n{claim}"))
         ))
     }
 
@@ -141,14 +133,8 @@ impl Look {
 /// A VM that runs the guest `coherent`; with a claim unless that is empty. Two CPUs: with one, QEMU never
 /// faults on an unaligned access to Device memory.
 fn vm(name: &str, lines: &str, claim: &str) -> String {
-    let head = format!(
-        "[[vm]]\nname = \"{name}\"\ncpus = 2\nmemory = \"64M\"\nkernel = \"coherent\"\n{lines}\n"
-    );
-    if claim.is_empty() {
-        head
-    } else {
-        format!("{head}[[vm.coherent]]\nregion = \"{REGION}\"\n{claim}\n")
-    }
+    let head = format!("[[vm]]\nname = \"{name}\"\ncpus = 2\nmemory = \"64M\"\nkernel = \"coherent\"\n{lines}\n");
+    if claim.is_empty() { head } else { format!("{head}[[vm.coherent]]\nregion = \"{REGION}\"\n{claim}\n") }
 }
 
 fn run(look: &Look) -> Result<String> {
@@ -185,15 +171,7 @@ fn run(look: &Look) -> Result<String> {
 }
 
 fn decided(look: &Look, events: &[Event]) -> Result<()> {
-    let Wanted::Gets {
-        attr,
-        rule,
-        proof,
-        exec,
-        exposed,
-        ..
-    } = look.wanted
-    else {
+    let Wanted::Gets { attr, rule, proof, exec, exposed, .. } = look.wanted else {
         return Ok(());
     };
     let line = line_of(events, "decision", "look").context("no decision")?;
@@ -205,10 +183,7 @@ fn decided(look: &Look, events: &[Event]) -> Result<()> {
         ("exec", if exec { "yes" } else { "no" }),
         ("mte", if exposed { "exposed" } else { "hidden" }),
     ] {
-        ensure!(
-            line.get(key) == Some(wanted),
-            "{key} is not {wanted}: {line}"
-        );
+        ensure!(line.get(key) == Some(wanted), "{key} is not {wanted}: {line}");
     }
     if proof == "failed-tags" {
         disproved(events)?;
@@ -218,19 +193,13 @@ fn decided(look: &Look, events: &[Event]) -> Result<()> {
 
 fn refused(rule: &str, events: &[Event]) -> Result<String> {
     let line = line_of(events, "refused", "look").context("not refused")?;
-    ensure!(
-        line.get("rule") == Some(rule),
-        "another rule than {rule}: {line}"
-    );
+    ensure!(line.get("rule") == Some(rule), "another rule than {rule}: {line}");
     teaches(line)?;
     let reason = line.get("reason").unwrap_or_default();
     if reason.contains("did not come back") {
         disproved(events)?;
     }
-    ensure!(
-        !events.iter().any(|event| event.is_vm("look", "started")),
-        "it started all the same"
-    );
+    ensure!(!events.iter().any(|event| event.is_vm("look", "started")), "it started all the same");
     Ok(reason.to_owned())
 }
 
@@ -238,27 +207,19 @@ fn refused(rule: &str, events: &[Event]) -> Result<String> {
 fn disproved(events: &[Event]) -> Result<()> {
     let error = line_of(events, "error", "look").context("no error tells of C2")?;
     let reason = error.get("reason").unwrap_or_default();
-    ensure!(
-        reason.contains("counts as unmarked"),
-        "another error: {error}"
-    );
+    ensure!(reason.contains("counts as unmarked"), "another error: {error}");
     Ok(())
 }
 
 /// Assay's line of this kind about the region and this VM.
 fn line_of<'a>(events: &'a [Event], kind: &str, vm: &str) -> Option<&'a Event> {
-    events.iter().find(|event| {
-        event.kind == kind && event.get("vm") == Some(vm) && event.get("region") == Some(REGION)
-    })
+    events.iter().find(|event| event.kind == kind && event.get("vm") == Some(vm) && event.get("region") == Some(REGION))
 }
 
 /// A refusal says why, and what would change it.
 fn teaches(line: &Event) -> Result<()> {
     for key in ["reason", "remedy"] {
-        ensure!(
-            line.get(key).is_some_and(|text| text.len() > 10),
-            "no {key}: {line}"
-        );
+        ensure!(line.get(key).is_some_and(|text| text.len() > 10), "no {key}: {line}");
     }
     Ok(())
 }

@@ -24,30 +24,18 @@ pub(super) fn cases() -> Vec<Case> {
             let mut machine = Machine::builder().manifest(path).start()?;
             machine.wait(LIMIT)?;
             let events = machine.events();
-            let event = events
-                .iter()
-                .find(|event| event.kind == "decision")
-                .context("no decision line")?;
-            for key in [
-                "vm", "region", "use", "ipa", "size", "attr", "exec", "mte", "rule", "proof",
-            ] {
+            let event = events.iter().find(|event| event.kind == "decision").context("no decision line")?;
+            for key in ["vm", "region", "use", "ipa", "size", "attr", "exec", "mte", "rule", "proof"] {
                 ensure!(event.get(key).is_some(), "no {key} in: {event}");
             }
-            ensure!(
-                event.get("attr") == Some("normal-wb"),
-                "RAM is not Normal WB: {event}"
-            );
+            ensure!(event.get("attr") == Some("normal-wb"), "RAM is not Normal WB: {event}");
             machine.finish(LIMIT)?;
             Ok(String::new())
         }),
         Case::new("contract/run-hello-exits-with-0", || {
             let output = xtask(&["run", "--guest", "hello"])?;
             ensure!(output.status.code() == Some(0), "{}", told(&output));
-            ensure!(
-                told(&output).contains("[hello] "),
-                "no prefix where a script drives:\n{}",
-                told(&output)
-            );
+            ensure!(told(&output).contains("[hello] "), "no prefix where a script drives:\n{}", told(&output));
             Ok(String::new())
         }),
         Case::new("contract/run-of-a-refused-vm-exits-with-1", || {
@@ -66,15 +54,8 @@ pub(super) fn cases() -> Vec<Case> {
                 &["run", "--frobnicate"],
             ] {
                 let output = xtask(words)?;
-                ensure!(
-                    output.status.code() == Some(2),
-                    "{words:?}: {}",
-                    told(&output)
-                );
-                ensure!(
-                    !output.stderr.is_empty(),
-                    "{words:?} says nothing on stderr"
-                );
+                ensure!(output.status.code() == Some(2), "{words:?}: {}", told(&output));
+                ensure!(!output.stderr.is_empty(), "{words:?} says nothing on stderr");
             }
             Ok(String::new())
         }),
@@ -82,32 +63,14 @@ pub(super) fn cases() -> Vec<Case> {
             let output = xtask(&["run", "--guest", "hello", "--print"])?;
             ensure!(output.status.success(), "{}", told(&output));
             let line = String::from_utf8(output.stdout)?;
-            let output = Command::new("timeout")
-                .args(["60", "sh", "-c", &line])
-                .stdin(Stdio::null())
-                .output()?;
-            ensure!(
-                told(&output).contains("Hello from EL1"),
-                "{line}{}",
-                told(&output)
-            );
+            let output = Command::new("timeout").args(["60", "sh", "-c", &line]).stdin(Stdio::null()).output()?;
+            ensure!(told(&output).contains("Hello from EL1"), "{line}{}", told(&output));
             Ok(String::new())
         }),
         Case::new("contract/the-harness-example-runs", || {
             let mut command = build::cargo();
-            command.args([
-                "run",
-                "--quiet",
-                "--package",
-                "assay-harness",
-                "--example",
-                "own_guest",
-                "--",
-            ]);
-            let output = command
-                .arg(programs::path("hello")?)
-                .current_dir(cache::repository()?)
-                .output()?;
+            command.args(["run", "--quiet", "--package", "assay-harness", "--example", "own_guest", "--"]);
+            let output = command.arg(programs::path("hello")?).current_dir(cache::repository()?).output()?;
             ensure!(output.status.success(), "{}", told(&output));
             Ok(String::new())
         }),
@@ -117,21 +80,12 @@ pub(super) fn cases() -> Vec<Case> {
 /// This program again, as a script runs it.
 pub(super) fn xtask(words: &[&str]) -> Result<Output> {
     let program = std::env::current_exe()?;
-    Command::new(program)
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .context("can't run this program")
+    Command::new(program).args(words).stdin(Stdio::null()).output().context("can't run this program")
 }
 
 /// All that it said.
 pub(super) fn told(output: &Output) -> String {
-    format!(
-        "{}: {}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    format!("{}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[cfg(test)]
@@ -142,10 +96,7 @@ mod tests {
     #[test]
     fn every_example_manifest_is_readable() {
         let folder = cache::repository().unwrap().join("guests/manifests");
-        let files: Vec<_> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!files.is_empty());
         for file in files {
             Manifest::read(&file).unwrap();

@@ -83,10 +83,7 @@ fn whole_tree() -> Result<String> {
     let whole = Dom0less::from_blob(&part.complete(&own?)?)?;
     ensure!(whole.is_whole(), "the tree has no CPUs");
     ensure!(whole.hardware().cpus == 2, "{:?}", whole.hardware());
-    let machine = Machine::builder()
-        .vm_tree(whole)
-        .module(KERNEL, "hello")
-        .start()?;
+    let machine = Machine::builder().vm_tree(whole).module(KERNEL, "hello").start()?;
     hello(machine, &["one", "two"])
 }
 
@@ -102,9 +99,7 @@ fn xens_words() -> Result<String> {
     let events = machine.events();
     let warned = |node: &str, property: &str| {
         events.iter().any(|event| {
-            event.kind == "warning"
-                && event.get("node") == Some(node)
-                && event.get("property") == Some(property)
+            event.kind == "warning" && event.get("node") == Some(node) && event.get("property") == Some(property)
         })
     };
     for (node, property) in [
@@ -114,11 +109,7 @@ fn xens_words() -> Result<String> {
         ("/chosen/domU1/module@51000000", "-"),
         ("/chosen/module@52000000", "-"),
     ] {
-        ensure!(
-            warned(node, property),
-            "{node} {property} has no warning:\n{}",
-            machine.log()
-        );
+        ensure!(warned(node, property), "{node} {property} has no warning:\n{}", machine.log());
     }
     let warnings = events.iter().filter(|event| event.kind == "warning");
     let count = warnings.filter(|event| event.get("node").is_some()).count();
@@ -145,25 +136,16 @@ fn bad_modules() -> Result<String> {
     machine.wait(LIMIT)?;
     let events = machine.events();
     for (name, _, word) in bad {
-        let refused = events
-            .iter()
-            .find(|event| event.kind == "refused" && event.get("vm") == Some(name));
-        let refused =
-            refused.with_context(|| format!("{name} isn't refused: {}", machine.log()))?;
+        let refused = events.iter().find(|event| event.kind == "refused" && event.get("vm") == Some(name));
+        let refused = refused.with_context(|| format!("{name} isn't refused: {}", machine.log()))?;
         ensure!(
             refused.get("rule") == Some("V3")
-                && refused
-                    .get("reason")
-                    .is_some_and(|text| text.contains(word))
+                && refused.get("reason").is_some_and(|text| text.contains(word))
                 && refused.get("remedy").is_some_and(|text| !text.is_empty()),
             "{refused}"
         );
     }
-    ensure!(
-        events.iter().any(|event| event.is_vm("domU1", "stopped")),
-        "the good VM didn't end: {}",
-        machine.log()
-    );
+    ensure!(events.iter().any(|event| event.is_vm("domU1", "stopped")), "the good VM didn't end: {}", machine.log());
     Ok(String::new())
 }
 
@@ -188,14 +170,8 @@ fn run_command() -> Result<String> {
     ensure!(told.contains("[domU1] Hello from EL1"), "{told}");
     let output = run(&[])?;
     let told = contract::told(&output);
-    ensure!(
-        output.status.code() == Some(1),
-        "without its module: {told}"
-    );
-    ensure!(
-        told.contains("vm=domU1") && told.contains("rule=V3"),
-        "{told}"
-    );
+    ensure!(output.status.code() == Some(1), "without its module: {told}");
+    ensure!(told.contains("vm=domU1") && told.contains("rule=V3"), "{told}");
     for words in [
         &["--module", "0x51000000=hello"] as &[&str],
         &["--module", "hello"],
@@ -204,17 +180,9 @@ fn run_command() -> Result<String> {
         &["--cpus", "2"],
     ] {
         let output = run(words)?;
-        ensure!(
-            output.status.code() == Some(2) && !output.stderr.is_empty(),
-            "{words:?}: {}",
-            contract::told(&output)
-        );
+        ensure!(output.status.code() == Some(2) && !output.stderr.is_empty(), "{words:?}: {}", contract::told(&output));
     }
     let output = contract::xtask(&["run", "--vm-tree", "Cargo.toml"])?;
-    ensure!(
-        output.status.code() == Some(2),
-        "no tree: {}",
-        contract::told(&output)
-    );
+    ensure!(output.status.code() == Some(2), "no tree: {}", contract::told(&output));
     Ok(String::new())
 }

@@ -13,39 +13,24 @@ const PASTE: usize = 64 * 1024;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("boot/one-file-with-the-bundle-appended", || {
-            one("hello", "")
-                .appended()
-                .start()?
-                .finish_ktap("hello", LIMIT)?;
+            one("hello", "").appended().start()?.finish_ktap("hello", LIMIT)?;
             Ok(String::new())
         }),
         Case::new("boot/raw-kernel-format-is-named-not-guessed", || {
             // An ELF file as raw bytes is no program: it must crash or be refused, not be recognised.
             let mut machine = one("hello", "format = \"raw\"").start()?;
-            let _ = machine.expect_event("an end", LIMIT, |event| {
-                event.kind == "refused" || event.is_vm("hello", "crashed")
-            })?;
+            let _ = machine
+                .expect_event("an end", LIMIT, |event| event.kind == "refused" || event.is_vm("hello", "crashed"))?;
             Ok(String::new())
         }),
         Case::new("uart/a-paste-of-64-kib-arrives-whole", || paste("")),
         Case::new("uart/a-slow-reader-loses-nothing", || paste(" slow")),
         Case::new("reset/twenty-resets-find-memory-clear", || resets(20, "")),
-        Case::new("reset/twenty-resets-find-tags-clear", || {
-            resets(20, "mte = true\n")
-        }),
-        Case::new("reset/a-thousand-resets-find-memory-clear", || {
-            resets(1000, "")
-        })
-        .long(),
-        Case::new("crash/vectors-that-are-nowhere", || {
-            crash("jump", "", "no-vectors")
-        }),
-        Case::new("crash/an-exception-without-vectors", || {
-            crash("vectors", "", "no-vectors")
-        }),
-        Case::new("crash/a-hang-is-caught-by-the-watchdog", || {
-            crash("watchdog", "watchdog = true\n", "watchdog")
-        }),
+        Case::new("reset/twenty-resets-find-tags-clear", || resets(20, "mte = true\n")),
+        Case::new("reset/a-thousand-resets-find-memory-clear", || resets(1000, "")).long(),
+        Case::new("crash/vectors-that-are-nowhere", || crash("jump", "", "no-vectors")),
+        Case::new("crash/an-exception-without-vectors", || crash("vectors", "", "no-vectors")),
+        Case::new("crash/a-hang-is-caught-by-the-watchdog", || crash("watchdog", "watchdog = true\n", "watchdog")),
         Case::new("crash/a-watchdog-that-is-not-refreshed-any-more", || {
             let mut machine = one("watchdog", "watchdog = true\ncmdline = \"bite\"").start()?;
             machine.expect_event("crashed", LIMIT, |event| {
@@ -58,9 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
             let mut machine = one("crash", lines).start()?;
             for time in 1..=3 {
                 machine
-                    .expect_event("restarted", LIMIT, |event| {
-                        event.is_vm("crash", "restarted")
-                    })
+                    .expect_event("restarted", LIMIT, |event| event.is_vm("crash", "restarted"))
                     .with_context(|| format!("restart {time}"))?;
             }
             Ok("3 restarts".to_owned())
@@ -69,9 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn one(program: &str, lines: &str) -> Builder {
-    let text = format!(
-        "[[vm]]\nname = \"{program}\"\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n"
-    );
+    let text = format!("[[vm]]\nname = \"{program}\"\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n");
     Machine::builder().manifest_text(&text)
 }
 
@@ -94,9 +75,7 @@ fn paste(pace: &str) -> Result<String> {
 fn resets(times: usize, lines: &str) -> Result<String> {
     let mut machine = one("reset", &format!("{lines}cmdline = \"reset\"")).start()?;
     for time in 1..=times {
-        machine
-            .expect("reset", "reset: again", LIMIT)
-            .with_context(|| format!("reset {time}"))?;
+        machine.expect("reset", "reset: again", LIMIT).with_context(|| format!("reset {time}"))?;
     }
     // It listens for a short while at each boot only.
     for _ in 0..500 {
@@ -109,15 +88,8 @@ fn resets(times: usize, lines: &str) -> Result<String> {
     machine.wait(LIMIT)?;
     let report = Report::parse(&machine.output("reset"));
     let counts = report.check().map_err(anyhow::Error::msg)?;
-    let restarts = machine
-        .events()
-        .iter()
-        .filter(|event| event.is_vm("reset", "restarted"))
-        .count();
-    ensure!(
-        restarts >= times,
-        "{restarts} restarts were told of, not {times}"
-    );
+    let restarts = machine.events().iter().filter(|event| event.is_vm("reset", "restarted")).count();
+    ensure!(restarts >= times, "{restarts} restarts were told of, not {times}");
     machine.finish(LIMIT)?;
     Ok(format!("{restarts} resets, {} results", counts.passed))
 }
@@ -126,14 +98,8 @@ fn resets(times: usize, lines: &str) -> Result<String> {
 fn crash(how: &str, lines: &str, cause: &str) -> Result<String> {
     let mut machine = one("crash", &format!("{lines}cmdline = \"crash={how}\"")).start()?;
     let event = machine.expect_event("crashed", LIMIT, |event| event.is_vm("crash", "crashed"))?;
-    ensure!(
-        event.get("cause") == Some(cause),
-        "another cause than {cause}: {event}"
-    );
-    let told = machine
-        .events()
-        .iter()
-        .any(|event| event.kind == "error" && event.get("pc").is_some());
+    ensure!(event.get("cause") == Some(cause), "another cause than {cause}: {event}");
+    let told = machine.events().iter().any(|event| event.kind == "error" && event.get("pc").is_some());
     ensure!(told, "the vCPU's registers were not printed");
     ends_by_itself(machine)
 }

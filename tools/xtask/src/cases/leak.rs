@@ -11,22 +11,16 @@ use super::coherent::facts::{Facts, MARKED};
 
 const LIMIT: Duration = Duration::from_secs(240);
 /// A slice of RAM.
-const SMALL: Facts = Facts {
-    size: 0x100_0000,
-    ..MARKED
-};
+const SMALL: Facts = Facts { size: 0x100_0000, ..MARKED };
 /// Lives of the VM that soils, and after each a look of the other.
 const LIVES: usize = 3;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("leak/a-reset-vms-tags-and-data-are-found-by-nobody", || {
-            nobody("reset", "reset", "")
+        Case::new("leak/a-reset-vms-tags-and-data-are-found-by-nobody", || nobody("reset", "reset", "")),
+        Case::new("leak/a-crashed-vms-tags-and-data-are-found-by-nobody", || {
+            nobody("crash", "no-vectors", "on-crash = \"restart\"")
         }),
-        Case::new(
-            "leak/a-crashed-vms-tags-and-data-are-found-by-nobody",
-            || nobody("crash", "no-vectors", "on-crash = \"restart\""),
-        ),
     ]
 }
 
@@ -40,11 +34,7 @@ fn nobody(end: &str, cause: &str, lines: &str) -> Result<String> {
          [[vm]]\nname = \"second\"\nmemory = \"32M\"\nmte = true\nkernel = \"leak\"\ncmdline = \"leak=look\"\n",
         SMALL.file(&format!("leak-{end}"))?
     );
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .physical_memory(1 << 30)
-        .machine_mte(true)
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).machine_mte(true).start()?;
     for life in 1..=LIVES {
         let text = machine.expect("first", "leak: soiled", LIMIT)?;
         ensure!(!text.contains("found"), "life {life}: {text}");
@@ -53,24 +43,17 @@ fn nobody(end: &str, cause: &str, lines: &str) -> Result<String> {
         })?;
         // The look that is under way began before the end; the next begins after it.
         for _ in 0..2 {
-            machine
-                .expect("second", "leak: clean", LIMIT)
-                .with_context(|| format!("life {life}"))?;
+            machine.expect("second", "leak: clean", LIMIT).with_context(|| format!("life {life}"))?;
         }
     }
     // What it says of a life is said before it soils.
     machine.expect("first", "leak: soiled", LIMIT)?;
     for vm in ["first", "second"] {
         let text = machine.output(vm);
-        ensure!(
-            !text.contains("found") && !text.contains("Bail out"),
-            "{vm}: {text}"
-        );
+        ensure!(!text.contains("found") && !text.contains("Bail out"), "{vm}: {text}");
     }
     let tags = machine.events().iter().any(|event| {
-        event.kind == "decision"
-            && event.get("region") == Some(REGION)
-            && event.get("mte") == Some("exposed")
+        event.kind == "decision" && event.get("region") == Some(REGION) && event.get("mte") == Some("exposed")
     });
     ensure!(tags, "the region has no tags:\n{}", machine.log());
     Ok(format!("{LIVES} lives"))

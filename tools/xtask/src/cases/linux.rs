@@ -23,13 +23,9 @@ const NATIVE_WARNINGS: &[&str] = &["cacheinfo: Unable to detect cache hierarchy"
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("linux/the-shell-is-a-terminal", || shell_session("debian")),
-        Case::new("linux/the-shell-is-a-terminal-6.12", || {
-            shell_session("debian-6.12")
-        }),
+        Case::new("linux/the-shell-is-a-terminal-6.12", || shell_session("debian-6.12")),
         Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
-        Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || {
-            clean_log("debian-6.12")
-        }),
+        Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
         Case::new("linux/poweroff-by-init", poweroff),
         Case::new("linux/reboots-twenty-times", || reboots(20)),
         Case::new("linux/reboots-a-hundred-times", || reboots(100)).long(),
@@ -92,15 +88,9 @@ fn clean_log(kernel: &str) -> Result<String> {
     let log = machine.shell(VM, "dmesg -r | grep '^<[0-4]>'", PROMPT, SOON)?;
     let ours: Vec<&str> = log
         .lines()
-        .filter(|line| {
-            line.contains('<') && !NATIVE_WARNINGS.iter().any(|native| line.contains(native))
-        })
+        .filter(|line| line.contains('<') && !NATIVE_WARNINGS.iter().any(|native| line.contains(native)))
         .collect();
-    ensure!(
-        ours.is_empty(),
-        "the kernel warns of what it doesn't natively:\n{}",
-        ours.join("\n")
-    );
+    ensure!(ours.is_empty(), "the kernel warns of what it doesn't natively:\n{}", ours.join("\n"));
     power_off(machine)?;
     Ok(String::new())
 }
@@ -119,9 +109,7 @@ fn reboots(times: usize) -> Result<String> {
         machine
             .expect_event("restarted", SOON, |event| event.is_vm(VM, "restarted"))
             .with_context(|| format!("reboot {time}"))?;
-        machine
-            .expect(VM, PROMPT, BOOT)
-            .with_context(|| format!("after reboot {time}"))?;
+        machine.expect(VM, PROMPT, BOOT).with_context(|| format!("after reboot {time}"))?;
     }
     power_off(machine)?;
     Ok(format!("{times} reboots"))
@@ -144,19 +132,13 @@ fn paste() -> Result<String> {
     while text.len() < 64 * 1024 {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let length = usize::try_from(seed >> 20)?.clamp(1, 4000);
-        let letters = (0u8..26)
-            .map(|letter| char::from(b'a' + letter))
-            .cycle()
-            .skip(usize::try_from(seed % 26)?);
+        let letters = (0u8..26).map(|letter| char::from(b'a' + letter)).cycle().skip(usize::try_from(seed % 26)?);
         text.extend(letters.take(length));
         text.push('\n');
     }
     let mut machine = to_the_shell(debian("debian", 2, ""))?;
     // Without echo, so that the way in is tested at full speed.
-    machine.send(
-        VM,
-        "stty -echo; echo ready; cat > /tmp/paste; stty echo; echo done\n",
-    )?;
+    machine.send(VM, "stty -echo; echo ready; cat > /tmp/paste; stty echo; echo done\n")?;
     machine.expect(VM, "ready\r\n", SOON)?;
     machine.send(VM, &text)?;
     machine.send(VM, "\x04")?;
@@ -164,10 +146,7 @@ fn paste() -> Result<String> {
     machine.expect(VM, PROMPT, SOON)?;
     let back = machine.shell(VM, "base64 /tmp/paste", PROMPT, Duration::from_secs(120))?;
     let back = base64::decode(&back)?;
-    let differs = back
-        .iter()
-        .zip(text.as_bytes())
-        .position(|(back, sent)| back != sent);
+    let differs = back.iter().zip(text.as_bytes()).position(|(back, sent)| back != sent);
     ensure!(
         back.len() == text.len(),
         "{} bytes were pasted, {} arrived, first difference {differs:?}",
@@ -181,23 +160,10 @@ fn paste() -> Result<String> {
 
 fn hotplug() -> Result<String> {
     let mut machine = to_the_shell(debian("debian", 4, ""))?;
-    for (action, count) in [
-        ("echo 0", "3"),
-        ("echo 1", "4"),
-        ("echo 0", "3"),
-        ("echo 1", "4"),
-    ] {
-        machine.shell(
-            VM,
-            &format!("{action} > /sys/devices/system/cpu/cpu2/online"),
-            PROMPT,
-            SOON,
-        )?;
+    for (action, count) in [("echo 0", "3"), ("echo 1", "4"), ("echo 0", "3"), ("echo 1", "4")] {
+        machine.shell(VM, &format!("{action} > /sys/devices/system/cpu/cpu2/online"), PROMPT, SOON)?;
         let cpus = machine.shell(VM, "nproc", PROMPT, SOON)?;
-        ensure!(
-            cpus.lines().any(|line| line.trim() == count),
-            "after {action}: nproc says {cpus:?}, not {count}"
-        );
+        ensure!(cpus.lines().any(|line| line.trim() == count), "after {action}: nproc says {cpus:?}, not {count}");
     }
     power_off(machine)?;
     Ok(String::new())

@@ -14,16 +14,9 @@ struct Vms(u32, u32);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("many/two-linux-vms-share-two-cpus", || {
-            run(2, &Vms(0, 0), &Vms(2, 2))
-        }),
-        Case::new("many/two-linux-vms-on-four-cpus", || {
-            run(4, &Vms(1, 2), &Vms(1, 3))
-        }),
-        Case::new("many/eight-linux-vms-on-four-cpus", || {
-            run(4, &Vms(2, 1), &Vms(6, 2))
-        })
-        .long(),
+        Case::new("many/two-linux-vms-share-two-cpus", || run(2, &Vms(0, 0), &Vms(2, 2))),
+        Case::new("many/two-linux-vms-on-four-cpus", || run(4, &Vms(1, 2), &Vms(1, 3))),
+        Case::new("many/eight-linux-vms-on-four-cpus", || run(4, &Vms(2, 1), &Vms(6, 2))).long(),
     ]
 }
 
@@ -41,11 +34,7 @@ fn run(cpus: u32, own: &Vms, sharing: &Vms) -> Result<String> {
     let text: String = owners
         .iter()
         .map(|name| vm(name, own.1, ""))
-        .chain(
-            sharers
-                .iter()
-                .map(|name| vm(name, sharing.1, "sched = \"shared\"")),
-        )
+        .chain(sharers.iter().map(|name| vm(name, sharing.1, "sched = \"shared\"")))
         .collect();
     let builder = Machine::builder().manifest_text(&text);
     let mut machine = builder.physical_cpus(cpus).start()?;
@@ -70,10 +59,7 @@ fn run(cpus: u32, own: &Vms, sharing: &Vms) -> Result<String> {
 fn steal(machine: &Machine, name: &str) -> Result<u64> {
     // Others may break its lines. user nice system idle iowait irq softirq steal
     let output = machine.output(name).replace(['\r', '\n'], "");
-    let line = output
-        .split("cpu  ")
-        .nth(1)
-        .context("no line of /proc/stat")?;
+    let line = output.split("cpu  ").nth(1).context("no line of /proc/stat")?;
     let field = line.split_whitespace().nth(7).context("no steal time")?;
     Ok(field.parse()?)
 }

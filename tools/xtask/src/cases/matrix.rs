@@ -8,14 +8,7 @@ use assay_harness::qemu::Gic;
 use super::Case;
 use super::linux::{PROMPT, SOON, VM, debian, power_off, to_the_shell};
 
-const CPUS: [&str; 6] = [
-    "max",
-    "cortex-a53",
-    "cortex-a72",
-    "neoverse-n1",
-    "neoverse-n2",
-    "cortex-a710",
-];
+const CPUS: [&str; 6] = ["max", "cortex-a53", "cortex-a72", "neoverse-n1", "neoverse-n2", "cortex-a710"];
 const VCPUS: [u32; 4] = [1, 2, 4, 8];
 const KERNELS: [&str; 2] = ["debian", "debian-6.12"];
 
@@ -42,19 +35,9 @@ fn pairwise() -> Vec<Boot> {
             // Three independent parities of the two bits of `v`, turned from CPU to CPU.
             let turn = c / 3 + c % 3;
             let kernel = KERNELS[(v + turn) % 2];
-            let gic = if (v / 2 + turn / 2 + c) % 2 == 0 {
-                Gic::V3
-            } else {
-                Gic::V2
-            };
+            let gic = if (v / 2 + turn / 2 + c) % 2 == 0 { Gic::V3 } else { Gic::V2 };
             let mte = has_mte(cpu) && (v + v / 2 + c / 4) % 2 == 0;
-            boots.push(Boot {
-                kernel,
-                vcpus,
-                gic,
-                mte,
-                cpu,
-            });
+            boots.push(Boot { kernel, vcpus, gic, mte, cpu });
         }
     }
     boots
@@ -66,18 +49,8 @@ fn product() -> Vec<Boot> {
         for kernel in KERNELS {
             for vcpus in VCPUS {
                 for gic in [Gic::V2, Gic::V3] {
-                    let choices: &[bool] = if has_mte(cpu) {
-                        &[false, true]
-                    } else {
-                        &[false]
-                    };
-                    boots.extend(choices.iter().map(|mte| Boot {
-                        kernel,
-                        vcpus,
-                        gic,
-                        mte: *mte,
-                        cpu,
-                    }));
+                    let choices: &[bool] = if has_mte(cpu) { &[false, true] } else { &[false] };
+                    boots.extend(choices.iter().map(|mte| Boot { kernel, vcpus, gic, mte: *mte, cpu }));
                 }
             }
         }
@@ -87,58 +60,28 @@ fn product() -> Vec<Boot> {
 
 pub(super) fn cases() -> Vec<Case> {
     let short = pairwise();
-    let rest: Vec<Boot> = product()
-        .into_iter()
-        .filter(|boot| !short.contains(boot))
-        .collect();
+    let rest: Vec<Boot> = product().into_iter().filter(|boot| !short.contains(boot)).collect();
     let case = |boot: Boot| {
         let gic = if boot.gic == Gic::V2 { 2 } else { 3 };
         let mte = if boot.mte { "-mte" } else { "" };
-        Case::new(
-            format!(
-                "matrix/{}-{}-{}vcpu-gic{gic}{mte}",
-                boot.cpu, boot.kernel, boot.vcpus
-            ),
-            move || run(boot),
-        )
+        Case::new(format!("matrix/{}-{}-{}vcpu-gic{gic}{mte}", boot.cpu, boot.kernel, boot.vcpus), move || run(boot))
     };
-    short
-        .into_iter()
-        .map(case)
-        .chain(rest.into_iter().map(|boot| case(boot).long()))
-        .collect()
+    short.into_iter().map(case).chain(rest.into_iter().map(|boot| case(boot).long())).collect()
 }
 
 fn run(boot: Boot) -> Result<String> {
     let builder = debian(boot.kernel, boot.vcpus, &format!("mte = {}", boot.mte));
     // A machine with tag storage and a VM that doesn't ask for it must hide it.
-    let builder = builder
-        .cpu(boot.cpu)
-        .gic(boot.gic)
-        .machine_mte(has_mte(boot.cpu));
+    let builder = builder.cpu(boot.cpu).gic(boot.gic).machine_mte(has_mte(boot.cpu));
     let mut machine = to_the_shell(builder)?;
     let cpus = machine.shell(VM, "nproc", PROMPT, SOON)?;
-    ensure!(
-        cpus.trim() == boot.vcpus.to_string(),
-        "nproc says {cpus:?}, not {}",
-        boot.vcpus
-    );
+    ensure!(cpus.trim() == boot.vcpus.to_string(), "nproc says {cpus:?}, not {}", boot.vcpus);
     let release = machine.shell(VM, "uname -r", PROMPT, SOON)?;
-    let wanted = if boot.kernel == "debian" {
-        "6.1."
-    } else {
-        "6.12."
-    };
-    ensure!(
-        release.trim().starts_with(wanted),
-        "uname says {release:?}, not {wanted}…"
-    );
+    let wanted = if boot.kernel == "debian" { "6.1." } else { "6.12." };
+    ensure!(release.trim().starts_with(wanted), "uname says {release:?}, not {wanted}…");
     let tagging = machine.shell(VM, "grep -cw mte /proc/cpuinfo", PROMPT, SOON)?;
     let wanted = if boot.mte { boot.vcpus } else { 0 };
-    ensure!(
-        tagging.trim() == wanted.to_string(),
-        "{tagging:?} CPUs have mte, not {wanted}"
-    );
+    ensure!(tagging.trim() == wanted.to_string(), "{tagging:?} CPUs have mte, not {wanted}");
     power_off(machine)?;
     Ok(String::new())
 }
@@ -149,26 +92,15 @@ mod tests {
 
     /// The five choices of a boot as text.
     fn choices(boot: &Boot) -> [String; 5] {
-        let Boot {
-            kernel,
-            vcpus,
-            gic,
-            mte,
-            cpu,
-        } = boot;
-        [
-            kernel.to_string(),
-            format!("{vcpus} vcpus"),
-            format!("{gic:?}"),
-            format!("mte {mte}"),
-            cpu.to_string(),
-        ]
+        let Boot { kernel, vcpus, gic, mte, cpu } = boot;
+        [kernel.to_string(), format!("{vcpus} vcpus"), format!("{gic:?}"), format!("mte {mte}"), cpu.to_string()]
     }
 
     fn meets(boots: &[Boot], one: &str, other: &str) -> bool {
-        boots.iter().map(choices).any(|boot| {
-            boot.iter().any(|value| value == one) && boot.iter().any(|value| value == other)
-        })
+        boots
+            .iter()
+            .map(choices)
+            .any(|boot| boot.iter().any(|value| value == one) && boot.iter().any(|value| value == other))
     }
 
     #[test]
@@ -193,16 +125,8 @@ mod tests {
 
     #[test]
     fn no_boot_asks_a_cpu_for_tags_that_it_lacks() {
-        assert!(
-            product()
-                .iter()
-                .chain(&pairwise())
-                .all(|boot| !boot.mte || has_mte(boot.cpu))
-        );
+        assert!(product().iter().chain(&pairwise()).all(|boot| !boot.mte || has_mte(boot.cpu)));
         let (with, without) = (3, CPUS.len() - 3);
-        assert_eq!(
-            product().len(),
-            KERNELS.len() * VCPUS.len() * [Gic::V2, Gic::V3].len() * (2 * with + without)
-        );
+        assert_eq!(product().len(), KERNELS.len() * VCPUS.len() * [Gic::V2, Gic::V3].len() * (2 * with + without));
     }
 }

@@ -46,9 +46,7 @@ fn value(events: &[Event], kind: &str, vm: &str, key: &str) -> Result<String> {
         event.kind == kind && name == Some(vm)
     });
     let value = found.and_then(|event| event.get(key));
-    Ok(value
-        .with_context(|| format!("no {key} of {vm} in {events:?}"))?
-        .to_owned())
+    Ok(value.with_context(|| format!("no {key} of {vm} in {events:?}"))?.to_owned())
 }
 
 fn state(machine: &mut Machine, vm: &str) -> Result<String> {

@@ -32,35 +32,16 @@ impl Setup {
     }
 
     const fn in_qemu_next(self) -> Self {
-        Self {
-            qemu_next: true,
-            ..self
-        }
+        Self { qemu_next: true, ..self }
     }
 }
 
-const fn setup(
-    program: &'static str,
-    variant: &'static str,
-    cpus: u32,
-    lines: &'static str,
-) -> Setup {
-    Setup {
-        program,
-        variant,
-        cpus,
-        gic: Gic::V3,
-        cpu: "max",
-        lines,
-        qemu_next: false,
-    }
+const fn setup(program: &'static str, variant: &'static str, cpus: u32, lines: &'static str) -> Setup {
+    Setup { program, variant, cpus, gic: Gic::V3, cpu: "max", lines, qemu_next: false }
 }
 
 const fn on_gic2(base: Setup) -> Setup {
-    Setup {
-        gic: Gic::V2,
-        ..base
-    }
+    Setup { gic: Gic::V2, ..base }
 }
 
 const EXPOSED: &str = "mte = true\ncmdline = \"mte=expect-exposed\"";
@@ -98,9 +79,7 @@ const SETUPS: &[Setup] = &[
 
 /// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `work` in `shared`, `shared` in
 /// `between`, `coherent` and `leak` in groups of their own, `pci` in that of `coherent`.
-const SPECIAL: &[&str] = &[
-    "bench", "coherent", "crash", "leak", "pci", "shared", "work",
-];
+const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "pci", "shared", "work"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();
@@ -108,30 +87,18 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         if SPECIAL.contains(&program.as_str()) {
             continue;
         }
-        let own: Vec<Setup> = SETUPS
-            .iter()
-            .filter(|setup| setup.program == program)
-            .copied()
-            .collect();
+        let own: Vec<Setup> = SETUPS.iter().filter(|setup| setup.program == program).copied().collect();
         if own.is_empty() {
             let (one, two) = (program.clone(), program.clone());
-            cases.push(Case::new(format!("guest/{program}"), move || {
-                run(&one, &setup("", "", 2, ""))
-            }));
+            cases.push(Case::new(format!("guest/{program}"), move || run(&one, &setup("", "", 2, ""))));
             let gic2 = on_gic2(setup("", "", 2, ""));
-            cases.push(Case::new(format!("guest/{program}-gic2"), move || {
-                run(&two, &gic2)
-            }));
+            cases.push(Case::new(format!("guest/{program}-gic2"), move || run(&two, &gic2)));
         }
         for setup in own {
             let program = program.clone();
             let name = format!("guest/{program}{}", setup.variant);
             let case = Case::new(name, move || run(&program, &setup));
-            cases.push(if setup.qemu_next {
-                case.needs(Extra::NextQemu)
-            } else {
-                case
-            });
+            cases.push(if setup.qemu_next { case.needs(Extra::NextQemu) } else { case });
         }
     }
     Ok(cases)
@@ -140,23 +107,15 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 fn run(program: &str, setup: &Setup) -> Result<String> {
     let lines = setup.lines;
     let cpus = setup.cpus;
-    let text = format!(
-        "[[vm]]\nname = \"{program}\"\ncpus = {cpus}\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n"
-    );
-    let mut builder = Machine::builder()
-        .manifest_text(&text)
-        .gic(setup.gic)
-        .cpu(setup.cpu);
+    let text =
+        format!("[[vm]]\nname = \"{program}\"\ncpus = {cpus}\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n");
+    let mut builder = Machine::builder().manifest_text(&text).gic(setup.gic).cpu(setup.cpu);
     if setup.qemu_next {
         builder = builder.qemu(Cache::locate()?.qemu(true));
     }
     let machine = builder.start()?;
     let counts = machine.finish_ktap(program, LIMIT)?;
     ensure!(counts.passed + counts.skipped > 0, "nothing was tested");
-    let skipped = if counts.skipped > 0 {
-        format!(", {} skipped", counts.skipped)
-    } else {
-        String::new()
-    };
+    let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
     Ok(format!("{} results{skipped}", counts.passed))
 }

@@ -27,10 +27,7 @@ const LIMIT: Duration = Duration::from_secs(1800);
 const MEMORY: u64 = 512 << 20;
 const KERNELS: [(&str, &str); 2] = [("debian", "6.1"), ("debian-6.12", "6.12")];
 /// Beside the VM's RAM, so that a test's files and processes fit on its node.
-const ACCELERATOR: Facts = Facts {
-    size: 0x1000_0000,
-    ..MARKED
-};
+const ACCELERATOR: Facts = Facts { size: 0x1000_0000, ..MARKED };
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -57,9 +54,7 @@ fn as_natively(kernel: &str, suite: &'static str, node: Option<u32>) -> Result<S
     let mut text = vm(VM, kernel, &initrd, &words(suite, &place(node)));
     if node.is_some() {
         let overlay = ACCELERATOR.file(&format!("selftests-{suite}-{kernel}"))?;
-        text = format!(
-            "platform = [{overlay:?}]\n{text}[[vm.coherent]]\nregion = \"{REGION}\"\nuse = \"ram\"\n"
-        );
+        text = format!("platform = [{overlay:?}]\n{text}[[vm.coherent]]\nregion = \"{REGION}\"\nuse = \"ram\"\n");
     }
     let builder = Machine::builder().manifest_text(&text);
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
@@ -72,9 +67,8 @@ fn as_natively(kernel: &str, suite: &'static str, node: Option<u32>) -> Result<S
 fn on_shared_cpus(kernel: &str, suite: &'static str) -> Result<String> {
     let initrd = ramdisk::make(kernel)?;
     let vms = [("one", ""), ("other", " later")];
-    let text: String = vms
-        .map(|(name, when)| vm(name, kernel, &initrd, &words(suite, when)) + "sched = \"shared\"\n")
-        .concat();
+    let text: String =
+        vms.map(|(name, when)| vm(name, kernel, &initrd, &words(suite, when)) + "sched = \"shared\"\n").concat();
     let builder = Machine::builder().manifest_text(&text).physical_cpus(2);
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
     let mut ours = Vec::new();
@@ -92,23 +86,13 @@ fn on_shared_cpus(kernel: &str, suite: &'static str) -> Result<String> {
 
 fn compare(ours: &[Program], natives: &[Program]) -> Result<String> {
     let differences = read::differences(natives, ours);
-    ensure!(
-        differences.is_empty(),
-        "it is not as it is natively:\n{}",
-        differences.join("\n")
-    );
+    ensure!(differences.is_empty(), "it is not as it is natively:\n{}", differences.join("\n"));
     let complaints = read::failures(ours);
-    ensure!(
-        complaints.is_empty(),
-        "natively too:\n{}",
-        complaints.join("\n")
-    );
+    ensure!(complaints.is_empty(), "natively too:\n{}", complaints.join("\n"));
     let (passed, skipped) = read::counts(ours);
     ensure!(passed > 0, "nothing was tested");
     let count = ours.len();
-    Ok(format!(
-        "{count} programs, {passed} passed, {skipped} skipped"
-    ))
+    Ok(format!("{count} programs, {passed} passed, {skipped} skipped"))
 }
 
 /// A VM that runs a suite and powers off.
@@ -151,17 +135,14 @@ const NATIVE: &str = "native";
 fn bare(kernel: &str, suite: &str) -> Result<Builder> {
     let image = Cache::locate()?.kernel(kernel);
     let builder = Machine::builder().bare(NATIVE).physical_cpus(2);
-    Ok(builder
-        .physical_memory(MEMORY)
-        .machine_mte(true)
-        .arguments([
-            "-kernel",
-            &image.display().to_string(),
-            "-initrd",
-            &ramdisk::make(kernel)?.display().to_string(),
-            "-append",
-            &words(suite, ""),
-        ]))
+    Ok(builder.physical_memory(MEMORY).machine_mte(true).arguments([
+        "-kernel",
+        &image.display().to_string(),
+        "-initrd",
+        &ramdisk::make(kernel)?.display().to_string(),
+        "-append",
+        &words(suite, ""),
+    ]))
 }
 
 /// From the start to the suite's end.

@@ -22,12 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        Case::new("shared/registers-are-each-vcpus-own", || {
-            registers("", |builder| builder)
-        }),
-        Case::new("shared/registers-are-each-vcpus-own-mte", || {
-            registers("mte = true", |builder| builder)
-        }),
+        Case::new("shared/registers-are-each-vcpus-own", || registers("", |builder| builder)),
+        Case::new("shared/registers-are-each-vcpus-own-mte", || registers("mte = true", |builder| builder)),
         Case::new("shared/registers-are-each-vcpus-own-gic2", || {
             registers("", |builder| builder.gic(Gic::V2).cpu("cortex-a72"))
         }),
@@ -35,12 +31,8 @@ pub(super) fn cases() -> Vec<Case> {
             registers("", |builder| builder.cpu("cortex-a53"))
         }),
         Case::new("shared/a-new-life-finds-nothing-of-another", new_lives),
-        Case::new("shared/three-vms-on-one-cpu-by-weight", || {
-            weights(1, &[100, 200, 400], &[1, 2, 4])
-        }),
-        Case::new("shared/four-vms-on-two-cpus-by-weight", || {
-            weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])
-        }),
+        Case::new("shared/three-vms-on-one-cpu-by-weight", || weights(1, &[100, 200, 400], &[1, 2, 4])),
+        Case::new("shared/four-vms-on-two-cpus-by-weight", || weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])),
         Case::new("shared/a-budget-is-kept", budget),
         Case::new("shared/a-spinning-vm-does-not-delay-a-heartbeat", heartbeat),
         Case::new("shared/a-vm-that-resets-does-not-delay-a-heartbeat", resets),
@@ -64,74 +56,33 @@ struct Program {
 }
 
 const fn program(name: &'static str, vcpus: u32) -> Program {
-    Program {
-        name,
-        variant: "",
-        vcpus,
-        cpus: 1,
-        gic: Gic::V3,
-        cpu: "max",
-        lines: "",
-    }
+    Program { name, variant: "", vcpus, cpus: 1, gic: Gic::V3, cpu: "max", lines: "" }
 }
 
 const PROGRAMS: &[Program] = &[
     program("hello", 1),
     program("vgic", 4),
-    Program {
-        variant: "-gic2",
-        cpus: 2,
-        gic: Gic::V2,
-        cpu: "cortex-a72",
-        ..program("vgic", 4)
-    },
+    Program { variant: "-gic2", cpus: 2, gic: Gic::V2, cpu: "cortex-a72", ..program("vgic", 4) },
     program("psci", 4),
-    Program {
-        variant: "-64-vcpus",
-        cpus: 4,
-        ..program("psci", 64)
-    },
+    Program { variant: "-64-vcpus", cpus: 4, ..program("psci", 64) },
     program("timer", 2),
-    Program {
-        variant: "-gic2",
-        gic: Gic::V2,
-        ..program("timer", 2)
-    },
+    Program { variant: "-gic2", gic: Gic::V2, ..program("timer", 2) },
     program("traps", 2),
     program("memory", 2),
-    Program {
-        variant: "-cortex-a53",
-        cpu: "cortex-a53",
-        ..program("memory", 2)
-    },
+    Program { variant: "-cortex-a53", cpu: "cortex-a53", ..program("memory", 2) },
     program("hostile", 2),
-    Program {
-        lines: "mte = true\ncmdline = \"mte=expect-exposed\"",
-        ..program("mte", 2)
-    },
-    Program {
-        lines: "watchdog = true",
-        ..program("watchdog", 1)
-    },
+    Program { lines: "mte = true\ncmdline = \"mte=expect-exposed\"", ..program("mte", 2) },
+    Program { lines: "watchdog = true", ..program("watchdog", 1) },
 ];
 
 fn run(program: &Program) -> Result<String> {
     let machine = Machine::builder()
-        .manifest_text(&vm(
-            program.name,
-            program.name,
-            program.vcpus,
-            program.lines,
-        ))
+        .manifest_text(&vm(program.name, program.name, program.vcpus, program.lines))
         .physical_cpus(program.cpus)
         .gic(program.gic)
         .cpu(program.cpu);
     // In real time QEMU may be late to say that a timer has fired, and a WFI ends before.
-    let machine = if program.name == "timer" {
-        machine.icount()
-    } else {
-        machine
-    };
+    let machine = if program.name == "timer" { machine.icount() } else { machine };
     let counts = machine.start()?.finish_ktap(program.name, LIMIT)?;
     ensure!(counts.passed > 0, "nothing was tested");
     Ok(format!("{} results", counts.passed))
@@ -146,8 +97,7 @@ fn vm(name: &str, kernel: &str, vcpus: u32, lines: &str) -> String {
 
 /// Waits until the VM has ended, as it should.
 fn stopped(machine: &mut Machine, name: &str) -> Result<()> {
-    let ends =
-        |event: &assay_harness::Event| event.is_vm(name, "stopped") || event.is_vm(name, "crashed");
+    let ends = |event: &assay_harness::Event| event.is_vm(name, "stopped") || event.is_vm(name, "crashed");
     let event = machine.expect_event("an end", LIMIT, ends)?;
     ensure!(event.is_vm(name, "stopped"), "{name} has crashed");
     Ok(())
@@ -160,10 +110,7 @@ fn registers(lines: &str, change: impl Fn(Builder) -> Builder) -> Result<String>
         vm(name, "context", 2, &lines)
     };
     let text = one("one", 1) + &one("two", 2);
-    let builder = Machine::builder()
-        .manifest_text(&text)
-        .physical_cpus(1)
-        .icount();
+    let builder = Machine::builder().manifest_text(&text).physical_cpus(1).icount();
     let mut machine = change(builder).start()?;
     machine.wait(LIMIT)?;
     for name in ["one", "two"] {
@@ -176,20 +123,11 @@ fn registers(lines: &str, change: impl Fn(Builder) -> Builder) -> Result<String>
 
 /// One VM begins anew and anew, on the CPU where another keeps all registers full.
 fn new_lives() -> Result<String> {
-    let text = vm(
-        "anew",
-        "context",
-        1,
-        "cmdline = \"shared reset rounds=1 seed=3\"",
-    ) + &vm("full", "context", 1, "cmdline = \"shared rounds=100000\"");
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .physical_cpus(1)
-        .start()?;
+    let text = vm("anew", "context", 1, "cmdline = \"shared reset rounds=1 seed=3\"")
+        + &vm("full", "context", 1, "cmdline = \"shared rounds=100000\"");
+    let mut machine = Machine::builder().manifest_text(&text).physical_cpus(1).start()?;
     for time in 1..=20 {
-        machine
-            .expect("anew", "context: again", LIMIT)
-            .with_context(|| format!("life {time}"))?;
+        machine.expect("anew", "context: again", LIMIT).with_context(|| format!("life {time}"))?;
     }
     let output = machine.output("anew");
     ensure!(!output.contains("not ok"), "{output}");
@@ -204,11 +142,7 @@ fn worker(name: &str, vcpus: u32, lines: &str) -> String {
 
 /// Runs workers to their end in virtual time.
 fn work(text: &str, cpus: u32, names: &[&str]) -> Result<Machine> {
-    let mut machine = Machine::builder()
-        .manifest_text(text)
-        .physical_cpus(cpus)
-        .icount()
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(text).physical_cpus(cpus).icount().start()?;
     machine.wait(LIMIT)?;
     let events = machine.events();
     for name in names {
@@ -223,11 +157,7 @@ fn work(text: &str, cpus: u32, names: &[&str]) -> Result<Machine> {
 fn worth(machine: &Machine, name: &str, cpus: u32) -> Result<Vec<f64>> {
     let key = if cpus == 1 { "done=" } else { "ran=" };
     let values = numbers(machine, name, key)?;
-    ensure!(
-        !values.is_empty(),
-        "{name} says nothing of its work: {}",
-        machine.log()
-    );
+    ensure!(!values.is_empty(), "{name} says nothing of its work: {}", machine.log());
     Ok(values)
 }
 
@@ -239,9 +169,7 @@ fn numbers(machine: &Machine, name: &str, key: &str) -> Result<Vec<f64>> {
         .map(|rest| {
             let end = rest.find(|letter: char| !letter.is_ascii_digit());
             let digits = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-            digits
-                .parse()
-                .with_context(|| format!("{name}: {key}{rest}"))
+            digits.parse().with_context(|| format!("{name}: {key}{rest}"))
         })
         .collect()
 }
@@ -264,20 +192,13 @@ fn relate(values: &[f64], shares: &[u32], tolerance: f64) -> Result<String> {
 }
 
 fn weights(cpus: u32, weights: &[u32], shares: &[u32]) -> Result<String> {
-    let names: Vec<String> = (0..weights.len())
-        .map(|index| format!("w{index}"))
-        .collect();
-    let text: String = names
-        .iter()
-        .zip(weights)
-        .map(|(name, weight)| worker(name, 1, &format!("weight = {weight}")))
-        .collect();
+    let names: Vec<String> = (0..weights.len()).map(|index| format!("w{index}")).collect();
+    let text: String =
+        names.iter().zip(weights).map(|(name, weight)| worker(name, 1, &format!("weight = {weight}"))).collect();
     let list: Vec<&str> = names.iter().map(String::as_str).collect();
     let machine = work(&text, cpus, &list)?;
-    let values = names
-        .iter()
-        .map(|name| Ok(worth(&machine, name, cpus)?.iter().sum()))
-        .collect::<Result<Vec<f64>>>()?;
+    let values =
+        names.iter().map(|name| Ok(worth(&machine, name, cpus)?.iter().sum())).collect::<Result<Vec<f64>>>()?;
     // On one CPU it is exact but for slices; on several the scheduler lets VMs be some quanta apart.
     relate(&values, shares, if cpus == 1 { 0.1 } else { 0.2 })
 }
@@ -285,10 +206,7 @@ fn weights(cpus: u32, weights: &[u32], shares: &[u32]) -> Result<String> {
 fn budget() -> Result<String> {
     let text = worker("capped", 1, "budget = \"2ms\"\nperiod = \"10ms\"") + &worker("free", 1, "");
     let machine = work(&text, 1, &["capped", "free"])?;
-    let values = [
-        worth(&machine, "capped", 1)?[0],
-        worth(&machine, "free", 1)?[0],
-    ];
+    let values = [worth(&machine, "capped", 1)?[0], worth(&machine, "free", 1)?[0]];
     relate(&values, &[1, 4], 0.05)
 }
 
@@ -301,17 +219,10 @@ fn heartbeat() -> Result<String> {
 /// A neighbour that resets without end: clearing and loading its memory is its own time too.
 fn resets() -> Result<String> {
     let text = beating() + &vm("anew", "reset", 1, "cmdline = \"reset\"");
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .physical_cpus(1)
-        .icount()
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&text).physical_cpus(1).icount().start()?;
     stopped(&mut machine, "beats")?;
     let events = machine.events();
-    let resets = events
-        .iter()
-        .filter(|event| event.is_vm("anew", "restarted"))
-        .count();
+    let resets = events.iter().filter(|event| event.is_vm("anew", "restarted")).count();
     ensure!(resets > 3, "the neighbour has reset {resets} times");
     Ok(format!("{}, {resets} resets beside", beats(&machine)?))
 }
@@ -345,20 +256,14 @@ fn migration() -> Result<String> {
 }
 
 fn too_many() -> Result<String> {
-    let mut machine = Machine::builder()
-        .manifest_text(&vm("many", "hello", 9, ""))
-        .physical_cpus(2)
-        .gic(Gic::V2)
-        .start()?;
+    let mut machine =
+        Machine::builder().manifest_text(&vm("many", "hello", 9, "")).physical_cpus(2).gic(Gic::V2).start()?;
     refused(&mut machine, "many")
 }
 
 fn no_cpu() -> Result<String> {
     let own = "[[vm]]\nname = \"own\"\nmemory = \"64M\"\nkernel = \"hello\"\n";
-    let mut machine = Machine::builder()
-        .manifest_text(&(vm("late", "hello", 1, "") + own))
-        .physical_cpus(1)
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&(vm("late", "hello", 1, "") + own)).physical_cpus(1).start()?;
     let note = refused(&mut machine, "late")?;
     stopped(&mut machine, "own")?;
     Ok(note)
@@ -374,15 +279,10 @@ fn refused(machine: &mut Machine, name: &str) -> Result<String> {
 fn watchdog() -> Result<String> {
     let lines = "watchdog = true\non-crash = \"restart\"\ncmdline = \"crash=watchdog\"";
     let text = vm("crash", "crash", 1, lines) + &vm("spins", "work", 1, "cmdline = \"to=1000000\"");
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .physical_cpus(1)
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&text).physical_cpus(1).start()?;
     for time in 1..=5 {
         machine
-            .expect_event("restarted", LIMIT, |event| {
-                event.is_vm("crash", "restarted")
-            })
+            .expect_event("restarted", LIMIT, |event| event.is_vm("crash", "restarted"))
             .with_context(|| format!("restart {time}"))?;
     }
     Ok("5 restarts".to_owned())

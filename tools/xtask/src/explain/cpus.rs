@@ -21,14 +21,7 @@ struct Preset {
 
 const fn preset(name: &'static str, source: &'static str, registers: [u64; 4]) -> Preset {
     let [pfr1, pfr2, mmfr0, mmfr2] = registers;
-    Preset {
-        name,
-        source,
-        pfr1,
-        pfr2,
-        mmfr0,
-        mmfr2,
-    }
+    Preset { name, source, pfr1, pfr2, mmfr0, mmfr2 }
 }
 
 /// `ID_AA64PFR1_EL1`, `ID_AA64PFR2_EL1`, `ID_AA64MMFR0_EL1` and `ID_AA64MMFR2_EL1` of each.
@@ -67,9 +60,7 @@ pub(super) fn common(names: &[String]) -> Result<HostId> {
     let mut all = None;
     for name in names {
         let preset = PRESETS.iter().find(|preset| preset.name == name.trim());
-        let host = preset
-            .with_context(|| format!("no CPU is named {name}: there are {}", known().join(", ")))?
-            .host();
+        let host = preset.with_context(|| format!("no CPU is named {name}: there are {}", known().join(", ")))?.host();
         all = Some(all.map_or_else(|| host.clone(), |so_far: HostId| so_far.minimum(&host)));
     }
     all.context("--cpu names no CPU")
@@ -80,11 +71,7 @@ pub(super) fn common(names: &[String]) -> Result<HostId> {
 /// # Errors
 /// Registers that the architecture excludes together.
 pub(super) fn bits(host: &HostId) -> Result<CpuBits> {
-    Ok(CpuBits::from_id_registers(
-        host.get(4, 1),
-        host.get(4, 2),
-        host.get(7, 2),
-    )?)
+    Ok(CpuBits::from_id_registers(host.get(4, 1), host.get(4, 2), host.get(7, 2))?)
 }
 
 /// The list for people: names, what the policy reads in them, and the registers.
@@ -170,12 +157,7 @@ mod tests {
     fn names_differ_and_the_list_has_them_all() {
         let list = list();
         for (index, preset) in PRESETS.iter().enumerate() {
-            assert!(
-                PRESETS
-                    .iter()
-                    .skip(index + 1)
-                    .all(|other| other.name != preset.name)
-            );
+            assert!(PRESETS.iter().skip(index + 1).all(|other| other.name != preset.name));
             assert!(list.contains(&format!("\n{} ", preset.name)));
         }
     }

@@ -51,12 +51,7 @@ impl Report {
     ///
     /// # Errors
     /// CPUs that cannot be, a claim whose `region` names nothing, a `--proof` of no region.
-    pub(crate) fn new(
-        machine: &Machine,
-        manifest: &Manifest,
-        host: &HostId,
-        given: &[Given],
-    ) -> Result<Self> {
+    pub(crate) fn new(machine: &Machine, manifest: &Manifest, host: &HostId, given: &[Given]) -> Result<Self> {
         let tree = compiled(manifest)?;
         let proofs = Proofs::new(given, machine)?;
         let proof = |path: &str| proofs.of(path);
@@ -159,8 +154,7 @@ impl Report {
             ));
         }
         for node in claims::without_no_map(world.machine) {
-            self.warnings
-                .push(format!("{} has no no-map: add it", node.path));
+            self.warnings.push(format!("{} has no no-map: add it", node.path));
         }
     }
 }
@@ -178,10 +172,7 @@ impl Row {
 
 /// Compiles the manifest as a bundle has it, and reads it as EL2 does. Files are named, not read.
 fn compiled(manifest: &Manifest) -> Result<vm_tree::VmTree> {
-    let module = |vm: &assay_harness::manifest::Vm| Modules {
-        kernel: vm.kernel.clone(),
-        ramdisk: vm.initrd.clone(),
-    };
+    let module = |vm: &assay_harness::manifest::Vm| Modules { kernel: vm.kernel.clone(), ramdisk: vm.initrd.clone() };
     let modules: Vec<Modules> = manifest.vm.iter().map(module).collect();
     let blob = writer::build(manifest, &modules, &[]);
     Ok(vm_tree::parse(&Tree::new(&blob)?)?)
@@ -237,23 +228,14 @@ fn row(line: Line<'_>, outcome: &Result<Decision, Refusal<'_>>) -> Row {
             use_: Some(line.use_),
             ipa: line.ipa,
             notices: said(refused.notices),
-            ..refusal(
-                line.vm,
-                Some(line.region),
-                refused.rule,
-                &refused.reason,
-                refused.remedy(),
-            )
+            ..refusal(line.vm, Some(line.region), refused.rule, &refused.reason, refused.remedy())
         },
     }
 }
 
 /// The console's line of a decision. What has no place has no range on it either.
 fn granted(line: &Line<'_>, decision: Decision) -> Event {
-    let nowhere = Region {
-        start: Ipa(0),
-        size: 0,
-    };
+    let nowhere = Region { start: Ipa(0), size: 0 };
     let mut event = event(&DecisionLine {
         vm: line.vm,
         region: line.region,
@@ -263,22 +245,14 @@ fn granted(line: &Line<'_>, decision: Decision) -> Event {
         proof: line.proof,
     });
     if line.ipa.is_none() {
-        event
-            .fields
-            .retain(|(key, _)| key != "ipa" && key != "size");
+        event.fields.retain(|(key, _)| key != "ipa" && key != "size");
     }
     event
 }
 
 fn refusal(vm: &str, region: Option<&str>, rule: Rule, reason: &dyn Display, remedy: &str) -> Row {
     Row {
-        line: event(&RefusedLine {
-            vm,
-            region,
-            rule,
-            reason,
-            remedy,
-        }),
+        line: event(&RefusedLine { vm, region, rule, reason, remedy }),
         node: String::new(),
         use_: None,
         ipa: None,

@@ -85,17 +85,11 @@ impl Left {
         for part in &claims.shared {
             self.take_region(part)?;
         }
-        let (plain, tagged) = self
-            .without(vm.memory_bytes, vm.mte)
-            .map_err(|(what, there)| Unfit {
-                rule: Rule::V2,
-                reason: format!(
-                    "{} MiB{what} are wanted and at most {} MiB are free",
-                    vm.memory_bytes >> 20,
-                    there >> 20
-                ),
-                remedy: "give the VM less `memory`, or the machine more (QEMU: -m)",
-            })?;
+        let (plain, tagged) = self.without(vm.memory_bytes, vm.mte).map_err(|(what, there)| Unfit {
+            rule: Rule::V2,
+            reason: format!("{} MiB{what} are wanted and at most {} MiB are free", vm.memory_bytes >> 20, there >> 20),
+            remedy: "give the VM less `memory`, or the machine more (QEMU: -m)",
+        })?;
         self.cpus.retain(|cpu| !cpus.contains(cpu));
         (self.plain, self.tagged) = (plain, tagged);
         Ok(())

@@ -6,18 +6,7 @@ use serde_json::{Map, Value};
 
 use super::decide::{Report, Row};
 
-const HEAD: [&str; 10] = [
-    "VM",
-    "REGION",
-    "USE",
-    "IPA",
-    "SIZE",
-    "ATTRIBUTE",
-    "EXEC",
-    "MTE",
-    "RULE",
-    "PROOF",
-];
+const HEAD: [&str; 10] = ["VM", "REGION", "USE", "IPA", "SIZE", "ATTRIBUTE", "EXEC", "MTE", "RULE", "PROOF"];
 
 /// A table with a row for each decision, its node and reason below, and what would change a refusal.
 pub(super) fn table(report: &Report) -> String {
@@ -49,19 +38,13 @@ pub(super) fn table(report: &Report) -> String {
 
 fn columns(row: &Row) -> [String; HEAD.len()] {
     let get = |key: &str| row.line.get(key).unwrap_or("-").to_owned();
-    let (ipa, size) = row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| {
-        (ipa.start.to_string(), format!("{:#x}", ipa.size))
-    });
-    let attribute = if row.is_refused() {
-        "refused".to_owned()
-    } else {
-        get("attr")
-    };
+    let (ipa, size) =
+        row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| (ipa.start.to_string(), format!("{:#x}", ipa.size)));
+    let attribute = if row.is_refused() { "refused".to_owned() } else { get("attr") };
     [
         get("vm"),
         get("region"),
-        row.use_
-            .map_or_else(|| "-".to_owned(), |use_| use_.to_string()),
+        row.use_.map_or_else(|| "-".to_owned(), |use_| use_.to_string()),
         ipa,
         size,
         attribute,
@@ -74,9 +57,7 @@ fn columns(row: &Row) -> [String; HEAD.len()] {
 
 fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
     let padded = cells.iter().zip(widths);
-    let padded: Vec<String> = padded
-        .map(|(cell, width)| format!("{cell:width$}"))
-        .collect();
+    let padded: Vec<String> = padded.map(|(cell, width)| format!("{cell:width$}")).collect();
     format!("{}\n", padded.join("  ").trim_end())
 }
 

@@ -25,16 +25,9 @@ impl FromStr for Given {
             Some((region, word)) => (Some(region.to_owned()), word),
             None => (None, text),
         };
-        let all = [
-            Proof::NotRun,
-            Proof::Passed,
-            Proof::FailedTags,
-            Proof::FailedMemory,
-        ];
+        let all = [Proof::NotRun, Proof::Passed, Proof::FailedTags, Proof::FailedMemory];
         let result = all.into_iter().find(|proof| proof.to_string() == word);
-        let result = result.with_context(|| {
-            format!("{word} is not passed, failed-tags, failed-memory or not-run")
-        })?;
+        let result = result.with_context(|| format!("{word} is not passed, failed-tags, failed-memory or not-run"))?;
         ensure!(
             region.as_deref() != Some(RAM) || result != Proof::FailedMemory,
             "RAM has no memory part: say {RAM}=passed or {RAM}=failed-tags"
@@ -66,19 +59,13 @@ impl Proofs {
                 }
                 Some(RAM) => by_path.extend(ram().map(|path| (path, *result))),
                 Some(name) => {
-                    let named = machine
-                        .coherent
-                        .iter()
-                        .filter(|node| node.name == name || node.path == name);
+                    let named = machine.coherent.iter().filter(|node| node.name == name || node.path == name);
                     let before = by_path.len();
                     by_path.extend(named.map(|node| (node.path.clone(), *result)));
                     if by_path.len() == before {
                         let known = machine.coherent.iter().map(|node| node.name.as_str());
                         let known: Vec<&str> = [RAM].into_iter().chain(known).collect();
-                        bail!(
-                            "--proof: the platform has no coherent region {name}; it has {}",
-                            known.join(", ")
-                        );
+                        bail!("--proof: the platform has no coherent region {name}; it has {}", known.join(", "));
                     }
                 }
             }

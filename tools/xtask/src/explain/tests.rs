@@ -40,12 +40,7 @@ fn board() -> Machine {
 fn explain(manifest: &str, cpu: &str, proof: &[&str]) -> Result<Report> {
     let manifest = Manifest::parse(manifest)?;
     let given: Result<Vec<_>> = proof.iter().map(|text| text.parse()).collect();
-    Report::new(
-        &board(),
-        &manifest,
-        &cpus::common(&[cpu.to_owned()])?,
-        &given?,
-    )
+    Report::new(&board(), &manifest, &cpus::common(&[cpu.to_owned()])?, &given?)
 }
 
 /// A VM with one claim.
@@ -74,10 +69,7 @@ fn rows_are_the_lines_of_the_console() {
              attr=normal-wb exec=yes mte=exposed rule=C1 proof=not-run",
         ]
     );
-    assert_eq!(
-        report.rows[1].node,
-        "/reserved-memory/gpu0-memory@4000000000"
-    );
+    assert_eq!(report.rows[1].node, "/reserved-memory/gpu0-memory@4000000000");
     assert_eq!(report.refused(), [""; 0]);
 }
 
@@ -105,13 +97,7 @@ fn the_cpus_decide_with() {
     let manifest = vm("linux", "", "gpu0-memory", "ram", "");
     let report = explain(&manifest, "neoverse-n1", &[]).unwrap();
     assert_eq!(report.rows[1].line.get("rule"), Some("C3"));
-    let manifest = vm(
-        "linux",
-        "mte = true",
-        "cxl",
-        "dax",
-        "allow = [\"no-tag-access\"]",
-    );
+    let manifest = vm("linux", "mte = true", "cxl", "dax", "allow = [\"no-tag-access\"]");
     let report = explain(&manifest, "max", &[]).unwrap();
     assert_eq!(report.refused(), ["linux"]);
     let report = explain(&manifest, "max-mteperm", &[]).unwrap();
@@ -132,10 +118,7 @@ fn a_given_proof_decides_with_of_all_regions_or_of_one() {
     assert_eq!(rule(&["failed-tags"]), is("passed", "C5"));
     assert_eq!(rule(&["failed-memory"]), is("passed", "T1"));
     assert_eq!(rule(&["gpu0-memory=failed-tags"]), is("not-run", "C5"));
-    assert_eq!(
-        rule(&["failed-tags", "gpu0-memory=passed"]),
-        is("passed", "C1")
-    );
+    assert_eq!(rule(&["failed-tags", "gpu0-memory=passed"]), is("passed", "C1"));
     assert_eq!(rule(&["cxl=failed-memory"]), is("not-run", "C1"));
     assert_eq!(rule(&["memory=failed-tags"]), is("failed-tags", "C1"));
 }
@@ -151,9 +134,7 @@ fn ram_without_tags_refuses_a_vm_that_asks_for_mte() {
 
 #[test]
 fn what_names_nothing_is_unusable_input() {
-    let error = |manifest: &str, cpu, proof: &[&str]| {
-        format!("{:#}", explain(manifest, cpu, proof).unwrap_err())
-    };
+    let error = |manifest: &str, cpu, proof: &[&str]| format!("{:#}", explain(manifest, cpu, proof).unwrap_err());
     let text = error(&vm("linux", "", "gpu1", "ram", ""), "max", &[]);
     assert!(text.contains("linux") && text.contains("gpu1") && text.contains("gpu0-memory"));
     let fine = vm("linux", "", "gpu0-memory", "ram", "");
@@ -165,8 +146,7 @@ fn what_names_nothing_is_unusable_input() {
 
 #[test]
 fn a_vm_for_which_there_are_no_cpus_or_no_memory_is_refused() {
-    let plain =
-        |name: &str, rest: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\n{rest}\n");
+    let plain = |name: &str, rest: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\n{rest}\n");
     let manifest = plain("a", "memory = \"64M\"\ncpus = [1]")
         + &plain("b", "memory = \"64M\"\ncpus = 2")
         + &plain("c", "memory = \"2G\"")
@@ -175,26 +155,16 @@ fn a_vm_for_which_there_are_no_cpus_or_no_memory_is_refused() {
     let report = explain(&manifest, "max", &[]).unwrap();
     assert_eq!(report.refused(), ["b", "c", "e"]);
     let refused = report.rows.iter().filter(|row| row.is_refused());
-    let rules: Vec<_> = refused
-        .map(|row| (row.vm(), row.line.get("rule")))
-        .collect();
-    assert_eq!(
-        rules,
-        [("b", Some("V1")), ("c", Some("V2")), ("e", Some("V1"))]
-    );
+    let rules: Vec<_> = refused.map(|row| (row.vm(), row.line.get("rule"))).collect();
+    assert_eq!(rules, [("b", Some("V1")), ("c", Some("V2")), ("e", Some("V1"))]);
 }
 
 #[test]
 fn vms_that_share_cpus_get_what_is_left_of_them() {
-    let vm = |name: &str, rest: &str| {
-        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n")
-    };
+    let vm = |name: &str, rest: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n");
     let shared = "sched = \"shared\"\n";
     let manifest = vm("a", &format!("{shared}cpus = 5"))
-        + &vm(
-            "b",
-            &format!("{shared}cpus = [1]\nbudget = \"1ms\"\nperiod = \"2ms\""),
-        )
+        + &vm("b", &format!("{shared}cpus = [1]\nbudget = \"1ms\"\nperiod = \"2ms\""))
         + &vm("c", "cpus = [1]")
         + &vm("d", "cpus = 1")
         + &vm("e", &format!("{shared}cpus = [1, 2]"));
@@ -229,10 +199,7 @@ fn a_bar_is_decided_on_and_its_place_is_said_to_be_unknown() {
     assert_eq!(line.get("rule"), Some("C1"));
     assert_eq!(line.get("ipa"), Some("0x80000000"));
     assert_eq!(line.get("size"), Some("0x200000"));
-    let told = report
-        .warnings
-        .iter()
-        .filter(|text| text.contains("/reserved-memory/npu"));
+    let told = report.warnings.iter().filter(|text| text.contains("/reserved-memory/npu"));
     assert_eq!(told.count(), 1, "{:?}", report.warnings);
 }
 
@@ -244,10 +211,7 @@ fn the_table_has_a_line_for_each_row_and_says_what_would_change_a_refusal() {
     assert!(lines[0].starts_with("VM     REGION  USE"));
     assert!(lines[1].starts_with("linux  memory  ram"));
     assert_eq!(lines[2], "    /memory@40000000");
-    let refused = lines
-        .iter()
-        .position(|line| line.contains("refused"))
-        .unwrap();
+    let refused = lines.iter().position(|line| line.contains("refused")).unwrap();
     assert_eq!(lines[refused + 1], "    /reserved-memory/cxl@5000000000");
     assert_eq!(lines[refused + 2], "    the node has no assay,mte-capable");
     assert!(lines[refused + 3].starts_with("    to change that: "));
@@ -255,12 +219,9 @@ fn the_table_has_a_line_for_each_row_and_says_what_would_change_a_refusal() {
 
 #[test]
 fn memory_between_vms_has_a_row_for_each_side() {
-    let plain = |name: &str, rest: &str| {
-        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n")
-    };
-    let part = |access: &str| {
-        format!("[[vm.shared]]\nregion = \"ring0\"\naccess = \"{access}\"\ndoorbell = true")
-    };
+    let plain =
+        |name: &str, rest: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"64M\"\n{rest}\n");
+    let part = |access: &str| format!("[[vm.shared]]\nregion = \"ring0\"\naccess = \"{access}\"\ndoorbell = true");
     let manifest = "[[shared]]\nname = \"ring0\"\nsize = \"1M\"\n".to_owned()
         + &plain("front", &format!("mte = true\n{}", part("rw")))
         + &plain("back", &part("ro"));
@@ -286,13 +247,10 @@ fn memory_between_vms_has_a_row_for_each_side() {
 #[test]
 fn a_region_between_vms_takes_memory_once_and_a_vm_without_it_does_not_start() {
     let part = "[[vm.shared]]\nregion = \"big\"\naccess = \"rw\"\n";
-    let vm = |name: &str, memory: &str| {
-        format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"{memory}\"\n{part}")
-    };
+    let vm =
+        |name: &str, memory: &str| format!("[[vm]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"{memory}\"\n{part}");
     let of = |size: &str, memory: &str| {
-        let manifest = format!("[[shared]]\nname = \"big\"\nsize = \"{size}\"\n")
-            + &vm("a", memory)
-            + &vm("b", memory);
+        let manifest = format!("[[shared]]\nname = \"big\"\nsize = \"{size}\"\n") + &vm("a", memory) + &vm("b", memory);
         explain(&manifest, "max", &[]).unwrap()
     };
     assert_eq!(of("512M", "256M").refused(), [""; 0]);
@@ -301,9 +259,5 @@ fn a_region_between_vms_takes_memory_once_and_a_vm_without_it_does_not_start() {
     assert_eq!(report.refused(), ["a", "b"]);
     let refused = report.rows.iter().find(|row| row.is_refused()).unwrap();
     assert_eq!(refused.line.get("rule"), Some("V2"));
-    assert!(
-        refused.reason.contains("shared region big"),
-        "{}",
-        refused.reason
-    );
+    assert!(refused.reason.contains("shared region big"), "{}", refused.reason);
 }

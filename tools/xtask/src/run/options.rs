@@ -13,9 +13,7 @@ use super::vm_tree::{Module, module};
 use crate::board::{Board, Qemu};
 
 /// The options that describe the one VM of a run without manifest.
-const ONE_VM: [&str; 8] = [
-    "guest", "kernel", "initrd", "cmdline", "cpus", "memory", "mte", "format",
-];
+const ONE_VM: [&str; 8] = ["guest", "kernel", "initrd", "cmdline", "cpus", "memory", "mte", "format"];
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -104,10 +102,7 @@ impl Options {
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
             return Ok((Manifest::read(path)?, folder));
         }
-        let manifest = Manifest {
-            vm: vec![self.vm()?],
-            ..Manifest::default()
-        };
+        let manifest = Manifest { vm: vec![self.vm()?], ..Manifest::default() };
         manifest.check()?;
         Ok((manifest, PathBuf::new()))
     }
@@ -119,10 +114,7 @@ impl Options {
     pub(crate) fn board(&self) -> Result<Qemu> {
         let board = Board::read(&self.platform)?;
         board.qemu.with_context(|| {
-            format!(
-                "{} is no machine that QEMU plays: `cargo xtask image` makes its boot files",
-                self.platform
-            )
+            format!("{} is no machine that QEMU plays: `cargo xtask image` makes its boot files", self.platform)
         })
     }
 
@@ -132,12 +124,7 @@ impl Options {
             GicVersion::Two => Gic::V2,
             GicVersion::Three => Gic::V3,
         };
-        Hardware {
-            model: board.machine,
-            cpu: self.cpu.clone().unwrap_or(board.cpu),
-            gic,
-            ..fitted
-        }
+        Hardware { model: board.machine, cpu: self.cpu.clone().unwrap_or(board.cpu), gic, ..fitted }
     }
 
     fn vm(&self) -> Result<Vm> {
@@ -145,41 +132,21 @@ impl Options {
         let linux = KERNELS.contains(&guest);
         if self.kernel.is_none() && !linux && !programs::is_one(guest) {
             let programs = programs::list().unwrap_or_default();
-            bail!(
-                "no guest is named {guest}: there are {}, {}",
-                KERNELS.join(", "),
-                programs.join(", ")
-            );
+            bail!("no guest is named {guest}: there are {}, {}", KERNELS.join(", "), programs.join(", "));
         }
         let small = self.kernel.is_none() && !linux;
         let known = self.kernel.is_none() && linux;
-        let memory = self
-            .memory
-            .as_deref()
-            .unwrap_or(if small { "64M" } else { "512M" });
+        let memory = self.memory.as_deref().unwrap_or(if small { "64M" } else { "512M" });
         let vm = Vm {
             // The name shows in console lines: a guest's own, `linux` for Debian.
-            name: if small {
-                guest.to_owned()
-            } else {
-                "linux".to_owned()
-            },
+            name: if small { guest.to_owned() } else { "linux".to_owned() },
             cpus: Cpus::Count(self.cpus.unwrap_or(if small { 1 } else { 2 })),
             memory: parse_size(memory)?,
             mte: self.mte == Some(Switch::On),
             kernel: self.kernel.clone().unwrap_or_else(|| guest.to_owned()),
-            initrd: self
-                .initrd
-                .clone()
-                .or_else(|| known.then(|| "busybox".to_owned())),
-            cmdline: self.cmdline.clone().unwrap_or(if small {
-                String::new()
-            } else {
-                "console=ttyAMA0".to_owned()
-            }),
-            format: self
-                .format
-                .map(|FormatName::Raw| assay_harness::manifest::Format::Raw),
+            initrd: self.initrd.clone().or_else(|| known.then(|| "busybox".to_owned())),
+            cmdline: self.cmdline.clone().unwrap_or(if small { String::new() } else { "console=ttyAMA0".to_owned() }),
+            format: self.format.map(|FormatName::Raw| assay_harness::manifest::Format::Raw),
             sched: assay_harness::manifest::Schedule::Dedicated,
             weight: None,
             budget: None,

@@ -31,27 +31,20 @@ pub(super) fn module(text: &str) -> Result<Module, String> {
     if file.is_empty() {
         return Err(wants());
     }
-    Ok(Module {
-        address,
-        file: file.to_owned(),
-    })
+    Ok(Module { address, file: file.to_owned() })
 }
 
 /// Runs the VMs of the tree at `path`.
 pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     let tree = Dom0less::read(path).map_err(unusable)?;
     let board = options.board().map_err(unusable)?;
-    let files: Vec<(u64, String)> = options
-        .modules
-        .iter()
-        .map(|module| (module.address, module.file.clone()))
-        .collect();
+    let files: Vec<(u64, String)> =
+        options.modules.iter().map(|module| (module.address, module.file.clone())).collect();
     let known = |name: &&str| KERNELS.contains(name) || RAMDISKS.contains(name);
     let names = || files.iter().map(|(_, name)| name.as_str());
     let qemu = prepare(options, names().any(|name| known(&name)))?;
-    let mut ours: Vec<&str> = names()
-        .filter(|name| !known(name) && !Path::new(name).is_file() && programs::is_one(name))
-        .collect();
+    let mut ours: Vec<&str> =
+        names().filter(|name| !known(name) && !Path::new(name).is_file() && programs::is_one(name)).collect();
     ours.sort_unstable();
     ours.dedup();
     if !ours.is_empty() {
@@ -67,11 +60,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     let mut machine = hardware.arguments();
     machine.extend(options.qemu_arguments.iter().cloned());
     let folder = artifacts.tree.parent().context("a folder")?;
-    let own = if tree.is_whole() {
-        Vec::new()
-    } else {
-        qemu::own_tree(&qemu, &machine, folder)?
-    };
+    let own = if tree.is_whole() { Vec::new() } else { qemu::own_tree(&qemu, &machine, folder)? };
     build::replace(&artifacts.tree, &tree.complete(&own)?)?;
 
     let mut arguments = hardware.arguments();
@@ -83,15 +72,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
         arguments.extend(["-append", PREFIXED].map(str::to_owned));
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
-    start(
-        options,
-        &Start {
-            qemu: &qemu,
-            elf: &artifacts.elf,
-            names: &names,
-        },
-        arguments,
-    )
+    start(options, &Start { qemu: &qemu, elf: &artifacts.elf, names: &names }, arguments)
 }
 
 #[cfg(test)]

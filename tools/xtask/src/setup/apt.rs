@@ -44,12 +44,7 @@ impl Apt {
             );
         }
         let debian = sources::debian(Path::new("/etc/apt"))?;
-        for folder in [
-            "state/lists/partial",
-            "cache/archives/partial",
-            "log",
-            "empty",
-        ] {
+        for folder in ["state/lists/partial", "cache/archives/partial", "log", "empty"] {
             fs::create_dir_all(root.join(folder))?;
         }
         fs::write(root.join("status"), "")?;
@@ -59,10 +54,7 @@ impl Apt {
         }
         fs::write(root.join("debian.sources"), list)?;
         write_configuration(root, suites.architecture)?;
-        let apt = Self {
-            root: root.to_path_buf(),
-            release: suites.prefer.map(str::to_owned),
-        };
+        let apt = Self { root: root.to_path_buf(), release: suites.prefer.map(str::to_owned) };
         apt.run("package lists", "apt-get", &["update"])?;
         Ok(apt)
     }
@@ -72,12 +64,7 @@ impl Apt {
     /// # Errors
     /// apt's own words.
     pub(crate) fn closure(&self, what: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
-        let mut arguments = vec![
-            "install",
-            "--download-only",
-            "--no-install-recommends",
-            "--yes",
-        ];
+        let mut arguments = vec!["install", "--download-only", "--no-install-recommends", "--yes"];
         arguments.extend(packages);
         self.run(what, "apt-get", &arguments)?;
         let mut archives = Vec::new();
@@ -103,9 +90,7 @@ impl Apt {
         }
         fs::create_dir_all(&folder)?;
         self.run(package, "apt-get", &["download", package])?;
-        let entry = fs::read_dir(&folder)?
-            .next()
-            .context("apt-get download left no file")??;
+        let entry = fs::read_dir(&folder)?.next().context("apt-get download left no file")??;
         Ok(entry.path())
     }
 
@@ -114,20 +99,12 @@ impl Apt {
     /// # Errors
     /// apt doesn't know the package.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
-        let output = self
-            .command("apt-cache", &["depends", "--important", package])
-            .output()?;
+        let output = self.command("apt-cache", &["depends", "--important", package]).output()?;
         if !output.status.success() {
-            bail!(
-                "apt-cache depends {package}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("apt-cache depends {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned))
-            .collect())
+        Ok(text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned)).collect())
     }
 
     /// Frees what only the fetching needed.
@@ -137,9 +114,7 @@ impl Apt {
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", self.root.join("apt.conf"))
-            .env("LC_ALL", "C");
+        command.env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
         if let Some(release) = &self.release {
             command.arg("-t").arg(release);
         }
@@ -170,26 +145,16 @@ impl Apt {
             // dlstatus:ITEM:PERCENT:MESSAGE
             if let Some(status) = line.strip_prefix("dlstatus:") {
                 let mut fields = status.splitn(3, ':');
-                let percent = fields
-                    .nth(1)
-                    .and_then(|field| field.split('.').next()?.parse().ok());
+                let percent = fields.nth(1).and_then(|field| field.split('.').next()?.parse().ok());
                 progress.at(percent.unwrap_or(0), fields.next().unwrap_or(""));
             } else if line.starts_with("Get:") {
                 bytes += 1;
             }
         }
         let mut complaint = String::new();
-        child
-            .stderr
-            .take()
-            .context("no pipe")?
-            .read_to_string(&mut complaint)?;
+        child.stderr.take().context("no pipe")?.read_to_string(&mut complaint)?;
         if !child.wait()?.success() {
-            bail!(
-                "{program} {} failed:\n{}",
-                arguments.join(" "),
-                complaint.trim()
-            );
+            bail!("{program} {} failed:\n{}", arguments.join(" "), complaint.trim());
         }
         progress.done(&format!("done ({bytes} files)"));
         Ok(())
@@ -199,11 +164,7 @@ impl Apt {
 /// Whether apt and dpkg are here at all.
 pub(crate) fn available() -> bool {
     let answers = |program| {
-        let command = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let command = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         command.is_ok_and(|status| status.success())
     };
     answers("apt-get") && answers("dpkg")
@@ -214,28 +175,16 @@ pub(crate) fn available() -> bool {
 /// # Errors
 /// dpkg's own words.
 pub(crate) fn unpack(archive: &Path, to: &Path) -> Result<()> {
-    let output = Command::new("dpkg")
-        .arg("-x")
-        .arg(archive)
-        .arg(to)
-        .output()
-        .context("can't run dpkg")?;
+    let output = Command::new("dpkg").arg("-x").arg(archive).arg(to).output().context("can't run dpkg")?;
     if !output.status.success() {
-        bail!(
-            "dpkg -x {}: {}",
-            archive.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("dpkg -x {}: {}", archive.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
 
 /// The user's `Acquire` settings (proxies, timeouts) count; their hooks and preferences don't.
 fn write_configuration(root: &Path, architecture: &str) -> Result<()> {
-    let dump = Command::new("apt-config")
-        .arg("dump")
-        .output()
-        .context("can't run apt-config")?;
+    let dump = Command::new("apt-config").arg("dump").output().context("can't run apt-config")?;
     let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
     let mut text: String = dump
         .lines()
@@ -254,7 +203,9 @@ fn write_configuration(root: &Path, architecture: &str) -> Result<()> {
     }
     text.push_str(&place("Dir::Etc::preferences", root.join("no-preferences")));
     text.push_str(&place("Dir::Etc::main", root.join("no-main")));
-    text.push_str("Acquire::Languages \"none\";\nAPT::Install-Recommends \"false\";\nAPT::Keep-Downloaded-Packages \"true\";\n");
+    text.push_str(
+        "Acquire::Languages \"none\";\nAPT::Install-Recommends \"false\";\nAPT::Keep-Downloaded-Packages \"true\";\n",
+    );
     // As root, apt would fetch as a user who can't write into this cache.
     text.push_str("APT::Sandbox::User \"root\";\n");
     if !architecture.is_empty() {

@@ -27,16 +27,8 @@ struct Kernel {
 }
 
 const KERNELS: &[Kernel] = &[
-    Kernel {
-        name: "debian",
-        package: "linux-image-arm64",
-        version: "6.1.",
-    },
-    Kernel {
-        name: "debian-6.12",
-        package: "linux-image-arm64/bookworm-backports",
-        version: "6.12.",
-    },
+    Kernel { name: "debian", package: "linux-image-arm64", version: "6.1." },
+    Kernel { name: "debian-6.12", package: "linux-image-arm64/bookworm-backports", version: "6.12." },
 ];
 
 /// Fetches and builds what is missing. Gives the names of what it made.
@@ -48,10 +40,7 @@ pub(crate) fn install(cache: &Cache) -> Result<Vec<String>> {
     let work = guests.join("apt");
     let private = Apt::open(&work, &RELEASE)?;
     let mut made = Vec::new();
-    for kernel in KERNELS
-        .iter()
-        .filter(|kernel| !cache.kernel(kernel.name).is_file())
-    {
+    for kernel in KERNELS.iter().filter(|kernel| !cache.kernel(kernel.name).is_file()) {
         fetch_kernel(&private, kernel, &cache.kernel(kernel.name))?;
         made.push(kernel.name.to_owned());
     }
@@ -61,10 +50,7 @@ pub(crate) fn install(cache: &Cache) -> Result<Vec<String>> {
         let tree = fresh(&work.join("tree"))?;
         apt::unpack(&archive, &tree)?;
         let busybox = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")];
-        let busybox = busybox
-            .iter()
-            .find(|path| path.is_file())
-            .context("busybox-static has no busybox")?;
+        let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
         store(&ramdisk, &initramfs::build(&fs::read(busybox)?)?)?;
         made.push("busybox".to_owned());
     }
@@ -76,18 +62,14 @@ fn fetch_kernel(private: &Apt, kernel: &Kernel, to: &Path) -> Result<()> {
     let names = private.depends(kernel.package)?;
     let start = format!("linux-image-{}", kernel.version);
     let package = names.iter().find(|name| name.starts_with(&start));
-    let package = package
-        .with_context(|| format!("{} names {names:?}, none of them {start}…", kernel.package))?;
+    let package = package.with_context(|| format!("{} names {names:?}, none of them {start}…", kernel.package))?;
     let archive = private.download(package)?;
     let tree = fresh(&to.with_file_name("tree"))?;
     apt::unpack(&archive, &tree)?;
-    let boot = fs::read_dir(tree.join("boot"))?
-        .flatten()
-        .map(|entry| entry.path());
-    let image = boot.into_iter().find(|path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
-    });
+    let boot = fs::read_dir(tree.join("boot"))?.flatten().map(|entry| entry.path());
+    let image = boot
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")));
     let image = fs::read(image.with_context(|| format!("{package} has no vmlinuz"))?)?;
     if image.get(56..60) != Some(b"ARM\x64") {
         bail!("{package}'s vmlinuz is not an arm64 Image");

@@ -9,9 +9,7 @@ pub(crate) fn codename() -> String {
 }
 
 fn field(text: &str, name: &str) -> Option<String> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
     Some(line.trim_matches('"').to_owned())
 }
 
@@ -21,14 +19,8 @@ mod tests {
 
     #[test]
     fn the_code_name_is_read_with_and_without_quotes() {
-        assert_eq!(
-            field("ID=debian\nVERSION_CODENAME=trixie\n", "VERSION_CODENAME").as_deref(),
-            Some("trixie")
-        );
-        assert_eq!(
-            field("VERSION_CODENAME=\"noble\"", "VERSION_CODENAME").as_deref(),
-            Some("noble")
-        );
+        assert_eq!(field("ID=debian\nVERSION_CODENAME=trixie\n", "VERSION_CODENAME").as_deref(), Some("trixie"));
+        assert_eq!(field("VERSION_CODENAME=\"noble\"", "VERSION_CODENAME").as_deref(), Some("noble"));
         assert_eq!(field("ID=arch\n", "VERSION_CODENAME"), None);
     }
 }

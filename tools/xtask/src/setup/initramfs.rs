@@ -48,29 +48,14 @@ struct Entry<'a> {
 /// # Errors
 /// Writing to memory fails.
 pub(crate) fn build(busybox: &[u8]) -> Result<Vec<u8>> {
-    let folder = |name| Entry {
-        name,
-        mode: DIRECTORY,
-        device: (0, 0),
-        data: &[],
-    };
-    let program = |name, data| Entry {
-        name,
-        mode: PROGRAM,
-        device: (0, 0),
-        data,
-    };
+    let folder = |name| Entry { name, mode: DIRECTORY, device: (0, 0), data: &[] };
+    let program = |name, data| Entry { name, mode: PROGRAM, device: (0, 0), data };
     let entries = [
         folder("bin"),
         folder("etc"),
         folder("dev"),
         // The kernel opens it for init before anything is mounted.
-        Entry {
-            name: "dev/console",
-            mode: CHARACTER_DEVICE,
-            device: (5, 1),
-            data: &[],
-        },
+        Entry { name: "dev/console", mode: CHARACTER_DEVICE, device: (5, 1), data: &[] },
         program("bin/busybox", busybox),
         program("init", INIT.as_bytes()),
         program("etc/inittab", INITTAB.as_bytes()),
@@ -78,11 +63,8 @@ pub(crate) fn build(busybox: &[u8]) -> Result<Vec<u8>> {
     ];
     let mut archive = Vec::new();
     for (inode, entry) in (1u32..).zip(&entries) {
-        let builder = Builder::new(entry.name)
-            .ino(inode)
-            .mode(entry.mode)
-            .rdev_major(entry.device.0)
-            .rdev_minor(entry.device.1);
+        let builder =
+            Builder::new(entry.name).ino(inode).mode(entry.mode).rdev_major(entry.device.0).rdev_minor(entry.device.1);
         let mut writer = builder.write(archive, u32::try_from(entry.data.len())?);
         std::io::Write::write_all(&mut writer, entry.data)?;
         archive = writer.finish()?;

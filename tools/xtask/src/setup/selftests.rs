@@ -23,13 +23,8 @@ const RELEASE: Suites<'_> = Suites {
 };
 const SOURCE: &str = "linux-source-6.12";
 /// Compiler and C library for the guest, the kernel's headers as new as the source, and what unpacks and builds.
-const TOOLS: &[&str] = &[
-    "gcc-aarch64-linux-gnu",
-    "libc6-dev-arm64-cross",
-    "linux-libc-dev/bookworm-backports",
-    "make",
-    "xz-utils",
-];
+const TOOLS: &[&str] =
+    &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "linux-libc-dev/bookworm-backports", "make", "xz-utils"];
 /// Folders of `tools/testing/selftests/arm64`.
 const SUITES: &str = "mte pauth fp";
 
@@ -47,9 +42,7 @@ pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     fs::create_dir_all(&work)?;
     let private = Apt::open(&work.join("apt"), &RELEASE)?;
     let archives = private.closure("compiler for arm64", TOOLS)?;
-    let tools = Tools {
-        root: work.join("tools"),
-    };
+    let tools = Tools { root: work.join("tools") };
     for archive in &archives {
         // The host's own C library runs these programs: two of one kind in one process don't get along.
         let name = archive.file_name().unwrap_or_default().to_string_lossy();
@@ -137,10 +130,7 @@ impl Tools {
             .arg(format!("CC={}", compiler.display()))
             .arg(format!("ARM64_SUBTARGETS={SUITES}"))
             .arg(format!("OUTPUT={}", to.display()))
-            .arg(format!(
-                "KHDR_INCLUDES=-isystem {0}/aarch64-linux-gnu -isystem {0}",
-                headers.display()
-            ));
+            .arg(format!("KHDR_INCLUDES=-isystem {0}/aarch64-linux-gnu -isystem {0}", headers.display()));
         run(&mut make)?;
         progress.done("done");
         Ok(())
@@ -149,9 +139,7 @@ impl Tools {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("can't run {program}"))?;
+    let output = command.output().with_context(|| format!("can't run {program}"))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} failed:\n{complaint}");
     Ok(())

@@ -20,11 +20,7 @@ pub(crate) struct Source {
 impl Source {
     /// The same place with other suites, as a deb822 stanza.
     pub(crate) fn stanza(&self, suites: &[&str]) -> String {
-        let mut stanza = format!(
-            "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\n",
-            self.uri,
-            suites.join(" ")
-        );
+        let mut stanza = format!("Types: deb\nURIs: {}\nSuites: {}\nComponents: main\n", self.uri, suites.join(" "));
         if let Some(key) = &self.signed_by {
             stanza.push_str(&format!("Signed-By: {key}\n"));
         }
@@ -33,14 +29,8 @@ impl Source {
 
     fn serves(&self, archive: &str) -> bool {
         // `mirror+file:/etc/apt/mirrors/debian.list` is how Debian's cloud images name theirs.
-        let last = self
-            .uri
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or("");
-        last.trim_end_matches(".list") == archive
-            && self.components.iter().any(|name| name == "main")
+        let last = self.uri.trim_end_matches('/').rsplit('/').next().unwrap_or("");
+        last.trim_end_matches(".list") == archive && self.components.iter().any(|name| name == "main")
     }
 }
 
@@ -57,19 +47,11 @@ pub(crate) struct Debian {
 /// Nothing there serves Debian.
 pub(crate) fn debian(apt_etc: &Path) -> Result<Debian> {
     let all = read_all(apt_etc);
-    let security = all
-        .iter()
-        .find(|source| source.serves("debian-security"))
-        .cloned();
+    let security = all.iter().find(|source| source.serves("debian-security")).cloned();
     if let Ok(uri) = std::env::var("ASSAY_DEBIAN_MIRROR") {
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let signed_by = Path::new(keyring).exists().then(|| keyring.to_owned());
-        let archive = Source {
-            uri,
-            suites: Vec::new(),
-            components: vec!["main".into()],
-            signed_by,
-        };
+        let archive = Source { uri, suites: Vec::new(), components: vec!["main".into()], signed_by };
         return Ok(Debian { archive, security });
     }
     match all.into_iter().find(|source| source.serves("debian")) {
@@ -97,9 +79,7 @@ fn read_all(apt_etc: &Path) -> Vec<Source> {
         };
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("list") => found.extend(text.lines().filter_map(one_line)),
-            Some("sources") => {
-                found.extend(stanzas(&text).iter().flat_map(|stanza| deb822(stanza)))
-            }
+            Some("sources") => found.extend(stanzas(&text).iter().flat_map(|stanza| deb822(stanza))),
             _ => {}
         }
     }
@@ -117,16 +97,9 @@ fn one_line(line: &str) -> Option<Source> {
         Some(inner) => inner.split_once(']')?,
         None => ("", rest),
     };
-    let signed_by = options
-        .split_whitespace()
-        .find_map(|option| option.strip_prefix("signed-by=").map(str::to_owned));
+    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=").map(str::to_owned));
     let mut words = rest.split_whitespace().map(str::to_owned);
-    Some(Source {
-        uri: words.next()?,
-        suites: vec![words.next()?],
-        components: words.collect(),
-        signed_by,
-    })
+    Some(Source { uri: words.next()?, suites: vec![words.next()?], components: words.collect(), signed_by })
 }
 
 fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
@@ -151,19 +124,9 @@ fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
 }
 
 fn deb822(stanza: &[(String, String)]) -> Vec<Source> {
-    let field = |name: &str| {
-        stanza
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
-    let words = |name: &str| -> Vec<String> {
-        field(name)
-            .unwrap_or("")
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
-    };
+    let field = |name: &str| stanza.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let words =
+        |name: &str| -> Vec<String> { field(name).unwrap_or("").split_whitespace().map(str::to_owned).collect() };
     if field("enabled") == Some("no") || !words("types").iter().any(|kind| kind == "deb") {
         return Vec::new();
     }
@@ -182,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_one_line_entry_gives_uri_suite_components_and_key() {
-        let source = one_line("deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian trixie main contrib # x").unwrap();
+        let source =
+            one_line("deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian trixie main contrib # x").unwrap();
         assert_eq!(source.uri, "http://mirror.example/debian");
         assert_eq!(source.suites, ["trixie"]);
         assert_eq!(source.components, ["main", "contrib"]);
@@ -192,24 +156,15 @@ mod tests {
 
     #[test]
     fn sources_of_source_packages_and_comments_are_passed_over() {
-        assert_eq!(
-            one_line("deb-src http://mirror.example/debian trixie main"),
-            None
-        );
-        assert_eq!(
-            one_line("# deb http://mirror.example/debian trixie main"),
-            None
-        );
+        assert_eq!(one_line("deb-src http://mirror.example/debian trixie main"), None);
+        assert_eq!(one_line("# deb http://mirror.example/debian trixie main"), None);
     }
 
     #[test]
     fn a_deb822_stanza_keeps_an_embedded_key_whole() {
         let text = "Types: deb\nURIs: http://mirror.example/debian/\nSuites: bookworm bookworm-updates\n\
                     Components: main\nSigned-By:\n -----BEGIN\n .\n -----END\n\nEnabled: no\nTypes: deb\nURIs: http://x/debian\n";
-        let found: Vec<Source> = stanzas(text)
-            .iter()
-            .flat_map(|stanza| deb822(stanza))
-            .collect();
+        let found: Vec<Source> = stanzas(text).iter().flat_map(|stanza| deb822(stanza)).collect();
         assert_eq!(found.len(), 1);
         assert!(found[0].serves("debian"));
         assert_eq!(

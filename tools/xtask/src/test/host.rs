@@ -16,16 +16,11 @@ use crate::build;
 pub(super) fn run(filter: &str) -> Result<Tally> {
     println!("host tests");
     let mut command = build::cargo();
-    command
-        .args(["test", "--no-fail-fast", "--quiet"])
-        .current_dir(cache::repository()?);
+    command.args(["test", "--no-fail-fast", "--quiet"]).current_dir(cache::repository()?);
     if !filter.is_empty() {
         command.args(["--", filter]);
     }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("can't run cargo")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("can't run cargo")?;
     let mut tally = Tally::default();
     for line in BufReader::new(child.stdout.take().context("no pipe")?).lines() {
         let line = line?;
@@ -46,16 +41,9 @@ pub(super) fn run(filter: &str) -> Result<Tally> {
 fn read(counts: &str) -> Tally {
     let number = |what: &str| {
         let parts = counts.split([';', '.']).map(str::trim);
-        parts
-            .filter_map(|part| part.strip_suffix(what)?.trim().parse().ok())
-            .next()
-            .unwrap_or(0)
+        parts.filter_map(|part| part.strip_suffix(what)?.trim().parse().ok()).next().unwrap_or(0)
     };
-    Tally {
-        passed: number(" passed"),
-        failed: number(" failed"),
-        skipped: number(" ignored"),
-    }
+    Tally { passed: number(" passed"), failed: number(" failed"), skipped: number(" ignored") }
 }
 
 #[cfg(test)]
@@ -64,15 +52,7 @@ mod tests {
 
     #[test]
     fn the_counts_of_a_result_line_are_read() {
-        let line =
-            "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.02s";
-        assert_eq!(
-            read(line),
-            Tally {
-                passed: 12,
-                failed: 3,
-                skipped: 1
-            }
-        );
+        let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.02s";
+        assert_eq!(read(line), Tally { passed: 12, failed: 3, skipped: 1 });
     }
 }

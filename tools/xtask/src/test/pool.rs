@@ -20,9 +20,7 @@ pub(super) fn run(cases: Vec<Case>, jobs: usize, logs: &Path) -> Tally {
                     let start = Instant::now();
                     let result = (case.run)();
                     let seconds = start.elapsed().as_secs_f32();
-                    let mut tally = tally
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     match result {
                         Ok(note) => {
                             tally.passed += 1;
@@ -42,7 +40,5 @@ pub(super) fn run(cases: Vec<Case>, jobs: usize, logs: &Path) -> Tally {
             });
         }
     });
-    tally
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -19,10 +19,7 @@ struct Seen {
     at: AtomicU64,
     count: AtomicU64,
 }
-static SEEN: Seen = Seen {
-    at: AtomicU64::new(0),
-    count: AtomicU64::new(0),
-};
+static SEEN: Seen = Seen { at: AtomicU64::new(0), count: AtomicU64::new(0) };
 /// An SGI nobody else uses.
 const SGI: u32 = 4;
 

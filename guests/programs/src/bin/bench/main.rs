@@ -71,47 +71,24 @@ fn overhead() -> u64 {
 }
 
 fn report(name: &str, ticks: u64) -> Outcome {
-    println!(
-        "BENCH {} {} ns",
-        name,
-        timer::nanoseconds(ticks.saturating_sub(overhead()))
-    );
+    println!("BENCH {} {} ns", name, timer::nanoseconds(ticks.saturating_sub(overhead())));
     Ok(())
 }
 
 fn hvc_psci_version() -> Outcome {
     ensure!(!machine().psci_smc, "the conduit is SMC");
-    let ticks = least!(
-        0u64,
-        "mov w0, #0x84000000",
-        "mov x1, #0",
-        "mov x2, #0",
-        "mov x3, #0",
-        "hvc #0"
-    );
+    let ticks = least!(0u64, "mov w0, #0x84000000", "mov x1, #0", "mov x2, #0", "mov x3, #0", "hvc #0");
     report("hvc_psci_version", ticks)
 }
 
 fn hvc_unknown() -> Outcome {
     ensure!(!machine().psci_smc, "the conduit is SMC");
-    let ticks = least!(
-        0u64,
-        "mov w0, #0x86000000",
-        "mov x1, #0",
-        "mov x2, #0",
-        "mov x3, #0",
-        "hvc #0"
-    );
+    let ticks = least!(0u64, "mov w0, #0x86000000", "mov x1, #0", "mov x2, #0", "mov x3, #0", "hvc #0");
     report("hvc_unknown", ticks)
 }
 
 fn mmio_gicd_typer_read() -> Outcome {
-    let ticks = least!(
-        machine().gic.distributor,
-        "mov x1, x0",
-        "add x1, x1, #4",
-        "ldr w2, [x1]"
-    );
+    let ticks = least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #4", "ldr w2, [x1]");
     report("mmio_gicd_typer_read", ticks)
 }
 
@@ -119,30 +96,17 @@ fn mmio_gicr_typer_read() -> Outcome {
     if machine().gic.version == Version::V2 {
         return Err(Stop::Skip("a GICv2 has no Redistributor"));
     }
-    let ticks = least!(
-        machine().gic.redistributor(),
-        "mov x1, x0",
-        "add x1, x1, #8",
-        "ldr x2, [x1]"
-    );
+    let ticks = least!(machine().gic.redistributor(), "mov x1, x0", "add x1, x1, #8", "ldr x2, [x1]");
     report("mmio_gicr_typer_read", ticks)
 }
 
 fn mmio_uart_status_read() -> Outcome {
-    let ticks = least!(
-        machine().uart,
-        "mov x1, x0",
-        "add x1, x1, #0x18",
-        "ldr w2, [x1]"
-    );
+    let ticks = least!(machine().uart, "mov x1, x0", "add x1, x1, #0x18", "ldr w2, [x1]");
     report("mmio_uart_status_read", ticks)
 }
 
 fn trap_id_register_read() -> Outcome {
-    report(
-        "trap_id_register_read",
-        least!(0u64, "mrs x0, id_aa64pfr0_el1"),
-    )
+    report("trap_id_register_read", least!(0u64, "mrs x0, id_aa64pfr0_el1"))
 }
 
 /// The least of all rounds of a measurement that may get no interrupt.
@@ -172,10 +136,7 @@ fn vtimer_wfi() -> Outcome {
 fn reset_to_guest_entry() -> Outcome {
     let ticks = guest_kit::entry::entered_at();
     ensure!(ticks > 0, "the counter had not begun");
-    println!(
-        "BENCH reset_to_guest_entry {} ns",
-        timer::nanoseconds(ticks)
-    );
+    println!("BENCH reset_to_guest_entry {} ns", timer::nanoseconds(ticks));
     Ok(())
 }
 

@@ -60,10 +60,7 @@ const NO_TAG_ACCESS: &[Case] = &[
     ("every_page_is_its_own", region::distinct_unchecked),
     ("a_tag_access_aborts", tags::denied),
     ("ram_keeps_its_tags", tags::ram),
-    (
-        "code_runs_there_or_not_as_promised",
-        execution::as_promised_unchecked,
-    ),
+    ("code_runs_there_or_not_as_promised", execution::as_promised_unchecked),
 ];
 /// Atomics and exclusives are not promised on Normal-NC (DDI0487 B2.2.6).
 const NON_CACHEABLE: &[Case] = &[
@@ -88,10 +85,7 @@ const DEVICE: &[Case] = &[
     ("no_tag_check_ever_fails", tags::unchecked),
     ("code_runs_there_or_not_as_promised", execution::as_promised),
 ];
-const ABSENT: &[Case] = &[
-    ("the_tree_has_no_region", region::not_described),
-    ("nothing_is_above_ram", region::nothing),
-];
+const ABSENT: &[Case] = &[("the_tree_has_no_region", region::not_described), ("nothing_is_above_ram", region::nothing)];
 
 fn main(machine: &'static Machine) {
     let expected = machine.bootarg("expect").unwrap_or("");

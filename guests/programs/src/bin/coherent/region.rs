@@ -24,11 +24,7 @@ pub enum Type {
 impl Type {
     /// Returns the type under which everything shows that stage 2 lets through.
     pub fn best() -> Self {
-        if tags::instructions() {
-            Self::Tagged
-        } else {
-            Self::WriteBack
-        }
+        if tags::instructions() { Self::Tagged } else { Self::WriteBack }
     }
     /// Returns the byte of MAIR_EL1, which PAR_EL1 repeats (DDI0487 PAR_EL1.ATTR).
     fn attribute(self) -> u64 {
@@ -46,9 +42,7 @@ fn nodes(use_: &str) -> impl Iterator<Item = Node> {
             inside_reserved = node.name == "reserved-memory";
         }
         match use_ {
-            "ram" => {
-                node.str("device_type") == Some("memory") && node.property("hotpluggable").is_some()
-            }
+            "ram" => node.str("device_type") == Some("memory") && node.property("hotpluggable").is_some(),
             "dax" => node.is_compatible("pmem-region"),
             _ => inside_reserved && node.depth == 2 && node.property("no-map").is_some(),
         }
@@ -64,9 +58,7 @@ pub fn find() -> Result<(u64, u64), Stop> {
     let found = nodes(promised()).find_map(|node| node.reg(0));
     match found {
         Some((start, size)) if size >= 16 * PAGE => Ok((start, size)),
-        _ => Err(Stop::Fail(Text::new(format_args!(
-            "no region of 64 KiB or more in the tree"
-        )))),
+        _ => Err(Stop::Fail(Text::new(format_args!("no region of 64 KiB or more in the tree")))),
     }
 }
 
@@ -88,19 +80,12 @@ pub fn map(kind: Type) {
 
 pub fn described() -> Outcome {
     let use_ = promised();
-    let (count, all) = (
-        nodes(use_).count(),
-        ["ram", "dax", "aperture"].map(|use_| nodes(use_).count()),
-    );
+    let (count, all) = (nodes(use_).count(), ["ram", "dax", "aperture"].map(|use_| nodes(use_).count()));
     ensure_equal!(count, 1, "regions of this use in the tree");
     ensure_equal!(all.iter().sum::<usize>(), 1, "regions of any use");
     let (start, size) = find()?;
     println!("# {} at {:#x}, {} KiB", use_, start, size / 1024);
-    ensure_equal!(
-        (start | size) & (PAGE - 1),
-        0,
-        "start or size within a page"
-    );
+    ensure_equal!((start | size) & (PAGE - 1), 0, "start or size within a page");
     let ram = machine().ram().first().map_or(0, |&(at, size)| at + size);
     ensure!(start >= ram, "the region begins inside of RAM");
     if let Some(node) = nodes(use_).next() {
@@ -148,11 +133,7 @@ pub fn distinct() -> Outcome {
     for page in pages() {
         mmio::write64(page + 8, 0);
     }
-    ensure!(
-        wrong.is_none(),
-        "page {:#x} holds another's pattern",
-        wrong.unwrap_or(0)
-    );
+    ensure!(wrong.is_none(), "page {:#x} holds another's pattern", wrong.unwrap_or(0));
     Ok(())
 }
 
@@ -184,11 +165,7 @@ pub fn not_described() -> Outcome {
 pub fn nothing() -> Outcome {
     let from = machine().ram_end().next_multiple_of(GIB);
     for address in (from..from + 4 * GIB).step_by(1 << 20) {
-        ensure!(
-            probe_read(address, 8).is_err(),
-            "{:#x} can be read",
-            address
-        );
+        ensure!(probe_read(address, 8).is_err(), "{:#x} can be read", address);
     }
     Ok(())
 }

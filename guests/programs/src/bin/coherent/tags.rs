@@ -40,10 +40,7 @@ fn load(address: u64) -> Result<u64, Caught> {
 }
 
 fn fail(what: &str, caught: Caught) -> Stop {
-    Stop::Fail(Text::new(format_args!(
-        "{}: esr={:#x} far={:#x}",
-        what, caught.esr, caught.far
-    )))
+    Stop::Fail(Text::new(format_args!("{}: esr={:#x} far={:#x}", what, caught.esr, caught.far)))
 }
 
 /// Tells whether the CPU has the tag instructions: an IRG that is UNDEFINED says no.
@@ -58,10 +55,7 @@ pub fn instructions() -> bool {
 }
 
 pub fn clear() -> Outcome {
-    ensure!(
-        sysreg::read!("id_aa64pfr1_el1") >> 8 & 0xf >= 2,
-        "ID_AA64PFR1_EL1.MTE is below 2"
-    );
+    ensure!(sysreg::read!("id_aa64pfr1_el1") >> 8 & 0xf >= 2, "ID_AA64PFR1_EL1.MTE is below 2");
     let (start, size) = find()?;
     let found = tags::first_nonzero(start, start + size);
     ensure!(found.is_none(), "tags at {:#x}", found.unwrap_or(0));
@@ -100,13 +94,7 @@ pub fn round_trip() -> Outcome {
 }
 
 fn differs(address: u64, loaded: u64, stored: u64) -> Outcome {
-    ensure!(
-        false,
-        "{:#x}: tag {:#x}, stored {:#x}",
-        address,
-        loaded,
-        stored
-    );
+    ensure!(false, "{:#x}: tag {:#x}, stored {:#x}", address, loaded, stored);
     Ok(())
 }
 
@@ -153,11 +141,7 @@ pub fn separate() -> Outcome {
 
 /// Ends the case as skipped where a tag instruction is UNDEFINED.
 fn needs_instructions() -> Outcome {
-    if instructions() {
-        Ok(())
-    } else {
-        Err(Stop::Skip("the CPU has no tag instructions"))
-    }
+    if instructions() { Ok(()) } else { Err(Stop::Skip("the CPU has no tag instructions")) }
 }
 
 /// An Untagged location: tags read zero and what is stored is lost (DDI0487 D10.3).
@@ -220,10 +204,7 @@ pub fn denied() -> Outcome {
             ("STG", store(page, 7)),
             ("STGM", attempt(stgm, page)),
             ("DC GVA", attempt(gva, page)),
-            (
-                "a checked load",
-                probe_read(with_tag(page, 7), 8).map(|_| ()),
-            ),
+            ("a checked load", probe_read(with_tag(page, 7), 8).map(|_| ())),
         ];
         for (name, result) in attempts {
             match result {

@@ -83,8 +83,7 @@ const MOST: usize = 32 * 256 + 17 * 32;
 struct Memory(UnsafeCell<[u8; MOST]>);
 // SAFETY: each CPU uses its own element only.
 unsafe impl Sync for Memory {}
-static MEMORY: [Memory; cpu::MAX_CPUS] =
-    [const { Memory(UnsafeCell::new([0; MOST])) }; cpu::MAX_CPUS];
+static MEMORY: [Memory; cpu::MAX_CPUS] = [const { Memory(UnsafeCell::new([0; MOST])) }; cpu::MAX_CPUS];
 
 /// Lets this CPU use FP, SIMD and SVE, with vectors as long as they get.
 pub fn enable() {
@@ -142,12 +141,7 @@ pub fn clear() -> Outcome {
     let found = memory.iter().position(|byte| *byte != 0);
     ensure!(found.is_none(), "byte {} is not zero", found.unwrap_or(0));
     let (control, status) = (sysreg::read!("s3_3_c4_c4_0"), sysreg::read!("s3_3_c4_c4_1"));
-    ensure!(
-        control == 0 && status == 0,
-        "FPCR {:#x} FPSR {:#x}",
-        control,
-        status
-    );
+    ensure!(control == 0 && status == 0, "FPCR {:#x} FPSR {:#x}", control, status);
     Ok(())
 }
 
@@ -174,10 +168,7 @@ pub fn differs(index: usize, seed: u64) -> Option<usize> {
     let memory = memory(index);
     memory.fill(0);
     store(memory);
-    let wrong = memory
-        .iter()
-        .enumerate()
-        .position(|(at, byte)| *byte != pattern(seed, at));
+    let wrong = memory.iter().enumerate().position(|(at, byte)| *byte != pattern(seed, at));
     let control = sysreg::read!("s3_3_c4_c4_0") == seed << 22 & FPCR;
     let status = sysreg::read!("s3_3_c4_c4_1") == (seed | 0x0800_0000) & FPSR;
     wrong.or((!control || !status).then_some(MOST))

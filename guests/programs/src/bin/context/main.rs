@@ -16,9 +16,7 @@ use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
 use guest_kit::text::Text;
 use guest_kit::timer::Timer;
-use guest_kit::{
-    Case, Machine, Outcome, cpu, ensure, gic, ktap, println, psci, sysreg, timer, uart,
-};
+use guest_kit::{Case, Machine, Outcome, cpu, ensure, gic, ktap, println, psci, sysreg, timer, uart};
 
 guest_kit::entry!(main);
 
@@ -34,11 +32,7 @@ const CASES: &[Case] = &[
 const ROUNDS: u64 = 40;
 
 fn main(machine: &'static Machine) {
-    mmu::enable(if registers::has_tags() {
-        Ram::Tagged
-    } else {
-        Ram::WriteBack
-    });
+    mmu::enable(if registers::has_tags() { Ram::Tagged } else { Ram::WriteBack });
     float::enable();
     let gic = gic::gic();
     gic.enable();
@@ -69,11 +63,7 @@ static WRONG: [AtomicU64; cpu::MAX_CPUS] = [const { AtomicU64::new(0) }; cpu::MA
 fn keep() -> Outcome {
     let seed = number("seed", 1) << 8;
     for index in 1..cpu::count() {
-        ensure!(
-            cpu::start(index, other, seed) == psci::SUCCESS,
-            "CPU_ON {}",
-            index
-        );
+        ensure!(cpu::start(index, other, seed) == psci::SUCCESS, "CPU_ON {}", index);
     }
     let mine = look(0, seed);
     for index in 1..cpu::count() {
@@ -140,14 +130,8 @@ fn wait_for_timer() {
 fn name(wrong: u64) -> Text {
     match wrong.checked_sub(1) {
         None => Text::new(format_args!("nothing")),
-        Some(index) if wrong < 1000 => Text::new(format_args!(
-            "{} has changed",
-            registers::name(index as usize)
-        )),
-        Some(_) => Text::new(format_args!(
-            "vector or predicate byte {} has changed",
-            wrong - 1000
-        )),
+        Some(index) if wrong < 1000 => Text::new(format_args!("{} has changed", registers::name(index as usize))),
+        Some(_) => Text::new(format_args!("vector or predicate byte {} has changed", wrong - 1000)),
     }
 }
 

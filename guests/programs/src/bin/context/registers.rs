@@ -100,10 +100,7 @@ fn is_here(register: &Register) -> bool {
     match register.needs {
         Needs::Nothing => true,
         Needs::Pauth => {
-            let (one, two) = (
-                sysreg::read!("id_aa64isar1_el1"),
-                sysreg::read!("s3_0_c0_c6_2"),
-            );
+            let (one, two) = (sysreg::read!("id_aa64isar1_el1"), sysreg::read!("s3_0_c0_c6_2"));
             field(one, 4) | field(one, 8) | field(two, 12) != 0
         }
         Needs::Tags => has_tags(),

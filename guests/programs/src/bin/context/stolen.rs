@@ -17,11 +17,7 @@ fn place() -> Option<u64> {
 pub fn told() -> Outcome {
     guest_kit::ktap::needs_hypervisor()?;
     let shared = machine().has_bootarg("shared");
-    let expected = if shared {
-        psci::SUCCESS
-    } else {
-        psci::NOT_SUPPORTED
-    } as u64;
+    let expected = if shared { psci::SUCCESS } else { psci::NOT_SUPPORTED } as u64;
     let announced = psci::hvc(psci::SMCCC_ARCH_FEATURES, PV_TIME_FEATURES, 0, 0);
     ensure_equal!(announced, expected, "SMCCC_ARCH_FEATURES");
     for query in [PV_TIME_FEATURES, PV_TIME_ST] {

@@ -91,34 +91,22 @@ fn report(work: Option<&sum::Work>) {
             let passed = timer::now().wrapping_sub(BEGUN.load(Ordering::Relaxed));
             let due = passed / timer::ticks(PERIOD_US).max(1);
             let lost = due.saturating_sub(beats + 1);
-            println!(
-                "{} rounds={} wrong={} lost={}",
-                head, work.rounds, work.wrong, lost
-            );
+            println!("{} rounds={} wrong={} lost={}", head, work.rounds, work.wrong, lost);
         }
     }
 }
 
 fn number(text: &str) -> u64 {
-    text.bytes().fold(0, |sum, digit| {
-        sum * 10 + u64::from(digit.wrapping_sub(b'0').min(9))
-    })
+    text.bytes().fold(0, |sum, digit| sum * 10 + u64::from(digit.wrapping_sub(b'0').min(9)))
 }
 
 fn beats() -> Outcome {
     let first = BEATS.load(Ordering::Relaxed);
-    let came = timer::wait_for(10_000_000, || {
-        BEATS.load(Ordering::Relaxed).wrapping_sub(first) >= 50
-    });
+    let came = timer::wait_for(10_000_000, || BEATS.load(Ordering::Relaxed).wrapping_sub(first) >= 50);
     ensure!(came, "50 beats did not come in 10 s");
     // Beats that were held up come one after the other, but none comes before its time.
     let beats = BEATS.load(Ordering::Relaxed);
     let took = timer::now().wrapping_sub(BEGUN.load(Ordering::Relaxed));
-    ensure!(
-        took >= beats * timer::ticks(PERIOD_US),
-        "{} beats came in {} ticks: too soon",
-        beats,
-        took
-    );
+    ensure!(took >= beats * timer::ticks(PERIOD_US), "{} beats came in {} ticks: too soon", beats, took);
     Ok(())
 }

@@ -24,9 +24,7 @@ impl Work {
             written = fold(written, value);
             word.store(value, Ordering::Relaxed);
         }
-        let read = TABLE
-            .iter()
-            .fold(0, |sum, word| fold(sum, word.load(Ordering::Relaxed)));
+        let read = TABLE.iter().fold(0, |sum, word| fold(sum, word.load(Ordering::Relaxed)));
         self.rounds = self.rounds.wrapping_add(1);
         // Again from the seed: registers may be what was disturbed.
         let (mut value, mut again) = (seed, 0);

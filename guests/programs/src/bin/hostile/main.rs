@@ -16,10 +16,7 @@ use guest_kit::machine::machine;
 use guest_kit::mmio::{probe_read, probe_read_pair, probe_write};
 use guest_kit::mmu::{self, Ram};
 use guest_kit::timer::Timer;
-use guest_kit::{
-    Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, gic, irq, ktap, println, psci,
-    uart,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, gic, irq, ktap, println, psci, uart};
 
 use random::Random;
 
@@ -36,10 +33,7 @@ const CASES: &[Case] = &[
     ("tables_in_devices_and_beyond_ram_abort", tables),
     ("a_storm_of_aborts_passes", storms::aborts),
     ("a_storm_of_calls_passes", storms::calls),
-    (
-        "a_storm_of_tlb_and_cache_maintenance_passes",
-        storms::maintenance,
-    ),
+    ("a_storm_of_tlb_and_cache_maintenance_passes", storms::maintenance),
     ("a_storm_of_self_interrupts_passes", storms::interrupts),
     ("wfi_with_something_pending_returns", storms::pending_wait),
     ("a_long_wfi_ends_with_its_timer", storms::long_wait),
@@ -59,9 +53,7 @@ fn targets() -> ([(u64, u64); 16], usize) {
     let (mut frames, mut count) = ([(0, 0); 16], 0);
     machine().devices(&mut |start, size| {
         // The watchdog would bite. The console is left alone here, or no result could be read.
-        let dog = machine()
-            .watchdog
-            .is_some_and(|dog| start == dog.control || start == dog.refresh);
+        let dog = machine().watchdog.is_some_and(|dog| start == dog.control || start == dog.refresh);
         if !dog && start != machine().uart && count < frames.len() {
             frames[count] = (start, size);
             count += 1;
@@ -78,9 +70,7 @@ fn wild_accesses() -> Outcome {
         // Up to 2^37, most of them below the RAM where the devices are.
         let bits = if random.below(4) == 0 { 37 } else { 30 };
         let address = random.next() & ((1 << bits) - 1);
-        let watchdog = machine()
-            .watchdog
-            .is_some_and(|dog| [dog.control, dog.refresh].contains(&(address & !0xffff)));
+        let watchdog = machine().watchdog.is_some_and(|dog| [dog.control, dog.refresh].contains(&(address & !0xffff)));
         if machine().is_ram(address) || address & !0xfff == machine().uart || watchdog {
             continue;
         }
@@ -92,15 +82,9 @@ fn wild_accesses() -> Outcome {
         };
         if let Err(caught) = result {
             // Unaligned with the MMU off is an alignment fault of stage 1.
-            let contained = caught.class() == Caught::DATA_ABORT
-                && matches!(caught.status(), Caught::EXTERNAL | Caught::ALIGNMENT);
-            ensure!(
-                contained,
-                "{} bytes at {:#x}: esr={:#x}",
-                bytes,
-                address,
-                caught.esr
-            );
+            let contained =
+                caught.class() == Caught::DATA_ABORT && matches!(caught.status(), Caught::EXTERNAL | Caught::ALIGNMENT);
+            ensure!(contained, "{} bytes at {:#x}: esr={:#x}", bytes, address, caught.esr);
             aborts += 1;
         }
     }
@@ -133,12 +117,7 @@ fn no_syndrome() -> Outcome {
         let _ = probe_read_pair(start);
         for function in functions {
             if let Err(caught) = exception::guarded(function as *const () as u64, start, 0) {
-                ensure!(
-                    caught.class() == Caught::DATA_ABORT,
-                    "at {:#x}: esr={:#x}",
-                    start,
-                    caught.esr
-                );
+                ensure!(caught.class() == Caught::DATA_ABORT, "at {:#x}: esr={:#x}", start, caught.esr);
             }
         }
     }
@@ -213,13 +192,7 @@ fn random_power() -> Outcome {
         let mpidr = random.next() | 1 << 63;
         let id = [psci::CPU_ON, psci::AFFINITY_INFO][random.below(2) as usize];
         let answer = psci::call(id, mpidr, random.next(), random.next());
-        ensure!(
-            answer < 0,
-            "function {:#x} of CPU {:#x}: {}",
-            id,
-            mpidr,
-            answer
-        );
+        ensure!(answer < 0, "function {:#x} of CPU {:#x}: {}", id, mpidr, answer);
     }
     for index in 1..cpu::count() {
         let state = psci::affinity_info(machine().cpus()[index], 0);
@@ -232,20 +205,11 @@ fn jumps() -> Outcome {
     ktap::needs_hypervisor()?;
     let (frames, count) = targets();
     let beyond = [0, machine().ram_end(), 1 << 38, machine().uart];
-    for address in frames[..count]
-        .iter()
-        .map(|&(start, _)| start)
-        .chain(beyond)
-    {
+    for address in frames[..count].iter().map(|&(start, _)| start).chain(beyond) {
         match exception::guarded(address, 0, 0) {
             Ok(_) => ensure!(false, "code at {:#x} returns", address),
             Err(caught) => {
-                ensure!(
-                    caught.class() == Caught::INSTRUCTION_ABORT,
-                    "at {:#x}: esr={:#x}",
-                    address,
-                    caught.esr
-                );
+                ensure!(caught.class() == Caught::INSTRUCTION_ABORT, "at {:#x}: esr={:#x}", address, caught.esr);
             }
         }
     }
@@ -259,18 +223,11 @@ fn tables() -> Outcome {
     let (frames, count) = targets();
     mmu::enable(Ram::WriteBack);
     let mut outcome = Ok(());
-    for place in frames[..count]
-        .iter()
-        .map(|&(start, _)| start)
-        .chain([machine().ram_end(), 0])
-    {
+    for place in frames[..count].iter().map(|&(start, _)| start).chain([machine().ram_end(), 0]) {
         mmu::set_descriptor(GIB, place & !0xfff | 0b11);
         let result = probe_read((GIB as u64) << 30, 4);
         if !result.is_err_and(|caught| caught.class() == Caught::DATA_ABORT) {
-            outcome = Err(Stop::Fail(guest_kit::text::Text::new(format_args!(
-                "a table at {:#x} is walked",
-                place
-            ))));
+            outcome = Err(Stop::Fail(guest_kit::text::Text::new(format_args!("a table at {:#x} is walked", place))));
         }
     }
     mmu::disable();
@@ -299,14 +256,8 @@ fn sane() -> Outcome {
     irq::clear_handler();
     ensure!(sgi, "an SGI does not arrive any more");
     ensure!(timer, "the timer does not interrupt any more");
-    ensure!(
-        psci::call(psci::VERSION, 0, 0, 0) >= 0x1_0001,
-        "PSCI_VERSION differs"
-    );
-    ensure!(
-        code::run(0xd280_0540, 0) == Ok(42),
-        "code does not run any more"
-    );
+    ensure!(psci::call(psci::VERSION, 0, 0, 0) >= 0x1_0001, "PSCI_VERSION differs");
+    ensure!(code::run(0xd280_0540, 0) == Ok(42), "code does not run any more");
     Ok(())
 }
 

@@ -8,9 +8,7 @@ pub struct Random(u64);
 impl Random {
     /// Begins the sequence of the bootarg `seed=N`, or of the usual seed.
     pub fn new() -> Self {
-        let seed = machine()
-            .bootarg("seed")
-            .and_then(|number| number.parse().ok());
+        let seed = machine().bootarg("seed").and_then(|number| number.parse().ok());
         Self(seed.unwrap_or(0x5eed).max(1))
     }
     /// Returns the state, which is the seed at the beginning.

@@ -107,13 +107,7 @@ fn wild(random: &mut Random) -> Outcome {
     }
     // What QEMU's virt has here and the tree may not name is somebody's registers at most.
     if let Err(caught) = access(random, address, bytes) {
-        ensure!(
-            caught.class() == Caught::DATA_ABORT,
-            "{} bytes at {:#x}: esr={:#x}",
-            bytes,
-            address,
-            caught.esr
-        );
+        ensure!(caught.class() == Caught::DATA_ABORT, "{} bytes at {:#x}: esr={:#x}", bytes, address, caught.esr);
     }
     Ok(())
 }

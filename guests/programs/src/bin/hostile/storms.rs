@@ -12,10 +12,7 @@ use crate::sane;
 pub fn aborts() -> Outcome {
     let address = machine().ram_end();
     for _ in 0..50_000 {
-        ensure!(
-            probe_write(address, 0, 8).is_err(),
-            "a store beyond RAM is taken"
-        );
+        ensure!(probe_write(address, 0, 8).is_err(), "a store beyond RAM is taken");
     }
     Ok(())
 }
@@ -36,16 +33,7 @@ pub fn maintenance() -> Outcome {
 
 pub fn maintain() {
     // SAFETY: the MMU is off; what is cleaned stays.
-    unsafe {
-        asm!(
-            "tlbi vmalle1is",
-            "tlbi vmalle1",
-            "dsb ish",
-            "ic ialluis",
-            "dsb ish",
-            "isb"
-        )
-    };
+    unsafe { asm!("tlbi vmalle1is", "tlbi vmalle1", "dsb ish", "ic ialluis", "dsb ish", "isb") };
     // By set and way, level 1, set 0, way 0 (DDI0487 C5.3): trapped or made harmless below.
     // SAFETY: cleans and invalidates.
     unsafe { asm!("dc cisw, {0}", "dc csw, {0}", "dsb sy", in(reg) 0u64) };

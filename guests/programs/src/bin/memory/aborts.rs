@@ -13,14 +13,7 @@ use crate::{PAGE, has_atomics};
 /// Addresses that are nobody's, within the 39 bits that the kit maps.
 fn nowhere() -> impl Iterator<Item = u64> {
     let end = machine().ram_end();
-    [
-        end,
-        end + 8,
-        end + 0x12_3450,
-        end + (5 << 30),
-        (1 << 39) - 16,
-    ]
-    .into_iter()
+    [end, end + 8, end + 0x12_3450, end + (5 << 30), (1 << 39) - 16].into_iter()
 }
 
 fn expect_external(caught: Caught, class: u64, address: u64) -> Outcome {
@@ -60,27 +53,17 @@ pub fn stores() -> Outcome {
 pub fn store_syndrome() -> Outcome {
     let address = machine().ram_end();
     let (read, written) = (probe_read(address, 4), probe_write(address, 0, 4));
-    ensure!(
-        read.is_err_and(|caught| !caught.is_write()),
-        "the syndrome of a load says write"
-    );
-    ensure!(
-        written.is_err_and(|caught| caught.is_write()),
-        "the syndrome of a store says read"
-    );
+    ensure!(read.is_err_and(|caught| !caught.is_write()), "the syndrome of a load says write");
+    ensure!(written.is_err_and(|caught| caught.is_write()), "the syndrome of a store says read");
     Ok(())
 }
 
 pub fn fetches() -> Outcome {
     // The kit maps what is not RAM as never executable: stage 1 off, so that stage 2 is asked.
     mmu::disable();
-    let outcome = nowhere()
-        .map(|address| address & !3)
-        .try_for_each(|address| match exception::guarded(address, 0, 0) {
-            Ok(_) => Err(Stop::Fail(guest_kit::text::Text::new(format_args!(
-                "code at {:#x}",
-                address
-            )))),
+    let outcome =
+        nowhere().map(|address| address & !3).try_for_each(|address| match exception::guarded(address, 0, 0) {
+            Ok(_) => Err(Stop::Fail(guest_kit::text::Text::new(format_args!("code at {:#x}", address)))),
             Err(caught) => {
                 expect_external(caught, Caught::INSTRUCTION_ABORT, address)?;
                 ensure_equal!(caught.elr, address, "ELR_EL1");
@@ -102,31 +85,17 @@ pub fn others() -> Outcome {
     }
     extern "C" fn atomic(address: u64) {
         // SAFETY: aborts, guarded.
-        unsafe {
-            asm!(".arch_extension lse", "ldadd {v}, {v}, [{a}]", a = in(reg) address, v = inout(reg) 1u64 => _)
-        };
+        unsafe { asm!(".arch_extension lse", "ldadd {v}, {v}, [{a}]", a = in(reg) address, v = inout(reg) 1u64 => _) };
     }
     let address = machine().ram_end();
-    ensure!(
-        probe_read_pair(address).is_err_and(|caught| caught.class() == Caught::DATA_ABORT),
-        "LDP"
-    );
-    for (name, function) in [
-        ("LDXR", exclusive as extern "C" fn(u64)),
-        ("DC ZVA", zva),
-        ("LDADD", atomic),
-    ] {
+    ensure!(probe_read_pair(address).is_err_and(|caught| caught.class() == Caught::DATA_ABORT), "LDP");
+    for (name, function) in [("LDXR", exclusive as extern "C" fn(u64)), ("DC ZVA", zva), ("LDADD", atomic)] {
         if name == "LDADD" && !has_atomics() {
             continue;
         }
         match exception::guarded(function as *const () as u64, address, 0) {
             Ok(_) => ensure!(false, "{} beyond RAM does not abort", name),
-            Err(caught) => ensure!(
-                caught.class() == Caught::DATA_ABORT,
-                "{}: esr={:#x}",
-                name,
-                caught.esr
-            ),
+            Err(caught) => ensure!(caught.class() == Caught::DATA_ABORT, "{}: esr={:#x}", name, caught.esr),
         }
     }
     Ok(())
@@ -144,11 +113,7 @@ pub fn walks() -> Outcome {
             ensure_equal!(caught.class(), Caught::DATA_ABORT, "exception class");
             // 0x14 + level. A hypervisor whose stage 2 stops the walk does not learn the level.
             let exact = !machine().is_native() || caught.status() == 0x16;
-            ensure!(
-                exact && caught.status() >> 2 == 5,
-                "fault status {:#x}",
-                caught.status()
-            );
+            ensure!(exact && caught.status() >> 2 == 5, "fault status {:#x}", caught.status());
         }
     }
     Ok(())
@@ -182,9 +147,7 @@ fn sweep(start: u64, end: u64, step: u64) -> Outcome {
     });
     let stolen_time = psci::hvc(PV_TIME_ST, 0, 0, 0);
     for address in (start..end).step_by(step as usize) {
-        let is_device = devices[..count]
-            .iter()
-            .any(|&(start, size)| address.wrapping_sub(start) < size);
+        let is_device = devices[..count].iter().any(|&(start, size)| address.wrapping_sub(start) < size);
         let is_stolen_time = address & !0xfff == stolen_time & !0xfff;
         if is_device || is_stolen_time || machine().is_ram(address) {
             continue;

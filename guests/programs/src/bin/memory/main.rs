@@ -12,8 +12,7 @@ use guest_kit::machine::machine;
 use guest_kit::mmio::{probe_read, probe_write};
 use guest_kit::mmu::{self, Ram};
 use guest_kit::{
-    Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, ktap, memory, mmio, println,
-    sysreg, timer,
+    Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, ktap, memory, mmio, println, sysreg, timer,
 };
 
 guest_kit::entry!(main);
@@ -74,11 +73,7 @@ fn distinct() -> Outcome {
             mmio::write64(page + 8, 0);
         }
     });
-    ensure!(
-        wrong.is_none(),
-        "page {:#x} holds another's address",
-        wrong.unwrap_or(0)
-    );
+    ensure!(wrong.is_none(), "page {:#x} holds another's address", wrong.unwrap_or(0));
     Ok(())
 }
 
@@ -90,11 +85,7 @@ fn scratch() -> Result<u64, Stop> {
             page = start.next_multiple_of(PAGE) + 16 * PAGE;
         }
     });
-    if page == 0 {
-        Err(Stop::Skip("no free RAM"))
-    } else {
-        Ok(page)
-    }
+    if page == 0 { Err(Stop::Skip("no free RAM")) } else { Ok(page) }
 }
 
 fn unaligned() -> Outcome {
@@ -202,21 +193,10 @@ fn zeroing() -> Outcome {
     // SAFETY: free RAM.
     unsafe { asm!("dc zva, {}", "dsb sy", in(reg) page + block) };
     let zeroed = memory::first_nonzero(page + block, page + block + block.max(64));
-    let kept = (
-        mmio::read64(page + block - 8),
-        mmio::read64(page + 2 * block),
-    );
+    let kept = (mmio::read64(page + block - 8), mmio::read64(page + 2 * block));
     memory::fill(page, page + PAGE, 0);
-    ensure!(
-        block < 64 || zeroed.is_none(),
-        "not zero within the block of {} bytes",
-        block
-    );
-    ensure!(
-        kept == (!0, !0),
-        "zeroed beyond the block of {} bytes",
-        block
-    );
+    ensure!(block < 64 || zeroed.is_none(), "not zero within the block of {} bytes", block);
+    ensure!(kept == (!0, !0), "zeroed beyond the block of {} bytes", block);
     Ok(())
 }
 

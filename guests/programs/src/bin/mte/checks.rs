@@ -45,14 +45,8 @@ pub fn fault() -> Outcome {
 pub fn no_fault() -> Outcome {
     needs_tags()?;
     in_mode(1, |page| {
-        ensure!(
-            mmio::probe_read(with_tag(page, 4), 8).is_ok(),
-            "a load with the right tag faults"
-        );
-        ensure!(
-            mmio::probe_write(with_tag(page, 4), 0, 8).is_ok(),
-            "a store with the right tag faults"
-        );
+        ensure!(mmio::probe_read(with_tag(page, 4), 8).is_ok(), "a load with the right tag faults");
+        ensure!(mmio::probe_write(with_tag(page, 4), 0, 8).is_ok(), "a store with the right tag faults");
         Ok(())
     })
 }
@@ -61,17 +55,11 @@ pub fn asynchronous() -> Outcome {
     needs_tags()?;
     in_mode(2, |page| {
         sysreg::write!("s3_0_c5_c6_0", 0);
-        ensure!(
-            mmio::probe_read(with_tag(page, 5), 8).is_ok(),
-            "a load faults synchronously"
-        );
+        ensure!(mmio::probe_read(with_tag(page, 5), 8).is_ok(), "a load faults synchronously");
         guest_kit::cpu::dsb();
         ensure_equal!(sysreg::read!("s3_0_c5_c6_0") & 1, 1, "TFSR_EL1.TF0");
         sysreg::write!("s3_0_c5_c6_0", 0);
-        ensure!(
-            mmio::probe_write(with_tag(page, 5), 0, 8).is_ok(),
-            "a store faults synchronously"
-        );
+        ensure!(mmio::probe_write(with_tag(page, 5), 0, 8).is_ok(), "a store faults synchronously");
         guest_kit::cpu::dsb();
         ensure_equal!(sysreg::read!("s3_0_c5_c6_0") & 1, 1, "TFSR_EL1.TF0");
         Ok(())
@@ -87,10 +75,7 @@ pub fn asymmetric() -> Outcome {
         sysreg::write!("s3_0_c5_c6_0", 0);
         expect_tag_fault(mmio::probe_read(with_tag(page, 5), 8), false, page)?;
         ensure_equal!(sysreg::read!("s3_0_c5_c6_0") & 1, 0, "TFSR_EL1.TF0");
-        ensure!(
-            mmio::probe_write(with_tag(page, 5), 0, 8).is_ok(),
-            "a store faults synchronously"
-        );
+        ensure!(mmio::probe_write(with_tag(page, 5), 0, 8).is_ok(), "a store faults synchronously");
         guest_kit::cpu::dsb();
         ensure_equal!(sysreg::read!("s3_0_c5_c6_0") & 1, 1, "TFSR_EL1.TF0");
         Ok(())

@@ -35,12 +35,7 @@ pub fn undefined() -> Outcome {
             match code::run(instruction, 0) {
                 Ok(value) => ensure!(false, "{} is there: {:#x}", name, value),
                 // Natively GMID_EL1 is of the identification space and may come as a trapped MRS.
-                Err(caught) => ensure!(
-                    matches!(caught.class(), 0 | 0x18),
-                    "{}: esr={:#x}",
-                    name,
-                    caught.esr
-                ),
+                Err(caught) => ensure!(matches!(caught.class(), 0 | 0x18), "{}: esr={:#x}", name, caught.esr),
             }
         }
     }
@@ -51,13 +46,8 @@ pub fn undefined() -> Outcome {
 fn try_tag(function: extern "C" fn(u64) -> u64, address: u64) -> Result<u64, Stop> {
     match exception::guarded(function as *const () as u64, address, 0) {
         Ok(value) => Ok(value),
-        Err(caught) if caught.class() == Caught::UNKNOWN => {
-            Err(Stop::Skip("the CPU has no tag instructions"))
-        }
-        Err(caught) => Err(Stop::Fail(guest_kit::text::Text::new(format_args!(
-            "esr={:#x}",
-            caught.esr
-        )))),
+        Err(caught) if caught.class() == Caught::UNKNOWN => Err(Stop::Skip("the CPU has no tag instructions")),
+        Err(caught) => Err(Stop::Fail(guest_kit::text::Text::new(format_args!("esr={:#x}", caught.esr)))),
     }
 }
 
@@ -90,11 +80,7 @@ pub fn data_only() -> Outcome {
     mmio::write64(page, !0);
     mmio::write64(page + 8, !0);
     try_tag(try_stzg, with_tag(page, 7))?;
-    ensure_equal!(
-        mmio::read64(page) | mmio::read64(page + 8),
-        0,
-        "data after STZG"
-    );
+    ensure_equal!(mmio::read64(page) | mmio::read64(page + 8), 0, "data after STZG");
     ensure_equal!(try_tag(try_ldg, page)?, 0, "tag after STZG");
     Ok(())
 }
@@ -107,11 +93,7 @@ pub fn no_checks() -> Outcome {
     }
     mmio::write64(page, 0);
     for tag in 0..16 {
-        ensure!(
-            mmio::probe_read(with_tag(page, tag), 8) == Ok(0),
-            "a load with tag {} faults",
-            tag
-        );
+        ensure!(mmio::probe_read(with_tag(page, tag), 8) == Ok(0), "a load with tag {} faults", tag);
     }
     Ok(())
 }

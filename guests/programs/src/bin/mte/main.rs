@@ -12,9 +12,7 @@ use core::arch::asm;
 
 use guest_kit::machine::machine;
 use guest_kit::mmu::{self, Ram};
-use guest_kit::{
-    Case, Machine, Outcome, Stop, ensure, ensure_equal, ktap, memory, mmio, println, sysreg, tags,
-};
+use guest_kit::{Case, Machine, Outcome, Stop, ensure, ensure_equal, ktap, memory, mmio, println, sysreg, tags};
 
 guest_kit::entry!(main);
 
@@ -33,23 +31,11 @@ const EXPOSED: &[Case] = &[
     ("asynchronous_mode_only_notes_it", checks::asynchronous),
     ("asymmetric_mode_faults_on_reads_only", checks::asymmetric),
     ("tco_turns_checks_off", checks::check_override),
-    (
-        "el0_has_a_synchronous_mode_of_its_own",
-        unprivileged::synchronous,
-    ),
-    (
-        "el0_has_an_asynchronous_mode_of_its_own",
-        unprivileged::asynchronous,
-    ),
-    (
-        "el0_has_an_asymmetric_mode_of_its_own",
-        unprivileged::asymmetric,
-    ),
+    ("el0_has_a_synchronous_mode_of_its_own", unprivileged::synchronous),
+    ("el0_has_an_asynchronous_mode_of_its_own", unprivileged::asynchronous),
+    ("el0_has_an_asymmetric_mode_of_its_own", unprivileged::asymmetric),
     ("store_only_checks_no_loads", checks::store_only),
-    (
-        "the_fault_address_has_its_tag_where_promised",
-        checks::tagged_far,
-    ),
+    ("the_fault_address_has_its_tag_where_promised", checks::tagged_far),
     ("no_tag_access_is_not_the_guests_to_use", no_permission),
 ];
 const HIDDEN: &[Case] = &[
@@ -83,11 +69,7 @@ fn scratch() -> Result<u64, Stop> {
             page = start.next_multiple_of(0x1000) + 0x1_0000;
         }
     });
-    if page == 0 {
-        Err(Stop::Skip("no free RAM"))
-    } else {
-        Ok(page)
-    }
+    if page == 0 { Err(Stop::Skip("no free RAM")) } else { Ok(page) }
 }
 
 /// Puts `tag` into an address.
@@ -138,12 +120,7 @@ fn round_trip() -> Outcome {
     }
     for granule in 0..256u64 {
         let tag = load_tag(page + granule * 16);
-        ensure!(
-            tag == granule % 15 + 1,
-            "granule {}: tag {:#x}",
-            granule,
-            tag
-        );
+        ensure!(tag == granule % 15 + 1, "granule {}: tag {:#x}", granule, tag);
     }
     for granule in 0..256u64 {
         store_tag(page + granule * 16);
@@ -157,11 +134,7 @@ fn separate() -> Outcome {
     let page = scratch()?;
     mmio::write64(page, 0x1234);
     store_tag(with_tag(page, 5));
-    ensure_equal!(
-        mmio::read64(with_tag(page, 5)),
-        0x1234,
-        "data after a tag was stored"
-    );
+    ensure_equal!(mmio::read64(with_tag(page, 5)), 0x1234, "data after a tag was stored");
     mmio::write64(with_tag(page, 5), 0x5678);
     ensure_equal!(load_tag(page), 5, "tag after data was stored");
     store_tag(page);
@@ -200,16 +173,8 @@ fn blocks() -> Outcome {
         let tag = load_tag(page + granule * 16);
         ensure!(tag == granule & 0xf, "granule {}: tag {:#x}", granule, tag);
     }
-    let mask = if block >= 256 {
-        !0
-    } else {
-        (1 << (block / 4)) - 1
-    };
-    ensure_equal!(
-        tags::load_block(page) & mask,
-        0xfedc_ba98_7654_3210 & mask,
-        "LDGM"
-    );
+    let mask = if block >= 256 { !0 } else { (1 << (block / 4)) - 1 };
+    ensure_equal!(tags::load_block(page) & mask, 0xfedc_ba98_7654_3210 & mask, "LDGM");
     // DC GZVA (S1_3_C7_C4_4): zero data and the address's tag.
     mmio::write64(with_tag(page, load_tag(page)), !0);
     // SAFETY: free RAM.
@@ -228,9 +193,7 @@ fn block_of_zeroes() -> Outcome {
     let (page, block) = (scratch()?, 4 << (sysreg::read!("dczid_el0") & 0xf));
     memory::fill(page, page + 2 * block, !0);
     // SAFETY: free RAM.
-    unsafe {
-        asm!(".arch_extension memtag", "stzgm {t}, [{a}]", "dsb sy", t = in(reg) 9u64, a = in(reg) page)
-    };
+    unsafe { asm!(".arch_extension memtag", "stzgm {t}, [{a}]", "dsb sy", t = in(reg) 9u64, a = in(reg) page) };
     for granule in 0..block / 16 {
         let at = page + granule * 16;
         ensure_equal!(load_tag(at), 9, "a tag of the block");
@@ -281,11 +244,7 @@ fn registers() -> Outcome {
     sysreg::write!("s3_0_c1_c0_6", 0);
     ensure_equal!(gcr & 0x1_ffff, 0x1_5a5a, "GCR_EL1");
     sysreg::write!("s3_0_c1_c0_5", 0x1234 << 8 | 7);
-    ensure_equal!(
-        sysreg::read!("s3_0_c1_c0_5") & 0xff_ff0f,
-        0x1234 << 8 | 7,
-        "RGSR_EL1"
-    );
+    ensure_equal!(sysreg::read!("s3_0_c1_c0_5") & 0xff_ff0f, 0x1234 << 8 | 7, "RGSR_EL1");
     sysreg::write!("s3_0_c5_c6_0", 1);
     let tfsr = sysreg::read!("s3_0_c5_c6_0");
     sysreg::write!("s3_0_c5_c6_0", 0);

@@ -41,10 +41,7 @@ fn write(address: u64) -> Result<u64, Caught> {
 /// TFSR_EL1.TF0 and TFSRE0_EL1.TF0.
 fn noted() -> (u64, u64) {
     cpu::dsb();
-    (
-        sysreg::read!("s3_0_c5_c6_0") & 1,
-        sysreg::read!("s3_0_c5_c6_1") & 1,
-    )
+    (sysreg::read!("s3_0_c5_c6_0") & 1, sysreg::read!("s3_0_c5_c6_1") & 1)
 }
 
 fn forget() {
@@ -81,10 +78,7 @@ pub fn synchronous() -> Outcome {
         expect_tag_fault(read(with_tag(page, 5)), false, page)?;
         expect_tag_fault(write(with_tag(page, 5)), true, page)?;
         // EL1's own mode is another: no effect.
-        ensure!(
-            mmio::probe_read(with_tag(page, 5), 8).is_ok(),
-            "EL1's own load faults"
-        );
+        ensure!(mmio::probe_read(with_tag(page, 5), 8).is_ok(), "EL1's own load faults");
         ensure!(noted() == (0, 0), "TFSR_EL1, TFSRE0_EL1: {:?}", noted());
         Ok(())
     })
@@ -94,16 +88,10 @@ pub fn synchronous() -> Outcome {
 pub fn asynchronous() -> Outcome {
     needs_tags()?;
     in_modes(2, 1, |page| {
-        ensure!(
-            read(with_tag(page, 5)).is_ok(),
-            "a load faults synchronously"
-        );
+        ensure!(read(with_tag(page, 5)).is_ok(), "a load faults synchronously");
         ensure!(noted() == (0, 1), "after a load: {:?}", noted());
         forget();
-        ensure!(
-            write(with_tag(page, 5)).is_ok(),
-            "a store faults synchronously"
-        );
+        ensure!(write(with_tag(page, 5)).is_ok(), "a store faults synchronously");
         ensure!(noted() == (0, 1), "after a store: {:?}", noted());
         expect_tag_fault(mmio::probe_read(with_tag(page, 5), 8), false, page)
     })
@@ -117,10 +105,7 @@ pub fn asymmetric() -> Outcome {
     in_modes(3, 0, |page| {
         expect_tag_fault(read(with_tag(page, 5)), false, page)?;
         ensure!(noted() == (0, 0), "after a load: {:?}", noted());
-        ensure!(
-            write(with_tag(page, 5)).is_ok(),
-            "a store faults synchronously"
-        );
+        ensure!(write(with_tag(page, 5)).is_ok(), "a store faults synchronously");
         ensure!(noted() == (0, 1), "after a store: {:?}", noted());
         ensure_equal!(mmio::read64(with_tag(page, 4)), 1, "what was stored");
         Ok(())

@@ -102,11 +102,7 @@ pub fn interrupts() -> Outcome {
     let intid = prepare()?;
     for n in 1..=20u32 {
         write(RAISE, n);
-        ensure!(
-            irq::wait_for_count(0, n.into(), SECOND_US),
-            "interrupt {} is lost",
-            n
-        );
+        ensure!(irq::wait_for_count(0, n.into(), SECOND_US), "interrupt {} is lost", n);
         ensure_equal!(read(INTERRUPTS), 0, "what is raised after the handler");
     }
     timer::delay(10_000);

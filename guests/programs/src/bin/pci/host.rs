@@ -23,9 +23,7 @@ pub fn fail(what: &'static str) -> Stop {
 }
 
 fn window() -> Result<(u64, u64), Stop> {
-    bridge()?
-        .reg(0)
-        .ok_or_else(|| fail("the host bridge has no reg"))
+    bridge()?.reg(0).ok_or_else(|| fail("the host bridge has no reg"))
 }
 
 /// Where the function's register `offset` is; 0 without a bridge.
@@ -43,20 +41,13 @@ pub fn write(offset: u64, value: u32) {
 
 /// Sets and clears bits of the Command register.
 pub fn command(set: u32, clear: u32) {
-    mmio::write16(
-        register(COMMAND),
-        ((read(COMMAND) & 0xffff & !clear) | set) as u16,
-    );
+    mmio::write16(register(COMMAND), ((read(COMMAND) & 0xffff & !clear) | set) as u16);
 }
 
 /// Returns the address in a BAR of memory.
 pub fn bar(index: u64) -> u64 {
     let lower = read(BAR0 + 4 * index);
-    let upper = if lower & 6 == 4 {
-        read(BAR0 + 4 * index + 4)
-    } else {
-        0
-    };
+    let upper = if lower & 6 == 4 { read(BAR0 + 4 * index + 4) } else { 0 };
     u64::from(upper) << 32 | u64::from(lower & !0xf)
 }
 
@@ -66,9 +57,7 @@ pub fn intid() -> Result<u32, Stop> {
     let map = |cell| bridge.cell("interrupt-map", cell);
     match (map(0), map(3), map(5), map(6), map(7)) {
         (Some(0x800), Some(1), Some(0), Some(line), Some(4)) => Ok(line + 32),
-        _ => Err(fail(
-            "no level-triggered SPI for INTA of 00:01.0 in interrupt-map",
-        )),
+        _ => Err(fail("no level-triggered SPI for INTA of 00:01.0 in interrupt-map")),
     }
 }
 
@@ -81,14 +70,9 @@ pub fn described() -> Outcome {
     let device = machine().tree.named("device@1,0");
     let device = device.ok_or_else(|| fail("no node of the function"))?;
     let region = device.u32("memory-region").unwrap_or(0);
-    let aperture = machine()
-        .tree
-        .nodes()
-        .find(|node| node.property("no-map").is_some() && node.u32("phandle") == Some(region));
-    ensure!(
-        aperture.is_some(),
-        "memory-region leads to no reserved memory"
-    );
+    let aperture =
+        machine().tree.nodes().find(|node| node.property("no-map").is_some() && node.u32("phandle") == Some(region));
+    ensure!(aperture.is_some(), "memory-region leads to no reserved memory");
     Ok(())
 }
 
@@ -105,11 +89,7 @@ pub fn alone() -> Outcome {
     ensure_equal!(count, 1, "functions");
     ensure_equal!(read(0x0c) >> 16 & 0xff, 0, "header type");
     ensure_equal!(u32::from(mmio::read8(register(3))), read(0) >> 24, "byte 3");
-    ensure_equal!(
-        u32::from(mmio::read16(register(2))),
-        read(0) >> 16,
-        "half-word 1"
-    );
+    ensure_equal!(u32::from(mmio::read16(register(2))), read(0) >> 16, "half-word 1");
     ensure_equal!(mmio::read64(register(0)), u64::MAX, "a read of eight bytes");
     Ok(())
 }
@@ -139,11 +119,7 @@ pub fn bars() -> Outcome {
             continue;
         }
         ensure_equal!(mask & 0xf, before & 0xf, "the kind of a BAR");
-        ensure_equal!(
-            bar(index) & u64::from(!mask & !0xf),
-            0,
-            "address bits below the size"
-        );
+        ensure_equal!(bar(index) & u64::from(!mask & !0xf), 0, "address bits below the size");
         let wide = before & 6 == 4;
         println!("# BAR {} at {:#x}, mask {:#x}", index, bar(index), mask);
         if wide {
@@ -160,21 +136,14 @@ pub fn bars() -> Outcome {
 
 pub fn capabilities() -> Outcome {
     let has_list = read(COMMAND) >> 20 & 1 == 1;
-    ensure!(
-        has_list == (read(0x34) != 0),
-        "the list and its pointer disagree"
-    );
+    ensure!(has_list == (read(0x34) != 0), "the list and its pointer disagree");
     let mut at = u64::from(read(0x34) & 0xfc);
     for _ in 0..48 {
         if at == 0 {
             return Ok(());
         }
         let word = read(at);
-        ensure_equal!(
-            word & 0xff,
-            0x09,
-            "a capability that is not Vendor-Specific"
-        );
+        ensure_equal!(word & 0xff, 0x09, "a capability that is not Vendor-Specific");
         at = u64::from(word >> 8 & 0xfc);
     }
     Err(fail("the list of capabilities has no end"))

@@ -15,10 +15,7 @@ use guest_kit::{Case, Machine, ktap, println, timer, uart};
 guest_kit::entry!(main);
 
 const EDU: &[Case] = &[
-    (
-        "the_tree_has_a_host_bridge_and_its_function",
-        host::described,
-    ),
+    ("the_tree_has_a_host_bridge_and_its_function", host::described),
     ("one_function_answers_on_the_bus", host::alone),
     ("other_words_read_as_zero", host::quiet),
     ("bars_can_be_sized_and_stay_where_they_are", host::bars),
@@ -33,10 +30,7 @@ const EDU: &[Case] = &[
     ("interrupts_follow_the_route", edu::routed),
 ];
 const IVSHMEM: &[Case] = &[
-    (
-        "the_tree_has_a_host_bridge_and_its_function",
-        host::described,
-    ),
+    ("the_tree_has_a_host_bridge_and_its_function", host::described),
     ("one_function_answers_on_the_bus", host::alone),
     ("other_words_read_as_zero", host::quiet),
     ("bars_can_be_sized_and_stay_where_they_are", host::bars),

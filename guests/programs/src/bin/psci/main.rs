@@ -18,10 +18,7 @@ const CASES: &[Case] = &[
     ("unknown_functions_are_not_supported", unknown),
     ("smc_answers_as_the_conduit_does_or_is_undefined", by_smc),
     ("this_cpu_is_on_and_the_others_are_off", affinity),
-    (
-        "affinity_info_refuses_cpus_that_are_not_there",
-        affinity_refused,
-    ),
+    ("affinity_info_refuses_cpus_that_are_not_there", affinity_refused),
     ("cpu_on_of_a_running_cpu_is_already_on", power::already_on),
     ("cpu_on_refuses_cpus_that_are_not_there", power::bad_target),
     ("cpu_on_refuses_entries_outside_memory", power::bad_entry),
@@ -29,10 +26,7 @@ const CASES: &[Case] = &[
     ("a_cpu_starts_with_its_context_at_el1", power::context),
     ("two_callers_turn_a_cpu_on_once", power::race),
     ("cpu_suspend_returns_on_a_timer", power::suspend),
-    (
-        "cpu_suspend_refuses_a_bad_state_or_stands_by",
-        power::suspend_bad,
-    ),
+    ("cpu_suspend_refuses_a_bad_state_or_stands_by", power::suspend_bad),
     ("reset2_refuses_unknown_types", power::reset2),
 ];
 
@@ -70,11 +64,7 @@ fn features() -> Outcome {
         ensure!(answer >= 0, "PSCI_FEATURES({:#x}) = {}", function, answer);
     }
     for function in [0x8400_00ff, 0xc400_1000, 0x8600_0000, 0] {
-        ensure_equal!(
-            psci::features(function),
-            psci::NOT_SUPPORTED,
-            "PSCI_FEATURES of nothing"
-        );
+        ensure_equal!(psci::features(function), psci::NOT_SUPPORTED, "PSCI_FEATURES of nothing");
     }
     Ok(())
 }
@@ -83,22 +73,13 @@ fn convention() -> Outcome {
     ktap::needs_hypervisor()?;
     let version = psci::call(psci::SMCCC_VERSION, 0, 0, 0);
     ensure!(version >= 0x1_0001, "SMCCC_VERSION {:#x}", version);
-    ensure_equal!(
-        psci::call(psci::SMCCC_ARCH_FEATURES, psci::SMCCC_VERSION, 0, 0),
-        0,
-        "feature of SMCCC_VERSION"
-    );
+    ensure_equal!(psci::call(psci::SMCCC_ARCH_FEATURES, psci::SMCCC_VERSION, 0, 0), 0, "feature of SMCCC_VERSION");
     let answer = psci::call(psci::SMCCC_ARCH_FEATURES, 0x8000_1234, 0, 0);
     ensure_equal!(answer, psci::NOT_SUPPORTED, "feature of nothing");
     // A workaround is there (0), not needed (1) or unknown; never anything else.
     for workaround in [0x8000_8000, 0x8000_7fff, 0x8000_3fff] {
         let answer = psci::call(psci::SMCCC_ARCH_FEATURES, workaround, 0, 0);
-        ensure!(
-            (-1..=1).contains(&answer),
-            "feature of {:#x}: {}",
-            workaround,
-            answer
-        );
+        ensure!((-1..=1).contains(&answer), "feature of {:#x}: {}", workaround, answer);
     }
     Ok(())
 }
@@ -153,23 +134,8 @@ fn preserved() -> Outcome {
 
 /// Ids of each owning entity that nobody here serves, fast and yielding, 32 and 64 bits wide.
 fn unknown() -> Outcome {
-    let ids = (0..64u64).flat_map(|owner| {
-        [
-            0x8000_0000 | owner << 24 | 0xfa5,
-            0xc000_0000 | owner << 24 | 0xffff,
-        ]
-    });
-    let more = [
-        0,
-        1,
-        0x7fff_ffff,
-        0x0400_0000,
-        0x8400_001f,
-        0x8400_0300,
-        0xc400_00ff,
-        0xffff_ffff,
-        1 << 32 | 0xffff,
-    ];
+    let ids = (0..64u64).flat_map(|owner| [0x8000_0000 | owner << 24 | 0xfa5, 0xc000_0000 | owner << 24 | 0xffff]);
+    let more = [0, 1, 0x7fff_ffff, 0x0400_0000, 0x8400_001f, 0x8400_0300, 0xc400_00ff, 0xffff_ffff, 1 << 32 | 0xffff];
     for id in ids.chain(more) {
         // The calls for standard services take other arguments than PSCI: none is right here.
         let answer = psci::call(id, 0, 0, 0);
@@ -181,22 +147,10 @@ fn unknown() -> Outcome {
 fn by_smc() -> Outcome {
     match psci::probe_smc(psci::VERSION, 0) {
         Ok(answer) => {
-            ensure_equal!(
-                answer,
-                psci::call(psci::VERSION, 0, 0, 0),
-                "PSCI_VERSION by SMC"
-            );
-            ensure_equal!(
-                psci::probe_smc(0x8600_fa50, 0).unwrap_or(0),
-                psci::NOT_SUPPORTED,
-                "unknown by SMC"
-            );
+            ensure_equal!(answer, psci::call(psci::VERSION, 0, 0, 0), "PSCI_VERSION by SMC");
+            ensure_equal!(psci::probe_smc(0x8600_fa50, 0).unwrap_or(0), psci::NOT_SUPPORTED, "unknown by SMC");
             let mpidr = machine().cpus()[0];
-            ensure_equal!(
-                psci::probe_smc(psci::AFFINITY_INFO, mpidr).unwrap_or(9),
-                0,
-                "AFFINITY_INFO by SMC"
-            );
+            ensure_equal!(psci::probe_smc(psci::AFFINITY_INFO, mpidr).unwrap_or(9), 0, "AFFINITY_INFO by SMC");
             Ok(())
         }
         Err(caught) => {
@@ -208,11 +162,7 @@ fn by_smc() -> Outcome {
 
 fn affinity() -> Outcome {
     for (index, &mpidr) in machine().cpus().iter().enumerate() {
-        let expected = if index == 0 {
-            psci::AFFINITY_ON
-        } else {
-            psci::AFFINITY_OFF
-        };
+        let expected = if index == 0 { psci::AFFINITY_ON } else { psci::AFFINITY_OFF };
         ensure_equal!(psci::affinity_info(mpidr, 0), expected, "AFFINITY_INFO");
     }
     Ok(())
@@ -220,39 +170,21 @@ fn affinity() -> Outcome {
 
 /// MPIDR values of no CPU here: beyond the last, and with bits that are none of the affinity's.
 fn nobody() -> [u64; 4] {
-    [
-        0xff,
-        0xffff_ffff,
-        0xff_0000_0000,
-        1 << 24 | machine().cpus()[0],
-    ]
+    [0xff, 0xffff_ffff, 0xff_0000_0000, 1 << 24 | machine().cpus()[0]]
 }
 
 fn affinity_refused() -> Outcome {
     for mpidr in nobody() {
         let answer = psci::affinity_info(mpidr, 0);
-        ensure!(
-            answer == psci::INVALID_PARAMETERS,
-            "AFFINITY_INFO({:#x}) = {}",
-            mpidr,
-            answer
-        );
+        ensure!(answer == psci::INVALID_PARAMETERS, "AFFINITY_INFO({:#x}) = {}", mpidr, answer);
     }
     // Higher levels need not be supported since PSCI 1.0, but the answer is of the three that may be.
     let answer = psci::affinity_info(machine().cpus()[0], 1);
-    ensure!(
-        [0, psci::INVALID_PARAMETERS].contains(&answer),
-        "AFFINITY_INFO of level 1: {}",
-        answer
-    );
+    ensure!([0, psci::INVALID_PARAMETERS].contains(&answer), "AFFINITY_INFO of level 1: {}", answer);
     // QEMU's own PSCI takes any level.
     if !machine().is_native() {
         let answer = psci::affinity_info(machine().cpus()[0], 99);
-        ensure_equal!(
-            answer,
-            psci::INVALID_PARAMETERS,
-            "AFFINITY_INFO of level 99"
-        );
+        ensure_equal!(answer, psci::INVALID_PARAMETERS, "AFFINITY_INFO of level 99");
     }
     Ok(())
 }

@@ -17,12 +17,7 @@ pub fn already_on() -> Outcome {
 pub fn bad_target() -> Outcome {
     for mpidr in nobody() {
         let answer = psci::cpu_on(mpidr, cpu::secondary_entry(), 0);
-        ensure!(
-            answer == psci::INVALID_PARAMETERS,
-            "CPU_ON({:#x}) = {}",
-            mpidr,
-            answer
-        );
+        ensure!(answer == psci::INVALID_PARAMETERS, "CPU_ON({:#x}) = {}", mpidr, answer);
     }
     Ok(())
 }
@@ -36,11 +31,7 @@ pub fn bad_entry() -> Outcome {
         let answer = psci::cpu_on(target, entry, 0);
         let refused = [psci::INVALID_ADDRESS, psci::INVALID_PARAMETERS].contains(&answer);
         ensure!(refused, "CPU_ON at {:#x} = {}", entry, answer);
-        ensure_equal!(
-            psci::affinity_info(target, 0),
-            psci::AFFINITY_OFF,
-            "state after the refusal"
-        );
+        ensure_equal!(psci::affinity_info(target, 0), psci::AFFINITY_OFF, "state after the refusal");
     }
     Ok(())
 }
@@ -48,10 +39,7 @@ pub fn bad_entry() -> Outcome {
 static SEEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 fn note(argument: u64) {
-    SEEN[1].store(
-        sysreg::read!("mpidr_el1") & 0xff_00ff_ffff,
-        Ordering::Relaxed,
-    );
+    SEEN[1].store(sysreg::read!("mpidr_el1") & 0xff_00ff_ffff, Ordering::Relaxed);
     SEEN[2].store(sysreg::read!("currentel") >> 2, Ordering::Relaxed);
     SEEN[3].store(sysreg::read!("daif"), Ordering::Relaxed);
     SEEN[0].store(argument, Ordering::Release);
@@ -64,25 +52,11 @@ pub fn on_off_on() -> Outcome {
     for round in 0..3u64 {
         for index in 1..cpu::count() {
             let answer = cpu::start(index, note, 0x1000 + round);
-            ensure!(
-                answer == psci::SUCCESS,
-                "CPU_ON of CPU {} in round {}: {}",
-                index,
-                round,
-                answer
-            );
+            ensure!(answer == psci::SUCCESS, "CPU_ON of CPU {} in round {}: {}", index, round, answer);
             ensure!(cpu::wait_off(index), "CPU {} does not turn off", index);
             ensure!(cpu::is_done(index), "CPU {} did nothing", index);
-            ensure_equal!(
-                SEEN[0].load(Ordering::Acquire),
-                0x1000 + round,
-                "what it was told"
-            );
-            ensure_equal!(
-                SEEN[1].load(Ordering::Relaxed),
-                machine().cpus()[index],
-                "its MPIDR"
-            );
+            ensure_equal!(SEEN[0].load(Ordering::Acquire), 0x1000 + round, "what it was told");
+            ensure_equal!(SEEN[1].load(Ordering::Relaxed), machine().cpus()[index], "its MPIDR");
         }
     }
     Ok(())
@@ -93,17 +67,9 @@ pub fn context() -> Outcome {
     if cpu::count() < 2 {
         return Err(Stop::Skip("one CPU only"));
     }
-    ensure_equal!(
-        cpu::start(1, note, 0xfeed_f00d_dead_beef),
-        psci::SUCCESS,
-        "CPU_ON"
-    );
+    ensure_equal!(cpu::start(1, note, 0xfeed_f00d_dead_beef), psci::SUCCESS, "CPU_ON");
     ensure!(cpu::wait_off(1), "CPU 1 does not turn off");
-    ensure_equal!(
-        SEEN[0].load(Ordering::Acquire),
-        0xfeed_f00d_dead_beef,
-        "what it was told"
-    );
+    ensure_equal!(SEEN[0].load(Ordering::Acquire), 0xfeed_f00d_dead_beef, "what it was told");
     ensure_equal!(SEEN[2].load(Ordering::Relaxed), 1, "exception level");
     // The kit has unmasked SError; interrupts, debug and FIQ are as they were.
     ensure_equal!(SEEN[3].load(Ordering::Relaxed) & 0x2c0, 0x2c0, "DAIF");
@@ -160,11 +126,7 @@ pub fn suspend() -> Outcome {
         let taken = irq::wait_for_count(0, 1, 100_000);
         cpu::mask_irq();
         ensure_equal!(answer, psci::SUCCESS, "CPU_SUSPEND");
-        ensure!(
-            slept >= timer::ticks(500),
-            "it returned after {} ns",
-            timer::nanoseconds(slept)
-        );
+        ensure!(slept >= timer::ticks(500), "it returned after {} ns", timer::nanoseconds(slept));
         ensure!(taken, "the interrupt that woke it does not come");
     }
     irq::clear_handler();
@@ -183,11 +145,7 @@ pub fn suspend_bad() -> Outcome {
     timer::delay(100);
     cpu::mask_irq();
     gic.disable_intid(3);
-    ensure!(
-        [psci::SUCCESS, psci::INVALID_PARAMETERS].contains(&answer),
-        "CPU_SUSPEND: {}",
-        answer
-    );
+    ensure!([psci::SUCCESS, psci::INVALID_PARAMETERS].contains(&answer), "CPU_SUSPEND: {}", answer);
     Ok(())
 }
 
@@ -197,10 +155,6 @@ pub fn reset2() -> Outcome {
         return Err(Stop::Skip("SYSTEM_RESET2 is not there"));
     }
     let answer = psci::call(psci::SYSTEM_RESET2, 0x7, 0, 0);
-    ensure_equal!(
-        answer,
-        psci::INVALID_PARAMETERS,
-        "SYSTEM_RESET2 of a reserved type"
-    );
+    ensure_equal!(answer, psci::INVALID_PARAMETERS, "SYSTEM_RESET2 of a reserved type");
     Ok(())
 }

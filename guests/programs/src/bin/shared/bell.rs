@@ -139,10 +139,7 @@ impl Bell {
             }
             if timer::now().wrapping_sub(start) >= timer::ticks(PATIENCE_US) {
                 timer::Timer::Virtual.stop();
-                return Err(Stop::Fail(Text::new(format_args!(
-                    "nobody rings after {} times",
-                    known
-                ))));
+                return Err(Stop::Fail(Text::new(format_args!("nobody rings after {} times", known))));
             }
         }
     }
@@ -156,19 +153,12 @@ pub fn registers() -> Outcome {
     ensure_equal!(u64::from(mmio::read32(bell.base + RING)), 0, "RING");
     ensure!(bell.peers() & 1 << bell.id() == 0, "its own peer");
     for offset in [0x10, 0x800, 0xffc] {
-        ensure_equal!(
-            u64::from(mmio::read32(bell.base + offset)),
-            0,
-            "what is not there"
-        );
+        ensure_equal!(u64::from(mmio::read32(bell.base + offset)), 0, "what is not there");
         mmio::write32(bell.base + offset, !0);
     }
     ensure_equal!(u64::from(mmio::read8(bell.base)), 0, "ID by a byte");
     mmio::write32(bell.base + ID, 77);
     ensure_equal!(u64::from(bell.id()), u64::from(told), "ID after a store");
-    ensure!(
-        mmio::probe_read(bell.base + 0x1000, 4).is_err(),
-        "something is behind the page"
-    );
+    ensure!(mmio::probe_read(bell.base + 0x1000, 4).is_err(), "something is behind the page");
     Ok(())
 }

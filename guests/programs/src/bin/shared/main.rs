@@ -36,10 +36,7 @@ const BACK: &[Case] = &[
     ("code_does_not_run_there", walls::execution),
 ];
 const READER: &[Case] = &[
-    (
-        "the_tree_has_the_region_read_only",
-        region::described_read_only,
-    ),
+    ("the_tree_has_the_region_read_only", region::described_read_only),
     ("what_nobody_has_written_is_clear", region::clear),
     ("what_the_others_write_is_seen", walls::watch),
     ("stores_abort", walls::stores),
@@ -49,30 +46,20 @@ const READER: &[Case] = &[
     ("code_does_not_run_there", walls::execution),
     ("the_others_are_told", walls::tell),
 ];
-const STORM: &[Case] = &[
-    ("rings_and_wild_stores_go_by", storm::rage),
-    ("the_doorbells_registers_are_as_described", bell::registers),
-];
-const CALM: &[Case] = &[
-    ("one_who_does_not_answer_is_rung_once", storm::unanswered),
-    ("one_who_answers_is_rung_again", storm::answered),
-];
+const STORM: &[Case] =
+    &[("rings_and_wild_stores_go_by", storm::rage), ("the_doorbells_registers_are_as_described", bell::registers)];
+const CALM: &[Case] =
+    &[("one_who_does_not_answer_is_rung_once", storm::unanswered), ("one_who_answers_is_rung_again", storm::answered)];
 const AGAIN: &[Case] = &[
     ("a_restart_clears_nothing_of_the_region", life::kept),
     ("rings_from_before_a_restart_are_forgotten", life::forgotten),
     ("after_a_restart_a_ring_comes", life::rung),
 ];
-const STAY: &[Case] = &[
-    ("the_others_first_life_is_seen", life::first),
-    ("the_others_second_life_is_rung", life::second),
-];
+const STAY: &[Case] =
+    &[("the_others_first_life_is_seen", life::first), ("the_others_second_life_is_rung", life::second)];
 
 fn main(machine: &'static Machine) {
-    mmu::enable(if region::has_tags() {
-        Ram::Tagged
-    } else {
-        Ram::WriteBack
-    });
+    mmu::enable(if region::has_tags() { Ram::Tagged } else { Ram::WriteBack });
     region::map();
     let role = machine.bootarg("role").unwrap_or("");
     let cases = match role {

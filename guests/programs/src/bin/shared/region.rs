@@ -63,9 +63,7 @@ pub fn unused() -> Result<(u64, u64), Stop> {
 
 /// Returns the page of this side alone.
 pub fn own() -> Result<u64, Stop> {
-    let id = doorbell()
-        .and_then(|node| node.u32("assay,id"))
-        .unwrap_or(0);
+    let id = doorbell().and_then(|node| node.u32("assay,id")).unwrap_or(0);
     let (start, size) = find()?;
     Ok(start + size - (u64::from(id) % SIDES + 1) * PAGE)
 }
@@ -124,10 +122,7 @@ fn described_as(read_only: bool) -> Outcome {
         return Err(Stop::Fail(Text::new(format_args!("no node"))));
     };
     ensure!(node.property("no-map").is_some(), "no no-map");
-    ensure!(
-        node.is_compatible("xen,shared-memory-v1"),
-        "not as Linux names it"
-    );
+    ensure!(node.is_compatible("xen,shared-memory-v1"), "not as Linux names it");
     ensure!(node.str("xen,id").is_some(), "no xen,id");
     let said = node.property("assay,read-only").is_some();
     ensure!(said == read_only, "assay,read-only: {}", said);
@@ -141,16 +136,9 @@ pub fn described() -> Outcome {
         return Err(Stop::Fail(Text::new(format_args!("no doorbell"))));
     };
     let wanted = memory.u32("phandle");
-    ensure!(
-        wanted.is_some() && bell.u32("memory-region") == wanted,
-        "of another region"
-    );
+    ensure!(wanted.is_some() && bell.u32("memory-region") == wanted, "of another region");
     // Edge, rising.
-    ensure_equal!(
-        u64::from(bell.cell("interrupts", 2).unwrap_or(0)),
-        1,
-        "interrupt's flags"
-    );
+    ensure_equal!(u64::from(bell.cell("interrupts", 2).unwrap_or(0)), 1, "interrupt's flags");
     Ok(())
 }
 

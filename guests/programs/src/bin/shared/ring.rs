@@ -94,13 +94,7 @@ pub fn front() -> Outcome {
         }
     }
     let us = timer::nanoseconds(timer::now().wrapping_sub(start)) / 1000;
-    println!(
-        "# {} messages there and back, {} rings sent, {} heard, {} us",
-        received,
-        rings,
-        bell.times(),
-        us
-    );
+    println!("# {} messages there and back, {} rings sent, {} heard, {} us", received, rings, bell.times(), us);
     ensure!(bell.times() > 0, "no ring was heard");
     Ok(())
 }

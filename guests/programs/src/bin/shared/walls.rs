@@ -19,12 +19,9 @@ fn places() -> Result<[u64; 3], Stop> {
 fn expect<T>(result: Result<T, Caught>, class: u64, what: &str) -> Outcome {
     match result {
         Ok(_) => ensure!(false, "{} works", what),
-        Err(caught) => ensure!(
-            caught.class() == class && caught.status() == Caught::EXTERNAL,
-            "{}: esr={:#x}",
-            what,
-            caught.esr
-        ),
+        Err(caught) => {
+            ensure!(caught.class() == class && caught.status() == Caught::EXTERNAL, "{}: esr={:#x}", what, caught.esr)
+        }
     }
     Ok(())
 }
@@ -33,18 +30,12 @@ fn expect<T>(result: Result<T, Caught>, class: u64, what: &str) -> Outcome {
 pub fn execution() -> Outcome {
     let read_only = region::described_read_only().is_ok();
     let own = region::own()?;
-    let places = if read_only {
-        places()?
-    } else {
-        [own, own + 0x800, own + 0xfc0]
-    };
+    let places = if read_only { places()? } else { [own, own + 0x800, own + 0xfc0] };
     for place in places {
         if !read_only {
             mmio::write64(place, 0xd280_0540 | (code::RET as u64) << 32);
             // SAFETY: makes the code visible to instruction fetch (DDI0487 B2.4.4).
-            unsafe {
-                asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) place)
-            };
+            unsafe { asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) place) };
         }
         let result = exception::guarded(place, 0, 0);
         if !read_only {
@@ -94,9 +85,7 @@ pub fn atomics() -> Outcome {
     }
     let has_lse = sysreg::read!("id_aa64isar0_el1") >> 20 & 0xf >= 2;
     for place in places()? {
-        let run = |function: extern "C" fn(u64) -> u64| {
-            exception::guarded(function as *const () as u64, place, 0)
-        };
+        let run = |function: extern "C" fn(u64) -> u64| exception::guarded(function as *const () as u64, place, 0);
         expect(run(exclusive), Caught::DATA_ABORT, "STXR")?;
         if has_lse {
             expect(run(add), Caught::DATA_ABORT, "LDADD")?;
@@ -148,9 +137,7 @@ pub fn seen() -> Outcome {
     let reader = bell.number(1)?;
     let bit = 1 << reader;
     // The handler may have answered it already.
-    let rang = guest_kit::timer::wait_for(region::PATIENCE_US, || {
-        (crate::bell::heard() | bell.rung()) & bit != 0
-    });
+    let rang = guest_kit::timer::wait_for(region::PATIENCE_US, || (crate::bell::heard() | bell.rung()) & bit != 0);
     ensure!(rang, "the reader has not rung");
     Ok(())
 }

@@ -19,20 +19,9 @@ pub fn id_registers() -> Outcome {
     let pfr0 = sysreg::read!("id_aa64pfr0_el1");
     // 2 = AArch32 too, which Assay offers at EL0 only.
     let most = if machine().is_native() { 2 } else { 1 };
-    ensure!(
-        (1..=most).contains(&(pfr0 >> 4 & 0xf)),
-        "ID_AA64PFR0_EL1.EL1: {:#x}",
-        pfr0
-    );
-    ensure_equal!(
-        sysreg::read!("mpidr_el1") & 0xff_00ff_ffff,
-        machine().cpus()[0],
-        "MPIDR_EL1"
-    );
-    ensure!(
-        sysreg::read!("mpidr_el1") >> 31 & 1 == 1,
-        "MPIDR_EL1 bit 31 is RES1"
-    );
+    ensure!((1..=most).contains(&(pfr0 >> 4 & 0xf)), "ID_AA64PFR0_EL1.EL1: {:#x}", pfr0);
+    ensure_equal!(sysreg::read!("mpidr_el1") & 0xff_00ff_ffff, machine().cpus()[0], "MPIDR_EL1");
+    ensure!(sysreg::read!("mpidr_el1") >> 31 & 1 == 1, "MPIDR_EL1 bit 31 is RES1");
     let sre_by_id = pfr0 >> 24 & 0xf != 0;
     let v3 = machine().gic.version == gic::Version::V3;
     if !machine().is_native() {
@@ -85,23 +74,14 @@ const NOT_OFFERED: [(&str, Encoding, u32); 15] = [
 pub fn not_offered() -> Outcome {
     ktap::needs_hypervisor()?;
     for (name, register, shift) in NOT_OFFERED {
-        ensure!(
-            field(register, shift) == 0,
-            "{} is {}",
-            name,
-            field(register, shift)
-        );
+        ensure!(field(register, shift) == 0, "{} is {}", name, field(register, shift));
     }
     // MTE is hidden whole or not at all.
     if field(PFR1, 8) < 2 {
         ensure_equal!(field(PFR1, 8), 0, "PFR1.MTE");
         ensure_equal!(field(PFR1, 40), 0, "PFR1.MTE_frac");
         ensure_equal!(field(PFR1, 52), 0, "PFR1.MTEX");
-        ensure_equal!(
-            code::read(PFR2).unwrap_or(!0) & 0xfff,
-            0,
-            "PFR2.MTEPERM, MTESTOREONLY, MTEFAR"
-        );
+        ensure_equal!(code::read(PFR2).unwrap_or(!0) & 0xfff, 0, "PFR2.MTEPERM, MTESTOREONLY, MTEFAR");
     }
     Ok(())
 }
@@ -139,19 +119,11 @@ pub fn not_reported() -> Outcome {
     let pauth = field(ISAR1, 4) | field(ISAR1, 8) | field(ISAR2, 12);
     let key = code::read(Encoding(3, 0, 2, 1, 0));
     ensure!(pauth != 0 || key.is_err(), "PAuth: APIAKeyLo_EL1 reads");
-    ensure!(
-        pauth == 0 || key.is_ok(),
-        "PAuth: APIAKeyLo_EL1 is undefined though it is reported"
-    );
+    ensure!(pauth == 0 || key.is_ok(), "PAuth: APIAKeyLo_EL1 is undefined though it is reported");
     // The PMU: usable as reported, or cleanly absent.
     let version = field(DFR0, 8);
     let absent = version == 0 || version == 0xf;
     let control = code::read(Encoding(3, 3, 9, 12, 0));
-    ensure!(
-        absent == control.is_err(),
-        "PMU: version {} and PMCR_EL0 {:?}",
-        version,
-        control.is_ok()
-    );
+    ensure!(absent == control.is_err(), "PMU: version {} and PMCR_EL0 {:?}", version, control.is_ok());
     Ok(())
 }

@@ -11,12 +11,8 @@ use guest_kit::{Case, Machine, Outcome, cpu, ensure, gic, irq, ktap, println, ps
 guest_kit::entry!(main);
 
 const CASES: &[Case] = &[
-    ("every_register_of_op0_3_reads_or_is_undefined", || {
-        sweep_reads(3)
-    }),
-    ("every_register_of_op0_2_reads_or_is_undefined", || {
-        sweep_reads(2)
-    }),
+    ("every_register_of_op0_3_reads_or_is_undefined", || sweep_reads(3)),
+    ("every_register_of_op0_2_reads_or_is_undefined", || sweep_reads(2)),
     ("what_reads_takes_its_value_back", write_back),
     ("what_does_not_read_takes_zero_or_is_undefined", write_only),
     ("every_system_instruction_ends", system_instructions),
@@ -24,18 +20,9 @@ const CASES: &[Case] = &[
     ("every_smc_immediate_ends", || immediates(0xd400_0003)),
     ("every_function_id_of_the_convention_ends", function_ids),
     ("exceptions_of_our_own_come_to_us", own_exceptions),
-    (
-        "id_registers_are_stable_and_say_el1",
-        identification::id_registers,
-    ),
-    (
-        "what_is_not_offered_is_not_reported",
-        identification::not_offered,
-    ),
-    (
-        "what_is_not_reported_is_undefined",
-        identification::not_reported,
-    ),
+    ("id_registers_are_stable_and_say_el1", identification::id_registers),
+    ("what_is_not_offered_is_not_reported", identification::not_offered),
+    ("what_is_not_reported_is_undefined", identification::not_reported),
     ("interrupts_work_after_all_that", interrupts),
 ];
 
@@ -88,23 +75,13 @@ const BATCH: usize = 256;
 
 fn sweep_reads(op0: u32) -> Outcome {
     let mut values = 0;
-    batches(
-        encodings(op0).map(|name| (name, name.read())),
-        0,
-        |name, result| {
-            match result {
-                Ok(_) => values += 1,
-                Err(caught) => ensure!(
-                    is_answer(caught),
-                    "{:?}: esr={:#x} far={:#x}",
-                    name,
-                    caught.esr,
-                    caught.far
-                ),
-            }
-            Ok(())
-        },
-    )?;
+    batches(encodings(op0).map(|name| (name, name.read())), 0, |name, result| {
+        match result {
+            Ok(_) => values += 1,
+            Err(caught) => ensure!(is_answer(caught), "{:?}: esr={:#x} far={:#x}", name, caught.esr, caught.far),
+        }
+        Ok(())
+    })?;
     println!("# {} registers read", values);
     Ok(())
 }
@@ -117,13 +94,7 @@ fn write_back() -> Outcome {
         };
         match code::run(name.write(), value) {
             Ok(_) => taken += 1,
-            Err(caught) => ensure!(
-                is_answer(caught),
-                "{:?}: esr={:#x} far={:#x}",
-                name,
-                caught.esr,
-                caught.far
-            ),
+            Err(caught) => ensure!(is_answer(caught), "{:?}: esr={:#x} far={:#x}", name, caught.esr, caught.far),
         }
     }
     println!("# {} registers take their value back", taken);
@@ -140,13 +111,7 @@ fn write_only() -> Outcome {
             }
             match code::run(name.write(), 0) {
                 Ok(_) => taken += 1,
-                Err(caught) => ensure!(
-                    is_answer(caught),
-                    "{:?}: esr={:#x} far={:#x}",
-                    name,
-                    caught.esr,
-                    caught.far
-                ),
+                Err(caught) => ensure!(is_answer(caught), "{:?}: esr={:#x} far={:#x}", name, caught.esr, caught.far),
             }
         }
     }
@@ -165,26 +130,17 @@ fn system_instructions() -> Outcome {
     let mut done = 0;
     let address = PAGE.0.get() as u64;
     // By set and way (DDI0487 C5.3, DC ISW and the like): an address is no set and way, zero is one.
-    let by_set = |name: &Encoding| {
-        name.1 == 0 && name.2 == 7 && matches!(name.3, 6 | 10 | 14) && matches!(name.4, 2 | 4 | 6)
-    };
+    let by_set =
+        |name: &Encoding| name.1 == 0 && name.2 == 7 && matches!(name.3, 6 | 10 | 14) && matches!(name.4, 2 | 4 | 6);
     for (sets, argument) in [(false, address), (true, 0)] {
-        let chosen = encodings(1)
-            .filter(|name| by_set(name) == sets)
-            .map(|name| (name, name.write()));
+        let chosen = encodings(1).filter(|name| by_set(name) == sets).map(|name| (name, name.write()));
         batches(chosen, argument, |name, result| {
             match result {
                 Ok(_) => done += 1,
                 Err(caught) => {
                     // Translation and permission faults are the instruction's own business.
                     let own = is_answer(caught) || caught.class() == Caught::DATA_ABORT;
-                    ensure!(
-                        own,
-                        "{:?}: esr={:#x} far={:#x}",
-                        name,
-                        caught.esr,
-                        caught.far
-                    );
+                    ensure!(own, "{:?}: esr={:#x} far={:#x}", name, caught.esr, caught.far);
                 }
             }
             Ok(())
@@ -201,12 +157,7 @@ fn immediates(instruction: u32) -> Outcome {
     batches(all, 0x8600_fa50, |_, result| {
         match result {
             Ok(value) => ensure!(value as i32 == -1, "immediate {:#x}: {:#x}", imm, value),
-            Err(caught) => ensure!(
-                is_answer(caught),
-                "immediate {:#x}: esr={:#x}",
-                imm,
-                caught.esr
-            ),
+            Err(caught) => ensure!(is_answer(caught), "immediate {:#x}: esr={:#x}", imm, caught.esr),
         }
         imm += 1;
         Ok(())
@@ -226,12 +177,7 @@ fn function_ids() -> Outcome {
                 let answer = psci::call(id, 0, 0, 0);
                 // Arm architecture, standard, standard hypervisor and vendor hypervisor services.
                 if answer as i32 != -1 {
-                    ensure!(
-                        matches!(owner, 0 | 4 | 5 | 6) && kind >> 31 == 1,
-                        "function {:#x}: {:#x}",
-                        id,
-                        answer
-                    );
+                    ensure!(matches!(owner, 0 | 4 | 5 | 6) && kind >> 31 == 1, "function {:#x}: {:#x}", id, answer);
                     answered += 1;
                 }
             }
@@ -243,12 +189,9 @@ fn function_ids() -> Outcome {
 
 fn own_exceptions() -> Outcome {
     // UDF, BRK, SVC, HLT (UNDEFINED without a halting debugger).
-    for (name, instruction, class) in [
-        ("UDF", 0, 0),
-        ("BRK", 0xd420_0020, 0x3c),
-        ("SVC", 0xd400_0021, 0x15),
-        ("HLT", 0xd440_0020, 0),
-    ] {
+    for (name, instruction, class) in
+        [("UDF", 0, 0), ("BRK", 0xd420_0020, 0x3c), ("SVC", 0xd400_0021, 0x15), ("HLT", 0xd440_0020, 0)]
+    {
         match code::run(instruction, 0) {
             Ok(_) => ensure!(false, "{} does nothing", name),
             Err(caught) => ensure!(caught.class() == class, "{}: esr={:#x}", name, caught.esr),

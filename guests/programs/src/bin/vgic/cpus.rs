@@ -45,12 +45,7 @@ fn with_others(test: fn(usize) -> Outcome) -> Outcome {
         ready.store(0, Ordering::Relaxed);
         irq::forget(index);
         let answer = cpu::start(index, wait, 0);
-        ensure!(
-            answer == psci::SUCCESS,
-            "CPU_ON of CPU {}: {}",
-            index,
-            answer
-        );
+        ensure!(answer == psci::SUCCESS, "CPU_ON of CPU {}: {}", index, answer);
         let is_ready = timer::wait_for(SECOND_US, || ready.load(Ordering::Acquire) != 0);
         ensure!(is_ready, "CPU {} does not start", index);
     }
@@ -71,11 +66,7 @@ pub fn to_each() -> Outcome {
     with_others(|count| {
         for index in 1..count {
             gic::gic().send_sgi(CALL, index);
-            ensure!(
-                irq::wait_for_count(index, 1, SECOND_US),
-                "CPU {} takes nothing",
-                index
-            );
+            ensure!(irq::wait_for_count(index, 1, SECOND_US), "CPU {} takes nothing", index);
             let taken = irq::noted(index, 0);
             ensure_equal!(gic::gic().intid(taken), CALL, "INTID taken");
             // GICv2 says who sent it (IHI0048B §4.4.4, GICC_IAR.CPUID).
@@ -99,11 +90,7 @@ pub fn broadcast() -> Outcome {
             Version::V2 => guest_kit::mmio::write32(gic.distributor + gic::SGIR, 1 << 24 | CALL),
         }
         for index in 1..count {
-            ensure!(
-                irq::wait_for_count(index, 1, SECOND_US),
-                "CPU {} takes nothing",
-                index
-            );
+            ensure!(irq::wait_for_count(index, 1, SECOND_US), "CPU {} takes nothing", index);
         }
         guest_kit::cpu::unmask_irq();
         timer::delay(200);
@@ -125,11 +112,7 @@ pub fn ping_pong() -> Outcome {
         cpu::unmask_irq();
         for round in 1..=500 {
             gic::gic().send_sgi(CALL, 1);
-            ensure!(
-                irq::wait_for_count(0, round, SECOND_US),
-                "no answer in round {}",
-                round
-            );
+            ensure!(irq::wait_for_count(0, round, SECOND_US), "no answer in round {}", round);
         }
         ensure_equal!(irq::count(1), 500, "interrupts that CPU 1 took");
         Ok(())
@@ -145,11 +128,7 @@ pub fn routed() -> Outcome {
             irq::forget(index);
             gic.route(SPI, index);
             gic.write_bit(gic::ISPENDR, SPI);
-            ensure!(
-                irq::wait_for_count(index, 1, SECOND_US),
-                "CPU {} takes nothing",
-                index
-            );
+            ensure!(irq::wait_for_count(index, 1, SECOND_US), "CPU {} takes nothing", index);
             ensure_equal!(gic.intid(irq::noted(index, 0)), SPI, "INTID taken");
         }
         Ok(())

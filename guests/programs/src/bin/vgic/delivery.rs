@@ -17,11 +17,7 @@ fn expect(expected: &[u32]) -> Outcome {
     open(300);
     ensure_equal!(irq::count(0), expected.len() as u64, "interrupts taken");
     for (n, &intid) in expected.iter().enumerate() {
-        ensure_equal!(
-            gic::gic().intid(irq::noted(0, n as u64)),
-            intid,
-            "INTID taken"
-        );
+        ensure_equal!(gic::gic().intid(irq::noted(0, n as u64)), intid, "INTID taken");
     }
     irq::forget(0);
     Ok(())
@@ -79,8 +75,7 @@ pub fn cleared() -> Outcome {
 pub fn active() -> Outcome {
     fn note(intid: u32) {
         let gic = gic::gic();
-        let bits = [gic::ISACTIVER, gic::ISPENDR, gic::ICACTIVER]
-            .map(|r| u64::from(gic.read_bit(r, intid)));
+        let bits = [gic::ISACTIVER, gic::ISPENDR, gic::ICACTIVER].map(|r| u64::from(gic.read_bit(r, intid)));
         NOTE.store(bits[0] | bits[1] << 1 | bits[2] << 2, Ordering::Relaxed);
     }
     let gic = fresh();
@@ -89,16 +84,8 @@ pub fn active() -> Outcome {
         gic.enable_intid(intid);
         gic.write_bit(gic::ISPENDR, intid);
         expect(&[intid])?;
-        ensure_equal!(
-            NOTE.load(Ordering::Relaxed),
-            0b101,
-            "ISACTIVER, ISPENDR, ICACTIVER in the handler"
-        );
-        ensure!(
-            !gic.read_bit(gic::ISACTIVER, intid),
-            "INTID {} is active after its end",
-            intid
-        );
+        ensure_equal!(NOTE.load(Ordering::Relaxed), 0b101, "ISACTIVER, ISPENDR, ICACTIVER in the handler");
+        ensure!(!gic.read_bit(gic::ISACTIVER, intid), "INTID {} is active after its end", intid);
     }
     Ok(())
 }
@@ -125,16 +112,8 @@ pub fn running_priority() -> Outcome {
     irq::set_handler(note);
     gic.write_bit(gic::ISPENDR, SPI);
     expect(&[SPI])?;
-    ensure_equal!(
-        NOTE.load(Ordering::Relaxed),
-        0x48,
-        "running priority in the handler"
-    );
-    ensure!(
-        gic.running_priority() >= 0xf8,
-        "running priority {:#x} when idle",
-        gic.running_priority()
-    );
+    ensure_equal!(NOTE.load(Ordering::Relaxed), 0x48, "running priority in the handler");
+    ensure!(gic.running_priority() >= 0xf8, "running priority {:#x} when idle", gic.running_priority());
     Ok(())
 }
 
@@ -168,9 +147,7 @@ pub fn distributor_off() -> Outcome {
 pub fn split_end() -> Outcome {
     let gic = fresh();
     if gic.version == Version::V2 {
-        return Err(Stop::Skip(
-            "the mode bit depends on the security state on a GICv2",
-        ));
+        return Err(Stop::Skip("the mode bit depends on the security state on a GICv2"));
     }
     gic.enable_intid(SPI);
     sysreg::write!("icc_ctlr_el1", 2);
@@ -208,11 +185,7 @@ pub fn level_again() -> Outcome {
     irq::wait_for_count(0, 3, 1_000_000);
     open(300);
     Timer::Virtual.stop();
-    ensure_equal!(
-        irq::count(0),
-        3,
-        "interrupts taken until the timer was stopped"
-    );
+    ensure_equal!(irq::count(0), 3, "interrupts taken until the timer was stopped");
     Ok(())
 }
 
@@ -228,9 +201,6 @@ pub fn level_pending() -> Outcome {
     let pending = guest_kit::timer::wait_for(1_000_000, || gic.read_bit(gic::ISPENDR, intid));
     expect(&[intid])?;
     ensure!(pending, "the line is high and the interrupt not pending");
-    ensure!(
-        !gic.read_bit(gic::ISPENDR, intid),
-        "the line is low and the interrupt pending"
-    );
+    ensure!(!gic.read_bit(gic::ISPENDR, intid), "the line is low and the interrupt pending");
     Ok(())
 }

@@ -13,62 +13,29 @@ use guest_kit::{Case, Machine, cpu, gic, irq, ktap};
 guest_kit::entry!(main);
 
 const CASES: &[Case] = &[
-    (
-        "identification_names_the_architecture",
-        registers::identification,
-    ),
-    (
-        "every_distributor_offset_answers_reads",
-        registers::distributor_reads,
-    ),
-    (
-        "every_distributor_offset_takes_writes",
-        registers::distributor_writes,
-    ),
+    ("identification_names_the_architecture", registers::identification),
+    ("every_distributor_offset_answers_reads", registers::distributor_reads),
+    ("every_distributor_offset_takes_writes", registers::distributor_writes),
     ("every_second_frame_offset_answers", registers::second_frame),
     ("reserved_distributor_words_are_raz_wi", registers::reserved),
     ("enables_read_back", registers::enables),
-    (
-        "registers_beyond_the_last_interrupt_are_raz_wi",
-        registers::beyond,
-    ),
+    ("registers_beyond_the_last_interrupt_are_raz_wi", registers::beyond),
     ("priorities_keep_five_bits_at_least", registers::priorities),
     ("edge_and_level_read_back", registers::configuration),
     ("an_sgi_to_self_arrives_once", delivery::sgi_self),
     ("each_sgi_arrives_under_its_number", delivery::every_sgi),
     ("a_pended_spi_arrives_once", delivery::spi),
     ("a_disabled_interrupt_waits", delivery::disabled),
-    (
-        "a_cleared_pending_interrupt_does_not_arrive",
-        delivery::cleared,
-    ),
-    (
-        "an_interrupt_is_active_while_it_is_handled",
-        delivery::active,
-    ),
-    (
-        "an_active_interrupt_does_not_arrive_again",
-        delivery::set_active,
-    ),
-    (
-        "the_running_priority_is_that_of_the_interrupt",
-        delivery::running_priority,
-    ),
+    ("a_cleared_pending_interrupt_does_not_arrive", delivery::cleared),
+    ("an_interrupt_is_active_while_it_is_handled", delivery::active),
+    ("an_active_interrupt_does_not_arrive_again", delivery::set_active),
+    ("the_running_priority_is_that_of_the_interrupt", delivery::running_priority),
     ("the_priority_mask_holds_back", delivery::priority_mask),
-    (
-        "the_distributor_can_be_turned_off",
-        delivery::distributor_off,
-    ),
+    ("the_distributor_can_be_turned_off", delivery::distributor_off),
     ("ending_and_deactivating_can_be_split", delivery::split_end),
     ("a_timer_left_high_comes_again", delivery::level_again),
-    (
-        "a_high_timer_line_reads_as_pending",
-        delivery::level_pending,
-    ),
-    (
-        "thirty_pending_interrupts_come_in_priority_order",
-        order::by_priority,
-    ),
+    ("a_high_timer_line_reads_as_pending", delivery::level_pending),
+    ("thirty_pending_interrupts_come_in_priority_order", order::by_priority),
     ("interrupts_of_one_priority_all_come", order::one_priority),
     ("a_storm_of_rounds_loses_nothing", order::rounds),
     ("a_higher_priority_preempts", order::preemption),

@@ -36,16 +36,8 @@ pub fn by_priority() -> Outcome {
     ensure_equal!(irq::count(0), u64::from(MANY), "interrupts taken");
     for place in 0..MANY {
         let taken = gic.intid(irq::noted(0, u64::from(place)));
-        let expected = (0..MANY)
-            .find(|&n| u32::from(priority(n)) == place * 8)
-            .map_or(0, intid);
-        ensure!(
-            taken == expected,
-            "place {}: INTID {}, expected {}",
-            place,
-            taken,
-            expected
-        );
+        let expected = (0..MANY).find(|&n| u32::from(priority(n)) == place * 8).map_or(0, intid);
+        ensure!(taken == expected, "place {}: INTID {}, expected {}", place, taken, expected);
     }
     Ok(())
 }
@@ -59,9 +51,7 @@ pub fn one_priority() -> Outcome {
     open(5000);
     ensure_equal!(irq::count(0), u64::from(MANY), "interrupts taken");
     for n in 0..MANY {
-        let times = (0..u64::from(MANY))
-            .filter(|&place| gic.intid(irq::noted(0, place)) == intid(n))
-            .count();
+        let times = (0..u64::from(MANY)).filter(|&place| gic.intid(irq::noted(0, place)) == intid(n)).count();
         ensure!(times == 1, "INTID {} was taken {} times", intid(n), times);
     }
     Ok(())
@@ -76,10 +66,7 @@ pub fn rounds() -> Outcome {
     cpu::unmask_irq();
     for round in 0..50u32 {
         // Changing subsets, pended while interrupts are being taken.
-        let expected = (0..MANY)
-            .filter(|n| round >> (n % 5) & 1 == n & 1)
-            .inspect(|&n| pend(gic, intid(n)))
-            .count();
+        let expected = (0..MANY).filter(|n| round >> (n % 5) & 1 == n & 1).inspect(|&n| pend(gic, intid(n))).count();
         let all = irq::wait_for_count(0, expected as u64, 100_000);
         timer::delay(20);
         let count = irq::count(0);

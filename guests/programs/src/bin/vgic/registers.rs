@@ -11,61 +11,29 @@ const GICD_SGIR: u64 = 0xf00;
 
 /// Bytes of the Distributor's frame: IHI0069H §12.8, IHI0048B §4.1.2.
 fn distributor_bytes(gic: Gic) -> u64 {
-    if gic.version == Version::V3 {
-        0x1_0000
-    } else {
-        0x1000
-    }
+    if gic.version == Version::V3 { 0x1_0000 } else { 0x1000 }
 }
 
 /// Bytes of the Redistributors, or of the CPU interface.
 fn second_bytes(gic: Gic) -> u64 {
-    if gic.version == Version::V3 {
-        0x2_0000 * machine().cpus().len() as u64
-    } else {
-        0x2000
-    }
+    if gic.version == Version::V3 { 0x2_0000 * machine().cpus().len() as u64 } else { 0x2000 }
 }
 
 pub fn identification() -> Outcome {
     let gic = fresh();
-    let (at, revision) = if gic.version == Version::V3 {
-        (0xffe8, 3)
-    } else {
-        (0xfe8, 2)
-    };
-    ensure_equal!(
-        mmio::read32(gic.distributor + at) >> 4 & 0xf,
-        revision,
-        "GICD_PIDR2.ArchRev"
-    );
+    let (at, revision) = if gic.version == Version::V3 { (0xffe8, 3) } else { (0xfe8, 2) };
+    ensure_equal!(mmio::read32(gic.distributor + at) >> 4 & 0xf, revision, "GICD_PIDR2.ArchRev");
     let typer = mmio::read32(gic.distributor + gic::TYPER);
     ensure!(gic.lines() >= 64, "GICD_TYPER={:#x} has no SPI", typer);
     if gic.version == Version::V2 {
-        ensure_equal!(
-            (typer >> 5 & 7) as usize + 1,
-            machine().cpus().len(),
-            "GICD_TYPER.CPUNumber + 1"
-        );
+        ensure_equal!((typer >> 5 & 7) as usize + 1, machine().cpus().len(), "GICD_TYPER.CPUNumber + 1");
         return Ok(());
     }
-    ensure_equal!(
-        mmio::read32(gic.second + 0xffe8) >> 4 & 0xf,
-        3,
-        "GICR_PIDR2.ArchRev"
-    );
+    ensure_equal!(mmio::read32(gic.second + 0xffe8) >> 4 & 0xf, 3, "GICR_PIDR2.ArchRev");
     for (index, mpidr) in machine().cpus().iter().enumerate() {
         let typer = mmio::read64(gic.second + index as u64 * 0x2_0000 + gic::GICR_TYPER);
-        ensure_equal!(
-            typer >> 32,
-            mpidr & 0xff_ffff | mpidr >> 8 & 0xff00_0000,
-            "GICR_TYPER.Affinity_Value"
-        );
-        ensure_equal!(
-            typer >> 8 & 0xffff,
-            index as u64,
-            "GICR_TYPER.Processor_Number"
-        );
+        ensure_equal!(typer >> 32, mpidr & 0xff_ffff | mpidr >> 8 & 0xff00_0000, "GICR_TYPER.Affinity_Value");
+        ensure_equal!(typer >> 8 & 0xffff, index as u64, "GICR_TYPER.Processor_Number");
         let is_last = index + 1 == machine().cpus().len();
         ensure_equal!(typer >> 4 & 1, u64::from(is_last), "GICR_TYPER.Last");
     }
@@ -77,13 +45,7 @@ fn sweep_reads(base: u64, bytes: u64) -> Outcome {
     for width in [1, 2, 4, 8] {
         for offset in (0..bytes).step_by(if width == 1 { 4 } else { width as usize }) {
             if let Err(caught) = probe_read(base + offset, width) {
-                ensure!(
-                    false,
-                    "read of {} bytes at +{:#x}: esr={:#x}",
-                    width,
-                    offset,
-                    caught.esr
-                );
+                ensure!(false, "read of {} bytes at +{:#x}: esr={:#x}", width, offset, caught.esr);
             }
         }
     }
@@ -92,10 +54,7 @@ fn sweep_reads(base: u64, bytes: u64) -> Outcome {
 
 /// Writes all ones and then zero to every word but the skipped ones.
 fn sweep_writes(base: u64, bytes: u64, skip: &[u64]) -> Outcome {
-    for offset in (0..bytes)
-        .step_by(4)
-        .filter(|offset| !skip.contains(offset))
-    {
+    for offset in (0..bytes).step_by(4).filter(|offset| !skip.contains(offset)) {
         for value in [!0, 0] {
             if let Err(caught) = probe_write(base + offset, value, 4) {
                 ensure!(false, "write at +{:#x}: esr={:#x}", offset, caught.esr);
@@ -103,19 +62,10 @@ fn sweep_writes(base: u64, bytes: u64, skip: &[u64]) -> Outcome {
         }
     }
     // Widths that hardly any register has.
-    for offset in (0..bytes)
-        .step_by(0x40)
-        .filter(|offset| !skip.contains(offset))
-    {
+    for offset in (0..bytes).step_by(0x40).filter(|offset| !skip.contains(offset)) {
         for width in [1, 2, 8] {
             if let Err(caught) = probe_write(base + offset, 0, width) {
-                ensure!(
-                    false,
-                    "write of {} bytes at +{:#x}: esr={:#x}",
-                    width,
-                    offset,
-                    caught.esr
-                );
+                ensure!(false, "write of {} bytes at +{:#x}: esr={:#x}", width, offset, caught.esr);
             }
         }
     }
@@ -140,29 +90,16 @@ pub fn second_frame() -> Outcome {
     sweep_reads(gic.second, second_bytes(gic))?;
     // GICR_CTLR.EnableLPIs cannot be taken back where there are LPIs; GICC_EOIR and GICC_DIR want
     // an interrupt that is active (IHI0048B §4.4.5: else UNPREDICTABLE).
-    let skip: &[u64] = if gic.version == Version::V3 {
-        &[]
-    } else {
-        &[0x10, 0x1000]
-    };
-    let lpis =
-        gic.version == Version::V3 && mmio::read32(gic.distributor + gic::TYPER) & 1 << 17 != 0;
-    let outcome = if lpis {
-        Ok(())
-    } else {
-        sweep_writes(gic.second, second_bytes(gic), skip)
-    };
+    let skip: &[u64] = if gic.version == Version::V3 { &[] } else { &[0x10, 0x1000] };
+    let lpis = gic.version == Version::V3 && mmio::read32(gic.distributor + gic::TYPER) & 1 << 17 != 0;
+    let outcome = if lpis { Ok(()) } else { sweep_writes(gic.second, second_bytes(gic), skip) };
     fresh();
     outcome
 }
 
 pub fn reserved() -> Outcome {
     let gic = fresh();
-    let words = if gic.version == Version::V3 {
-        0x1000..0x6000
-    } else {
-        0xf30..0xfd0
-    };
+    let words = if gic.version == Version::V3 { 0x1000..0x6000 } else { 0xf30..0xfd0 };
     for offset in words.step_by(4) {
         mmio::write32(gic.distributor + offset, !0);
         let value = mmio::read32(gic.distributor + offset);
@@ -175,22 +112,10 @@ pub fn enables() -> Outcome {
     let gic = fresh();
     for intid in (16..32).chain(32..64) {
         gic.enable_intid(intid);
-        ensure!(
-            gic.read_bit(gic::ISENABLER, intid),
-            "INTID {} is not enabled",
-            intid
-        );
-        ensure!(
-            gic.read_bit(gic::ICENABLER, intid),
-            "INTID {}: ICENABLER differs",
-            intid
-        );
+        ensure!(gic.read_bit(gic::ISENABLER, intid), "INTID {} is not enabled", intid);
+        ensure!(gic.read_bit(gic::ICENABLER, intid), "INTID {}: ICENABLER differs", intid);
         gic.disable_intid(intid);
-        ensure!(
-            !gic.read_bit(gic::ISENABLER, intid),
-            "INTID {} is still enabled",
-            intid
-        );
+        ensure!(!gic.read_bit(gic::ISENABLER, intid), "INTID {} is still enabled", intid);
     }
     Ok(())
 }
@@ -231,20 +156,11 @@ pub fn configuration() -> Outcome {
         for edge in [true, false] {
             gic.set_edge(intid, edge);
             let value = mmio::read32(gic.distributor + gic::ICFGR + u64::from(intid / 16) * 4);
-            ensure!(
-                (value >> (intid % 16 * 2) & 2 != 0) == edge,
-                "INTID {}: GICD_ICFGR={:#x}",
-                intid,
-                value
-            );
+            ensure!((value >> (intid % 16 * 2) & 2 != 0) == edge, "INTID {}: GICD_ICFGR={:#x}", intid, value);
         }
     }
     cpu::dsb();
     // SGIs are edge-triggered always.
-    ensure_equal!(
-        mmio::read32(gic.bank(0) + gic::ICFGR) & 0xaaaa_aaaa,
-        0xaaaa_aaaa,
-        "ICFGR0"
-    );
+    ensure_equal!(mmio::read32(gic.bank(0) + gic::ICFGR) & 0xaaaa_aaaa, 0xaaaa_aaaa, "ICFGR0");
     Ok(())
 }

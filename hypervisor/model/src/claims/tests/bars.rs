@@ -14,8 +14,7 @@ const BAR: &str = "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x4000000>;";
 
 /// A machine with one BAR called npu.
 fn npu(properties: &str) -> Machine {
-    let node =
-        std::format!(r#"npu {{ compatible = "assay,coherent-memory"; no-map; {properties} }};"#);
+    let node = std::format!(r#"npu {{ compatible = "assay,coherent-memory"; no-map; {properties} }};"#);
     platform("", &node)
 }
 
@@ -27,9 +26,7 @@ fn claims(use_: &str) -> std::vec::Vec<VmConfig> {
 /// The T1 fault of the one BAR, if there is one.
 fn fault(machine: &Machine) -> Option<String> {
     let vms = claims("aperture");
-    let refusal = resolve(&world(machine, &vms, fwb()))[0].rows[0]
-        .outcome
-        .err()?;
+    let refusal = resolve(&world(machine, &vms, fwb()))[0].rows[0].outcome.err()?;
     assert_eq!(refusal.rule, Rule::T1);
     match refusal.reason {
         Reason::Fault(fault) => Some(std::format!("{fault:?}")),
@@ -74,23 +71,15 @@ fn what_is_wrong_with_a_bar_is_t1() {
     assert_eq!(fault(&machine).unwrap(), "Bar(NoFunction)");
     let of = |properties: &str| fault(&npu(properties)).unwrap();
     assert_eq!(of("assay,pci-bar = <0 0x10 2>;"), "Bar(NoLength)");
-    assert_eq!(
-        of("assay,pci-bar = <0 0x10 2>; assay,length = <0 0>;"),
-        "Bar(NoLength)"
-    );
-    assert_eq!(
-        of("assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1800>;"),
-        "Unaligned"
-    );
+    assert_eq!(of("assay,pci-bar = <0 0x10 2>; assay,length = <0 0>;"), "Bar(NoLength)");
+    assert_eq!(of("assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1800>;"), "Unaligned");
     let both = std::format!("{BAR} reg = <0x50 0 0 0x4000000>;");
     assert_eq!(of(&both), "Bar(AlsoReg)");
 }
 
 #[test]
 fn two_nodes_for_one_bar_are_both_wrong() {
-    let node = |name: &str| {
-        std::format!(r#"{name} {{ compatible = "assay,coherent-memory"; no-map; {BAR} }};"#)
-    };
+    let node = |name: &str| std::format!(r#"{name} {{ compatible = "assay,coherent-memory"; no-map; {BAR} }};"#);
     let machine = platform("", &(node("npu") + &node("tpu")));
     let world = world(&machine, &[], fwb());
     let faults = unclaimed_faults(&world);

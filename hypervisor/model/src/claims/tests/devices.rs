@@ -11,8 +11,7 @@ use crate::pci::{Address, BarFault, DeviceFault, Found, Prepared};
 use crate::platform::Machine;
 use crate::vm_tree::VmConfig;
 
-const OTHER: &str =
-    r#"other { compatible = "assay,coherent-memory"; reg = <0x60 0 0 0x3000000>; no-map; };"#;
+const OTHER: &str = r#"other { compatible = "assay,coherent-memory"; reg = <0x60 0 0 0x3000000>; no-map; };"#;
 /// A host bridge with a node for 00:02.0, whose INTA is SPI 5.
 const BRIDGE: &str = r#"pcie@10000000 {
     compatible = "pci-host-ecam-generic"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;
@@ -43,9 +42,7 @@ fn one(claims: &[String]) -> Vec<VmConfig> {
 /// The text of each trouble of each VM.
 fn troubles(machine: &Machine, vms: &[VmConfig]) -> Vec<Vec<String>> {
     let all = resolve(&world(machine, vms, fwb()));
-    let texts = |troubles: &Vec<super::super::Trouble<'_>>| {
-        troubles.iter().map(|one| std::format!("{one}")).collect()
-    };
+    let texts = |troubles: &Vec<super::super::Trouble<'_>>| troubles.iter().map(|one| std::format!("{one}")).collect();
     all.iter().map(|vm| texts(&vm.troubles)).collect()
 }
 
@@ -54,20 +51,11 @@ fn address(text: &str) -> Address {
 }
 
 fn found(text: &str, outcome: Result<Prepared, DeviceFault>, intx: Option<u32>) -> Found {
-    Found {
-        address: address(text),
-        outcome,
-        intx: intx.map(IntId),
-    }
+    Found { address: address(text), outcome, intx: intx.map(IntId) }
 }
 
 fn prepared(text: &str) -> Prepared {
-    Prepared {
-        function: address(text).function,
-        memory: Vec::new(),
-        io: Vec::new(),
-        moved: false,
-    }
+    Prepared { function: address(text).function, memory: Vec::new(), io: Vec::new(), moved: false }
 }
 
 #[test]
@@ -97,10 +85,8 @@ fn what_is_wrong_with_a_claims_device_is_said() {
 #[test]
 fn a_function_goes_to_one_vm_and_a_vm_gets_one_function() {
     let machine = machine();
-    let (first, second) = (
-        claim("gpu0-memory", "aperture", &device("00:02.0")),
-        claim("other", "aperture", &device("0000:00:02.0")),
-    );
+    let (first, second) =
+        (claim("gpu0-memory", "aperture", &device("00:02.0")), claim("other", "aperture", &device("0000:00:02.0")));
     let both = vms(&[vm("a", "", &[&first]), vm("b", "", &[&second])]);
     for texts in troubles(&machine, &both) {
         assert!(texts[0].contains("claimed twice"), "{texts:?}");
@@ -114,11 +100,7 @@ fn a_function_goes_to_one_vm_and_a_vm_gets_one_function() {
 #[test]
 fn what_the_boot_found_of_a_function_counts() {
     let vms = vms(&[
-        vm(
-            "a",
-            "",
-            &[&claim("gpu0-memory", "aperture", &device("00:02.0"))],
-        ),
+        vm("a", "", &[&claim("gpu0-memory", "aperture", &device("00:02.0"))]),
         vm("b", "", &[&claim("other", "aperture", &device("00:03.0"))]),
     ]);
     let with = |functions: Vec<Found>| {
@@ -132,11 +114,8 @@ fn what_the_boot_found_of_a_function_counts() {
     assert_eq!(texts[1].len(), 0);
     let pair = |first, second| {
         with(
-            [
-                found("00:02.0", Ok(prepared("00:02.0")), first),
-                found("00:03.0", Ok(prepared("00:03.0")), second),
-            ]
-            .to_vec(),
+            [found("00:02.0", Ok(prepared("00:02.0")), first), found("00:03.0", Ok(prepared("00:03.0")), second)]
+                .to_vec(),
         )
     };
     for texts in pair(Some(37), Some(37)) {
@@ -151,23 +130,12 @@ fn what_the_boot_found_of_a_function_counts() {
 fn a_region_with_a_device_is_aligned_as_a_bar() {
     let machine = machine();
     // 48 MiB take 64; the second region goes behind them.
-    let vms = one(&[
-        claim("other", "aperture", &device("00:02.0")),
-        claim("gpu0-memory", "aperture", ""),
-    ]);
+    let vms = one(&[claim("other", "aperture", &device("00:02.0")), claim("gpu0-memory", "aperture", "")]);
     let all = resolve(&world(&machine, &vms, fwb()));
     let places: Vec<_> = all[0].rows.iter().map(|row| row.ipa.unwrap()).collect();
-    assert_eq!(
-        places,
-        [ipa(0x8000_0000, 0x300_0000), ipa(0x8400_0000, 0x400_0000)]
-    );
+    assert_eq!(places, [ipa(0x8000_0000, 0x300_0000), ipa(0x8400_0000, 0x400_0000)]);
     let at = |start: u64| {
-        let rest = std::format!(
-            "{} assay,ipa = <{:#x} {:#x}>;",
-            device("00:02.0"),
-            start >> 32,
-            start & 0xffff_ffff
-        );
+        let rest = std::format!("{} assay,ipa = <{:#x} {:#x}>;", device("00:02.0"), start >> 32, start & 0xffff_ffff);
         troubles(&machine, &one(&[claim("other", "aperture", &rest)])).remove(0)
     };
     assert_eq!(at(0x1_0400_0000), Vec::<String>::new());

@@ -24,18 +24,11 @@ fn a_region_is_found_by_its_name_without_unit_address_and_by_its_path() {
 #[test]
 fn an_unknown_region_is_refused_with_the_names_that_there_are() {
     let machine = platform("", &gpu(MARKED));
-    let vms = vms(&[vm(
-        "a",
-        "",
-        &[r#"assay,region = "gpu1-memory"; assay,use = "ram";"#],
-    )]);
+    let vms = vms(&[vm("a", "", &[r#"assay,region = "gpu1-memory"; assay,use = "ram";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
     assert!(all[0].rows.is_empty());
     let (reason, remedy) = trouble(&all[0]);
-    assert_eq!(
-        reason,
-        "the platform has no coherent region gpu1-memory; it has gpu0-memory"
-    );
+    assert_eq!(reason, "the platform has no coherent region gpu1-memory; it has gpu0-memory");
     assert!(remedy.contains("overlay"));
     assert_eq!(all[0].troubles[0].rule(), Rule::V3);
     assert!(all[0].troubles[0].is_bad_name());
@@ -46,20 +39,13 @@ fn a_platform_without_regions_has_no_list_to_offer() {
     let machine = platform("", "");
     let vms = vms(&[vm("a", "", &[AS_RAM])]);
     let all = resolve(&world(&machine, &vms, fwb()));
-    assert_eq!(
-        trouble(&all[0]).0,
-        "the platform has no coherent region gpu0-memory"
-    );
+    assert_eq!(trouble(&all[0]).0, "the platform has no coherent region gpu0-memory");
 }
 
 #[test]
 fn a_name_that_two_nodes_have_is_refused_with_both_paths() {
     let machine = platform("", TWINS);
-    let vms = vms(&[vm(
-        "a",
-        "",
-        &[r#"assay,region = "hbm"; assay,use = "ram";"#],
-    )]);
+    let vms = vms(&[vm("a", "", &[r#"assay,region = "hbm"; assay,use = "ram";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
     let (reason, remedy) = trouble(&all[0]);
     assert_eq!(
@@ -74,11 +60,7 @@ fn a_name_that_two_nodes_have_is_refused_with_both_paths() {
 fn of_twins_one_is_claimed_and_printed_by_its_path() {
     let machine = platform("", TWINS);
     let path = "/reserved-memory/hbm@5000000000";
-    let vms = vms(&[vm(
-        "a",
-        "",
-        &[r#"assay,region = "/reserved-memory/hbm@5000000000"; assay,use = "ram";"#],
-    )]);
+    let vms = vms(&[vm("a", "", &[r#"assay,region = "/reserved-memory/hbm@5000000000"; assay,use = "ram";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
     assert!(all[0].starts());
     assert_eq!(all[0].rows[0].region, path);
@@ -88,11 +70,8 @@ fn of_twins_one_is_claimed_and_printed_by_its_path() {
 #[test]
 fn a_claim_with_a_device_is_refused_and_names_it() {
     let machine = platform("", &gpu(MARKED));
-    let vms = vms(&[vm(
-        "a",
-        "",
-        &[r#"assay,region = "gpu0-memory"; assay,use = "aperture"; assay,device = "/gpu@0";"#],
-    )]);
+    let vms =
+        vms(&[vm("a", "", &[r#"assay,region = "gpu0-memory"; assay,use = "aperture"; assay,device = "/gpu@0";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
     let (reason, remedy) = trouble(&all[0]);
     assert!(reason.contains("gpu0-memory") && reason.contains("/gpu@0"));

@@ -36,12 +36,8 @@ fn places(sizes: &[u64], ipas: &[Option<u64>], pa_bits: u8) -> (Vec<Option<Regio
         .iter()
         .enumerate()
         .map(|(n, ipa)| {
-            let ipa =
-                ipa.map(|ipa| format!("assay,ipa = <{:#x} {:#x}>;", ipa >> 32, ipa & 0xffff_ffff));
-            format!(
-                r#"assay,region = "r{n}"; assay,use = "dax"; {}"#,
-                ipa.unwrap_or_default()
-            )
+            let ipa = ipa.map(|ipa| format!("assay,ipa = <{:#x} {:#x}>;", ipa >> 32, ipa & 0xffff_ffff));
+            format!(r#"assay,region = "r{n}"; assay,use = "dax"; {}"#, ipa.unwrap_or_default())
         })
         .collect();
     let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
@@ -50,11 +46,7 @@ fn places(sizes: &[u64], ipas: &[Option<u64>], pa_bits: u8) -> (Vec<Option<Regio
     world.pa_bits = pa_bits;
     let all = resolve(&world);
     let found = all[0].rows.iter().map(|row| row.ipa).collect();
-    let text = if all[0].troubles.is_empty() {
-        String::new()
-    } else {
-        trouble(&all[0]).0
-    };
+    let text = if all[0].troubles.is_empty() { String::new() } else { trouble(&all[0]).0 };
     (found, text)
 }
 
@@ -62,22 +54,15 @@ fn places(sizes: &[u64], ipas: &[Option<u64>], pa_bits: u8) -> (Vec<Option<Regio
 fn the_first_region_is_at_the_first_gib_boundary_above_ram() {
     // RAM is 512 MiB from 1 GiB on.
     let (found, text) = places(&[64 * MIB], &[None], 48);
-    assert_eq!(
-        (found, text),
-        ([Some(ipa(2 * GIB, 64 * MIB))].to_vec(), String::new())
-    );
+    assert_eq!((found, text), ([Some(ipa(2 * GIB, 64 * MIB))].to_vec(), String::new()));
 }
 
 #[test]
 fn regions_follow_each_other_in_the_manifests_order_aligned_to_their_size() {
     let sizes = [64 * MIB, 3 * MIB, 2 * GIB, 0x1000];
     let (found, _) = places(&sizes, &[None; 4], 48);
-    let expected = [
-        ipa(2 * GIB, 64 * MIB),
-        ipa(2 * GIB + 64 * MIB, 3 * MIB),
-        ipa(3 * GIB, 2 * GIB),
-        ipa(5 * GIB, 0x1000),
-    ];
+    let expected =
+        [ipa(2 * GIB, 64 * MIB), ipa(2 * GIB + 64 * MIB, 3 * MIB), ipa(3 * GIB, 2 * GIB), ipa(5 * GIB, 0x1000)];
     assert_eq!(found, expected.map(Some));
 }
 
@@ -95,10 +80,7 @@ fn an_ipa_inside_ram_or_the_devices_or_another_region_is_refused_and_says_which(
     assert_eq!(found, [None]);
     assert_eq!(text, "at the ipa 0x50000000 of region r0 lies the VM's RAM");
     let (_, text) = places(&[MIB], &[Some(0x3ff0_0000)], 48);
-    assert!(
-        text.ends_with("lies the devices below 0x40000000"),
-        "{text}"
-    );
+    assert!(text.ends_with("lies the devices below 0x40000000"), "{text}");
     let (_, text) = places(&[2 * MIB, MIB], &[Some(4 * GIB), Some(4 * GIB + MIB)], 48);
     assert_eq!(text, "at the ipa 0x100100000 of region r1 lies region r0");
 }
@@ -107,10 +89,7 @@ fn an_ipa_inside_ram_or_the_devices_or_another_region_is_refused_and_says_which(
 fn an_ipa_that_is_not_page_aligned_is_refused() {
     let (found, text) = places(&[MIB], &[Some(4 * GIB + 0x800)], 48);
     assert_eq!(found, [None]);
-    assert_eq!(
-        text,
-        "the ipa 0x100000800 of region r0 is not a multiple of 0x1000 bytes"
-    );
+    assert_eq!(text, "the ipa 0x100000800 of region r0 is not a multiple of 0x1000 bytes");
 }
 
 #[test]
@@ -135,10 +114,7 @@ fn without_room_above_ram_the_vm_is_refused() {
     let (found, text) = places(&[2 * GIB, 2 * GIB], &[None; 2], 32);
     assert_eq!(found[1], None);
     // The regions lie beyond 32 bits too, which the policy says; here it is about the place.
-    assert!(
-        text.contains("of region r1 do not fit below the end of 32 bits"),
-        "{text}"
-    );
+    assert!(text.contains("of region r1 do not fit below the end of 32 bits"), "{text}");
 }
 
 #[test]

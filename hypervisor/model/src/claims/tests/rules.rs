@@ -2,21 +2,14 @@
 
 use std::format;
 
-use super::{
-    AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, old, only, perm, platform, vm, vms, world,
-};
+use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, old, only, perm, platform, vm, vms, world};
 use crate::claims::ram;
 use crate::gate::tests::dts::compile;
 use crate::platform::facts;
 use crate::policy::{Attr, CpuBits, Mte, NoTags, Proof, Reason, Rule};
 
 /// Rule, attribute and execution of one claim, or the refusing rule.
-fn decided(
-    region: &str,
-    domain: &str,
-    claim: &str,
-    bits: CpuBits,
-) -> Result<(Rule, Attr, bool), Rule> {
+fn decided(region: &str, domain: &str, claim: &str, bits: CpuBits) -> Result<(Rule, Attr, bool), Rule> {
     let machine = platform("", &gpu(region));
     let vms = vms(&[vm("a", domain, &[claim])]);
     let world = world(&machine, &vms, bits);
@@ -30,10 +23,7 @@ fn decided(
 fn a_marked_region_is_write_back_and_ram_alone_is_executable_unasked() {
     let wb = Attr::NormalWb;
     assert_eq!(decided(MARKED, "", AS_RAM, mte()), Ok((Rule::C1, wb, true)));
-    assert_eq!(
-        decided(MARKED, "", AS_DAX, mte()),
-        Ok((Rule::C1, wb, false))
-    );
+    assert_eq!(decided(MARKED, "", AS_DAX, mte()), Ok((Rule::C1, wb, false)));
     let exec = format!("{AS_DAX} assay,exec;");
     assert_eq!(decided(MARKED, "", &exec, mte()), Ok((Rule::C1, wb, true)));
     let aperture = decided(MARKED, "assay,mte;", AS_APERTURE, mte());
@@ -60,25 +50,16 @@ fn without_fwb_a_marked_region_is_refused_unless_el2_maintains_it() {
 fn relaxations_of_the_manifest_reach_the_policy() {
     let allow = |words: &str| format!("{AS_DAX} assay,allow = {words};");
     let hidden = allow(r#""mte-hidden""#);
-    assert_eq!(
-        decided("", "", &hidden, fwb()),
-        Ok((Rule::R1, Attr::NormalWb, false))
-    );
+    assert_eq!(decided("", "", &hidden, fwb()), Ok((Rule::R1, Attr::NormalWb, false)));
     assert_eq!(decided("", "assay,mte;", &hidden, mte()), Err(Rule::R1));
     let no_tags = allow(r#""no-tag-access""#);
     let result = decided("", "assay,mte;", &no_tags, perm());
     assert_eq!(result, Ok((Rule::R3, Attr::NormalWbNoTag, false)));
     assert_eq!(decided("", "", &no_tags, mte()), Err(Rule::R3));
     let nc = allow(r#""non-cacheable""#);
-    assert_eq!(
-        decided("", "", &nc, old()),
-        Ok((Rule::R2, Attr::NormalNc, false))
-    );
+    assert_eq!(decided("", "", &nc, old()), Ok((Rule::R2, Attr::NormalNc, false)));
     let both = allow(r#""non-cacheable", "mte-hidden""#);
-    assert_eq!(
-        decided("", "", &both, fwb()),
-        Ok((Rule::R1, Attr::NormalWb, false))
-    );
+    assert_eq!(decided("", "", &both, fwb()), Ok((Rule::R1, Attr::NormalWb, false)));
 }
 
 #[test]
@@ -88,10 +69,7 @@ fn uniform_memory_stands_for_the_mark_but_not_against_no_mte() {
     assert_eq!(only(&world(&uniform, &vms, fwb())).unwrap().rule, Rule::R4);
     let incapable = platform("assay,uniform-memory;", &gpu("arm,no-mte;"));
     let refusal = only(&world(&incapable, &vms, fwb())).unwrap_err();
-    assert_eq!(
-        (refusal.rule, refusal.reason),
-        (Rule::C5, Reason::SaidIncapable)
-    );
+    assert_eq!((refusal.rule, refusal.reason), (Rule::C5, Reason::SaidIncapable));
 }
 
 #[test]
@@ -100,18 +78,11 @@ fn a_disproved_mark_counts_as_none() {
     let vms = vms(&[vm("a", "", &[AS_RAM])]);
     let mut world = world(&machine, &vms, mte());
     let lie = |path: &str| {
-        if path.contains("gpu0") {
-            Proof::FailedTags
-        } else {
-            Proof::Passed
-        }
+        if path.contains("gpu0") { Proof::FailedTags } else { Proof::Passed }
     };
     world.proof = &lie;
     let refusal = only(&world).unwrap_err();
-    assert_eq!(
-        (refusal.rule, refusal.reason),
-        (Rule::C5, Reason::Disproved)
-    );
+    assert_eq!((refusal.rule, refusal.reason), (Rule::C5, Reason::Disproved));
     assert_eq!(refusal.notices.iter().count(), 1);
 }
 
@@ -141,28 +112,14 @@ fn ram_follows_m1_to_m3() {
     let plain = vms(&[vm("a", "", &[])]);
     let wants = vms(&[vm("a", "assay,mte;", &[])]);
     let row = ram(&world(&machine, &plain, mte()), &plain[0]);
-    assert_eq!(
-        (row.outcome.unwrap().rule, row.outcome.unwrap().mte),
-        (Rule::M1, Mte::Hidden)
-    );
-    assert_eq!(
-        row.ipa.map(|ipa| (ipa.start.0, ipa.size)),
-        Some((0x4000_0000, 0x2000_0000))
-    );
+    assert_eq!((row.outcome.unwrap().rule, row.outcome.unwrap().mte), (Rule::M1, Mte::Hidden));
+    assert_eq!(row.ipa.map(|ipa| (ipa.start.0, ipa.size)), Some((0x4000_0000, 0x2000_0000)));
     let row = ram(&world(&machine, &wants, mte()), &wants[0]);
-    assert_eq!(
-        (row.outcome.unwrap().rule, row.outcome.unwrap().mte),
-        (Rule::M1, Mte::Exposed)
-    );
+    assert_eq!((row.outcome.unwrap().rule, row.outcome.unwrap().mte), (Rule::M1, Mte::Exposed));
     let row = ram(&world(&machine, &plain, fwb()), &plain[0]);
     assert_eq!(row.outcome.unwrap().rule, Rule::M2);
-    let refusal = ram(&world(&machine, &wants, fwb()), &wants[0])
-        .outcome
-        .unwrap_err();
-    assert_eq!(
-        (refusal.rule, refusal.reason),
-        (Rule::M3, Reason::RamWithoutTags(NoTags::Cpu))
-    );
+    let refusal = ram(&world(&machine, &wants, fwb()), &wants[0]).outcome.unwrap_err();
+    assert_eq!((refusal.rule, refusal.reason), (Rule::M3, Reason::RamWithoutTags(NoTags::Cpu)));
 }
 
 #[test]

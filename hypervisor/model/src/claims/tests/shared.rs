@@ -80,10 +80,7 @@ fn each_side_gets_what_it_asks_for_and_none_may_execute() {
 
 #[test]
 fn a_region_that_no_side_has_tags_of_may_come_from_any_memory() {
-    let two = [
-        sharing("a", "", &[share("ring0", "")]),
-        sharing("b", "", &[share("ring0", "")]),
-    ];
+    let two = [sharing("a", "", &[share("ring0", "")]), sharing("b", "", &[share("ring0", "")])];
     look(&vms(&two), |_, all| {
         assert!(all.iter().all(|claims| !only(claims).tagged));
     });
@@ -91,10 +88,7 @@ fn a_region_that_no_side_has_tags_of_may_come_from_any_memory() {
 
 #[test]
 fn a_side_with_mte_is_refused_where_there_are_no_tags_and_the_other_is_not() {
-    let two = [
-        sharing("a", "assay,mte;", &[share("ring0", "")]),
-        sharing("b", "", &[share("ring0", "")]),
-    ];
+    let two = [sharing("a", "assay,mte;", &[share("ring0", "")]), sharing("b", "", &[share("ring0", "")])];
     let (vms, machine) = (vms(&two), no_regions());
     let all = resolve(&world(&machine, &vms, fwb()));
     let refusal = only(&all[0]).outcome.unwrap_err();
@@ -105,10 +99,7 @@ fn a_side_with_mte_is_refused_where_there_are_no_tags_and_the_other_is_not() {
     assert!(!only(&all[1]).tagged);
     assert!(!all[0].starts() && all[1].starts());
     let failed = |_: &str| Proof::FailedTags;
-    let all = resolve(&World {
-        proof: &failed,
-        ..world(&machine, &vms, mte())
-    });
+    let all = resolve(&World { proof: &failed, ..world(&machine, &vms, mte()) });
     let refusal = only(&all[0]).outcome.unwrap_err();
     assert_eq!(refusal.reason, Reason::RamWithoutTags(NoTags::Disproved));
     assert_eq!(only(&all[1]).proof, Proof::FailedTags);
@@ -149,14 +140,7 @@ fn places_follow_those_of_coherent_regions_or_are_given() {
     assert_eq!(all[0].rows[0].ipa, Some(ipa(2 * GIB, 64 * MIB)));
     let places: Vec<_> = all[0].shared.iter().map(|row| row.ipa.unwrap()).collect();
     let after = 2 * GIB + 64 * MIB;
-    assert_eq!(
-        places,
-        [
-            ipa(after, MIB),
-            ipa(4 * GIB, 0x1000),
-            ipa(after + 2 * MIB, MIB)
-        ]
-    );
+    assert_eq!(places, [ipa(after, MIB), ipa(4 * GIB, 0x1000), ipa(after + 2 * MIB, MIB)]);
 }
 
 #[test]
@@ -206,9 +190,7 @@ fn a_vm_has_one_part_in_a_region() {
 
 #[test]
 fn the_seventeenth_doorbell_of_a_vm_is_one_too_many() {
-    let parts: Vec<String> = (0..17)
-        .map(|n| share(&format!("r{n}"), "assay,doorbell;"))
-        .collect();
+    let parts: Vec<String> = (0..17).map(|n| share(&format!("r{n}"), "assay,doorbell;")).collect();
     look(&vms(&[sharing("a", "", &parts[..16])]), |_, all| {
         assert!(all[0].starts());
     });
@@ -220,9 +202,7 @@ fn the_seventeenth_doorbell_of_a_vm_is_one_too_many() {
 
 #[test]
 fn the_thirty_third_side_of_a_region_is_one_too_many_and_the_others_start() {
-    let many: Vec<String> = (0..33)
-        .map(|n| sharing(&format!("vm{n}"), "", &[share("ring0", "")]))
-        .collect();
+    let many: Vec<String> = (0..33).map(|n| sharing(&format!("vm{n}"), "", &[share("ring0", "")])).collect();
     look(&vms(&many), |_, all| {
         assert!(all[..32].iter().all(VmClaims::starts));
         assert!(trouble(&all[32]).0.contains("more than 32 VMs"));
@@ -231,10 +211,7 @@ fn the_thirty_third_side_of_a_region_is_one_too_many_and_the_others_start() {
 
 #[test]
 fn a_region_of_one_vm_is_told_apart() {
-    let two = [
-        sharing("a", "", &[share("ring0", ""), share("lonely", "")]),
-        sharing("b", "", &[share("ring0", "")]),
-    ];
+    let two = [sharing("a", "", &[share("ring0", ""), share("lonely", "")]), sharing("b", "", &[share("ring0", "")])];
     look(&vms(&two), |world, _| {
         assert_eq!(shared_by_one(world), [("lonely", "a")]);
     });

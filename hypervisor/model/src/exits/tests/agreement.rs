@@ -39,16 +39,10 @@ pub(super) fn syndrome() -> impl Strategy<Value = u64> {
         // HVC #0, and small immediates.
         0..2_u64,
         // A read of the ID space: CRm 4:1, Rt 9:5, Op2 19:17.
-        (0..16_u64, 0..32_u64, 0..8_u64).prop_map(|(crm, rt, op2)| 3 << 20
-            | op2 << 17
-            | rt << 5
-            | crm << 1
-            | 1),
+        (0..16_u64, 0..32_u64, 0..8_u64).prop_map(|(crm, rt, op2)| 3 << 20 | op2 << 17 | rt << 5 | crm << 1 | 1),
         // A described load or store that met a Translation fault: SAS to SF, WnR.
-        (0..1024_u64, any::<bool>(), 4..8_u64).prop_map(|(fields, write, status)| 1 << 24
-            | fields << 14
-            | u64::from(write) << 6
-            | status),
+        (0..1024_u64, any::<bool>(), 4..8_u64)
+            .prop_map(|(fields, write, status)| 1 << 24 | fields << 14 | u64::from(write) << 6 | status),
     ];
     (class, iss).prop_map(|(class, iss)| u64::from(class) << 26 | esr::IL | iss & !(0x3f << 26))
 }

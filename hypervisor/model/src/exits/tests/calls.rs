@@ -31,14 +31,7 @@ fn psci_version_is_answered_and_the_guest_goes_on_where_it_is() {
 #[test]
 fn an_unknown_function_is_not_supported() {
     // Nobody's, a vendor's, a yielding call, OEM's, an Architecture call and a PSCI call that do not exist.
-    for function in [
-        0,
-        0x8600_ff01,
-        0x0400_0000,
-        0x8300_0000,
-        0x8000_1234,
-        0x8400_001f,
-    ] {
+    for function in [0, 0x8600_ff01, 0x0400_0000, 0x8300_0000, 0x8000_1234, 0x8400_001f] {
         let mut vm = vm(1);
         assert_eq!(vm.hvc(function, [0; 3]), Next::Resume);
         assert_eq!(vm.frame.x[0], u64::MAX, "{function:#x}");
@@ -77,9 +70,7 @@ fn an_smc_gets_the_answer_of_an_hvc_and_is_stepped_over() {
 
 #[test]
 fn no_call_touches_what_smccc_preserves() {
-    let all = (0x8400_0000..0x8400_0060)
-        .chain(0xc400_0000..0xc400_0060)
-        .chain(0x8000_0000..0x8000_0010);
+    let all = (0x8400_0000..0x8400_0060).chain(0xc400_0000..0xc400_0060).chain(0x8000_0000..0x8000_0010);
     for function in all.step_by(if cfg!(miri) { 9 } else { 1 }) {
         let mut vm = vm(2);
         vm.cpu.has_entropy = true;
@@ -98,10 +89,7 @@ fn cpu_on_leaves_a_start_for_the_other_vcpu_and_kicks_it() {
     assert_eq!(vm.frame.x[0], 0);
     assert_eq!(vm.cpu.kicked, VcpuSet::one(2));
     let start = vm.devices.lock().power.take_start(2);
-    let expected = Start {
-        entry: CODE + 8,
-        context: 99,
-    };
+    let expected = Start { entry: CODE + 8, context: 99 };
     assert_eq!(start, Some(expected));
 }
 
@@ -129,10 +117,7 @@ fn cpu_off_ends_the_vcpu_while_another_is_on() {
 fn the_last_cpu_off_switches_the_vm_off() {
     let mut vm = vm(2);
     assert_eq!(vm.hvc(psci::CPU_OFF, [0; 3]), Next::Stop(Stop::PowerOff));
-    assert_eq!(
-        self::vm(2).smc(psci::CPU_OFF, [0; 3]),
-        Next::Stop(Stop::PowerOff)
-    );
+    assert_eq!(self::vm(2).smc(psci::CPU_OFF, [0; 3]), Next::Stop(Stop::PowerOff));
 }
 
 #[test]
@@ -150,13 +135,8 @@ fn a_standby_waits_and_goes_on_behind_the_call_with_zero() {
 fn a_power_down_tells_where_the_vcpu_starts_anew() {
     let mut vm = vm(1);
     let args = [psci::POWER_STATE_POWER_DOWN.into(), CODE + 16, 5];
-    let start = Start {
-        entry: CODE + 16,
-        context: 5,
-    };
-    let next = Next::Suspend {
-        power_down: Some(start),
-    };
+    let start = Start { entry: CODE + 16, context: 5 };
+    let next = Next::Suspend { power_down: Some(start) };
     assert_eq!(vm.hvc(smc64(psci::CPU_SUSPEND), args), next);
     assert_eq!(vm.smc(smc64(psci::CPU_SUSPEND), args), next);
 }
@@ -186,11 +166,7 @@ fn random_bits_come_from_the_cpu_and_are_not_offered_without() {
     assert_eq!(vm.frame.x[..4], [u64::MAX, 64, 8, 9]);
     vm.cpu.has_entropy = true;
     vm.hvc(smccc::TRNG_RND64, [64, 8, 9]);
-    assert_eq!(
-        vm.frame.x[0],
-        ret::register(smccc::ret::TRNG_NO_ENTROPY),
-        "none just now"
-    );
+    assert_eq!(vm.frame.x[0], ret::register(smccc::ret::TRNG_NO_ENTROPY), "none just now");
     vm.cpu.random = Some(0x1234_5678_9abc_def0);
     assert_eq!(vm.hvc(smccc::TRNG_RND64, [64, 8, 9]), Next::Resume);
     assert_eq!(vm.frame.x[..4], [0, 0, 0, 0x1234_5678_9abc_def0]);
@@ -199,10 +175,7 @@ fn random_bits_come_from_the_cpu_and_are_not_offered_without() {
 #[test]
 fn a_workaround_that_the_guest_is_told_to_call_is_done_on_this_cpu() {
     let mut vm = vm(1);
-    vm.hvc(
-        smccc::ARCH_FEATURES,
-        [smccc::ARCH_WORKAROUND_1.into(), 0, 0],
-    );
+    vm.hvc(smccc::ARCH_FEATURES, [smccc::ARCH_WORKAROUND_1.into(), 0, 0]);
     assert_eq!(vm.frame.x[0], 0);
     assert!(vm.cpu.workarounds.is_empty(), "asking does nothing");
     assert_eq!(vm.smc(smccc::ARCH_WORKAROUND_1, [0; 3]), Next::Advance);

@@ -26,10 +26,7 @@ fn v3(vcpus: usize) -> Vm {
 
 #[test]
 fn the_distributor_tells_which_it_is() {
-    for (gic, vcpus, typer) in [
-        (Version::V3, 3, 1 | 9 << 19 | 1 << 25),
-        (Version::V2, 3, 1 | 2 << 5),
-    ] {
+    for (gic, vcpus, typer) in [(Version::V3, 3, 1 | 9 << 19 | 1 << 25), (Version::V2, 3, 1 | 2 << 5)] {
         let mut vm = Vm::new(gic, vcpus);
         assert_eq!(vm.load(GICD + 4, Width::W4), typer);
     }
@@ -153,11 +150,7 @@ fn the_watchdog_counts_from_the_start_of_the_vm() {
     assert_eq!(vm.load(CONTROL + 8, Width::W4), 100);
     assert_eq!(vm.load(CONTROL + 0x10, Width::W8), 600, "in virtual time");
     let due = STARTED_AT + 601;
-    assert_eq!(
-        vm.cpu.armed.last(),
-        Some(&(None, Some(due))),
-        "in physical time"
-    );
+    assert_eq!(vm.cpu.armed.last(), Some(&(None, Some(due))), "in physical time");
 }
 
 #[test]
@@ -202,10 +195,7 @@ fn a_store_to_a_doorbell_rings_without_a_lock_of_the_vm() {
     );
     drop(held);
     assert_eq!(next, Next::Advance);
-    let ring = Ring {
-        from: SIDES[1],
-        to: 7,
-    };
+    let ring = Ring { from: SIDES[1], to: 7 };
     assert_eq!(vm.cpu.rings, [ring]);
 }
 

@@ -13,11 +13,7 @@ use crate::vgic::Version;
 const TYPER: u64 = 0x0800_0004;
 
 fn data(ipa: u64, write: bool) -> Next {
-    Next::Inject(Fault::DataAbort {
-        va: Va(DEVICE_VA | ipa & 0xffff),
-        write,
-        table_walk: false,
-    })
+    Next::Inject(Fault::DataAbort { va: Va(DEVICE_VA | ipa & 0xffff), write, table_walk: false })
 }
 
 /// Expects that neither the load nor the store at `ipa` meets a device.
@@ -106,13 +102,7 @@ fn an_access_that_the_syndrome_does_not_describe_gets_an_abort() {
 #[test]
 fn the_ipa_of_a_fault_that_does_not_report_it_is_not_believed() {
     // HPFAR_EL2 still tells of the Distributor, from an earlier fault.
-    for status in [
-        fsc::PERMISSION + 3,
-        fsc::EXTERNAL,
-        fsc::TAG_CHECK,
-        fsc::ALIGNMENT,
-        fsc::UNSUPPORTED_EXCLUSIVE,
-    ] {
+    for status in [fsc::PERMISSION + 3, fsc::EXTERNAL, fsc::TAG_CHECK, fsc::ALIGNMENT, fsc::UNSUPPORTED_EXCLUSIVE] {
         let stale = |esr: &mut u64| *esr = *esr & !0x3f | u64::from(status);
         assert_eq!(told(stale), (data(TYPER, false), false), "{status:#x}");
     }
@@ -132,11 +122,7 @@ fn a_store_with_a_stale_ipa_reaches_no_device() {
 
 #[test]
 fn guest_tables_in_a_device_are_an_abort_on_the_walk() {
-    let walk = Next::Inject(Fault::DataAbort {
-        va: Va(DEVICE_VA | TYPER & 0xffff),
-        write: false,
-        table_walk: true,
-    });
+    let walk = Next::Inject(Fault::DataAbort { va: Va(DEVICE_VA | TYPER & 0xffff), write: false, table_walk: true });
     // As the manual has it, without a description; and with one, which would be of the access and not of the walk.
     let on_walk = |esr: &mut u64| *esr = *esr & !(1 << 24) | 1 << 7;
     assert_eq!(told(on_walk), (walk, false));
@@ -158,10 +144,7 @@ fn a_fetch_from_nowhere_is_an_instruction_abort() {
             status: fsc::PERMISSION + 3,
             from_el0: false,
         };
-        let fault = Fault::InstrAbort {
-            va: Va(0x1234),
-            table_walk,
-        };
+        let fault = Fault::InstrAbort { va: Va(0x1234), table_walk };
         assert_eq!(vm.handle(Exit::InstrAbort(abort)), Next::Inject(fault));
         assert_eq!(vm.frame, before);
     }

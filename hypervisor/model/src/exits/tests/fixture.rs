@@ -42,11 +42,7 @@ pub(super) const SIDES: [Side; 2] = [Side { region: 4, id: 1 }, Side { region: 6
 /// Few cases under Miri, where each takes seconds.
 pub(super) fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
-    ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { default.cases },
-        failure_persistence: None,
-        ..default
-    }
+    ProptestConfig { cases: if cfg!(miri) { 2 } else { default.cases }, failure_persistence: None, ..default }
 }
 
 /// The physical CPU.
@@ -183,13 +179,7 @@ impl Vm {
     pub(super) fn with(gic: Version, vcpus: usize, watchdog: bool) -> Self {
         let id = match gic {
             Version::V3 => GuestId::new(&neoverse_n2(), FULL),
-            Version::V2 => GuestId::new(
-                &cortex_a72(),
-                VmFeatures {
-                    gic_v3: false,
-                    ..PLAIN
-                },
-            ),
+            Version::V2 => GuestId::new(&cortex_a72(), VmFeatures { gic_v3: false, ..PLAIN }),
         };
         let machine = Machine {
             id,
@@ -200,10 +190,7 @@ impl Vm {
                 firmware: [0, 0, -1],
             }),
             pstate: PstateBits::default(),
-            ram: Region {
-                start: layout::RAM,
-                size: 0x1000_0000,
-            },
+            ram: Region { start: layout::RAM, size: 0x1000_0000 },
             gic,
             vcpus,
             watchdog,
@@ -212,22 +199,13 @@ impl Vm {
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;
-        devices.power.boot(Start {
-            entry: CODE,
-            context: 0,
-        });
+        devices.power.boot(Start { entry: CODE, context: 0 });
         devices.power.take_start(0);
         let mut frame = Frame::entering(CODE, 0);
         for (register, n) in frame.x.iter_mut().zip(0..) {
             *register = 0x1111_0000_0000_0000 | n;
         }
-        Self {
-            machine,
-            devices: Mutex::new(devices),
-            vcpu: Vcpu::new(0),
-            cpu: FakeCpu::new(),
-            frame,
-        }
+        Self { machine, devices: Mutex::new(devices), vcpu: Vcpu::new(0), cpu: FakeCpu::new(), frame }
     }
 
     /// The same VM, from the CPU of another vCPU. What this CPU noted is forgotten.
@@ -238,14 +216,7 @@ impl Vm {
     }
 
     pub(super) fn handle(&mut self, exit: Exit) -> Next {
-        exits::handle(
-            exit,
-            &mut self.frame,
-            &mut self.vcpu,
-            &self.machine,
-            &self.devices,
-            &mut self.cpu,
-        )
+        exits::handle(exit, &mut self.frame, &mut self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
     pub(super) fn quick(&mut self, esr: u64) -> bool {
@@ -253,14 +224,7 @@ impl Vm {
     }
 
     pub(super) fn quick_load(&mut self, syndrome: (u64, u64, u64)) -> bool {
-        exits::quick_load(
-            syndrome,
-            &mut self.frame,
-            &self.vcpu,
-            &self.machine,
-            &self.devices,
-            &mut self.cpu,
-        )
+        exits::quick_load(syndrome, &mut self.frame, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
     /// `HVC #0` with these in x0 to x3.
@@ -304,20 +268,12 @@ impl Vm {
     }
 
     pub(super) fn mrs(&mut self, register: SysReg) -> Next {
-        self.handle(Exit::SysReg(SysRegAccess {
-            register,
-            read: true,
-            rt: RT,
-        }))
+        self.handle(Exit::SysReg(SysRegAccess { register, read: true, rt: RT }))
     }
 
     pub(super) fn msr(&mut self, register: SysReg, value: u64) -> Next {
         self.frame.set(RT, value);
-        self.handle(Exit::SysReg(SysRegAccess {
-            register,
-            read: false,
-            rt: RT,
-        }))
+        self.handle(Exit::SysReg(SysRegAccess { register, read: false, rt: RT }))
     }
 
     /// Makes the interrupt controller deliver everything, in Group 1, SPIs to vCPU 0.
@@ -362,21 +318,12 @@ impl Vm {
 
 /// `ldr` of this width: without sign, into a W register unless it is of eight bytes.
 pub(super) fn loads(width: Width) -> Access {
-    Access {
-        write: false,
-        width,
-        register: RT,
-        sign_extend: false,
-        sixty_four: width == Width::W8,
-    }
+    Access { write: false, width, register: RT, sign_extend: false, sixty_four: width == Width::W8 }
 }
 
 /// `str` of this width.
 pub(super) fn stores(width: Width) -> Access {
-    Access {
-        write: true,
-        ..loads(width)
-    }
+    Access { write: true, ..loads(width) }
 }
 
 /// ESR_EL2, FAR_EL2 and HPFAR_EL2 after an access that met a level-3 Translation fault.

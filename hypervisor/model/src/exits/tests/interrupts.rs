@@ -107,11 +107,7 @@ fn a_store_to_the_watchdog_does_not_swallow_its_end() {
     // The second stage, moved into the past by a store to WCV, and then looked at by a store to nothing.
     vm.store(CONTROL + 0x10, Width::W8, 3);
     vm.store(CONTROL + 0x20, Width::W4, 0);
-    assert_eq!(
-        vm.cpu.armed.last(),
-        Some(&(None, Some(STARTED_AT + 4))),
-        "the timer goes off at once"
-    );
+    assert_eq!(vm.cpu.armed.last(), Some(&(None, Some(STARTED_AT + 4))), "the timer goes off at once");
     assert!(vm.devices.lock().tick_watchdog(0, STARTED_AT + 150).0);
 }
 
@@ -149,11 +145,7 @@ fn the_registers_of_the_other_group_reach_only_sgis_of_group_0() {
         assert_eq!(vm.msr(register, 3 << 24 | 1), Next::Advance);
         assert_eq!(vm.cpu.listed(IntId::sgi(3)), LrState::Invalid);
         // GICR_IGROUPR0.
-        vm.store(
-            layout::GICR.0 + 0x1_0080,
-            Width::W4,
-            !(1 << 3) & 0xffff_ffff,
-        );
+        vm.store(layout::GICR.0 + 0x1_0080, Width::W4, !(1 << 3) & 0xffff_ffff);
         assert_eq!(vm.msr(register, 3 << 24 | 1), Next::Advance);
         assert_eq!(vm.cpu.listed(IntId::sgi(3)), LrState::Pending);
     }
@@ -184,9 +176,7 @@ fn the_physical_timers_line_follows_its_registers() {
     // What the EL2 timer's handler does.
     vm.cpu.now = STARTED_AT + 10;
     let mut devices = vm.devices.lock();
-    let _ = vm
-        .vcpu
-        .update_timer(&mut devices, &mut vm.cpu, STARTED_AT + 10);
+    let _ = vm.vcpu.update_timer(&mut devices, &mut vm.cpu, STARTED_AT + 10);
     drop(devices);
     assert_eq!(vm.cpu.listed(PHYS_TIMER), LrState::Pending);
     assert_eq!(vm.msr(SysReg::CNTP_CTL_EL0, 0b11), Next::Advance);

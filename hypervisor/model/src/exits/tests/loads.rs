@@ -12,41 +12,25 @@ const UART: u64 = layout::UART.start.0;
 const ALL_ONES: u64 = u64::MAX;
 
 fn access(width: Width, sign_extend: bool, sixty_four: bool) -> Access {
-    Access {
-        sign_extend,
-        sixty_four,
-        ..loads(width)
-    }
+    Access { sign_extend, sixty_four, ..loads(width) }
 }
 
 #[test]
 fn a_plain_load_zeroes_what_it_does_not_load() {
-    for (width, expected) in [
-        (Width::W1, 0xff),
-        (Width::W2, 0xffff),
-        (Width::W4, 0xffff_ffff),
-        (Width::W8, ALL_ONES),
-    ] {
+    for (width, expected) in [(Width::W1, 0xff), (Width::W2, 0xffff), (Width::W4, 0xffff_ffff), (Width::W8, ALL_ONES)] {
         assert_eq!(extend(ALL_ONES, loads(width)), expected);
     }
 }
 
 #[test]
 fn a_sign_extending_load_fills_the_register_that_it_names() {
-    for (width, value) in [
-        (Width::W1, 0x80),
-        (Width::W2, 0x8000),
-        (Width::W4, 0x8000_0000),
-    ] {
+    for (width, value) in [(Width::W1, 0x80), (Width::W2, 0x8000), (Width::W4, 0x8000_0000)] {
         let sign = ALL_ONES << (8 * width.bytes() - 1);
         assert_eq!(extend(value, access(width, true, true)), sign);
         let lower_half = sign & 0xffff_ffff;
         assert_eq!(extend(value, access(width, true, false)), lower_half);
         // The sign bit is that of the width, not of what the device returned beyond it.
-        assert_eq!(
-            extend((value - 1) | ALL_ONES << 40, access(width, true, true)),
-            value - 1
-        );
+        assert_eq!(extend((value - 1) | ALL_ONES << 40, access(width, true, true)), value - 1);
     }
 }
 
@@ -68,10 +52,7 @@ fn a_load_into_xzr_reads_the_device_and_changes_no_register() {
     let mut vm = Vm::new(Version::V3, 1);
     vm.devices.lock().receive(b'a');
     vm.devices.lock().receive(b'b');
-    let into_xzr = Access {
-        register: 31,
-        ..loads(Width::W4)
-    };
+    let into_xzr = Access { register: 31, ..loads(Width::W4) };
     let before = vm.frame.clone();
     assert_eq!(vm.access(UART, into_xzr), Next::Resume);
     assert!(vm.quick_load(syndrome(UART + 0x18, into_xzr)));
@@ -84,10 +65,7 @@ fn a_load_into_xzr_reads_the_device_and_changes_no_register() {
 fn a_store_of_xzr_stores_zero() {
     let mut vm = Vm::new(Version::V3, 1);
     vm.store(UART + 0x38, Width::W4, 0x50);
-    let of_xzr = Access {
-        register: 31,
-        ..stores(Width::W4)
-    };
+    let of_xzr = Access { register: 31, ..stores(Width::W4) };
     assert_eq!(vm.access(UART + 0x38, of_xzr), Next::Advance);
     assert_eq!(vm.load(UART + 0x38, Width::W4), 0);
 }

@@ -27,15 +27,7 @@ impl ConfigSpace for Plain {
 fn with_function() -> Vm {
     let mut vm = Vm::new(Version::V3, 2);
     let bar = GuestBar {
-        bar: Bar {
-            index: 0,
-            space: Space::Memory {
-                wide: false,
-                prefetchable: false,
-            },
-            address: 0,
-            size: 0x1_0000,
-        },
+        bar: Bar { index: 0, space: Space::Memory { wide: false, prefetchable: false }, address: 0, size: 0x1_0000 },
         address: 0x1000_0000,
         size: 0x1_0000,
     };
@@ -90,8 +82,5 @@ fn a_store_to_command_reaches_the_function_without_bus_master() {
 fn a_vm_without_a_function_has_nothing_there() {
     let mut vm = Vm::new(Version::V3, 1);
     let next = vm.access(CONFIG, super::fixture::loads(Width::W4));
-    assert!(
-        matches!(next, Next::Inject(Fault::DataAbort { .. })),
-        "{next:?}"
-    );
+    assert!(matches!(next, Next::Inject(Fault::DataAbort { .. })), "{next:?}");
 }

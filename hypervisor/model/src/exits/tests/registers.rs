@@ -42,11 +42,7 @@ fn the_short_way_takes_every_read_of_a_feature_register() {
 fn a_read_into_xzr_changes_no_register() {
     let mut vm = vm();
     let before = vm.frame.clone();
-    let access = SysRegAccess {
-        register: SysReg::ID_AA64PFR0_EL1,
-        read: true,
-        rt: 31,
-    };
+    let access = SysRegAccess { register: SysReg::ID_AA64PFR0_EL1, read: true, rt: 31 };
     assert_eq!(vm.handle(Exit::SysReg(access)), Next::Advance);
     assert_eq!(vm.frame, before);
 }
@@ -55,11 +51,7 @@ fn a_read_into_xzr_changes_no_register() {
 fn a_write_of_xzr_writes_zero() {
     let mut vm = vm();
     vm.msr(SysReg::CNTP_CVAL_EL0, 77);
-    let access = SysRegAccess {
-        register: SysReg::CNTP_CVAL_EL0,
-        read: false,
-        rt: 31,
-    };
+    let access = SysRegAccess { register: SysReg::CNTP_CVAL_EL0, read: false, rt: 31 };
     assert_eq!(vm.handle(Exit::SysReg(access)), Next::Advance);
     vm.mrs(SysReg::CNTP_CVAL_EL0);
     assert_eq!(vm.frame.get(RT), 0);
@@ -69,14 +61,9 @@ fn a_write_of_xzr_writes_zero() {
 fn what_the_vm_does_not_have_is_undefined_and_changes_nothing() {
     let mut vm = vm();
     let before = vm.frame.clone();
-    for register in [
-        SysReg::PMCR_EL0,
-        SysReg::LORID_EL1,
-        SysReg::ERRIDR_EL1,
-        SysReg::PMSCR_EL1,
-        SysReg(0),
-        SysReg(u16::MAX),
-    ] {
+    for register in
+        [SysReg::PMCR_EL0, SysReg::LORID_EL1, SysReg::ERRIDR_EL1, SysReg::PMSCR_EL1, SysReg(0), SysReg(u16::MAX)]
+    {
         assert_eq!(vm.mrs(register), UNDEFINED);
         let value = before.get(RT);
         assert_eq!(vm.msr(register, value), UNDEFINED);
@@ -104,11 +91,7 @@ fn the_physical_timer_is_the_vcpus_own() {
     assert_eq!(vm.msr(SysReg::CNTP_TVAL_EL0, 100), Next::Advance);
     vm.msr(SysReg::CNTP_CTL_EL0, 0b111);
     vm.mrs(SysReg::CNTP_CVAL_EL0);
-    assert_eq!(
-        vm.frame.get(RT),
-        STARTED_AT + 100,
-        "it counts physical time"
-    );
+    assert_eq!(vm.frame.get(RT), STARTED_AT + 100, "it counts physical time");
     vm.cpu.now += 40;
     vm.mrs(SysReg::CNTP_TVAL_EL0);
     assert_eq!(vm.frame.get(RT), 60);

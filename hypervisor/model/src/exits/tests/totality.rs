@@ -30,10 +30,7 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let registers = (function(), vec(prop_oneof![any::<u64>(), 0..256_u64], 30));
-    let fault = prop_oneof![
-        address().prop_map(fault_registers),
-        (any::<u64>(), any::<u64>()),
-    ];
+    let fault = prop_oneof![address().prop_map(fault_registers), (any::<u64>(), any::<u64>()),];
     let guest = (registers, any::<u64>(), any::<u64>());
     let ticks = prop_oneof![0..1000_u64, any::<u64>()];
     (syndrome(), fault, guest, ticks, any::<bool>()).prop_map(

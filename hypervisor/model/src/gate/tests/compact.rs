@@ -16,13 +16,7 @@ fn a_compact_copy_reads_the_same_without_the_padding() {
     padded[TOTAL_SIZE..TOTAL_SIZE + 4].copy_from_slice(&total.to_be_bytes());
     let copy = compact(&padded).unwrap();
     assert!(copy.len() <= used);
-    let paths = |blob: &[u8]| -> Vec<String> {
-        Tree::new(blob)
-            .unwrap()
-            .nodes()
-            .map(|node| node.path())
-            .collect()
-    };
+    let paths = |blob: &[u8]| -> Vec<String> { Tree::new(blob).unwrap().nodes().map(|node| node.path()).collect() };
     assert_eq!(paths(&copy), paths(&padded));
     let (copied, original) = (Tree::new(&copy).unwrap(), Tree::new(&padded).unwrap());
     assert!(copied.reservations().eq(original.reservations()));

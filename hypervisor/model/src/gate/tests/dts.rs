@@ -16,8 +16,7 @@ pub(crate) fn compile(source: &str) -> Vec<u8> {
     while at.next_if_eq(&"/memreserve/").is_some() {
         let start = number(at.next().unwrap());
         let size = number(at.next().unwrap());
-        tree.memory_reservations
-            .push(MemoryReservation::new(start, size));
+        tree.memory_reservations.push(MemoryReservation::new(start, size));
         assert_eq!(at.next(), Some(";"));
     }
     assert_eq!((at.next(), at.next()), (Some("/"), Some("{")));
@@ -35,9 +34,7 @@ fn tokens(source: &str) -> Vec<String> {
             b'{' | b'}' | b'<' | b'>' | b'=' | b';' => 1,
             // A comma stands alone between values and inside of names.
             b',' => 1,
-            _ => rest
-                .find(|c: char| c.is_whitespace() || "{}<>=;\"".contains(c))
-                .unwrap(),
+            _ => rest.find(|c: char| c.is_whitespace() || "{}<>=;\"".contains(c)).unwrap(),
         };
         let (token, after) = rest.split_at(length);
         all.push(token.to_string());

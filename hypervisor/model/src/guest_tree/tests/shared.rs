@@ -8,39 +8,22 @@ use crate::guest_tree::{GuestTree, GuestTreeError, Shared, build};
 
 const RING: Shared<'static> = Shared {
     name: "ring0",
-    region: Region {
-        start: Ipa(0x2_0000_0000),
-        size: 0x10_0000,
-    },
+    region: Region { start: Ipa(0x2_0000_0000), size: 0x10_0000 },
     read_only: false,
     doorbell: Some((1, &[(0, "front"), (2, "back")])),
 };
-const LOG: Shared<'static> = Shared {
-    name: "log",
-    region: Region {
-        start: Ipa(0x2_0020_0000),
-        size: 0x1000,
-    },
-    read_only: true,
-    doorbell: None,
-};
+const LOG: Shared<'static> =
+    Shared { name: "log", region: Region { start: Ipa(0x2_0020_0000), size: 0x1000 }, read_only: true, doorbell: None };
 const LATE: Shared<'static> = Shared {
     name: "late",
-    region: Region {
-        start: Ipa(0x2_0040_0000),
-        size: 0x1000,
-    },
+    region: Region { start: Ipa(0x2_0040_0000), size: 0x1000 },
     read_only: false,
     doorbell: Some((0, &[])),
 };
 
 #[test]
 fn a_region_is_reserved_and_says_who_may_do_what() {
-    let blob = blob(&GuestTree {
-        coherent: &COHERENT,
-        shared: &[RING, LOG],
-        ..plain()
-    });
+    let blob = blob(&GuestTree { coherent: &COHERENT, shared: &[RING, LOG], ..plain() });
     let ring = "/reserved-memory/ring0@200000000";
     let names = ["assay,shared-memory", "xen,shared-memory-v1"];
     assert_eq!(text(&blob, ring, "compatible"), names);
@@ -57,10 +40,7 @@ fn a_region_is_reserved_and_says_who_may_do_what() {
 
 #[test]
 fn a_doorbell_names_its_region_its_interrupt_and_the_others() {
-    let blob = blob(&GuestTree {
-        shared: &[RING, LOG, LATE],
-        ..plain()
-    });
+    let blob = blob(&GuestTree { shared: &[RING, LOG, LATE], ..plain() });
     let (first, second) = ("/doorbell@b000000", "/doorbell@b001000");
     assert_eq!(text(&blob, first, "compatible"), ["assay,doorbell"]);
     assert_eq!(cells(&blob, first, "reg"), [0, 0x0b00_0000, 0, 0x1000]);
@@ -80,14 +60,8 @@ fn a_doorbell_names_its_region_its_interrupt_and_the_others() {
 
 #[test]
 fn a_name_that_cannot_be_a_nodes_is_an_error() {
-    let odd = Shared {
-        name: "a ring",
-        ..RING
-    };
-    let error = build(&GuestTree {
-        shared: &[odd],
-        ..plain()
-    });
+    let odd = Shared { name: "a ring", ..RING };
+    let error = build(&GuestTree { shared: &[odd], ..plain() });
     let error = error.err().unwrap();
     assert_eq!(error, GuestTreeError::Name("a ring@200000000".into()));
 }

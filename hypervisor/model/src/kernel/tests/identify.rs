@@ -41,11 +41,7 @@ fn zboot(compression: &[u8; 4], payload: &[u8]) -> Vec<u8> {
 #[test]
 fn an_image_is_known_by_its_magic() {
     let file = image(0x8_0000, 0x10_0000, 0xa, 100);
-    let header = ImageHeader {
-        text_offset: 0x8_0000,
-        image_size: 0x10_0000,
-        flags: 0xa,
-    };
+    let header = ImageHeader { text_offset: 0x8_0000, image_size: 0x10_0000, flags: 0xa };
     assert_eq!(identify(&file, None), Ok(KernelKind::Image(header)));
 }
 
@@ -61,12 +57,7 @@ fn an_old_image_lies_at_the_old_offset() {
 #[test]
 fn a_gzip_file_is_known_by_the_image_inside() {
     let kind = identify(IMAGE_GZ, None).unwrap();
-    let KernelKind::GzipImage {
-        header,
-        deflate,
-        inflated,
-    } = kind
-    else {
+    let KernelKind::GzipImage { header, deflate, inflated } = kind else {
         panic!("{kind:?}");
     };
     assert_eq!((header.text_offset, header.image_size), (0, 0x2_0000));
@@ -81,8 +72,7 @@ fn every_optional_field_of_a_gzip_header_is_skipped() {
     let extra = b"\x03\0abcname\0comment\0hc";
     let whole = gzip(0x1e, extra, &stored(&file), 64);
     let kind = identify(&whole, None).unwrap();
-    let is_right =
-        matches!(&kind, KernelKind::GzipImage { deflate, .. } if deflate.start == 10 + extra.len());
+    let is_right = matches!(&kind, KernelKind::GzipImage { deflate, .. } if deflate.start == 10 + extra.len());
     assert!(is_right, "{kind:?}");
     let reserved = gzip(0x20, &[], &stored(&file), 64);
     assert_eq!(identify(&reserved, None), Err(KernelError::Gzip));
@@ -104,24 +94,15 @@ fn an_efi_zboot_image_is_unwrapped_if_it_is_gzip() {
     let kind = identify(&file, None).unwrap();
     let is_right = matches!(&kind, KernelKind::GzipImage { deflate, .. } if *deflate == (64 + 16..64 + IMAGE_GZ.len()));
     assert!(is_right, "{kind:?}");
-    assert_eq!(
-        identify(&zboot(b"zstd", IMAGE_GZ), None),
-        Err(KernelError::Zboot)
-    );
-    assert_eq!(
-        identify(&zboot(b"gzip", b"no gzip"), None),
-        Err(KernelError::Zboot)
-    );
+    assert_eq!(identify(&zboot(b"zstd", IMAGE_GZ), None), Err(KernelError::Zboot));
+    assert_eq!(identify(&zboot(b"gzip", b"no gzip"), None), Err(KernelError::Zboot));
     let cut = &file[..file.len() - 17];
     assert_eq!(identify(cut, None), Err(KernelError::Zboot));
 }
 
 #[test]
 fn anything_is_raw_if_the_manifest_says_so() {
-    assert_eq!(
-        identify(b"\xd5\x03\x20\x1f", Some(Format::Raw)),
-        Ok(KernelKind::Raw)
-    );
+    assert_eq!(identify(b"\xd5\x03\x20\x1f", Some(Format::Raw)), Ok(KernelKind::Raw));
     assert_eq!(identify(IMAGE_GZ, Some(Format::Raw)), Ok(KernelKind::Raw));
     assert_eq!(identify(b"", Some(Format::Raw)), Err(KernelError::Empty));
 }

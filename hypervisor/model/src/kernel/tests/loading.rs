@@ -10,10 +10,7 @@ use std::vec::Vec;
 const DTB: &[u8] = &[0xd0; 777];
 
 fn sums(kernel: &[u8], ramdisk: &[u8]) -> Sums {
-    Sums {
-        kernel: Some(Digest::of(kernel, portable_crc32)),
-        ramdisk: Some(Digest::of(ramdisk, portable_crc32)),
-    }
+    Sums { kernel: Some(Digest::of(kernel, portable_crc32)), ramdisk: Some(Digest::of(ramdisk, portable_crc32)) }
 }
 
 /// Checks that RAM holds the loads' bytes, and zeros everywhere else.
@@ -32,16 +29,9 @@ fn an_image_is_loaded_and_the_rest_of_ram_is_clear() {
     let kernel = image(0, 0x3_0000, 0, 0x2_0001);
     let ramdisk = vec![9; 70_001];
     let mut loader = loader(&kernel, &ramdisk, DTB, MIB, sums(&kernel, &ramdisk));
-    let sources = Sources {
-        kernel: &kernel,
-        ramdisk: &ramdisk,
-        dtb: DTB,
-    };
+    let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB };
     let mut memory = Memory::new(ram(MIB));
-    assert_eq!(
-        run(&mut loader, &sources, &mut memory, 4096).0,
-        Progress::Done
-    );
+    assert_eq!(run(&mut loader, &sources, &mut memory, 4096).0, Progress::Done);
     check(&loader, &memory, &[&kernel, &ramdisk, DTB]);
     // Each file is read once, for copy and sum together.
     assert_eq!(memory.summed, (kernel.len() + ramdisk.len()) as u64);
@@ -52,11 +42,7 @@ fn an_image_is_loaded_and_the_rest_of_ram_is_clear() {
 #[test]
 fn a_compressed_image_is_inflated_in_place() {
     let mut loader = loader(IMAGE_GZ, &[], DTB, MIB, sums(IMAGE_GZ, &[]));
-    let sources = Sources {
-        kernel: IMAGE_GZ,
-        ramdisk: &[],
-        dtb: DTB,
-    };
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &[], dtb: DTB };
     let mut memory = Memory::new(ram(MIB));
     let (progress, steps) = run(&mut loader, &sources, &mut memory, 100_000);
     assert_eq!(progress, Progress::Done);
@@ -72,40 +58,20 @@ fn a_compressed_image_is_inflated_in_place() {
 
 #[test]
 fn elf_segments_are_loaded_with_their_bss_clear() {
-    let segment = |paddr, size, memsz| Segment {
-        vaddr: paddr,
-        paddr,
-        data: vec![7; size],
-        memsz,
-    };
-    let segments = [
-        segment(0x4000_0010, 100, 5000),
-        segment(0x4000_2000, 8192, 8192),
-    ];
+    let segment = |paddr, size, memsz| Segment { vaddr: paddr, paddr, data: vec![7; size], memsz };
+    let segments = [segment(0x4000_0010, 100, 5000), segment(0x4000_2000, 8192, 8192)];
     let kernel = elf(0x4000_0010, &segments);
     let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
-    let sources = Sources {
-        kernel: &kernel,
-        ramdisk: &[],
-        dtb: DTB,
-    };
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
     let mut memory = Memory::new(ram(MIB));
-    assert_eq!(
-        run(&mut loader, &sources, &mut memory, 1 << 30),
-        (Progress::Done, 1)
-    );
+    assert_eq!(run(&mut loader, &sources, &mut memory, 1 << 30), (Progress::Done, 1));
     check(&loader, &memory, &[&[7; 100], &[7; 8192], DTB]);
     assert_eq!(memory.summed, kernel.len() as u64);
 }
 
 #[test]
 fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
-    let segment = |paddr| Segment {
-        vaddr: paddr,
-        paddr,
-        data: vec![7; 100],
-        memsz: 100,
-    };
+    let segment = |paddr| Segment { vaddr: paddr, paddr, data: vec![7; 100], memsz: 100 };
     let mut kernel = elf(0x4000_1000, &[segment(0x4000_0000), segment(0x4000_1000)]);
     // The first segment: from the file's beginning, as long as the file.
     let size = kernel.len() as u64;
@@ -113,11 +79,7 @@ fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
         kernel[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
     let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
-    let sources = Sources {
-        kernel: &kernel,
-        ramdisk: &[],
-        dtb: DTB,
-    };
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
     let mut memory = Memory::new(ram(MIB));
     let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 30);
     assert_eq!(progress, Progress::Done);
@@ -129,16 +91,9 @@ fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
 fn a_restart_leaves_the_same_memory() {
     let ramdisk = vec![3; 5000];
     let mut loader = loader(IMAGE_GZ, &ramdisk, DTB, MIB, sums(IMAGE_GZ, &ramdisk));
-    let sources = Sources {
-        kernel: IMAGE_GZ,
-        ramdisk: &ramdisk,
-        dtb: DTB,
-    };
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &ramdisk, dtb: DTB };
     let mut first = Memory::new(ram(MIB));
-    assert_eq!(
-        run(&mut loader, &sources, &mut first, 1 << 20).0,
-        Progress::Done
-    );
+    assert_eq!(run(&mut loader, &sources, &mut first, 1 << 20).0, Progress::Done);
     assert_eq!(loader.step(&sources, &mut first, 1), Progress::Done);
     for interrupted_after in [0, 3, 50] {
         let mut again = Memory::new(ram(MIB));
@@ -147,14 +102,8 @@ fn a_restart_leaves_the_same_memory() {
             let _ = loader.step(&sources, &mut again, 20_000);
         }
         loader.restart();
-        assert_eq!(
-            run(&mut loader, &sources, &mut again, 1 << 16).0,
-            Progress::Done
-        );
-        assert!(
-            again.bytes == first.bytes,
-            "after {interrupted_after} steps"
-        );
+        assert_eq!(run(&mut loader, &sources, &mut again, 1 << 16).0, Progress::Done);
+        assert!(again.bytes == first.bytes, "after {interrupted_after} steps");
     }
 }
 
@@ -164,11 +113,7 @@ fn a_damaged_member_is_found_and_named() {
     let ramdisk = vec![9; 5000];
     let fail = |kernel: &[u8], ramdisk: &[u8], sums| {
         let mut loader = loader(kernel, ramdisk, DTB, MIB, sums);
-        let sources = Sources {
-            kernel,
-            ramdisk,
-            dtb: DTB,
-        };
+        let sources = Sources { kernel, ramdisk, dtb: DTB };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 50_000);
         assert_eq!(loader.step(&sources, &mut memory, 1), progress);
@@ -202,11 +147,7 @@ fn a_stream_that_is_not_what_its_trailer_says_fails() {
         let mut kernel = IMAGE_GZ.to_vec();
         kernel[at] = kernel[at].wrapping_add(delta);
         let mut loader = loader(&kernel, &[], DTB, MIB, Sums::default());
-        let sources = Sources {
-            kernel: &kernel,
-            ramdisk: &[],
-            dtb: DTB,
-        };
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
         assert_eq!(progress, Progress::Failed(KernelError::GzipSum));
@@ -224,11 +165,7 @@ fn sources_of_another_size_fail() {
         (&kernel[..], &[1; 100][..], &DTB[1..]),
     ] {
         loader.restart();
-        let sources = Sources {
-            kernel,
-            ramdisk,
-            dtb,
-        };
+        let sources = Sources { kernel, ramdisk, dtb };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
         assert_eq!(progress, Progress::Failed(KernelError::Sources));

@@ -17,10 +17,7 @@ fn check(plan: &Plan) {
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     for (index, part) in parts.iter().enumerate() {
         assert!(plan.ram.covers(part), "{plan:?}");
-        assert!(
-            !parts[..index].iter().any(|other| other.overlaps(part)),
-            "{plan:?}"
-        );
+        assert!(!parts[..index].iter().any(|other| other.overlaps(part)), "{plan:?}");
     }
     for load in &plan.loads {
         assert!(parts.iter().any(|part| part.covers(&load.to)), "{plan:?}");
@@ -89,10 +86,7 @@ fn too_little_ram_says_how_much_would_do() {
     check(&place(&file, needed, MIB, 0x1000).unwrap());
     let error = place(&file, needed - 0x1_0000, MIB, 0x1000).unwrap_err();
     assert_eq!(error.remedy(), "raise the VM's memory");
-    assert_eq!(
-        place(&file, 64 * MIB, 0, BLOCK_2M + 1),
-        Err(KernelError::DeviceTree)
-    );
+    assert_eq!(place(&file, 64 * MIB, 0, BLOCK_2M + 1), Err(KernelError::DeviceTree));
     let huge = place(&file, 64 * MIB, u64::MAX, 0x1000);
     assert!(matches!(huge, Err(KernelError::NoRoom { .. })));
 }
@@ -106,35 +100,21 @@ fn the_ramdisk_stays_in_the_32_gib_window() {
 }
 
 fn segment(paddr: u64, size: usize, memsz: u64) -> Segment {
-    Segment {
-        vaddr: paddr,
-        paddr,
-        data: vec![7; size],
-        memsz,
-    }
+    Segment { vaddr: paddr, paddr, data: vec![7; size], memsz }
 }
 
 #[test]
 fn elf_segments_go_to_their_physical_addresses() {
-    let text = Segment {
-        vaddr: 0xffff_0000_0000_0000,
-        ..segment(0x4008_0000, 100, 100)
-    };
+    let text = Segment { vaddr: 0xffff_0000_0000_0000, ..segment(0x4008_0000, 100, 100) };
     let bss = segment(0x4010_0000, 0, 0x1000);
     let file = elf(0xffff_0000_0000_0010, &[bss, text]);
     let plan = place(&file, 16 * MIB, 100, 100).unwrap();
     check(&plan);
     assert_eq!(plan.entry, Ipa(0x4008_0010));
-    assert_eq!(
-        plan.kernel,
-        Region::new(Ipa(0x4008_0000), 0x8_1000).unwrap()
-    );
+    assert_eq!(plan.kernel, Region::new(Ipa(0x4008_0000), 0x8_1000).unwrap());
     assert_eq!(plan.loads.len(), 3);
     let physical = elf(0x4008_0020, &[segment(0x4008_0000, 100, 100)]);
-    assert_eq!(
-        place(&physical, 16 * MIB, 0, 100).unwrap().entry,
-        Ipa(0x4008_0020)
-    );
+    assert_eq!(place(&physical, 16 * MIB, 0, 100).unwrap().entry, Ipa(0x4008_0020));
 }
 
 #[test]
@@ -153,14 +133,8 @@ fn bad_elf_files_are_refused_by_name_of_the_segment() {
     cut.pop();
     assert_eq!(refused(&cut), at(0x4000_0000));
     let one = [segment(0x4000_0000, 100, 100)];
-    assert_eq!(
-        refused(&elf(0x4100_0000, &one)),
-        KernelError::ElfEntry(0x4100_0000)
-    );
-    assert_eq!(
-        refused(&elf(0x4000_0002, &one)),
-        KernelError::ElfEntry(0x4000_0002)
-    );
+    assert_eq!(refused(&elf(0x4100_0000, &one)), KernelError::ElfEntry(0x4100_0000));
+    assert_eq!(refused(&elf(0x4000_0002, &one)), KernelError::ElfEntry(0x4000_0002));
     assert_eq!(refused(&elf(0x4000_0000, &[])), KernelError::ElfSegments);
     let many: Vec<_> = (0..65).map(|at| segment(0x4000_0000 + at, 1, 1)).collect();
     assert_eq!(refused(&elf(0x4000_0000, &many)), KernelError::ElfSegments);

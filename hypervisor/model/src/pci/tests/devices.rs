@@ -13,10 +13,7 @@ use crate::gate::tests::dts::compile;
 use crate::platform::{self, CoherentNode};
 
 fn address(device: u8) -> Address {
-    Address {
-        segment: 0,
-        function: at(device),
-    }
+    Address { segment: 0, function: at(device) }
 }
 
 fn ipa(start: u64, size: u64) -> Region<Ipa> {
@@ -48,14 +45,10 @@ fn a_function_is_named_in_hexadecimal_with_or_without_its_segment() {
 
 #[test]
 fn classes_that_work_by_dma_are_these() {
-    for class in [
-        0x0100, 0x0108, 0x0200, 0x0300, 0x0302, 0x0403, 0x0801, 0x0c03, 0x0d80, 0x0e00, 0x0f00,
-    ] {
+    for class in [0x0100, 0x0108, 0x0200, 0x0300, 0x0302, 0x0403, 0x0801, 0x0c03, 0x0d80, 0x0e00, 0x0f00] {
         assert!(needs_dma(class), "{class:#x}");
     }
-    for class in [
-        0x0000, 0x0500, 0x0580, 0x0700, 0x0800, 0x0802, 0x0b40, 0x1000, 0x1200, 0xff00, 0x00ff,
-    ] {
+    for class in [0x0000, 0x0500, 0x0580, 0x0700, 0x0800, 0x0802, 0x0b40, 0x1000, 0x1200, 0xff00, 0x00ff] {
         assert!(!needs_dma(class), "{class:#x}");
     }
 }
@@ -63,15 +56,8 @@ fn classes_that_work_by_dma_are_these() {
 #[test]
 fn a_function_is_prepared_unless_it_works_by_dma() {
     let mut host = host();
-    host.interrupts = (0..4u32)
-        .map(|slot| (slot << 11, 1, IntId::spi(3 + slot)))
-        .collect();
-    let one = |class| {
-        One::endpoint()
-            .with(0x08, class, 0)
-            .with(0x3c, 0x0100, 0)
-            .wide(0, MIB, 0)
-    };
+    host.interrupts = (0..4u32).map(|slot| (slot << 11, 1, IntId::spi(3 + slot))).collect();
+    let one = |class| One::endpoint().with(0x08, class, 0).with(0x3c, 0x0100, 0).wide(0, MIB, 0);
     let mut fake = Fake::default()
         .with(at(2), one(0x0500_0000))
         .with(at(7), one(0x1200_0001))
@@ -79,15 +65,9 @@ fn a_function_is_prepared_unless_it_works_by_dma() {
     let found = look(&host, &mut fake, address(2), 48);
     assert_eq!(found.intx, Some(IntId::spi(5)));
     assert_eq!(found.outcome.unwrap().memory.len(), 1);
-    assert_eq!(
-        look(&host, &mut fake, address(7), 48).intx,
-        Some(IntId::spi(6))
-    );
+    assert_eq!(look(&host, &mut fake, address(7), 48).intx, Some(IntId::spi(6)));
     let found = look(&host, &mut fake, address(3), 48);
-    assert_eq!(
-        (found.outcome, found.intx),
-        (Err(DeviceFault::NeedsDma(0x0200)), None)
-    );
+    assert_eq!((found.outcome, found.intx), (Err(DeviceFault::NeedsDma(0x0200)), None));
     assert_eq!(fake.word(at(3), 0x04), 7, "what is refused is not touched");
     let found = look(&host, &mut fake, address(9), 48);
     assert_eq!(found.outcome, Err(DeviceFault::Bar(BarFault::NoFunction)));
@@ -124,29 +104,18 @@ fn regions() -> Vec<CoherentNode> {
 }
 
 fn found(one: One) -> Found {
-    look(
-        &host(),
-        &mut Fake::default().with(at(2), one),
-        address(2),
-        48,
-    )
+    look(&host(), &mut Fake::default().with(at(2), one), address(2), 48)
 }
 
 #[test]
 fn registers_go_below_ram_and_the_region_is_where_it_is() {
-    let one = One::endpoint()
-        .narrow(0, 0x100, 0)
-        .narrow(1, 0x10_0000, 0)
-        .wide(2, 128 * MIB, 0)
-        .wide(4, 0x1000, 0);
+    let one = One::endpoint().narrow(0, 0x100, 0).narrow(1, 0x10_0000, 0).wide(2, 128 * MIB, 0).wide(4, 0x1000, 0);
     let (found, regions) = (found(one), regions());
     let prepared = found.outcome.as_ref().unwrap();
     let own = ipa(0x1_8000_0000, 96 * MIB);
     let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
-    let seen: Vec<_> = offers
-        .iter()
-        .map(|offer| (offer.name.as_str(), offer.guest.address, offer.guest.size))
-        .collect();
+    let seen: Vec<_> =
+        offers.iter().map(|offer| (offer.name.as_str(), offer.guest.address, offer.guest.size)).collect();
     assert_eq!(
         seen,
         [
@@ -164,19 +133,13 @@ fn registers_go_below_ram_and_the_region_is_where_it_is() {
 
 #[test]
 fn a_small_bar_is_at_the_same_place_in_its_page() {
-    let (found, regions) = (
-        found(One::endpoint().narrow(0, 0x100, 0x1234_5800)),
-        regions(),
-    );
+    let (found, regions) = (found(One::endpoint().narrow(0, 0x100, 0x1234_5800)), regions());
     let prepared = found.outcome.as_ref().unwrap();
     let own = ipa(0x8000_0000, 0x1000);
     let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
     assert_eq!(offers[0].guest.address, 0x1000_0800);
     let (pages, place) = offers[0].registers.unwrap();
-    assert_eq!(
-        (pages, place),
-        (super::region(0x1234_5000, 0x1000), ipa(0x1000_0000, 0x1000))
-    );
+    assert_eq!((pages, place), (super::region(0x1234_5000, 0x1000), ipa(0x1000_0000, 0x1000)));
 }
 
 #[test]
@@ -189,15 +152,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(outcome.err(), Some(DeviceFault::NoRoom));
     let narrow = found(One::endpoint().narrow(2, 0x800_0000, 0));
     let prepared = narrow.outcome.as_ref().unwrap();
-    let place = |start| {
-        offers(
-            &narrow,
-            prepared,
-            &regions,
-            &regions[0],
-            ipa(start, 96 * MIB),
-        )
-    };
+    let place = |start| offers(&narrow, prepared, &regions, &regions[0], ipa(start, 96 * MIB));
     assert_eq!(place(0x1_0000_0000).err(), Some(DeviceFault::Narrow));
     assert_eq!(place(0xf800_0000).unwrap()[0].guest.address, 0xf800_0000);
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::header::{
-    BAR0, BUSES, COMMAND, HEADER_TYPE, ID, MEMORY_SPACE, MEMORY_WINDOW, ROM,
-};
+use super::super::header::{BAR0, BUSES, COMMAND, HEADER_TYPE, ID, MEMORY_SPACE, MEMORY_WINDOW, ROM};
 use super::super::{ConfigSpace, Function};
 
 #[derive(Default)]
@@ -35,8 +33,7 @@ impl One {
         let mut one = Self::endpoint();
         one.words.insert(HEADER_TYPE, (0x0001_0000, 0));
         one.words.insert(BUSES, (u32::from(below) << 8, 0));
-        one.words
-            .insert(MEMORY_WINDOW, (limit << 20 | base << 4, 0));
+        one.words.insert(MEMORY_WINDOW, (limit << 20 | base << 4, 0));
         one.with_command(MEMORY_SPACE)
     }
 
@@ -59,12 +56,7 @@ impl One {
     pub(super) fn wide(self, index: u16, size: u64, address: u64) -> Self {
         let (low, high) = (address & 0xffff_ffff, address >> 32);
         let mask = !(size - 1);
-        self.with(
-            BAR0 + 4 * index,
-            u32::try_from(low).unwrap() | 0xc,
-            u32::try_from(mask & 0xffff_fff0).unwrap(),
-        )
-        .with(
+        self.with(BAR0 + 4 * index, u32::try_from(low).unwrap() | 0xc, u32::try_from(mask & 0xffff_fff0).unwrap()).with(
             BAR0 + 4 * index + 4,
             u32::try_from(high).unwrap(),
             u32::try_from(mask >> 32).unwrap(),
@@ -91,9 +83,7 @@ impl Fake {
 impl ConfigSpace for Fake {
     fn read(&mut self, function: Function, offset: u16) -> u32 {
         let one = self.functions.get(&function);
-        one.map_or(u32::MAX, |one| {
-            one.words.get(&offset).map_or(0, |word| word.0)
-        })
+        one.map_or(u32::MAX, |one| one.words.get(&offset).map_or(0, |word| word.0))
     }
 
     fn write(&mut self, function: Function, offset: u16, value: u32) {

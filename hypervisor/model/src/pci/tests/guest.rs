@@ -9,10 +9,7 @@ use super::fake::{Fake, One};
 const WIDE: GuestBar = GuestBar {
     bar: Bar {
         index: 2,
-        space: Space::Memory {
-            wide: true,
-            prefetchable: true,
-        },
+        space: Space::Memory { wide: true, prefetchable: true },
         address: 0x80_0000_0000,
         size: 0x800_0000,
     },
@@ -20,15 +17,7 @@ const WIDE: GuestBar = GuestBar {
     size: 0x800_0000,
 };
 const NARROW: GuestBar = GuestBar {
-    bar: Bar {
-        index: 0,
-        space: Space::Memory {
-            wide: false,
-            prefetchable: false,
-        },
-        address: 0x2000_0000,
-        size: 0x100,
-    },
+    bar: Bar { index: 0, space: Space::Memory { wide: false, prefetchable: false }, address: 0x2000_0000, size: 0x100 },
     address: 0x1000_0000,
     size: 0x100,
 };
@@ -86,16 +75,10 @@ fn only_vendor_specific_capabilities_are_linked() {
 
 #[test]
 fn a_list_in_a_circle_is_walked_once_and_one_into_the_header_not_at_all() {
-    let circle = One::endpoint()
-        .with(0x34, 0x40, 0)
-        .with(0x40, 0x0008_5009, 0)
-        .with(0x50, 0x0008_4009, 0);
+    let circle = One::endpoint().with(0x34, 0x40, 0).with(0x40, 0x0008_5009, 0).with(0x50, 0x0008_4009, 0);
     let mut fake = Fake::default().with(at(2), circle);
     let view = GuestFunction::new(&mut fake, at(2), &[], false);
-    assert_eq!(
-        (read(&view, 0x34), view.read(0x50, |_| 0x0008_4009)),
-        (0x40, 0x0008_0009)
-    );
+    assert_eq!((read(&view, 0x34), view.read(0x50, |_| 0x0008_4009)), (0x40, 0x0008_0009));
     let header = One::endpoint().with(0x34, 0x10, 0);
     let mut fake = Fake::default().with(at(2), header);
     let view = GuestFunction::new(&mut fake, at(2), &[], false);
@@ -106,9 +89,7 @@ fn a_list_in_a_circle_is_walked_once_and_one_into_the_header_not_at_all() {
 #[test]
 fn bars_are_sized_and_never_move() {
     let mut view = view();
-    let all = |view: &GuestFunction| -> Vec<u32> {
-        (0..6).map(|index| read(view, 0x10 + 4 * index)).collect()
-    };
+    let all = |view: &GuestFunction| -> Vec<u32> { (0..6).map(|index| read(view, 0x10 + 4 * index)).collect() };
     let fixed = [0x1000_0000, 0, 0x8000_000c, 1, 0, 0];
     assert_eq!(all(&view), fixed);
     for offset in (0x10..0x28).step_by(4) {
@@ -132,21 +113,14 @@ fn the_function_never_gets_bus_master_nor_io_and_always_answers() {
     let mut view = view();
     for value in 0..0x800 {
         assert!(view.write(0x04, value, u32::MAX));
-        assert_eq!(
-            read(&view, 0x04) & 0xffff,
-            value & 0x546,
-            "reads as written"
-        );
+        assert_eq!(read(&view, 0x04) & 0xffff, value & 0x546, "reads as written");
         assert_eq!(view.physical_command(), 2 | value & 0x400);
     }
     // The upper half, Status, changes nothing.
     view.write(0x04, 0xffff_0000, 0xffff_0000);
     assert_eq!(read(&view, 0x04) & 0xffff, 0x546);
     view.reset();
-    assert_eq!(
-        (read(&view, 0x04) & 0xffff, view.physical_command()),
-        (0, 2)
-    );
+    assert_eq!((read(&view, 0x04) & 0xffff, view.physical_command()), (0, 2));
 }
 
 #[test]

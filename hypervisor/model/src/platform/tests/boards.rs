@@ -17,11 +17,7 @@ fn region(start: u64, size: u64) -> Region<Pa> {
 #[test]
 fn every_entry_of_every_memory_node_is_ram() {
     let machine = machine(BOARD);
-    let memory: Vec<_> = machine
-        .memory
-        .iter()
-        .map(|node| (node.region, node.numa, node.no_mte))
-        .collect();
+    let memory: Vec<_> = machine.memory.iter().map(|node| (node.region, node.numa, node.no_mte)).collect();
     let expected = [
         (region(0x4000_0000, 0x4000_0000), Some(0), false),
         (region(0x1_0000_0000, 0x1000_0000), Some(0), false),
@@ -40,11 +36,7 @@ fn an_entry_of_size_zero_is_no_ram() {
 #[test]
 fn reservations_are_the_blocks_and_the_static_nodes() {
     let machine = machine(BOARD);
-    let reserved: Vec<_> = machine
-        .reserved
-        .iter()
-        .map(|one| (one.path.as_str(), one.region, one.no_map))
-        .collect();
+    let reserved: Vec<_> = machine.reserved.iter().map(|one| (one.path.as_str(), one.region, one.no_map)).collect();
     let firmware = "/reserved-memory/firmware@50000000";
     let expected = [
         ("/memreserve/", region(0x4000_0000, 0x1000), false),
@@ -57,22 +49,11 @@ fn reservations_are_the_blocks_and_the_static_nodes() {
 #[test]
 fn cpus_keep_their_order_and_the_disabled_ones_are_left_out() {
     let machine = machine(BOARD);
-    let cpus: Vec<_> = machine
-        .cpus
-        .iter()
-        .map(|cpu| (cpu.mpidr, cpu.enable))
-        .collect();
+    let cpus: Vec<_> = machine.cpus.iter().map(|cpu| (cpu.mpidr, cpu.enable)).collect();
     let release = Pa(0xd8);
-    let expected = [
-        (0, Enable::Psci),
-        (0x100, Enable::SpinTable { release }),
-        (0x1_0300, Enable::None),
-    ];
+    let expected = [(0, Enable::Psci), (0x100, Enable::SpinTable { release }), (0x1_0300, Enable::None)];
     assert_eq!(cpus, expected);
-    assert_eq!(
-        (machine.cpus[0].numa, machine.cpus[1].numa),
-        (Some(0), None)
-    );
+    assert_eq!((machine.cpus[0].numa, machine.cpus[1].numa), (Some(0), None));
     assert_eq!(machine.psci, Some(Conduit::Smc));
 }
 
@@ -118,10 +99,7 @@ fn a_gicv2_has_four_frames() {
 #[test]
 fn timer_interrupts_go_by_place_or_by_name() {
     let timer = machine(BOARD).timer;
-    assert_eq!(
-        (timer.phys, timer.virt, timer.hyp),
-        (IntId(30), IntId(27), IntId(26))
-    );
+    assert_eq!((timer.phys, timer.virt, timer.hyp), (IntId(30), IntId(27), IntId(26)));
     let named = changed(
         "interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>;",
         r#"interrupts = <1 11 4 1 14 4 1 10 4>; interrupt-names = "virt", "phys", "hyp-phys";"#,
@@ -145,11 +123,7 @@ fn the_console_is_found_by_alias_and_translated_through_its_bus() {
     };
     assert_eq!(console, expected);
     let early = early_console(&compile(BOARD)).unwrap();
-    let expected = Console {
-        path: String::new(),
-        intid: None,
-        ..expected
-    };
+    let expected = Console { path: String::new(), intid: None, ..expected };
     assert_eq!(early, expected);
 }
 
@@ -158,10 +132,7 @@ fn a_console_may_be_named_by_path() {
     for path in ["/soc/uart@1000", "/soc/uart@1000:9600", "/soc/uart"] {
         let source = changed("serial0:115200n8", path);
         assert_eq!(machine(&source).console.unwrap().path, "/soc/uart@1000");
-        assert_eq!(
-            early_console(&compile(&source)).unwrap().registers.start,
-            Pa(0x900_1000)
-        );
+        assert_eq!(early_console(&compile(&source)).unwrap().registers.start, Pa(0x900_1000));
     }
 }
 
@@ -181,17 +152,10 @@ fn a_console_that_we_cannot_drive_is_none() {
 
 #[test]
 fn other_uarts_are_known_by_their_compatible() {
-    let ns = |reg_shift, io_width| ConsoleKind::Ns16550 {
-        reg_shift,
-        io_width,
-    };
+    let ns = |reg_shift, io_width| ConsoleKind::Ns16550 { reg_shift, io_width };
     for (compatible, extra, kind) in [
         ("ns16550a", "", ns(0, 1)),
-        (
-            "snps,dw-apb-uart",
-            "reg-shift = <2>; reg-io-width = <4>;",
-            ns(2, 4),
-        ),
+        ("snps,dw-apb-uart", "reg-shift = <2>; reg-io-width = <4>;", ns(2, 4)),
         ("brcm,bcm2835-aux-uart", "", ns(2, 4)),
         ("xlnx,xuartps", "", ConsoleKind::CadenceUart),
         ("arm,sbsa-uart", "", ConsoleKind::Pl011),
@@ -205,16 +169,16 @@ fn other_uarts_are_known_by_their_compatible() {
 
 #[test]
 fn buses_translate_one_after_the_other() {
-    let source = changed("soc {", "far { #address-cells = <1>; #size-cells = <1>; ranges = <0x100 0x10 0x7000000 0xffffff00>; soc {")
-        .replace("ranges = <0 0 0x9000000 0x100000>", "ranges = <0 0x200 0x100000>")
-        .replace("    reserved-memory {", "}; reserved-memory {")
-        .replace("/soc/uart", "/far/soc/uart");
+    let source = changed(
+        "soc {",
+        "far { #address-cells = <1>; #size-cells = <1>; ranges = <0x100 0x10 0x7000000 0xffffff00>; soc {",
+    )
+    .replace("ranges = <0 0 0x9000000 0x100000>", "ranges = <0 0x200 0x100000>")
+    .replace("    reserved-memory {", "}; reserved-memory {")
+    .replace("/soc/uart", "/far/soc/uart");
     let expected = region(0x10_0700_0000 + 0x1000 + 0x200 - 0x100, 0x1000);
     assert_eq!(machine(&source).console.unwrap().registers, expected);
-    assert_eq!(
-        early_console(&compile(&source)).unwrap().registers,
-        expected
-    );
+    assert_eq!(early_console(&compile(&source)).unwrap().registers, expected);
 }
 
 #[test]
@@ -244,19 +208,9 @@ fn coherent_memory_is_kept_apart_from_the_reservations() {
     assert_eq!(gpu.path, "/reserved-memory/gpu0-memory@4000000000");
     assert_eq!((gpu.name.as_str(), gpu.numa), ("gpu0-memory", Some(2)));
     assert_eq!(gpu.reg, Some(region(0x40_0000_0000, 0x400_0000)));
-    assert_eq!(
-        (gpu.mte_capable, gpu.no_mte, gpu.no_map),
-        (true, false, true)
-    );
-    assert_eq!(
-        (npu.reg, npu.reg_count, npu.length),
-        (None, 0, Some(0x400_0000))
-    );
-    let bar = PciBar {
-        segment: 0,
-        requester_id: 0x10,
-        bar: 2,
-    };
+    assert_eq!((gpu.mte_capable, gpu.no_mte, gpu.no_map), (true, false, true));
+    assert_eq!((npu.reg, npu.reg_count, npu.length), (None, 0, Some(0x400_0000)));
+    let bar = PciBar { segment: 0, requester_id: 0x10, bar: 2 };
     assert_eq!((npu.pci_bar, npu.mte_capable), (Some(bar), false));
 }
 
@@ -269,19 +223,13 @@ fn a_coherent_region_that_is_no_single_range_is_kept_for_the_policy_to_refuse() 
         ("", 0),
     ] {
         let machine = machine(&changed("reg = <0x40 0 0 0x4000000>;", to));
-        assert_eq!(
-            (machine.coherent[0].reg, machine.coherent[0].reg_count),
-            (None, count)
-        );
+        assert_eq!((machine.coherent[0].reg, machine.coherent[0].reg_count), (None, count));
         // Refused for every VM as coherent memory, it must not become anybody's RAM either.
         let kept = |start| {
             let mut reserved = machine.reserved.iter();
             reserved.any(|reserved| reserved.region == region(start, 0x400_0000))
         };
-        assert_eq!(
-            (kept(0x40_0000_0000), kept(0x50_0000_0000)),
-            (count == 2, count == 2)
-        );
+        assert_eq!((kept(0x40_0000_0000), kept(0x50_0000_0000)), (count == 2, count == 2));
     }
 }
 
@@ -291,12 +239,7 @@ fn pci_hosts_have_their_memory_windows() {
     let host = &machine.pcie[0];
     assert_eq!((host.segment, host.buses), (0, (0, 15)));
     assert_eq!(host.ecam, region(0x40_1000_0000, 0x100_0000));
-    let window = |bus, region, wide| PciWindow {
-        bus,
-        region,
-        wide,
-        prefetchable: wide,
-    };
+    let window = |bus, region, wide| PciWindow { bus, region, wide, prefetchable: wide };
     let expected = [
         window(0x1000_0000, region(0x1000_0000, 0x100_0000), false),
         window(0x80_0000_0000, region(0x80_0000_0000, 0x80_0000_0000), true),

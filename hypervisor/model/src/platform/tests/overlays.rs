@@ -8,9 +8,7 @@ use super::super::facts::overlay;
 use super::{BOARD, Machine, PlatformError, compile, machine};
 
 fn dtbo(fragments: &str) -> std::vec::Vec<u8> {
-    compile(&std::format!(
-        r#"/ {{ compatible = "acme,board"; {fragments} }};"#
-    ))
+    compile(&std::format!(r#"/ {{ compatible = "acme,board"; {fragments} }};"#))
 }
 
 fn with(fragments: &str) -> Machine {
@@ -93,10 +91,7 @@ fn the_later_fact_wins_and_the_others_stay() {
     );
     let gpu = &machine.coherent[0];
     assert_eq!(gpu.reg, Region::new(Pa(0x41_0000_0000), 0x200_0000));
-    assert_eq!(
-        (gpu.numa, gpu.mte_capable, gpu.no_mte),
-        (Some(5), true, true)
-    );
+    assert_eq!((gpu.numa, gpu.mte_capable, gpu.no_mte), (Some(5), true, true));
     assert_eq!(machine.coherent.len(), 2);
 }
 
@@ -107,18 +102,9 @@ fn a_firmware_reservation_can_be_declared_coherent() {
             compatible = "assay,coherent-memory"; status = "okay";
         }; };"#,
     );
-    let off = machine
-        .coherent
-        .iter()
-        .find(|node| node.name == "off")
-        .unwrap();
+    let off = machine.coherent.iter().find(|node| node.name == "off").unwrap();
     assert_eq!(off.reg, Region::new(Pa(0x5100_0000), 0x10_0000));
-    assert!(
-        machine
-            .reserved
-            .iter()
-            .all(|one| !one.path.contains("off@"))
-    );
+    assert!(machine.reserved.iter().all(|one| !one.path.contains("off@")));
 }
 
 #[test]
@@ -155,21 +141,11 @@ fn a_fragment_with_only_a_label_is_named() {
         __fixups__ { memory = "/fragment@1:target:0"; };"#,
     )
     .to_string();
-    assert!(
-        text.starts_with("/fragment@1: property target-path"),
-        "{text}"
-    );
+    assert!(text.starts_with("/fragment@1: property target-path"), "{text}");
 }
 
 #[test]
 fn a_malformed_fact_names_its_place_in_the_overlay() {
-    let error = error(
-        r#"fragment@0 { target-path = "/reserved-memory"; __overlay__ { a@0 { reg = <0 0 1>; }; }; };"#,
-    );
-    assert!(
-        error
-            .to_string()
-            .starts_with("/fragment@0/__overlay__/a@0: property reg"),
-        "{error}"
-    );
+    let error = error(r#"fragment@0 { target-path = "/reserved-memory"; __overlay__ { a@0 { reg = <0 0 1>; }; }; };"#);
+    assert!(error.to_string().starts_with("/fragment@0/__overlay__/a@0: property reg"), "{error}");
 }

@@ -6,22 +6,10 @@ use super::cpus;
 
 #[test]
 fn cpu_bits_that_the_architecture_excludes_are_refused() {
-    assert_eq!(
-        CpuBits::new(true, false, false),
-        Err(CpuBitsError::MteWithoutFwb)
-    );
-    assert_eq!(
-        CpuBits::new(true, false, true),
-        Err(CpuBitsError::MteWithoutFwb)
-    );
-    assert_eq!(
-        CpuBits::new(false, true, true),
-        Err(CpuBitsError::MtePermWithoutMte)
-    );
-    assert_eq!(
-        CpuBits::new(false, false, true),
-        Err(CpuBitsError::MtePermWithoutMte)
-    );
+    assert_eq!(CpuBits::new(true, false, false), Err(CpuBitsError::MteWithoutFwb));
+    assert_eq!(CpuBits::new(true, false, true), Err(CpuBitsError::MteWithoutFwb));
+    assert_eq!(CpuBits::new(false, true, true), Err(CpuBitsError::MtePermWithoutMte));
+    assert_eq!(CpuBits::new(false, false, true), Err(CpuBitsError::MtePermWithoutMte));
 }
 
 #[test]
@@ -31,10 +19,7 @@ fn cpu_bits_are_read_from_their_id_register_fields() {
     assert_eq!(CpuBits::from_id_registers(2 << 8, 0, fwb), Ok(mte()));
     // MTE = 1 has no tags in memory, and MTEPERM beside it means nothing.
     assert_eq!(CpuBits::from_id_registers(1 << 8, 1, fwb), Ok(no_mte()));
-    assert_eq!(
-        CpuBits::from_id_registers(0xf0ff, !0xf, !(0xf << 40)),
-        Ok(no_fwb())
-    );
+    assert_eq!(CpuBits::from_id_registers(0xf0ff, !0xf, !(0xf << 40)), Ok(no_fwb()));
     let excluded = CpuBits::from_id_registers(2 << 8, 0, 0);
     assert_eq!(excluded, Err(CpuBitsError::MteWithoutFwb));
 }

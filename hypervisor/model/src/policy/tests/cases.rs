@@ -17,32 +17,19 @@ pub(super) fn mte_perm() -> CpuBits {
 }
 
 pub(super) const UNMARKED: Facts<'static> = Facts::of(Kind::Coherent);
-pub(super) const MARKED: Facts<'static> = Facts {
-    marked: true,
-    ..UNMARKED
-};
+pub(super) const MARKED: Facts<'static> = Facts { marked: true, ..UNMARKED };
 pub(super) const RAM: Facts<'static> = Facts::of(Kind::Ram);
 
 pub(super) fn claim(use_: Use) -> Claim {
-    Claim {
-        use_,
-        exec: false,
-        allow: AllowSet::NONE,
-        vm_mte: false,
-    }
+    Claim { use_, exec: false, allow: AllowSet::NONE, vm_mte: false }
 }
 
 pub(super) fn with_mte(use_: Use) -> Claim {
-    Claim {
-        vm_mte: true,
-        ..claim(use_)
-    }
+    Claim { vm_mte: true, ..claim(use_) }
 }
 
 pub(super) fn allowing(claim: Claim, allow: &[Allow]) -> Claim {
-    let allow = allow
-        .iter()
-        .fold(claim.allow, |set, &allow| set.with(allow));
+    let allow = allow.iter().fold(claim.allow, |set, &allow| set.with(allow));
     Claim { allow, ..claim }
 }
 

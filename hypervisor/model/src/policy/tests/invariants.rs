@@ -22,10 +22,7 @@ fn coherent_memory_is_normal_wb_only_if_vouched_for_or_relaxed_by_name() {
             && decision.attr == Attr::NormalWb
         {
             let relaxed = claim.allow.has(Allow::MteHidden) && !claim.vm_mte;
-            assert!(
-                is_vouched_for(&facts) || relaxed,
-                "{facts:?} {claim:?} {decision:?}"
-            );
+            assert!(is_vouched_for(&facts) || relaxed, "{facts:?} {claim:?} {decision:?}");
         }
     });
 }
@@ -56,10 +53,7 @@ fn a_vm_with_mte_reaches_no_untagged_memory_as_normal_wb() {
                 Kind::Coherent => is_vouched_for(&facts),
                 Kind::Mmio | Kind::MmioWriteCombining => false,
             };
-            assert!(
-                cpu.mte() && claim.vm_mte && tagged,
-                "{facts:?} {claim:?} {decision:?}"
-            );
+            assert!(cpu.mte() && claim.vm_mte && tagged, "{facts:?} {claim:?} {decision:?}");
         }
     });
 }
@@ -83,10 +77,7 @@ fn nothing_but_ram_is_executable_unless_asked() {
         if let Ok(decision) = answer
             && decision.exec
         {
-            assert!(
-                claim.use_ == Use::Ram || claim.exec,
-                "{facts:?} {claim:?} {decision:?}"
-            );
+            assert!(claim.use_ == Use::Ram || claim.exec, "{facts:?} {claim:?} {decision:?}");
         }
     });
 }
@@ -97,10 +88,7 @@ fn only_write_back_memory_is_executable() {
         if let Ok(decision) = answer
             && decision.exec
         {
-            assert!(matches!(
-                decision.attr,
-                Attr::NormalWb | Attr::NormalWbNoTag
-            ));
+            assert!(matches!(decision.attr, Attr::NormalWb | Attr::NormalWbNoTag));
         }
     });
 }
@@ -112,11 +100,7 @@ fn no_shared_mapping_is_executable() {
             && claim.use_.is_shared()
         {
             assert!(!decision.exec && !decision.attributes().exec);
-            assert_eq!(
-                decision.notices.has(Notice::ExecHasNoEffect),
-                claim.exec,
-                "{claim:?}"
-            );
+            assert_eq!(decision.notices.has(Notice::ExecHasNoEffect), claim.exec, "{claim:?}");
         }
     });
 }
@@ -154,10 +138,7 @@ fn every_side_of_a_shared_region_finds_the_same_type_and_tags_clear_for_all_or_n
                 for vm_mte in [false, true] {
                     let peer = super::decide(&facts, cpu, Claim::shared(rights, vm_mte));
                     if let Ok(peer) = peer {
-                        assert_eq!(
-                            (peer.attr, peer.zero_tags),
-                            (decision.attr, decision.zero_tags)
-                        );
+                        assert_eq!((peer.attr, peer.zero_tags), (decision.attr, decision.zero_tags));
                     }
                 }
             }
@@ -287,13 +268,9 @@ fn write_back_without_fwb_owes_cache_maintenance_and_nothing_else_does() {
 #[test]
 fn a_relaxation_changes_nothing_for_memory_that_needs_none() {
     for_all(|(facts, cpu, claim), answer| {
-        let strict = Claim {
-            allow: super::AllowSet::NONE,
-            ..claim
-        };
+        let strict = Claim { allow: super::AllowSet::NONE, ..claim };
         let needs_none = facts.kind != Kind::Coherent
-            || super::decide(&facts, cpu, strict)
-                .is_ok_and(|decision| matches!(decision.rule, Rule::C1 | Rule::R4));
+            || super::decide(&facts, cpu, strict).is_ok_and(|decision| matches!(decision.rule, Rule::C1 | Rule::R4));
         if needs_none {
             assert_eq!(answer, super::decide(&facts, cpu, strict));
         }
@@ -311,11 +288,7 @@ fn a_disproved_mark_is_always_an_error_and_counts_for_nothing() {
         if facts.no_mte || claim.use_.is_shared() {
             return;
         }
-        let unmarked = Facts {
-            marked: false,
-            uniform: false,
-            ..facts
-        };
+        let unmarked = Facts { marked: false, uniform: false, ..facts };
         let expected = super::decide(&unmarked, cpu, claim);
         let claimed = facts.marked || facts.uniform;
         match (answer, expected) {
@@ -344,9 +317,7 @@ fn every_rule_of_the_table_can_be_reached() {
         seen.extend(notices.iter().filter_map(Notice::rule));
     });
     use Rule::{C1, C2, C3, C4, C5, D1, D2, M1, M2, M3, R1, R2, R3, R4, R5, T1, T2};
-    let all = [
-        T1, T2, M1, M2, M3, C1, C2, C3, C4, C5, D1, D2, R1, R2, R3, R4, R5,
-    ];
+    let all = [T1, T2, M1, M2, M3, C1, C2, C3, C4, C5, D1, D2, R1, R2, R3, R4, R5];
     if !cfg!(miri) {
         assert_eq!(seen, all.into_iter().collect());
     }

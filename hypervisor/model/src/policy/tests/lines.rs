@@ -8,31 +8,18 @@ use assay_spec::addr::{Ipa, Region};
 use assay_spec::stage2_desc::Rights;
 
 use super::super::line::{DecisionLine, RefusedLine};
-use super::super::{
-    Allow, AllowSet, Attr, Claim, Facts, Fault, Kind, Mte, Proof, Reason, Rule, Use, decide,
-};
+use super::super::{Allow, AllowSet, Attr, Claim, Facts, Fault, Kind, Mte, Proof, Reason, Rule, Use, decide};
 use super::{FAULTS, PROOFS, USES, cpus, for_all};
 
 #[test]
 fn names_are_those_of_the_contract() {
-    let attrs = [
-        Attr::NormalWb,
-        Attr::NormalWbNoTag,
-        Attr::NormalNc,
-        Attr::DeviceNgnre,
-    ];
+    let attrs = [Attr::NormalWb, Attr::NormalWbNoTag, Attr::NormalNc, Attr::DeviceNgnre];
     let names = ["normal-wb", "normal-wb-notag", "normal-nc", "device-ngnre"];
     assert_eq!(attrs.map(|attr| attr.to_string()), names);
     let names = ["not-run", "passed", "failed-tags", "failed-memory"];
     assert_eq!(PROOFS.map(|proof| proof.to_string()), names);
-    assert_eq!(
-        USES.map(|use_| use_.to_string()),
-        ["ram", "dax", "aperture", "shared", "shared"]
-    );
-    assert_eq!(
-        [Mte::Exposed, Mte::Hidden].map(|mte| mte.to_string()),
-        ["exposed", "hidden"]
-    );
+    assert_eq!(USES.map(|use_| use_.to_string()), ["ram", "dax", "aperture", "shared", "shared"]);
+    assert_eq!([Mte::Exposed, Mte::Hidden].map(|mte| mte.to_string()), ["exposed", "hidden"]);
 }
 
 #[test]
@@ -42,10 +29,7 @@ fn every_rule_is_displayed_as_it_is_called() {
         assert_eq!(rule.to_string(), format!("{rule:?}"));
     });
     let vm_rules = [Rule::C2, Rule::V1, Rule::V2, Rule::V3];
-    assert_eq!(
-        vm_rules.map(|rule| rule.to_string()),
-        ["C2", "V1", "V2", "V3"]
-    );
+    assert_eq!(vm_rules.map(|rule| rule.to_string()), ["C2", "V1", "V2", "V3"]);
 }
 
 #[test]
@@ -54,18 +38,11 @@ fn words_of_the_manifest_are_read_as_they_are_written() {
         let read = Use::from_name(&use_.to_string());
         assert_eq!(read, Some(use_).filter(|use_| !use_.is_shared()));
     }
-    let names = [
-        "mte-hidden",
-        "non-cacheable",
-        "no-tag-access",
-        "el2-cache-maintenance",
-    ];
+    let names = ["mte-hidden", "non-cacheable", "no-tag-access", "el2-cache-maintenance"];
     assert_eq!(Allow::ALL.map(Allow::name), names);
     for allow in Allow::ALL {
         assert_eq!(Allow::from_name(allow.name()), Some(allow));
-        let others = Allow::ALL
-            .into_iter()
-            .filter(|&other| AllowSet::NONE.with(allow).has(other));
+        let others = Allow::ALL.into_iter().filter(|&other| AllowSet::NONE.with(allow).has(other));
         assert_eq!(others.collect::<Vec<_>>(), [allow]);
     }
     assert_eq!((Use::from_name("RAM"), Allow::from_name("")), (None, None));
@@ -73,11 +50,7 @@ fn words_of_the_manifest_are_read_as_they_are_written() {
 
 #[test]
 fn a_decision_line_has_the_keys_of_the_contract_in_order() {
-    let facts = Facts {
-        marked: true,
-        proof: Proof::Passed,
-        ..Facts::of(Kind::Coherent)
-    };
+    let facts = Facts { marked: true, proof: Proof::Passed, ..Facts::of(Kind::Coherent) };
     let decision = decide(&facts, cpus()[2], Claim::ram(true)).unwrap();
     let line = DecisionLine {
         vm: "linux",
@@ -130,13 +103,7 @@ fn a_refused_line_quotes_and_escapes_its_texts() {
          reason=\"VM a\\\"b\\\\c\\u{a}d claims the region too\" \
          remedy=\"leave the region in one VM's manifest entry only\""
     );
-    let line = RefusedLine {
-        region: None,
-        rule: Rule::V1,
-        reason: &"no CPU",
-        remedy: "-",
-        ..line
-    };
+    let line = RefusedLine { region: None, rule: Rule::V1, reason: &"no CPU", remedy: "-", ..line };
     let text = "refused vm=linux region=- rule=V1 reason=\"no CPU\" remedy=\"-\"";
     assert_eq!(line.to_string(), text);
 }
@@ -146,17 +113,12 @@ fn every_refusal_has_a_reason_of_its_own_and_a_remedy() {
     let mut reasons = std::collections::BTreeMap::new();
     for_all(|_, answer| {
         if let Err(refusal) = answer {
-            let known = reasons
-                .entry(refusal.reason.to_string())
-                .or_insert(refusal.reason);
+            let known = reasons.entry(refusal.reason.to_string()).or_insert(refusal.reason);
             assert_eq!(*known, refusal.reason, "one text, one reason");
             assert!(refusal.remedy().len() > 10);
         }
     });
     // 9 faults of place, and the others of `Reason`, RAM's three causes apart.
-    assert!(
-        cfg!(miri) || reasons.len() == FAULTS.len() + 16,
-        "{reasons:?}"
-    );
+    assert!(cfg!(miri) || reasons.len() == FAULTS.len() + 16, "{reasons:?}");
     assert!(FAULTS.contains(&Fault::OverlapsAssay));
 }

@@ -6,10 +6,7 @@ use super::super::{Allow, Attr, Kind, Proof, Rule, Use};
 use super::{Input, for_all};
 
 /// The short names of the document.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are the table's columns"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the table's columns")]
 #[derive(Clone, Copy)]
 struct Columns {
     ram: bool,
@@ -42,9 +39,7 @@ fn columns((facts, cpu, claim): Input) -> Columns {
     Columns {
         ram: facts.kind == Kind::Ram,
         coh: facts.kind == Kind::Coherent,
-        t1: facts.fault.is_some()
-            || (facts.marked && facts.no_mte)
-            || facts.proof == Proof::FailedMemory,
+        t1: facts.fault.is_some() || (facts.marked && facts.no_mte) || facts.proof == Proof::FailedMemory,
         t2: facts.other_owner.is_some(),
         marked: says_yes && !tags_fail,
         by_node: facts.marked,
@@ -93,11 +88,7 @@ fn first_row(input: Input) -> (Rule, Result) {
         (c.coh && c.marked && c.fwb && !c.by_node, Rule::R4, wb),
         (c4_or_c5 && c.r1 && c.v, Rule::R1, None),
         (c4_or_c5 && c.r1 && !c.v && c.fwb, Rule::R1, wb),
-        (
-            c4_or_c5 && c.r3 && !barred && c.p && c.h && c.fwb,
-            Rule::R3,
-            notag,
-        ),
+        (c4_or_c5 && c.r3 && !barred && c.p && c.h && c.fwb, Rule::R3, notag),
         (c4_or_c5 && c.r3 && !barred && !c.p, Rule::R3, None),
         (c4_or_c5 && c.r2 && !barred, Rule::R2, nc),
         (c4_or_c5 && c.use_ == Use::Aperture, Rule::C4, device),

@@ -3,8 +3,7 @@
 use super::super::{Allow, Attr, Facts, Mte, Notice, Proof, Reason, Rule, Use, decide};
 use super::USES;
 use super::cases::{
-    MARKED, UNMARKED, allowing, assert_gets, assert_refused, claim, mte, mte_perm, no_fwb, no_mte,
-    with_mte,
+    MARKED, UNMARKED, allowing, assert_gets, assert_refused, claim, mte, mte_perm, no_fwb, no_mte, with_mte,
 };
 
 #[test]
@@ -12,10 +11,7 @@ fn r1_gives_unmarked_memory_as_normal_wb_to_a_vm_without_mte() {
     for (use_, exec) in [(Use::Ram, true), (Use::Dax, false), (Use::Aperture, false)] {
         let answer = decide(&UNMARKED, mte(), allowing(claim(use_), &[Allow::MteHidden]));
         assert_gets(answer, Rule::R1, Attr::NormalWb, exec, Mte::Hidden);
-        assert!(
-            !answer.unwrap().zero_tags,
-            "EL2 never maps unmarked memory Tagged"
-        );
+        assert!(!answer.unwrap().zero_tags, "EL2 never maps unmarked memory Tagged");
     }
 }
 
@@ -25,20 +21,13 @@ fn r1_refuses_a_vm_with_mte_and_names_both_fields() {
     let answer = decide(&UNMARKED, mte_perm(), claim);
     assert_refused(answer, Rule::R1, Reason::MteAskedAndHidden);
     let text = std::format!("{}", answer.unwrap_err().reason);
-    assert!(
-        text.contains("mte = true") && text.contains("mte-hidden"),
-        "{text}"
-    );
+    assert!(text.contains("mte = true") && text.contains("mte-hidden"), "{text}");
 }
 
 #[test]
 fn r1_has_no_effect_without_fwb() {
     let ram = allowing(claim(Use::Ram), &[Allow::MteHidden]);
-    assert_refused(
-        decide(&UNMARKED, no_fwb(), ram),
-        Rule::C5,
-        Reason::HiddenNeedsFwb,
-    );
+    assert_refused(decide(&UNMARKED, no_fwb(), ram), Rule::C5, Reason::HiddenNeedsFwb);
     let both = allowing(ram, &[Allow::NonCacheable]);
     let answer = decide(&UNMARKED, no_fwb(), both);
     assert_gets(answer, Rule::R2, Attr::NormalNc, false, Mte::Hidden);
@@ -47,11 +36,7 @@ fn r1_has_no_effect_without_fwb() {
 #[test]
 fn r2_gives_non_cacheable_memory_with_a_warning() {
     for use_ in USES.into_iter().filter(|use_| !use_.is_shared()) {
-        let answer = decide(
-            &UNMARKED,
-            mte(),
-            allowing(claim(use_), &[Allow::NonCacheable]),
-        );
+        let answer = decide(&UNMARKED, mte(), allowing(claim(use_), &[Allow::NonCacheable]));
         assert_gets(answer, Rule::R2, Attr::NormalNc, false, Mte::Hidden);
         assert!(answer.unwrap().notices.has(Notice::AtomicsNotPromised));
     }
@@ -100,46 +85,23 @@ fn r2_and_r3_never_make_ram_of_a_guest_with_mte() {
         assert_refused(answer, Rule::C5, Reason::NotForRamWithMte);
     }
     let claim = allowing(with_mte(Use::Ram), &[Allow::NonCacheable]);
-    assert_refused(
-        decide(&MARKED, no_fwb(), claim),
-        Rule::C3,
-        Reason::NotForRamWithMte,
-    );
+    assert_refused(decide(&MARKED, no_fwb(), claim), Rule::C3, Reason::NotForRamWithMte);
 }
 
 #[test]
 fn r4_counts_all_unmarked_memory_as_marked() {
-    let uniform = Facts {
-        uniform: true,
-        ..UNMARKED
-    };
+    let uniform = Facts { uniform: true, ..UNMARKED };
     let answer = decide(&uniform, mte(), with_mte(Use::Ram));
     assert_gets(answer, Rule::R4, Attr::NormalWb, true, Mte::Exposed);
     assert!(answer.unwrap().zero_tags);
-    assert_refused(
-        decide(&uniform, no_fwb(), claim(Use::Ram)),
-        Rule::C3,
-        Reason::NoFwb,
-    );
+    assert_refused(decide(&uniform, no_fwb(), claim(Use::Ram)), Rule::C3, Reason::NoFwb);
 }
 
 #[test]
 fn r4_yields_to_no_mte_and_to_the_proof() {
-    let incapable = Facts {
-        uniform: true,
-        no_mte: true,
-        ..UNMARKED
-    };
-    assert_refused(
-        decide(&incapable, mte(), claim(Use::Ram)),
-        Rule::C5,
-        Reason::SaidIncapable,
-    );
-    let failed = Facts {
-        uniform: true,
-        proof: Proof::FailedTags,
-        ..UNMARKED
-    };
+    let incapable = Facts { uniform: true, no_mte: true, ..UNMARKED };
+    assert_refused(decide(&incapable, mte(), claim(Use::Ram)), Rule::C5, Reason::SaidIncapable);
+    let failed = Facts { uniform: true, proof: Proof::FailedTags, ..UNMARKED };
     let answer = decide(&failed, mte(), claim(Use::Ram));
     assert_refused(answer, Rule::C5, Reason::Disproved);
     assert!(answer.unwrap_err().notices.has(Notice::MarkDisproved));
@@ -147,23 +109,14 @@ fn r4_yields_to_no_mte_and_to_the_proof() {
 
 #[test]
 fn r4_beside_a_mark_leaves_the_rule_to_the_mark() {
-    let both = Facts {
-        uniform: true,
-        ..MARKED
-    };
-    assert_eq!(
-        decide(&both, mte(), claim(Use::Ram)).unwrap().rule,
-        Rule::C1
-    );
+    let both = Facts { uniform: true, ..MARKED };
+    assert_eq!(decide(&both, mte(), claim(Use::Ram)).unwrap().rule, Rule::C1);
 }
 
 #[test]
 fn r5_gives_marked_memory_without_fwb_as_write_back_with_maintenance() {
     for (use_, exec) in [(Use::Ram, true), (Use::Dax, false)] {
-        let claim = allowing(
-            claim(use_),
-            &[Allow::El2CacheMaintenance, Allow::NonCacheable],
-        );
+        let claim = allowing(claim(use_), &[Allow::El2CacheMaintenance, Allow::NonCacheable]);
         let answer = decide(&MARKED, no_fwb(), claim);
         assert_gets(answer, Rule::R5, Attr::NormalWb, exec, Mte::Hidden);
         assert!(answer.unwrap().el2_maintenance);

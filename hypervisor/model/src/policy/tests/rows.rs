@@ -2,69 +2,38 @@
 
 use assay_spec::stage2_desc::Rights;
 
-use super::super::{
-    Attr, Claim, Facts, Fault, Kind, Mte, NoTags, Notice, Proof, Reason, Rule, Use, decide,
-};
-use super::cases::{
-    MARKED, RAM, UNMARKED, assert_gets, assert_refused, claim, mte, no_fwb, no_mte, with_mte,
-};
+use super::super::{Attr, Claim, Facts, Fault, Kind, Mte, NoTags, Notice, Proof, Reason, Rule, Use, decide};
+use super::cases::{MARKED, RAM, UNMARKED, assert_gets, assert_refused, claim, mte, no_fwb, no_mte, with_mte};
 use super::{FAULTS, USES, cpus};
 
 #[test]
 fn t1_refuses_a_region_both_marked_and_no_mte() {
-    let facts = Facts {
-        no_mte: true,
-        ..MARKED
-    };
+    let facts = Facts { no_mte: true, ..MARKED };
     for use_ in USES {
-        assert_refused(
-            decide(&facts, mte(), claim(use_)),
-            Rule::T1,
-            Reason::Contradiction,
-        );
+        assert_refused(decide(&facts, mte(), claim(use_)), Rule::T1, Reason::Contradiction);
     }
 }
 
 #[test]
 fn t1_refuses_every_fault_of_place() {
     for fault in FAULTS {
-        let facts = Facts {
-            fault: Some(fault),
-            ..MARKED
-        };
-        assert_refused(
-            decide(&facts, mte(), claim(Use::Dax)),
-            Rule::T1,
-            Reason::Fault(fault),
-        );
+        let facts = Facts { fault: Some(fault), ..MARKED };
+        assert_refused(decide(&facts, mte(), claim(Use::Dax)), Rule::T1, Reason::Fault(fault));
     }
 }
 
 #[test]
 fn t1_refuses_what_failed_the_memory_part_of_the_proof() {
-    let facts = Facts {
-        proof: Proof::FailedMemory,
-        ..MARKED
-    };
-    assert_refused(
-        decide(&facts, mte(), claim(Use::Ram)),
-        Rule::T1,
-        Reason::NotMemory,
-    );
+    let facts = Facts { proof: Proof::FailedMemory, ..MARKED };
+    assert_refused(decide(&facts, mte(), claim(Use::Ram)), Rule::T1, Reason::NotMemory);
 }
 
 #[test]
 fn t2_refuses_a_region_of_two_vms_and_names_the_other() {
-    let facts = Facts {
-        other_owner: Some("zephyr"),
-        ..MARKED
-    };
+    let facts = Facts { other_owner: Some("zephyr"), ..MARKED };
     let answer = decide(&facts, mte(), claim(Use::Ram));
     assert_refused(answer, Rule::T2, Reason::TwoOwners("zephyr"));
-    let faulty = Facts {
-        fault: Some(Fault::Unaligned),
-        ..facts
-    };
+    let faulty = Facts { fault: Some(Fault::Unaligned), ..facts };
     let answer = decide(&faulty, mte(), claim(Use::Ram));
     assert_refused(answer, Rule::T1, Reason::Fault(Fault::Unaligned));
 }
@@ -91,16 +60,10 @@ fn m2_gives_ram_without_tags_to_a_vm_without_mte() {
         assert_gets(answer, Rule::M2, Attr::NormalWb, true, Mte::Hidden);
         assert_eq!(answer.unwrap().el2_maintenance, !cpu.fwb());
     }
-    let node = Facts {
-        no_mte: true,
-        ..RAM
-    };
+    let node = Facts { no_mte: true, ..RAM };
     let answer = decide(&node, mte(), Claim::ram(false));
     assert_gets(answer, Rule::M2, Attr::NormalWb, true, Mte::Hidden);
-    let failed = Facts {
-        proof: Proof::FailedTags,
-        ..RAM
-    };
+    let failed = Facts { proof: Proof::FailedTags, ..RAM };
     let answer = decide(&failed, mte(), Claim::ram(false));
     assert_gets(answer, Rule::M2, Attr::NormalWb, true, Mte::Hidden);
 }
@@ -112,30 +75,13 @@ fn m3_gives_no_ram_without_tags_to_a_vm_with_mte_and_says_whose_fault_it_is() {
         assert_refused(answer, Rule::M3, Reason::RamWithoutTags(cause));
     };
     refused(&RAM, no_mte(), NoTags::Cpu);
-    refused(
-        &Facts {
-            no_mte: true,
-            ..RAM
-        },
-        mte(),
-        NoTags::Node,
-    );
-    refused(
-        &Facts {
-            proof: Proof::FailedTags,
-            ..RAM
-        },
-        mte(),
-        NoTags::Disproved,
-    );
+    refused(&Facts { no_mte: true, ..RAM }, mte(), NoTags::Node);
+    refused(&Facts { proof: Proof::FailedTags, ..RAM }, mte(), NoTags::Disproved);
 }
 
 #[test]
 fn c2_goes_on_as_unmarked_and_says_that_the_mark_is_wrong() {
-    let facts = Facts {
-        proof: Proof::FailedTags,
-        ..MARKED
-    };
+    let facts = Facts { proof: Proof::FailedTags, ..MARKED };
     let answer = decide(&facts, mte(), claim(Use::Ram));
     assert_refused(answer, Rule::C5, Reason::Disproved);
     assert!(answer.unwrap_err().notices.has(Notice::MarkDisproved));
@@ -148,11 +94,7 @@ fn c2_goes_on_as_unmarked_and_says_that_the_mark_is_wrong() {
 #[test]
 fn c3_refuses_marked_memory_without_fwb() {
     for use_ in [Use::Ram, Use::Dax] {
-        assert_refused(
-            decide(&MARKED, no_fwb(), claim(use_)),
-            Rule::C3,
-            Reason::NoFwb,
-        );
+        assert_refused(decide(&MARKED, no_fwb(), claim(use_)), Rule::C3, Reason::NoFwb);
     }
 }
 
@@ -172,17 +114,8 @@ fn c1_gives_marked_memory_as_normal_wb() {
 #[test]
 fn c1_makes_dax_and_aperture_executable_when_asked() {
     for use_ in [Use::Dax, Use::Aperture] {
-        let claim = Claim {
-            exec: true,
-            ..claim(use_)
-        };
-        assert_gets(
-            decide(&MARKED, mte(), claim),
-            Rule::C1,
-            Attr::NormalWb,
-            true,
-            Mte::Hidden,
-        );
+        let claim = Claim { exec: true, ..claim(use_) };
+        assert_gets(decide(&MARKED, mte(), claim), Rule::C1, Attr::NormalWb, true, Mte::Hidden);
     }
 }
 
@@ -205,10 +138,7 @@ fn c4_gives_a_marked_aperture_without_fwb_as_device() {
 
 #[test]
 fn c4_is_never_executable_and_says_so() {
-    let claim = Claim {
-        exec: true,
-        ..claim(Use::Aperture)
-    };
+    let claim = Claim { exec: true, ..claim(Use::Aperture) };
     let answer = decide(&UNMARKED, mte(), claim);
     assert_gets(answer, Rule::C4, Attr::DeviceNgnre, false, Mte::Hidden);
     assert!(answer.unwrap().notices.has(Notice::ExecHasNoEffect));
@@ -223,15 +153,8 @@ fn c5_refuses_unmarked_memory_and_names_the_property() {
             assert!(answer.unwrap_err().remedy().contains("assay,mte-capable"));
         }
     }
-    let incapable = Facts {
-        no_mte: true,
-        ..UNMARKED
-    };
-    assert_refused(
-        decide(&incapable, mte(), claim(Use::Ram)),
-        Rule::C5,
-        Reason::SaidIncapable,
-    );
+    let incapable = Facts { no_mte: true, ..UNMARKED };
+    assert_refused(decide(&incapable, mte(), claim(Use::Ram)), Rule::C5, Reason::SaidIncapable);
 }
 
 #[test]
@@ -243,11 +166,7 @@ fn d1_gives_device_registers_as_device() {
 
 #[test]
 fn d2_gives_write_combining_registers_as_non_cacheable() {
-    let answer = decide(
-        &Facts::of(Kind::MmioWriteCombining),
-        no_fwb(),
-        Claim::device(false),
-    );
+    let answer = decide(&Facts::of(Kind::MmioWriteCombining), no_fwb(), Claim::device(false));
     assert_gets(answer, Rule::D2, Attr::NormalNc, false, Mte::Hidden);
 }
 

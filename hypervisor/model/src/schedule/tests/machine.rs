@@ -104,13 +104,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// CPUs have the indices 0, 2, 4 …, so that a place is never taken for an index.
-    pub(super) fn new(
-        cpus: usize,
-        shares: &[Share],
-        habits: &[Habit],
-        slice: u64,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(cpus: usize, shares: &[Share], habits: &[Habit], slice: u64, seed: u64) -> Self {
         let indices: Vec<usize> = (0..cpus).map(|cpu| cpu * 2).collect();
         let mut vcpus = Vec::new();
         for (vm, share) in shares.iter().enumerate() {
@@ -131,15 +125,7 @@ impl Machine {
         let mut machine = Self {
             now: 0,
             scheduler: Scheduler::new(&indices, shares, slice),
-            cpus: indices
-                .iter()
-                .map(|&index| Cpu {
-                    index,
-                    run: None,
-                    epoch: 0,
-                    booked: 0,
-                })
-                .collect(),
+            cpus: indices.iter().map(|&index| Cpu { index, run: None, epoch: 0, booked: 0 }).collect(),
             shares: shares.to_vec(),
             slice,
             spent: vec![(0, 0); shares.len()],
@@ -263,10 +249,7 @@ impl Machine {
             from = to;
             // What was late in the last period, and what is in this one.
             let over = 2 * self.late * self.shares[vm].vcpus.len() as u64;
-            assert!(
-                self.spent[vm].0 <= cap.budget + over,
-                "VM {vm} exceeds its cap"
-            );
+            assert!(self.spent[vm].0 <= cap.budget + over, "VM {vm} exceeds its cap");
         }
     }
 

@@ -32,19 +32,12 @@ fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -
         let count = random.index(1, most);
         let is_bound = kind == Kind::Mixed && random.chance(40);
         let place = |random: &mut Random| {
-            if is_bound && random.chance(80) {
-                Placement::On(2 * random.index(0, cpus - 1))
-            } else {
-                Placement::Any
-            }
+            if is_bound && random.chance(80) { Placement::On(2 * random.index(0, cpus - 1)) } else { Placement::Any }
         };
         let vcpus: Vec<Placement> = (0..count).map(|_| place(random)).collect();
         let cap = (kind == Kind::Mixed && random.chance(25)).then(|| {
             let period = random.within(2000, 20_000);
-            Cap {
-                budget: random.within(200, period * count as u64),
-                period,
-            }
+            Cap { budget: random.within(200, period * count as u64), period }
         });
         let weight = match random.within(0, 3) {
             0 => random.number(1, 10),
@@ -56,10 +49,7 @@ fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -
             habits.push(if random.chance(spins) {
                 Habit::Spin
             } else {
-                Habit::Sleep {
-                    busy: random.within(1, 3 * SLICE),
-                    rest: random.within(1, 6 * SLICE),
-                }
+                Habit::Sleep { busy: random.within(1, 3 * SLICE), rest: random.within(1, 6 * SLICE) }
             });
         }
     }
@@ -85,22 +75,14 @@ impl Machine {
             };
             let runs = self.cpus[only / 2].run.expect("its CPU is idle");
             let is_bound = self.vcpus[runs].place != Placement::Any;
-            assert!(
-                is_bound,
-                "vCPU {runs} is in the way of {index} at {}",
-                self.now
-            );
+            assert!(is_bound, "vCPU {runs} is in the way of {index} at {}", self.now);
         }
     }
 
     fn check_accounts(&self) {
         for (index, vcpu) in self.vcpus.iter().enumerate() {
             assert_eq!(self.scheduler.ran(Entity(index), self.now), self.ran(index));
-            let open = if vcpu.doing == Doing::Ready {
-                self.now - vcpu.since
-            } else {
-                0
-            };
+            let open = if vcpu.doing == Doing::Ready { self.now - vcpu.since } else { 0 };
             let stolen = self.scheduler.stolen(Entity(index), self.now);
             assert_eq!(stolen, vcpu.waited + open, "vCPU {index}");
         }
@@ -128,11 +110,7 @@ impl Machine {
             if self.is_capped(index) {
                 continue;
             }
-            let open = if vcpu.doing == Doing::Ready {
-                self.now - vcpu.since
-            } else {
-                0
-            };
+            let open = if vcpu.doing == Doing::Ready { self.now - vcpu.since } else { 0 };
             let cpus = if all_free { self.cpus.len() } else { 1 };
             let part = vcpu.longest.max(open) as f64 / self.latency(vcpu.vm, cpus);
             worst.latency = worst.latency.max(part);
@@ -153,18 +131,13 @@ struct Lags {
 
 impl Lags {
     fn new(vms: usize) -> Self {
-        Self {
-            pairs: vec![None; vms * vms],
-        }
+        Self { pairs: vec![None; vms * vms] }
     }
 
     fn note(&mut self, machine: &Machine, worst: &mut Worst) {
         let vms = machine.shares.len();
         let wants = |vm: usize| {
-            let is_free = machine.shares[vm]
-                .vcpus
-                .iter()
-                .all(|one| *one == Placement::Any);
+            let is_free = machine.shares[vm].vcpus.iter().all(|one| *one == Placement::Any);
             let waits = |vcpu: &super::machine::Vcpu| vcpu.vm == vm && vcpu.doing == Doing::Ready;
             is_free && machine.shares[vm].cap.is_none() && machine.vcpus.iter().any(waits)
         };
@@ -179,10 +152,7 @@ impl Lags {
                     continue;
                 }
                 let now = parts[one] - parts[other];
-                let seen = pair.get_or_insert(Apart {
-                    low: now,
-                    high: now,
-                });
+                let seen = pair.get_or_insert(Apart { low: now, high: now });
                 seen.low = seen.low.min(now);
                 seen.high = seen.high.max(now);
                 let unit = machine.quantum(one) + machine.quantum(other);
@@ -334,10 +304,7 @@ fn vms_that_never_rest_get_their_ideal_part_to_a_few_slices() {
                 part * LAG_QUANTA as f64 * (mine + theirs) * f64::from(share.weight)
             });
             let most = apart.sum::<f64>();
-            assert!(
-                (got - wanted).abs() <= most,
-                "seed {seed}, VM {vm}: {got} instead of {wanted}, {most} allowed"
-            );
+            assert!((got - wanted).abs() <= most, "seed {seed}, VM {vm}: {got} instead of {wanted}, {most} allowed");
         }
     }
 }

@@ -11,10 +11,7 @@ fn sizes(stage2: &Stage2, machine: &Machine) -> Vec<u64> {
     let leaves = machine.leaves(stage2);
     let mut sizes = Vec::new();
     let mut at = 0;
-    while let Some(Leaf {
-        size, contiguous, ..
-    }) = leaves.get(at)
-    {
+    while let Some(Leaf { size, contiguous, .. }) = leaves.get(at) {
         let count = if *contiguous { 16 } else { 1 };
         sizes.push(size * count as u64);
         at += count;
@@ -24,9 +21,7 @@ fn sizes(stage2: &Stage2, machine: &Machine) -> Vec<u64> {
 
 fn mapped(bits: u8, ipa: u64, size: u64, pa: u64) -> (Stage2, Machine) {
     let (stage2, mut machine) = stage2(bits);
-    stage2
-        .map(ipas(ipa, size), Pa(pa), RAM, &mut machine)
-        .unwrap();
+    stage2.map(ipas(ipa, size), Pa(pa), RAM, &mut machine).unwrap();
     (stage2, machine)
 }
 
@@ -48,15 +43,9 @@ fn tables_that_start_at_level_2_use_groups_of_32_mib() {
 #[test]
 fn leaves_grow_and_shrink_with_the_alignment() {
     let (stage2, machine) = mapped(36, GIB - 0x1_1000, GIB + 0x2_2000, 4 * GIB - 0x1_1000);
-    assert_eq!(
-        sizes(&stage2, &machine),
-        [PAGE, 0x1_0000, GIB, 0x1_0000, PAGE]
-    );
+    assert_eq!(sizes(&stage2, &machine), [PAGE, 0x1_0000, GIB, 0x1_0000, PAGE]);
     let (stage2, machine) = mapped(36, GIB - 34 * MIB, 68 * MIB, 4 * GIB - 34 * MIB);
-    assert_eq!(
-        sizes(&stage2, &machine),
-        [2 * MIB, 32 * MIB, 32 * MIB, 2 * MIB]
-    );
+    assert_eq!(sizes(&stage2, &machine), [2 * MIB, 32 * MIB, 32 * MIB, 2 * MIB]);
 }
 
 #[test]
@@ -64,11 +53,7 @@ fn the_alignment_of_both_addresses_counts() {
     let (stage2, machine) = mapped(36, GIB, 4 * MIB, 4 * GIB + 2 * MIB);
     assert_eq!(sizes(&stage2, &machine), [2 * MIB; 2]);
     let (stage2, machine) = mapped(36, GIB, 32 * MIB, 4 * GIB + 2 * MIB);
-    assert_eq!(
-        sizes(&stage2, &machine),
-        [2 * MIB; 16],
-        "no group off its alignment"
-    );
+    assert_eq!(sizes(&stage2, &machine), [2 * MIB; 16], "no group off its alignment");
     let (stage2, machine) = mapped(36, GIB, 2 * MIB, 4 * GIB + 0x1_0000);
     assert_eq!(sizes(&stage2, &machine), [0x1_0000; 32]);
     let (stage2, machine) = mapped(36, GIB, 0x2_0000, 4 * GIB + PAGE);
@@ -79,14 +64,9 @@ fn the_alignment_of_both_addresses_counts() {
 fn neighbours_with_other_attributes_share_no_leaf() {
     let (stage2, mut machine) = mapped(32, GIB, 0x8000, 4 * GIB);
     let second = ipas(GIB + 0x8000, 0x8000);
-    stage2
-        .map(second, Pa(4 * GIB + 0x8000), DEVICE, &mut machine)
-        .unwrap();
+    stage2.map(second, Pa(4 * GIB + 0x8000), DEVICE, &mut machine).unwrap();
     assert_eq!(sizes(&stage2, &machine), [PAGE; 16]);
-    assert_eq!(
-        stage2.translate(Ipa(GIB + 0x7fff), &machine),
-        Some((Pa(4 * GIB + 0x7fff), RAM))
-    );
+    assert_eq!(stage2.translate(Ipa(GIB + 0x7fff), &machine), Some((Pa(4 * GIB + 0x7fff), RAM)));
     let (pa, attributes) = stage2.translate(Ipa(GIB + 0x8000), &machine).unwrap();
     assert_eq!((pa, attributes), (Pa(4 * GIB + 0x8000), DEVICE));
 }
@@ -94,9 +74,7 @@ fn neighbours_with_other_attributes_share_no_leaf() {
 #[test]
 fn unmapping_a_page_of_a_gibibyte_splits_only_along_the_way() {
     let (stage2, mut machine) = mapped(36, GIB, GIB, 4 * GIB);
-    stage2
-        .unmap(ipas(GIB + 5 * PAGE, PAGE), &mut machine)
-        .unwrap();
+    stage2.unmap(ipas(GIB + 5 * PAGE, PAGE), &mut machine).unwrap();
     let mut expected = Vec::new();
     expected.extend([PAGE; 15]);
     expected.extend([0x1_0000; 31]);
@@ -106,27 +84,18 @@ fn unmapping_a_page_of_a_gibibyte_splits_only_along_the_way() {
     assert_eq!(stage2.translate(Ipa(GIB + 5 * PAGE), &machine), None);
     for page in [4, 6, 0x3_ffff] {
         let pa = Pa(4 * GIB + page * PAGE + 1);
-        assert_eq!(
-            stage2.translate(Ipa(GIB + page * PAGE + 1), &machine),
-            Some((pa, RAM))
-        );
+        assert_eq!(stage2.translate(Ipa(GIB + page * PAGE + 1), &machine), Some((pa, RAM)));
     }
     assert_eq!(machine.allocations, [1, 1, 1]);
 }
 
 #[test]
 fn unmapping_all_of_a_block_splits_nothing_and_invalidates_once() {
-    for (bits, size, stride) in [
-        (36, GIB, GIB),
-        (36, 64 * MIB, 2 * MIB),
-        (32, 0x2_0000, PAGE),
-    ] {
+    for (bits, size, stride) in [(36, GIB, GIB), (36, 64 * MIB, 2 * MIB), (32, 0x2_0000, PAGE)] {
         let (stage2, mut machine) = mapped(bits, GIB, size, 4 * GIB);
         let tables = machine.allocations.len();
         // Holes around it cost the TLBs nothing.
-        stage2
-            .unmap(ipas(GIB - MIB, size + 2 * MIB), &mut machine)
-            .unwrap();
+        stage2.unmap(ipas(GIB - MIB, size + 2 * MIB), &mut machine).unwrap();
         assert!(sizes(&stage2, &machine).is_empty());
         assert_eq!(machine.allocations.len(), tables);
         assert_eq!(machine.invalidations, [(ipas(GIB, size), stride)]);
@@ -147,9 +116,7 @@ fn the_whole_space_can_be_mapped_and_unmapped() {
         let last = Ipa((1 << bits) - 1);
         assert_eq!(stage2.translate(last, &machine), Some((Pa(last.0), RAM)));
         machine.assert_quiet(&stage2);
-        stage2
-            .unmap(ipas(PAGE, (1 << bits) - PAGE), &mut machine)
-            .unwrap();
+        stage2.unmap(ipas(PAGE, (1 << bits) - PAGE), &mut machine).unwrap();
         assert_eq!(machine.leaves(&stage2).len(), 1);
         machine.assert_quiet(&stage2);
     }
@@ -161,9 +128,7 @@ fn tables_left_empty_are_used_again() {
     for _ in 0..3 {
         stage2.unmap(ipas(GIB, PAGE), &mut machine).unwrap();
         stage2.unmap(ipas(GIB, 2 * MIB), &mut machine).unwrap();
-        stage2
-            .map(ipas(GIB, 2 * MIB), Pa(4 * GIB), RAM, &mut machine)
-            .unwrap();
+        stage2.map(ipas(GIB, 2 * MIB), Pa(4 * GIB), RAM, &mut machine).unwrap();
         assert_eq!(sizes(&stage2, &machine), [0x1_0000; 32]);
         assert_eq!(machine.allocations, [1, 1, 1]);
     }
@@ -171,16 +136,9 @@ fn tables_left_empty_are_used_again() {
 
 #[test]
 fn a_change_of_attributes_keeps_blocks_and_groups() {
-    for (size, leaf) in [
-        (GIB, GIB),
-        (64 * MIB, 32 * MIB),
-        (2 * MIB, 2 * MIB),
-        (0x1_0000, 0x1_0000),
-    ] {
+    for (size, leaf) in [(GIB, GIB), (64 * MIB, 32 * MIB), (2 * MIB, 2 * MIB), (0x1_0000, 0x1_0000)] {
         let (stage2, mut machine) = mapped(36, GIB, size, 4 * GIB);
-        stage2
-            .protect(ipas(GIB, size), READ_ONLY, &mut machine)
-            .unwrap();
+        stage2.protect(ipas(GIB, size), READ_ONLY, &mut machine).unwrap();
         assert!(sizes(&stage2, &machine).iter().all(|&size| size == leaf));
         let last = stage2.translate(Ipa(GIB + size - 1), &machine);
         assert_eq!(last, Some((Pa(4 * GIB + size - 1), READ_ONLY)));
@@ -190,16 +148,11 @@ fn a_change_of_attributes_keeps_blocks_and_groups() {
 #[test]
 fn a_change_of_attributes_stays_in_its_range() {
     let (stage2, mut machine) = mapped(36, GIB, GIB, 4 * GIB);
-    stage2
-        .protect(ipas(GIB + 0x7000, 0x2000), READ_ONLY, &mut machine)
-        .unwrap();
+    stage2.protect(ipas(GIB + 0x7000, 0x2000), READ_ONLY, &mut machine).unwrap();
     machine.assert_quiet(&stage2);
     for (page, attributes) in [(6, RAM), (7, READ_ONLY), (8, READ_ONLY), (9, RAM)] {
         let pa = Pa(4 * GIB + page * PAGE);
-        assert_eq!(
-            stage2.translate(Ipa(GIB + page * PAGE), &machine),
-            Some((pa, attributes))
-        );
+        assert_eq!(stage2.translate(Ipa(GIB + page * PAGE), &machine), Some((pa, attributes)));
     }
 }
 

@@ -1,14 +1,10 @@
 //! Random changes against a flat map: one cell a page.
 
-use proptest::prelude::{
-    Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest,
-};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use std::vec::Vec;
 
 use super::machine::Machine;
-use super::{
-    Attributes, DEVICE, GIB, Geometry, Ipa, MIB, MapError, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas,
-};
+use super::{Attributes, DEVICE, GIB, Geometry, Ipa, MIB, MapError, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas};
 
 /// Pages in the window that the changes are made in: 36 MiB on both sides of a 1 GiB border.
 const PAGES: u64 = 72 * MIB / PAGE;
@@ -75,10 +71,7 @@ fn apply(flat: &mut [Cell], base: u64, (first, count, change): Step) -> Result<(
     match change {
         Change::Map { memory, attributes } => {
             let wanted = |index: usize| (memory_of(first + index as u64, memory), attributes);
-            let other = |(index, cell): (usize, &Cell)| {
-                cell.is_some_and(|cell| cell != wanted(index))
-                    .then_some(index)
-            };
+            let other = |(index, cell): (usize, &Cell)| cell.is_some_and(|cell| cell != wanted(index)).then_some(index);
             if let Some(index) = cells.iter().enumerate().find_map(other) {
                 return Err(MapError::Conflict(ipa_of(index)));
             }

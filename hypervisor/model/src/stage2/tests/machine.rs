@@ -80,8 +80,7 @@ impl Machine {
         let level = stage2.geometry.start_level();
         for table in 0..stage2.geometry.root_pages() as u64 {
             let ipa = table * 512 * size_of_entry(level);
-            self.places
-                .insert(stage2.root.0 + table * PAGE, Place { ipa, level });
+            self.places.insert(stage2.root.0 + table * PAGE, Place { ipa, level });
         }
     }
 
@@ -107,17 +106,11 @@ impl Machine {
         for (&entry, &descriptor) in self.memory.range(table..table + entries * 8) {
             let ipa = first + (entry - table) / 8 * size;
             let (valid, bit1) = (descriptor & 1 != 0, descriptor & 2 != 0);
-            assert!(
-                valid || descriptor == 0,
-                "an invalid entry is 0, not {descriptor:#x}"
-            );
+            assert!(valid || descriptor == 0, "an invalid entry is 0, not {descriptor:#x}");
             match (valid, bit1, place.level) {
                 (false, ..) => {}
                 (true, true, 0..=2) => {
-                    let next = Place {
-                        ipa,
-                        level: place.level + 1,
-                    };
+                    let next = Place { ipa, level: place.level + 1 };
                     self.collect(descriptor & ADDRESS, 512, next, found);
                 }
                 (true, true, 3) | (true, false, 1 | 2) => found.push(Leaf {
@@ -136,28 +129,16 @@ impl Machine {
         let mut at = 0;
         while at < leaves.len() {
             let first = leaves[at];
-            assert_eq!(
-                (first.ipa | first.pa) % first.size,
-                0,
-                "{first:x?} is not aligned"
-            );
+            assert_eq!((first.ipa | first.pa) % first.size, 0, "{first:x?} is not aligned");
             if !first.contiguous {
                 at += 1;
                 continue;
             }
             assert!(first.size == PAGE || first.size == 512 * PAGE);
-            assert_eq!(
-                (first.ipa | first.pa) % (16 * first.size),
-                0,
-                "{first:x?} begins a group"
-            );
+            assert_eq!((first.ipa | first.pa) % (16 * first.size), 0, "{first:x?} begins a group");
             for step in 0..16 {
                 let offset = step as u64 * first.size;
-                let expected = Leaf {
-                    ipa: first.ipa + offset,
-                    pa: first.pa + offset,
-                    ..first
-                };
+                let expected = Leaf { ipa: first.ipa + offset, pa: first.pa + offset, ..first };
                 assert_eq!(leaves.get(at + step), Some(&expected));
             }
             at += 16;
@@ -168,20 +149,14 @@ impl Machine {
     fn place(&self, entry: u64) -> Option<Place> {
         let table = self.places.get(&(entry & !(PAGE - 1)))?;
         let ipa = table.ipa + entry % PAGE / 8 * size_of_entry(table.level);
-        Some(Place {
-            ipa,
-            level: table.level,
-        })
+        Some(Place { ipa, level: table.level })
     }
 
     fn object_to_mixed_groups(&self, entry: u64, contiguous: bool) {
         let first = entry & !(16 * 8 - 1);
         for member in (first..first + 16 * 8).step_by(8) {
             if let Some(stale) = self.stale.get(&member) {
-                assert!(
-                    !stale.contiguous,
-                    "a group is broken but not yet invalidated"
-                );
+                assert!(!stale.contiguous, "a group is broken but not yet invalidated");
             }
             let live = self.memory.get(&member).copied().unwrap_or(0);
             let is_mixed = live != 0 && (live & CONTIGUOUS != 0) != contiguous;
@@ -211,42 +186,23 @@ impl Tables for Machine {
 
     fn store(&mut self, entry: Pa, descriptor: u64) {
         let entry = entry.0;
-        assert!(
-            entry >= 0x1000_1000 && entry < self.next,
-            "{entry:#x} is in no table"
-        );
+        assert!(entry >= 0x1000_1000 && entry < self.next, "{entry:#x} is in no table");
         self.stores += 1;
         let old = self.memory.insert(entry, descriptor).unwrap_or(0);
         let Some(place) = self.place(entry) else {
             return;
         };
         let size = size_of_entry(place.level);
-        assert!(
-            old == 0 || descriptor == 0,
-            "{old:#x} at {place:x?} is live, {descriptor:#x}"
-        );
+        assert!(old == 0 || descriptor == 0, "{old:#x} at {place:x?} is live, {descriptor:#x}");
         if descriptor == 0 && old != 0 {
             let contiguous = old & CONTIGUOUS != 0;
-            self.stale.insert(
-                entry,
-                Stale {
-                    ipa: place.ipa,
-                    size,
-                    contiguous,
-                },
-            );
+            self.stale.insert(entry, Stale { ipa: place.ipa, size, contiguous });
         }
         if descriptor != 0 {
             self.unpublished = true;
-            assert!(
-                !self.stale.contains_key(&entry),
-                "{place:x?} was not invalidated"
-            );
+            assert!(!self.stale.contains_key(&entry), "{place:x?} was not invalidated");
             if place.level < 3 && descriptor & 2 != 0 {
-                let below = Place {
-                    ipa: place.ipa,
-                    level: place.level + 1,
-                };
+                let below = Place { ipa: place.ipa, level: place.level + 1 };
                 self.places.insert(descriptor & ADDRESS, below);
             } else {
                 self.object_to_mixed_groups(entry, descriptor & CONTIGUOUS != 0);

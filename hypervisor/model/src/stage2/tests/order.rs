@@ -43,22 +43,16 @@ fn flattened(stage2: &Stage2, machine: &Machine) -> std::vec::Vec<(u64, u64, u64
 #[test]
 fn a_call_that_fails_changes_no_mapping() {
     let block = |stage2: &Stage2, machine: &mut Machine| {
-        stage2
-            .map(ipas(GIB, GIB), Pa(4 * GIB), RAM, machine)
-            .unwrap();
+        stage2.map(ipas(GIB, GIB), Pa(4 * GIB), RAM, machine).unwrap();
     };
     let inner = ipas(GIB + 3 * PAGE, 512 * MIB);
     // Level 1, 2 and 3 tables at both ends of an unaligned range.
     let unaligned = ipas(3 * GIB - PAGE, 2 * PAGE);
-    let needed = starve(block, |stage2, machine| {
-        stage2.map(unaligned, Pa(0), RAM, machine)
-    });
+    let needed = starve(block, |stage2, machine| stage2.map(unaligned, Pa(0), RAM, machine));
     assert_eq!(needed, 4);
     let needed = starve(block, |stage2, machine| stage2.unmap(inner, machine));
     assert_eq!(needed, 3);
-    let needed = starve(block, |stage2, machine| {
-        stage2.protect(inner, DEVICE, machine)
-    });
+    let needed = starve(block, |stage2, machine| stage2.protect(inner, DEVICE, machine));
     assert_eq!(needed, 3);
 }
 
@@ -77,18 +71,13 @@ fn no_live_descriptor_is_overwritten_without_break_and_invalidate() {
     let (stage2, mut machine) = stage2(36);
     let all = ipas(GIB, GIB);
     stage2.map(all, Pa(4 * GIB), RAM, &mut machine).unwrap();
-    assert!(
-        machine.invalidations.is_empty(),
-        "from invalid to valid needs none"
-    );
+    assert!(machine.invalidations.is_empty(), "from invalid to valid needs none");
     stage2.protect(all, DEVICE, &mut machine).unwrap();
     assert_eq!(machine.invalidations, [(all, GIB)]);
     machine.invalidations.clear();
 
     // 1 GiB to 2 MiB, out of its group, to 4 KiB, out of its group, then the page itself.
-    stage2
-        .protect(ipas(GIB + PAGE, PAGE), RAM, &mut machine)
-        .unwrap();
+    stage2.protect(ipas(GIB + PAGE, PAGE), RAM, &mut machine).unwrap();
     assert_eq!(
         machine.invalidations,
         [
@@ -108,9 +97,7 @@ fn a_contiguous_group_is_broken_whole() {
     let group = ipas(GIB, 16 * PAGE);
     stage2.map(group, Pa(4 * GIB), RAM, &mut machine).unwrap();
     let stores = machine.stores;
-    stage2
-        .unmap(ipas(GIB + 15 * PAGE, PAGE), &mut machine)
-        .unwrap();
+    stage2.unmap(ipas(GIB + 15 * PAGE, PAGE), &mut machine).unwrap();
     // 16 broken, 16 made, 1 removed.
     assert_eq!(machine.stores - stores, 33);
     assert_eq!(machine.invalidations[0], (group, PAGE));

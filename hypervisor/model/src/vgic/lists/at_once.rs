@@ -96,9 +96,5 @@ impl Cpu {
 
 /// Where the pending state is a latch's, and not that of a physical line.
 fn soft_when_listed(bank: &Bank, physical: Option<IntId>) -> u32 {
-    if physical.is_some() {
-        bank.edge
-    } else {
-        u32::MAX
-    }
+    if physical.is_some() { bank.edge } else { u32::MAX }
 }

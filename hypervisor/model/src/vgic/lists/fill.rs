@@ -26,11 +26,7 @@ impl Vgic {
             self.fold_all(vcpu, hw);
         }
         self.release_ordered(vcpu, hw);
-        let requests = if self.fill_free(vcpu, hw) {
-            0
-        } else {
-            self.fill_crowded(vcpu, hw)
-        };
+        let requests = if self.fill_free(vcpu, hw) { 0 } else { self.fill_crowded(vcpu, hw) };
         if let Some(cpu) = self.cpus.get_mut(vcpu)
             && cpu.maintenance != requests
         {
@@ -73,11 +69,7 @@ impl Vgic {
         let reserved = u32::from(in_order && self.has_pending(vcpu));
         let mut slot = 0;
         let mut requests = if count > 1 { HCR_UIE } else { 0 };
-        for (among, end) in [
-            (Among::Active, count - reserved),
-            (Among::Pending, count),
-            (Among::Active, count),
-        ] {
+        for (among, end) in [(Among::Active, count - reserved), (Among::Pending, count), (Among::Active, count)] {
             while slot < end
                 && let Some(intid) = self.best(vcpu, among)
             {
@@ -152,10 +144,7 @@ impl Vgic {
         let again = active && bank.latch & bank.enabled & forward.of(bank.group) & b != 0;
         let level = bank.line & !bank.edge & b != 0;
         let physical = (bank.held & b != 0 && !again).then(|| bank.link(n));
-        let state = match (
-            active,
-            again && ours && !crowded && bank.held & b == 0 && !by_sender,
-        ) {
+        let state = match (active, again && ours && !crowded && bank.held & b == 0 && !by_sender) {
             (false, _) => LrState::Pending,
             (true, false) => LrState::Active,
             (true, true) => LrState::PendingActive,
@@ -173,8 +162,7 @@ impl Vgic {
             hw: physical,
             // To look at a level again, to make room, or to go on with what the List Register could
             // not express. Not for linked ones: their line is the physical one's.
-            eoi_maintenance: physical.is_none()
-                && (level || crowded && active || again && state == LrState::Active),
+            eoi_maintenance: physical.is_none() && (level || crowded && active || again && state == LrState::Active),
             source: 0,
         };
         let cpu = self.cpus.get_mut(vcpu)?;

@@ -25,24 +25,13 @@ impl Vgic {
 
     /// Takes note that the guest is done with what was in a List Register that is free again.
     pub(in crate::vgic) fn retire<H: ListRegisters>(&mut self, vcpu: usize, slot: u32, hw: &mut H) {
-        if self
-            .cpus
-            .get(vcpu)
-            .is_some_and(|cpu| cpu.occupied & 1 << (slot & 31) != 0)
-        {
+        if self.cpus.get(vcpu).is_some_and(|cpu| cpu.occupied & 1 << (slot & 31) != 0) {
             self.settle(vcpu, slot, LrState::Invalid, 0, hw);
         }
     }
 
     /// Takes an interrupt out of a List Register, which was read and now has no meaning any more.
-    pub(super) fn settle<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        slot: u32,
-        state: LrState,
-        source: u8,
-        hw: &mut H,
-    ) {
+    pub(super) fn settle<H: ListRegisters>(&mut self, vcpu: usize, slot: u32, state: LrState, source: u8, hw: &mut H) {
         let (version, forward) = (self.version, self.forward);
         let Some(cpu) = self.cpus.get_mut(vcpu) else {
             return;
@@ -77,13 +66,7 @@ impl Vgic {
             }
             bank.let_go(b);
         }
-        for word in [
-            &mut bank.listed,
-            &mut bank.soft,
-            &mut bank.withdraw,
-            &mut bank.activate,
-            &mut bank.deactivate,
-        ] {
+        for word in [&mut bank.listed, &mut bank.soft, &mut bank.withdraw, &mut bank.activate, &mut bank.deactivate] {
             *word &= !b;
         }
         if let Place::Shared(word) = place

@@ -64,8 +64,7 @@ impl Interface {
 
     pub(super) fn deactivate(&mut self, intid: u32, source: u8) {
         let active = |lr: &&mut Lr| {
-            matches!(lr.state, LrState::Active | LrState::PendingActive)
-                && (lr.intid.0, lr.source) == (intid, source)
+            matches!(lr.state, LrState::Active | LrState::PendingActive) && (lr.intid.0, lr.source) == (intid, source)
         };
         match self.lrs.iter_mut().find(active) {
             Some(lr) if lr.state == LrState::PendingActive => lr.state = LrState::Pending,
@@ -81,18 +80,11 @@ impl Interface {
 
     /// Tells whether the maintenance interrupt is asserted.
     fn wants_maintenance(&self) -> bool {
-        let valid = self
-            .lrs
-            .iter()
-            .filter(|lr| lr.state != LrState::Invalid)
-            .count();
+        let valid = self.lrs.iter().filter(|lr| lr.state != LrState::Invalid).count();
         let pending = self.lrs.iter().any(|lr| lr.state == LrState::Pending);
         self.requests & HCR_UIE != 0 && valid <= 1
             || self.requests & HCR_NPIE != 0 && !pending
-            || self
-                .lrs
-                .iter()
-                .any(|lr| lr.state == LrState::Invalid && lr.eoi_maintenance)
+            || self.lrs.iter().any(|lr| lr.state == LrState::Invalid && lr.eoi_maintenance)
     }
 }
 
@@ -107,25 +99,16 @@ impl ListRegisters for Interface {
     fn write(&mut self, index: usize, lr: Lr) {
         self.accesses.set(self.accesses.get() + 1);
         assert!(!(lr.hw.is_some() && lr.eoi_maintenance), "{lr:?}");
-        assert!(
-            !(lr.hw.is_some() && lr.state == LrState::PendingActive),
-            "{lr:?}"
-        );
+        assert!(!(lr.hw.is_some() && lr.state == LrState::PendingActive), "{lr:?}");
         self.lrs[index] = lr;
         let valid = self.lrs.iter().filter(|lr| lr.state != LrState::Invalid);
         let mut intids: Vec<_> = valid.map(|lr| lr.intid).collect();
         intids.sort();
-        assert!(
-            intids.windows(2).all(|pair| pair[0] != pair[1]),
-            "listed twice: {intids:?}"
-        );
+        assert!(intids.windows(2).all(|pair| pair[0] != pair[1]), "listed twice: {intids:?}");
     }
     fn empty(&self) -> u32 {
         let empty = |lr: &Lr| lr.state == LrState::Invalid && !lr.eoi_maintenance;
-        (0..)
-            .zip(&self.lrs)
-            .filter(|(_, lr)| empty(lr))
-            .fold(0, |bits, (n, _)| bits | 1 << n)
+        (0..).zip(&self.lrs).filter(|(_, lr)| empty(lr)).fold(0, |bits, (n, _)| bits | 1 << n)
     }
     fn set_maintenance(&mut self, requests: u32) {
         self.requests = requests;
@@ -191,9 +174,7 @@ impl Machine {
     }
 
     pub(super) fn dist_write(&mut self, vcpu: usize, offset: u64, width: Width, value: u64) {
-        let kicks = self
-            .vgic
-            .dist_write(vcpu, offset, width, value, &mut self.cpus[vcpu]);
+        let kicks = self.vgic.dist_write(vcpu, offset, width, value, &mut self.cpus[vcpu]);
         self.kick(kicks);
     }
 
@@ -209,9 +190,7 @@ impl Machine {
     pub(super) fn redist(&mut self, vcpu: usize, of: usize, offset: u64, value: u32) {
         let offset = of as u64 * STRIDE + offset;
         let cpu = &mut self.cpus[vcpu];
-        let kicks = self
-            .vgic
-            .redist_write(vcpu, offset, Width::W4, u64::from(value), cpu);
+        let kicks = self.vgic.redist_write(vcpu, offset, Width::W4, u64::from(value), cpu);
         self.kick(kicks);
     }
 
@@ -222,10 +201,7 @@ impl Machine {
             return self.read_dist(vcpu, offset);
         }
         let offset = of as u64 * STRIDE + SGI_BASE + offset;
-        self.repeat(|m| {
-            m.vgic
-                .redist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu])
-        })
+        self.repeat(|m| m.vgic.redist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu]))
     }
 
     /// Reads a word of the Distributor, until there is an answer.
@@ -277,9 +253,7 @@ impl Machine {
         }
         if cpu.line && !cpu.physical_active {
             cpu.physical_active = true;
-            self.kicked = self
-                .kicked
-                .union(self.vgic.hw_fired(vcpu, TIMER, TIMER, cpu));
+            self.kicked = self.kicked.union(self.vgic.hw_fired(vcpu, TIMER, TIMER, cpu));
             assert!(!cpu.wants_maintenance(), "maintenance without end");
         }
     }

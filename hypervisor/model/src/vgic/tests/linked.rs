@@ -16,11 +16,7 @@ fn the_timer_is_linked_to_its_physical_interrupt() {
         for _ in 0..3 {
             let before = m.cpus[0].accesses.get();
             m.set_timer(0, true);
-            assert_eq!(
-                m.cpus[0].accesses.get() - before,
-                1,
-                "straight into a List Register"
-            );
+            assert_eq!(m.cpus[0].accesses.get() - before, 1, "straight into a List Register");
             let lr = m.cpus[0].lrs.iter().find(|lr| lr.state == LrState::Pending);
             assert_eq!(lr.and_then(|lr| lr.hw), Some(TIMER));
             assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
@@ -92,10 +88,7 @@ fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
             assert!(m.cpus[0].lrs.iter().all(|lr| lr.state == LrState::Invalid));
             assert!(m.vgic.has_pending(0), "the SPI still is");
             m.kick(VcpuSet::one(0));
-            let listed = m.cpus[0]
-                .lrs
-                .iter()
-                .filter(|lr| lr.state != LrState::Invalid);
+            let listed = m.cpus[0].lrs.iter().filter(|lr| lr.state != LrState::Invalid);
             assert_eq!(listed.count(), 1 + usize::from(acknowledged));
         }
     }

@@ -54,8 +54,7 @@ impl Pair {
 
     /// An INTID, of few, so that they meet.
     fn intid(&mut self) -> u32 {
-        [0, 1, 2, 7, 15, 20, TIMER.0, 30, 32, 33, 34, 40, 63, 64, 95]
-            [self.random.below(15) as usize]
+        [0, 1, 2, 7, 15, 20, TIMER.0, 30, 32, 33, 34, 40, 63, 64, 95][self.random.below(15) as usize]
     }
 
     /// Writes a bit of one of the registers with a bit an interrupt: by `vcpu`, about `of`'s.
@@ -71,9 +70,7 @@ impl Pair {
     fn read_bit(&mut self, vcpu: usize, of: usize, base: u64, intid: u32) -> bool {
         let word = match intid {
             0..32 => self.machine.read_private(vcpu, of, base),
-            _ => self
-                .machine
-                .read_dist(vcpu, base + u64::from(intid / 32 * 4)),
+            _ => self.machine.read_dist(vcpu, base + u64::from(intid / 32 * 4)),
         };
         word >> (intid % 32) & 1 != 0
     }
@@ -81,11 +78,7 @@ impl Pair {
     fn step(&mut self) {
         let (vcpu, intid) = (self.vcpu(), self.intid());
         // GICv2 has private interrupts banked: one's own are all one can reach.
-        let of = if self.gic.version == Version::V2 {
-            vcpu
-        } else {
-            self.vcpu()
-        };
+        let of = if self.gic.version == Version::V2 { vcpu } else { self.vcpu() };
         match self.random.below(22) {
             0..2 => {
                 self.write_bit(vcpu, of, gicd::ISENABLER, intid);
@@ -133,16 +126,10 @@ impl Pair {
         let group1 = self.random.below(2) != 0;
         self.gic.irq(of, intid).group1 = group1;
         let base = intid / 32 * 32;
-        let word = (0..32).fold(0, |word, n| {
-            word | u32::from(self.gic.irq(of, base + n).group1) << n
-        });
+        let word = (0..32).fold(0, |word, n| word | u32::from(self.gic.irq(of, base + n).group1) << n);
         match (intid, self.gic.version) {
-            (0..32, Version::V3) => self
-                .machine
-                .redist(vcpu, of, SGI_BASE + gicd::IGROUPR, word),
-            _ => self
-                .machine
-                .dist(vcpu, gicd::IGROUPR + u64::from(intid / 32 * 4), word),
+            (0..32, Version::V3) => self.machine.redist(vcpu, of, SGI_BASE + gicd::IGROUPR, word),
+            _ => self.machine.dist(vcpu, gicd::IGROUPR + u64::from(intid / 32 * 4), word),
         }
     }
 
@@ -159,19 +146,13 @@ impl Pair {
             let kicks = vgic.redist_write(vcpu, offset, Width::W1, priority.into(), cpu);
             self.machine.kick(kicks);
         } else {
-            self.machine
-                .dist_write(vcpu, offset, Width::W1, priority.into());
+            self.machine.dist_write(vcpu, offset, Width::W1, priority.into());
         }
     }
 
     fn write_pending(&mut self, vcpu: usize, of: usize, intid: u32) {
         let set = self.random.below(2) != 0;
-        self.write_bit(
-            vcpu,
-            of,
-            if set { gicd::ISPENDR } else { gicd::ICPENDR },
-            intid,
-        );
+        self.write_bit(vcpu, of, if set { gicd::ISPENDR } else { gicd::ICPENDR }, intid);
         if self.gic.version == Version::V3 || intid >= 16 {
             self.gic.irq(of, intid).latch = set;
         }
@@ -187,16 +168,7 @@ impl Pair {
         if self.gic.is_running(of, intid) {
             return;
         }
-        self.write_bit(
-            vcpu,
-            of,
-            if set {
-                gicd::ISACTIVER
-            } else {
-                gicd::ICACTIVER
-            },
-            intid,
-        );
+        self.write_bit(vcpu, of, if set { gicd::ISACTIVER } else { gicd::ICACTIVER }, intid);
         let irq = self.gic.irq(of, intid);
         irq.active = set;
         irq.active_on = usize::MAX;
@@ -211,9 +183,7 @@ impl Pair {
             self.gic.irq(of, intid).edge = edge;
         }
         let base = intid / 16 * 16;
-        let word = (0..16).fold(0, |word, n| {
-            word | u32::from(self.gic.irq(of, base + n).edge) << (2 * n + 1)
-        });
+        let word = (0..16).fold(0, |word, n| word | u32::from(self.gic.irq(of, base + n).edge) << (2 * n + 1));
         let offset = gicd::ICFGR + u64::from(intid / 16 * 4);
         match (intid, self.gic.version) {
             (0..32, Version::V3) => self.machine.redist(vcpu, of, SGI_BASE + offset, word),
@@ -231,8 +201,7 @@ impl Pair {
         match self.gic.version {
             Version::V3 => {
                 let offset = gicd::IROUTER + 8 * u64::from(intid);
-                self.machine
-                    .dist_write(vcpu, offset, Width::W8, target as u64);
+                self.machine.dist_write(vcpu, offset, Width::W8, target as u64);
                 self.gic.irq(0, intid).route = route;
             }
             Version::V2 => {
@@ -272,15 +241,8 @@ impl Pair {
         let expected = self.gic.best_priority(vcpu);
         match self.machine.acknowledge(vcpu) {
             Some((intid, source)) => {
-                assert!(
-                    self.gic.is_deliverable(vcpu, intid),
-                    "{intid} is not to be delivered"
-                );
-                assert_eq!(
-                    Some(self.gic.irq(vcpu, intid).priority),
-                    expected,
-                    "of {intid}"
-                );
+                assert!(self.gic.is_deliverable(vcpu, intid), "{intid} is not to be delivered");
+                assert_eq!(Some(self.gic.irq(vcpu, intid).priority), expected, "of {intid}");
                 self.gic.acknowledge(vcpu, intid, source);
             }
             None => assert_eq!(expected, None, "nothing to acknowledge"),
@@ -297,10 +259,7 @@ impl Pair {
             (gicd::ISACTIVER, irq.active),
         ] {
             let read = self.read_bit(vcpu, of, base, intid);
-            assert_eq!(
-                read, expected,
-                "register {base:#x}, interrupt {intid} of {of}"
-            );
+            assert_eq!(read, expected, "register {base:#x}, interrupt {intid} of {of}");
         }
     }
 }
@@ -320,10 +279,7 @@ fn run(version: Version) {
             for intid in 0..32 + SPIS as u32 {
                 pair.compare(vcpu, vcpu, intid);
             }
-            assert!(
-                !pair.tight || pair.machine.cpus[vcpu].lost == 0,
-                "seed {seed}"
-            );
+            assert!(!pair.tight || pair.machine.cpus[vcpu].lost == 0, "seed {seed}");
         }
     }
 }

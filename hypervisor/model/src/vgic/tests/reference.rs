@@ -44,13 +44,7 @@ impl Gic {
         Self {
             version,
             private: vec![private; vcpus],
-            shared: vec![
-                Irq {
-                    route,
-                    ..Irq::default()
-                };
-                spis
-            ],
+            shared: vec![Irq { route, ..Irq::default() }; spis],
             enable: 0,
             running: vec![Vec::new(); vcpus],
         }
@@ -79,23 +73,15 @@ impl Gic {
     /// The priority that the next acknowledged interrupt has.
     pub(super) fn best_priority(&mut self, vcpu: usize) -> Option<u8> {
         let count = 32 + self.shared.len() as u32;
-        let deliverable: Vec<_> = (0..count)
-            .filter(|&n| self.is_deliverable(vcpu, n))
-            .collect();
-        deliverable
-            .into_iter()
-            .map(|n| self.irq(vcpu, n).priority)
-            .min()
+        let deliverable: Vec<_> = (0..count).filter(|&n| self.is_deliverable(vcpu, n)).collect();
+        deliverable.into_iter().map(|n| self.irq(vcpu, n).priority).min()
     }
 
     pub(super) fn acknowledge(&mut self, vcpu: usize, intid: u32, source: u8) {
         let by_sender = self.version == Version::V2 && intid < 16;
         let irq = self.irq(vcpu, intid);
         if by_sender {
-            assert!(
-                irq.senders & 1 << source != 0,
-                "SGI {intid} from {source}, who sent none"
-            );
+            assert!(irq.senders & 1 << source != 0, "SGI {intid} from {source}, who sent none");
             irq.senders &= !(1 << source);
         }
         irq.latch = false;
@@ -117,10 +103,6 @@ impl Gic {
     /// Whether the guest has acknowledged and not yet ended an interrupt, on any vCPU.
     pub(super) fn is_running(&self, vcpu: usize, intid: u32) -> bool {
         let on = |v: usize| self.running[v].iter().any(|running| running.1 == intid);
-        if intid < 32 {
-            on(vcpu)
-        } else {
-            (0..self.running.len()).any(on)
-        }
+        if intid < 32 { on(vcpu) } else { (0..self.running.len()).any(on) }
     }
 }

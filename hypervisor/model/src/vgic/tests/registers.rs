@@ -34,20 +34,16 @@ fn write(machine: &mut Machine, frame: Frame, offset: u64, width: Width, value: 
         Frame::Dist => vgic.dist_write(0, offset, width, value, cpu),
         Frame::Redist => vgic.redist_write(0, offset, width, value, cpu),
     };
-    assert!(
-        !kicks.contains(0),
-        "the writer's own List Registers are up to date"
-    );
+    assert!(!kicks.contains(0), "the writer's own List Registers are up to date");
     machine.kick(kicks);
 }
 
 fn frames(version: Version) -> std::vec::Vec<(Frame, &'static [Row], u64)> {
     match version {
         Version::V2 => std::vec![(Frame::Dist, &gicd::V2[..], gicd::FRAME_V2)],
-        Version::V3 => std::vec![
-            (Frame::Dist, &gicd::V3[..], gicd::FRAME_V3),
-            (Frame::Redist, &gicr::FRAMES[..], STRIDE),
-        ],
+        Version::V3 => {
+            std::vec![(Frame::Dist, &gicd::V3[..], gicd::FRAME_V3), (Frame::Redist, &gicr::FRAMES[..], STRIDE),]
+        }
     }
 }
 
@@ -80,15 +76,10 @@ fn what_no_row_allows_reads_as_zero_and_ignores_writes() {
             let mut machine = Machine::ready(version, 2, 960, 4);
             for offset in 0..size {
                 for width in WIDTHS {
-                    let absent =
-                        row::find(rows, offset, width).is_none_or(|row| row.0 == Register::Absent);
+                    let absent = row::find(rows, offset, width).is_none_or(|row| row.0 == Register::Absent);
                     if absent {
                         write(&mut machine, frame, offset, width, u64::MAX);
-                        assert_eq!(
-                            read(&mut machine, frame, offset, width),
-                            0,
-                            "{offset:#x} {width:?}"
-                        );
+                        assert_eq!(read(&mut machine, frame, offset, width), 0, "{offset:#x} {width:?}");
                     }
                 }
             }
@@ -107,22 +98,14 @@ fn interrupts_beyond_those_the_vm_has_read_as_zero() {
             for register in [gicd::IGROUPR, gicd::ISENABLER] {
                 machine.dist(0, register + 4 * n, u32::MAX);
                 let expected = if exists { u32::MAX } else { 0 };
-                assert_eq!(
-                    machine.read_dist(0, register + 4 * n),
-                    expected,
-                    "{register:#x} {n}"
-                );
+                assert_eq!(machine.read_dist(0, register + 4 * n), expected, "{register:#x} {n}");
             }
         }
         for n in 0..255 {
             let exists = n / 8 < words && n / 8 >= 1 - own;
             let expected = if exists { 0xa0a0_a0a0 } else { 0 };
             machine.dist(0, gicd::IPRIORITYR + 4 * n, 0xa5a6_a7a3);
-            assert_eq!(
-                machine.read_dist(0, gicd::IPRIORITYR + 4 * n),
-                expected,
-                "{n}"
-            );
+            assert_eq!(machine.read_dist(0, gicd::IPRIORITYR + 4 * n), expected, "{n}");
         }
     }
 }
@@ -137,38 +120,15 @@ fn the_controller_describes_itself() {
     assert_eq!(machine.read_dist(0, gicd::PIDR2) >> 4, 3);
     assert_eq!(machine.read_dist(0, gicd::IIDR) & 0xfff, 0x43b);
     for of in 0..33 {
-        let typer = read(
-            &mut machine,
-            Frame::Redist,
-            of * STRIDE + gicr::TYPER,
-            Width::W8,
-        );
+        let typer = read(&mut machine, Frame::Redist, of * STRIDE + gicr::TYPER, Width::W8);
         assert_eq!(typer >> 32, of >> 4 << 8 | of & 15, "the MPIDR rule");
         assert_eq!(typer >> 8 & 0xffff, of);
         assert_eq!(typer & gicr::TYPER_LAST != 0, of == 32);
-        let half = |machine: &mut Machine, n| {
-            read(
-                machine,
-                Frame::Redist,
-                of * STRIDE + gicr::TYPER + n,
-                Width::W4,
-            )
-        };
+        let half = |machine: &mut Machine, n| read(machine, Frame::Redist, of * STRIDE + gicr::TYPER + n, Width::W4);
         assert_eq!(half(&mut machine, 0) | half(&mut machine, 4) << 32, typer);
     }
-    assert_eq!(
-        read(
-            &mut machine,
-            Frame::Redist,
-            33 * STRIDE + gicr::TYPER,
-            Width::W8
-        ),
-        0
-    );
-    assert_eq!(
-        read(&mut machine, Frame::Redist, gicd::PIDR2, Width::W4),
-        0x3b
-    );
+    assert_eq!(read(&mut machine, Frame::Redist, 33 * STRIDE + gicr::TYPER, Width::W8), 0);
+    assert_eq!(read(&mut machine, Frame::Redist, gicd::PIDR2, Width::W4), 0x3b);
 
     let mut machine = Machine::new(Version::V2, 8, 32, 4);
     assert_eq!(machine.read_dist(0, gicd::TYPER), 1 | 7 << 5);
@@ -180,20 +140,11 @@ fn the_controller_describes_itself() {
 #[test]
 fn gicd_ctlr_shows_one_security_state_with_affinity_routing_for_good() {
     let mut machine = Machine::new(Version::V3, 1, 32, 4);
-    assert_eq!(
-        machine.read_dist(0, gicd::CTLR),
-        gicd::CTLR_ARE | gicd::CTLR_DS
-    );
+    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS);
     machine.dist(0, gicd::CTLR, u32::MAX);
-    assert_eq!(
-        machine.read_dist(0, gicd::CTLR),
-        gicd::CTLR_ARE | gicd::CTLR_DS | 3
-    );
+    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 3);
     machine.dist(0, gicd::CTLR, 2);
-    assert_eq!(
-        machine.read_dist(0, gicd::CTLR),
-        gicd::CTLR_ARE | gicd::CTLR_DS | 2
-    );
+    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 2);
 
     let mut machine = Machine::new(Version::V2, 1, 32, 4);
     machine.dist(0, gicd::CTLR, u32::MAX);
@@ -214,11 +165,9 @@ fn children_sleep_as_the_processor_does() {
 fn setting_and_clearing_registers_leave_the_zero_bits_alone() {
     for version in [Version::V2, Version::V3] {
         let mut machine = Machine::new(version, 1, 32, 16);
-        for (set, clear) in [
-            (gicd::ISENABLER, gicd::ICENABLER),
-            (gicd::ISPENDR, gicd::ICPENDR),
-            (gicd::ISACTIVER, gicd::ICACTIVER),
-        ] {
+        for (set, clear) in
+            [(gicd::ISENABLER, gicd::ICENABLER), (gicd::ISPENDR, gicd::ICPENDR), (gicd::ISACTIVER, gicd::ICACTIVER)]
+        {
             machine.dist(0, set + 4, 0x5);
             machine.dist(0, set + 4, 0x10);
             machine.dist(0, clear + 4, 0x4);
@@ -249,56 +198,23 @@ fn sgis_are_edge_triggered_and_others_as_configured() {
 #[test]
 fn priorities_are_bytes_of_five_bits() {
     let mut machine = Machine::new(Version::V3, 1, 32, 4);
-    write(
-        &mut machine,
-        Frame::Dist,
-        gicd::IPRIORITYR + 33,
-        Width::W1,
-        0xff,
-    );
+    write(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1, 0xff);
     assert_eq!(machine.read_dist(0, gicd::IPRIORITYR + 32), 0xf800);
-    assert_eq!(
-        read(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1),
-        0xf8
-    );
-    write(
-        &mut machine,
-        Frame::Redist,
-        SGI_BASE + gicd::IPRIORITYR + 31,
-        Width::W1,
-        0x17,
-    );
-    assert_eq!(
-        machine.read_private(0, 0, gicd::IPRIORITYR + 28),
-        0x1000_0000
-    );
+    assert_eq!(read(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1), 0xf8);
+    write(&mut machine, Frame::Redist, SGI_BASE + gicd::IPRIORITYR + 31, Width::W1, 0x17);
+    assert_eq!(machine.read_private(0, 0, gicd::IPRIORITYR + 28), 0x1000_0000);
 }
 
 #[test]
 fn routes_are_kept_as_written_without_the_mode_bit() {
     let mut machine = Machine::new(Version::V3, 20, 32, 4);
     let irouter = gicd::IROUTER + 8 * 32;
-    write(
-        &mut machine,
-        Frame::Dist,
-        irouter,
-        Width::W8,
-        0x12_8034_5678,
-    );
-    assert_eq!(
-        read(&mut machine, Frame::Dist, irouter, Width::W8),
-        0x12_0034_5678
-    );
+    write(&mut machine, Frame::Dist, irouter, Width::W8, 0x12_8034_5678);
+    assert_eq!(read(&mut machine, Frame::Dist, irouter, Width::W8), 0x12_0034_5678);
     write(&mut machine, Frame::Dist, irouter + 4, Width::W4, 0xff);
     write(&mut machine, Frame::Dist, irouter, Width::W4, 0x0103);
-    assert_eq!(
-        read(&mut machine, Frame::Dist, irouter, Width::W8),
-        0xff_0000_0103
-    );
-    assert_eq!(
-        read(&mut machine, Frame::Dist, irouter + 4, Width::W4),
-        0xff
-    );
+    assert_eq!(read(&mut machine, Frame::Dist, irouter, Width::W8), 0xff_0000_0103);
+    assert_eq!(read(&mut machine, Frame::Dist, irouter + 4, Width::W4), 0xff);
 }
 
 #[test]
@@ -312,11 +228,7 @@ fn target_bytes_tell_a_cpu_its_number_and_keep_only_cpus_that_exist() {
 
     let mut machine = Machine::new(Version::V2, 1, 32, 4);
     machine.dist(0, gicd::ITARGETSR + 32, 0x0101_0101);
-    assert_eq!(
-        machine.read_dist(0, gicd::ITARGETSR + 32),
-        0,
-        "RAZ/WI on a uniprocessor"
-    );
+    assert_eq!(machine.read_dist(0, gicd::ITARGETSR + 32), 0, "RAZ/WI on a uniprocessor");
     assert_eq!(machine.read_dist(0, gicd::ITARGETSR), 0);
 }
 
@@ -337,11 +249,7 @@ fn a_reset_brings_all_registers_back() {
         for (frame, _, size) in frames(version) {
             for offset in (0..size).step_by(4) {
                 let value = read(&mut used, frame, offset, Width::W4);
-                assert_eq!(
-                    value,
-                    read(&mut fresh, frame, offset, Width::W4),
-                    "{offset:#x}"
-                );
+                assert_eq!(value, read(&mut fresh, frame, offset, Width::W4), "{offset:#x}");
             }
         }
     }

@@ -113,9 +113,7 @@ fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
     let mut m = Machine::ready(Version::V3, 2, 32, 4);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
-    let kicks = m
-        .vgic
-        .dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
+    let kicks = m.vgic.dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
     assert_eq!(kicks, VcpuSet::one(1));
     assert_ne!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
     m.kick(kicks);
@@ -129,21 +127,14 @@ fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
     m.acknowledge(1);
-    let read = |m: &mut Machine, vcpu: usize| {
-        m.vgic
-            .dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu])
-    };
+    let read = |m: &mut Machine, vcpu: usize| m.vgic.dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu]);
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");
     m.kick(VcpuSet::one(1));
     assert_eq!(read(&mut m, 0), Read::Value(2));
     assert_eq!(read(&mut m, 2), Read::Value(2));
-    assert_eq!(
-        read(&mut m, 0),
-        Read::Retry(VcpuSet::one(1)),
-        "a new question"
-    );
+    assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "a new question");
     assert_eq!(read(&mut m, 1), Read::Value(2), "its owner knows");
 }
 

@@ -17,28 +17,16 @@ fn a_level_interrupt_is_pending_as_long_as_its_line_is_high() {
         let mut m = Machine::ready(version, 1, 32, 4);
         m.set_level(0, 33, true);
         m.dist(0, gicd::ICPENDR + 4, 2);
-        assert_eq!(
-            m.read_dist(0, gicd::ISPENDR + 4),
-            2,
-            "clearing does not lower a line"
-        );
+        assert_eq!(m.read_dist(0, gicd::ISPENDR + 4), 2, "clearing does not lower a line");
         assert_eq!(m.acknowledge(0), Some((33, 0)));
         assert_eq!(m.end(0), Some((33, 0)));
-        assert_eq!(
-            m.acknowledge(0),
-            Some((33, 0)),
-            "the line is still high after the end"
-        );
+        assert_eq!(m.acknowledge(0), Some((33, 0)), "the line is still high after the end");
         m.set_level(0, 33, false);
         m.end(0);
         assert_eq!(m.acknowledge(0), None);
         m.set_level(0, 33, true);
         m.set_level(0, 33, false);
-        assert_eq!(
-            m.acknowledge(0),
-            None,
-            "the line fell before anyone took it"
-        );
+        assert_eq!(m.acknowledge(0), None, "the line fell before anyone took it");
     }
 }
 
@@ -86,12 +74,7 @@ fn disabled_interrupts_and_groups_are_withdrawn_and_come_back() {
         assert_eq!(m.acknowledge(0), None, "of Group 1");
         m.dist(0, gicd::IGROUPR + 4, 0);
         assert_eq!(m.acknowledge(0), Some((33, 0)), "of Group 0");
-        assert!(
-            !m.cpus[0]
-                .lrs
-                .iter()
-                .any(|lr| lr.state == LrState::Active && lr.group1)
-        );
+        assert!(!m.cpus[0].lrs.iter().any(|lr| lr.state == LrState::Active && lr.group1));
     }
 }
 
@@ -137,10 +120,7 @@ fn interrupts_nest_deeper_than_there_are_list_registers() {
             assert_eq!(m.end(0), Some((40 + n, 0)));
         }
         assert_eq!(m.cpus[0].lost, 0, "every end met its List Register");
-        assert_eq!(
-            m.read_dist(0, gicd::ISACTIVER + 4) | m.read_dist(0, gicd::ISACTIVER + 8),
-            0
-        );
+        assert_eq!(m.read_dist(0, gicd::ISACTIVER + 4) | m.read_dist(0, gicd::ISACTIVER + 8), 0);
     }
 }
 
@@ -204,16 +184,10 @@ fn sgis_reach_whom_they_name() {
         let kicks = m.vgic.sgi1r(3, value, &mut m.cpus[3]);
         m.kick(kicks.union(VcpuSet::one(3)));
         let reached = |m: &mut Machine, v: usize| m.acknowledge(v).is_some() && m.end(v).is_some();
-        (0..20)
-            .filter(|&v| reached(&mut m, v))
-            .fold(0u32, |set, v| set | 1 << v)
+        (0..20).filter(|&v| reached(&mut m, v)).fold(0u32, |set, v| set | 1 << v)
     };
     assert_eq!(send(7 << 24 | 0x8001), 0x8001);
-    assert_eq!(
-        send(7 << 24 | 1 << 16 | 0xffff),
-        0xf0000,
-        "Aff1 = 1, vCPUs 16 to 19"
-    );
+    assert_eq!(send(7 << 24 | 1 << 16 | 0xffff), 0xf0000, "Aff1 = 1, vCPUs 16 to 19");
     assert_eq!(send(7 << 24 | 1 << 40), 0xffff7, "all others");
     assert_eq!(send(7 << 24 | 1 << 44 | 1), 0, "Aff0 = 16");
     assert_eq!(send(7 << 24 | 1 << 32 | 1), 0, "Aff2 = 1");
@@ -247,11 +221,7 @@ fn an_sgi_to_oneself_takes_one_list_register_write() {
         assert_eq!(m.acknowledge(0), Some((1, 0)));
         m.end(0);
     }
-    let used = m.cpus[0]
-        .lrs
-        .iter()
-        .filter(|lr| lr.intid != IntId(0))
-        .count();
+    let used = m.cpus[0].lrs.iter().filter(|lr| lr.intid != IntId(0)).count();
     assert_eq!(used, 1);
 }
 
@@ -297,11 +267,7 @@ fn an_interrupt_the_controller_has_not_is_ignored() {
         let kicks = m.vgic.hw_fired(0, IntId(intid), IntId(40), &mut m.cpus[0]);
         assert_eq!(kicks, VcpuSet::EMPTY);
     }
-    assert_eq!(
-        m.vgic.set_level(9, IntId(30), true),
-        VcpuSet::EMPTY,
-        "nor a vCPU it has not"
-    );
+    assert_eq!(m.vgic.set_level(9, IntId(30), true), VcpuSet::EMPTY, "nor a vCPU it has not");
     assert!(!m.vgic.has_pending(9));
     assert_eq!(m.acknowledge(0), None);
 }

@@ -8,39 +8,19 @@ use std::format;
 #[test]
 fn a_dom0less_tree_keeps_its_meaning_and_names_what_has_none() {
     let at = |name: &str, kind: &str, start, size| {
-        N::new(name)
-            .text("compatible", &format!("{kind}\0multiboot,module"))
-            .cells("reg", &[0, start, 0, size])
+        N::new(name).text("compatible", &format!("{kind}\0multiboot,module")).cells("reg", &[0, start, 0, size])
     };
     let dom = vm("domU1")
         .cells("nr_spis", &[1])
         .cells("max_grant_frames", &[1])
-        .child(at(
-            "module@42000000",
-            "multiboot,kernel",
-            0x4200_0000,
-            0xff_0000,
-        ))
-        .child(at(
-            "module@4c000000",
-            "multiboot,ramdisk",
-            0x4c00_0000,
-            0x100_0000,
-        ))
-        .child(at(
-            "module@4e000000",
-            "multiboot,device-tree",
-            0x4e00_0000,
-            0x1000,
-        ));
+        .child(at("module@42000000", "multiboot,kernel", 0x4200_0000, 0xff_0000))
+        .child(at("module@4c000000", "multiboot,ramdisk", 0x4c00_0000, 0x100_0000))
+        .child(at("module@4e000000", "multiboot,device-tree", 0x4e00_0000, 0x1000));
     let dom0 = at("module@41000000", "multiboot,kernel", 0x4100_0000, 0x1000);
     let tree = read(&chosen(&[dom0, dom]));
     let vm = &tree.vms[0];
     assert_eq!(vm.kernel.source, address(0x4200_0000, 0xff_0000));
-    assert_eq!(
-        vm.ramdisk.as_ref().unwrap().source,
-        address(0x4c00_0000, 0x100_0000)
-    );
+    assert_eq!(vm.ramdisk.as_ref().unwrap().source, address(0x4c00_0000, 0x100_0000));
     let expected = [
         ("/chosen/module@41000000", None, "dom0"),
         ("/chosen/domU1", Some("nr_spis"), "SPIs"),
@@ -49,10 +29,7 @@ fn a_dom0less_tree_keeps_its_meaning_and_names_what_has_none() {
     ];
     assert_eq!(tree.warnings.len(), expected.len(), "{:?}", tree.warnings);
     for (warning, (node, property, reason)) in tree.warnings.iter().zip(expected) {
-        assert_eq!(
-            (warning.node.as_str(), warning.property.as_deref()),
-            (node, property)
-        );
+        assert_eq!((warning.node.as_str(), warning.property.as_deref()), (node, property));
         assert!(warning.reason.contains(reason), "{warning:?}");
     }
 }
@@ -73,9 +50,7 @@ fn a_modules_cells_are_those_of_the_nearest_node_above_that_says() {
     let expected = address(0x4200_0000, 0x1000);
     assert_eq!(place(one(module(&two))), expected);
     let one_each = module(&[0x4200_0000, 0x1000]);
-    let one_each = one_each
-        .cells("#address-cells", &[1])
-        .cells("#size-cells", &[1]);
+    let one_each = one_each.cells("#address-cells", &[1]).cells("#size-cells", &[1]);
     assert_eq!(place(one(one_each)), expected);
     let two_and_one = module(&[0, 0x4200_0000, 0x1000]).cells("#size-cells", &[1]);
     assert_eq!(place(one(two_and_one)), expected);

@@ -7,10 +7,7 @@ fn shared() -> N {
 
 fn sched(vm: N) -> Sched {
     let tree = one(vm);
-    assert!(
-        tree.refused.is_empty() && tree.warnings.is_empty(),
-        "{tree:?}"
-    );
+    assert!(tree.refused.is_empty() && tree.warnings.is_empty(), "{tree:?}");
     tree.vms[0].sched
 }
 
@@ -23,55 +20,31 @@ fn cpus_are_dedicated_unless_the_tree_says_shared() {
 
 #[test]
 fn shared_cpus_have_a_weight_and_may_have_a_cap() {
-    let plain = Sched::Shared {
-        weight: 100,
-        cap: None,
-    };
+    let plain = Sched::Shared { weight: 100, cap: None };
     assert_eq!(sched(shared()), plain);
     let whole = shared()
         .cells("assay,weight", &[65535])
         .cells("assay,budget-us", &[20_000])
         .cells("assay,period-us", &[10_000]);
-    let cap = CapMicroseconds {
-        budget: 20_000,
-        period: 10_000,
-    };
-    let wanted = Sched::Shared {
-        weight: 65535,
-        cap: Some(cap),
-    };
+    let cap = CapMicroseconds { budget: 20_000, period: 10_000 };
+    let wanted = Sched::Shared { weight: 65535, cap: Some(cap) };
     assert_eq!(sched(whole), wanted);
 }
 
 #[test]
 fn what_cannot_be_scheduled_is_refused_with_the_property() {
-    let budget = |budget: u32, period: u32| {
-        shared()
-            .cells("assay,budget-us", &[budget])
-            .cells("assay,period-us", &[period])
-    };
+    let budget =
+        |budget: u32, period: u32| shared().cells("assay,budget-us", &[budget]).cells("assay,period-us", &[period]);
     let dedicated = vm("linux").child(kernel());
     let bad = [
         (shared().text("assay,sched", "fifo"), "assay,sched"),
-        (
-            dedicated.clone().cells("assay,weight", &[5]),
-            "assay,weight",
-        ),
-        (
-            dedicated.cells("assay,period-us", &[5000]),
-            "assay,period-us",
-        ),
+        (dedicated.clone().cells("assay,weight", &[5]), "assay,weight"),
+        (dedicated.cells("assay,period-us", &[5000]), "assay,period-us"),
         (shared().cells("assay,weight", &[0]), "assay,weight"),
         (shared().cells("assay,weight", &[65536]), "assay,weight"),
         (shared().cells("assay,weight", &[1, 2]), "assay,weight"),
-        (
-            shared().cells("assay,budget-us", &[5000]),
-            "assay,period-us",
-        ),
-        (
-            shared().cells("assay,period-us", &[5000]),
-            "assay,budget-us",
-        ),
+        (shared().cells("assay,budget-us", &[5000]), "assay,period-us"),
+        (shared().cells("assay,period-us", &[5000]), "assay,budget-us"),
         (budget(500, 999), "assay,period-us"),
         (budget(500, 10_000_001), "assay,period-us"),
         (budget(99, 1000), "assay,budget-us"),

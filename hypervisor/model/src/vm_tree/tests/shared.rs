@@ -18,13 +18,7 @@ fn placed(cells: &[u32]) -> N {
 }
 
 fn claim() -> SharedClaim {
-    SharedClaim {
-        region: "ring0".to_string(),
-        size: 0x10_0000,
-        ipa: None,
-        read_only: false,
-        doorbell: false,
-    }
+    SharedClaim { region: "ring0".to_string(), size: 0x10_0000, ipa: None, read_only: false, doorbell: false }
 }
 
 fn with(share: N) -> N {
@@ -36,18 +30,11 @@ fn a_claim_as_the_tools_write_it_is_read_whole() {
     let all = share().flag("assay,read-only").flag("assay,doorbell");
     let tree = one(with(all));
     assert_eq!(tree.warnings, []);
-    let told = SharedClaim {
-        read_only: true,
-        doorbell: true,
-        ..claim()
-    };
+    let told = SharedClaim { read_only: true, doorbell: true, ..claim() };
     assert_eq!(tree.vms[0].shared, [told]);
     let tree = one(with(placed(&[1, 0, 0, 0x10_0000])));
     assert_eq!(tree.warnings, []);
-    let placed = SharedClaim {
-        ipa: Some(Ipa(0x1_0000_0000)),
-        ..claim()
-    };
+    let placed = SharedClaim { ipa: Some(Ipa(0x1_0000_0000)), ..claim() };
     assert_eq!(tree.vms[0].shared, [placed]);
 }
 
@@ -55,11 +42,7 @@ fn a_claim_as_the_tools_write_it_is_read_whole() {
 fn a_claim_written_for_xen_keeps_its_meaning_and_its_host_address_is_named_in_a_warning() {
     let borrower = placed(&[0, 0x7000_0000, 2, 0, 0, 0x1000]).text("role", "borrower");
     let tree = one(with(borrower));
-    let wanted = SharedClaim {
-        ipa: Some(Ipa(0x2_0000_0000)),
-        size: 0x1000,
-        ..claim()
-    };
+    let wanted = SharedClaim { ipa: Some(Ipa(0x2_0000_0000)), size: 0x1000, ..claim() };
     assert_eq!(tree.vms[0].shared, [wanted]);
     assert_eq!(tree.warnings.len(), 1);
     let property = tree.warnings[0].property.as_deref();
@@ -89,10 +72,7 @@ fn what_cannot_be_is_refused_with_node_and_property() {
     ] {
         let (rule, reason, remedy) = refusal(with(share));
         assert_eq!(rule, Rule::V3);
-        assert!(
-            reason.contains(property) && reason.contains("/chosen/linux/shared-0"),
-            "{property}: {reason}"
-        );
+        assert!(reason.contains(property) && reason.contains("/chosen/linux/shared-0"), "{property}: {reason}");
         assert!(remedy.contains("[[vm.shared]]"), "{remedy}");
     }
 }

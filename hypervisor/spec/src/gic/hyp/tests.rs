@@ -8,25 +8,13 @@ use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 #[test]
 fn golden_list_registers_have_the_manuals_bits() {
     // IHI 0069H ICH_LR<n>_EL2: a pending Group 1 vtimer at priority 0xa0, linked to physical 27.
-    let timer = Lr {
-        intid: IntId(27),
-        state: LrState::Pending,
-        priority: 0xa0,
-        group1: true,
-        hw: Some(IntId(27)),
-        ..EMPTY
-    };
+    let timer =
+        Lr { intid: IntId(27), state: LrState::Pending, priority: 0xa0, group1: true, hw: Some(IntId(27)), ..EMPTY };
     assert_eq!(v3::encode(timer), 0x70a0_001b_0000_001b);
     // IHI 0048B GICH_LRn: HW, Grp1, pending, priority 20, physical 27, virtual 27.
     assert_eq!(v2::encode(timer), 0xda00_6c1b);
     // An active Group 0 SGI 3 from CPU 5 that asks for maintenance.
-    let sgi = Lr {
-        intid: IntId(3),
-        state: LrState::Active,
-        eoi_maintenance: true,
-        source: 5,
-        ..EMPTY
-    };
+    let sgi = Lr { intid: IntId(3), state: LrState::Active, eoi_maintenance: true, source: 5, ..EMPTY };
     assert_eq!(v2::encode(sgi), 0x2008_1403);
     assert_eq!(v3::encode(sgi), 0x8000_0200_0000_0003);
     assert_eq!(v3::encode(EMPTY), 0);
@@ -40,15 +28,8 @@ fn any_lr() -> impl Strategy<Value = Lr> {
         proptest::strategy::Just(LrState::Active),
         proptest::strategy::Just(LrState::PendingActive),
     ];
-    (
-        0u32..1020,
-        state,
-        0u8..32,
-        any::<bool>(),
-        proptest::option::of(16u32..1020),
-        any::<bool>(),
-    )
-        .prop_map(|(intid, state, priority, group1, hw, eoi)| Lr {
+    (0u32..1020, state, 0u8..32, any::<bool>(), proptest::option::of(16u32..1020), any::<bool>()).prop_map(
+        |(intid, state, priority, group1, hw, eoi)| Lr {
             intid: IntId(intid),
             state,
             priority: priority << 3,
@@ -56,7 +37,8 @@ fn any_lr() -> impl Strategy<Value = Lr> {
             hw: hw.map(IntId),
             eoi_maintenance: eoi && hw.is_none(),
             source: 0,
-        })
+        },
+    )
 }
 
 proptest! {
@@ -93,52 +75,24 @@ fn rows_lie_where_the_offsets_say() {
     assert_eq!(v3(dist::ISENABLER + 4, W4), Some((Register::Isenabler, 4)));
     assert_eq!(v3(dist::IROUTER + 8 * 33, W8), Some((Register::Irouter, 8)));
     assert_eq!(v3(dist::PIDR2, W4), Some((Register::Identification, 0x18)));
-    assert_eq!(
-        v3(dist::IPRIORITYR + 33, W1),
-        Some((Register::Ipriorityr, 33))
-    );
-    for (offset, width) in [
-        (0, W8),
-        (0, W1),
-        (0x102, W4),
-        (0x400, W2),
-        (0x20, W2),
-        (0x9000, W4),
-        (0x1_0000, W4),
-        (u64::MAX, W1),
-    ] {
+    assert_eq!(v3(dist::IPRIORITYR + 33, W1), Some((Register::Ipriorityr, 33)));
+    for (offset, width) in
+        [(0, W8), (0, W1), (0x102, W4), (0x400, W2), (0x20, W2), (0x9000, W4), (0x1_0000, W4), (u64::MAX, W1)]
+    {
         assert_eq!(v3(offset, width), None, "{offset:#x} {width:?}");
     }
-    assert_eq!(
-        row::find(&dist::V2, dist::ICPIDR2, W4),
-        Some((Register::Identification, 0x18))
-    );
-    assert_eq!(
-        row::find(&dist::V2, dist::SPENDSGIR + 7, W1),
-        Some((Register::Spendsgir, 7))
-    );
+    assert_eq!(row::find(&dist::V2, dist::ICPIDR2, W4), Some((Register::Identification, 0x18)));
+    assert_eq!(row::find(&dist::V2, dist::SPENDSGIR + 7, W1), Some((Register::Spendsgir, 7)));
     let sgi = |offset, width| row::find(&redist::FRAMES, redist::SGI_BASE + offset, width);
     assert_eq!(sgi(dist::ICACTIVER, W4), Some((Register::Icactiver, 0)));
     assert_eq!(sgi(dist::ICACTIVER + 4, W4), None);
-    assert_eq!(
-        row::find(&redist::FRAMES, redist::TYPER + 4, W4),
-        Some((Register::RedistTyper, 4))
-    );
+    assert_eq!(row::find(&redist::FRAMES, redist::TYPER + 4, W4), Some((Register::RedistTyper, 4)));
 }
 
 #[test]
 fn software_generated_interrupts_decode_field_by_field() {
     let sgi = Sgi::decode(0x0012_2034_0756_8001);
-    assert_eq!(
-        sgi,
-        Sgi {
-            intid: 7,
-            all_others: false,
-            cluster: 0x12_3456,
-            targets: 0x8001,
-            range: 2
-        }
-    );
+    assert_eq!(sgi, Sgi { intid: 7, all_others: false, cluster: 0x12_3456, targets: 0x8001, range: 2 });
     assert!(Sgi::decode(1 << 40).all_others);
     assert_eq!(decode_sgir(0x0005_000f), Some((15, Filter::List(5))));
     assert_eq!(decode_sgir(0x0100_0001), Some((1, Filter::AllOthers)));

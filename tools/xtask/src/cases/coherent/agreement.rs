@@ -54,34 +54,19 @@ impl Platform<'_> {
             .arg(format!("dumpdtb={}", to.display()))
             .stdin(Stdio::null())
             .output()?;
-        ensure!(
-            output.status.success(),
-            "QEMU writes no tree: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        ensure!(output.status.success(), "QEMU writes no tree: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 }
 
 /// Has `explain` explain the manifest, and compares with what was said at boot.
-pub(in crate::cases) fn check(
-    name: &str,
-    manifest: &str,
-    platform: &Platform<'_>,
-    events: &[Event],
-) -> Result<()> {
+pub(in crate::cases) fn check(name: &str, manifest: &str, platform: &Platform<'_>, events: &[Event]) -> Result<()> {
     let folder = build::target()?.join("assay/explained");
     fs::create_dir_all(&folder)?;
-    let (tree, text) = (
-        folder.join(name).with_extension("dtb"),
-        folder.join(name).with_extension("toml"),
-    );
+    let (tree, text) = (folder.join(name).with_extension("dtb"), folder.join(name).with_extension("toml"));
     platform.tree(&tree)?;
     fs::write(&text, manifest)?;
-    let mut proofs = format!(
-        "memory={}",
-        proof_of(events, |region| region.starts_with("memory@"))
-    );
+    let mut proofs = format!("memory={}", proof_of(events, |region| region.starts_with("memory@")));
     // A platform without the region has none to say of it.
     if manifest.contains(REGION) {
         let found = proof_of(events, |region| region == REGION);
@@ -96,20 +81,11 @@ pub(in crate::cases) fn check(
         .args(["--cpu", &platform.preset(), "--proof", &proofs, "--json"])
         .stdin(Stdio::null())
         .output()?;
-    let rows: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!(
-            "explain: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })?;
+    let rows: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("explain: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))?;
     let rows = rows.as_array().context("explain gives no array")?;
     let refused = lines(events, "refused").count() > 0;
-    ensure!(
-        output.status.code() == Some(i32::from(refused)),
-        "explain ends with {}",
-        output.status
-    );
+    ensure!(output.status.code() == Some(i32::from(refused)), "explain ends with {}", output.status);
     compare(rows, events)
 }
 
@@ -133,9 +109,7 @@ fn compare(rows: &[Value], events: &[Event]) -> Result<()> {
     let get = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
     let is_of = |row: &Value, line: &Event| {
         get(row, "kind").as_deref() == Some(&line.kind)
-            && ["vm", "region"]
-                .iter()
-                .all(|key| get(row, key).as_deref() == line.get(key))
+            && ["vm", "region"].iter().all(|key| get(row, key).as_deref() == line.get(key))
     };
     let told = || lines(events, "decision").chain(lines(events, "refused"));
     ensure!(told().next().is_some(), "no decision at all");
@@ -143,22 +117,14 @@ fn compare(rows: &[Value], events: &[Event]) -> Result<()> {
         let row = rows.iter().find(|row| is_of(row, line));
         let row = row.with_context(|| format!("explain doesn't have: {line}"))?;
         for (key, value) in &line.fields {
-            ensure!(
-                get(row, key).as_deref() == Some(value),
-                "explain has another {key}, {:?}: {line}",
-                get(row, key)
-            );
+            ensure!(get(row, key).as_deref() == Some(value), "explain has another {key}, {:?}: {line}", get(row, key));
         }
     }
     for row in rows {
         // A VM that is refused gets no decisions printed.
-        let vm_is_refused =
-            lines(events, "refused").any(|line| line.get("vm") == get(row, "vm").as_deref());
+        let vm_is_refused = lines(events, "refused").any(|line| line.get("vm") == get(row, "vm").as_deref());
         let silent = vm_is_refused && get(row, "kind").as_deref() == Some("decision");
-        ensure!(
-            silent || told().any(|line| is_of(row, line)),
-            "EL2 didn't say: {row}"
-        );
+        ensure!(silent || told().any(|line| is_of(row, line)), "EL2 didn't say: {row}");
     }
     Ok(())
 }

@@ -24,13 +24,8 @@ pub(in crate::cases) struct Facts {
 }
 
 /// A slice of RAM with the mark.
-pub(in crate::cases) const MARKED: Facts = Facts {
-    root: "",
-    start: 0x7000_0000,
-    size: 0x800_0000,
-    node: "assay,mte-capable;",
-    others: "",
-};
+pub(in crate::cases) const MARKED: Facts =
+    Facts { root: "", start: 0x7000_0000, size: 0x800_0000, node: "assay,mte-capable;", others: "" };
 
 /// The slice without a word about tags.
 pub(in crate::cases) const UNMARKED: Facts = Facts { node: "", ..MARKED };
@@ -42,24 +37,14 @@ impl Facts {
     }
 
     fn source(&self) -> String {
-        let Self {
-            root,
-            start,
-            size,
-            node,
-            others,
-        } = self;
+        let Self { root, start, size, node, others } = self;
         let cells = |number: u64| format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff);
         let reg = if node.contains("reg = ") || self.is_bar() {
             String::new()
         } else {
             format!("reg = <{} {}>;", cells(*start), cells(*size))
         };
-        let unit = if self.is_bar() {
-            String::new()
-        } else {
-            format!("@{start:x}")
-        };
+        let unit = if self.is_bar() { String::new() } else { format!("@{start:x}") };
         let cells = "#address-cells = <2>; #size-cells = <2>;";
         format!(
             "/dts-v1/; /plugin/;\n/ {{ compatible = \"linux,dummy-virt\"; }};\n\
@@ -74,8 +59,7 @@ impl Facts {
         let folder = build::target()?.join("assay/overlays");
         fs::create_dir_all(&folder)?;
         let path = folder.join(name).with_extension("dtso");
-        fs::write(&path, self.source())
-            .with_context(|| format!("can't write {}", path.display()))?;
+        fs::write(&path, self.source()).with_context(|| format!("can't write {}", path.display()))?;
         Ok(path)
     }
 }

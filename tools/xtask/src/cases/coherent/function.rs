@@ -21,18 +21,8 @@ const COMMAND: &str = "xp /1hx 0x4010010004";
 
 /// A case's name, the claim, what else there is, and what the reason must speak of.
 const REFUSED: &[(&str, &str, &[&str], &str)] = &[
-    (
-        "function-that-works-by-dma-is-refused",
-        "use = \"aperture\"\ndevice = \"0000:00:02.0\"",
-        NET,
-        "DMA",
-    ),
-    (
-        "function-that-is-not-there-is-refused",
-        "use = \"aperture\"\ndevice = \"0000:00:07.0\"",
-        EDU,
-        "no PCI function",
-    ),
+    ("function-that-works-by-dma-is-refused", "use = \"aperture\"\ndevice = \"0000:00:02.0\"", NET, "DMA"),
+    ("function-that-is-not-there-is-refused", "use = \"aperture\"\ndevice = \"0000:00:07.0\"", EDU, "no PCI function"),
     (
         "function-without-a-name-is-refused",
         "use = \"aperture\"\ndevice = \"/pcie@10000000/gpu@9\"",
@@ -44,24 +34,16 @@ const REFUSED: &[(&str, &str, &[&str], &str)] = &[
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("coherent/function-edu-works", || edu(Gic::V3, "")),
-        Case::new("coherent/function-edu-works-with-gicv2", || {
-            edu(Gic::V2, "")
-        }),
-        Case::new("coherent/function-edu-works-on-shared-cpus", || {
-            edu(Gic::V3, "sched = \"shared\"\n")
-        }),
+        Case::new("coherent/function-edu-works-with-gicv2", || edu(Gic::V2, "")),
+        Case::new("coherent/function-edu-works-on-shared-cpus", || edu(Gic::V3, "sched = \"shared\"\n")),
         Case::new("coherent/function-is-quiet-after-a-reset", again),
         Case::new("coherent/function-with-its-memory-as-aperture", ivshmem),
         Case::new("coherent/function-in-two-vms-is-in-none", twice),
         Case::new("coherent/linux-6.1-sees-the-function", || linux("debian")),
-        Case::new("coherent/linux-6.12-sees-the-function", || {
-            linux("debian-6.12")
-        }),
+        Case::new("coherent/linux-6.12-sees-the-function", || linux("debian-6.12")),
     ];
     cases.extend(REFUSED.iter().map(|(name, claim, arguments, wanted)| {
-        Case::new(format!("coherent/{name}"), || {
-            refused(name, claim, arguments, wanted)
-        })
+        Case::new(format!("coherent/{name}"), || refused(name, claim, arguments, wanted))
     }));
     cases
 }
@@ -77,48 +59,29 @@ fn vm(name: &str, words: &str) -> String {
 fn start(name: &str, facts: &Facts, vms: &str, arguments: &[&str], gic: Gic) -> Result<Machine> {
     let text = format!("platform = [{:?}]\n{vms}", facts.file(name)?);
     let builder = Machine::builder().manifest_text(&text).gic(gic);
-    builder
-        .physical_memory(super::RAM)
-        .arguments(arguments.iter().copied())
-        .start()
+    builder.physical_memory(super::RAM).arguments(arguments.iter().copied()).start()
 }
 
 /// The function's registers are D1, and Bus Master, which the guest has set, is not.
 fn edu(gic: Gic, sched: &str) -> Result<String> {
-    let name = format!(
-        "function-edu-{}{}",
-        if gic == Gic::V2 { 2 } else { 3 },
-        if sched.is_empty() { "" } else { "-shared" }
-    );
+    let name =
+        format!("function-edu-{}{}", if gic == Gic::V2 { 2 } else { 3 }, if sched.is_empty() { "" } else { "-shared" });
     let vm = vm("look", "device=edu wait").replace("cpus = 2\n", &format!("cpus = 2\n{sched}"));
     let mut machine = start(&name, &MARKED, &vm, EDU, gic)?;
     machine.expect("look", "pci: ready", LIMIT)?;
-    let answer = machine
-        .qmp()?
-        .execute("human-monitor-command", &json!({ "command-line": COMMAND }))?;
-    let command = answer
-        .as_str()
-        .and_then(|text| text.trim().rsplit("0x").next());
+    let answer = machine.qmp()?.execute("human-monitor-command", &json!({ "command-line": COMMAND }))?;
+    let command = answer.as_str().and_then(|text| text.trim().rsplit("0x").next());
     let command = command.and_then(|digits| u16::from_str_radix(digits, 16).ok());
     let command = command.with_context(|| format!("the machine's monitor says {answer}"))?;
-    ensure!(
-        command & 0b111 == 0b010,
-        "the function's Command is {command:#06x}"
-    );
+    ensure!(command & 0b111 == 0b010, "the function's Command is {command:#06x}");
     machine.send("look", "q")?;
     machine.wait(LIMIT)?;
     let events = machine.events();
-    let line = events
-        .iter()
-        .find(|event| event.kind == "decision" && event.get("region") == Some("0000:00:02.0/bar0"));
+    let line = events.iter().find(|event| event.kind == "decision" && event.get("region") == Some("0000:00:02.0/bar0"));
     let line = line.with_context(|| format!("no decision:\n{}", machine.log()))?;
-    for (key, wanted) in [
-        ("attr", "device-ngnre"),
-        ("exec", "no"),
-        ("rule", "D1"),
-        ("ipa", "0x10000000"),
-        ("size", "0x100000"),
-    ] {
+    for (key, wanted) in
+        [("attr", "device-ngnre"), ("exec", "no"), ("rule", "D1"), ("ipa", "0x10000000"), ("size", "0x100000")]
+    {
         ensure!(line.get(key) == Some(wanted), "no {key}={wanted}: {line}");
     }
     let counts = machine.finish_ktap("look", LIMIT)?;
@@ -127,17 +90,9 @@ fn edu(gic: Gic, sched: &str) -> Result<String> {
 
 /// The first life leaves INTx asserted; the second finds no interrupt active for ever.
 fn again() -> Result<String> {
-    let mut machine = start(
-        "function-again",
-        &MARKED,
-        &vm("look", "device=edu again"),
-        EDU,
-        Gic::V3,
-    )?;
+    let mut machine = start("function-again", &MARKED, &vm("look", "device=edu again"), EDU, Gic::V3)?;
     machine.expect("look", "pci: again", LIMIT)?;
-    machine
-        .expect("look", "pci: again", LIMIT)
-        .context("the second life")?;
+    machine.expect("look", "pci: again", LIMIT).context("the second life")?;
     machine.send("look", "q")?;
     machine.wait(LIMIT)?;
     let report = Report::parse(&machine.output("look"));
@@ -147,13 +102,8 @@ fn again() -> Result<String> {
 }
 
 fn ivshmem() -> Result<String> {
-    let mut machine = start(
-        "function-ivshmem",
-        &pci::UNMARKED,
-        &vm("look", "device=ivshmem"),
-        pci::ACCELERATOR,
-        Gic::V3,
-    )?;
+    let mut machine =
+        start("function-ivshmem", &pci::UNMARKED, &vm("look", "device=ivshmem"), pci::ACCELERATOR, Gic::V3)?;
     machine.wait(LIMIT)?;
     let events = machine.events();
     let line = line_of(&events, "decision", "look");
@@ -175,9 +125,7 @@ fn twice() -> Result<String> {
     machine.wait(LIMIT)?;
     let events = machine.events();
     for vm in ["one", "two"] {
-        let line = events
-            .iter()
-            .find(|event| event.kind == "refused" && event.get("vm") == Some(vm));
+        let line = events.iter().find(|event| event.kind == "refused" && event.get("vm") == Some(vm));
         let line = line.with_context(|| format!("{vm} isn't refused:\n{}", machine.log()))?;
         let reason = line.get("reason").unwrap_or_default();
         ensure!(reason.contains("claimed twice"), "another reason: {line}");
@@ -218,12 +166,8 @@ fn linux(kernel: &str) -> Result<String> {
     ensure!(devices.trim() == "0000:00:01.0", "devices: {devices:?}");
     let show = "(cd /sys/bus/pci/devices/0000:00:01.0; cat vendor device resource)";
     let shown = machine.shell(VM, show, PROMPT, Duration::from_secs(30))?;
-    for wanted in [
-        "0x1af4",
-        "0x1110",
-        "0x0000000010000000 0x00000000100000ff",
-        "0x0000000080000000 0x0000000087ffffff",
-    ] {
+    for wanted in ["0x1af4", "0x1110", "0x0000000010000000 0x00000000100000ff", "0x0000000080000000 0x0000000087ffffff"]
+    {
         ensure!(shown.contains(wanted), "no {wanted} in {shown:?}");
     }
     power_off(machine)?;

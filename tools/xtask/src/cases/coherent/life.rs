@@ -19,28 +19,12 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("coherent/resets-find-untagged-memory-clear", || {
             let allow = "allow = [\"mte-hidden\"]";
-            resets(
-                5,
-                "plain",
-                &UNMARKED,
-                false,
-                "ram",
-                "wb-untagged exec=yes",
-                allow,
-            )
+            resets(5, "plain", &UNMARKED, false, "ram", "wb-untagged exec=yes", allow)
         }),
     ]
 }
 
-fn resets(
-    times: usize,
-    name: &str,
-    facts: &Facts,
-    mte: bool,
-    use_: &str,
-    sees: &str,
-    claim: &str,
-) -> Result<String> {
+fn resets(times: usize, name: &str, facts: &Facts, mte: bool, use_: &str, sees: &str, claim: &str) -> Result<String> {
     let lines = format!("mte = {mte}\ncmdline = \"reset use={use_} expect={sees}\"");
     let text = format!(
         "platform = [{:?}]\n{}",
@@ -50,9 +34,7 @@ fn resets(
     let builder = Machine::builder().manifest_text(&text);
     let mut machine = builder.physical_memory(RAM).machine_mte(true).start()?;
     for time in 1..=times {
-        machine
-            .expect("look", "coherent: again", LIMIT)
-            .with_context(|| format!("reset {time}"))?;
+        machine.expect("look", "coherent: again", LIMIT).with_context(|| format!("reset {time}"))?;
     }
     // It listens for a short while at each boot only.
     for _ in 0..1000 {
@@ -65,11 +47,7 @@ fn resets(
     machine.wait(LIMIT)?;
     let report = Report::parse(&machine.output("look"));
     let counts = report.check().map_err(anyhow::Error::msg)?;
-    let restarts = machine
-        .events()
-        .iter()
-        .filter(|event| event.is_vm("look", "restarted"))
-        .count();
+    let restarts = machine.events().iter().filter(|event| event.is_vm("look", "restarted")).count();
     ensure!(restarts >= times, "{restarts} restarts, not {times}");
     machine.finish(LIMIT)?;
     Ok(format!("{restarts} resets, {} results", counts.passed))

@@ -16,29 +16,18 @@ use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
 /// Loading modules and hot-plugging on a slow machine.
 const LONGER: Duration = Duration::from_secs(120);
 /// kmem takes whole blocks of 128 MiB, and devdax keeps the first MiBs for itself.
-const LARGE: Facts = Facts {
-    size: 0x1000_0000,
-    ..MARKED
-};
+const LARGE: Facts = Facts { size: 0x1000_0000, ..MARKED };
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("coherent/linux-6.1-has-ram-as-a-movable-node", || {
-            ram("debian", true, true)
-        }),
-        Case::new("coherent/linux-6.12-has-ram-as-a-node", || {
-            ram("debian-6.12", true, false)
-        }),
-        Case::new("coherent/linux-6.1-has-ram-without-tags", || {
-            ram("debian", false, true)
-        }),
+        Case::new("coherent/linux-6.1-has-ram-as-a-movable-node", || ram("debian", true, true)),
+        Case::new("coherent/linux-6.12-has-ram-as-a-node", || ram("debian-6.12", true, false)),
+        Case::new("coherent/linux-6.1-has-ram-without-tags", || ram("debian", false, true)),
         Case::new("coherent/linux-6.12-has-dax-and-hot-plugs-it", dax),
         Case::new("coherent/linux-6.12-finds-dax-clear-after-a-reboot", reboot),
         Case::new("coherent/linux-6.1-has-dax-as-a-block-device", block),
         Case::new("coherent/linux-6.1-has-an-aperture", || aperture("debian")),
-        Case::new("coherent/linux-6.12-has-an-aperture", || {
-            aperture("debian-6.12")
-        }),
+        Case::new("coherent/linux-6.12-has-an-aperture", || aperture("debian-6.12")),
     ]
 }
 
@@ -67,10 +56,7 @@ fn report(machine: &mut Machine, command: &str) -> Result<usize> {
 
 fn load_modules(machine: &mut Machine) -> Result<()> {
     let text = machine.shell(VM, "/assay/load", PROMPT, LONGER)?;
-    ensure!(
-        text.contains("loaded") && !text.contains("bad "),
-        "modules don't load:\n{text}"
-    );
+    ensure!(text.contains("loaded") && !text.contains("bad "), "modules don't load:\n{text}");
     Ok(())
 }
 
@@ -82,10 +68,7 @@ fn ram(kernel: &str, mte: bool, movable: bool) -> Result<String> {
     let pages = machine.shell(VM, "/assay/movable", PROMPT, SOON)?;
     let pages: u64 = pages.trim().parse().unwrap_or(0);
     if movable {
-        ensure!(
-            pages == LARGE.size / 4096,
-            "{pages} pages of node 1 are movable"
-        );
+        ensure!(pages == LARGE.size / 4096, "{pages} pages of node 1 are movable");
     }
     let words = if mte { "node 1" } else { "node 1 untagged" };
     let passed = report(&mut machine, words)?;
@@ -110,15 +93,10 @@ fn reboot() -> Result<String> {
     load_modules(&mut machine)?;
     report(&mut machine, "dax")?;
     machine.send(VM, "reboot -f\n")?;
-    machine
-        .expect(VM, PROMPT, BOOT)
-        .context("after the reboot")?;
+    machine.expect(VM, PROMPT, BOOT).context("after the reboot")?;
     load_modules(&mut machine)?;
     let bytes = machine.shell(VM, "/assay/soiled", PROMPT, LONGER)?;
-    ensure!(
-        bytes.trim() == "0",
-        "{bytes:?} bytes of the region are not zero"
-    );
+    ensure!(bytes.trim() == "0", "{bytes:?} bytes of the region are not zero");
     power_off(machine)?;
     Ok(String::new())
 }

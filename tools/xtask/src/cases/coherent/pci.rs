@@ -19,20 +19,13 @@ pub(super) const ACCELERATOR: &[&str] = &[
     "pcie-root-port,id=bridge,addr=3.0",
 ];
 
-pub(super) const UNMARKED: Facts = Facts {
-    node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>;",
-    ..MARKED
-};
+pub(super) const UNMARKED: Facts =
+    Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>;", ..MARKED };
 /// The mark on memory that has no tags.
-const LIE: Facts = Facts {
-    node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>; assay,mte-capable;",
-    ..MARKED
-};
+const LIE: Facts =
+    Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>; assay,mte-capable;", ..MARKED };
 /// Less than the BAR leads to.
-const PART: Facts = Facts {
-    node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x6000000>;",
-    ..MARKED
-};
+const PART: Facts = Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x6000000>;", ..MARKED };
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Look] = &[
@@ -58,58 +51,39 @@ pub(super) const ROWS: &[Look] = &[
 pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
     (
         "t1-bar-is-shorter",
-        Facts {
-            node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8001000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8001000>;", ..MARKED },
         "0x8000000 bytes",
     ),
     (
         "t1-bar-is-not-there",
-        Facts {
-            node: "assay,pci-bar = <0 0x10 4>; assay,length = <0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <0 0x10 4>; assay,length = <0 0x1000>;", ..MARKED },
         "no BAR of this index",
     ),
     (
         "t1-bar-is-an-upper-half",
-        Facts {
-            node: "assay,pci-bar = <0 0x10 3>; assay,length = <0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <0 0x10 3>; assay,length = <0 0x1000>;", ..MARKED },
         "upper half",
     ),
     (
         "t1-bar-of-no-function",
-        Facts {
-            node: "assay,pci-bar = <0 0x100 2>; assay,length = <0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <0 0x100 2>; assay,length = <0 0x1000>;", ..MARKED },
         "behind a bridge",
     ),
     (
         "t1-bar-of-a-bridge",
-        Facts {
-            node: "assay,pci-bar = <0 0x18 0>; assay,length = <0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <0 0x18 0>; assay,length = <0 0x1000>;", ..MARKED },
         "bridge",
     ),
     (
         "t1-bar-of-no-segment",
-        Facts {
-            node: "assay,pci-bar = <7 0x10 2>; assay,length = <0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,pci-bar = <7 0x10 2>; assay,length = <0 0x1000>;", ..MARKED },
         "segment",
     ),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    let faults = FAULTS.iter().map(|(name, facts, wanted)| {
-        Case::new(format!("coherent/{name}"), || fault(name, facts, wanted))
-    });
+    let faults =
+        FAULTS.iter().map(|(name, facts, wanted)| Case::new(format!("coherent/{name}"), || fault(name, facts, wanted)));
     faults.collect()
 }
 
@@ -123,14 +97,10 @@ fn fault(name: &str, facts: &Facts, wanted: &str) -> Result<String> {
         vm("other", absent, "")
     );
     let builder = Machine::builder().manifest_text(&text);
-    let mut machine = builder
-        .physical_memory(RAM)
-        .arguments(ACCELERATOR.iter().copied())
-        .start()?;
+    let mut machine = builder.physical_memory(RAM).arguments(ACCELERATOR.iter().copied()).start()?;
     machine.wait(LIMIT)?;
     let events = machine.events();
-    let line = line_of(&events, "refused", "look")
-        .with_context(|| format!("not refused:\n{}", machine.log()))?;
+    let line = line_of(&events, "refused", "look").with_context(|| format!("not refused:\n{}", machine.log()))?;
     ensure!(line.get("rule") == Some("T1"), "another rule: {line}");
     teaches(line)?;
     let reason = line.get("reason").unwrap_or_default();

@@ -10,14 +10,7 @@ use crate::cases::Case;
 
 /// A case's name, the faulty facts, and what the reason must speak of.
 pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
-    (
-        "t1-marked-and-denied",
-        Facts {
-            node: "assay,mte-capable; arm,no-mte;",
-            ..MARKED
-        },
-        "arm,no-mte",
-    ),
+    ("t1-marked-and-denied", Facts { node: "assay,mte-capable; arm,no-mte;", ..MARKED }, "arm,no-mte"),
     (
         "t1-overlaps-another-region",
         Facts {
@@ -29,10 +22,7 @@ pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
     ),
     (
         "t1-overlaps-a-reservation",
-        Facts {
-            others: "firmware@71000000 { reg = <0 0x71000000 0 0x1000>; no-map; };",
-            ..MARKED
-        },
+        Facts { others: "firmware@71000000 { reg = <0 0x71000000 0 0x1000>; no-map; };", ..MARKED },
         "firmware",
     ),
     (
@@ -44,55 +34,19 @@ pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
         },
         "tag storage",
     ),
-    (
-        "t1-partly-inside-memory",
-        Facts {
-            start: 0x7800_0000,
-            size: 0x1000_0000,
-            ..MARKED
-        },
-        "partly",
-    ),
-    (
-        "t1-not-of-whole-pages",
-        Facts {
-            size: 0x7ff_f800,
-            ..MARKED
-        },
-        "4 KiB",
-    ),
+    ("t1-partly-inside-memory", Facts { start: 0x7800_0000, size: 0x1000_0000, ..MARKED }, "partly"),
+    ("t1-not-of-whole-pages", Facts { size: 0x7ff_f800, ..MARKED }, "4 KiB"),
     (
         "t1-several-ranges",
-        Facts {
-            node: "assay,mte-capable; reg = <0 0x70000000 0 0x1000>, <0 0x70002000 0 0x1000>;",
-            ..MARKED
-        },
+        Facts { node: "assay,mte-capable; reg = <0 0x70000000 0 0x1000>, <0 0x70002000 0 0x1000>;", ..MARKED },
         "more than one",
     ),
-    (
-        "t1-beyond-the-physical-addresses",
-        Facts {
-            start: 1 << 48,
-            ..MARKED
-        },
-        "physical addresses",
-    ),
-    (
-        "t1-overlaps-assay",
-        Facts {
-            start: 0x4000_0000,
-            size: 0x1000_0000,
-            ..MARKED
-        },
-        "Assay",
-    ),
+    ("t1-beyond-the-physical-addresses", Facts { start: 1 << 48, ..MARKED }, "physical addresses"),
+    ("t1-overlaps-assay", Facts { start: 0x4000_0000, size: 0x1000_0000, ..MARKED }, "Assay"),
     (
         // Nothing is there: QEMU answers with external aborts.
         "t1-absent-memory",
-        Facts {
-            start: BEYOND + 0x1_0000_0000,
-            ..MARKED
-        },
+        Facts { start: BEYOND + 0x1_0000_0000, ..MARKED },
         "",
     ),
 ];
@@ -100,31 +54,15 @@ pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = FAULTS
         .iter()
-        .map(|(name, facts, wanted)| {
-            Case::new(format!("coherent/{name}"), || {
-                fault(name, facts, wanted, "ram", true)
-            })
-        })
+        .map(|(name, facts, wanted)| Case::new(format!("coherent/{name}"), || fault(name, facts, wanted, "ram", true)))
         .collect();
     // Without MTE there is no tag part that would notice.
-    cases.push(Case::new(
-        "coherent/t1-absent-memory-as-an-aperture-without-tags",
-        || {
-            let facts = Facts {
-                start: BEYOND + 0x1_0000_0000,
-                ..MARKED
-            };
-            fault("t1-absent-aperture", &facts, "", "aperture", false)
-        },
-    ));
-    cases.push(Case::new(
-        "coherent/t2-two-vms-and-neither-gets-it",
-        two_owners,
-    ));
-    cases.push(Case::new(
-        "coherent/a-region-is-in-one-vm-and-not-in-another",
-        beside,
-    ));
+    cases.push(Case::new("coherent/t1-absent-memory-as-an-aperture-without-tags", || {
+        let facts = Facts { start: BEYOND + 0x1_0000_0000, ..MARKED };
+        fault("t1-absent-aperture", &facts, "", "aperture", false)
+    }));
+    cases.push(Case::new("coherent/t2-two-vms-and-neither-gets-it", two_owners));
+    cases.push(Case::new("coherent/a-region-is-in-one-vm-and-not-in-another", beside));
     cases
 }
 
@@ -133,17 +71,12 @@ const ABSENT: &str = "cmdline = \"expect=absent\"";
 /// Beside the VM that is refused another runs, and sees no region.
 fn fault(name: &str, facts: &Facts, wanted: &str, use_: &str, tags: bool) -> Result<String> {
     let claim = format!("use = \"{use_}\"");
-    let text = format!(
-        "platform = [{:?}]\n{}{}",
-        facts.file(name)?,
-        vm("look", ABSENT, &claim),
-        vm("other", ABSENT, "")
-    );
+    let text =
+        format!("platform = [{:?}]\n{}{}", facts.file(name)?, vm("look", ABSENT, &claim), vm("other", ABSENT, ""));
     let mut machine = start(&text, tags)?;
     machine.wait(LIMIT)?;
     let events = machine.events();
-    let line = line_of(&events, "refused", "look")
-        .with_context(|| format!("not refused:\n{}", machine.log()))?;
+    let line = line_of(&events, "refused", "look").with_context(|| format!("not refused:\n{}", machine.log()))?;
     ensure!(line.get("rule") == Some("T1"), "another rule: {line}");
     teaches(line)?;
     let reason = line.get("reason").unwrap_or_default();
@@ -156,12 +89,7 @@ fn fault(name: &str, facts: &Facts, wanted: &str, use_: &str, tags: bool) -> Res
     Ok(reason.to_owned())
 }
 
-const PLATFORM: Platform<'_> = Platform {
-    cpu: "max",
-    tags: true,
-    arguments: &[],
-    qemu: None,
-};
+const PLATFORM: Platform<'_> = Platform { cpu: "max", tags: true, arguments: &[], qemu: None };
 
 fn start(text: &str, tags: bool) -> Result<Machine> {
     let builder = Machine::builder().manifest_text(text);
@@ -172,10 +100,7 @@ fn other_ran(machine: &Machine) -> Result<()> {
     let report = assay_harness::Report::parse(&machine.output("other"));
     report.check().map_err(anyhow::Error::msg)?;
     ensure!(
-        machine
-            .events()
-            .iter()
-            .any(|event| event.is_vm("other", "stopped")),
+        machine.events().iter().any(|event| event.is_vm("other", "stopped")),
         "the other VM didn't run to its end:\n{}",
         machine.log()
     );
@@ -194,8 +119,8 @@ fn two_owners() -> Result<String> {
     machine.wait(LIMIT)?;
     let events = machine.events();
     for (vm, rival) in [("one", "two"), ("two", "one")] {
-        let line = line_of(&events, "refused", vm)
-            .with_context(|| format!("{vm} is not refused:\n{}", machine.log()))?;
+        let line =
+            line_of(&events, "refused", vm).with_context(|| format!("{vm} is not refused:\n{}", machine.log()))?;
         ensure!(line.get("rule") == Some("T2"), "another rule: {line}");
         teaches(line)?;
         let reason = line.get("reason").unwrap_or_default();

@@ -16,16 +16,7 @@ use crate::build;
 const TARGET: &str = "aarch64-unknown-linux-musl";
 const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "node"];
 /// In the order of loading; 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
-const MODULES: &[&str] = &[
-    "libnvdimm",
-    "dax",
-    "nd_btt",
-    "nd_pmem",
-    "of_pmem",
-    "dax_pmem",
-    "device_dax",
-    "kmem",
-];
+const MODULES: &[&str] = &["libnvdimm", "dax", "nd_btt", "nd_pmem", "of_pmem", "dax_pmem", "device_dax", "kmem"];
 pub(in crate::cases) const DIRECTORY: u32 = 0o040755;
 pub(in crate::cases) const PROGRAM: u32 = 0o100755;
 const FILE: u32 = 0o100644;
@@ -37,14 +28,8 @@ const SCRIPTS: &[(&str, &str)] = &[
         "cd /assay/modules\nunxz *.xz 2>/dev/null\n\
          for module in *.ko; do insmod $module || echo bad $module; done\necho loaded\n",
     ),
-    (
-        "movable",
-        "awk '/^Node 1, zone +Movable/ { here = 1 } here && /managed/ { print $2; exit }' /proc/zoneinfo\n",
-    ),
-    (
-        "soiled",
-        "dd if=/dev/pmem0 bs=1M count=16 2>/dev/null | tr -d '\\0' | wc -c\n",
-    ),
+    ("movable", "awk '/^Node 1, zone +Movable/ { here = 1 } here && /managed/ { print $2; exit }' /proc/zoneinfo\n"),
+    ("soiled", "dd if=/dev/pmem0 bs=1M count=16 2>/dev/null | tr -d '\\0' | wc -c\n"),
 ];
 
 /// Builds programs and archive for `kernel`, and gives the archive's path.
@@ -57,8 +42,7 @@ pub(in crate::cases) fn make(kernel: &str) -> Result<PathBuf> {
     let path = folder.join(kernel).with_extension("cpio");
     let cache = Cache::locate()?;
     let shell = cache.ramdisk("busybox");
-    let mut archive =
-        fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
+    let mut archive = fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
     archive.resize(archive.len().next_multiple_of(4), 0);
     archive.extend(ours(&programs()?, &modules(&cache, kernel, &folder)?)?);
     store(&path, &archive)?;
@@ -113,11 +97,7 @@ fn modules(cache: &Cache, kernel: &str, folder: &Path) -> Result<Vec<(String, Pa
             found.push((format!("{number}-{name}"), path.clone()));
         }
     }
-    ensure!(
-        found.len() + 1 >= MODULES.len(),
-        "{} has only the modules {found:?}",
-        package.display()
-    );
+    ensure!(found.len() + 1 >= MODULES.len(), "{} has only the modules {found:?}", package.display());
     Ok(found)
 }
 
@@ -139,11 +119,7 @@ fn extract(package: &Path, to: &Path) -> Result<()> {
         .status()
         .context("can't run tar")?;
     let whole = unpacked.wait()?.success();
-    ensure!(
-        status.success() && whole,
-        "{} can't be unpacked",
-        package.display()
-    );
+    ensure!(status.success() && whole, "{} can't be unpacked", package.display());
     Ok(())
 }
 
@@ -160,16 +136,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn ours(programs: &Path, modules: &[(String, PathBuf)]) -> Result<Vec<u8>> {
-    let mut entries = vec![
-        ("assay".to_owned(), DIRECTORY, Vec::new()),
-        ("assay/modules".to_owned(), DIRECTORY, Vec::new()),
-    ];
+    let mut entries =
+        vec![("assay".to_owned(), DIRECTORY, Vec::new()), ("assay/modules".to_owned(), DIRECTORY, Vec::new())];
     for name in PROGRAMS {
-        entries.push((
-            format!("assay/{name}"),
-            PROGRAM,
-            fs::read(programs.join(name))?,
-        ));
+        entries.push((format!("assay/{name}"), PROGRAM, fs::read(programs.join(name))?));
     }
     for (name, text) in SCRIPTS {
         let text = format!("#!/bin/sh\n{text}").into_bytes();

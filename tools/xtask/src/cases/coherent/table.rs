@@ -4,14 +4,8 @@ use super::facts::{Facts, MARKED, UNMARKED};
 use super::{BEYOND, Look, Wanted};
 
 /// The mark on memory that has no tags.
-const LIE: Facts = Facts {
-    start: BEYOND,
-    ..MARKED
-};
-const UNIFORM: Facts = Facts {
-    root: "assay,uniform-memory;",
-    ..UNMARKED
-};
+const LIE: Facts = Facts { start: BEYOND, ..MARKED };
+const UNIFORM: Facts = Facts { root: "assay,uniform-memory;", ..UNMARKED };
 
 /// `max` with tags, a marked slice, no MTE for the VM: what the rows change.
 pub(super) const BASE: Look = Look {
@@ -28,11 +22,7 @@ pub(super) const BASE: Look = Look {
 /// The same for a VM with MTE.
 pub(super) const MTE: Look = Look { mte: true, ..BASE };
 /// No FWB and no tags.
-const N1: Look = Look {
-    cpu: "neoverse-n1",
-    tags: false,
-    ..BASE
-};
+const N1: Look = Look { cpu: "neoverse-n1", tags: false, ..BASE };
 
 pub(super) const fn refused(rule: &'static str) -> Wanted {
     Wanted::Refused { rule }
@@ -46,14 +36,7 @@ pub(super) const fn gets(
     sees: &'static str,
     exec: bool,
 ) -> Wanted {
-    Wanted::Gets {
-        attr,
-        rule,
-        proof,
-        sees,
-        exec,
-        exposed: false,
-    }
+    Wanted::Gets { attr, rule, proof, sees, exec, exposed: false }
 }
 
 /// A VM with MTE gets it.
@@ -64,14 +47,7 @@ pub(super) const fn exposed(
     sees: &'static str,
     exec: bool,
 ) -> Wanted {
-    Wanted::Gets {
-        attr,
-        rule,
-        proof,
-        sees,
-        exec,
-        exposed: true,
-    }
+    Wanted::Gets { attr, rule, proof, sees, exec, exposed: true }
 }
 
 const TAGGED_DATA: Wanted = exposed("normal-wb", "C1", "passed", "wb-tagged", false);

@@ -15,30 +15,17 @@ const LATEST_NS: u64 = 20_000;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new(
-            "life/stop-start-restart-from-every-state",
-            || orders(pair()),
-        ),
+        Case::new("life/stop-start-restart-from-every-state", || orders(pair())),
         Case::new("life/stop-start-restart-where-cpus-are-shared", || {
-            let shared = |name, program, words: &str| {
-                vm(
-                    name,
-                    program,
-                    &format!("sched = \"shared\"\ncmdline = \"{words}\""),
-                )
-            };
+            let shared =
+                |name, program, words: &str| vm(name, program, &format!("sched = \"shared\"\ncmdline = \"{words}\""));
             let text = shared("a", "heartbeat", "beat") + &shared("b", "crash", "crash=spin");
             orders(Machine::builder().manifest_text(&text).physical_cpus(1))
         }),
         Case::new("life/crashes-in-a-row-wait-longer", backoff),
         Case::new("life/max-restarts-is-the-end", given_up),
-        Case::new("life/twenty-restarts-leave-memory-as-it-was", || {
-            restarts(20)
-        }),
-        Case::new("life/a-thousand-restarts-leave-memory-as-it-was", || {
-            restarts(1000)
-        })
-        .long(),
+        Case::new("life/twenty-restarts-leave-memory-as-it-was", || restarts(20)),
+        Case::new("life/a-thousand-restarts-leave-memory-as-it-was", || restarts(1000)).long(),
         Case::new("life/twenty-resets-beside-a-heartbeat", || resets(20)),
         Case::new("life/a-thousand-resets-beside-a-heartbeat", || resets(1000)).long(),
     ]
@@ -83,11 +70,7 @@ fn orders(builder: Builder) -> Result<String> {
 /// Crashes at once, whenever it is started.
 fn looping(lines: &str) -> Builder {
     let a = vm("a", "heartbeat", "cmdline = \"beat\"");
-    let b = vm(
-        "b",
-        "crash",
-        &format!("cmdline = \"crash=jump\"\non-crash = \"restart\"\n{lines}"),
-    );
+    let b = vm("b", "crash", &format!("cmdline = \"crash=jump\"\non-crash = \"restart\"\n{lines}"));
     Machine::builder().manifest_text(&(a + &b))
 }
 
@@ -116,11 +99,7 @@ fn given_up() -> Result<String> {
         event.kind == "error" && event.get("vm") == Some("b") && event.get("remedy").is_some()
     })?;
     power_off(&mut machine)?;
-    let restarts = machine
-        .events()
-        .iter()
-        .filter(|event| event.is_vm("b", "restarted"))
-        .count();
+    let restarts = machine.events().iter().filter(|event| event.is_vm("b", "restarted")).count();
     ensure!(restarts == 2, "{restarts} restarts");
     Ok(String::new())
 }
@@ -135,9 +114,7 @@ fn late(machine: &mut Machine) -> Result<u64> {
 /// What is free: the whole line.
 fn free(machine: &mut Machine) -> Result<String> {
     let events = machine.monitor("memory")?;
-    let line = events
-        .iter()
-        .find(|event| event.get("frames_free").is_some());
+    let line = events.iter().find(|event| event.get("frames_free").is_some());
     Ok(line.context("no line of what is free")?.to_string())
 }
 
@@ -197,9 +174,6 @@ fn resets(times: usize) -> Result<String> {
     machine.leave_monitor("quit")?;
     power_off(&mut machine)?;
     ensure!(before == after, "before: {before}; after: {after}");
-    ensure!(
-        latest < LATEST_NS,
-        "over {times} resets a beat came {latest} ns late"
-    );
+    ensure!(latest < LATEST_NS, "over {times} resets a beat came {latest} ns late");
     Ok(format!("{times} resets, latest beat {latest} ns"))
 }

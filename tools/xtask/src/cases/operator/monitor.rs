@@ -20,10 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("monitor/keys-edit-complete-and-recall", keys),
         Case::new("monitor/exits-are-counted-and-recorded", traced),
         Case::new("monitor/open-it-keeps-the-machine-on", stays_on),
-        Case::new(
-            "monitor/a-guest-that-reads-nothing-does-not-lock-it-out",
-            deaf,
-        ),
+        Case::new("monitor/a-guest-that-reads-nothing-does-not-lock-it-out", deaf),
     ]
 }
 
@@ -34,18 +31,9 @@ fn answers() -> Result<String> {
     ensure!(value(&vms, "vms", "a", "state")? == "running", "{vms:?}");
     ensure!(value(&vms, "vms", "b", "lives")? == "1", "{vms:?}");
     let memory = machine.monitor("memory b")?;
-    ensure!(
-        value(&memory, "decision", "b", "attr")? == "normal-wb",
-        "{memory:?}"
-    );
-    ensure!(
-        value(&memory, "memory", "b", "ipa")? == "0x40000000",
-        "{memory:?}"
-    );
-    ensure!(
-        !memory.iter().any(|event| event.get("vm") == Some("a")),
-        "more than was asked for: {memory:?}"
-    );
+    ensure!(value(&memory, "decision", "b", "attr")? == "normal-wb", "{memory:?}");
+    ensure!(value(&memory, "memory", "b", "ipa")? == "0x40000000", "{memory:?}");
+    ensure!(!memory.iter().any(|event| event.get("vm") == Some("a")), "more than was asked for: {memory:?}");
     let help = machine.monitor("help")?;
     ensure!(help.len() == 10, "{help:?}");
     let help = machine.monitor("help trace")?;
@@ -59,10 +47,7 @@ fn answers() -> Result<String> {
     ] {
         let said = machine.monitor(wrong)?;
         let error = said.first().and_then(|event| event.get("error"));
-        ensure!(
-            error.is_some_and(|error| error.contains(word)),
-            "{wrong}: {said:?}"
-        );
+        ensure!(error.is_some_and(|error| error.contains(word)), "{wrong}: {said:?}");
     }
     machine.monitor("stop b")?;
     machine.leave_monitor("quit")?;
@@ -80,10 +65,7 @@ fn waits() -> Result<String> {
     std::thread::sleep(Duration::from_secs(1));
     machine.monitor("stop b")?;
     machine.expect_event("b's end", LIMIT, |event| event.is_vm("b", "stopped"))?;
-    ensure!(
-        machine.output("a").len() <= before + 2,
-        "a was shown while the monitor was open"
-    );
+    ensure!(machine.output("a").len() <= before + 2, "a was shown while the monitor was open");
     machine.leave_monitor("quit")?;
     // What it said meanwhile comes now, in order and whole.
     let mut last = 0;
@@ -102,9 +84,7 @@ fn waits() -> Result<String> {
 
 fn alone() -> Result<String> {
     let beats = |name| vm(name, "heartbeat", "cmdline = \"beat every=50\"");
-    let mut machine = Machine::builder()
-        .manifest_text(&(beats("a") + &beats("b")))
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&(beats("a") + &beats("b"))).start()?;
     machine.expect("a", "heartbeat: beats=", LIMIT)?;
     machine.expect("b", "heartbeat: beats=", LIMIT)?;
     machine.open_monitor()?;
@@ -114,10 +94,7 @@ fn alone() -> Result<String> {
     for _ in 0..5 {
         machine.expect("b", "heartbeat: beats=", LIMIT)?;
     }
-    ensure!(
-        machine.output("a").len() == before,
-        "a is shown as well as b"
-    );
+    ensure!(machine.output("a").len() == before, "a is shown as well as b");
     machine.open_monitor()?;
     machine.leave_monitor("console all")?;
     for _ in 0..5 {
@@ -137,10 +114,7 @@ fn raw() -> Result<String> {
     let text = beats("a") + &beats("b");
     let manifest = Manifest::parse(&text)?;
     let archive = bundle::build(&manifest, Path::new(""))?;
-    let mut machine = Machine::builder()
-        .manifest_text(&text)
-        .bundle(archive)
-        .start()?;
+    let mut machine = Machine::builder().manifest_text(&text).bundle(archive).start()?;
     machine.expect("b", "heartbeat: beats=", LIMIT)?;
     machine.open_monitor()?;
     let from = machine.log().len();
@@ -148,15 +122,9 @@ fn raw() -> Result<String> {
     for _ in 0..1000 {
         let log = machine.log();
         let lines: Vec<&str> = log[from..].lines().skip(1).collect();
-        let plain = lines
-            .iter()
-            .filter(|line| line.starts_with("heartbeat: beats="))
-            .count();
+        let plain = lines.iter().filter(|line| line.starts_with("heartbeat: beats=")).count();
         if plain >= 3 {
-            ensure!(
-                !log[from..].contains("[a] ") && !log[from..].contains("[b] "),
-                "a prefix: {lines:?}"
-            );
+            ensure!(!log[from..].contains("[a] ") && !log[from..].contains("[b] "), "a prefix: {lines:?}");
             return Ok(String::new());
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -171,9 +139,7 @@ fn keys() -> Result<String> {
     let from = machine.events().len();
     machine.send_keys("xvm\x01\x1b[3~\x05s\r")?;
     let vms = |machine: &mut Machine| {
-        machine.expect_event("the VMs", LIMIT, |event| {
-            event.kind == "vms" && event.get("name") == Some("b")
-        })
+        machine.expect_event("the VMs", LIMIT, |event| event.kind == "vms" && event.get("name") == Some("b"))
     };
     vms(&mut machine).with_context(|| format!("{:?}", &machine.events()[from..]))?;
     machine.send_keys("\x1b[A\r")?;
@@ -197,39 +163,23 @@ fn traced() -> Result<String> {
     let stats = machine.monitor("stats a")?;
     let timer: u64 = value(&stats, "stats", "a", "timer")?.parse()?;
     ensure!(timer >= 50, "{stats:?}");
-    ensure!(
-        value(&stats, "stats", "a", "vcpu")? == "0" && stats.len() == 1,
-        "{stats:?}"
-    );
+    ensure!(value(&stats, "stats", "a", "vcpu")? == "0" && stats.len() == 1, "{stats:?}");
     let none = machine.monitor("trace a show")?;
-    ensure!(
-        none.is_empty(),
-        "a record of what was not recorded: {none:?}"
-    );
+    ensure!(none.is_empty(), "a record of what was not recorded: {none:?}");
     machine.monitor("trace a on")?;
     std::thread::sleep(Duration::from_millis(300));
     machine.monitor("trace a off")?;
     let exits = machine.monitor("trace a show")?;
     ensure!(exits.len() == 64, "{} exits", exits.len());
     for event in &exits {
-        ensure!(
-            event.kind == "trace" && event.get("vm") == Some("a"),
-            "{event}"
-        );
+        ensure!(event.kind == "trace" && event.get("vm") == Some("a"), "{event}");
     }
     // Its beats are interrupts, and it looks at its UART at each.
     for kind in ["irq", "dabt"] {
-        let count = exits
-            .iter()
-            .filter(|event| event.get("exit") == Some(kind))
-            .count();
+        let count = exits.iter().filter(|event| event.get("exit") == Some(kind)).count();
         ensure!(count > 10, "{count} of {kind}: {exits:?}");
     }
-    let ticks = |event: &Event| {
-        event
-            .get("ticks")
-            .and_then(|ticks| ticks.parse::<u64>().ok())
-    };
+    let ticks = |event: &Event| event.get("ticks").and_then(|ticks| ticks.parse::<u64>().ok());
     ensure!(exits.is_sorted_by_key(ticks), "not in order: {exits:?}");
     let later: u64 = value(&machine.monitor("stats a")?, "stats", "a", "timer")?.parse()?;
     ensure!(later > timer, "{timer}, then {later}");

@@ -15,16 +15,13 @@ const LATEST_NS: u64 = 100_000;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("siege/two-seconds-beside-a-victim", || short("")),
-        Case::new("siege/two-seconds-beside-a-victim-mte", || {
-            short("mte = true\n")
-        }),
+        Case::new("siege/two-seconds-beside-a-victim-mte", || short("mte = true\n")),
         Case::new("siege/ten-minutes-beside-a-victim", long).long(),
     ]
 }
 
 fn hostile(seconds: u32, seed: u32, lines: &str) -> String {
-    let lines =
-        format!("cpus = 2\nwatchdog = true\ncmdline = \"siege={seconds} seed={seed}\"\n{lines}");
+    let lines = format!("cpus = 2\nwatchdog = true\ncmdline = \"siege={seconds} seed={seed}\"\n{lines}");
     vm("hostile", "hostile", &lines).replace("16M", "64M")
 }
 
@@ -61,12 +58,8 @@ fn besiege(mut machine: Machine, limit: Duration) -> Result<(String, u64)> {
     let last = output.lines().rfind(|line| line.contains("rounds="));
     let last = last.context("the victim says nothing")?;
     let value = |key: &str| -> Result<u64> {
-        let found = last
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix(key));
-        found
-            .and_then(|value| value.parse().ok())
-            .with_context(|| format!("no {key} in {last}"))
+        let found = last.split_whitespace().find_map(|word| word.strip_prefix(key));
+        found.and_then(|value| value.parse().ok()).with_context(|| format!("no {key} in {last}"))
     };
     ensure!(value("rounds=")? > 0, "the victim did not work: {last}");
     ensure!(value("wrong=")? == 0, "a sum is wrong: {last}");

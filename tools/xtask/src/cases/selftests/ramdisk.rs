@@ -76,10 +76,8 @@ pub(super) fn make(kernel: &str) -> Result<PathBuf> {
 }
 
 fn tests(folder: &Path) -> Result<Vec<u8>> {
-    let mut entries = vec![
-        ("selftests".to_owned(), DIRECTORY, Vec::new()),
-        ("selftests/init".to_owned(), PROGRAM, INIT.into()),
-    ];
+    let mut entries =
+        vec![("selftests".to_owned(), DIRECTORY, Vec::new()), ("selftests/init".to_owned(), PROGRAM, INIT.into())];
     for (suite, tests) in SUITES {
         entries.push((format!("selftests/{suite}"), DIRECTORY, Vec::new()));
         let programs = programs(&folder.join(suite))?;
@@ -101,8 +99,7 @@ fn tests(folder: &Path) -> Result<Vec<u8>> {
 
 /// The names of what is no object file, sorted.
 fn programs(folder: &Path) -> Result<Vec<String>> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();

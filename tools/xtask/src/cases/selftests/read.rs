@@ -35,11 +35,7 @@ pub(super) fn programs(text: &str) -> Result<Vec<Program>> {
                 let (name, report) = open.take().context("an end without a program")?;
                 let report = Report::parse(&report);
                 let status = status.parse().with_context(|| line.to_owned())?;
-                programs.push(Program {
-                    name,
-                    status,
-                    report,
-                });
+                programs.push(Program { name, status, report });
             }
             Some(("pages", _)) => {}
             Some(_) => bail!("what is this: {line}"),
@@ -54,20 +50,13 @@ pub(super) fn programs(text: &str) -> Result<Vec<Program>> {
 
 /// How many pages of the node were given out during the run.
 pub(super) fn pages(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.trim_end().strip_prefix("== pages "))?;
+    let line = text.lines().find_map(|line| line.trim_end().strip_prefix("== pages "))?;
     line.parse().ok()
 }
 
 /// In what the runs differ, one line each.
 pub(super) fn differences(natives: &[Program], ours: &[Program]) -> Vec<String> {
-    let names = |programs: &[Program]| -> Vec<String> {
-        programs
-            .iter()
-            .map(|program| program.name.clone())
-            .collect()
-    };
+    let names = |programs: &[Program]| -> Vec<String> { programs.iter().map(|program| program.name.clone()).collect() };
     if names(natives) != names(ours) {
         return vec![format!("{:?} and {:?}", names(natives), names(ours))];
     }
@@ -79,10 +68,7 @@ pub(super) fn differences(natives: &[Program], ours: &[Program]) -> Vec<String> 
     for (native, here) in natives.iter().zip(ours) {
         let name = &native.name;
         if native.status != here.status {
-            differences.push(format!(
-                "{name} ended with {}, not {}",
-                here.status, native.status
-            ));
+            differences.push(format!("{name} ended with {}, not {}", here.status, native.status));
         }
         let (before, after) = (results(native), results(here));
         let gone = before.iter().filter(|result| !after.contains(result));
@@ -162,10 +148,7 @@ mod tests {
             ("ok 1 a", "not ok 1 a"),
             ("ok 1 a\n", ""),
             ("== ended 0", "== ended 139"),
-            (
-                "1..0 # SKIP none\n== ended 4",
-                "1..0 # SKIP none\n== ended 0",
-            ),
+            ("1..0 # SKIP none\n== ended 4", "1..0 # SKIP none\n== ended 0"),
         ] {
             let ours = programs(&RUN.replace(old, new)).unwrap();
             assert_eq!(failures(&ours).len(), 1, "{new}");
