@@ -55,7 +55,6 @@ impl Boot {
     /// # Safety
     /// To be called once, by the boot CPU, on `entry.S`'s early map with the image relocated and the BSS
     /// cleared; `tree` is x0 at entry, `base` the address of the image, `level` as `boot_level` left it.
-    #[must_use]
     pub unsafe fn new(tree: u64, base: u64, level: u64) -> Self {
         // SAFETY: this is the one call, and our caller promises the rest.
         unsafe { heap::init() };
@@ -67,7 +66,6 @@ impl Boot {
     }
 
     /// Returns the exception level at entry.
-    #[must_use]
     pub fn level(&self) -> Level {
         match self.level {
             2 => Level::El2,
@@ -77,7 +75,6 @@ impl Boot {
     }
 
     /// Returns where the image runs.
-    #[must_use]
     pub fn base(&self) -> Pa {
         Pa(self.base)
     }
@@ -107,7 +104,6 @@ impl Boot {
     /// Shows memory that the boot loader filled, on the early map: the bundle, before frames exist.
     ///
     /// `None` if it is not wholly within what 48 bits address, or so large that the early tables might not do.
-    #[must_use]
     pub fn view(&self, region: Region<Pa>) -> Option<&[u8]> {
         const MOST: u64 = 1 << 30;
         let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
@@ -149,7 +145,6 @@ impl Boot {
 ///
 /// Maps it in EL2's map if it is not RAM that is mapped already. `None` if it overlaps the image or memory that
 /// frames come from, so that nobody ever writes to it, or if it cannot be mapped.
-#[must_use]
 pub fn lend(region: Region<Pa>) -> Option<&'static [u8]> {
     if region.overlaps(&image::region()) || crate::frames::manages(region) || !crate::frames::keep(region, Use::Lent) {
         return None;

@@ -63,7 +63,6 @@ pub struct Unreachable;
 
 impl CoherentMemory {
     /// Claims whole pages that are neither the image's nor frames nor anybody's else, for good.
-    #[must_use]
     pub fn claim(region: Region<Pa>) -> Option<Self> {
         let free = region.is_aligned(PAGE_SIZE)
             && region.size != 0
@@ -81,7 +80,6 @@ impl CoherentMemory {
     }
 
     /// Returns where it is.
-    #[must_use]
     pub fn region(&self) -> Region<Pa> {
         self.region
     }

@@ -135,7 +135,6 @@ pub struct Context {
 impl Context {
     /// Makes room for the state of `count` vCPUs, or returns `None` if there is no memory for it. Nothing is
     /// allocated later.
-    #[must_use]
     pub fn make(count: usize, optional: Optional) -> Option<Vec<Self>> {
         let areas = Area::take(count, optional.sve)?;
         let context = |float| Self {
@@ -157,7 +156,6 @@ impl Context {
     }
 
     /// Starts a vCPU on this CPU in its state at reset, with `frame`.
-    #[must_use]
     pub fn start(&self, config: &Config, virtual_offset: u64, frame: Frame) -> Guest {
         let guest = traps::load(config, frame);
         // Another vCPU of the VM may have been here, whose caches of instructions may go by virtual address.
@@ -206,7 +204,6 @@ impl Context {
     /// Puts the vCPU on this CPU. `mixed`: another vCPU of the same VM may have been here since it was last. TLBs know
     /// a VM's translations by VMID and ASID, which two vCPUs of one VM may use differently (DDI0487 D8.16). What
     /// a vCPU invalidated on another CPU meanwhile is gone from here too: `HCR_EL2.FB` makes that so.
-    #[must_use]
     pub fn load(&self, config: &Config, virtual_offset: u64, mixed: bool) -> Guest {
         traps::write(config);
         if mixed {

@@ -23,7 +23,6 @@ macro_rules! id_row {
 }
 
 /// Reads this CPU's identification registers. Unallocated ones read as zero (DDI0487 D24.3.1).
-#[must_use]
 pub fn id_table() -> IdTable {
     [id_row!("1"), id_row!("2"), id_row!("3"), id_row!("4"), id_row!("5"), id_row!("6"), id_row!("7")]
 }
@@ -34,25 +33,21 @@ pub fn note() {
 }
 
 /// Returns `MPIDR_EL1`.
-#[must_use]
 pub fn mpidr() -> u64 {
     read_sysreg!("mpidr_el1")
 }
 
 /// Returns `MIDR_EL1`.
-#[must_use]
 pub fn midr() -> u64 {
     read_sysreg!("midr_el1")
 }
 
 /// Returns `CTR_EL0`.
-#[must_use]
 pub fn ctr() -> u64 {
     read_sysreg!("ctr_el0")
 }
 
 /// Tells whether this CPU has FEAT_MTE2.
-#[must_use]
 pub fn has_mte2() -> bool {
     read_sysreg!("id_aa64pfr1_el1") >> 8 & 0xf >= 2
 }
@@ -74,13 +69,11 @@ pub(crate) fn has_crc32() -> bool {
 }
 
 /// Tells whether this CPU has FEAT_RNG.
-#[must_use]
 pub fn has_random() -> bool {
     read_sysreg!("id_aa64isar0_el1") >> 60 != 0
 }
 
 /// Returns 64 random bits by FEAT_RNG, or `None` without it or when it has none just now.
-#[must_use]
 pub fn random() -> Option<u64> {
     if !has_random() {
         return None;
@@ -95,14 +88,12 @@ pub fn random() -> Option<u64> {
 
 /// Returns the physical counter.
 #[inline(always)]
-#[must_use]
 pub fn counter() -> u64 {
     isb();
     read_sysreg!("cntpct_el0")
 }
 
 /// Returns the counter's frequency in Hz, as firmware set it.
-#[must_use]
 pub fn counter_frequency() -> u64 {
     read_sysreg!("cntfrq_el0")
 }

@@ -11,17 +11,15 @@ pub(crate) const AFFINITY: u64 = 0xff_00ff_ffff;
 
 /// Sets the table, once, from the `reg` of the tree's `/cpus` nodes.
 pub fn set(mpidrs: Vec<u64>) {
-    MPIDRS.call_once(|| mpidrs);
+    let _ = MPIDRS.call_once(|| mpidrs);
 }
 
 /// Returns the affinity of CPU `index`.
-#[must_use]
 pub fn affinity(index: usize) -> Option<u64> {
     MPIDRS.get()?.get(index).map(|mpidr| mpidr & AFFINITY)
 }
 
 /// Returns the index of the CPU that this is called on, by its MPIDR.
-#[must_use]
 pub fn this_by_mpidr() -> Option<usize> {
     let this = crate::cpu::mpidr() & AFFINITY;
     MPIDRS.get()?.iter().position(|mpidr| mpidr & AFFINITY == this)

@@ -28,7 +28,7 @@ static CONDUIT: Once<Conduit> = Once::new();
 
 /// Sets the conduit that `/psci` names. Without this, no call is ever issued.
 pub fn set_conduit(conduit: Conduit) {
-    CONDUIT.call_once(|| conduit);
+    let _ = CONDUIT.call_once(|| conduit);
 }
 
 /// Starts the CPU with affinity `mpidr` at `entry` with `context` in x0.
@@ -62,7 +62,6 @@ pub fn workaround(number: u32) {
 }
 
 /// Asks firmware what it says of SMCCC_ARCH_WORKAROUND_1, 2 and 3; -1 where there is no SMCCC 1.1.
-#[must_use]
 pub fn workarounds() -> [i32; 3] {
     // SMCCC_VERSION may be called only where PSCI_FEATURES says that it is there (DEN0028 §7.2.1).
     let features = |function: u32| match CONDUIT.get() {

@@ -28,7 +28,6 @@ static FREE: [Mutex<FrameAllocator<33>>; 2] = [const { Mutex::new(FrameAllocator
 static FREE_PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many bytes of frames are free.
-#[must_use]
 pub fn free_bytes() -> u64 {
     FREE_PAGES.load(Ordering::Relaxed) * PAGE_SIZE
 }
@@ -52,23 +51,20 @@ pub struct Frames {
 
 impl Frames {
     /// Takes the one frame at `address` from the tagged pool, if it is free.
-    #[must_use]
     pub fn at(address: u64) -> Option<Self> {
         let frame = usize::try_from(address / PAGE_SIZE).ok()?;
         let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
-        FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
+        let _ = FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
         let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
         Some(Self { region, pool: Pool::Tagged })
     }
 
     /// Returns where they are.
-    #[must_use]
     pub fn region(&self) -> Region<Pa> {
         self.region
     }
 
     /// Returns which pool they are from.
-    #[must_use]
     pub fn pool(&self) -> Pool {
         self.pool
     }
@@ -83,7 +79,7 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
     let end = (region.end().0 / PAGE_SIZE) as usize;
     if start < end {
         pool.free().lock().add_frame(start, end);
-        FREE_PAGES.fetch_add((end - start) as u64, Ordering::Relaxed);
+        let _ = FREE_PAGES.fetch_add((end - start) as u64, Ordering::Relaxed);
     }
 }
 
@@ -95,7 +91,7 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
 /// Takes the boot hand-over along: no slice of firmware's tree, whose memory may be among this, outlives it.
 pub fn init(free: &[(Region<Pa>, Pool)], _boot: crate::boot::Boot) {
     static DONE: spin::Once<()> = spin::Once::new();
-    DONE.call_once(|| {
+    let _ = DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {
             let taken =
                 region.overlaps(&crate::image::region()) || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
@@ -140,24 +136,21 @@ pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
 }
 
 /// Tells whether any of `region` is memory that frames come from.
-#[must_use]
 pub fn manages(region: Region<Pa>) -> bool {
     MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
 }
 
 /// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if
 /// there is no such block. Their contents are whatever was there.
-#[must_use]
 pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
     let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok()?.checked_next_power_of_two()?;
     let start = pool.free().lock().alloc(pages)?;
-    FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
+    let _ = FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
     let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
     Some(Frames { region, pool })
 }
 
 /// Takes from either pool, the plain one first.
-#[must_use]
 pub fn take(bytes: u64) -> Option<Frames> {
     take_from(Pool::Plain, bytes).or_else(|| take_from(Pool::Tagged, bytes))
 }
@@ -167,5 +160,5 @@ pub fn give_back(frames: Frames) {
     let start = (frames.region.start.0 / PAGE_SIZE) as usize;
     let pages = (frames.region.size / PAGE_SIZE) as usize;
     frames.pool.free().lock().dealloc(start, pages);
-    FREE_PAGES.fetch_add(pages as u64, Ordering::Relaxed);
+    let _ = FREE_PAGES.fetch_add(pages as u64, Ordering::Relaxed);
 }

@@ -94,7 +94,6 @@ pub struct Ack(u32);
 impl Ack {
     /// Returns the interrupt.
     #[inline]
-    #[must_use]
     pub fn intid(self) -> IntId {
         // GICv2 puts an SGI's sender above bit 9.
         IntId(if is_v3() { self.0 } else { self.0 & 0x3ff })
@@ -104,7 +103,6 @@ impl Ack {
 /// Acknowledges the highest-priority pending interrupt and drops its priority, or returns `None`. It stays
 /// active until it is [`deactivate`]d.
 #[inline(always)]
-#[must_use]
 pub fn acknowledge() -> Option<Ack> {
     let ack = if is_v3() { v3::acknowledge() } else { v2::acknowledge() };
     if ack & 0x3ff >= IntId::SPECIAL_BASE && ack < 0x2000 {
@@ -146,13 +144,11 @@ pub fn kick(cpu: usize) {
 
 /// Returns the number of List Registers.
 #[inline]
-#[must_use]
 pub fn lr_count() -> u32 {
     if is_v3() { v3::lr_count() } else { v2::lr_count() }
 }
 
 /// Reads List Register `index`.
-#[must_use]
 pub fn lr_read(index: usize) -> Lr {
     if is_v3() { v3::lr_read(index) } else { v2::lr_read(index) }
 }
@@ -165,7 +161,6 @@ pub fn lr_write(index: usize, lr: Lr) {
 
 /// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
 #[inline]
-#[must_use]
 pub fn lr_empty() -> u32 {
     if is_v3() { v3::lr_empty() } else { v2::lr_empty() }
 }
@@ -176,20 +171,17 @@ pub fn set_maintenance(requests: u32) {
 }
 
 /// Returns `ICH_VMCR_EL2` or `GICH_VMCR`: what the guest of this CPU has written to its CPU interface.
-#[must_use]
 pub fn vmcr() -> u32 {
     if is_v3() { v3::vmcr() } else { v2::vmcr() }
 }
 
 /// Tells whether the guest ends interrupts in two steps (`VEOIM`).
-#[must_use]
 pub fn is_deactivation_separate() -> bool {
     vmcr() & 1 << 9 != 0
 }
 
 /// Tells whether an interrupt that was taken, and is active, is pending still: its line is high. Of a shared one of a
 /// GICv3 it always says yes: whoever takes it then looks at the device.
-#[must_use]
 pub fn is_pending(intid: IntId) -> bool {
     if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
 }

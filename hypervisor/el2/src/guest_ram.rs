@@ -23,14 +23,12 @@ pub struct OutOfRange;
 impl GuestRam {
     /// Makes `frames` guest RAM, for good. Of the tagged pool, which EL2 maps Tagged, Allocation Tags are
     /// cleared along with data.
-    #[must_use]
     pub fn new(frames: Frames) -> Self {
         let tagged = frames.pool() == Pool::Tagged;
         Self { frames, tagged, granted: false }
     }
 
     /// Returns where it is.
-    #[must_use]
     pub fn region(&self) -> Region<Pa> {
         self.frames.region()
     }
@@ -106,7 +104,6 @@ impl GuestRam {
 }
 
 /// Returns the CRC-32 of `bytes`, going on from `checksum`.
-#[must_use]
 pub fn crc32(bytes: &[u8], checksum: u32) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(checksum);
     hasher.update(bytes);

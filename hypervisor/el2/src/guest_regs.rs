@@ -110,13 +110,11 @@ fn clear_float(sve: bool) {
 }
 
 /// Returns `VBAR_EL1`.
-#[must_use]
 pub fn vbar() -> u64 {
     read_sysreg!("vbar_el1")
 }
 
 /// Returns `SCTLR_EL1`.
-#[must_use]
 pub fn sctlr() -> u64 {
     read_sysreg!("sctlr_el1")
 }
@@ -136,7 +134,6 @@ pub fn write_exception(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
 }
 
 /// The EL1 registers that a crash report shows, with their names.
-#[must_use]
 pub fn report() -> [(&'static str, u64); 10] {
     [
         ("sctlr_el1", read_sysreg!("sctlr_el1")),

@@ -29,7 +29,6 @@ unsafe impl GlobalAlloc for Locked {
 }
 
 /// Returns how many bytes of the heap are used and how many are free.
-#[must_use]
 pub fn used_and_free() -> (usize, usize) {
     let heap = HEAP.0.lock();
     (heap.used(), heap.free())

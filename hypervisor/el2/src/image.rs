@@ -8,7 +8,6 @@ macro_rules! symbols {
             unsafe extern "C" { $(pub(super) static $symbol: u8;)* }
         }
         $($(#[$doc])*
-        #[must_use]
         pub fn $function() -> u64 {
             &raw const linker::$symbol as u64
         })*
@@ -35,14 +34,12 @@ symbols! {
 }
 
 /// Returns all of the image, code to BSS.
-#[must_use]
 pub fn region() -> Region<Pa> {
     Region { start: Pa(start()), size: end() - start() }
 }
 
 /// Returns what was appended to the image for one-file boot, if anything: the header's `image_size`, which
 /// whoever appended it has raised, tells (DESIGN: a 4 KiB boundary beyond the BSS).
-#[must_use]
 pub fn appended() -> Option<Region<Pa>> {
     // SAFETY: the header is the first 64 bytes of the image, mapped and never written.
     let size = unsafe { core::ptr::read_volatile((start() + 16) as *const u64) };

@@ -4,6 +4,7 @@
 //! the one invariant that everything rests on: no page is both EL2's and a guest's. Nothing here decides
 //! what a guest gets; that is `model`'s. `monitor` is the only caller.
 #![no_std]
+#![cfg_attr(not(test), deny(unused_results))]
 #![cfg_attr(not(target_os = "none"), allow(unused))]
 // AArch64 only: `usize` is 64 bits wide, and registers are cut to the width of their fields on purpose.
 #![allow(clippy::cast_possible_truncation)]

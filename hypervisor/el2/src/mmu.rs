@@ -125,7 +125,7 @@ impl Map {
     pub fn activate(mut self) {
         static DONE: Once<()> = Once::new();
         let mut first = false;
-        DONE.call_once(|| first = true);
+        let _ = DONE.call_once(|| first = true);
         assert!(first, "EL2's map is activated twice");
         self.tables.mark_active();
         let registers = registers(self.tables.root_address().0 as u64);
@@ -200,7 +200,7 @@ pub(crate) fn remove(range: Region<Pa>) {
     let Some(place) = map.ranges.iter().position(|(other, _)| *other == range) else {
         return;
     };
-    map.ranges.swap_remove(place);
+    let _ = map.ranges.swap_remove(place);
     let region = MemoryRegion::new(range.start.0 as usize, range.end().0 as usize);
     // Leaves lie wholly inside the range, which was added as one: nothing has to be split, and to make an entry
     // invalid needs no break before.

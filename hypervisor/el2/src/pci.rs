@@ -30,7 +30,6 @@ impl Ecam {
     ///
     /// `None` if it is not of whole pages, or in part the image's, memory that frames come from, something else in
     /// EL2's map, or given to somebody already.
-    #[must_use]
     pub fn open(window: Region<Pa>, first_bus: u8) -> Option<Self> {
         let free = window.is_aligned(PAGE_SIZE)
             && !window.overlaps(&image::region())
@@ -54,7 +53,6 @@ impl Ecam {
 
     /// Reads a word; all ones outside of the window, where nothing answers, and where the bridge answers with an
     /// abort. Bits 1:0 of `offset` and those from 12 on count as 0.
-    #[must_use]
     pub fn read(&self, requester_id: u16, offset: u16) -> u32 {
         let Some(address) = self.address(requester_id, offset) else {
             return u32::MAX;

@@ -42,7 +42,6 @@ pub(crate) unsafe fn install(block: u64, index: u64) {
 
 /// Returns this CPU's index in the platform tree's order.
 #[inline]
-#[must_use]
 pub fn index() -> usize {
     let block = read_sysreg!("tpidr_el2") as *const PerCpu;
     // SAFETY: `install` ran on this CPU before anything that asks for the index, and the field is never

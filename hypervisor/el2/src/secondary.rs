@@ -29,19 +29,16 @@ pub struct Block(Frames);
 
 impl Block {
     /// Takes a block from the free frames, or `None` if there is none.
-    #[must_use]
     pub fn take() -> Option<Self> {
         frames::take(percpu::BLOCK_SIZE).map(Self)
     }
 
     /// Returns the bytes of all blocks in use by secondary CPUs.
-    #[must_use]
     pub fn all_bytes() -> u64 {
         BLOCKS.lock().len() as u64 * percpu::BLOCK_SIZE
     }
 
     /// Returns the page that EL2's map must leave out.
-    #[must_use]
     pub fn guard(&self) -> Region<Pa> {
         guard_of(self.0.region().start)
     }
@@ -90,7 +87,6 @@ static BLOCKS: spin::Mutex<alloc::vec::Vec<(usize, u64)>> = spin::Mutex::new(all
 
 /// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
 /// index is one of those.
-#[must_use]
 pub fn adopt(index: u64) -> bool {
     // The latest, if an earlier start of this CPU failed; and only on the CPU that it was made for.
     let known = |(known, _): &&(usize, u64)| *known as u64 == index;

@@ -16,7 +16,6 @@ unsafe extern "C" {
 }
 
 /// Waits for all that was accessed on this CPU so far, and takes the SError if one came of it. Returns whether.
-#[must_use]
 pub fn drain() -> bool {
     dsb_sy();
     isb();

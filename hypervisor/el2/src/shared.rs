@@ -16,7 +16,6 @@ pub struct SharedRam {
 impl SharedRam {
     /// Makes `frames` memory between VMs, for good: clear, also of Allocation Tags where they are of the tagged
     /// pool, and with nothing of that left in the caches, which a guest's accesses may bypass without FWB.
-    #[must_use]
     pub fn new(frames: Frames) -> Self {
         let region = frames.region();
         let tagged = frames.pool() == Pool::Tagged;
@@ -32,7 +31,6 @@ impl SharedRam {
     }
 
     /// Returns where it is.
-    #[must_use]
     pub fn region(&self) -> Region<Pa> {
         self.frames.region()
     }

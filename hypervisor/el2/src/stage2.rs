@@ -66,7 +66,6 @@ pub struct TableMemory {
 
 impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
-    #[must_use]
     pub fn new(start_level: u8) -> Self {
         Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), vttbr: None }
     }
@@ -98,7 +97,6 @@ impl TableMemory {
     /// Lets the tables lead to a device's registers: neither the image, nor anything that frames
     /// came from, nor a device of EL2's own.
     /// Returns whether that was granted.
-    #[must_use]
     pub fn grant_device(&mut self, registers: Region<Pa>) -> bool {
         let ours = registers.overlaps(&crate::image::region())
             || frames::manages(registers)
@@ -113,7 +111,6 @@ impl TableMemory {
     /// Lets the tables lead to a PCI function's registers, which only this VM has: neither the image, nor anything that
     /// frames came from, nor a device of EL2's own, nor what was given away before.
     /// Returns whether that was granted.
-    #[must_use]
     pub fn grant_function(&mut self, registers: Region<Pa>) -> bool {
         let free = registers.is_aligned(PAGE_SIZE)
             && !registers.overlaps(&crate::image::region())
@@ -146,7 +143,6 @@ impl TableMemory {
     }
 
     /// Returns the bytes that the tables take.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.frames.iter().map(|frames| frames.region().size).sum()
     }
@@ -170,7 +166,6 @@ impl TableMemory {
     }
 
     /// Loads a descriptor of these tables; zero from anywhere else.
-    #[must_use]
     pub fn load(&self, entry: Pa) -> u64 {
         if self.page_of(entry).is_none() || !entry.is_aligned(8) {
             return 0;
@@ -254,7 +249,6 @@ impl TableMemory {
     }
 
     /// Tells whether a VM may be given `memory`.
-    #[must_use]
     pub fn may_map(&self, memory: Region<Pa>) -> bool {
         self.grant_of(memory).is_some()
     }

@@ -122,21 +122,18 @@ unsafe extern "C" fn other<H: Handler>(handler: *mut c_void, guest: *mut Guest, 
 
 /// Decodes the synchronous exception that this CPU took last from a guest.
 #[inline(always)]
-#[must_use]
 pub fn syndrome() -> Exit {
     let esr = read_sysreg!("esr_el2");
     assay_spec::esr::decode(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
 /// Returns the raw `ESR_EL2` of the last exit, for reports.
-#[must_use]
 pub fn raw_syndrome() -> u64 {
     read_sysreg!("esr_el2")
 }
 
 /// Returns `ESR_EL2`, `FAR_EL2` and `HPFAR_EL2` of the last exit.
 #[inline(always)]
-#[must_use]
 pub fn abort_syndrome() -> (u64, u64, u64) {
     (read_sysreg!("esr_el2"), read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }

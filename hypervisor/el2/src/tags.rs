@@ -94,7 +94,6 @@ unsafe extern "C" {
 /// Proves one page of free frames, and leaves its data and tags zero, unless an access aborted.
 ///
 /// The frames must be mapped Tagged. `seed` varies the tags from page to page.
-#[must_use]
 pub fn prove_page(frames: &mut Frames, page: u64, seed: u64) -> TagProof {
     let region = frames.region();
     let address = region.start.0 + page % (region.size / PAGE_SIZE) * PAGE_SIZE;

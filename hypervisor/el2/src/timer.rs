@@ -43,7 +43,6 @@ pub fn stop_virtual() {
 }
 
 /// Tells whether the running vCPU's virtual timer holds its line high: on, not masked, and due.
-#[must_use]
 pub fn virtual_line() -> bool {
     // ISTATUS, IMASK, ENABLE (DDI0487 CNTV_CTL_EL0).
     read_sysreg!("cntv_ctl_el0") & 7 == 5
@@ -51,7 +50,6 @@ pub fn virtual_line() -> bool {
 
 /// Returns the virtual count at which the running vCPU's virtual timer raises its line, or `None` if it never will,
 /// or the line is high already.
-#[must_use]
 pub fn virtual_deadline() -> Option<u64> {
     // ISTATUS, IMASK, ENABLE.
     (read_sysreg!("cntv_ctl_el0") & 7 == 1).then(|| read_sysreg!("cntv_cval_el0"))

@@ -70,7 +70,7 @@ pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
         if registers.fr.is_set(Fr::Rxfe) {
             break;
         }
-        registers.dr.get();
+        let _ = registers.dr.get();
     }
     *CONSOLE.lock() = Some(Console { registers });
     Ok(())
@@ -107,7 +107,6 @@ pub fn write_in_panic(bytes: &[u8]) {
 }
 
 /// Returns the next byte received, if any.
-#[must_use]
 pub fn read() -> Option<u8> {
     let console = CONSOLE.lock();
     let registers = console.as_ref()?.registers;

@@ -88,7 +88,6 @@ pub struct Grant {
 
 impl Row<'_> {
     /// Returns what may be mapped, if the claim is granted.
-    #[must_use]
     pub fn granted(&self) -> Option<Grant> {
         let (pa, ipa) = self.pa.zip(self.ipa)?;
         let decision = self.outcome.ok()?;
@@ -111,7 +110,6 @@ pub struct VmClaims<'a> {
 
 impl VmClaims<'_> {
     /// Tells whether the VM gets all that it claims. If not, it does not start.
-    #[must_use]
     pub fn starts(&self) -> bool {
         // What nobody has looked for counts as found: at EL2 that is nothing that is claimed.
         let is_had = |row: &Row<'_>| row.outcome.is_ok() && row.ipa.is_some();
@@ -122,7 +120,6 @@ impl VmClaims<'_> {
 }
 
 /// Resolves the claims of all VMs; one element for each, in their order.
-#[must_use]
 pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
     let nodes = &world.machine.coherent;
     let faults = ground::faults(world);
@@ -220,7 +217,6 @@ fn row<'a>(world: &World<'a>, node: &'a CoherentNode, facts: Facts<'a>, claim: C
 
 /// Returns the regions that nobody claims and nobody could (rule T1): the tree is wrong there, and whoever
 /// claims one next is refused.
-#[must_use]
 pub fn unclaimed_faults<'a>(world: &World<'a>) -> Vec<(&'a CoherentNode, Refusal<'a>)> {
     let claimed = claimed(world);
     let faults = ground::faults(world);

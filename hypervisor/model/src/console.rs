@@ -194,7 +194,7 @@ impl Console {
     /// Shows all that waits of the VMs that are shown, however long it takes: the machine is about to end.
     pub fn flush(&mut self, out: &mut impl Terminal) {
         while let Some(vm) = self.next_waiting(self.owner().unwrap_or(usize::MAX)) {
-            self.show(vm, self.touched, out);
+            let _ = self.show(vm, self.touched, out);
         }
     }
 

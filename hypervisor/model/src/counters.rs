@@ -45,7 +45,6 @@ pub const NAMED: [(u8, &str); 8] = [
 ];
 
 /// Returns the name of an exception class.
-#[must_use]
 pub fn class_name(class: u8) -> &'static str {
     NAMED.iter().find(|(known, _)| *known == class).map_or("other", |(_, name)| name)
 }
@@ -71,7 +70,6 @@ fn count(counter: &AtomicU64) {
 
 impl Counters {
     /// Makes counts of nothing.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             classes: [const { AtomicU64::new(0) }; CLASSES],

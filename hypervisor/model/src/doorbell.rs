@@ -50,7 +50,6 @@ pub struct Ring {
 
 impl Doorbells {
     /// Makes the doorbells of a VM that has these parts in regions.
-    #[must_use]
     pub fn new(sides: impl IntoIterator<Item = Side>) -> Self {
         let quiet = |side| Doorbell { side, rung: AtomicU32::new(0) };
         Self(sides.into_iter().map(quiet).collect())
@@ -101,7 +100,7 @@ impl Doorbells {
             }
             RUNG => {
                 // What was written to the region before a ring that came to nothing is seen from here on.
-                doorbell.rung.fetch_and(!value, Ordering::AcqRel);
+                let _ = doorbell.rung.fetch_and(!value, Ordering::AcqRel);
                 None
             }
             _ => None,
@@ -110,7 +109,6 @@ impl Doorbells {
 
     /// Notes at doorbell `index` that number `from` has rung. Returns whether the interrupt is to be made pending: not
     /// if it was for an earlier ring that nobody has answered.
-    #[must_use]
     pub fn rung(&self, index: usize, from: u8) -> bool {
         let bit = 1u32.checked_shl(from.into()).unwrap_or(0);
         let doorbell = self.0.get(index);

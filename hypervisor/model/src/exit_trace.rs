@@ -67,7 +67,6 @@ impl Default for ExitTrace {
 
 impl ExitTrace {
     /// Makes an empty record; it never allocates again.
-    #[must_use]
     pub fn new() -> Self {
         Self { entries: vec![None; ENTRIES].into_boxed_slice(), next: 0 }
     }
@@ -81,7 +80,6 @@ impl ExitTrace {
     }
 
     /// Returns the exit at this place, from 0 for the oldest; `None` where there is none.
-    #[must_use]
     pub fn get(&self, place: usize) -> Option<Exit> {
         let index = self.next.checked_add(place)? % ENTRIES;
         *self.entries.get(index).filter(|_| place < ENTRIES)?

@@ -99,7 +99,6 @@ pub enum Crash {
 
 impl Crash {
     /// Returns the name in `assay: vm … cause=`.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::SError => "serror",

@@ -27,7 +27,6 @@ pub struct VmFeatures {
 
 impl VmFeatures {
     /// Returns these features without those that `host` lacks.
-    #[must_use]
     pub const fn limited_to(self, host: &HostId) -> Self {
         Self {
             mte: self.mte && host.mte(),
@@ -46,27 +45,23 @@ pub struct GuestId {
 
 impl GuestId {
     /// Computes what a VM with `features` reads on a machine whose CPUs have at least `host`.
-    #[must_use]
     pub fn new(host: &HostId, features: VmFeatures) -> Self {
         Self { registers: offer::registers(host, features.limited_to(host)) }
     }
 
     /// Returns the register with op0 3, op1 0, CRn 0 and these fields. Outside CRm 1 to 7 it is zero.
-    #[must_use]
     pub fn get(&self, crm: u16, op2: u16) -> u64 {
         self.read(SysReg::new(3, 0, 0, crm, op2)).unwrap_or(0)
     }
 
     /// Returns the value of `register` if it is in the feature ID space, allocated or not.
     #[inline(always)]
-    #[must_use]
     pub fn read(&self, register: SysReg) -> Option<u64> {
         self.registers.get(host::index(register)).copied()
     }
 
     /// Returns the feature register with op0 3, op1 0, CRn 0 and these fields, for CRm 1 to 7; `None` otherwise.
     #[inline(always)]
-    #[must_use]
     pub fn feature(&self, crm: u64, op2: u64) -> Option<u64> {
         // CRm 0 wraps to beyond the table.
         let index = crm.wrapping_sub(1) << 3 | op2 & 7;
@@ -74,7 +69,6 @@ impl GuestId {
     }
 
     /// Tells whether the VM has the GIC's system registers.
-    #[must_use]
     pub fn has_gic_registers(&self) -> bool {
         self.read(SysReg::ID_AA64PFR0_EL1).unwrap_or(0) >> 24 & 15 != 0
     }

@@ -37,12 +37,10 @@ pub enum Fault {
 
 impl Fault {
     /// The external abort for a load or store that stage 2 does not allow.
-    #[must_use]
     pub const fn of_data(abort: &Abort) -> Self {
         Self::DataAbort { va: abort.va, write: abort.write, table_walk: abort.table_walk }
     }
     /// The external abort for a fetch that stage 2 does not allow.
-    #[must_use]
     pub const fn of_fetch(abort: &Abort) -> Self {
         Self::InstrAbort { va: abort.va, table_walk: abort.table_walk }
     }
@@ -61,7 +59,6 @@ pub struct PstateBits {
 
 impl PstateBits {
     /// Returns what the machine has.
-    #[must_use]
     pub const fn of(host: &HostId) -> Self {
         Self { pan: host.pan(), ssbs: host.ssbs(), tco: host.mte() }
     }
@@ -94,7 +91,6 @@ pub struct El1Write {
 /// Makes the guest with `frame` take `fault`, and returns what goes to its EL1 registers.
 ///
 /// `frame.pc` must still be at the instruction: the preferred return address of every one of these.
-#[must_use]
 pub fn take(fault: Fault, frame: &mut Frame, el1: &El1State) -> El1Write {
     let origin = Origin::of(frame.pstate);
     let (esr, far) = syndrome(fault, origin);
@@ -106,13 +102,11 @@ pub fn take(fault: Fault, frame: &mut Frame, el1: &El1State) -> El1Write {
 }
 
 /// Tells whether a guest with this PSTATE can take an SError now (`PSTATE.A` = 0).
-#[must_use]
 pub const fn takes_serror(pstate: u64) -> bool {
     pstate & PSTATE_A == 0
 }
 
 /// Tells whether a guest with this PSTATE was at EL0, AArch64 or AArch32.
-#[must_use]
 pub const fn is_el0(pstate: u64) -> bool {
     matches!(Origin::of(pstate), Origin::El0 | Origin::El0Aarch32)
 }

@@ -3,6 +3,7 @@
 //! State, but no hardware: everything here is safe code that runs under `cargo test` on any host, and
 //! the few things it needs of the machine are traits that it owns and `monitor` adapts to `el2`.
 #![no_std]
+#![cfg_attr(not(test), deny(unused_results))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

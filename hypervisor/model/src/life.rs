@@ -33,7 +33,6 @@ pub enum Phase {
 
 impl Phase {
     /// Returns the name in `assay: vms … state=`.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Loading => "loading",
@@ -45,7 +44,6 @@ impl Phase {
     }
 
     /// Returns the phase of this number, the inverse of `as u8`.
-    #[must_use]
     pub const fn from_number(number: u8) -> Self {
         match number {
             0 => Self::Loading,
@@ -152,7 +150,6 @@ pub struct Life {
 
 impl Life {
     /// A VM of `vcpus` vCPUs that is to be loaded; `frequency` is the counter's, in Hz.
-    #[must_use]
     pub fn new(vcpus: usize, on_crash: OnCrash, most: Option<u32>, frequency: u64) -> Self {
         Self {
             phase: Phase::Loading,
@@ -174,19 +171,16 @@ impl Life {
     }
 
     /// Returns where it is.
-    #[must_use]
     pub const fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Returns how many lives have begun and how many have ended in a crash.
-    #[must_use]
     pub const fn counts(&self) -> (u64, u64) {
         (self.lives, self.crashes)
     }
 
     /// Returns how long it has run, in milliseconds; 0 if it does not run.
-    #[must_use]
     pub fn age_ms(&self, now: u64) -> u64 {
         if self.phase == Phase::Running { now.saturating_sub(self.born) / self.per_ms } else { 0 }
     }
@@ -321,7 +315,6 @@ impl Life {
     }
 
     /// Returns until when it waits, in ticks, if it does.
-    #[must_use]
     pub fn waits_until(&self) -> Option<u64> {
         (self.phase == Phase::Waiting).then_some(self.until)
     }

@@ -32,7 +32,6 @@ pub enum Misplaced {
 
 impl Misplaced {
     /// Says what to do about it.
-    #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::NoMemory => "load it into the machine's RAM, and give its real address and size in `reg`",
@@ -60,7 +59,6 @@ pub fn check(place: Region<Pa>, ground: &Ground<'_>) -> Result<(), Misplaced> {
 }
 
 /// Tells whether nothing was loaded: a page of zeros, with which neither a kernel nor an archive begins.
-#[must_use]
 pub fn is_blank(bytes: &[u8]) -> bool {
     let page = bytes.get(..0x1000).unwrap_or(bytes);
     page.iter().all(|&byte| byte == 0)

@@ -31,22 +31,18 @@ pub struct Function(pub u16);
 
 impl Function {
     /// The function `function` (0 to 7) of device `device` (0 to 31) on bus `bus`.
-    #[must_use]
     pub const fn new(bus: u8, device: u8, function: u8) -> Self {
         Self((bus as u16) << 8 | (device as u16 & 0x1f) << 3 | function as u16 & 7)
     }
     /// Returns its bus.
-    #[must_use]
     pub const fn bus(self) -> u8 {
         (self.0 >> 8) as u8
     }
     /// Returns its device number, 0 to 31.
-    #[must_use]
     pub const fn device(self) -> u8 {
         (self.0 >> 3 & 0x1f) as u8
     }
     /// Returns its function number, 0 to 7.
-    #[must_use]
     pub const fn function(self) -> u8 {
         (self.0 & 7) as u8
     }

@@ -263,7 +263,6 @@ pub struct EcamHost {
 
 impl EcamHost {
     /// Returns what interrupt pin `pin` (1 is INTA) of a function on the first bus is wired to.
-    #[must_use]
     pub fn intx(&self, function: Function, pin: u32) -> Option<IntId> {
         let (unit, number) = self.interrupt_mask;
         let wanted = (u32::from(function.0) << 8 & unit, pin & number);

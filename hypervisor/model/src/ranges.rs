@@ -12,7 +12,7 @@ pub fn subtract<A: Address>(ranges: &mut Vec<Region<A>>, hole: &Region<A>) {
             index += 1;
             continue;
         }
-        ranges.swap_remove(index);
+        let _ = ranges.swap_remove(index);
         let before = hole.start.raw().checked_sub(range.start.raw());
         let after = range.end().raw().checked_sub(hole.end().raw());
         ranges.extend(before.and_then(|size| Region::new(range.start, size)));
@@ -22,7 +22,6 @@ pub fn subtract<A: Address>(ranges: &mut Vec<Region<A>>, hole: &Region<A>) {
 }
 
 /// Returns `range` widened to whole multiples of `align`, a power of two; one that would wrap is cut short.
-#[must_use]
 pub fn widen<A: Address>(range: &Region<A>, align: u64) -> Region<A> {
     let start = range.start.align_down(align);
     let end = range.end().raw().checked_next_multiple_of(align).unwrap_or(!(align - 1));

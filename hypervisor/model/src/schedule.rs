@@ -271,7 +271,7 @@ impl Scheduler {
         let Some(index) = self.charge(at, now) else {
             return;
         };
-        self.leave(at);
+        let _ = self.leave(at);
         let Some(vcpu) = self.vcpus.get_mut(index) else {
             return;
         };

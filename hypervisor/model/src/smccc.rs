@@ -94,7 +94,6 @@ impl Workarounds {
 impl Workarounds {
     /// Returns what firmware has to do when one guest's vCPU follows another's on a CPU, so that the branch
     /// predictor's state of one does not serve the other.
-    #[must_use]
     pub fn between_guests(&self) -> Option<Workaround> {
         if self.three == Mitigation::Call {
             Some(Workaround::Three)
@@ -107,7 +106,6 @@ impl Workarounds {
 
     /// Tells whether branch prediction of one guest may serve another on the same CPU, and firmware says nothing of
     /// it: `CSV2` is 0 and neither workaround is offered (DEN0028 §7.5, §7.7).
-    #[must_use]
     pub fn is_branch_prediction_shared(&self) -> bool {
         self.one == Mitigation::Unknown && self.between_guests().is_none()
     }
@@ -174,7 +172,6 @@ pub fn handle_lockless(
 
 /// Answers the calls about stolen time (DEN0057) of vCPU `vcpu`, for a VM that shares CPUs: x0, or `None` if it
 /// is another call. Asked first, since to every other VM these do not exist.
-#[must_use]
 pub fn stolen_time(fid: u32, first: u64, vcpu: usize) -> Option<u64> {
     let offered = |query: u64| {
         let query = query & 0xffff_ffff;
@@ -198,7 +195,6 @@ const STOLEN_TIME_SIZE: u64 = 64;
 pub const STOLEN_TIME_OFFSET: u64 = 8;
 
 /// Returns where in [`layout::STOLEN_TIME`] a vCPU's structure is.
-#[must_use]
 pub fn stolen_time_at(vcpu: usize) -> Option<u64> {
     let offset = (vcpu as u64).checked_mul(STOLEN_TIME_SIZE)?;
     (offset < layout::STOLEN_TIME.size).then_some(offset)

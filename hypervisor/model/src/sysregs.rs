@@ -71,7 +71,6 @@ pub enum Sgi {
 
 /// Decides about one trapped access. `write_value` is the general register's value, for a write.
 #[inline]
-#[must_use]
 pub fn answer(access: SysRegAccess, id: &GuestId, write_value: u64) -> Answer {
     // The two that count: a load from a table, and the guest's interrupt to another vCPU.
     if let Some(value) = id.read(access.register) {

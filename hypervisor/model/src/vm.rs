@@ -40,7 +40,6 @@ pub struct Machine {
 
 impl Machine {
     /// Tells whether a vCPU may start at this guest address.
-    #[must_use]
     pub fn is_code(&self, address: u64) -> bool {
         self.ram.contains(Ipa(address)) && Ipa(address).is_aligned(4)
     }
@@ -64,7 +63,6 @@ pub struct Devices {
 
 impl Devices {
     /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
-    #[must_use]
     pub fn new(machine: &Machine) -> Self {
         Self {
             vgic: Vgic::new(machine.gic, machine.vcpus, 32),
@@ -109,14 +107,12 @@ impl Devices {
     }
 
     /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.
-    #[must_use]
     pub fn watchdog_deadline(&self) -> Option<u64> {
         self.watchdog.deadline().and_then(|deadline| deadline.checked_add(self.virtual_offset))
     }
 
     /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, which it
     /// says once, and the vCPUs to kick.
-    #[must_use]
     pub fn tick_watchdog(&mut self, vcpu: usize, now: u64) -> (bool, VcpuSet) {
         let event = self.watchdog.tick(now.wrapping_sub(self.virtual_offset));
         (event == WatchdogEvent::Ws1, self.update_watchdog(vcpu))
@@ -138,13 +134,11 @@ pub const VIRT_TIMER: IntId = layout::TIMER_INTIDS[2];
 
 impl Vcpu {
     /// Makes vCPU `index` at power-on.
-    #[must_use]
     pub const fn new(index: usize) -> Self {
         Self { index, timer: PhysTimer::new() }
     }
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
-    #[must_use]
     pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
         let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
         kicks.union(devices.vgic.flush(self.index, hw))

@@ -27,7 +27,7 @@ static SLOTS: Once<Vec<Slot>> = Once::new();
 
 /// Makes the table, for as many CPUs as the tree names.
 pub(crate) fn init(count: usize) {
-    SLOTS.call_once(|| {
+    let _ = SLOTS.call_once(|| {
         let slot = || Slot { identity: Once::new(), usable: AtomicBool::new(false), vcpu: Once::new() };
         (0..count).map(|_| slot()).collect()
     });
@@ -41,7 +41,7 @@ fn slots() -> &'static [Slot] {
 pub(crate) fn identify(index: usize) {
     if let Some(slot) = slots().get(index) {
         cpu::note();
-        slot.identity.call_once(|| HostId::new(cpu::id_table()));
+        let _ = slot.identity.call_once(|| HostId::new(cpu::id_table()));
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn count() -> usize {
 /// Gives a CPU to a vCPU, for good.
 pub(crate) fn assign(index: usize, vm: &'static Vm, vcpu: usize) {
     if let Some(slot) = slots().get(index) {
-        slot.vcpu.call_once(|| (vm, vcpu));
+        let _ = slot.vcpu.call_once(|| (vm, vcpu));
     }
 }
 

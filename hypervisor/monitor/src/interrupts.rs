@@ -40,7 +40,7 @@ pub(crate) enum Event {
 /// Says which interrupts are which, from the platform tree.
 pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart: Option<IntId>) {
     let private = [virt_timer, hyp_timer, maintenance].to_vec();
-    KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, private });
+    let _ = KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, private });
 }
 
 /// Has the console's interrupt come to CPU `cpu`.

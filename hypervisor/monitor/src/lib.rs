@@ -3,6 +3,7 @@
 //! Nothing is decided here that `model` can decide, and nothing touches the machine but through `el2`.
 //! [`start`] is where the boot CPU comes in, [`start_secondary`] the others.
 #![no_std]
+#![cfg_attr(not(test), deny(unused_results))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

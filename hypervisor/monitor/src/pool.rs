@@ -58,7 +58,7 @@ pub(crate) fn set(cpus: Vec<usize>, members: Vec<Member>) {
         seats.extend(contexts.map(|(vcpu, context)| Mutex::new(Seat::new(member.vm, vcpu, context))));
     }
     let count = seats.len();
-    POOL.call_once(|| Pool {
+    let _ = POOL.call_once(|| Pool {
         scheduler: Mutex::new(Scheduler::new(&cpus, &shares, slice)),
         cpus,
         seats,

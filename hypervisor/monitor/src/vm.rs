@@ -66,7 +66,7 @@ pub(crate) fn set(vms: Vec<&'static Vm>) {
     for (index, vm) in vms.iter().enumerate() {
         vm.index.store(index, Ordering::Relaxed);
     }
-    VMS.call_once(|| vms);
+    let _ = VMS.call_once(|| vms);
 }
 
 /// Returns all VMs.

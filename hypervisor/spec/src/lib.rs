@@ -3,6 +3,7 @@
 //! Values and encodings only: nothing here has state, touches hardware or makes a decision.
 //! Both sides of the hypervisor speak this vocabulary: `model`, which decides, and `el2`, which acts.
 #![no_std]
+#![cfg_attr(not(test), deny(unused_results))]
 #![forbid(unsafe_code)]
 
 pub mod addr;

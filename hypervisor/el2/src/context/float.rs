@@ -47,17 +47,15 @@ pub(crate) fn note_vector_length() {
         isb();
         float_vector_bytes()
     };
-    VECTOR.fetch_min(bytes, Ordering::Relaxed);
+    let _ = VECTOR.fetch_min(bytes, Ordering::Relaxed);
 }
 
 /// Returns `ZCR_EL2` for a vCPU that moves between CPUs: the longest vectors that all of them have.
-#[must_use]
 pub fn vector_length() -> u64 {
     sve::length(common())
 }
 
 /// Returns the bytes that all vCPUs' registers take.
-#[must_use]
 pub fn all_bytes() -> u64 {
     BYTES.load(Ordering::Relaxed)
 }
@@ -80,7 +78,7 @@ impl Area {
         // Vectors, then predicates and FFR of an eighth each, rounded up.
         let bytes = vector.map_or(32 * 16, |vector| (vector * 32 + vector / 8 * 17).next_multiple_of(16));
         let region = frames::take(bytes * count as u64)?.region();
-        BYTES.fetch_add(region.size, Ordering::Relaxed);
+        let _ = BYTES.fetch_add(region.size, Ordering::Relaxed);
         // SAFETY: frames hold no Rust object and are mapped read-write; their tags do not matter to EL2.
         unsafe { crate::guest_ram::zero(region, false) };
         let area = |index: usize| Self { start: region.start.0 + index as u64 * bytes, vector, fpcr: 0, fpsr: 0 };

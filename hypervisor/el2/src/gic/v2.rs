@@ -110,7 +110,7 @@ pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<
         gicd.ipriorityr[intid].set(0x80);
     }
     gicd.ctlr.set(ENABLE);
-    FRAMES.call_once(|| frames);
+    let _ = FRAMES.call_once(|| frames);
 }
 
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {

@@ -34,7 +34,7 @@ fn gic_intid(intid: IntId) -> GicIntId {
 }
 
 pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
-    REDISTRIBUTORS.call_once(|| redistributors.to_vec());
+    let _ = REDISTRIBUTORS.call_once(|| redistributors.to_vec());
     let Some(pointer) = NonNull::new(distributor.start.0 as *mut Gicd) else {
         return;
     };

@@ -8,7 +8,6 @@ use crate::vm_tree::VmConfig;
 
 /// Returns the indices in [`Machine::coherent`] of the BARs that a VM claims, each once. What nobody claims is
 /// not touched.
-#[must_use]
 pub fn claimed_bars(machine: &Machine, vms: &[VmConfig]) -> Vec<usize> {
     let nodes = &machine.coherent;
     let mut bars = Vec::new();

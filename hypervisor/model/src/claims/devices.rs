@@ -25,7 +25,6 @@ pub(super) fn of(machine: &Machine, claim: &CoherentClaim) -> Option<Address> {
 }
 
 /// Returns the functions that VMs claim, each once: what the boot has to look for.
-#[must_use]
 pub fn claimed_functions(machine: &Machine, vms: &[VmConfig]) -> Vec<Address> {
     let claims = vms.iter().flat_map(|vm| &vm.coherent);
     let mut all = Vec::new();
@@ -38,7 +37,6 @@ pub fn claimed_functions(machine: &Machine, vms: &[VmConfig]) -> Vec<Address> {
 }
 
 /// Returns what the boot found of a function; `None` on the host, which cannot look.
-#[must_use]
 pub fn found_function(machine: &Machine, address: Address) -> Option<&Found> {
     let mut functions = machine.functions.iter();
     functions.find(|found| found.address == address)
@@ -46,7 +44,7 @@ pub fn found_function(machine: &Machine, address: Address) -> Option<&Found> {
 
 /// Names what is wrong with a claim's device, its place in the guest left aside.
 pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> Option<DeviceFault> {
-    claim.device.as_ref()?;
+    let _ = claim.device.as_ref()?;
     if claim.use_ != Use::Aperture {
         return Some(DeviceFault::NotAperture);
     }

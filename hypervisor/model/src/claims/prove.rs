@@ -25,7 +25,6 @@ pub struct ToProve<'a> {
 }
 
 /// Lists the regions to prove, each once. A region with a T1 fault is nothing to touch.
-#[must_use]
 pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
     let has_tags = |node: &CoherentNode| {
         (node.mte_capable || world.machine.uniform_memory)

@@ -27,7 +27,6 @@ pub struct RamRow<'a> {
 /// A VM with MTE gets RAM of nodes with tags only, so one such node is enough for M1; whether it is large enough
 /// is not asked here. A VM without gets RAM of any node, so M1 is said only if all have tags: the two rules
 /// give it the same memory.
-#[must_use]
 pub fn ram<'a>(world: &World<'a>, vm: &VmConfig) -> RamRow<'a> {
     let (facts, nodes) = facts(world, vm.mte);
     // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.

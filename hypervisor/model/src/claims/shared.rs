@@ -56,7 +56,6 @@ pub struct SharedRow<'a> {
 
 impl<'a> SharedRow<'a> {
     /// Returns where and how the region may be mapped, if the claim is granted.
-    #[must_use]
     pub fn granted(&self) -> Option<(Region<Ipa>, Decision)> {
         self.ipa.zip(self.outcome.ok())
     }
@@ -174,7 +173,6 @@ fn row<'a>(
 }
 
 /// Returns the regions that only one VM has part in, and that VM: memory between it and nobody.
-#[must_use]
 pub fn shared_by_one<'a>(world: &World<'a>) -> Vec<(&'a str, &'a str)> {
     let alone = |region: &'a str| match members(world, region).as_slice() {
         [one] => Some((region, one.config.name.as_str())),

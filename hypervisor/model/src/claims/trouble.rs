@@ -121,7 +121,6 @@ impl<'a> Trouble<'a> {
     }
 
     /// Returns the rule that a `refused` line names.
-    #[must_use]
     pub const fn rule(&self) -> Rule {
         match self {
             Self::Unknown { .. }
@@ -136,7 +135,6 @@ impl<'a> Trouble<'a> {
     }
 
     /// Returns what to do about it.
-    #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => {
@@ -156,7 +154,6 @@ impl<'a> Trouble<'a> {
     }
 
     /// Tells whether the claim names nothing: an error of the manifest whatever the machine can do.
-    #[must_use]
     pub const fn is_bad_name(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::Ambiguous { .. })
     }

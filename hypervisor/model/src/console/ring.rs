@@ -55,7 +55,7 @@ impl Ring {
 
     /// Returns the next byte to show.
     pub fn take(&mut self) -> Option<u8> {
-        self.take_lost();
+        let _ = self.take_lost();
         if self.waiting() == 0 {
             return None;
         }

@@ -101,7 +101,7 @@ fn walk(structs: &[u8], strings: &[u8]) -> Result<usize, TreeError> {
                 let size = word(structs, at).ok_or(broken)? as usize;
                 let name = word(structs, at.wrapping_add(4)).ok_or(broken)? as usize;
                 at = at.wrapping_add(8);
-                block(structs, at, size).ok_or(broken)?;
+                let _ = block(structs, at, size).ok_or(broken)?;
                 let name = strings.get(name..).and_then(name_at).ok_or(broken)?;
                 if name.is_empty() {
                     return Err(broken);

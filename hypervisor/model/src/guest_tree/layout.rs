@@ -43,7 +43,6 @@ pub const DOORBELLS_MAX: usize = 16;
 const DOORBELL_INTID: IntId = IntId(35);
 
 /// Returns the interrupt of doorbell `index` (modulo 16).
-#[must_use]
 pub fn doorbell_intid(index: usize) -> IntId {
     let index = u32::try_from(index % DOORBELLS_MAX).unwrap_or(0);
     IntId(DOORBELL_INTID.0 + index)

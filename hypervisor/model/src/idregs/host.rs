@@ -36,7 +36,6 @@ pub struct HostId {
 
 impl HostId {
     /// Takes the registers with op0 3, op1 0, CRn 0 as read: `registers[CRm - 1][op2]`.
-    #[must_use]
     pub const fn new(registers: [[u64; 8]; 7]) -> Self {
         let mut flat = [0; COUNT];
         let (mut row, mut rest) = (0, flat.as_mut_slice());
@@ -49,7 +48,6 @@ impl HostId {
     }
 
     /// Returns what both CPUs have: the smaller value of each field.
-    #[must_use]
     pub fn minimum(&self, other: &Self) -> Self {
         let mut common = self.clone();
         for (place, (mine, &theirs)) in (0u16..).zip(common.registers.iter_mut().zip(&other.registers)) {
@@ -62,26 +60,22 @@ impl HostId {
     }
 
     /// Tells whether `other` lacks nothing that this one has: a CPU that comes up late must be so.
-    #[must_use]
     pub fn is_covered_by(&self, other: &Self) -> bool {
         self.minimum(other) == *self
     }
 
     /// Returns the register with op0 3, op1 0, CRn 0 and these fields. Outside CRm 1 to 7 it is zero.
-    #[must_use]
     pub const fn get(&self, crm: u16, op2: u16) -> u64 {
         self.read(SysReg::new(3, 0, 0, crm, op2))
     }
 
     /// Returns the value of a feature ID register, 0 for any other register.
-    #[must_use]
     pub const fn read(&self, register: SysReg) -> u64 {
         let place = index(register);
         if place < COUNT { self.registers[place] } else { 0 }
     }
 
     /// Returns the four-bit field of `register` that starts at bit `shift`.
-    #[must_use]
     pub const fn field(&self, register: SysReg, shift: u32) -> u8 {
         (self.read(register) >> shift & 15) as u8
     }
@@ -90,102 +84,82 @@ impl HostId {
 /// What EL2 and the policy ask.
 impl HostId {
     /// EL0 can be AArch32.
-    #[must_use]
     pub const fn aarch32_el0(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 0) == 2
     }
     /// The GIC CPU interface has system registers: GICv3 or later.
-    #[must_use]
     pub const fn gic_registers(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 24) != 0
     }
     /// FEAT_RAS.
-    #[must_use]
     pub const fn ras(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 28) != 0
     }
     /// FEAT_SVE.
-    #[must_use]
     pub const fn sve(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 32) != 0
     }
     /// FEAT_MPAM, of any version.
-    #[must_use]
     pub const fn mpam(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 40) != 0 || self.field(SysReg::ID_AA64PFR1_EL1, 16) != 0
     }
     /// FEAT_AMUv1.
-    #[must_use]
     pub const fn amu(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 44) != 0
     }
     /// Branch targets cannot be controlled from another context (`CSV2`).
-    #[must_use]
     pub const fn csv2(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 56) != 0
     }
     /// Data loaded speculatively past a fault cannot be used (`CSV3`).
-    #[must_use]
     pub const fn csv3(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 60) != 0
     }
     /// FEAT_BTI.
-    #[must_use]
     pub const fn bti(&self) -> bool {
         self.field(SysReg::ID_AA64PFR1_EL1, 0) != 0
     }
     /// FEAT_SSBS.
-    #[must_use]
     pub const fn ssbs(&self) -> bool {
         self.field(SysReg::ID_AA64PFR1_EL1, 4) != 0
     }
     /// FEAT_MTE2 or later: there are Allocation Tags in memory.
-    #[must_use]
     pub const fn mte(&self) -> bool {
         self.field(SysReg::ID_AA64PFR1_EL1, 8) >= 2
     }
     /// FEAT_MTE_PERM: stage 2 can say NoTagAccess. QEMU 11.1 sets the field without MTE2, hence the second look.
-    #[must_use]
     pub const fn mte_perm(&self) -> bool {
         self.mte() && self.field(SysReg::ID_AA64PFR2_EL1, 0) != 0
     }
     /// FEAT_SME.
-    #[must_use]
     pub const fn sme(&self) -> bool {
         self.field(SysReg::ID_AA64PFR1_EL1, 24) != 0
     }
     /// FEAT_CRC32.
-    #[must_use]
     pub const fn crc32(&self) -> bool {
         self.field(SysReg::ID_AA64ISAR0_EL1, 16) != 0
     }
     /// FEAT_LSE.
-    #[must_use]
     pub const fn lse(&self) -> bool {
         self.field(SysReg::ID_AA64ISAR0_EL1, 20) >= 2
     }
     /// FEAT_TLBIRANGE.
-    #[must_use]
     pub const fn tlbi_range(&self) -> bool {
         self.field(SysReg::ID_AA64ISAR0_EL1, 56) >= 2
     }
     /// FEAT_RNG: RNDR.
-    #[must_use]
     pub const fn rng(&self) -> bool {
         self.field(SysReg::ID_AA64ISAR0_EL1, 60) != 0
     }
     /// FEAT_PAuth with any algorithm: APA, API or APA3.
-    #[must_use]
     pub const fn pauth(&self) -> bool {
         self.read(SysReg::ID_AA64ISAR1_EL1) & 0xff0 != 0 || self.field(SysReg::ID_AA64ISAR2_EL1, 12) != 0
     }
     /// FEAT_CLRBHB.
-    #[must_use]
     pub const fn clrbhb(&self) -> bool {
         self.field(SysReg::ID_AA64ISAR2_EL1, 28) != 0
     }
     /// Number of physical address bits: 32 to 56.
-    #[must_use]
     pub const fn pa_range_bits(&self) -> u8 {
         match self.field(SysReg::ID_AA64MMFR0_EL1, 0) {
             0 => 32,
@@ -201,7 +175,6 @@ impl HostId {
         }
     }
     /// The 4 KiB granule at stage 2: `TGran4_2`, and where that is 0 `TGran4`.
-    #[must_use]
     pub const fn stage2_4k(&self) -> bool {
         match self.field(SysReg::ID_AA64MMFR0_EL1, 40) {
             0 => self.field(SysReg::ID_AA64MMFR0_EL1, 28) != 15,
@@ -210,52 +183,42 @@ impl HostId {
         }
     }
     /// FEAT_FGT (1) or FEAT_FGT2 (2): the registers HFGRTR_EL2 and so on exist; 0 without.
-    #[must_use]
     pub const fn fgt(&self) -> u8 {
         self.field(SysReg::ID_AA64MMFR0_EL1, 56)
     }
     /// FEAT_ECV, counter and timer controls in CNTHCTL_EL2 (1), with CNTPOFF_EL2 (2); 0 without.
-    #[must_use]
     pub const fn ecv(&self) -> u8 {
         self.field(SysReg::ID_AA64MMFR0_EL1, 60)
     }
     /// FEAT_VMID16.
-    #[must_use]
     pub const fn vmid16(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 4) >= 2
     }
     /// FEAT_VHE: `HCR_EL2.E2H` can be 1.
-    #[must_use]
     pub const fn vhe(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 8) != 0
     }
     /// `HCR_EL2.E2H` cannot be 0 (FEAT_E2H0 is not implemented): Assay cannot run here.
-    #[must_use]
     pub const fn e2h_is_stuck(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR4_EL1, 24) >= 8
     }
     /// FEAT_LOR.
-    #[must_use]
     pub const fn lor(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 16) != 0
     }
     /// FEAT_PAN.
-    #[must_use]
     pub const fn pan(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 20) != 0
     }
     /// FEAT_XNX: stage 2 tells execution at EL1 from execution at EL0.
-    #[must_use]
     pub const fn xnx(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 28) != 0
     }
     /// FEAT_HCX: HCRX_EL2 exists.
-    #[must_use]
     pub const fn hcx(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR1_EL1, 40) != 0
     }
     /// FEAT_S2FWB.
-    #[must_use]
     pub const fn fwb(&self) -> bool {
         self.field(SysReg::ID_AA64MMFR2_EL1, 40) != 0
     }

@@ -34,7 +34,6 @@ pub struct Bar {
 
 impl Bar {
     /// Returns whether it takes two registers, and whether it is prefetchable; `None` of I/O space.
-    #[must_use]
     pub const fn memory(&self) -> Option<(bool, bool)> {
         match self.space {
             Space::Memory { wide, prefetchable } => Some((wide, prefetchable)),

@@ -24,7 +24,6 @@ pub struct Address {
 
 impl Address {
     /// Reads `SEGMENT:BB:DD.F` or `BB:DD.F`, in hexadecimal; without a segment it is 0.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (rest, function) = text.rsplit_once('.')?;
         let (rest, device) = rest.rsplit_once(':')?;
@@ -92,7 +91,6 @@ impl fmt::Display for DeviceFault {
 
 impl DeviceFault {
     /// Returns what to do about it.
-    #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Name => "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node",
@@ -112,7 +110,6 @@ impl DeviceFault {
 ///
 /// Storage, network, display and multimedia controllers, DMA controllers, serial buses (USB, FireWire, Fibre Channel),
 /// wireless, intelligent I/O and satellite controllers. Others may want DMA as well: they get none.
-#[must_use]
 pub const fn needs_dma(class: u16) -> bool {
     matches!(class >> 8, 0x01..=0x04 | 0x0c..=0x0f) || class == 0x0801
 }

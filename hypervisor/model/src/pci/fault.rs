@@ -59,7 +59,6 @@ impl fmt::Display for BarFault {
 
 impl BarFault {
     /// Returns what to do about it.
-    #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::AlsoReg => "delete the one that is wrong from the node",

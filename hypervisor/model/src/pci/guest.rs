@@ -60,7 +60,6 @@ pub struct GuestFunction {
 
 impl GuestFunction {
     /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, and INTA if `has_interrupt`.
-    #[must_use]
     pub fn new(config: &mut dyn ConfigSpace, function: Function, bars: &[GuestBar], has_interrupt: bool) -> Self {
         let mut guest = Self {
             bars: [(0, 0); 6],
@@ -138,13 +137,11 @@ impl GuestFunction {
 
     /// Returns what EL2 writes into the function's Command register: it answers in memory space and does nothing of
     /// its own, whatever the guest says; INTx is the guest's to disable.
-    #[must_use]
     pub const fn physical_command(&self) -> u32 {
         MEMORY_SPACE | self.command & INTX_DISABLE
     }
 
     /// Reads the word at `offset`, a multiple of 4; `real` reads the function's own.
-    #[must_use]
     pub fn read(&self, offset: u16, real: impl FnOnce(u16) -> u32) -> u32 {
         match offset {
             ID | CLASS | SUBSYSTEM => real(offset),

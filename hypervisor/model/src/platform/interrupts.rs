@@ -58,7 +58,7 @@ fn extended<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -> Resu
             };
         }
         for _ in 2..cells {
-            list.next();
+            let _ = list.next();
         }
         seen += 1;
     }

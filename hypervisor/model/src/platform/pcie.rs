@@ -106,12 +106,12 @@ fn interrupts<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<(u32,
         // Unlike elsewhere, no #address-cells means none.
         let address = parent.u32("#address-cells")?.unwrap_or(0);
         for _ in 0..address.min(4) {
-            cells.next().ok_or_else(bad)?;
+            let _ = cells.next().ok_or_else(bad)?;
         }
         let count = super::interrupts::specifier_cells(parent)?;
         let (kind, number) = (cells.next(), cells.next());
         for _ in 2..count {
-            cells.next().ok_or_else(bad)?;
+            let _ = cells.next().ok_or_else(bad)?;
         }
         if let (true, Some(kind), Some(number)) = (parent == gic, kind, number)
             && let Some(intid) = super::interrupts::decode(node, name, kind, number)?

@@ -47,7 +47,6 @@ pub struct CoherentNode {
 
 impl CoherentNode {
     /// Returns where the memory is, as far as that is known.
-    #[must_use]
     pub fn region(&self) -> Option<Region<Pa>> {
         match self.pci_bar {
             None => self.reg,
@@ -56,7 +55,6 @@ impl CoherentNode {
     }
 
     /// Returns its length in bytes, which of a BAR is known before its place is.
-    #[must_use]
     pub fn size(&self) -> Option<u64> {
         match self.pci_bar {
             None => Some(self.reg?.size),

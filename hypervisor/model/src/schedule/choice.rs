@@ -24,7 +24,7 @@ impl Scheduler {
             let most = cpu.begun.saturating_add(self.slice).saturating_sub(now);
             let Some(part) = self.afford(chosen, at, most, now) else {
                 if is_kept {
-                    self.leave(at);
+                    let _ = self.leave(at);
                     self.queue(chosen, now);
                     current = None;
                 }
@@ -34,7 +34,7 @@ impl Scheduler {
                 if let Some(other) = self.leave(at) {
                     self.queue(other, now);
                 }
-                self.start(at, chosen, now);
+                let _ = self.start(at, chosen, now);
             }
             let vcpu = self.vcpus.get(chosen)?;
             let start = time.saturating_sub(self.vms.get(vcpu.vm)?.quantum);
@@ -105,7 +105,7 @@ impl Scheduler {
         let running = |wanted: bool| current.filter(|index| is_free(index) == wanted);
         let free_lowest = self.lower(free, running(true));
         let bound_lowest = self.lower(own, running(false));
-        self.align(at, free_lowest, bound_lowest);
+        let _ = self.align(at, free_lowest, bound_lowest);
         let first = self.lower(free, own);
         let (Some(current), Some(first)) = (current, first) else {
             return current.or(first);

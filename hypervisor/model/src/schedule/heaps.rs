@@ -69,7 +69,7 @@ impl Heaps {
             return;
         };
         if at < items.len() {
-            items.swap_remove(at);
+            let _ = items.swap_remove(at);
         }
         // What was last is here now, and may belong further up or further down.
         self.note(heap, at);

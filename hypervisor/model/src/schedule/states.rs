@@ -30,7 +30,7 @@ impl Scheduler {
         }
         // If the CPU that should have seen to it was late, that is stolen time too.
         let since = now.min(vcpu.due);
-        self.welcome(index);
+        let _ = self.welcome(index);
         self.queue(index, since);
     }
 
@@ -137,7 +137,7 @@ impl Scheduler {
         for index in vm.vcpus.clone() {
             let is_held = |vcpu: &Vcpu| vcpu.state == State::Throttled;
             if self.vcpus.get(index).is_some_and(is_held) {
-                self.welcome(index);
+                let _ = self.welcome(index);
                 self.queue(index, now);
             }
         }

@@ -30,7 +30,6 @@ pub struct TrapConfig {
 
 impl TrapConfig {
     /// Computes the configuration. `dedicated`: the vCPU has a physical CPU to itself and never leaves it.
-    #[must_use]
     pub const fn new(host: &HostId, features: VmFeatures, dedicated: bool) -> Self {
         let features = features.limited_to(host);
         Self {

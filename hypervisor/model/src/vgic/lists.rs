@@ -66,7 +66,6 @@ impl Vgic {
     /// Tells whether an interrupt of those wakes this vCPU from WFI: its CPU interface would signal it. `vmcr` is
     /// its `ICH_VMCR_EL2` or `GICH_VMCR`. What the interface masks does not wake a CPU (DDI0487 D1.6, IHI 0069H §4.8), and
     /// could not be taken after either. Active priorities are not looked at: one that they hold back wakes too soon.
-    #[must_use]
     pub fn wakes(&self, vcpu: usize, vmcr: u32) -> bool {
         let groups = Forward::from_ctlr(vmcr & VMCR_GROUPS);
         // Both have the mask in the uppermost bits, GICv2 five of them.

@@ -85,7 +85,6 @@ impl Vgic {
     }
 
     /// Returns the vCPU that a shared interrupt goes to, if the guest has chosen one that there is.
-    #[must_use]
     pub fn target(&self, intid: IntId) -> Option<usize> {
         let Place::Shared(word) = Self::place(0, intid.0) else {
             return None;

@@ -47,7 +47,7 @@ impl Runner {
     /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.
     pub(super) fn deadline(&mut self, frame: &Frame) {
         if self.look_at_clock() {
-            self.stop(Stop::Crash(Crash::Watchdog), frame);
+            let _ = self.stop(Stop::Crash(Crash::Watchdog), frame);
         }
     }
 

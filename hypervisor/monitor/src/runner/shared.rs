@@ -114,7 +114,7 @@ impl Here {
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
         if serror::drain() {
-            runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
         }
         let line = timer::virtual_line();
         let mut devices = vm.devices.lock();
@@ -192,7 +192,7 @@ impl Here {
         let runner = &mut seat.runner;
         runner.sample_timer();
         if runner.look_at_clock() {
-            runner.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
+            let _ = runner.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
             return Step::Again;
         }
         runner.leave = Leave::Look;
@@ -241,7 +241,7 @@ impl Here {
         seat.config.vmpidr = assay_model::psci::mpidr(vcpu);
         let offset = vm.devices.lock().virtual_offset;
         if let Some(sharing) = &vm.sharing {
-            sharing.was_last(vcpu, self.cpu);
+            let _ = sharing.was_last(vcpu, self.cpu);
         }
         let frame = Frame::entering(start.entry, start.context);
         self.guest = Some(seat.context.start(&seat.config, offset, frame));
@@ -265,7 +265,7 @@ impl Here {
         if let Some(guest) = self.guest.take() {
             let runner = &mut self.seat.runner;
             if serror::drain() {
-                runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+                let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
             }
             runner.let_go();
         }
