@@ -17,8 +17,19 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use assay_spec::addr::Ipa;
 use assay_spec::exit::Width;
 
-use crate::claims::{SIDES_MAX, Side};
-use crate::guest_tree::layout;
+use crate::layout;
+
+/// The most VMs of a region: each has a bit in the others' doorbells.
+pub const SIDES_MAX: usize = 32;
+
+/// Which part a VM has in a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Side {
+    /// The region's number, by first claim in the order of the VMs.
+    pub region: usize,
+    /// The VM's number among those that claim the region, in the same order. It does not depend on who starts.
+    pub id: u8,
+}
 
 /// Read-only: the VM's own number among those that share the region.
 const ID: u64 = 0x00;

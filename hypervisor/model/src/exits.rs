@@ -9,15 +9,15 @@ use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
 use spin::Mutex;
 
-use crate::claims::Side;
 use crate::doorbell::Ring;
+use crate::doorbell::Side;
 use crate::inject::Fault;
 use crate::psci::{Outcome, Start};
 use crate::smccc::{self, Reply, Workaround};
 use crate::sysregs::{self, Answer, Sgi};
 use crate::vcpus::VcpuSet;
 use crate::vgic::ListRegisters;
-use crate::vm::{Devices, Machine, Vcpu};
+use crate::vm::{Devices, GuestMachine, Vcpu};
 
 mod access;
 mod shared;
@@ -112,7 +112,7 @@ impl Crash {
 /// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
 /// the same answer to, and a read of an identification register. Returns whether it was one.
 #[inline(always)]
-pub fn quick(esr: u64, frame: &mut Frame, machine: &Machine) -> bool {
+pub fn quick(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
     /// Op0, Op1, CRn and direction of the syndrome, and what they are in a read of the ID space.
     const ID_FIELDS: u64 = 3 << 20 | 7 << 14 | 0xf << 10 | 1;
     const ID_READ: u64 = 3 << 20 | 1;
@@ -143,7 +143,7 @@ pub fn handle<C: Cpu>(
     exit: Exit,
     frame: &mut Frame,
     vcpu: &mut Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> Next {
@@ -186,7 +186,7 @@ fn function(frame: &Frame) -> u32 {
 
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &Machine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
+fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &GuestMachine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
     let fid = function(frame);
     if let Some(answer) = smccc::quick(fid) {
         frame.x[0] = answer;
@@ -200,7 +200,7 @@ fn slow_call<C: Cpu>(
     fid: u32,
     frame: &mut Frame,
     vcpu: &Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> Next {
@@ -249,7 +249,7 @@ fn system_register<C: Cpu>(
     access: SysRegAccess,
     frame: &mut Frame,
     vcpu: &mut Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> Next {

@@ -8,8 +8,6 @@ use assay_spec::esr::{self, ec, fsc};
 use assay_spec::exit::Abort;
 use assay_spec::frame::Frame;
 
-use crate::idregs::HostId;
-
 /// What the guest is to be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -55,13 +53,6 @@ pub struct PstateBits {
     pub ssbs: bool,
     /// FEAT_MTE2: TCO is set even in a VM that does not see tags, since the hardware does so too.
     pub tco: bool,
-}
-
-impl PstateBits {
-    /// Returns what the machine has.
-    pub const fn of(host: &HostId) -> Self {
-        Self { pan: host.pan(), ssbs: host.ssbs(), tco: host.mte() }
-    }
 }
 
 /// What of the guest's EL1 state decides where and how it takes an exception.

@@ -13,7 +13,26 @@ mod tests;
 use crate::backoff::Backoff;
 use crate::exits::{Crash, Stop};
 use crate::vcpus::VcpuSet;
-use crate::vm_tree::OnCrash;
+
+/// What happens after a VM crashed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnCrash {
+    /// It stays stopped.
+    Stop,
+    /// It is started again.
+    Restart,
+}
+
+impl OnCrash {
+    /// Reads the manifest's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "stop" => Self::Stop,
+            "restart" => Self::Restart,
+            _ => return None,
+        })
+    }
+}
 
 /// Where a VM is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

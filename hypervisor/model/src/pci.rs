@@ -1,30 +1,16 @@
-//! PCI functions behind host bridges with ECAM: found, sized and placed.
+//! A PCI function as a guest sees it, and the words to speak of functions with.
 //!
-//! Pure code over a [`ConfigSpace`], for the boot only; but [`GuestFunction`] is a running guest's view of its function.
-//! What a function's memory may be used for is `policy`'s matter. (PCI Local Bus Specification 3.0 chapter 6; PCI-to-PCI Bridge Architecture
-//! Specification 1.2 §3.2; PCI Express Base Specification 4.0 §7.2.2 for ECAM.)
+//! How functions are found, sized and placed is `assay_plan::pci`'s. (PCI Local Bus Specification 3.0 chapter 6; PCI
+//! Express Base Specification 4.0 §7.2.2 for ECAM.)
 
 use core::fmt;
 
 mod bar;
-mod bridge;
-mod device;
-mod fault;
 mod guest;
-mod header;
-mod place;
-mod prepare;
-#[cfg(test)]
-mod tests;
-mod walk;
+pub mod header;
 
 pub use bar::{Bar, Space};
-pub use device::{Address, DeviceFault, Found, Offer, look, needs_dma, offers};
-pub use fault::BarFault;
 pub use guest::{GUEST_FUNCTION, GuestBar, GuestFunction};
-pub use header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
-pub use prepare::{Placed, Prepared, prepare};
-
 /// A function's requester ID: bus in bits 15:8, device in 7:3, function in 2:0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Function(pub u16);

@@ -9,7 +9,7 @@
 use assay_spec::psci::{self as psci_id, ret::register};
 use assay_spec::smccc::{self as id, ret};
 
-use crate::guest_tree::layout;
+use crate::layout;
 use crate::psci;
 
 #[cfg(test)]

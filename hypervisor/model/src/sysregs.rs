@@ -1,6 +1,6 @@
 //! What a guest gets for each system register instruction that traps, and which ones trap.
 //!
-//! [`TrapConfig`] is the configuration, [`answer`] the table: whatever the one makes trap, the other answers, and
+//! `assay_plan::traps` is the configuration, [`answer`] the table: whatever the one makes trap, the other answers, and
 //! what neither names is UNDEFINED, as on a CPU without the feature. Pure: the caller moves the value between
 //! [`Answer::Read`] and the general register, and drives the devices. Who answers what:
 //!
@@ -30,10 +30,6 @@ use assay_spec::sysreg::SysReg;
 
 use crate::idregs::GuestId;
 use crate::ptimer;
-
-mod traps;
-
-pub use traps::TrapConfig;
 
 /// What to do about a trapped access. All but [`Answer::Undefined`] then step over the instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

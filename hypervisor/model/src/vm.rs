@@ -4,9 +4,9 @@ use assay_spec::addr::{Address, Ipa, Region};
 use assay_spec::intid::IntId;
 
 use crate::doorbell::Doorbells;
-use crate::guest_tree::layout;
 use crate::idregs::GuestId;
 use crate::inject::PstateBits;
+use crate::layout;
 use crate::pci::GuestFunction;
 use crate::psci::PowerTable;
 use crate::ptimer::PhysTimer;
@@ -17,7 +17,7 @@ use crate::vpl011::Vpl011;
 use crate::watchdog::{Watchdog, WatchdogEvent};
 
 /// What is the same for as long as the VM exists, but for the doorbells' bits: usable without a lock.
-pub struct Machine {
+pub struct GuestMachine {
     /// The identification registers that it reads.
     pub id: GuestId,
     /// What it is told of the SMCCC workarounds.
@@ -38,7 +38,7 @@ pub struct Machine {
     pub pci: bool,
 }
 
-impl Machine {
+impl GuestMachine {
     /// Tells whether a vCPU may start at this guest address.
     pub fn is_code(&self, address: u64) -> bool {
         self.ram.contains(Ipa(address)) && Ipa(address).is_aligned(4)
@@ -63,7 +63,7 @@ pub struct Devices {
 
 impl Devices {
     /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
-    pub fn new(machine: &Machine) -> Self {
+    pub fn new(machine: &GuestMachine) -> Self {
         Self {
             vgic: Vgic::new(machine.gic, machine.vcpus, 32),
             uart: Vpl011::new(),

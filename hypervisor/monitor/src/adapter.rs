@@ -3,7 +3,7 @@
 use assay_el2::guest_ram::GuestRam;
 use assay_el2::stage2::TableMemory;
 use assay_el2::{cache, gic};
-use assay_model::kernel::GuestMemory;
+use assay_model::loader::GuestMemory;
 use assay_model::stage2::Tables;
 use assay_model::vgic::ListRegisters;
 use assay_spec::addr::{Ipa, Pa, Region};

@@ -9,15 +9,15 @@ use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
 use assay_el2::{context, cpu, cpus as numbers, frames, image, serror, uart};
-use assay_model::claims::World;
 use assay_model::console::Prefix;
-use assay_model::gate;
-use assay_model::idregs::HostId;
-use assay_model::platform::{self, Console, ConsoleKind, Enable, GicVersion, Machine};
-use assay_model::policy::line::Quoted;
-use assay_model::policy::regions::{Occupant, Occupied};
-use assay_model::policy::{CpuBits, Proof};
-use assay_model::vm_tree;
+use assay_plan::claims::World;
+use assay_plan::gate;
+use assay_plan::idregs::HostId;
+use assay_plan::platform::{self, Console, ConsoleKind, Enable, GicVersion, HostPlatform};
+use assay_plan::policy::line::Quoted;
+use assay_plan::policy::regions::{Occupant, Occupied};
+use assay_plan::policy::{CpuBits, Proof};
+use assay_plan::vm_tree;
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
@@ -102,7 +102,7 @@ fn warn_of_serror(what: &str) {
 
 /// Proves what VMs claim and makes them.
 fn make(
-    machine: &Machine,
+    machine: &HostPlatform,
     guests: &bundle::Guests,
     kept: &[Region<Pa>],
     host: HostId,
@@ -163,7 +163,7 @@ fn check_level(boot: &Boot) -> Result<(), String> {
     }
 }
 
-fn set_conduit(machine: &Machine) {
+fn set_conduit(machine: &HostPlatform) {
     match machine.psci {
         Some(platform::Conduit::Smc) => firmware::set_conduit(Conduit::Smc),
         Some(platform::Conduit::Hvc) => firmware::set_conduit(Conduit::Hvc),
@@ -172,13 +172,13 @@ fn set_conduit(machine: &Machine) {
 }
 
 /// Takes a block of memory for each CPU that firmware can start.
-fn take_blocks(machine: &Machine, this: usize) -> Vec<(usize, Block)> {
+fn take_blocks(machine: &HostPlatform, this: usize) -> Vec<(usize, Block)> {
     let startable = |cpu: &platform::Cpu| cpu.enable == Enable::Psci && machine.psci.is_some();
     let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this && startable(cpu));
     others.filter_map(|(index, _)| Some((index, Block::take()?))).collect()
 }
 
-fn set_up_interrupts(machine: &Machine) -> Result<(), String> {
+fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {
     let layout = match &machine.gic.version {
         GicVersion::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
         GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
@@ -202,7 +202,7 @@ fn report_tree(tree: &vm_tree::VmTree) {
     }
 }
 
-fn id(host: &assay_model::idregs::HostId, crm: u16, op2: u16) -> u64 {
+fn id(host: &assay_plan::idregs::HostId, crm: u16, op2: u16) -> u64 {
     host.get(crm, op2)
 }
 

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
 use assay_el2::image;
-use assay_model::bundle::{Bundle, VM_TREE};
-use assay_model::gate::Tree;
-use assay_model::modules::{self, Ground, Misplaced};
-use assay_model::platform::{self, Machine};
-use assay_model::vm_tree::{self, Source, VmTree};
+use assay_plan::bundle::{Bundle, VM_TREE};
+use assay_plan::gate::Tree;
+use assay_plan::modules::{self, Ground, Misplaced};
+use assay_plan::platform::{self, HostPlatform};
+use assay_plan::vm_tree::{self, Source, VmTree};
 use assay_spec::addr::{Pa, Region};
 
 use crate::console::say;
@@ -30,7 +30,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn of(machine: &Machine) -> Self {
+    fn of(machine: &HostPlatform) -> Self {
         let reserved = machine.reserved.iter().filter(|reserved| reserved.no_map);
         let reserved = reserved.map(|reserved| reserved.region);
         let coherent = machine.coherent.iter().filter_map(|node| node.reg);
@@ -64,7 +64,7 @@ pub(crate) fn survey(
     boot: &Boot,
     place: Option<Region<Pa>>,
     platform: &[u8],
-    machine: &mut Machine,
+    machine: &mut HostPlatform,
 ) -> Result<Vec<Region<Pa>>, String> {
     let bytes = match place {
         Some(place) => boot
@@ -118,7 +118,7 @@ fn vm_tree_of(bundle: Option<&Bundle<'_>>, platform: &[u8]) -> Result<VmTree, St
 }
 
 /// Opens the bundle at `place` for good, or without one the platform's own tree.
-pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &Machine) -> Result<Guests, String> {
+pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &HostPlatform) -> Result<Guests, String> {
     let bytes: &'static [u8] = match place {
         Some(place) => {
             boot::lend(place).ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?
@@ -151,7 +151,7 @@ impl Guests {
     }
 
     /// Returns the digest that the VM tree gives for a file.
-    pub(crate) fn digest(&self, source: &Source) -> Option<assay_model::bundle::Digest> {
+    pub(crate) fn digest(&self, source: &Source) -> Option<assay_model::digest::Digest> {
         match source {
             Source::Member(name) => self.tree.digest(name),
             Source::Address(_) => None,

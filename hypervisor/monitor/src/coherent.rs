@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use assay_el2::coherent::{CoherentMemory, MemoryProof, Type};
 use assay_el2::cpu;
 use assay_el2::tags::TagProof;
-use assay_model::claims::{self, Row, ToProve, World};
-use assay_model::guest_tree::{self, View};
-use assay_model::policy::{Attr, Decision, Proof, Use};
+use assay_plan::claims::{self, Row, ToProve, World};
+use assay_plan::guest_tree::{self, View};
+use assay_plan::policy::{Attr, Decision, Proof, Use};
 use assay_spec::addr::{Ipa, PAGE_SIZE, Region};
 
 use crate::console::say;

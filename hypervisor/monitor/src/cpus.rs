@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::secondary::Block;
 use assay_el2::{cpu, gic, secondary};
-use assay_model::idregs::HostId;
+use assay_plan::idregs::HostId;
 use assay_spec::intid::IntId;
 use spin::Once;
 

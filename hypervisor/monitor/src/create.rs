@@ -8,20 +8,21 @@ use assay_el2::context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{cpu, firmware, guest_regs};
-use assay_model::claims::{self, VmClaims, World};
 use assay_model::doorbell::Doorbells;
-use assay_model::guest_tree::{self, Gic, GuestTree, layout};
-use assay_model::idregs::{GuestId, HostId, VmFeatures};
-use assay_model::inject::PstateBits;
-use assay_model::kernel::{self, KernelError, Loader};
+use assay_model::layout;
 use assay_model::life::Life;
-use assay_model::policy;
+use assay_model::loader::{KernelError, Loader};
 use assay_model::psci;
 use assay_model::smccc::{HostFacts, Workarounds};
-use assay_model::sysregs::TrapConfig;
 use assay_model::vgic::Version;
-use assay_model::vm::Machine;
-use assay_model::vm_tree::{Sched, VmConfig};
+use assay_model::vm::GuestMachine;
+use assay_plan::claims::{self, VmClaims, World};
+use assay_plan::guest_tree::{self, Gic, GuestTree};
+use assay_plan::idregs::{self, HostId, VmFeatures};
+use assay_plan::kernel;
+use assay_plan::policy;
+use assay_plan::traps::TrapConfig;
+use assay_plan::vm_tree::{Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use crate::adapter::Ram;
@@ -176,10 +177,10 @@ fn one(
     };
     let vm = Vm::new(Parts {
         name: config.name.clone(),
-        machine: Machine {
-            id: GuestId::new(host, features),
+        machine: GuestMachine {
+            id: idregs::guest_id(host, features),
             workarounds: workarounds(host),
-            pstate: PstateBits::of(host),
+            pstate: idregs::pstate_bits(host),
             ram: range,
             gic,
             vcpus,

@@ -1,8 +1,8 @@
 //! `model`'s view of the CPU that a vCPU runs on: List Registers, clock, other CPUs, console, firmware.
 
 use assay_el2::{cpu, timer};
-use assay_model::claims::Side;
 use assay_model::doorbell::Ring;
+use assay_model::doorbell::Side;
 use assay_model::exits;
 use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;

@@ -6,8 +6,8 @@
 use core::sync::atomic::Ordering;
 
 use assay_el2::{gic, percpu};
-use assay_model::guest_tree::layout;
-use assay_model::pci::{INTX_DISABLE, MEMORY_SPACE};
+use assay_model::layout;
+use assay_model::pci::header::{INTX_DISABLE, MEMORY_SPACE};
 use assay_model::vgic::Version;
 use assay_spec::intid::IntId;
 

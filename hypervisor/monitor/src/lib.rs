@@ -40,7 +40,7 @@ pub fn start(boot: Boot) -> ! {
     match boot::boot(boot) {
         Ok(()) => runner::cpu_loop(assay_el2::percpu::index()),
         Err(error) => {
-            console::say!("error reason={}", assay_model::policy::line::Quoted(&error));
+            console::say!("error reason={}", assay_plan::policy::line::Quoted(&error));
             power_off()
         }
     }

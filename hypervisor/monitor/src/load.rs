@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use assay_model::guest_tree::Blob;
-use assay_model::kernel::{KernelError, Loader, Progress, Sources};
+use assay_model::loader::{KernelError, Loader, Progress, Sources};
+use assay_plan::guest_tree::Blob;
 use assay_spec::addr::Ipa;
 
 use crate::adapter::{Ram, TableAdapter};

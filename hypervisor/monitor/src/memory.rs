@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use assay_el2::frames::Pool;
 use assay_el2::image;
 use assay_el2::mmu::{Kind, Map};
-use assay_model::platform::{GicVersion, Machine};
-use assay_model::ranges::{subtract, widen};
+use assay_plan::platform::{GicVersion, HostPlatform};
+use assay_plan::ranges::{subtract, widen};
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 /// One range of memory, and which pool it belongs to.
@@ -17,7 +17,7 @@ pub(crate) type Pooled = (Region<Pa>, Pool);
 /// Returns the memory that EL2 may map and that nobody has reserved: what frames come from.
 ///
 /// `kept` is what stays although it is in no reservation: the bundle.
-pub(crate) fn free(machine: &Machine, kept: &[Region<Pa>], mte: bool) -> Vec<Pooled> {
+pub(crate) fn free(machine: &HostPlatform, kept: &[Region<Pa>], mte: bool) -> Vec<Pooled> {
     let mut all = Vec::new();
     for node in &machine.memory {
         let pool = if mte && !node.no_mte { Pool::Tagged } else { Pool::Plain };
@@ -36,7 +36,7 @@ pub(crate) fn free(machine: &Machine, kept: &[Region<Pa>], mte: bool) -> Vec<Poo
 }
 
 /// Makes EL2's final map: the image, the free memory but for `guards`, and the devices that EL2 drives.
-pub(crate) fn map(machine: &Machine, free: &[Pooled], guards: &[Region<Pa>]) -> Result<Map, String> {
+pub(crate) fn map(machine: &HostPlatform, free: &[Pooled], guards: &[Region<Pa>]) -> Result<Map, String> {
     let fail =
         |what: &str, range: Region<Pa>| format!("{what} at {range:?} cannot be mapped: it overlaps something else");
     let mut map = Map::new().map_err(|error| fail("the image", error.0))?;

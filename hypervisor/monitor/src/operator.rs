@@ -11,7 +11,7 @@ use assay_model::console::Shown;
 use assay_model::life::Order;
 use assay_model::line_editor::{ESCAPE, Reply};
 use assay_model::monitor_command::{self, Command, Trace};
-use assay_model::policy::line::Quoted;
+use assay_plan::policy::line::Quoted;
 
 use crate::chores;
 use crate::console::{self, Line, say};

@@ -1,10 +1,12 @@
 //! The PCI functions that VMs get something of: looked for, given places, and made to answer, at the boot only.
 
 use assay_el2::pci::Ecam;
-use assay_model::claims;
-use assay_model::pci::{self, Address, BarFault, ConfigSpace, DeviceFault, Found, Function, GuestBar, GuestFunction};
-use assay_model::platform::{EcamHost, Machine, PciBar};
-use assay_model::vm_tree::VmConfig;
+use assay_model::pci::header::{BUS_MASTER, COMMAND};
+use assay_model::pci::{ConfigSpace, Function, GuestBar, GuestFunction};
+use assay_plan::claims;
+use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found};
+use assay_plan::platform::{EcamHost, HostPlatform, PciBar};
+use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
@@ -23,7 +25,7 @@ impl ConfigSpace for Config {
 }
 
 /// Finds each BAR that a VM claims as coherent memory, and notes in its node where it is or why it cannot be used.
-pub(crate) fn find_bars(machine: &mut Machine, vms: &[VmConfig], pa_bits: u8) {
+pub(crate) fn find_bars(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
     for index in claims::claimed_bars(machine, vms) {
         let Some(node) = machine.coherent.get(index) else {
             continue;
@@ -51,7 +53,7 @@ pub(crate) fn find_bars(machine: &mut Machine, vms: &[VmConfig], pa_bits: u8) {
 }
 
 /// Returns the memory, and whether a BAR of the function was given its place now.
-fn find(machine: &Machine, bar: PciBar, length: u64, pa_bits: u8) -> Result<(Region<Pa>, bool), BarFault> {
+fn find(machine: &HostPlatform, bar: PciBar, length: u64, pa_bits: u8) -> Result<(Region<Pa>, bool), BarFault> {
     let function = Function(bar.requester_id);
     let (host, mut config) = open(machine, bar.segment, function)?;
     let prepared = pci::prepare(host, &mut config, function, pa_bits)?;
@@ -59,14 +61,14 @@ fn find(machine: &Machine, bar: PciBar, length: u64, pa_bits: u8) -> Result<(Reg
 }
 
 /// Opens the configuration space that a function is in.
-fn open(machine: &Machine, segment: u32, function: Function) -> Result<(&EcamHost, Config), BarFault> {
+fn open(machine: &HostPlatform, segment: u32, function: Function) -> Result<(&EcamHost, Config), BarFault> {
     let host = machine.ecam_host(segment, function.bus())?;
     let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
     Ok((host, Config(ecam)))
 }
 
 /// Finds each function that a VM claims, and notes what there is of it.
-pub(crate) fn find_functions(machine: &mut Machine, vms: &[VmConfig], pa_bits: u8) {
+pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
     for address in claims::claimed_functions(machine, vms) {
         let found = match open(machine, address.segment, address.function) {
             Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits),
@@ -86,7 +88,7 @@ pub(crate) struct Owned {
 
 impl Owned {
     /// Takes over a function that was found.
-    pub(crate) fn new(machine: &Machine, found: &Found) -> Option<Self> {
+    pub(crate) fn new(machine: &HostPlatform, found: &Found) -> Option<Self> {
         let Address { segment, function } = found.address;
         let (_, config) = open(machine, segment, function).ok()?;
         Some(Self { config, function, intx: found.intx })
@@ -105,7 +107,7 @@ impl Owned {
 
     /// Writes its Command register; Status, beside it, is left alone.
     pub(crate) fn set_command(&self, command: u32) {
-        let command = command & !pci::BUS_MASTER & 0xffff;
-        self.config.0.write(self.function.0, pci::COMMAND, command);
+        let command = command & !BUS_MASTER & 0xffff;
+        self.config.0.write(self.function.0, COMMAND, command);
     }
 }

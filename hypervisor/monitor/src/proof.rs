@@ -3,7 +3,7 @@
 use assay_el2::cpu;
 use assay_el2::frames::{self, Frames, Pool};
 use assay_el2::tags::{self, TagProof};
-use assay_model::policy::Proof;
+use assay_plan::policy::Proof;
 use assay_spec::addr::PAGE_SIZE;
 
 use crate::console::say;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_el2::frames::{self, Frames, Pool};
 use assay_el2::guest_ram::GuestRam;
-use assay_model::guest_tree::layout;
+use assay_model::layout;
 use assay_spec::addr::{Address, BLOCK_2M, Ipa, Region};
 
 /// Takes `bytes` (whole pages) in as few pieces as there are, of falling size and none of less than 2 MiB that

@@ -1,7 +1,7 @@
 //! Randomness for guests' trees: the CPU's, or what is stretched from firmware's seed.
 
 use assay_el2::cpu;
-use assay_model::guest_tree::Seeds;
+use assay_plan::guest_tree::Seeds;
 use spin::Mutex;
 
 /// The state of SplitMix64, from firmware's seeds; `None` where there were none.

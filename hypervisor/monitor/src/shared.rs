@@ -4,10 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_el2::shared::SharedRam;
-use assay_model::claims::{SharedRow, Side, VmClaims};
-use assay_model::doorbell::Ring;
-use assay_model::guest_tree;
-use assay_model::policy::Decision;
+use assay_model::doorbell::{Ring, Side};
+use assay_plan::claims::{SharedRow, VmClaims};
+use assay_plan::guest_tree;
+use assay_plan::policy::Decision;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::stage2_desc::Rights;
 use spin::Once;

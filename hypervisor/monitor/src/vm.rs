@@ -10,12 +10,12 @@ use assay_model::console::Shown;
 use assay_model::counters::Counters;
 use assay_model::exit_trace::ExitTrace;
 use assay_model::exits::{Crash, Stop};
-use assay_model::kernel::KernelError;
 use assay_model::life::{After, Ended, Life, LoadFailure, Obeyed, Order};
+use assay_model::loader::KernelError;
 use assay_model::pci::GuestFunction;
-use assay_model::policy::line::Quoted;
 use assay_model::vcpus::VcpuSet;
-use assay_model::vm::{Devices, Machine};
+use assay_model::vm::{Devices, GuestMachine};
+use assay_plan::policy::line::Quoted;
 use spin::{Mutex, Once};
 
 pub(crate) use assay_model::life::Phase;
@@ -31,7 +31,7 @@ pub(crate) struct Vm {
     pub(crate) name: String,
     /// See [`Self::index`].
     index: AtomicUsize,
-    pub(crate) machine: Machine,
+    pub(crate) machine: GuestMachine,
     /// What a CPU loads before it runs a vCPU, but for `VPIDR_EL2` and `VMPIDR_EL2`.
     pub(crate) traps: Config,
     /// Which optional EL1 registers its vCPUs have.
@@ -103,7 +103,7 @@ pub(crate) fn listener() -> Option<&'static Vm> {
 /// The parts of a VM that is about to exist.
 pub(crate) struct Parts {
     pub(crate) name: String,
-    pub(crate) machine: Machine,
+    pub(crate) machine: GuestMachine,
     pub(crate) traps: Config,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,

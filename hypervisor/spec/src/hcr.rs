@@ -1,7 +1,7 @@
 //! Bits of the registers by which EL2 decides what a guest's instructions trap on (DDI0487 D24.2).
 //!
 //! HCR_EL2, HCRX_EL2, CPTR_EL2, MDCR_EL2, CNTHCTL_EL2 and the two MPAM registers, in the layout of
-//! `HCR_EL2.E2H` = 0. Which bits are set, and why, is decided in `assay_model::sysregs`.
+//! `HCR_EL2.E2H` = 0. Which bits are set, and why, is decided in `assay_plan::traps`.
 
 macro_rules! bits {
     ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {

@@ -1,6 +1,6 @@
 //! The 64-byte header of an arm64 Linux `Image` (the kernel's `arm64/booting` document).
 //!
-//! Reads a guest kernel's header and writes Assay's own. Where an image may be placed is `assay_model`'s business.
+//! Reads a guest kernel's header and writes Assay's own. Where an image may be placed is `assay_plan::kernel`'s business.
 
 /// Bytes in the header.
 pub const HEADER_SIZE: usize = 64;

@@ -57,33 +57,35 @@ const CHECKS: &[Step] = &[
     },
 ];
 
-/// Miri takes hours for all tests of `model`: exhaustive sweeps and megabytes of memory are what it is slow at.
+/// Miri takes hours for all tests of `model` and `plan`: exhaustive sweeps and megabytes of memory are what it is slow at.
 /// These are the modules that it gets through, and the rest is said not to be run.
 const MIRI: Step = Step {
     variables: &[("PROPTEST_CASES", MIRI_PROPTEST_CASES), ("MIRIFLAGS", "-Zmiri-disable-isolation")],
     ..step(
-        "Miri on assay-model",
+        "Miri on assay-model and assay-plan",
         &[
             "+nightly",
             "miri",
             "test",
             "-p",
             "assay-model",
+            "-p",
+            "assay-plan",
             "--lib",
             "--",
             "bundle::",
-            "psci::",
-            "smccc::",
-            "ptimer::",
-            "vcpus::",
             "gate::tests::nodes",
             "gate::tests::reg",
             "gate::tests::values",
             "gate::tests::children",
-            "exits::",
             "guest_tree::",
-            "inject::",
             "kernel::tests::identify",
+            "psci::",
+            "smccc::",
+            "ptimer::",
+            "vcpus::",
+            "exits::",
+            "inject::",
             "vgic::tests::linked",
             "vgic::tests::remote",
             "vm::tests",
@@ -118,7 +120,7 @@ pub(crate) fn run() -> Result<()> {
     if has_miri() {
         note(MIRI_SPEC.name, cargo(&MIRI_SPEC));
         note(MIRI.name, cargo(&MIRI));
-        not_run.push("Miri on the other modules of assay-model");
+        not_run.push("Miri on the other modules of assay-model and assay-plan");
     } else {
         println!(
             "Miri ... not run: no nightly toolchain with the component miri (rustup +nightly component add miri rust-src)"

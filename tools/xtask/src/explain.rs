@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use assay_harness::manifest::Manifest;
 use assay_harness::overlay;
-use assay_model::gate;
-use assay_model::platform::{self, Machine};
+use assay_plan::gate;
+use assay_plan::platform::{self, HostPlatform};
 use clap::Args;
 
 use crate::failure::unusable;
@@ -91,7 +91,7 @@ fn report(options: &Options) -> Result<Report> {
 }
 
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.
-fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<Machine> {
+fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<HostPlatform> {
     let named = || format!("platform tree {}", tree.display());
     let bytes = fs::read(tree).with_context(named)?;
     let blob = gate::compact(&bytes).with_context(named)?;

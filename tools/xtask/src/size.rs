@@ -17,6 +17,7 @@ const IMAGE_LIMIT: u64 = 150 * 1024;
 const CRATES: &[&str] = &[
     "hypervisor/spec",
     "hypervisor/model",
+    "hypervisor/plan",
     "hypervisor/el2",
     "hypervisor/monitor",
     "boot",

@@ -1,6 +1,6 @@
 use super::{Doorbells, Ring};
-use crate::claims::Side;
-use crate::guest_tree::layout;
+use crate::doorbell::Side;
+use crate::layout;
 use assay_spec::addr::Ipa;
 use assay_spec::exit::Width;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};

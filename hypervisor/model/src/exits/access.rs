@@ -11,12 +11,12 @@ use assay_spec::frame::Frame;
 use spin::Mutex;
 
 use super::{Cpu, Next};
-use crate::guest_tree::layout;
 use crate::inject::Fault;
+use crate::layout;
 use crate::pci::GUEST_FUNCTION;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, Version};
-use crate::vm::{Devices, Machine, Vcpu};
+use crate::vm::{Devices, GuestMachine, Vcpu};
 use crate::watchdog::WatchdogFrame;
 
 /// A load or store outside of RAM: a device's, or nobody's.
@@ -24,7 +24,7 @@ pub(super) fn data_abort<C: Cpu>(
     abort: Abort,
     frame: &mut Frame,
     vcpu: &mut Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> Next {
@@ -59,7 +59,7 @@ pub fn quick_load<C: Cpu>(
     (esr, far, hpfar): (u64, u64, u64),
     frame: &mut Frame,
     vcpu: &Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> bool {
@@ -77,7 +77,7 @@ fn load<C: Cpu>(
     access: Access,
     frame: &mut Frame,
     vcpu: &Vcpu,
-    machine: &Machine,
+    machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> bool {
@@ -102,7 +102,7 @@ fn load<C: Cpu>(
 /// Loads from a doorbell and steps over the load, without a lock. Only the long way comes here: a doorbell is rung far
 /// more often than it is read. Returns whether there is one.
 #[inline(never)]
-fn load_from_doorbell<C: Cpu>(ipa: Ipa, access: Access, frame: &mut Frame, machine: &Machine, cpu: &C) -> bool {
+fn load_from_doorbell<C: Cpu>(ipa: Ipa, access: Access, frame: &mut Frame, machine: &GuestMachine, cpu: &C) -> bool {
     let doorbells = &machine.doorbells;
     let Some((index, offset)) = doorbells.find(ipa) else {
         return false;
@@ -115,7 +115,7 @@ fn load_from_doorbell<C: Cpu>(ipa: Ipa, access: Access, frame: &mut Frame, machi
 
 /// Stores to a doorbell, and rings whom it is for. Returns whether there is one.
 #[inline(never)]
-fn store_to_doorbell<C: Cpu>(ipa: Ipa, width: Width, value: u64, machine: &Machine, cpu: &mut C) -> bool {
+fn store_to_doorbell<C: Cpu>(ipa: Ipa, width: Width, value: u64, machine: &GuestMachine, cpu: &mut C) -> bool {
     let Some((index, offset)) = machine.doorbells.find(ipa) else {
         return false;
     };
@@ -136,7 +136,7 @@ enum Device {
 }
 
 #[inline(always)]
-fn find(ipa: Ipa, machine: &Machine) -> Option<Device> {
+fn find(ipa: Ipa, machine: &GuestMachine) -> Option<Device> {
     let within = |region: Region<Ipa>| {
         let offset = ipa.0.wrapping_sub(region.start.0);
         (offset < region.size).then_some(offset)

@@ -1,34 +1,34 @@
 //! The registers of a configuration header that are used here.
 
 /// Vendor and device ID.
-pub(super) const ID: u16 = 0x00;
+pub const ID: u16 = 0x00;
 /// Command in bits 15:0, Status (write one to clear) in bits 31:16.
 pub const COMMAND: u16 = 0x04;
 /// Revision in bits 7:0, class code in 31:8: programming interface, subclass, base class.
-pub(super) const CLASS: u16 = 0x08;
+pub const CLASS: u16 = 0x08;
 /// Cache line size, latency timer, header type in bits 23:16, BIST.
-pub(super) const HEADER_TYPE: u16 = 0x0c;
+pub const HEADER_TYPE: u16 = 0x0c;
 /// The first BAR; the others follow.
-pub(super) const BAR0: u16 = 0x10;
+pub const BAR0: u16 = 0x10;
 /// Expansion ROM of an endpoint; bit 0 enables it.
-pub(super) const ROM: u16 = 0x30;
+pub const ROM: u16 = 0x30;
 /// Expansion ROM of a bridge.
-pub(super) const BRIDGE_ROM: u16 = 0x38;
+pub const BRIDGE_ROM: u16 = 0x38;
 /// Interrupt line, which is software's, in bits 7:0 and interrupt pin in 15:8 (1 is INTA, 0 is none).
-pub(super) const INTERRUPT: u16 = 0x3c;
+pub const INTERRUPT: u16 = 0x3c;
 /// Of a bridge: primary, secondary and subordinate bus, secondary latency timer.
-pub(super) const BUSES: u16 = 0x18;
+pub const BUSES: u16 = 0x18;
 /// Of a bridge: memory base in bits 15:4 and limit in 31:20, both in MiB.
-pub(super) const MEMORY_WINDOW: u16 = 0x20;
+pub const MEMORY_WINDOW: u16 = 0x20;
 /// Of a bridge: the same of prefetchable memory; bit 0 says that the upper halves exist.
-pub(super) const PREFETCHABLE_WINDOW: u16 = 0x24;
+pub const PREFETCHABLE_WINDOW: u16 = 0x24;
 /// Of a bridge: bits 63:32 of the prefetchable base.
-pub(super) const PREFETCHABLE_BASE_UPPER: u16 = 0x28;
+pub const PREFETCHABLE_BASE_UPPER: u16 = 0x28;
 /// Of a bridge: bits 63:32 of the prefetchable limit.
-pub(super) const PREFETCHABLE_LIMIT_UPPER: u16 = 0x2c;
+pub const PREFETCHABLE_LIMIT_UPPER: u16 = 0x2c;
 
 /// Command: the function answers in I/O space.
-pub(super) const IO_SPACE: u32 = 1 << 0;
+pub const IO_SPACE: u32 = 1 << 0;
 /// Command: the function answers in memory space.
 pub const MEMORY_SPACE: u32 = 1 << 1;
 /// Command: the function may make accesses of its own.
@@ -36,13 +36,14 @@ pub const BUS_MASTER: u32 = 1 << 2;
 /// Command: the function does not assert INTx.
 pub const INTX_DISABLE: u32 = 1 << 10;
 
-/// The ROM's enable bit and address bits.
-pub(super) const ROM_ENABLE: u32 = 1;
-pub(super) const ROM_ADDRESS: u32 = 0xffff_f800;
+/// The ROM's enable bit.
+pub const ROM_ENABLE: u32 = 1;
+/// The ROM's address bits.
+pub const ROM_ADDRESS: u32 = 0xffff_f800;
 
 /// What a header describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Layout {
+pub enum Layout {
     /// A function with up to 6 BARs.
     Endpoint,
     /// A PCI-to-PCI bridge, with up to 2.
@@ -53,7 +54,7 @@ pub(super) enum Layout {
 
 impl Layout {
     /// Reads it from the header type.
-    pub(super) const fn of(header_type: u32) -> Self {
+    pub const fn of(header_type: u32) -> Self {
         match header_type >> 16 & 0x7f {
             0 => Self::Endpoint,
             1 => Self::Bridge,
@@ -62,7 +63,7 @@ impl Layout {
     }
 
     /// How many BARs it can have.
-    pub(super) const fn bars(self) -> u8 {
+    pub const fn bars(self) -> u8 {
         match self {
             Self::Endpoint => 6,
             Self::Bridge => 2,
@@ -71,7 +72,7 @@ impl Layout {
     }
 
     /// Where its expansion ROM's register is.
-    pub(super) const fn rom(self) -> Option<u16> {
+    pub const fn rom(self) -> Option<u16> {
         match self {
             Self::Endpoint => Some(ROM),
             Self::Bridge => Some(BRIDGE_ROM),

@@ -1,7 +1,7 @@
 use super::{Cap, Entity, Placement, Scheduler, Share};
 use alloc::vec;
 use alloc::vec::Vec;
-use machine::{Habit, Machine};
+use machine::{GuestMachine, Habit};
 
 mod machine;
 mod seeds;
@@ -15,7 +15,7 @@ fn vm(weight: u32, vcpus: usize) -> Share {
 /// Lets VMs whose vCPUs never rest run for so long, and returns what each ran.
 fn spin(cpus: usize, shares: &[Share], time: u64) -> Vec<u64> {
     let count = shares.iter().map(|share| share.vcpus.len()).sum();
-    let mut machine = Machine::new(cpus, shares, &vec![Habit::Spin; count], SLICE, 1);
+    let mut machine = GuestMachine::new(cpus, shares, &vec![Habit::Spin; count], SLICE, 1);
     while machine.now < time && machine.step() {}
     (0..shares.len()).map(|vm| machine.vm_ran(vm)).collect()
 }
@@ -77,7 +77,7 @@ fn vcpus_that_take_turns_get_the_share_of_one() {
     for busy in [10, 100, 1000, 5000] {
         let mut habits = vec![Habit::Pass { busy }; 16];
         habits.push(Habit::Spin);
-        let mut machine = Machine::new(1, &shares, &habits, SLICE, 1);
+        let mut machine = GuestMachine::new(1, &shares, &habits, SLICE, 1);
         while machine.now < 1_000_000 && machine.step() {}
         assert!(machine.vm_ran(1) > 450_000, "{} of {busy}", machine.vm_ran(1));
     }

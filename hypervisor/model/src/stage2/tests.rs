@@ -4,7 +4,7 @@ use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 
 use super::{Geometry, MapError, Stage2, Tables};
-use machine::Machine;
+use machine::GuestMachine;
 
 mod blocks;
 mod flat;
@@ -24,8 +24,8 @@ fn ipas(start: u64, size: u64) -> Region<Ipa> {
 }
 
 /// An empty stage 2 with FWB and its machine.
-fn stage2(ipa_bits: u8) -> (Stage2, Machine) {
-    let mut machine = Machine::new();
+fn stage2(ipa_bits: u8) -> (Stage2, GuestMachine) {
+    let mut machine = GuestMachine::new();
     let geometry = Geometry::new(ipa_bits, 48).unwrap();
     let stage2 = Stage2::new(geometry, true, &mut machine).unwrap();
     machine.watch(&stage2);
@@ -78,7 +78,7 @@ fn a_byte_translates_to_its_own_place_in_the_page() {
 #[test]
 fn attributes_come_back_with_and_without_fwb() {
     for fwb in [false, true] {
-        let mut machine = Machine::new();
+        let mut machine = GuestMachine::new();
         let geometry = Geometry::new(32, 40).unwrap();
         let stage2 = Stage2::new(geometry, fwb, &mut machine).unwrap();
         machine.watch(&stage2);
@@ -133,7 +133,7 @@ fn memory_beyond_48_bits_is_refused() {
 fn memory_of_the_hypervisor_is_never_mapped() {
     let (stage2, mut machine) = stage2(32);
     machine.own = Some(Region::new(Pa(0x4008_0000), PAGE).unwrap());
-    let map = |size, machine: &mut Machine| stage2.map(ipas(0x4000_0000, size), Pa(0x4000_0000), RAM, machine);
+    let map = |size, machine: &mut GuestMachine| stage2.map(ipas(0x4000_0000, size), Pa(0x4000_0000), RAM, machine);
     assert_eq!(map(2 * MIB, &mut machine), Err(MapError::Forbidden));
     assert_eq!(stage2.translate(Ipa(0x4000_0000), &machine), None);
     assert_eq!(map(0x8_0000, &mut machine), Ok(()));

@@ -1,23 +1,14 @@
 //! Every trapped register has the answer of the table, and everything else is UNDEFINED.
 
 use assay_spec::exit::SysRegAccess;
-use assay_spec::hcr::{self, cptr, mdcr};
 use assay_spec::sysreg::SysReg;
 
-use super::{Answer, Sgi, TrapConfig, answer};
-use crate::idregs::tests::machines::{FULL, PLAIN, cortex_a72, host, neoverse_n1, neoverse_n2};
-use crate::idregs::{GuestId, VmFeatures};
+use super::{Answer, Sgi, answer};
+use crate::idregs::GuestId;
+use crate::idregs::tests::{gic_v2, gic_v3};
 use crate::ptimer;
 
 const WRITTEN: u64 = 0x1234_5678_9abc_def0;
-
-fn gic_v3() -> GuestId {
-    GuestId::new(&neoverse_n2(), FULL)
-}
-
-fn gic_v2() -> GuestId {
-    GuestId::new(&cortex_a72(), VmFeatures { gic_v3: false, ..PLAIN })
-}
 
 fn read(register: SysReg, id: &GuestId) -> Answer {
     answer(SysRegAccess { register, read: true, rt: 0 }, id, WRITTEN)
@@ -143,66 +134,4 @@ fn of_all_encodings_only_those_of_the_table_are_defined() {
         let (reads, writes) = if id.has_gic_registers() { (65, 20) } else { (64, 16) };
         assert_eq!((defined_reads, defined_writes), (reads, writes));
     }
-}
-
-#[test]
-fn a_plain_vm_on_a_plain_cpu_has_this_trap_configuration() {
-    let config = TrapConfig::new(&cortex_a72(), PLAIN, true);
-    // VM SWIO PTW FMO IMO AMO, TID3 TSC TIDCP TACR, RW.
-    assert_eq!(config.hcr, 0x803c_003f);
-    assert_eq!(config.hcrx, None);
-    // RES1 13, 9, 7:0; TSM, TZ; TTA.
-    assert_eq!(config.cptr, 0x0010_33ff);
-    // TPMCR TPM TDRA TPMS TTRF.
-    assert_eq!(config.mdcr, 0x0008_4860);
-    assert_eq!(config.cnthctl, 1);
-    assert_eq!((config.fgt, config.mpam2), (0, None));
-}
-
-#[test]
-fn hiding_mte_takes_ata_tid5_tid3_and_dct_together() {
-    let mte = |hcr: u64| hcr & (hcr::ATA | hcr::TID5 | hcr::TID3 | hcr::DCT);
-    let hidden = TrapConfig::new(&neoverse_n2(), VmFeatures { mte: false, ..FULL }, true);
-    assert_eq!(mte(hidden.hcr), hcr::TID5 | hcr::TID3);
-    let shown = TrapConfig::new(&neoverse_n2(), FULL, true);
-    assert_eq!(mte(shown.hcr), hcr::ATA | hcr::TID3);
-    let absent = TrapConfig::new(&neoverse_n1(), FULL, true);
-    assert_eq!(mte(absent.hcr), hcr::TID3, "both bits are RES0 without MTE");
-}
-
-#[test]
-fn sve_and_pauth_trap_unless_they_are_offered() {
-    let (plain, full) = (TrapConfig::new(&neoverse_n2(), PLAIN, true), TrapConfig::new(&neoverse_n2(), FULL, true));
-    assert_eq!((plain.cptr & cptr::TZ, full.cptr & cptr::TZ), (cptr::TZ, 0));
-    assert_eq!(plain.hcr & (hcr::API | hcr::APK), 0);
-    assert_eq!(full.hcr & (hcr::API | hcr::APK), hcr::API | hcr::APK);
-    for config in [plain, full] {
-        assert_eq!(config.cptr & (cptr::TSM | cptr::TFP), cptr::TSM, "SME always traps, FP never");
-    }
-}
-
-#[test]
-fn what_the_host_has_and_no_vm_gets_is_trapped() {
-    let config = TrapConfig::new(&neoverse_n2(), FULL, true);
-    assert_ne!(config.hcr & hcr::TERR, 0, "RAS");
-    assert_ne!(config.hcr & hcr::TLOR, 0, "LORegions");
-    assert_ne!(config.hcr & hcr::FWB, 0);
-    assert_ne!(config.cptr & cptr::TAM, 0, "AMU");
-    assert!(config.mpam2.is_some());
-    assert_eq!(config.hcr & (hcr::EN_SCXT | hcr::E2H | hcr::DC | hcr::CD), 0);
-    let hcx = TrapConfig::new(&host(&[(SysReg::ID_AA64MMFR1_EL1, 1 << 40)]), FULL, true);
-    assert_eq!(hcx.hcrx, Some(0));
-}
-
-#[test]
-fn a_dedicated_vcpu_waits_without_leaving_and_a_shared_one_yields() {
-    let shared = hcr::TWI | hcr::FB | hcr::BSU_IS | hcr::TSW;
-    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, true).hcr & shared, 0);
-    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, false).hcr & shared, shared);
-    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, true).mdcr & mdcr::TDOSA, 0);
-    assert_eq!(TrapConfig::new(&neoverse_n2(), FULL, false).mdcr & mdcr::TDOSA, mdcr::TDOSA);
-    let waits = TrapConfig::new(&neoverse_n2(), FULL, false).hcr & hcr::TWE;
-    assert_eq!(waits, 0, "WFE is the guest's");
-    let old = TrapConfig::new(&cortex_a72(), FULL, false).hcr;
-    assert_eq!(old & shared, shared & !hcr::TSW, "set/way, without FWB");
 }

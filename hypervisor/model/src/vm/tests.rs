@@ -1,21 +1,20 @@
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 
-use super::{Devices, Machine, PHYS_TIMER, VIRT_TIMER, Vcpu};
+use super::{Devices, GuestMachine, PHYS_TIMER, VIRT_TIMER, Vcpu};
 use crate::doorbell::Doorbells;
-use crate::guest_tree::layout;
-use crate::idregs::GuestId;
-use crate::idregs::tests::machines::{FULL, neoverse_n2};
+use crate::idregs::tests::gic_v3;
 use crate::inject::PstateBits;
+use crate::layout;
 use crate::psci::Start;
 use crate::smccc::Workarounds;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, Version};
 use crate::watchdog::WatchdogFrame;
 
-fn machine(ram: Region<Ipa>) -> Machine {
-    Machine {
-        id: GuestId::new(&neoverse_n2(), FULL),
+fn machine(ram: Region<Ipa>) -> GuestMachine {
+    GuestMachine {
+        id: gic_v3(),
         workarounds: Workarounds::default(),
         pstate: PstateBits::default(),
         ram,
@@ -27,7 +26,7 @@ fn machine(ram: Region<Ipa>) -> Machine {
     }
 }
 
-fn small() -> Machine {
+fn small() -> GuestMachine {
     machine(Region { start: layout::RAM, size: 0x1000 })
 }
 

@@ -3,10 +3,10 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use assay_model::claims::{self, RamRow, VmClaims, World};
-use assay_model::policy::line::{DecisionLine, Quoted, RefusedLine};
-use assay_model::policy::{Decision, Use};
-use assay_model::vm_tree::VmConfig;
+use assay_plan::claims::{self, RamRow, VmClaims, World};
+use assay_plan::policy::line::{DecisionLine, Quoted, RefusedLine};
+use assay_plan::policy::{Decision, Use};
+use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Ipa, Region};
 
 use super::{Environment, Refused, refused};

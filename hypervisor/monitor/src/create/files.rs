@@ -3,8 +3,8 @@
 use alloc::format;
 use alloc::string::String;
 
-use assay_model::kernel::Sums;
-use assay_model::vm_tree::{Module, VmConfig};
+use assay_model::loader::Sums;
+use assay_plan::vm_tree::{Module, VmConfig};
 use assay_spec::addr::{Pa, Region};
 
 use super::{Refused, refuse};

@@ -4,14 +4,15 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use assay_model::claims::{self, Row, VmClaims};
-use assay_model::guest_tree::PciFunction;
-use assay_model::pci::{self, Found, GuestFunction, Offer};
-use assay_model::platform::Machine;
-use assay_model::policy::line::DecisionLine;
-use assay_model::policy::{self, Claim, Decision, Facts, Kind, Proof, Use};
+use assay_model::pci::GuestFunction;
 use assay_model::stage2::Stage2;
-use assay_model::vm_tree::VmConfig;
+use assay_plan::claims::{self, Row, VmClaims};
+use assay_plan::guest_tree::PciFunction;
+use assay_plan::pci::{self, Found, Offer};
+use assay_plan::platform::HostPlatform;
+use assay_plan::policy::line::DecisionLine;
+use assay_plan::policy::{self, Claim, Decision, Facts, Kind, Proof, Use};
+use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Ipa, Region};
 
 use super::{Environment, Refused, refuse};
@@ -35,7 +36,7 @@ pub(super) struct Mapped<'a> {
 
 impl<'a> Function<'a> {
     /// The function of the claim that has one.
-    pub(super) fn of(machine: &'a Machine, claims: &VmClaims<'_>) -> Option<Self> {
+    pub(super) fn of(machine: &'a HostPlatform, claims: &VmClaims<'_>) -> Option<Self> {
         let of = |row: &Row<'_>| {
             let (found, region) = claims::found_function(machine, row.device?).zip(row.ipa)?;
             let prepared = found.outcome.as_ref().ok()?;
@@ -85,7 +86,10 @@ impl<'a> Function<'a> {
     }
 
     /// Takes the function over, for good.
-    pub(super) fn take(&self, machine: &Machine) -> Result<(Option<Owned>, Option<GuestFunction>), Option<Refused>> {
+    pub(super) fn take(
+        &self,
+        machine: &HostPlatform,
+    ) -> Result<(Option<Owned>, Option<GuestFunction>), Option<Refused>> {
         let mut owned = Owned::new(machine, self.found)
             .ok_or_else(|| refuse("V2", "the PCI host bridge is gone", "report this: it was there before"))?;
         let bars: Vec<_> = self.offers.iter().map(|offer| offer.guest).collect();

@@ -5,11 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_el2::guest_ram::GuestRam;
-use assay_model::guest_tree::layout;
-use assay_model::platform::GicVersion;
-use assay_model::policy::{self, Claim, Decision, Facts, Kind};
+use assay_model::layout;
 use assay_model::stage2::{Geometry, Stage2};
 use assay_model::vgic::Version;
+use assay_plan::platform::GicVersion;
+use assay_plan::policy::{self, Claim, Decision, Facts, Kind};
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::stage2_desc::{Attributes, Rights};
 

@@ -8,11 +8,11 @@ use assay_el2::cpu;
 use assay_el2::frames::{self, Pool};
 use assay_el2::guest_ram::GuestRam;
 use assay_el2::guest_regs::Optional;
-use assay_model::guest_tree::layout;
-use assay_model::platform::{self, GicVersion};
+use assay_model::layout;
 use assay_model::schedule::{Cap, Placement, Share};
 use assay_model::vgic::{VCPUS_MAX_V2, VCPUS_MAX_V3, Version};
-use assay_model::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
+use assay_plan::platform::{self, GicVersion};
+use assay_plan::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
 
 use super::{Refused, refuse};
 use crate::cpus;
@@ -162,7 +162,7 @@ impl Shared {
 }
 
 /// Returns the interrupt controller that the VM gets.
-pub(super) fn gic_of(machine: &platform::Machine, vcpus: usize) -> Result<Version, Option<Refused>> {
+pub(super) fn gic_of(machine: &platform::HostPlatform, vcpus: usize) -> Result<Version, Option<Refused>> {
     match machine.gic.version {
         GicVersion::V3 { .. } if vcpus <= VCPUS_MAX_V3 => Ok(Version::V3),
         GicVersion::V3 { .. } => {

@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Display;
 
-use assay_model::claims::SharedRow;
-use assay_model::kernel::KernelError;
-use assay_model::policy::line::Quoted;
-use assay_model::vm_tree::VmConfig;
+use assay_model::loader::KernelError;
+use assay_plan::claims::SharedRow;
+use assay_plan::policy::line::Quoted;
+use assay_plan::vm_tree::VmConfig;
 
 use crate::console::say;
 

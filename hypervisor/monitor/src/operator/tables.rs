@@ -6,7 +6,7 @@ use assay_el2::lock::Mutex;
 use assay_el2::{frames, heap, uart};
 use assay_model::counters::Counters;
 use assay_model::monitor_command::{COMMANDS, Entry};
-use assay_model::policy::line::Quoted;
+use assay_plan::policy::line::Quoted;
 
 use crate::console::{self, say};
 use crate::vm::{self, Vm};

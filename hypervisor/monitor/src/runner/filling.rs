@@ -1,7 +1,7 @@
 //! What vCPU 0 does before a life: its VM's memory is filled, a chunk at a time.
 
 use assay_el2::cpu;
-use assay_model::kernel::Progress;
+use assay_model::loader::Progress;
 use assay_model::psci::Start;
 
 use super::Runner;

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use assay_model::idregs::HostId;
-use assay_model::policy::CpuBits;
+use assay_plan::idregs::HostId;
+use assay_plan::policy::CpuBits;
 
 /// One kind of CPU.
 struct Preset {

@@ -7,13 +7,13 @@ use assay_harness::Event;
 use assay_harness::events::PREFIX;
 use assay_harness::manifest::Manifest;
 use assay_harness::vm_tree::{self as writer, Modules};
-use assay_model::claims::{self, Row as ClaimRow, SharedRow, VmClaims, World};
-use assay_model::gate::Tree;
-use assay_model::idregs::HostId;
-use assay_model::platform::Machine;
-use assay_model::policy::line::{DecisionLine, RefusedLine};
-use assay_model::policy::{Decision, Notices, Proof, Refusal, Rule, Use};
-use assay_model::vm_tree::{self, Sched, VmConfig};
+use assay_plan::claims::{self, Row as ClaimRow, SharedRow, VmClaims, World};
+use assay_plan::gate::Tree;
+use assay_plan::idregs::HostId;
+use assay_plan::platform::HostPlatform;
+use assay_plan::policy::line::{DecisionLine, RefusedLine};
+use assay_plan::policy::{Decision, Notices, Proof, Refusal, Rule, Use};
+use assay_plan::vm_tree::{self, Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 
 use super::fit::Left;
@@ -51,7 +51,7 @@ impl Report {
     ///
     /// # Errors
     /// CPUs that cannot be, a claim whose `region` names nothing, a `--proof` of no region.
-    pub(crate) fn new(machine: &Machine, manifest: &Manifest, host: &HostId, given: &[Given]) -> Result<Self> {
+    pub(crate) fn new(machine: &HostPlatform, manifest: &Manifest, host: &HostId, given: &[Given]) -> Result<Self> {
         let tree = compiled(manifest)?;
         let proofs = Proofs::new(given, machine)?;
         let proof = |path: &str| proofs.of(path);

@@ -4,11 +4,11 @@
 //! come after those that do not, and get what is left. It cannot know
 //! what EL2's image and bundle take of RAM, nor that firmware fails to start a CPU.
 
-use assay_model::claims::{SharedRow, VmClaims};
-use assay_model::platform::{GicVersion, Machine};
-use assay_model::policy::Rule;
-use assay_model::ranges::{subtract, widen};
-use assay_model::vm_tree::{CpuClaim, Sched, VmConfig};
+use assay_plan::claims::{SharedRow, VmClaims};
+use assay_plan::platform::{GicVersion, HostPlatform};
+use assay_plan::policy::Rule;
+use assay_plan::ranges::{subtract, widen};
+use assay_plan::vm_tree::{CpuClaim, Sched, VmConfig};
 use assay_spec::addr::PAGE_SIZE;
 
 /// The most CPUs of a GICv2 (IHI0048B 1.2).
@@ -36,7 +36,7 @@ pub(super) struct Left {
 }
 
 impl Left {
-    pub(super) fn of(machine: &Machine, vms: &[VmConfig]) -> Self {
+    pub(super) fn of(machine: &HostPlatform, vms: &[VmConfig]) -> Self {
         let listed = vms.iter().filter_map(|vm| match &vm.cpus {
             CpuClaim::List(list) if vm.sched != Sched::Dedicated => Some(list),
             _ => None,

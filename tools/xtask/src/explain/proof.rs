@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use assay_model::platform::Machine;
-use assay_model::policy::Proof;
+use assay_plan::platform::HostPlatform;
+use assay_plan::policy::Proof;
 
 /// The word for RAM, as the decision line has it.
 const RAM: &str = "memory";
@@ -47,7 +47,7 @@ impl Proofs {
     ///
     /// # Errors
     /// A region that the platform does not have.
-    pub(super) fn new(given: &[Given], machine: &Machine) -> Result<Self> {
+    pub(super) fn new(given: &[Given], machine: &HostPlatform) -> Result<Self> {
         let mut by_path = Vec::new();
         let ram = || machine.memory.iter().map(|node| node.path.clone());
         for Given { region, result } in given {

@@ -1,6 +1,6 @@
 //! Why something is granted, in a few words for each rule. (Why not, the refusals say themselves.)
 
-use assay_model::policy::Rule;
+use assay_plan::policy::Rule;
 
 /// The reason of a decision under `rule`.
 pub(super) fn of(rule: Rule) -> &'static str {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use assay_harness::manifest::Manifest;
 use assay_harness::overlay;
-use assay_model::platform::{self, Machine};
+use assay_plan::platform::{self, HostPlatform};
 
 use super::{Report, cpus, print};
 
@@ -33,7 +33,7 @@ const BOARD: &str = r#"/dts-v1/;
 };
 "#;
 
-fn board() -> Machine {
+fn board() -> HostPlatform {
     platform::parse(&overlay::compile(BOARD).unwrap()).unwrap()
 }
 

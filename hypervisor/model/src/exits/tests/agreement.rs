@@ -7,7 +7,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 
 use super::fixture::{Vm, config};
 use crate::exits::Next;
-use crate::guest_tree::layout;
+use crate::layout;
 use crate::vgic::Version;
 
 /// Function identifiers as guests have them in x0, and any other number.

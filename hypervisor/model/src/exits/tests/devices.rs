@@ -5,7 +5,7 @@ use assay_spec::exit::Width;
 use super::fixture::{RT, SIDES, STARTED_AT, Vm, loads, stores, syndrome};
 use crate::doorbell::Ring;
 use crate::exits::Next;
-use crate::guest_tree::layout;
+use crate::layout;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use crate::vpl011::RING_BYTES;

@@ -6,8 +6,8 @@ use assay_spec::exit::{Abort, Exit, Width};
 
 use super::fixture::{DEVICE_VA, Vm, loads, stores, syndrome};
 use crate::exits::Next;
-use crate::guest_tree::layout;
 use crate::inject::Fault;
+use crate::layout;
 use crate::vgic::Version;
 
 const TYPER: u64 = 0x0800_0004;

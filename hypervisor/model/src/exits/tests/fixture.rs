@@ -14,18 +14,17 @@ use assay_spec::sysreg::SysReg;
 use proptest::prelude::ProptestConfig;
 use spin::Mutex;
 
-use crate::claims::Side;
+use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
 use crate::exits::{self, Cpu, Next};
-use crate::guest_tree::layout;
-use crate::idregs::tests::machines::{FULL, PLAIN, cortex_a72, neoverse_n2};
-use crate::idregs::{GuestId, VmFeatures};
+use crate::idregs::tests::{gic_v2, gic_v3};
 use crate::inject::PstateBits;
+use crate::layout;
 use crate::psci::Start;
 use crate::smccc::{HostFacts, Workaround, Workarounds};
 use crate::vcpus::VcpuSet;
 use crate::vgic::{ListRegisters, Version};
-use crate::vm::{Devices, Machine, Vcpu};
+use crate::vm::{Devices, GuestMachine, Vcpu};
 
 /// Where the guest's code is.
 pub(super) const CODE: u64 = 0x4020_0000;
@@ -163,7 +162,7 @@ impl Cpu for FakeCpu {
 
 /// One VM, seen from the CPU of one of its vCPUs.
 pub(super) struct Vm {
-    pub(super) machine: Machine,
+    pub(super) machine: GuestMachine,
     pub(super) devices: Mutex<Devices>,
     pub(super) vcpu: Vcpu,
     pub(super) cpu: FakeCpu,
@@ -178,10 +177,10 @@ impl Vm {
 
     pub(super) fn with(gic: Version, vcpus: usize, watchdog: bool) -> Self {
         let id = match gic {
-            Version::V3 => GuestId::new(&neoverse_n2(), FULL),
-            Version::V2 => GuestId::new(&cortex_a72(), VmFeatures { gic_v3: false, ..PLAIN }),
+            Version::V3 => gic_v3(),
+            Version::V2 => gic_v2(),
         };
-        let machine = Machine {
+        let machine = GuestMachine {
             id,
             workarounds: Workarounds::new(&HostFacts {
                 csv2: 0,

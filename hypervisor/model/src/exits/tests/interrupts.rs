@@ -7,8 +7,8 @@ use assay_spec::sysreg::SysReg;
 
 use super::fixture::{STARTED_AT, Vm};
 use crate::exits::Next;
-use crate::guest_tree::layout;
 use crate::inject::Fault;
+use crate::layout;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use crate::vm::PHYS_TIMER;

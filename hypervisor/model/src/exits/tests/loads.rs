@@ -5,7 +5,7 @@ use assay_spec::exit::{Access, Width};
 use super::fixture::{Vm, loads, stores, syndrome};
 use crate::exits::Next;
 use crate::exits::access::extend;
-use crate::guest_tree::layout;
+use crate::layout;
 use crate::vgic::Version;
 
 const UART: u64 = layout::UART.start.0;

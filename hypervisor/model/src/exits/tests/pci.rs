@@ -4,8 +4,8 @@ use assay_spec::exit::Width;
 
 use super::fixture::Vm;
 use crate::exits::Next;
-use crate::guest_tree::layout;
 use crate::inject::Fault;
+use crate::layout;
 use crate::pci::{Bar, ConfigSpace, Function, GUEST_FUNCTION, GuestBar, GuestFunction, Space};
 use crate::vgic::Version;
 

@@ -11,7 +11,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 use super::agreement::{address, fault_registers, function, syndrome};
 use super::fixture::{Vm, config};
 use crate::exits::Next;
-use crate::guest_tree::layout;
+use crate::layout;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 

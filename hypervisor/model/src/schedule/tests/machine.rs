@@ -83,7 +83,7 @@ enum Event {
     Ready(usize),
 }
 
-pub(super) struct Machine {
+pub(super) struct GuestMachine {
     pub(super) now: u64,
     pub(super) scheduler: Scheduler,
     pub(super) cpus: Vec<Cpu>,
@@ -102,7 +102,7 @@ pub(super) struct Machine {
     sequence: u64,
 }
 
-impl Machine {
+impl GuestMachine {
     /// CPUs have the indices 0, 2, 4 …, so that a place is never taken for an index.
     pub(super) fn new(cpus: usize, shares: &[Share], habits: &[Habit], slice: u64, seed: u64) -> Self {
         let indices: Vec<usize> = (0..cpus).map(|cpu| cpu * 2).collect();

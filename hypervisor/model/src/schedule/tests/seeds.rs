@@ -1,6 +1,6 @@
 //! The bounds of the module's description, in machines made of random numbers.
 
-use super::machine::{Doing, Habit, Machine, Random};
+use super::machine::{Doing, GuestMachine, Habit, Random};
 use super::{SLICE, Share};
 use crate::schedule::{Cap, Entity, LAG_QUANTA, Placement};
 use alloc::vec;
@@ -26,7 +26,7 @@ enum Kind {
     Free,
 }
 
-fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -> Machine {
+fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -> GuestMachine {
     let (mut shares, mut habits) = (Vec::new(), Vec::new());
     for _ in 0..vms {
         let count = random.index(1, most);
@@ -53,10 +53,10 @@ fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -
             });
         }
     }
-    Machine::new(cpus, &shares, &habits, SLICE, random.next())
+    GuestMachine::new(cpus, &shares, &habits, SLICE, random.next())
 }
 
-impl Machine {
+impl GuestMachine {
     fn is_capped(&self, vcpu: usize) -> bool {
         self.shares[self.vcpus[vcpu].vm].cap.is_some()
     }
@@ -134,7 +134,7 @@ impl Lags {
         Self { pairs: vec![None; vms * vms] }
     }
 
-    fn note(&mut self, machine: &Machine, worst: &mut Worst) {
+    fn note(&mut self, machine: &GuestMachine, worst: &mut Worst) {
         let vms = machine.shares.len();
         let wants = |vm: usize| {
             let is_free = machine.shares[vm].vcpus.iter().all(|one| *one == Placement::Any);
@@ -162,7 +162,7 @@ impl Lags {
     }
 }
 
-fn run(machine: &mut Machine, time: u64, worst: &mut Worst) {
+fn run(machine: &mut GuestMachine, time: u64, worst: &mut Worst) {
     let mut lags = Lags::new(machine.shares.len());
     while machine.now < time && machine.step() {
         machine.check_work();

@@ -2,11 +2,11 @@
 
 use std::vec::Vec;
 
-use super::machine::{Leaf, Machine};
+use super::machine::{GuestMachine, Leaf};
 use super::{DEVICE, GIB, Ipa, MIB, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas, stage2};
 
 /// Sizes of the leaves in order, a contiguous group as one.
-fn sizes(stage2: &Stage2, machine: &Machine) -> Vec<u64> {
+fn sizes(stage2: &Stage2, machine: &GuestMachine) -> Vec<u64> {
     machine.assert_quiet(stage2);
     let leaves = machine.leaves(stage2);
     let mut sizes = Vec::new();
@@ -19,7 +19,7 @@ fn sizes(stage2: &Stage2, machine: &Machine) -> Vec<u64> {
     sizes
 }
 
-fn mapped(bits: u8, ipa: u64, size: u64, pa: u64) -> (Stage2, Machine) {
+fn mapped(bits: u8, ipa: u64, size: u64, pa: u64) -> (Stage2, GuestMachine) {
     let (stage2, mut machine) = stage2(bits);
     stage2.map(ipas(ipa, size), Pa(pa), RAM, &mut machine).unwrap();
     (stage2, machine)

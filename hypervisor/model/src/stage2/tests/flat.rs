@@ -3,7 +3,7 @@
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use std::vec::Vec;
 
-use super::machine::Machine;
+use super::machine::GuestMachine;
 use super::{Attributes, DEVICE, GIB, Geometry, Ipa, MIB, MapError, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas};
 
 /// Pages in the window that the changes are made in: 36 MiB on both sides of a 1 GiB border.
@@ -98,7 +98,7 @@ fn memory_of(page: u64, offset: u64) -> u64 {
 }
 
 /// The flat map as the tables have it; anything outside of the window is an error.
-fn flatten(stage2: &Stage2, machine: &Machine, base: u64) -> Vec<Option<(u64, u64)>> {
+fn flatten(stage2: &Stage2, machine: &GuestMachine, base: u64) -> Vec<Option<(u64, u64)>> {
     let mut flat = std::vec![None; index(PAGES)];
     for leaf in machine.leaves(stage2) {
         for page in 0..leaf.size / PAGE {
@@ -129,7 +129,7 @@ proptest! {
         fwb in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..if cfg!(miri) { 3 } else { 14 }),
     ) {
-        let mut machine = Machine::new();
+        let mut machine = GuestMachine::new();
         let geometry = Geometry::new(bits, 48).unwrap();
         let stage2 = Stage2::new(geometry, fwb, &mut machine).unwrap();
         machine.watch(&stage2);

@@ -41,7 +41,7 @@ struct Stale {
     contiguous: bool,
 }
 
-pub(super) struct Machine {
+pub(super) struct GuestMachine {
     memory: BTreeMap<u64, u64>,
     next: u64,
     places: BTreeMap<u64, Place>,
@@ -58,7 +58,7 @@ pub(super) struct Machine {
     pub(super) invalidations: Vec<(Region<Ipa>, u64)>,
 }
 
-impl Machine {
+impl GuestMachine {
     pub(super) fn new() -> Self {
         Self {
             memory: BTreeMap::new(),
@@ -165,7 +165,7 @@ impl Machine {
     }
 }
 
-impl Tables for Machine {
+impl Tables for GuestMachine {
     fn alloc(&mut self, pages: usize) -> Option<Pa> {
         assert!(pages.is_power_of_two());
         self.allocations_left = self.allocations_left.checked_sub(1)?;

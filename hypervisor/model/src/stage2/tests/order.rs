@@ -1,12 +1,12 @@
 //! The order of stores and TLB maintenance, and calls that fail half way.
 
-use super::machine::Machine;
+use super::machine::GuestMachine;
 use super::{DEVICE, GIB, MIB, MapError, PAGE, Pa, RAM, Stage2, ipas, stage2};
 
 /// Runs `call` with ever more memory for tables until it succeeds; each failure must leave all as it was.
 fn starve(
-    prepare: impl Fn(&Stage2, &mut Machine),
-    call: impl Fn(&Stage2, &mut Machine) -> Result<(), MapError>,
+    prepare: impl Fn(&Stage2, &mut GuestMachine),
+    call: impl Fn(&Stage2, &mut GuestMachine) -> Result<(), MapError>,
 ) -> usize {
     for allocations in 0..16 {
         let (stage2, mut machine) = stage2(44);
@@ -27,7 +27,7 @@ fn starve(
 }
 
 /// Pages, not leaves: splitting changes no translation.
-fn flattened(stage2: &Stage2, machine: &Machine) -> std::vec::Vec<(u64, u64, u64)> {
+fn flattened(stage2: &Stage2, machine: &GuestMachine) -> std::vec::Vec<(u64, u64, u64)> {
     let mut ranges: std::vec::Vec<(u64, u64, u64)> = std::vec::Vec::new();
     let mut end = (0, 0, 0);
     for leaf in machine.leaves(stage2) {
@@ -42,7 +42,7 @@ fn flattened(stage2: &Stage2, machine: &Machine) -> std::vec::Vec<(u64, u64, u64
 
 #[test]
 fn a_call_that_fails_changes_no_mapping() {
-    let block = |stage2: &Stage2, machine: &mut Machine| {
+    let block = |stage2: &Stage2, machine: &mut GuestMachine| {
         stage2.map(ipas(GIB, GIB), Pa(4 * GIB), RAM, machine).unwrap();
     };
     let inner = ipas(GIB + 3 * PAGE, 512 * MIB);
@@ -58,7 +58,7 @@ fn a_call_that_fails_changes_no_mapping() {
 
 #[test]
 fn no_memory_for_the_start_tables_is_an_error() {
-    let mut machine = Machine::new();
+    let mut machine = GuestMachine::new();
     machine.allocations_left = 0;
     let geometry = super::Geometry::new(40, 40).unwrap();
     let result = Stage2::new(geometry, true, &mut machine);

@@ -128,14 +128,14 @@ impl ListRegisters for Interface {
 }
 
 /// A VM: the controller, and each vCPU's interface.
-pub(super) struct Machine {
+pub(super) struct GuestMachine {
     pub(super) vgic: Vgic,
     pub(super) cpus: Vec<Interface>,
     /// Kicks that have not arrived yet.
     pub(super) kicked: VcpuSet,
 }
 
-impl Machine {
+impl GuestMachine {
     pub(super) fn new(version: Version, vcpus: usize, spis: usize, lrs: usize) -> Self {
         Self {
             vgic: Vgic::new(version, vcpus, spis),

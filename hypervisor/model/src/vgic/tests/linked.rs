@@ -1,6 +1,6 @@
 //! Rules about a virtual interrupt with a physical one behind it: the timer's.
 
-use super::fake::{Machine, TIMER};
+use super::fake::{GuestMachine, TIMER};
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use assay_spec::gic::dist as gicd;
@@ -12,7 +12,7 @@ const BOTH: [Version; 2] = [Version::V2, Version::V3];
 #[test]
 fn the_timer_is_linked_to_its_physical_interrupt() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         for _ in 0..3 {
             let before = m.cpus[0].accesses.get();
             m.set_timer(0, true);
@@ -31,7 +31,7 @@ fn the_timer_is_linked_to_its_physical_interrupt() {
 #[test]
 fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.private(0, gicd::ICENABLER, 1 << TIMER.0);
         m.set_timer(0, true);
         assert!(m.cpus[0].physical_active, "quiet, not storming");
@@ -48,7 +48,7 @@ fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
 #[test]
 fn clearing_the_active_state_of_the_timer_deactivates_the_physical_one() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.set_timer(0, true);
         m.acknowledge(0);
         m.cpus[0].line = false;
@@ -63,7 +63,7 @@ fn clearing_the_active_state_of_the_timer_deactivates_the_physical_one() {
 
 #[test]
 fn another_vcpu_can_clear_the_active_state_of_the_timer() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.set_timer(1, true);
     m.acknowledge(1);
     m.cpus[1].line = false;
@@ -76,7 +76,7 @@ fn another_vcpu_can_clear_the_active_state_of_the_timer() {
 fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
     for version in BOTH {
         for acknowledged in [false, true] {
-            let mut m = Machine::ready(version, 1, 32, 4);
+            let mut m = GuestMachine::ready(version, 1, 32, 4);
             m.set_timer(0, true);
             m.set_level(0, 33, true);
             if acknowledged {
@@ -97,7 +97,7 @@ fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
 #[test]
 fn a_timer_that_fires_after_its_interrupt_was_pended_by_hand_is_linked() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.private(0, gicd::ISPENDR, 1 << TIMER.0);
         assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
         m.end(0);

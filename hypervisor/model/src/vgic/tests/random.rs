@@ -1,7 +1,7 @@
 //! Random sequences of what guests and devices do, on the model and on the reference: what a guest
 //! sees must be the same.
 
-use super::fake::{Machine, TIMER};
+use super::fake::{GuestMachine, TIMER};
 use super::reference::Gic;
 use crate::vgic::Version;
 use assay_spec::exit::Width;
@@ -25,7 +25,7 @@ impl Random {
 }
 
 struct Pair {
-    machine: Machine,
+    machine: GuestMachine,
     gic: Gic,
     random: Random,
     vcpus: usize,
@@ -40,7 +40,7 @@ impl Pair {
         let vcpus = 1 + random.below(4) as usize;
         let lrs = [2, 3, 4, 16][random.below(4) as usize];
         Self {
-            machine: Machine::new(version, vcpus, SPIS, lrs),
+            machine: GuestMachine::new(version, vcpus, SPIS, lrs),
             gic: Gic::new(version, vcpus, SPIS),
             random,
             vcpus,

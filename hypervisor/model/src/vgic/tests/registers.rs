@@ -1,6 +1,6 @@
 //! The register maps, row by row: reset values, what can be written, and what is RAZ/WI.
 
-use super::fake::Machine;
+use super::fake::GuestMachine;
 use crate::vgic::{Read, Version, Vgic};
 use assay_spec::exit::Width;
 use assay_spec::gic::dist as gicd;
@@ -16,7 +16,7 @@ enum Frame {
     Redist,
 }
 
-fn read(machine: &mut Machine, frame: Frame, offset: u64, width: Width) -> u64 {
+fn read(machine: &mut GuestMachine, frame: Frame, offset: u64, width: Width) -> u64 {
     let (vgic, cpu) = (&mut machine.vgic, &mut machine.cpus[0]);
     let read = match frame {
         Frame::Dist => vgic.dist_read(0, offset, width, cpu),
@@ -28,7 +28,7 @@ fn read(machine: &mut Machine, frame: Frame, offset: u64, width: Width) -> u64 {
     }
 }
 
-fn write(machine: &mut Machine, frame: Frame, offset: u64, width: Width, value: u64) {
+fn write(machine: &mut GuestMachine, frame: Frame, offset: u64, width: Width, value: u64) {
     let (vgic, cpu) = (&mut machine.vgic, &mut machine.cpus[0]);
     let kicks = match frame {
         Frame::Dist => vgic.dist_write(0, offset, width, value, cpu),
@@ -51,7 +51,7 @@ fn frames(version: Version) -> std::vec::Vec<(Frame, &'static [Row], u64)> {
 #[cfg_attr(miri, ignore = "many steps of safe code")]
 fn every_offset_can_be_accessed_with_every_width() {
     for version in [Version::V2, Version::V3] {
-        let mut machine = Machine::new(version, 2, 64, 4);
+        let mut machine = GuestMachine::new(version, 2, 64, 4);
         for (frame, _, size) in frames(version) {
             let ends = (0..size + 0x20).chain([2 * size, 0x7f_ffff, u64::MAX - 7, u64::MAX]);
             for offset in ends {
@@ -73,7 +73,7 @@ fn what_no_row_allows_reads_as_zero_and_ignores_writes() {
     for version in [Version::V2, Version::V3] {
         for (frame, rows, size) in frames(version) {
             // Everything that can be set is, so that a misplaced read would show.
-            let mut machine = Machine::ready(version, 2, 960, 4);
+            let mut machine = GuestMachine::ready(version, 2, 960, 4);
             for offset in 0..size {
                 for width in WIDTHS {
                     let absent = row::find(rows, offset, width).is_none_or(|row| row.0 == Register::Absent);
@@ -91,7 +91,7 @@ fn what_no_row_allows_reads_as_zero_and_ignores_writes() {
 #[cfg_attr(miri, ignore = "many steps of safe code")]
 fn interrupts_beyond_those_the_vm_has_read_as_zero() {
     for (version, spis) in [(Version::V2, 32), (Version::V3, 96)] {
-        let mut machine = Machine::ready(version, 2, spis, 4);
+        let mut machine = GuestMachine::ready(version, 2, spis, 4);
         let (words, own) = (1 + spis as u64 / 32, u64::from(version == Version::V2));
         for n in 0..32 {
             let exists = n < words && n >= 1 - own;
@@ -112,7 +112,7 @@ fn interrupts_beyond_those_the_vm_has_read_as_zero() {
 
 #[test]
 fn the_controller_describes_itself() {
-    let mut machine = Machine::new(Version::V3, 33, 40, 4);
+    let mut machine = GuestMachine::new(Version::V3, 33, 40, 4);
     assert_eq!(machine.vgic.spi_count(), 64);
     assert_eq!(machine.vgic.redist_size(), 33 * STRIDE);
     // 64 SPIs, ten bits of INTID, no 1-of-N.
@@ -124,13 +124,14 @@ fn the_controller_describes_itself() {
         assert_eq!(typer >> 32, of >> 4 << 8 | of & 15, "the MPIDR rule");
         assert_eq!(typer >> 8 & 0xffff, of);
         assert_eq!(typer & gicr::TYPER_LAST != 0, of == 32);
-        let half = |machine: &mut Machine, n| read(machine, Frame::Redist, of * STRIDE + gicr::TYPER + n, Width::W4);
+        let half =
+            |machine: &mut GuestMachine, n| read(machine, Frame::Redist, of * STRIDE + gicr::TYPER + n, Width::W4);
         assert_eq!(half(&mut machine, 0) | half(&mut machine, 4) << 32, typer);
     }
     assert_eq!(read(&mut machine, Frame::Redist, 33 * STRIDE + gicr::TYPER, Width::W8), 0);
     assert_eq!(read(&mut machine, Frame::Redist, gicd::PIDR2, Width::W4), 0x3b);
 
-    let mut machine = Machine::new(Version::V2, 8, 32, 4);
+    let mut machine = GuestMachine::new(Version::V2, 8, 32, 4);
     assert_eq!(machine.read_dist(0, gicd::TYPER), 1 | 7 << 5);
     assert_eq!(machine.read_dist(0, gicd::ICPIDR2), 0x2b);
     assert_eq!(Vgic::new(Version::V2, 20, 5000).vcpu_count(), 8);
@@ -139,21 +140,21 @@ fn the_controller_describes_itself() {
 
 #[test]
 fn gicd_ctlr_shows_one_security_state_with_affinity_routing_for_good() {
-    let mut machine = Machine::new(Version::V3, 1, 32, 4);
+    let mut machine = GuestMachine::new(Version::V3, 1, 32, 4);
     assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS);
     machine.dist(0, gicd::CTLR, u32::MAX);
     assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 3);
     machine.dist(0, gicd::CTLR, 2);
     assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 2);
 
-    let mut machine = Machine::new(Version::V2, 1, 32, 4);
+    let mut machine = GuestMachine::new(Version::V2, 1, 32, 4);
     machine.dist(0, gicd::CTLR, u32::MAX);
     assert_eq!(machine.read_dist(0, gicd::CTLR), 3);
 }
 
 #[test]
 fn children_sleep_as_the_processor_does() {
-    let mut machine = Machine::new(Version::V3, 2, 32, 4);
+    let mut machine = GuestMachine::new(Version::V3, 2, 32, 4);
     let waker = STRIDE + gicr::WAKER;
     assert_eq!(read(&mut machine, Frame::Redist, waker, Width::W4), 6);
     write(&mut machine, Frame::Redist, waker, Width::W4, 0);
@@ -164,7 +165,7 @@ fn children_sleep_as_the_processor_does() {
 #[test]
 fn setting_and_clearing_registers_leave_the_zero_bits_alone() {
     for version in [Version::V2, Version::V3] {
-        let mut machine = Machine::new(version, 1, 32, 16);
+        let mut machine = GuestMachine::new(version, 1, 32, 16);
         for (set, clear) in
             [(gicd::ISENABLER, gicd::ICENABLER), (gicd::ISPENDR, gicd::ICPENDR), (gicd::ISACTIVER, gicd::ICACTIVER)]
         {
@@ -184,7 +185,7 @@ fn setting_and_clearing_registers_leave_the_zero_bits_alone() {
 #[test]
 fn sgis_are_edge_triggered_and_others_as_configured() {
     for version in [Version::V2, Version::V3] {
-        let mut machine = Machine::new(version, 1, 32, 4);
+        let mut machine = GuestMachine::new(version, 1, 32, 4);
         machine.private(0, gicd::ICFGR, 0);
         assert_eq!(machine.read_private(0, 0, gicd::ICFGR), 0xaaaa_aaaa);
         machine.private(0, gicd::ICFGR + 4, 0xffff_ffff);
@@ -197,7 +198,7 @@ fn sgis_are_edge_triggered_and_others_as_configured() {
 
 #[test]
 fn priorities_are_bytes_of_five_bits() {
-    let mut machine = Machine::new(Version::V3, 1, 32, 4);
+    let mut machine = GuestMachine::new(Version::V3, 1, 32, 4);
     write(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1, 0xff);
     assert_eq!(machine.read_dist(0, gicd::IPRIORITYR + 32), 0xf800);
     assert_eq!(read(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1), 0xf8);
@@ -207,7 +208,7 @@ fn priorities_are_bytes_of_five_bits() {
 
 #[test]
 fn routes_are_kept_as_written_without_the_mode_bit() {
-    let mut machine = Machine::new(Version::V3, 20, 32, 4);
+    let mut machine = GuestMachine::new(Version::V3, 20, 32, 4);
     let irouter = gicd::IROUTER + 8 * 32;
     write(&mut machine, Frame::Dist, irouter, Width::W8, 0x12_8034_5678);
     assert_eq!(read(&mut machine, Frame::Dist, irouter, Width::W8), 0x12_0034_5678);
@@ -219,14 +220,14 @@ fn routes_are_kept_as_written_without_the_mode_bit() {
 
 #[test]
 fn target_bytes_tell_a_cpu_its_number_and_keep_only_cpus_that_exist() {
-    let mut machine = Machine::new(Version::V2, 3, 32, 4);
+    let mut machine = GuestMachine::new(Version::V2, 3, 32, 4);
     assert_eq!(machine.read_dist(2, gicd::ITARGETSR), 0x0404_0404);
     machine.dist(2, gicd::ITARGETSR, 0x0101_0101);
     assert_eq!(machine.read_dist(2, gicd::ITARGETSR + 28), 0x0404_0404);
     machine.dist(0, gicd::ITARGETSR + 32, 0xff02_0108);
     assert_eq!(machine.read_dist(0, gicd::ITARGETSR + 32), 0x0702_0100);
 
-    let mut machine = Machine::new(Version::V2, 1, 32, 4);
+    let mut machine = GuestMachine::new(Version::V2, 1, 32, 4);
     machine.dist(0, gicd::ITARGETSR + 32, 0x0101_0101);
     assert_eq!(machine.read_dist(0, gicd::ITARGETSR + 32), 0, "RAZ/WI on a uniprocessor");
     assert_eq!(machine.read_dist(0, gicd::ITARGETSR), 0);
@@ -236,7 +237,7 @@ fn target_bytes_tell_a_cpu_its_number_and_keep_only_cpus_that_exist() {
 #[cfg_attr(miri, ignore = "many steps of safe code")]
 fn a_reset_brings_all_registers_back() {
     for version in [Version::V2, Version::V3] {
-        let mut used = Machine::ready(version, 2, 64, 4);
+        let mut used = GuestMachine::ready(version, 2, 64, 4);
         used.send(0, 3, 3);
         used.set_level(0, 33, true);
         used.acknowledge(0);
@@ -245,7 +246,7 @@ fn a_reset_brings_all_registers_back() {
         used.vgic.park(0, &mut used.cpus[0]);
         used.vgic.park(1, &mut used.cpus[1]);
         used.vgic.reset();
-        let mut fresh = Machine::new(version, 2, 64, 4);
+        let mut fresh = GuestMachine::new(version, 2, 64, 4);
         for (frame, _, size) in frames(version) {
             for offset in (0..size).step_by(4) {
                 let value = read(&mut used, frame, offset, Width::W4);

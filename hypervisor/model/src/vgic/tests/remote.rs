@@ -1,6 +1,6 @@
 //! Rules about what one vCPU does to the interrupts of another.
 
-use super::fake::Machine;
+use super::fake::GuestMachine;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, Version};
 use assay_spec::exit::Width;
@@ -11,7 +11,7 @@ const BOTH: [Version; 2] = [Version::V2, Version::V3];
 
 #[test]
 fn a_waiting_vcpu_knows_what_wakes_it() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.vgic.sync(1, &mut m.cpus[1]);
     assert!(!m.vgic.has_pending(1));
     assert_eq!(m.vgic.set_level(1, IntId(30), true), VcpuSet::one(1));
@@ -28,7 +28,7 @@ fn what_its_interface_masks_does_not_wake_a_vcpu() {
     const GROUP0: u32 = 1;
     const GROUP1: u32 = 2;
     for version in BOTH {
-        let mut m = Machine::ready(version, 2, 32, 4);
+        let mut m = GuestMachine::ready(version, 2, 32, 4);
         match version {
             Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
             Version::V2 => m.dist_write(0, gicd::ITARGETSR + 33, Width::W1, 2),
@@ -60,7 +60,7 @@ fn what_its_interface_masks_does_not_wake_a_vcpu() {
 
 #[test]
 fn a_more_urgent_interrupt_wakes_whatever_is_masked_beside_it() {
-    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
     m.dist_write(0, gicd::IPRIORITYR + 40, Width::W1, 0xa0);
     m.dist_write(0, gicd::IPRIORITYR + 41, Width::W1, 0x20);
     m.vgic.set_level(0, IntId(40), true);
@@ -72,7 +72,7 @@ fn a_more_urgent_interrupt_wakes_whatever_is_masked_beside_it() {
 #[test]
 fn a_new_route_takes_a_pending_interrupt_along() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 2, 32, 4);
+        let mut m = GuestMachine::ready(version, 2, 32, 4);
         m.set_level(0, 33, true);
         match version {
             Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1),
@@ -85,7 +85,7 @@ fn a_new_route_takes_a_pending_interrupt_along() {
 
 #[test]
 fn an_edge_that_comes_while_active_goes_to_the_new_target() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.dist(0, gicd::ICFGR + 8, 2 << 2);
     m.dist(0, gicd::ISPENDR + 4, 2);
     assert_eq!(m.acknowledge(0), Some((33, 0)));
@@ -98,7 +98,7 @@ fn an_edge_that_comes_while_active_goes_to_the_new_target() {
 
 #[test]
 fn a_route_to_nobody_keeps_the_interrupt_pending() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 0x1_0000_0001);
     m.set_level(0, 33, true);
     assert_eq!(m.acknowledge(0), None);
@@ -110,7 +110,7 @@ fn a_route_to_nobody_keeps_the_interrupt_pending() {
 
 #[test]
 fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
     let kicks = m.vgic.dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
@@ -123,11 +123,12 @@ fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
 
 #[test]
 fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
-    let mut m = Machine::ready(Version::V3, 3, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 3, 32, 4);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
     m.acknowledge(1);
-    let read = |m: &mut Machine, vcpu: usize| m.vgic.dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu]);
+    let read =
+        |m: &mut GuestMachine, vcpu: usize| m.vgic.dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu]);
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");
@@ -140,7 +141,7 @@ fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
 
 #[test]
 fn orders_for_what_another_vcpu_has_listed_are_carried_out_there() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.dist(0, gicd::ICFGR + 8, 2 << 2);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.dist(0, gicd::ISPENDR + 4, 2);

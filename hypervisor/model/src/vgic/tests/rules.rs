@@ -1,6 +1,6 @@
 //! The rules one by one, each a sentence.
 
-use super::fake::Machine;
+use super::fake::GuestMachine;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use assay_spec::exit::Width;
@@ -14,7 +14,7 @@ const BOTH: [Version; 2] = [Version::V2, Version::V3];
 #[test]
 fn a_level_interrupt_is_pending_as_long_as_its_line_is_high() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.set_level(0, 33, true);
         m.dist(0, gicd::ICPENDR + 4, 2);
         assert_eq!(m.read_dist(0, gicd::ISPENDR + 4), 2, "clearing does not lower a line");
@@ -33,7 +33,7 @@ fn a_level_interrupt_is_pending_as_long_as_its_line_is_high() {
 #[test]
 fn an_edge_is_remembered_until_it_is_acknowledged() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.dist(0, gicd::ICFGR + 8, 2 << 2);
         m.set_level(0, 33, true);
         m.set_level(0, 33, false);
@@ -51,7 +51,7 @@ fn an_edge_is_remembered_until_it_is_acknowledged() {
 #[test]
 fn an_active_interrupt_is_not_delivered_again_before_its_deactivation() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.dist(0, gicd::ISACTIVER + 4, 2);
         m.set_level(0, 33, true);
         assert_eq!(m.acknowledge(0), None);
@@ -65,7 +65,7 @@ fn an_active_interrupt_is_not_delivered_again_before_its_deactivation() {
 #[test]
 fn disabled_interrupts_and_groups_are_withdrawn_and_come_back() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 4);
+        let mut m = GuestMachine::ready(version, 1, 32, 4);
         m.set_level(0, 33, true);
         m.dist(0, gicd::ICENABLER + 4, 2);
         assert_eq!(m.acknowledge(0), None);
@@ -83,7 +83,7 @@ fn disabled_interrupts_and_groups_are_withdrawn_and_come_back() {
 fn more_interrupts_than_list_registers_are_all_taken_in_order_of_priority() {
     for version in BOTH {
         for lrs in [1, 2, 4] {
-            let mut m = Machine::ready(version, 1, 64, lrs);
+            let mut m = GuestMachine::ready(version, 1, 64, lrs);
             for n in 0..40 {
                 let intid = 32 + (n * 7) % 64;
                 m.dist_write(0, gicd::IPRIORITYR + intid, Width::W1, (n * 13 % 29) << 3);
@@ -108,7 +108,7 @@ fn more_interrupts_than_list_registers_are_all_taken_in_order_of_priority() {
 #[test]
 fn interrupts_nest_deeper_than_there_are_list_registers() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 64, 4);
+        let mut m = GuestMachine::ready(version, 1, 64, 4);
         for n in 0..20 {
             let priority = 0xf0 - 8 * n;
             m.dist_write(0, gicd::IPRIORITYR + 40 + n, Width::W1, priority);
@@ -126,7 +126,7 @@ fn interrupts_nest_deeper_than_there_are_list_registers() {
 
 #[test]
 fn with_separate_deactivation_no_active_interrupt_loses_its_list_register() {
-    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
     m.cpus[0].separate = true;
     for n in 0..8 {
         m.set_level(0, 40 + n, true);
@@ -148,7 +148,7 @@ fn with_separate_deactivation_no_active_interrupt_loses_its_list_register() {
 
 #[test]
 fn an_sgi_from_two_senders_is_taken_twice_with_the_right_source() {
-    let mut m = Machine::ready(Version::V2, 3, 32, 4);
+    let mut m = GuestMachine::ready(Version::V2, 3, 32, 4);
     m.send(1, 5, 0b001);
     m.send(2, 5, 0b001);
     m.send(2, 5, 0b001);
@@ -168,7 +168,7 @@ fn an_sgi_from_two_senders_is_taken_twice_with_the_right_source() {
 
 #[test]
 fn gicv2_leaves_the_pending_bits_of_sgis_to_their_own_registers() {
-    let mut m = Machine::ready(Version::V2, 1, 32, 4);
+    let mut m = GuestMachine::ready(Version::V2, 1, 32, 4);
     m.dist(0, gicd::ISPENDR, 0xffff);
     assert_eq!(m.read_dist(0, gicd::ISPENDR), 0);
     m.send(0, 1, 1);
@@ -179,11 +179,11 @@ fn gicv2_leaves_the_pending_bits_of_sgis_to_their_own_registers() {
 #[test]
 #[cfg_attr(miri, ignore = "many steps of safe code")]
 fn sgis_reach_whom_they_name() {
-    let mut m = Machine::ready(Version::V3, 20, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 20, 32, 4);
     let mut send = |value: u64| {
         let kicks = m.vgic.sgi1r(3, value, &mut m.cpus[3]);
         m.kick(kicks.union(VcpuSet::one(3)));
-        let reached = |m: &mut Machine, v: usize| m.acknowledge(v).is_some() && m.end(v).is_some();
+        let reached = |m: &mut GuestMachine, v: usize| m.acknowledge(v).is_some() && m.end(v).is_some();
         (0..20).filter(|&v| reached(&mut m, v)).fold(0u32, |set, v| set | 1 << v)
     };
     assert_eq!(send(7 << 24 | 0x8001), 0x8001);
@@ -198,7 +198,7 @@ fn sgis_reach_whom_they_name() {
 
 #[test]
 fn sgi0r_sends_only_to_where_the_sgi_is_in_group_0() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.redist(1, 1, SGI_BASE + gicd::IGROUPR, 0);
     let kicks = m.vgic.sgi0r(0, 4 << 24 | 3, &mut m.cpus[0]);
     assert_eq!(kicks, VcpuSet::one(1));
@@ -213,7 +213,7 @@ fn sgi0r_sends_only_to_where_the_sgi_is_in_group_0() {
 
 #[test]
 fn an_sgi_to_oneself_takes_one_list_register_write() {
-    let mut m = Machine::ready(Version::V3, 2, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     for _ in 0..10 {
         let before = m.cpus[0].accesses.get();
         assert_eq!(m.vgic.sgi1r(0, 1 << 24 | 1, &mut m.cpus[0]), VcpuSet::EMPTY);
@@ -227,7 +227,7 @@ fn an_sgi_to_oneself_takes_one_list_register_write() {
 
 #[test]
 fn a_second_sgi_while_the_first_is_active_stays_pending() {
-    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
     m.send(0, 1, 1);
     m.send(0, 1, 1);
     assert_eq!(m.acknowledge(0), Some((1, 0)));
@@ -242,7 +242,7 @@ fn a_second_sgi_while_the_first_is_active_stays_pending() {
 #[test]
 fn two_ends_in_a_row_both_meet_their_list_registers_however_few_there_are() {
     for version in BOTH {
-        let mut m = Machine::ready(version, 1, 32, 2);
+        let mut m = GuestMachine::ready(version, 1, 32, 2);
         m.dist(0, gicd::ICFGR + 8, u32::MAX);
         m.dist_write(0, gicd::IPRIORITYR + 34, Width::W1, 0);
         m.dist(0, gicd::ISPENDR + 4, 2);
@@ -260,7 +260,7 @@ fn two_ends_in_a_row_both_meet_their_list_registers_however_few_there_are() {
 
 #[test]
 fn an_interrupt_the_controller_has_not_is_ignored() {
-    let mut m = Machine::ready(Version::V3, 1, 32, 4);
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
     for intid in [64, 1019, 1020, 1023, 8192, u32::MAX] {
         assert_eq!(m.vgic.set_level(0, IntId(intid), true), VcpuSet::EMPTY);
         assert_eq!(m.vgic.pulse(0, IntId(intid)), VcpuSet::EMPTY);

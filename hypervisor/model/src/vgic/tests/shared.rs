@@ -1,6 +1,6 @@
 //! Rules about a shared interrupt with a physical one behind it: a device's that the VM was given.
 
-use super::fake::{Machine, TIMER};
+use super::fake::{GuestMachine, TIMER};
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use assay_spec::exit::Width;
@@ -11,15 +11,15 @@ const BOTH: [Version; 2] = [Version::V2, Version::V3];
 const SPI: IntId = IntId(35);
 
 /// A VM of two, and a physical interrupt that EL2 has taken.
-fn taken(version: Version) -> Machine {
-    let mut m = Machine::ready(version, 2, 32, 4);
+fn taken(version: Version) -> GuestMachine {
+    let mut m = GuestMachine::ready(version, 2, 32, 4);
     route(&mut m, 0);
     m.cpus[0].physical_active = true;
     m.cpus[0].line = true;
     m
 }
 
-fn route(m: &mut Machine, vcpu: u64) {
+fn route(m: &mut GuestMachine, vcpu: u64) {
     match m.vgic.version() {
         Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 35, Width::W8, vcpu),
         Version::V2 => m.dist_write(0, gicd::ITARGETSR + 35, Width::W1, 1 << vcpu),

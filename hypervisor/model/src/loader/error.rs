@@ -1,0 +1,94 @@
+//! Why a kernel cannot be started, in words for the person who chose it.
+
+use crate::digest::DigestError;
+use assay_spec::addr::Ipa;
+use thiserror::Error;
+
+/// Why a kernel cannot be identified, placed or loaded (rule V3, and V2 where RAM is short).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum KernelError {
+    /// The file has no bytes.
+    #[error("the kernel file is empty")]
+    Empty,
+    /// The file is of no known kind.
+    #[error("the kernel is neither an arm64 Image (plain or gzip) nor ELF")]
+    Unknown,
+    /// A gzip header, trailer or stream is damaged or cut off.
+    #[error("the kernel's gzip stream is damaged")]
+    Gzip,
+    /// The stream's CRC-32 differs from its trailer.
+    #[error("the kernel's gzip stream inflates to something else than its trailer says")]
+    GzipSum,
+    /// A gzip file holds something else than an `Image`.
+    #[error("the gzip file holds no arm64 Image")]
+    GzipOfOther,
+    /// An EFI zboot image is packed by something else than gzip.
+    #[error("the EFI zboot image is not packed by gzip")]
+    Zboot,
+    /// An `Image` for big-endian CPUs.
+    #[error("the Image is big-endian")]
+    BigEndian,
+    /// An `Image` whose header contradicts itself.
+    #[error("the Image header's text_offset or image_size is out of range")]
+    ImageHeader,
+    /// An ELF file that cannot be parsed, or not for AArch64, or not 64 bit little-endian.
+    #[error("not a little-endian 64-bit AArch64 ELF executable")]
+    ElfKind,
+    /// A loadable segment lies outside RAM or outside the file, or two overlap.
+    #[error("the ELF segment at {0} is outside RAM or the file, or overlaps another")]
+    ElfSegment(Ipa),
+    /// There are no loadable segments, or too many.
+    #[error("the ELF file has no loadable segment, or more than 64")]
+    ElfSegments,
+    /// The entry point lies in no loadable segment.
+    #[error("the ELF entry point {0:#x} is in no loadable segment")]
+    ElfEntry(u64),
+    /// Kernel, ramdisk and device tree do not fit into RAM.
+    #[error("{needed:#x} bytes of RAM are needed for kernel, ramdisk and device tree, {ram:#x} given")]
+    NoRoom {
+        /// The least RAM that would do, in bytes.
+        needed: u64,
+        /// The RAM given, in bytes.
+        ram: u64,
+    },
+    /// The guest's device tree is larger than the boot protocol's 2 MiB.
+    #[error("the guest's device tree is larger than 2 MiB")]
+    DeviceTree,
+    /// A member differs from the VM tree's digest.
+    #[error("{member} differs from its digest: {error}", member = if *.ramdisk { "the ramdisk" } else { "the kernel" })]
+    Digest {
+        /// Whether it is the ramdisk; else the kernel.
+        ramdisk: bool,
+        /// The difference.
+        error: DigestError,
+    },
+    /// The sources given to the loader are not those that were planned for.
+    #[error("kernel, ramdisk or device tree changed its size after it was placed")]
+    Sources,
+    /// A coherent region of the VM could not be reached to be cleared.
+    #[error("a coherent region could not be reached to be cleared")]
+    Region,
+}
+
+impl KernelError {
+    /// Says what to do about it.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Empty | Self::Gzip | Self::GzipSum | Self::Digest { .. } => "build the bundle again from whole files",
+            Self::Unknown | Self::GzipOfOther => {
+                "give an arm64 Image or ELF, or say format = \"raw\" for a flat binary"
+            }
+            Self::Zboot => "unpack it, or build the kernel with CONFIG_KERNEL_GZIP",
+            Self::BigEndian => "give a little-endian kernel",
+            Self::ImageHeader => "give an Image as the kernel's build leaves it",
+            Self::ElfKind | Self::ElfSegments => "link a static AArch64 executable",
+            Self::ElfSegment(_) | Self::ElfEntry(_) => {
+                "link it to addresses inside the VM's RAM, from 0x40000000, or raise memory"
+            }
+            Self::NoRoom { .. } => "raise the VM's memory",
+            Self::DeviceTree => "shorten the command line or the list of regions",
+            Self::Sources => "report this, with the bundle",
+            Self::Region => "check the region's address and length in the platform tree, and that its device is ready",
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What goes where in a guest's RAM: the values, which `assay_plan::kernel` chooses.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use assay_spec::addr::{Ipa, Region};
+
+/// What a guest's first vCPU finds in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoadPlan {
+    /// The RAM that was planned for.
+    pub ram: Region<Ipa>,
+    /// The kernel with its BSS.
+    pub kernel: Region<Ipa>,
+    /// The first instruction.
+    pub entry: Ipa,
+    /// The ramdisk.
+    pub ramdisk: Option<Region<Ipa>>,
+    /// The device tree, whose address goes into x0.
+    pub dtb: Region<Ipa>,
+    /// What is written, by rising address; the parts lie in RAM and do not overlap.
+    pub loads: Vec<Load>,
+}
+
+/// One contiguous write into the guest's RAM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Where to.
+    pub to: Region<Ipa>,
+    /// Where from.
+    pub origin: Origin,
+}
+
+/// Where the bytes of a [`Load`] come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The kernel file, from this byte on.
+    Kernel {
+        /// The offset in the file, in bytes.
+        offset: usize,
+    },
+    /// What inflates from this part of the kernel file.
+    Inflated {
+        /// The deflate stream and gzip's trailer, in bytes of the file.
+        deflate: Range<usize>,
+    },
+    /// The whole ramdisk.
+    Ramdisk,
+    /// The whole device tree.
+    DeviceTree,
+}

@@ -1,0 +1,117 @@
+//! Where the platform puts its regions, as the policy's checks want to see it (the geometry of rule T1).
+
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+
+use super::World;
+use crate::pci::BarFault;
+use crate::platform::{CoherentNode, GicVersion, HostPlatform};
+use crate::policy::regions::{Extent, Layout, Occupant, Occupied, RegionFact, fault};
+use crate::policy::{Fault, Kind};
+
+/// Returns what is wrong with the place of each coherent region, by its index in [`HostPlatform::coherent`].
+pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
+    let machine = world.machine;
+    let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(region).collect();
+    devices(machine, |name, place| {
+        regions.push(RegionFact { name, kind: Kind::Mmio, extent: Extent::One(place) });
+    });
+    let mut occupied = world.occupied.to_vec();
+    occupied.extend(machine.reserved.iter().map(|reservation| Occupied {
+        name: &reservation.path,
+        occupant: if reservation.tag_storage { Occupant::TagStorage } else { Occupant::Firmware },
+        region: reservation.region,
+    }));
+    let memory: Vec<Region<Pa>> = machine.memory.iter().map(|node| node.region).collect();
+    let layout = Layout { regions: &regions, occupied: &occupied, memory: &memory, pa_bits: world.pa_bits };
+    let checked = 0..machine.coherent.len();
+    checked
+        .map(|index| {
+            let found = fault(&layout, index).map(|fault| outlive(fault, &regions, &occupied));
+            found.or_else(|| same_bar(machine, index))
+        })
+        .collect()
+}
+
+fn region(node: &CoherentNode) -> RegionFact<'_> {
+    RegionFact {
+        name: &node.path,
+        kind: Kind::Coherent,
+        extent: match node.reg {
+            _ if node.pci_bar.is_some() => bar(node),
+            Some(region) => Extent::One(region),
+            None if node.reg_count > 1 => Extent::Several,
+            None => Extent::Missing,
+        },
+    }
+}
+
+/// What the tree has wrong counts before what the hardware has.
+fn bar(node: &CoherentNode) -> Extent {
+    let Some(size) = node.size() else {
+        return Extent::Unusable(BarFault::NoLength);
+    };
+    match node.bar {
+        _ if node.reg_count != 0 => Extent::Unusable(BarFault::AlsoReg),
+        Some(Err(fault)) => Extent::Unusable(fault),
+        Some(Ok(region)) => Extent::One(region),
+        None => Extent::Unplaced(size),
+    }
+}
+
+/// Two nodes for one BAR overlap wherever it is.
+fn same_bar<'a>(machine: &'a HostPlatform, index: usize) -> Option<Fault<'a>> {
+    let bar = machine.coherent.get(index)?.pci_bar?;
+    let mut others = machine.coherent.iter().enumerate();
+    let other = others.find(|(at, other)| *at != index && other.pci_bar == Some(bar));
+    other.map(|(_, other)| Fault::Overlaps(&other.path))
+}
+
+/// Names the registers that EL2 keeps to itself.
+fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
+    let gic = machine.gic.path.as_str();
+    match &machine.gic.version {
+        GicVersion::V3 { dist, redists, .. } => {
+            add(gic, *dist);
+            redists.iter().for_each(|frames| add(gic, *frames));
+        }
+        GicVersion::V2 { dist, cpu, hyp, vcpu } => {
+            [dist, cpu, hyp, vcpu].into_iter().for_each(|frame| add(gic, *frame))
+        }
+    }
+    if let Some(console) = &machine.console {
+        add(&console.path, console.registers);
+    }
+    for host in &machine.pcie {
+        add(&host.path, host.ecam);
+    }
+}
+
+/// Gives a fault the names that the world holds: the lists that it was found in are gone soon.
+fn outlive<'a>(fault: Fault<'_>, regions: &[RegionFact<'a>], occupied: &[Occupied<'a>]) -> Fault<'a> {
+    let named = |name: &str| {
+        let regions = regions.iter().map(|region| region.name);
+        let mut all = regions.chain(occupied.iter().map(|other| other.name));
+        all.find(|known| *known == name).unwrap_or("another region")
+    };
+    match fault {
+        Fault::Overlaps(name) => Fault::Overlaps(named(name)),
+        Fault::OverlapsTagStorage(name) => Fault::OverlapsTagStorage(named(name)),
+        Fault::OverlapsReservation(name) => Fault::OverlapsReservation(named(name)),
+        Fault::NoReg => Fault::NoReg,
+        Fault::SeveralRegs => Fault::SeveralRegs,
+        Fault::Unaligned => Fault::Unaligned,
+        Fault::Beyond(bits) => Fault::Beyond(bits),
+        Fault::OverlapsAssay => Fault::OverlapsAssay,
+        Fault::PartlyInMemory => Fault::PartlyInMemory,
+        Fault::Bar(fault) => Fault::Bar(fault),
+    }
+}
+
+/// Tells whether a region is carved out of a memory node that has `arm,no-mte`: what is said of the whole holds
+/// for the part.
+pub(super) fn lies_in_memory_without_tags(machine: &HostPlatform, node: &CoherentNode) -> bool {
+    let mut without = machine.memory.iter().filter(|memory| memory.no_mte);
+    node.region().is_some_and(|region| without.any(|memory| memory.region.overlaps(&region)))
+}

@@ -1,0 +1,143 @@
+//! The PCI functions that go with apertures.
+
+use std::string::String;
+use std::vec::Vec;
+
+use assay_spec::intid::IntId;
+
+use super::{fwb, gpu, ipa, platform, vm, vms, world};
+use crate::claims::{claimed_functions, resolve};
+use crate::pci::{Address, BarFault, DeviceFault, Found, Prepared};
+use crate::platform::HostPlatform;
+use crate::vm_tree::VmConfig;
+
+const OTHER: &str = r#"other { compatible = "assay,coherent-memory"; reg = <0x60 0 0 0x3000000>; no-map; };"#;
+/// A host bridge with a node for 00:02.0, whose INTA is SPI 5.
+const BRIDGE: &str = r#"pcie@10000000 {
+    compatible = "pci-host-ecam-generic"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;
+    reg = <0x40 0x10000000 0 0x10000000>; linux,pci-domain = <0>;
+    ranges = <0x2000000 0 0x10000000 0 0x10000000 0 0x2eff0000>;
+    interrupt-map-mask = <0x1800 0 0 7>;
+    interrupt-map = <0x1000 0 0 1 1 0 5 4>, <0x1800 0 0 1 1 0 6 4>;
+    gpu@2,0 { reg = <0x1000 0 0 0 0>; };
+};"#;
+
+fn machine() -> HostPlatform {
+    platform(BRIDGE, &(gpu("") + OTHER))
+}
+
+fn claim(region: &str, use_: &str, rest: &str) -> String {
+    std::format!(r#"assay,region = "{region}"; assay,use = "{use_}"; {rest}"#)
+}
+
+fn device(name: &str) -> String {
+    std::format!(r#"assay,device = "{name}";"#)
+}
+
+fn one(claims: &[String]) -> Vec<VmConfig> {
+    let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+    vms(&[vm("a", "", &claims)])
+}
+
+/// The text of each trouble of each VM.
+fn troubles(machine: &HostPlatform, vms: &[VmConfig]) -> Vec<Vec<String>> {
+    let all = resolve(&world(machine, vms, fwb()));
+    let texts = |troubles: &Vec<super::super::Trouble<'_>>| troubles.iter().map(|one| std::format!("{one}")).collect();
+    all.iter().map(|vm| texts(&vm.troubles)).collect()
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn found(text: &str, outcome: Result<Prepared, DeviceFault>, intx: Option<u32>) -> Found {
+    Found { address: address(text), outcome, intx: intx.map(IntId) }
+}
+
+fn prepared(text: &str) -> Prepared {
+    Prepared { function: address(text).function, memory: Vec::new(), io: Vec::new(), moved: false }
+}
+
+#[test]
+fn a_function_is_named_by_its_address_or_by_its_node() {
+    let machine = machine();
+    for name in ["0000:00:02.0", "00:02.0", "/pcie@10000000/gpu@2,0"] {
+        let vms = one(&[claim("gpu0-memory", "aperture", &device(name))]);
+        assert_eq!(troubles(&machine, &vms), [Vec::<String>::new()]);
+        assert_eq!(claimed_functions(&machine, &vms), [address("00:02.0")]);
+        let all = resolve(&world(&machine, &vms, fwb()));
+        assert_eq!(all[0].rows[0].device, Some(address("00:02.0")));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_claims_device_is_said() {
+    let machine = machine();
+    let of = |use_, name: &str| {
+        let vms = one(&[claim("gpu0-memory", use_, &device(name))]);
+        troubles(&machine, &vms).remove(0).remove(0)
+    };
+    assert!(of("ram", "00:02.0").contains("use = \"aperture\""));
+    assert!(of("aperture", "/pcie@10000000/gpu@3,0").contains("is no PCI function"));
+    assert!(of("aperture", "gpu").contains("is no PCI function"));
+}
+
+#[test]
+fn a_function_goes_to_one_vm_and_a_vm_gets_one_function() {
+    let machine = machine();
+    let (first, second) =
+        (claim("gpu0-memory", "aperture", &device("00:02.0")), claim("other", "aperture", &device("0000:00:02.0")));
+    let both = vms(&[vm("a", "", &[&first]), vm("b", "", &[&second])]);
+    for texts in troubles(&machine, &both) {
+        assert!(texts[0].contains("claimed twice"), "{texts:?}");
+    }
+    let third = claim("other", "aperture", &device("00:03.0"));
+    let texts = troubles(&machine, &one(&[first, third])).remove(0);
+    assert_eq!(texts.len(), 2);
+    assert!(texts[0].contains("second"), "{texts:?}");
+}
+
+#[test]
+fn what_the_boot_found_of_a_function_counts() {
+    let vms = vms(&[
+        vm("a", "", &[&claim("gpu0-memory", "aperture", &device("00:02.0"))]),
+        vm("b", "", &[&claim("other", "aperture", &device("00:03.0"))]),
+    ]);
+    let with = |functions: Vec<Found>| {
+        let mut machine = machine();
+        machine.functions = functions;
+        troubles(&machine, &vms)
+    };
+    let bad = DeviceFault::Bar(BarFault::NoFunction);
+    let texts = with([found("00:02.0", Err(bad), None)].to_vec());
+    assert!(texts[0][0].contains("no PCI function answers"), "{texts:?}");
+    assert_eq!(texts[1].len(), 0);
+    let pair = |first, second| {
+        with(
+            [found("00:02.0", Ok(prepared("00:02.0")), first), found("00:03.0", Ok(prepared("00:03.0")), second)]
+                .to_vec(),
+        )
+    };
+    for texts in pair(Some(37), Some(37)) {
+        assert!(texts[0].contains("shares its INTx"), "{texts:?}");
+    }
+    for (first, second) in [(Some(37), Some(38)), (None, None)] {
+        assert!(pair(first, second).iter().all(Vec::is_empty));
+    }
+}
+
+#[test]
+fn a_region_with_a_device_is_aligned_as_a_bar() {
+    let machine = machine();
+    // 48 MiB take 64; the second region goes behind them.
+    let vms = one(&[claim("other", "aperture", &device("00:02.0")), claim("gpu0-memory", "aperture", "")]);
+    let all = resolve(&world(&machine, &vms, fwb()));
+    let places: Vec<_> = all[0].rows.iter().map(|row| row.ipa.unwrap()).collect();
+    assert_eq!(places, [ipa(0x8000_0000, 0x300_0000), ipa(0x8400_0000, 0x400_0000)]);
+    let at = |start: u64| {
+        let rest = std::format!("{} assay,ipa = <{:#x} {:#x}>;", device("00:02.0"), start >> 32, start & 0xffff_ffff);
+        troubles(&machine, &one(&[claim("other", "aperture", &rest)])).remove(0)
+    };
+    assert_eq!(at(0x1_0400_0000), Vec::<String>::new());
+    assert!(at(0x1_0200_0000)[0].contains("multiple of 0x4000000 bytes"));
+}

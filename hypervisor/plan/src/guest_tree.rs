@@ -1,0 +1,228 @@
+//! The device tree that a guest gets: a machine laid out like QEMU's `virt`.
+//!
+//! It describes what the VM has and nothing else, is the same for the same input, and is written for
+//! `dtc` and Linux to be silent about. What it says must hold: addresses come from [`assay_model::layout`], which the
+//! emulated devices use too. It is built once, when the VM is; a restart only renews the seeds.
+
+mod nodes;
+mod pci;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use assay_spec::addr::{Ipa, Region};
+use dtoolkit::Node;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode};
+use thiserror::Error;
+
+use assay_model::pci::GuestBar;
+
+/// What a guest's device tree says.
+pub struct GuestTree<'a> {
+    /// The RAM, at least one region. The vCPUs are on the first one's NUMA node.
+    pub ram: &'a [Ram],
+    /// The vCPUs' affinity fields as in `MPIDR_EL1`, the boot CPU first.
+    pub vcpus: &'a [u64],
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The kernel's command line.
+    pub bootargs: &'a str,
+    /// Where the ramdisk lies.
+    pub ramdisk: Option<Region<Ipa>>,
+    /// Randomness, if there is any to give.
+    pub seeds: Option<Seeds>,
+    /// Whether the VM has the SBSA watchdog.
+    pub watchdog: bool,
+    /// The coherent regions that the VM got.
+    pub coherent: &'a [Coherent<'a>],
+    /// The regions that it shares with other VMs.
+    pub shared: &'a [Shared<'a>],
+    /// The PCI function that the VM got.
+    pub function: Option<PciFunction>,
+}
+
+/// A PCI function in the guest's view, on a host bridge of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciFunction {
+    /// The aperture that goes with it, one of [`GuestTree::coherent`].
+    pub region: Region<Ipa>,
+    /// The BAR that the aperture is, if it is one.
+    pub window: Option<GuestBar>,
+    /// Whether it has an interrupt.
+    pub interrupt: bool,
+}
+
+/// A region of RAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ram {
+    /// Where it lies.
+    pub region: Region<Ipa>,
+    /// Its NUMA node, where the VM has more than one.
+    pub numa: Option<u32>,
+}
+
+/// The interrupt controller that the VM has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gic {
+    /// GICv2, for at most 8 vCPUs.
+    V2,
+    /// GICv3 without ITS.
+    V3,
+}
+
+/// A coherent region in the guest's view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Coherent<'a> {
+    /// The node's name without unit address, for an aperture.
+    pub name: &'a str,
+    /// Where it lies.
+    pub region: Region<Ipa>,
+    /// As what the guest finds it.
+    pub view: View,
+    /// Its NUMA node.
+    pub numa: Option<u32>,
+}
+
+/// As what a guest finds a coherent region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// A hot-pluggable memory node.
+    Ram,
+    /// A volatile `pmem-region`, in no memory node.
+    Dax,
+    /// A child of `/reserved-memory` with `no-map`.
+    Aperture,
+}
+
+/// A region between VMs in the guest's view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shared<'a> {
+    /// The region's name: its node's, without unit address.
+    pub name: &'a str,
+    /// Where it lies.
+    pub region: Region<Ipa>,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+    /// The VM's own number in the region and the others with their names, if it has a doorbell.
+    pub doorbell: Option<(u8, &'a [(u8, &'a str)])>,
+}
+
+/// Randomness for one start of a guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seeds {
+    /// `kaslr-seed`.
+    pub kaslr: u64,
+    /// `rng-seed`.
+    pub rng: [u8; 32],
+}
+
+/// Why a guest's tree cannot be written.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum GuestTreeError {
+    /// There is no RAM or no vCPU.
+    #[error("a VM needs at least one region of RAM and one vCPU")]
+    Empty,
+    /// A GICv2 takes 8 CPUs.
+    #[error("{0} vCPUs, and a GICv2 takes at most 8; give the VM fewer")]
+    TooManyForGicV2(usize),
+    /// A node's name breaks the Devicetree Specification (2.2.1), or is longer than 31 characters.
+    #[error("{0:?} cannot be a node's name; rename the region")]
+    Name(String),
+    /// Two nodes would have one path.
+    #[error("two nodes {0:?} in the guest's tree; give the regions different addresses")]
+    Twice(String),
+}
+
+/// A guest's device tree, flattened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    bytes: Vec<u8>,
+    /// Where the values of `kaslr-seed` and `rng-seed` begin.
+    seeds_at: Option<(usize, usize)>,
+}
+
+impl Blob {
+    /// Returns the tree as the guest gets it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes other seeds, without allocating; does nothing to a tree that was built without.
+    pub fn reseed(&mut self, seeds: &Seeds) {
+        let Some((kaslr, rng)) = self.seeds_at else {
+            return;
+        };
+        self.put(kaslr, &seeds.kaslr.to_be_bytes());
+        self.put(rng, &seeds.rng);
+    }
+
+    fn put(&mut self, at: usize, value: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(at..at + value.len()) {
+            place.copy_from_slice(value);
+        }
+    }
+}
+
+/// Writes a guest's device tree.
+///
+/// Its size depends on what there is and not on where: with another address or seed it stays the same.
+///
+/// # Errors
+///
+/// Nothing to describe, too much for the interrupt controller, or a name that cannot be one.
+pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
+    if guest.ram.is_empty() || guest.vcpus.is_empty() {
+        return Err(GuestTreeError::Empty);
+    }
+    if guest.gic == Gic::V2 && guest.vcpus.len() > 8 {
+        return Err(GuestTreeError::TooManyForGicV2(guest.vcpus.len()));
+    }
+    let mut tree = DeviceTree::new();
+    let root = &mut tree.root;
+    nodes::root(root);
+    add(root, nodes::aliases())?;
+    add(root, nodes::chosen(guest))?;
+    add(root, nodes::cpus(guest)?)?;
+    for ram in guest.ram {
+        add(root, nodes::memory(ram.region, ram.numa, false))?;
+    }
+    nodes::coherent(root, guest.coherent, guest.function.as_ref())?;
+    shared::add_all(root, guest.shared)?;
+    add(root, nodes::psci())?;
+    add(root, nodes::timer(guest))?;
+    add(root, nodes::gic(guest))?;
+    add(root, nodes::clock())?;
+    add(root, nodes::uart())?;
+    if guest.watchdog {
+        add(root, nodes::watchdog())?;
+    }
+    if let Some(function) = &guest.function {
+        add(root, pci::host_bridge(function))?;
+    }
+    let bytes = tree.to_dtb();
+    let seeds_at = find(&bytes, &nodes::KASLR_MARK).zip(find(&bytes, &nodes::RNG_MARK));
+    let mut blob = Blob { bytes, seeds_at };
+    if let Some(seeds) = &guest.seeds {
+        blob.reseed(seeds);
+    }
+    Ok(blob)
+}
+
+/// Adds a child, whose name must be one and new.
+fn add(parent: &mut DeviceTreeNode, child: DeviceTreeNode) -> Result<(), GuestTreeError> {
+    let name = child.name();
+    if DeviceTreeNode::new(name).is_err() {
+        return Err(GuestTreeError::Name(String::from(name)));
+    }
+    if parent.child(name).is_some() {
+        return Err(GuestTreeError::Twice(String::from(name)));
+    }
+    parent.add_child(child);
+    Ok(())
+}
+
+fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    bytes.windows(mark.len()).position(|window| window == mark)
+}

@@ -1,0 +1,275 @@
+//! The nodes of a guest's tree, one function each.
+//!
+//! Bindings are those of the Devicetree Specification 0.4 and of Linux's `Documentation/devicetree`.
+
+use super::{Coherent, Gic, GuestTree, GuestTreeError, PciFunction, View, add};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use assay_model::layout;
+use assay_spec::addr::{Ipa, Region};
+use assay_spec::intid::IntId;
+use dtoolkit::Node as _;
+use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+
+/// Stands for `kaslr-seed` until the seeds are written. No address and no UTF-8 text contains it.
+pub(super) const KASLR_MARK: [u8; 8] = [0xf8; 8];
+/// Stands for `rng-seed` until the seeds are written.
+pub(super) const RNG_MARK: [u8; 32] = [0xf5; 32];
+
+pub(super) const GIC_PHANDLE: u32 = 1;
+const CLOCK_PHANDLE: u32 = 2;
+/// The aperture that a PCI function's node refers to.
+pub(super) const APERTURE_PHANDLE: u32 = 3;
+
+/// The `arm,gic` bindings' first cell.
+pub(super) const SPI: u32 = 0;
+const PPI: u32 = 1;
+/// And their third: active high, level-sensitive.
+pub(super) const LEVEL_HIGH: u32 = 4;
+/// Or: on a rising edge.
+const EDGE_RISING: u32 = 1;
+
+pub(super) fn root(node: &mut DeviceTreeNode) {
+    put_texts(node, "compatible", &["assay,vm", "linux,dummy-virt"]);
+    put_texts(node, "model", &["Assay virtual machine"]);
+    put_cells(node, "#address-cells", &[2]);
+    put_cells(node, "#size-cells", &[2]);
+    put_cells(node, "interrupt-parent", &[GIC_PHANDLE]);
+}
+
+pub(super) fn aliases() -> DeviceTreeNode {
+    let mut node = named("aliases");
+    put_texts(&mut node, "serial0", &[&uart_path()]);
+    node
+}
+
+pub(super) fn chosen(guest: &GuestTree<'_>) -> DeviceTreeNode {
+    let mut node = named("chosen");
+    put_texts(&mut node, "stdout-path", &[&uart_path()]);
+    put_texts(&mut node, "bootargs", &[guest.bootargs]);
+    if let Some(ramdisk) = guest.ramdisk {
+        put_cells(&mut node, "linux,initrd-start", &words(ramdisk.start.0));
+        put_cells(&mut node, "linux,initrd-end", &words(ramdisk.end().0));
+    }
+    if guest.seeds.is_some() {
+        put_bytes(&mut node, "kaslr-seed", &KASLR_MARK);
+        put_bytes(&mut node, "rng-seed", &RNG_MARK);
+    }
+    if guest.function.is_some() {
+        // BARs are where they are: Linux is not to assign them anew.
+        put_cells(&mut node, "linux,pci-probe-only", &[1]);
+    }
+    node
+}
+
+pub(super) fn cpus(guest: &GuestTree<'_>) -> Result<DeviceTreeNode, GuestTreeError> {
+    let mut node = named("cpus");
+    // One cell does while no vCPU has an Aff3 (MPIDR_EL1[39:32]).
+    let wide = guest.vcpus.iter().any(|&mpidr| mpidr >> 32 != 0);
+    put_cells(&mut node, "#address-cells", &[1 + u32::from(wide)]);
+    put_cells(&mut node, "#size-cells", &[0]);
+    let numa = guest.ram.first().and_then(|ram| ram.numa);
+    for &mpidr in guest.vcpus {
+        let mut cpu = named(format!("cpu@{mpidr:x}"));
+        put_texts(&mut cpu, "device_type", &["cpu"]);
+        put_texts(&mut cpu, "compatible", &["arm,armv8"]);
+        let reg = words(mpidr);
+        let reg = if wide { &reg[..] } else { &reg[1..] };
+        put_cells(&mut cpu, "reg", reg);
+        put_texts(&mut cpu, "enable-method", &["psci"]);
+        put_numa(&mut cpu, numa);
+        add(&mut node, cpu)?;
+    }
+    Ok(node)
+}
+
+pub(super) fn memory(region: Region<Ipa>, numa: Option<u32>, pluggable: bool) -> DeviceTreeNode {
+    let mut node = at("memory", region);
+    put_texts(&mut node, "device_type", &["memory"]);
+    put_regions(&mut node, &[region]);
+    put_numa(&mut node, numa);
+    if pluggable {
+        put_bytes(&mut node, "hotpluggable", &[]);
+    }
+    node
+}
+
+pub(super) fn coherent(
+    root: &mut DeviceTreeNode,
+    regions: &[Coherent<'_>],
+    function: Option<&PciFunction>,
+) -> Result<(), GuestTreeError> {
+    let mut apertures = Vec::new();
+    for one in regions {
+        match one.view {
+            View::Ram => add(root, memory(one.region, one.numa, true))?,
+            View::Dax => {
+                add(root, dax(one))?;
+                // Linux knows a NUMA node by its CPUs and memory nodes only (drivers/of/of_numa.c), and kmem
+                // takes no memory of another: an empty memory node makes it known.
+                let has_ram = |other: &Coherent<'_>| other.view == View::Ram && other.numa == one.numa;
+                if one.numa.is_some() && !regions.iter().any(has_ram) {
+                    let empty = Region { size: 0, ..one.region };
+                    add(root, memory(empty, one.numa, false))?;
+                }
+            }
+            View::Aperture => {
+                let mut node = at(one.name, one.region);
+                put_regions(&mut node, &[one.region]);
+                put_bytes(&mut node, "no-map", &[]);
+                if function.is_some_and(|function| function.region == one.region) {
+                    put_cells(&mut node, "phandle", &[APERTURE_PHANDLE]);
+                }
+                apertures.push(node);
+            }
+        }
+    }
+    apertures.into_iter().try_for_each(|node| reserve(root, node))
+}
+
+/// Adds a child of `/reserved-memory`, which is made when there is one.
+pub(super) fn reserve(root: &mut DeviceTreeNode, child: DeviceTreeNode) -> Result<(), GuestTreeError> {
+    const NAME: &str = "reserved-memory";
+    if root.child(NAME).is_none() {
+        let mut node = named(NAME);
+        put_cells(&mut node, "#address-cells", &[2]);
+        put_cells(&mut node, "#size-cells", &[2]);
+        put_bytes(&mut node, "ranges", &[]);
+        root.add_child(node);
+    }
+    match root.child_mut(NAME) {
+        Some(reserved) => add(reserved, child),
+        None => Ok(()),
+    }
+}
+
+fn dax(one: &Coherent<'_>) -> DeviceTreeNode {
+    let mut node = at("pmem", one.region);
+    put_texts(&mut node, "compatible", &["pmem-region"]);
+    put_regions(&mut node, &[one.region]);
+    put_bytes(&mut node, "volatile", &[]);
+    put_numa(&mut node, one.numa);
+    node
+}
+
+pub(super) fn psci() -> DeviceTreeNode {
+    let mut node = named("psci");
+    put_texts(&mut node, "compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
+    put_texts(&mut node, "method", &["hvc"]);
+    node
+}
+
+pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
+    // The arm,gic binding: PPI cells of a GICv2 name the CPUs in bits 15:8, those of a GICv3 must not.
+    let cpus = match guest.gic {
+        Gic::V2 => ((1u32 << guest.vcpus.len().min(8)) - 1) << 8,
+        Gic::V3 => 0,
+    };
+    let mut node = named("timer");
+    put_texts(&mut node, "compatible", &["arm,armv8-timer"]);
+    let specifiers = layout::TIMER_INTIDS.map(|id| [PPI, id.0 - IntId::PPI_BASE, LEVEL_HIGH | cpus]);
+    put_cells(&mut node, "interrupts", specifiers.as_flattened());
+    put_bytes(&mut node, "always-on", &[]);
+    node
+}
+
+pub(super) fn gic(guest: &GuestTree<'_>) -> DeviceTreeNode {
+    let (compatible, registers) = match guest.gic {
+        Gic::V2 => ("arm,cortex-a15-gic", [layout::GICD_V2, layout::GICC]),
+        Gic::V3 => {
+            let redistributors = Region { start: layout::GICR, size: layout::GICR_SIZE * guest.vcpus.len() as u64 };
+            ("arm,gic-v3", [layout::GICD_V3, redistributors])
+        }
+    };
+    let mut node = at("intc", layout::GICD_V3);
+    put_texts(&mut node, "compatible", &[compatible]);
+    put_regions(&mut node, &registers);
+    put_bytes(&mut node, "interrupt-controller", &[]);
+    put_cells(&mut node, "#interrupt-cells", &[3]);
+    // No child has an address; without the property dtc misses it in an interrupt provider.
+    put_cells(&mut node, "#address-cells", &[0]);
+    put_cells(&mut node, "phandle", &[GIC_PHANDLE]);
+    node
+}
+
+pub(super) fn clock() -> DeviceTreeNode {
+    let mut node = named("apb-pclk");
+    put_texts(&mut node, "compatible", &["fixed-clock"]);
+    put_cells(&mut node, "#clock-cells", &[0]);
+    put_cells(&mut node, "clock-frequency", &[24_000_000]);
+    put_texts(&mut node, "clock-output-names", &["clk24mhz"]);
+    put_cells(&mut node, "phandle", &[CLOCK_PHANDLE]);
+    node
+}
+
+pub(super) fn uart() -> DeviceTreeNode {
+    let mut node = at("pl011", layout::UART);
+    put_texts(&mut node, "compatible", &["arm,pl011", "arm,primecell"]);
+    put_regions(&mut node, &[layout::UART]);
+    put_spi(&mut node, layout::UART_INTID);
+    put_cells(&mut node, "clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
+    put_texts(&mut node, "clock-names", &["uartclk", "apb_pclk"]);
+    node
+}
+
+pub(super) fn watchdog() -> DeviceTreeNode {
+    let mut node = at("watchdog", layout::WATCHDOG_CONTROL);
+    put_texts(&mut node, "compatible", &["arm,sbsa-gwdt"]);
+    // The binding wants the control frame first.
+    put_regions(&mut node, &[layout::WATCHDOG_CONTROL, layout::WATCHDOG_REFRESH]);
+    put_spi(&mut node, layout::WATCHDOG_INTID);
+    node
+}
+
+fn uart_path() -> String {
+    format!("/pl011@{:x}", layout::UART.start.0)
+}
+
+pub(super) fn named(name: impl Into<String>) -> DeviceTreeNode {
+    DeviceTreeNode::new_unchecked(name)
+}
+
+pub(super) fn at(name: &str, region: Region<Ipa>) -> DeviceTreeNode {
+    named(format!("{name}@{:x}", region.start.0))
+}
+
+pub(super) fn put_cells(node: &mut DeviceTreeNode, name: &str, cells: &[u32]) {
+    node.add_property(DeviceTreeProperty::new_unchecked(name, cells));
+}
+
+pub(super) fn put_texts(node: &mut DeviceTreeNode, name: &str, texts: &[&str]) {
+    node.add_property(DeviceTreeProperty::new_unchecked(name, texts));
+}
+
+pub(super) fn put_bytes(node: &mut DeviceTreeNode, name: &str, bytes: &[u8]) {
+    node.add_property(DeviceTreeProperty::new_unchecked(name, bytes));
+}
+
+fn put_numa(node: &mut DeviceTreeNode, numa: Option<u32>) {
+    if let Some(numa) = numa {
+        put_cells(node, "numa-node-id", &[numa]);
+    }
+}
+
+pub(super) fn put_regions(node: &mut DeviceTreeNode, regions: &[Region<Ipa>]) {
+    let cells = |region: &Region<Ipa>| [words(region.start.0), words(region.size)];
+    let cells: Vec<_> = regions.iter().flat_map(cells).flatten().collect();
+    put_cells(node, "reg", &cells);
+}
+
+fn put_spi(node: &mut DeviceTreeNode, id: IntId) {
+    let number = id.0 - IntId::SPI_BASE;
+    put_cells(node, "interrupts", &[SPI, number, LEVEL_HIGH]);
+}
+
+/// An interrupt that each edge makes pending once.
+pub(super) fn put_edge_spi(node: &mut DeviceTreeNode, id: IntId) {
+    let number = id.0 - IntId::SPI_BASE;
+    put_cells(node, "interrupts", &[SPI, number, EDGE_RISING]);
+}
+
+/// Splits a number into two cells.
+pub(super) fn words(value: u64) -> [u32; 2] {
+    [(value >> 32) as u32, (value & 0xffff_ffff) as u32]
+}

@@ -1,0 +1,65 @@
+//! The PCI host bridge that a guest finds, with its one function.
+//!
+//! (IEEE 1275 PCI Bus Binding; `pci-host-ecam-generic`; Devicetree Specification 0.4 §2.4.3 for `interrupt-map`.)
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use assay_spec::intid::IntId;
+use dtoolkit::model::DeviceTreeNode;
+
+use super::PciFunction;
+use super::nodes::{
+    APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, at, named, put_cells, put_regions, put_texts, words,
+};
+use assay_model::layout;
+use assay_model::pci::{GUEST_FUNCTION, GuestBar};
+
+/// phys.hi of a range: 32-bit memory, 64-bit memory, and prefetchable.
+const MEMORY_32: u32 = 0x0200_0000;
+const MEMORY_64: u32 = 0x0300_0000;
+const PREFETCHABLE: u32 = 0x4000_0000;
+
+pub(super) fn host_bridge(function: &PciFunction) -> DeviceTreeNode {
+    let unit = u32::from(GUEST_FUNCTION.0) << 8;
+    let mut node = at("pcie", layout::PCI_CONFIG);
+    put_texts(&mut node, "compatible", &["pci-host-ecam-generic"]);
+    put_texts(&mut node, "device_type", &["pci"]);
+    put_regions(&mut node, &[layout::PCI_CONFIG]);
+    put_cells(&mut node, "bus-range", &[0, 0]);
+    put_cells(&mut node, "linux,pci-domain", &[0]);
+    put_cells(&mut node, "#address-cells", &[3]);
+    put_cells(&mut node, "#size-cells", &[2]);
+    put_cells(&mut node, "#interrupt-cells", &[1]);
+    let registers = layout::PCI_MEMORY;
+    let mut ranges = range(MEMORY_32, registers.start.0, registers.size);
+    if let Some(bar) = function.window {
+        ranges.extend(range(space(&bar), bar.address, bar.size));
+    }
+    put_cells(&mut node, "ranges", &ranges);
+    if function.interrupt {
+        put_cells(&mut node, "interrupt-map-mask", &[0xf800, 0, 0, 7]);
+        // The GIC's unit address has no cells.
+        let line = layout::PCI_INTID.0 - IntId::SPI_BASE;
+        let map = [unit, 0, 0, 1, GIC_PHANDLE, SPI, line, LEVEL_HIGH];
+        put_cells(&mut node, "interrupt-map", &map);
+    }
+    let mut device = named(format!("device@{:x},0", GUEST_FUNCTION.device()));
+    put_cells(&mut device, "reg", &[unit, 0, 0, 0, 0]);
+    put_cells(&mut device, "memory-region", &[APERTURE_PHANDLE]);
+    node.add_child(device);
+    node
+}
+
+/// One entry of `ranges`: bus addresses are the guest's own.
+fn range(space: u32, start: u64, size: u64) -> Vec<u32> {
+    let [upper, lower] = words(start);
+    let [size_upper, size_lower] = words(size);
+    [space, upper, lower, upper, lower, size_upper, size_lower].to_vec()
+}
+
+fn space(bar: &GuestBar) -> u32 {
+    let (wide, prefetchable) = bar.bar.memory().unwrap_or_default();
+    let width = if wide { MEMORY_64 } else { MEMORY_32 };
+    width | if prefetchable { PREFETCHABLE } else { 0 }
+}

@@ -1,0 +1,57 @@
+//! The host bridge with the one PCI function.
+
+use assay_spec::addr::{Ipa, Region};
+
+use super::{COHERENT, GuestTree, blob, cells, has, plain, text};
+use crate::guest_tree::PciFunction;
+use assay_model::pci::{Bar, GuestBar, Space};
+
+const REGION: Region<Ipa> = COHERENT[2].region;
+const BRIDGE: &str = "/pcie@3f000000";
+
+fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
+    blob(&GuestTree {
+        coherent: &COHERENT,
+        function: Some(PciFunction { region: REGION, window, interrupt }),
+        ..plain()
+    })
+}
+
+const fn bar(wide: bool, prefetchable: bool) -> GuestBar {
+    GuestBar {
+        bar: Bar { index: 2, space: Space::Memory { wide, prefetchable }, address: 0x80_0000_0000, size: 0x1000 },
+        address: REGION.start.0,
+        size: REGION.size,
+    }
+}
+
+#[test]
+fn a_function_stands_on_a_host_bridge_of_its_own() {
+    let blob = with(None, true);
+    assert_eq!(text(&blob, BRIDGE, "compatible"), ["pci-host-ecam-generic"]);
+    assert_eq!(cells(&blob, BRIDGE, "reg"), [0, 0x3f00_0000, 0, 0x10_0000]);
+    assert_eq!(cells(&blob, BRIDGE, "bus-range"), [0, 0]);
+    let registers = [0x0200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
+    assert_eq!(cells(&blob, BRIDGE, "ranges"), registers);
+    assert_eq!(cells(&blob, BRIDGE, "interrupt-map"), [0x800, 0, 0, 1, 1, 0, 19, 4]);
+    assert_eq!(cells(&blob, BRIDGE, "interrupt-map-mask"), [0xf800, 0, 0, 7]);
+    assert_eq!(cells(&blob, "/chosen", "linux,pci-probe-only"), [1]);
+    let device = "/pcie@3f000000/device@1,0";
+    assert_eq!(cells(&blob, device, "reg"), [0x800, 0, 0, 0, 0]);
+    let aperture = "/reserved-memory/npu0-memory@100000000";
+    assert_eq!(cells(&blob, device, "memory-region"), cells(&blob, aperture, "phandle"));
+    assert!(!has(&super::blob(&plain()), BRIDGE, "reg"));
+    assert!(!has(&super::blob(&plain()), "/chosen", "linux,pci-probe-only"));
+}
+
+#[test]
+fn the_window_of_an_aperture_is_of_the_kind_that_its_bar_is() {
+    for (bar, space) in
+        [(bar(false, false), 0x0200_0000), (bar(true, false), 0x0300_0000), (bar(true, true), 0x4300_0000)]
+    {
+        let blob = with(Some(bar), false);
+        let ranges = cells(&blob, BRIDGE, "ranges");
+        assert_eq!(ranges[7..], [space, 1, 0, 1, 0, 0, 0x1000]);
+        assert!(!has(&blob, BRIDGE, "interrupt-map"));
+    }
+}

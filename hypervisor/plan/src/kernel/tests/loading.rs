@@ -1,0 +1,208 @@
+//! What RAM holds afterwards.
+
+use super::super::{identify, plan};
+use super::{IMAGE_GZ, IMAGE_GZ_SIZE, MIB, Memory, Segment, body, elf, image, loader, ram, run};
+use assay_model::digest::{Digest, DigestError, portable_crc32};
+use assay_model::loader::{KernelError, Loader, Progress, Sources, Sums};
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+const DTB: &[u8] = &[0xd0; 777];
+
+fn sums(kernel: &[u8], ramdisk: &[u8]) -> Sums {
+    Sums { kernel: Some(Digest::of(kernel, portable_crc32)), ramdisk: Some(Digest::of(ramdisk, portable_crc32)) }
+}
+
+/// Checks that RAM holds the loads' bytes, and zeros everywhere else.
+fn check(loader: &Loader, memory: &Memory, loads: &[&[u8]]) {
+    let mut expected = vec![0u8; memory.bytes.len()];
+    assert_eq!(loader.plan().loads.len(), loads.len());
+    for (load, bytes) in loader.plan().loads.iter().zip(loads) {
+        let start = usize::try_from(load.to.start.0 - memory.ram.start.0).unwrap();
+        expected[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+    assert!(memory.bytes == expected, "RAM holds something else");
+}
+
+#[test]
+fn an_image_is_loaded_and_the_rest_of_ram_is_clear() {
+    let kernel = image(0, 0x3_0000, 0, 0x2_0001);
+    let ramdisk = vec![9; 70_001];
+    let mut loader = loader(&kernel, &ramdisk, DTB, MIB, sums(&kernel, &ramdisk));
+    let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB };
+    let mut memory = Memory::new(ram(MIB));
+    assert_eq!(run(&mut loader, &sources, &mut memory, 4096).0, Progress::Done);
+    check(&loader, &memory, &[&kernel, &ramdisk, DTB]);
+    // Each file is read once, for copy and sum together.
+    assert_eq!(memory.summed, (kernel.len() + ramdisk.len()) as u64);
+    let image = loader.plan().loads[0].to;
+    assert!(memory.at(image) == kernel);
+}
+
+#[test]
+fn a_compressed_image_is_inflated_in_place() {
+    let mut loader = loader(IMAGE_GZ, &[], DTB, MIB, sums(IMAGE_GZ, &[]));
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &[], dtb: DTB };
+    let mut memory = Memory::new(ram(MIB));
+    let (progress, steps) = run(&mut loader, &sources, &mut memory, 100_000);
+    assert_eq!(progress, Progress::Done);
+    assert!(steps >= 10, "{steps} steps of 100 KB for 1 MiB");
+    let mut expected: Vec<u8> = (0..IMAGE_GZ_SIZE).map(body).collect();
+    let header = loader.plan().loads[0].to;
+    expected[..64].copy_from_slice(&memory.at(header)[..64]);
+    assert_eq!(&expected[56..60], b"ARM\x64");
+    check(&loader, &memory, &[&expected, DTB]);
+    // The digest is the stored file's.
+    assert_eq!(memory.summed, (IMAGE_GZ.len() + IMAGE_GZ_SIZE) as u64);
+}
+
+#[test]
+fn elf_segments_are_loaded_with_their_bss_clear() {
+    let segment = |paddr, size, memsz| Segment { vaddr: paddr, paddr, data: vec![7; size], memsz };
+    let segments = [segment(0x4000_0010, 100, 5000), segment(0x4000_2000, 8192, 8192)];
+    let kernel = elf(0x4000_0010, &segments);
+    let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+    let mut memory = Memory::new(ram(MIB));
+    assert_eq!(run(&mut loader, &sources, &mut memory, 1 << 30), (Progress::Done, 1));
+    check(&loader, &memory, &[&[7; 100], &[7; 8192], DTB]);
+    assert_eq!(memory.summed, kernel.len() as u64);
+}
+
+#[test]
+fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
+    let segment = |paddr| Segment { vaddr: paddr, paddr, data: vec![7; 100], memsz: 100 };
+    let mut kernel = elf(0x4000_1000, &[segment(0x4000_0000), segment(0x4000_1000)]);
+    // The first segment: from the file's beginning, as long as the file.
+    let size = kernel.len() as u64;
+    for (at, value) in [(64 + 8, 0), (64 + 32, size), (64 + 40, size)] {
+        kernel[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+    let mut memory = Memory::new(ram(MIB));
+    let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 30);
+    assert_eq!(progress, Progress::Done);
+    check(&loader, &memory, &[&kernel, &[7; 100], DTB]);
+    assert_eq!(memory.summed, size);
+}
+
+#[test]
+fn a_restart_leaves_the_same_memory() {
+    let ramdisk = vec![3; 5000];
+    let mut loader = loader(IMAGE_GZ, &ramdisk, DTB, MIB, sums(IMAGE_GZ, &ramdisk));
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &ramdisk, dtb: DTB };
+    let mut first = Memory::new(ram(MIB));
+    assert_eq!(run(&mut loader, &sources, &mut first, 1 << 20).0, Progress::Done);
+    assert_eq!(loader.step(&sources, &mut first, 1), Progress::Done);
+    for interrupted_after in [0, 3, 50] {
+        let mut again = Memory::new(ram(MIB));
+        loader.restart();
+        for _ in 0..interrupted_after {
+            let _ = loader.step(&sources, &mut again, 20_000);
+        }
+        loader.restart();
+        assert_eq!(run(&mut loader, &sources, &mut again, 1 << 16).0, Progress::Done);
+        assert!(again.bytes == first.bytes, "after {interrupted_after} steps");
+    }
+}
+
+#[test]
+fn a_damaged_member_is_found_and_named() {
+    let kernel = image(0, 0x3_0000, 0, 0x2_0000);
+    let ramdisk = vec![9; 5000];
+    let fail = |kernel: &[u8], ramdisk: &[u8], sums| {
+        let mut loader = loader(kernel, ramdisk, DTB, MIB, sums);
+        let sources = Sources { kernel, ramdisk, dtb: DTB };
+        let mut memory = Memory::new(ram(MIB));
+        let (progress, _) = run(&mut loader, &sources, &mut memory, 50_000);
+        assert_eq!(loader.step(&sources, &mut memory, 1), progress);
+        match progress {
+            Progress::Failed(KernelError::Digest { ramdisk, error }) => (ramdisk, error),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut damaged = kernel.clone();
+    damaged[0x1_2345] ^= 1;
+    let (is_ramdisk, error) = fail(&damaged, &ramdisk, sums(&kernel, &ramdisk));
+    assert!(!is_ramdisk && matches!(error, DigestError::Crc32 { .. }));
+    let (is_ramdisk, error) = fail(&kernel, &[9; 5001], sums(&kernel, &ramdisk));
+    assert!(is_ramdisk && matches!(error, DigestError::Size { .. }));
+    let (is_ramdisk, error) = fail(&kernel, &[8; 5000], sums(&kernel, &ramdisk));
+    assert!(is_ramdisk && matches!(error, DigestError::Crc32 { .. }));
+    let (is_ramdisk, error) = fail(&kernel[..1000], &ramdisk, sums(&kernel, &ramdisk));
+    assert!(!is_ramdisk && matches!(error, DigestError::Size { .. }));
+    // A compressed kernel's is found before it is inflated.
+    let mut renamed = IMAGE_GZ.to_vec();
+    renamed[11] ^= 1;
+    let (is_ramdisk, _) = fail(&renamed, &ramdisk, sums(IMAGE_GZ, &ramdisk));
+    assert!(!is_ramdisk);
+}
+
+#[test]
+fn a_stream_that_is_not_what_its_trailer_says_fails() {
+    let end = IMAGE_GZ.len();
+    // Another sum, a smaller size and a larger one.
+    for (at, delta) in [(end - 8, 1), (end - 4, 0xff), (end - 4, 1)] {
+        let mut kernel = IMAGE_GZ.to_vec();
+        kernel[at] = kernel[at].wrapping_add(delta);
+        let mut loader = loader(&kernel, &[], DTB, MIB, Sums::default());
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        let mut memory = Memory::new(ram(MIB));
+        let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
+        assert_eq!(progress, Progress::Failed(KernelError::GzipSum));
+    }
+}
+
+#[test]
+fn sources_of_another_size_fail() {
+    let kernel = image(0, 0x3_0000, 0, 0x2_0000);
+    let mut loader = loader(&kernel, &[1; 100], DTB, MIB, Sums::default());
+    for (kernel, ramdisk, dtb) in [
+        (&kernel[..100], &[1; 100][..], DTB),
+        (&kernel[..], &[1; 99][..], DTB),
+        (&kernel[..], &[1; 101][..], DTB),
+        (&kernel[..], &[1; 100][..], &DTB[1..]),
+    ] {
+        loader.restart();
+        let sources = Sources { kernel, ramdisk, dtb };
+        let mut memory = Memory::new(ram(MIB));
+        let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
+        assert_eq!(progress, Progress::Failed(KernelError::Sources));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_budget_gives_the_same_memory(budget in 1u64..3 * MIB, size in 64usize..9000, ramdisk in 0usize..9000) {
+        let kernel = image(0, 0, 0, size);
+        let ramdisk = vec![5; ramdisk];
+        let mut loader = loader(&kernel, &ramdisk, DTB, MIB, sums(&kernel, &ramdisk));
+        let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB };
+        let mut memory = Memory::new(ram(MIB));
+        prop_assert_eq!(run(&mut loader, &sources, &mut memory, budget).0, Progress::Done);
+        let loads: [&[u8]; 3] = [&kernel, &ramdisk, DTB];
+        let loads: Vec<_> = loads.into_iter().filter(|load| !load.is_empty()).collect();
+        check(&loader, &memory, &loads);
+    }
+
+    #[test]
+    fn damaged_streams_load_inside_ram_or_fail(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut kernel = IMAGE_GZ.to_vec();
+        for (at, value) in damage {
+            let at = at.index(kernel.len());
+            kernel[at] = value;
+        }
+        let Ok(kind) = identify(&kernel, None) else { return Ok(()) };
+        let Ok(plan) = plan(&kind, &kernel, ram(2 * MIB), 0, 777) else { return Ok(()) };
+        let mut loader = Loader::new(plan, Sums::default());
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        let (progress, _) = run(&mut loader, &sources, &mut Memory::new(ram(2 * MIB)), 1 << 20);
+        prop_assert!(progress != Progress::More);
+    }
+}

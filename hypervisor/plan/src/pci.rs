@@ -1,0 +1,20 @@
+//! PCI functions behind host bridges with ECAM: found, sized and placed.
+//!
+//! Pure code over a [`ConfigSpace`], for the boot only. What a function's memory may be used for is `policy`'s matter.
+//! (PCI Local Bus Specification 3.0 chapter 6; PCI-to-PCI Bridge Architecture Specification 1.2 §3.2.)
+
+mod bar;
+mod bridge;
+mod device;
+mod fault;
+mod place;
+mod prepare;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use device::{Address, DeviceFault, Found, Offer, look, needs_dma, offers};
+pub use fault::BarFault;
+pub use prepare::{Placed, Prepared, prepare};
+
+use assay_model::pci::{Bar, ConfigSpace, Function};

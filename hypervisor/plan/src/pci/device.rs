@@ -1,0 +1,211 @@
+//! Functions that go with an aperture: how a claim names one, which may be given to a VM, and where its BARs are in
+//! the guest.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use assay_spec::addr::{Address as _, Ipa, PAGE_SIZE, Pa, Region};
+use assay_spec::intid::IntId;
+
+use super::{BarFault, ConfigSpace, Function, Placed, Prepared, prepare};
+use crate::platform::{CoherentNode, EcamHost};
+use assay_model::layout;
+use assay_model::pci::GuestBar;
+use assay_model::pci::header::{CLASS, ID, INTERRUPT};
+
+/// A function of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The segment (`linux,pci-domain` of the host bridge).
+    pub segment: u32,
+    /// The function on it.
+    pub function: Function,
+}
+
+impl Address {
+    /// Reads `SEGMENT:BB:DD.F` or `BB:DD.F`, in hexadecimal; without a segment it is 0.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (rest, function) = text.rsplit_once('.')?;
+        let (rest, device) = rest.rsplit_once(':')?;
+        let (segment, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
+        let number = |text: &str, most: u32| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let number = u32::from_str_radix(text, 16).ok().filter(|_| digits);
+            number.filter(|number| *number <= most)
+        };
+        let byte = |text, most| u8::try_from(number(text, most)?).ok();
+        let function = Function::new(byte(bus, 0xff)?, byte(device, 0x1f)?, byte(function, 7)?);
+        Some(Self { segment: number(segment, 0xffff)?, function })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{}", self.segment, self.function)
+    }
+}
+
+/// Why a function is not given to a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceFault {
+    /// It is named by neither a PCI address nor the path of a function's node.
+    Name,
+    /// The claim is not `use = "aperture"`.
+    NotAperture,
+    /// The VM claims another function too.
+    Second,
+    /// Another claim names it too.
+    Twice,
+    /// It cannot be found, or has no place.
+    Bar(BarFault),
+    /// By its class code (base class and subclass) it works by DMA.
+    NeedsDma(u16),
+    /// Its INTx is wired to the interrupt of another function that a VM claims.
+    SharedInterrupt,
+    /// Its BARs do not fit below the guest's RAM.
+    NoRoom,
+    /// The region's BAR is of 32 bits, and the region is above 4 GiB in the guest.
+    Narrow,
+}
+
+impl fmt::Display for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "is no PCI function",
+            Self::NotAperture => "goes with use = \"aperture\" only",
+            Self::Second => "is the VM's second, and a VM gets one function",
+            Self::Twice => "is claimed twice",
+            Self::Bar(fault) => return write!(f, "cannot be used: {fault}"),
+            Self::NeedsDma(class) => {
+                return write!(
+                    f,
+                    "has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"
+                );
+            }
+            Self::SharedInterrupt => "shares its INTx with another function that a VM claims",
+            Self::NoRoom => "has BARs that do not fit below the guest's RAM",
+            Self::Narrow => "has the region in a 32-bit BAR, and the region is above 4 GiB in the guest",
+        })
+    }
+}
+
+impl DeviceFault {
+    /// Returns what to do about it.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Name => "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node",
+            Self::NotAperture => "leave `device` out, or claim the region with use = \"aperture\"",
+            Self::Second => "give the other function to another VM",
+            Self::Twice => "leave the function in one claim only",
+            Self::Bar(_) => "correct `device`, or the platform; without `device` the region is given alone",
+            Self::NeedsDma(_) => "leave `device` out: the region is then given alone",
+            Self::SharedInterrupt => "put one of the two functions into another slot, or leave `device` out",
+            Self::NoRoom => "leave `device` out: the function's registers are too large",
+            Self::Narrow => "give the claim an `ipa` below 4 GiB, or the VM less `memory`",
+        }
+    }
+}
+
+/// Tells whether functions of this class (base class, subclass) are of use by DMA only.
+///
+/// Storage, network, display and multimedia controllers, DMA controllers, serial buses (USB, FireWire, Fibre Channel),
+/// wireless, intelligent I/O and satellite controllers. Others may want DMA as well: they get none.
+pub const fn needs_dma(class: u16) -> bool {
+    matches!(class >> 8, 0x01..=0x04 | 0x0c..=0x0f) || class == 0x0801
+}
+
+/// What the boot found of a function that a VM claims.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Which one.
+    pub address: Address,
+    /// Its BARs, or why it is not given.
+    pub outcome: Result<Prepared, DeviceFault>,
+    /// The interrupt that its INTx is wired to.
+    pub intx: Option<IntId>,
+}
+
+/// Looks for the function at `address` behind `host` and prepares it, unless it works by DMA.
+pub fn look(host: &EcamHost, config: &mut dyn ConfigSpace, address: Address, pa_bits: u8) -> Found {
+    let function = address.function;
+    let class = (config.read(function, CLASS) >> 16) as u16;
+    let is_there = config.read(function, ID) & 0xffff != 0xffff;
+    let outcome = if is_there && needs_dma(class) {
+        Err(DeviceFault::NeedsDma(class))
+    } else {
+        prepare(host, config, function, pa_bits).map_err(DeviceFault::Bar)
+    };
+    let pin = config.read(function, INTERRUPT) >> 8 & 0xff;
+    Found { address, intx: host.intx(function, pin).filter(|_| outcome.is_ok()), outcome }
+}
+
+/// One BAR as the guest gets it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// What the guest's configuration space has.
+    pub guest: GuestBar,
+    /// The pages to map, and where, unless the BAR is the claimed region, which is mapped as that.
+    pub registers: Option<(Region<Pa>, Region<Ipa>)>,
+    /// What to call it on the console.
+    pub name: String,
+}
+
+/// Places a function's BARs in the guest. The one that is the claimed region `own`, found at `ipa`, is there; one that
+/// is another region is not offered at all; the others go upwards from [`layout::PCI_MEMORY`].
+///
+/// # Errors
+/// [`DeviceFault::NoRoom`], [`DeviceFault::Narrow`].
+pub fn offers(
+    found: &Found,
+    prepared: &Prepared,
+    regions: &[CoherentNode],
+    own: &CoherentNode,
+    ipa: Region<Ipa>,
+) -> Result<Vec<Offer>, DeviceFault> {
+    let region_of = |placed: &Placed| {
+        let is_it = |node: &&CoherentNode| {
+            node.pci_bar.is_some_and(|bar| {
+                bar.segment == found.address.segment
+                    && bar.requester_id == found.address.function.0
+                    && bar.bar == placed.bar.index
+            })
+        };
+        regions.iter().find(is_it)
+    };
+    let mut offers = Vec::new();
+    let mut next = layout::PCI_MEMORY.start.0;
+    for placed in &prepared.memory {
+        let name = alloc::format!("{}/bar{}", found.address, placed.bar.index);
+        let (guest, registers) = match region_of(placed) {
+            Some(node) if node.path == own.path => (at_region(placed, ipa)?, None),
+            Some(_) => continue,
+            None => {
+                let size = placed.bar.size.max(PAGE_SIZE);
+                let start = next
+                    .checked_next_multiple_of(size)
+                    .and_then(|start| Region::new(Ipa(start), size))
+                    .filter(|pages| layout::PCI_MEMORY.covers(pages))
+                    .ok_or(DeviceFault::NoRoom)?;
+                next = start.end().0;
+                let pages = Region { start: placed.region.start.align_down(PAGE_SIZE), size };
+                // Firmware may have put a small BAR anywhere into its page.
+                let within = placed.region.start.0 - pages.start.0;
+                let guest = GuestBar { bar: placed.bar, address: start.start.0 + within, size: placed.bar.size };
+                (guest, Some((pages, start)))
+            }
+        };
+        offers.push(Offer { guest, registers, name });
+    }
+    Ok(offers)
+}
+
+/// The BAR whose memory is the region: as long as that, rounded up to a power of two, which its place is aligned to.
+fn at_region(placed: &Placed, ipa: Region<Ipa>) -> Result<GuestBar, DeviceFault> {
+    let size = ipa.size.checked_next_power_of_two().ok_or(DeviceFault::NoRoom)?;
+    let wide = placed.bar.memory().is_some_and(|(wide, _)| wide);
+    if !wide && ipa.start.0.saturating_add(size) > 1 << 32 {
+        return Err(DeviceFault::Narrow);
+    }
+    Ok(GuestBar { bar: placed.bar, address: ipa.start.0, size })
+}

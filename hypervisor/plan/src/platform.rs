@@ -1,0 +1,384 @@
+//! The firmware's device tree, read into one [`HostPlatform`] value.
+//!
+//! This says what there is and decides nothing: what memory may be used for is `policy`'s matter, and
+//! which driver runs is `monitor`'s. Whatever the tree gets wrong is a [`PlatformError`] that names the
+//! node. Facts from the bundle's overlays are added by [`facts::overlay`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
+
+use crate::gate::{Cells, Malformed, Node, Tree, TreeError};
+use assay_model::pci::Function;
+
+use crate::pci;
+
+mod bus;
+mod chosen;
+mod console;
+mod cpus;
+pub mod facts;
+mod gic;
+mod interrupts;
+mod memory;
+mod pcie;
+mod reserved;
+#[cfg(test)]
+mod tests;
+
+pub use console::early_console;
+pub use reserved::{CoherentNode, PciBar};
+
+/// Why a platform tree, or an overlay to it, cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// The blob is not a device tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A property's value has not the form that its binding prescribes.
+    #[error(transparent)]
+    Property(#[from] Malformed),
+    /// A node or property that EL2 cannot do without is not there.
+    #[error("{path}: {wants}")]
+    Missing {
+        /// The node, or the one where it was looked for.
+        path: String,
+        /// What is missing, and what to do.
+        wants: &'static str,
+    },
+    /// Two nodes say what only one of them can.
+    #[error("{first} and {second}: {clash}")]
+    Clash {
+        /// The path of the first node.
+        first: String,
+        /// The path of the second node.
+        second: String,
+        /// What they both claim, and what to do.
+        clash: &'static str,
+    },
+}
+
+/// What the firmware's tree says about the machine. All addresses are the CPUs' (after `ranges`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPlatform {
+    /// The root's `model`, empty if it has none.
+    pub model: String,
+    /// The root's `compatible`, the most specific first.
+    pub compatible: Vec<String>,
+    /// RAM: one for each `reg` entry of each memory node, in tree order; none overlap.
+    pub memory: Vec<MemoryNode>,
+    /// Memory that firmware keeps: `/memreserve/`, and `/reserved-memory` children with an address that
+    /// are not [`HostPlatform::coherent`]. The initrd is not among them, the tree itself not either.
+    pub reserved: Vec<Reservation>,
+    /// The CPUs in tree order, without those whose `status` is not "okay".
+    pub cpus: Vec<Cpu>,
+    /// The interrupt controller that the CPUs are wired to.
+    pub gic: Gic,
+    /// The Generic Timer's interrupts.
+    pub timer: Timer,
+    /// What `/chosen/stdout-path` names, if there is a driver for it.
+    pub console: Option<Console>,
+    /// How PSCI is called, if the tree offers PSCI 0.2 or later.
+    pub psci: Option<Conduit>,
+    /// `/chosen/bootargs`, empty if there is none.
+    pub bootargs: String,
+    /// Where the boot loader put the initrd, which for us is the bundle.
+    pub initrd: Option<Region<Pa>>,
+    /// `/chosen/rng-seed`, empty if there is none.
+    pub seed: Vec<u8>,
+    /// `/chosen/kaslr-seed`, unless it is missing or 0.
+    pub kaslr_seed: Option<u64>,
+    /// Memory that the tree calls coherent (`assay,coherent-memory`), in tree order.
+    pub coherent: Vec<CoherentNode>,
+    /// The root's `assay,uniform-memory`: all coherent memory is interchangeable with RAM.
+    pub uniform_memory: bool,
+    /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
+    pub pcie: Vec<EcamHost>,
+    /// PCI functions that VMs claim, as far as somebody has looked for them.
+    pub functions: Vec<pci::Found>,
+    /// All that is known of `/reserved-memory`, from which `reserved` and `coherent` are derived.
+    facts: reserved::Facts,
+    /// The cells of `/reserved-memory`, for overlays that do not state their own.
+    reserved_cells: Cells,
+}
+
+/// One range of RAM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryNode {
+    /// The node that it is an entry of.
+    pub path: String,
+    /// Where it is.
+    pub region: Region<Pa>,
+    /// `numa-node-id`.
+    pub numa: Option<u32>,
+    /// `arm,no-mte`: there is no tag storage behind this memory.
+    pub no_mte: bool,
+}
+
+/// One range of memory that is not free.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    /// The node, or "/memreserve/".
+    pub path: String,
+    /// Where it is.
+    pub region: Region<Pa>,
+    /// `no-map`: not even speculation may reach it.
+    pub no_map: bool,
+    /// `arm,mte-tag-storage`: what is kept there are the Allocation Tags of other memory.
+    pub tag_storage: bool,
+}
+
+/// One CPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cpu {
+    /// Its node.
+    pub path: String,
+    /// Its affinity, laid out as in MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in bits 23:0).
+    pub mpidr: u64,
+    /// How it is started.
+    pub enable: Enable,
+    /// `numa-node-id`.
+    pub numa: Option<u32>,
+}
+
+/// How a CPU is started (`enable-method`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enable {
+    /// By PSCI CPU_ON.
+    Psci,
+    /// By writing its entry address where it looks for it.
+    SpinTable {
+        /// Where the 64-bit entry address is written (`cpu-release-addr`).
+        release: Pa,
+    },
+    /// There is no way to start it that we know; the boot CPU may be such a one.
+    None,
+}
+
+/// The interrupt controller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gic {
+    /// Its node.
+    pub path: String,
+    /// Its register frames.
+    pub version: GicVersion,
+    /// The maintenance interrupt of its virtual CPU interface.
+    pub maintenance: IntId,
+}
+
+/// Which GIC architecture, and where its frames are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GicVersion {
+    /// GICv3 or GICv4 (IHI 0069).
+    V3 {
+        /// The Distributor.
+        dist: Region<Pa>,
+        /// The ranges that hold the Redistributors, in tree order; at least one.
+        redists: Vec<Region<Pa>>,
+        /// `redistributor-stride` in bytes, if it is not what GICR_TYPER implies.
+        stride: Option<u64>,
+    },
+    /// GICv2 with the virtualization extensions (IHI 0048).
+    V2 {
+        /// The Distributor.
+        dist: Region<Pa>,
+        /// The CPU interface (GICC).
+        cpu: Region<Pa>,
+        /// The virtual interface control registers (GICH).
+        hyp: Region<Pa>,
+        /// The virtual CPU interface (GICV).
+        vcpu: Region<Pa>,
+    },
+}
+
+/// The Generic Timer's private interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timer {
+    /// The Non-secure EL1 physical timer.
+    pub phys: IntId,
+    /// The EL1 virtual timer.
+    pub virt: IntId,
+    /// The Non-secure EL2 physical timer.
+    pub hyp: IntId,
+}
+
+/// The UART to write to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Console {
+    /// Its node; empty from [`early_console`].
+    pub path: String,
+    /// Which registers it has.
+    pub kind: ConsoleKind,
+    /// Where they are.
+    pub registers: Region<Pa>,
+    /// Its interrupt, if it is wired to the GIC; `None` from [`early_console`].
+    pub intid: Option<IntId>,
+}
+
+/// The UARTs that there are drivers for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsoleKind {
+    /// Arm PL011 or the SBSA generic UART, which is a part of it.
+    Pl011,
+    /// A 16550 in memory.
+    Ns16550 {
+        /// Registers are 2 to the power of this bytes apart.
+        reg_shift: u32,
+        /// Bytes in an access to a register: 1, 2 or 4.
+        io_width: u32,
+    },
+    /// The Cadence UART of Zynq and ZynqMP.
+    CadenceUart,
+}
+
+/// The instruction by which PSCI is called (DEN0022 §5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// HVC: something above us answers.
+    Hvc,
+    /// SMC: EL3 firmware answers.
+    Smc,
+}
+
+/// A PCI host bridge whose configuration space is memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EcamHost {
+    /// Its node.
+    pub path: String,
+    /// `linux,pci-domain`, 0 if it has none.
+    pub segment: u32,
+    /// The configuration space, of which bus `buses.0` is the first MiB.
+    pub ecam: Region<Pa>,
+    /// The first and the last bus number.
+    pub buses: (u8, u8),
+    /// The windows through which the CPUs reach the devices' memory.
+    pub windows: Vec<PciWindow>,
+    /// The functions that have nodes, with the nodes' paths.
+    pub functions: Vec<(String, Function)>,
+    /// `interrupt-map`, as far as it leads to the GIC: (bits of the unit address, pin, interrupt).
+    pub interrupts: Vec<(u32, u32, IntId)>,
+    /// `interrupt-map-mask`, of the unit address's first cell and of the pin.
+    pub interrupt_mask: (u32, u32),
+}
+
+impl EcamHost {
+    /// Returns what interrupt pin `pin` (1 is INTA) of a function on the first bus is wired to.
+    pub fn intx(&self, function: Function, pin: u32) -> Option<IntId> {
+        let (unit, number) = self.interrupt_mask;
+        let wanted = (u32::from(function.0) << 8 & unit, pin & number);
+        let mut interrupts = self.interrupts.iter();
+        let found = interrupts.find(|(at, pin, _)| (at & unit, pin & number) == wanted);
+        // Behind a bridge pins are turned by the device number, and the map is not about them.
+        found.filter(|_| pin != 0 && function.bus() == self.buses.0).map(|(_, _, intid)| *intid)
+    }
+}
+
+/// A memory window of a PCI host bridge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciWindow {
+    /// The window's address on the PCI bus.
+    pub bus: u64,
+    /// Where the CPUs see it.
+    pub region: Region<Pa>,
+    /// Whether it is of the 64-bit space; else the 32-bit one.
+    pub wide: bool,
+    /// Whether prefetchable memory may be placed there.
+    pub prefetchable: bool,
+}
+
+/// Reads the platform tree. Allocates; run it once at boot.
+///
+/// Errors name the node and the property and say what to do.
+pub fn parse(dtb: &[u8]) -> Result<HostPlatform, PlatformError> {
+    let tree = Tree::new(dtb)?;
+    let gic = gic::find(&tree)?;
+    let mut machine = HostPlatform::of(gic::parse(gic)?, gic::timer(&tree, gic)?);
+    machine.fill(&tree, gic)?;
+    Ok(machine)
+}
+
+impl HostPlatform {
+    /// A machine of which nothing else is known yet.
+    fn of(gic: Gic, timer: Timer) -> Self {
+        Self {
+            model: String::new(),
+            compatible: Vec::new(),
+            memory: Vec::new(),
+            reserved: Vec::new(),
+            cpus: Vec::new(),
+            gic,
+            timer,
+            console: None,
+            psci: None,
+            bootargs: String::new(),
+            initrd: None,
+            seed: Vec::new(),
+            kaslr_seed: None,
+            coherent: Vec::new(),
+            uniform_memory: false,
+            pcie: Vec::new(),
+            functions: Vec::new(),
+            facts: reserved::Facts::default(),
+            reserved_cells: Cells::DEFAULT,
+        }
+    }
+
+    /// Reads the rest. Field by field into a value that exists: an error then has one thing to drop,
+    /// which is half the code of a literal full of `?`.
+    fn fill<'t, 'a>(&mut self, tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<(), PlatformError> {
+        let root = tree.root();
+        self.model.push_str(root.str("model")?.unwrap_or_default());
+        self.compatible.extend(root.strs("compatible")?.take(MAX_LIST).map(String::from));
+        memory::nodes(tree, &mut self.memory)?;
+        cpus::all(tree, &mut self.cpus)?;
+        self.console = console::chosen(tree, gic)?;
+        self.psci = chosen::conduit(tree)?;
+        if let Some(chosen) = tree.find("/chosen") {
+            self.bootargs.push_str(chosen::bootargs(chosen)?);
+            self.initrd = chosen::initrd(chosen)?;
+            self.seed.extend_from_slice(chosen::seed(chosen));
+            self.kaslr_seed = chosen::kaslr_seed(chosen)?;
+        }
+        self.uniform_memory = root.has("assay,uniform-memory");
+        pcie::hosts(tree, gic, &mut self.pcie)?;
+        memory::reservations(tree, &mut self.facts)?;
+        let parent = tree.find("/reserved-memory");
+        self.reserved_cells = parent.unwrap_or(root).child_cells()?;
+        if let Some(parent) = parent {
+            for child in parent.children() {
+                self.facts.absorb(&child.path(), child, self.reserved_cells)?;
+            }
+        }
+        self.derive();
+        Ok(())
+    }
+
+    /// Brings `reserved` and `coherent` up to date with the facts.
+    fn derive(&mut self) {
+        self.reserved = self.facts.reserved();
+        self.coherent = self.facts.coherent();
+    }
+}
+
+/// The most RAM ranges, CPUs, reserved nodes or host bridges that are read: far more than any machine
+/// has, and few enough that a tree cannot use up the heap or the time of a boot.
+const MAX_LIST: usize = 1024;
+
+/// Refuses to make a list longer than [`MAX_LIST`].
+fn room<T>(list: &[T], path: &str) -> Result<(), PlatformError> {
+    if list.len() < MAX_LIST {
+        return Ok(());
+    }
+    let wants = "has more than 1024 entries of a kind; leave out what is not there";
+    Err(missing(path, wants))
+}
+
+/// Makes the error for something that is not there.
+#[cold]
+#[inline(never)]
+fn missing(path: &str, wants: &'static str) -> PlatformError {
+    let path = String::from(path);
+    PlatformError::Missing { path, wants }
+}

@@ -1,0 +1,108 @@
+//! What EL2 makes trap, computed from the host's features and the VM's (DDI0487 D24.2).
+//!
+//! A bit of a feature that the host lacks is RES0 and stays 0. `assay_el2` writes the values and adds the two it
+//! alone knows: `MDCR_EL2.HPMN` and the pending-interrupt bits of HCR_EL2.
+
+use assay_spec::hcr::{self, cnthctl, cptr, mdcr, mpam};
+
+use crate::idregs::{HostId, VmFeatures};
+
+/// Trap configuration of one vCPU. Constant while its VM runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrapConfig {
+    /// HCR_EL2.
+    pub hcr: u64,
+    /// HCRX_EL2, where there is one.
+    pub hcrx: Option<u64>,
+    /// CPTR_EL2, in the layout of E2H = 0.
+    pub cptr: u64,
+    /// MDCR_EL2 with HPMN = 0: the writer puts `PMCR_EL0.N` there, which 0 would contradict.
+    pub mdcr: u64,
+    /// CNTHCTL_EL2, in the layout of E2H = 0.
+    pub cnthctl: u64,
+    /// Fine-grained traps: 0 none; 1 HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2 exist and are to
+    /// be 0 (HAFGRTR_EL2 too, with AMU); 2 the same, and their second registers (FEAT_FGT2). Zero traps exactly
+    /// what is not offered: the bits that guard features of Armv8.7 and later trap when they are 0.
+    pub fgt: u8,
+    /// MPAM2_EL2, where there is one.
+    pub mpam2: Option<u64>,
+}
+
+impl TrapConfig {
+    /// Computes the configuration. `dedicated`: the vCPU has a physical CPU to itself and never leaves it.
+    pub const fn new(host: &HostId, features: VmFeatures, dedicated: bool) -> Self {
+        let features = features.limited_to(host);
+        Self {
+            hcr: hcr_el2(host, features, dedicated),
+            // Every bit of HCRX_EL2 enables or lifts something that no VM is offered.
+            hcrx: if host.hcx() { Some(0) } else { None },
+            cptr: cptr_el2(host, features),
+            mdcr: mdcr_el2(dedicated),
+            // The counter is the guest's to read, the physical timer is emulated.
+            cnthctl: cnthctl::EL1PCTEN,
+            fgt: host.fgt(),
+            // Otherwise a guest could join another's memory partition.
+            mpam2: if host.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
+        }
+    }
+}
+
+/// What every VM has in HCR_EL2.
+///
+/// SWIO because an invalidation by set/way must not undo another VM's writes. PTW so that a guest whose tables
+/// lie in Device memory gets an abort rather than speculative reads there. TEA is 0: a synchronous external abort
+/// on the guest's own access is the guest's to hear.
+const HCR_ALWAYS: u64 = hcr::VM
+    | hcr::SWIO
+    | hcr::PTW
+    | hcr::FMO
+    | hcr::IMO
+    | hcr::AMO
+    | hcr::TID3
+    | hcr::TSC
+    | hcr::TIDCP
+    | hcr::TACR
+    | hcr::RW;
+
+/// What a vCPU that may move between CPUs has besides: WFI makes room for others, and its local barriers and
+/// maintenance must reach the CPU it ran on before. WFE does not trap: who waits for a lock gets it soon, or loses
+/// the CPU at the end of its slice.
+const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
+
+/// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
+/// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.
+const fn set_way(host: &HostId, dedicated: bool) -> u64 {
+    if !dedicated && host.fwb() { hcr::TSW } else { 0 }
+}
+
+const fn hcr_el2(host: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
+    HCR_ALWAYS
+        | if dedicated { 0 } else { HCR_SHARED }
+        | set_way(host, dedicated)
+        | if host.fwb() { hcr::FWB } else { 0 }
+        | if host.ras() { hcr::TERR } else { 0 }
+        | if host.lor() { hcr::TLOR } else { 0 }
+        | if features.pauth { hcr::API | hcr::APK } else { 0 }
+        // DCT stays 0 in both cases: with DC = 0 it has no use. ATA = 0 alone would leave GMID_EL1 readable.
+        | match (host.mte(), features.mte) {
+            (true, true) => hcr::ATA,
+            (true, false) => hcr::TID5,
+            (false, _) => 0,
+        }
+}
+
+const fn cptr_el2(host: &HostId, features: VmFeatures) -> u64 {
+    // TZ and TSM are RES1 where there is no SVE or SME, so setting them is right either way.
+    let sve = if features.sve { 0 } else { cptr::TZ };
+    let amu = if host.amu() { cptr::TAM } else { 0 };
+    cptr::RES1 | cptr::TSM | cptr::TTA | sve | amu
+}
+
+/// Self-hosted debug is the guest's (TDE and TDA are 0). E2PB and E2TB are 0: the profiling and trace buffers are
+/// EL2's, and their registers trap. The OS Lock of a dedicated CPU is the guest's as well; a shared CPU's is open.
+const fn mdcr_el2(dedicated: bool) -> u64 {
+    mdcr::TPM | mdcr::TPMCR | mdcr::TPMS | mdcr::TTRF | mdcr::TDRA | if dedicated { 0 } else { mdcr::TDOSA }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! The VM tree: which VMs there are to be, and of what.
+//!
+//! The device tree that a manifest was compiled into, or a platform's own `/chosen` written for Xen's
+//! dom0less: the same words mean the same, and words without a counterpart here are named in a warning.
+//! One VM that cannot be is refused by itself; the others are read on. What is read here are wishes:
+//! whether the machine can grant them is decided elsewhere.
+
+mod ignored;
+mod sched;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod vm;
+mod words;
+
+use crate::gate::{Malformed, Node, Tree};
+use crate::kernel::Format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use assay_model::digest::Digest;
+use assay_model::life::OnCrash;
+use assay_spec::addr::{Ipa, Pa, Region};
+use thiserror::Error;
+
+/// A VM tree as read.
+#[derive(Debug, Default)]
+pub struct VmTree {
+    /// The VMs that can be tried, in the tree's order.
+    pub vms: Vec<VmConfig>,
+    /// The VMs that cannot.
+    pub refused: Vec<Refusal>,
+    /// What was not understood.
+    pub warnings: Vec<Warning>,
+    /// The digests of the bundle's other members.
+    pub members: Vec<MemberDigest>,
+    /// Whether guests' lines carry their VM's name even if there is only one VM.
+    pub console_prefix: bool,
+}
+
+/// A VM as the manifest wants it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VmConfig {
+    /// The name: 1 to 32 letters, digits, `,` `.` `_` `+` `-` or `@`.
+    pub name: String,
+    /// The physical CPUs.
+    pub cpus: CpuClaim,
+    /// Whether it has its CPUs for itself.
+    pub sched: Sched,
+    /// The RAM in bytes, a multiple of 4 KiB.
+    pub memory_bytes: u64,
+    /// Whether it is to have MTE.
+    pub mte: bool,
+    /// Whether it is to have the SBSA watchdog.
+    pub watchdog: bool,
+    /// What follows a crash.
+    pub on_crash: OnCrash,
+    /// After how many restarts in a row a crash is the end; `None` if never.
+    pub max_restarts: Option<u32>,
+    /// The kernel.
+    pub kernel: Module,
+    /// The ramdisk.
+    pub ramdisk: Option<Module>,
+    /// The kernel's command line.
+    pub bootargs: String,
+    /// The coherent regions it claims, in the manifest's order.
+    pub coherent: Vec<CoherentClaim>,
+    /// The regions that it shares with other VMs, in the manifest's order.
+    pub shared: Vec<SharedClaim>,
+}
+
+/// Which physical CPUs a VM wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CpuClaim {
+    /// So many, whichever.
+    Count(usize),
+    /// Those at these places in the order of `/cpus`.
+    List(Vec<usize>),
+}
+
+/// How a VM's vCPUs get physical CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sched {
+    /// One CPU each, which is nobody else's.
+    Dedicated,
+    /// A share of the CPUs that no VM has for itself. A CPU that the VM lists is where the vCPU of the same
+    /// place runs, and other VMs with shared CPUs may list it too.
+    Shared {
+        /// The VM's weight against the others, `1..=65535`.
+        weight: u32,
+        /// How much it may run at most.
+        cap: Option<CapMicroseconds>,
+    },
+}
+
+/// A limit on what a VM's vCPUs may run together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CapMicroseconds {
+    /// So many microseconds …
+    pub budget: u32,
+    /// … in each so many.
+    pub period: u32,
+}
+
+/// A file that a VM starts from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Module {
+    /// Where it is.
+    pub source: Source,
+    /// What the tree says about its format.
+    pub format: Option<Format>,
+}
+
+/// Where a file is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The bundle's member of this name.
+    Member(String),
+    /// In memory, where the boot loader put it.
+    Address(Region<Pa>),
+}
+
+/// A VM's claim of a coherent region.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoherentClaim {
+    /// The region: a node's name without unit address, or its full path.
+    pub region: String,
+    /// As what the VM is to find it.
+    pub use_: Use,
+    /// The relaxations the VM accepts.
+    pub allow: Vec<Allow>,
+    /// Whether it is to be executable.
+    pub exec: bool,
+    /// Where it is to lie.
+    pub ipa: Option<Ipa>,
+    /// The device that it belongs to.
+    pub device: Option<String>,
+}
+
+/// A VM's part in a region of RAM that several VMs see. The region is all claims of one name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedClaim {
+    /// The region's name: 1 to 31 letters, digits, `,` `.` `_` `+` `-`, the first a letter.
+    pub region: String,
+    /// Its length in bytes, a multiple of 4 KiB; the same in all claims of the region.
+    pub size: u64,
+    /// Where it is to lie.
+    pub ipa: Option<Ipa>,
+    /// Whether the VM may only read.
+    pub read_only: bool,
+    /// Whether the VM can ring the others, and be rung.
+    pub doorbell: bool,
+}
+
+/// As what a VM is to find a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// A NUMA node's memory.
+    Ram,
+    /// A persistent-memory region.
+    Dax,
+    /// Reserved memory for a driver.
+    Aperture,
+}
+
+/// A relaxation of the policy that a VM accepts for a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allow {
+    /// R1.
+    MteHidden,
+    /// R2.
+    NonCacheable,
+    /// R3.
+    NoTagAccess,
+    /// R5.
+    El2CacheMaintenance,
+}
+
+/// What the VM tree says about one member of the bundle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberDigest {
+    /// The member's name.
+    pub name: String,
+    /// Its length and sum.
+    pub digest: Digest,
+}
+
+/// Why a VM is refused before the machine was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The VM's name, which may be any text here.
+    pub vm: String,
+    /// The rule.
+    pub rule: Rule,
+    /// What is wrong, with node and property.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// The rules for refusals that are not about a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// CPUs.
+    V1,
+    /// Memory.
+    V2,
+    /// Kernel, ramdisk, digest, or the VM's description as a whole.
+    V3,
+}
+
+/// Something in the tree that has no effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Warning {
+    /// The node's path.
+    pub node: String,
+    /// The property without a counterpart; `None` if it is the node itself.
+    pub property: Option<String>,
+    /// What that means for the VM.
+    pub reason: &'static str,
+}
+
+/// Why a tree is no VM tree at all.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum VmTreeError {
+    /// There is nothing to read.
+    #[error("the tree has no /chosen node; give the VM tree that the manifest compiles into")]
+    NoChosen,
+    /// The list of the bundle's members cannot be read, so that nothing in it can be trusted.
+    #[error("{0}; build the bundle again")]
+    Members(#[from] Malformed),
+}
+
+impl VmTree {
+    /// Finds a member's digest.
+    pub fn digest(&self, member: &str) -> Option<Digest> {
+        let found = self.members.iter().find(|one| one.name == member);
+        found.map(|one| one.digest)
+    }
+}
+
+impl Rule {
+    /// Returns the rule's name as it is printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "V1",
+            Self::V2 => "V2",
+            Self::V3 => "V3",
+        }
+    }
+}
+
+/// Reads a VM tree, or the `/chosen` node of a platform's.
+///
+/// # Errors
+///
+/// There is no `/chosen`, or the list of the bundle's members is damaged. What is wrong with one VM is in
+/// [`VmTree::refused`].
+pub fn parse(tree: &Tree<'_>) -> Result<VmTree, VmTreeError> {
+    let chosen = tree.find("/chosen").ok_or(VmTreeError::NoChosen)?;
+    let mut read = VmTree {
+        console_prefix: chosen.str("assay,console") == Ok(Some("prefix")),
+        members: match chosen.child("assay,members") {
+            Some(list) => members(&list)?,
+            None => Vec::new(),
+        },
+        ..VmTree::default()
+    };
+    for node in chosen.children() {
+        if !node.is_compatible(&["xen,domain"]) {
+            ignored::module_of_dom0(&node, &mut read.warnings);
+            continue;
+        }
+        match vm::read(&node, &mut read.warnings) {
+            Ok(vm) if read.vms.iter().any(|other| other.name == vm.name) => {
+                read.refused.push(Refusal {
+                    vm: vm.name,
+                    rule: Rule::V3,
+                    reason: String::from("another VM has this name"),
+                    remedy: "give each VM a name of its own",
+                });
+            }
+            Ok(vm) => read.vms.push(vm),
+            Err(refusal) => read.refused.push(*refusal),
+        }
+    }
+    Ok(read)
+}
+
+fn members(list: &Node<'_, '_>) -> Result<Vec<MemberDigest>, Malformed> {
+    let read = |node: Node<'_, '_>| {
+        let missing = |property, wants| move || node.malformed(property, wants);
+        let name = node.str("assay,member")?;
+        let size = node.u64("assay,size")?;
+        let crc32 = node.u32("assay,crc32")?;
+        Ok(MemberDigest {
+            name: String::from(name.ok_or_else(missing("assay,member", "must be a name"))?),
+            digest: Digest {
+                size: size.ok_or_else(missing("assay,size", "must be two cells"))?,
+                crc32: crc32.ok_or_else(missing("assay,crc32", "must be one cell"))?,
+            },
+        })
+    };
+    list.children().map(read).collect()
+}

@@ -1,0 +1,257 @@
+//! One `xen,domain` node.
+//!
+//! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
+
+use super::sched;
+use super::{Allow, CoherentClaim, CpuClaim, Module, Refusal, Rule, Source, Use, VmConfig, Warning, ignored, shared};
+use crate::gate::{Cells, Malformed, Node};
+use crate::kernel::Format;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use assay_model::life::OnCrash;
+use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
+
+/// The longest name.
+const NAME_MAX: usize = 32;
+/// More vCPUs than any VM can have, and than a list is read to.
+const CPUS_MAX: usize = 4096;
+
+/// The properties of a `xen,domain` node that are read here, or that change nothing.
+const VM_WORDS: [&str; 16] = [
+    "compatible",
+    "#address-cells",
+    "#size-cells",
+    "cpus",
+    "memory",
+    "vpl011",
+    "phandle",
+    "assay,cpu-list",
+    "assay,mte",
+    "assay,watchdog",
+    "assay,on-crash",
+    "assay,sched",
+    "assay,weight",
+    "assay,budget-us",
+    "assay,period-us",
+    "assay,max-restarts",
+];
+const MODULE_WORDS: [&str; 6] = ["compatible", "reg", "phandle", "bootargs", "assay,member", "assay,format"];
+const CLAIM_WORDS: [&str; 8] =
+    ["compatible", "phandle", "assay,region", "assay,use", "assay,allow", "assay,exec", "assay,ipa", "assay,device"];
+
+/// Boxed, as it is much larger than what is usual.
+type Refused = Box<Refusal>;
+
+/// Reads one VM; what it does not understand goes to `warnings`, also of a VM that is refused.
+pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<VmConfig, Refused> {
+    let vm = Vm { node, name: node.full_name() };
+    vm.check_name()?;
+    ignored::properties(node, &VM_WORDS, warnings);
+    let mut kernel = None;
+    let mut ramdisk = None;
+    let mut coherent = Vec::new();
+    let mut sharing = Vec::new();
+    for child in node.children() {
+        if child.is_compatible(&["multiboot,kernel"]) {
+            vm.once(kernel.replace(child).is_none(), &child)?;
+            ignored::properties(&child, &MODULE_WORDS, warnings);
+        } else if child.is_compatible(&["multiboot,ramdisk"]) {
+            vm.once(ramdisk.replace(child).is_none(), &child)?;
+            ignored::properties(&child, &MODULE_WORDS, warnings);
+        } else if child.is_compatible(&["assay,coherent-claim"]) {
+            coherent.push(vm.claim(&child)?);
+            ignored::properties(&child, &CLAIM_WORDS, warnings);
+        } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
+            let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
+            let (claim, by_host) = shared::read(&child).map_err(bad)?;
+            sharing.push(claim);
+            ignored::properties(&child, &shared::WORDS, warnings);
+            if by_host {
+                warnings.push(Warning {
+                    node: child.path(),
+                    property: Some(String::from("xen,shared-mem")),
+                    reason: "the host address is ignored: the memory is taken wherever the machine has some free",
+                });
+            }
+        } else {
+            ignored::node(&child, warnings);
+        }
+    }
+    let Some(kernel) = kernel else {
+        let reason = format!("{} has no multiboot,kernel node", node.path());
+        return Err(vm.refuse(Rule::V3, reason, "give the VM a kernel"));
+    };
+    let bootargs = kernel.str("bootargs");
+    let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
+    let cpus = vm.cpus()?;
+    let sched = sched::read(node, cpus.count());
+    let remedy = "write sched, weight, budget and period as docs/manifest.md says";
+    let sched = sched.map_err(vm.bad(Rule::V1, remedy))?;
+    Ok(VmConfig {
+        cpus,
+        sched,
+        memory_bytes: vm.memory()?,
+        mte: node.has("assay,mte"),
+        watchdog: node.has("assay,watchdog"),
+        on_crash: vm.on_crash()?,
+        max_restarts: node.u32("assay,max-restarts").map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
+        kernel: vm.module(&kernel)?,
+        ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
+        bootargs: String::from(bootargs.unwrap_or_default()),
+        coherent,
+        shared: sharing,
+        name: vm.name,
+    })
+}
+
+/// Reads `#address-cells` and `#size-cells` for a module's `reg`, each from the nearest node above that has it.
+///
+/// The Devicetree Specification (2.3.5) gives a node without them 2 and 1, whatever is above it. Xen takes those
+/// of the node above, and trees are written for it that rely on that.
+pub(super) fn cells_above(module: &Node<'_, '_>) -> Result<Cells, Malformed> {
+    let nearest = |name: &'static str, default| {
+        let above = module.ancestors().find(|node| node.has(name));
+        let cells = above.map_or(Ok(None), |node| node.u32(name))?;
+        Ok(cells.unwrap_or(default))
+    };
+    Ok(Cells {
+        address: nearest("#address-cells", Cells::DEFAULT.address)?,
+        size: nearest("#size-cells", Cells::DEFAULT.size)?,
+    })
+}
+
+/// A VM's node while it is read.
+struct Vm<'t, 'a> {
+    node: &'t Node<'t, 'a>,
+    name: String,
+}
+
+impl Vm<'_, '_> {
+    /// The name stands in front of the guest's console lines, so nothing in it may look like their end.
+    fn check_name(&self) -> Result<(), Refused> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-@".contains(&byte);
+        let length = self.name.len();
+        if (1..=NAME_MAX).contains(&length) && self.name.bytes().all(plain) {
+            return Ok(());
+        }
+        let reason = format!("{} is not a name for a VM", self.node.path());
+        let remedy = "use 1 to 32 of letters, digits, comma, dot, underscore, plus and minus";
+        Err(self.refuse(Rule::V3, reason, remedy))
+    }
+
+    fn cpus(&self) -> Result<CpuClaim, Refused> {
+        let remedy = "give cpus as a number from 1, or as a list of different indices";
+        let bad = self.bad(Rule::V1, remedy);
+        let wrong = |property, wants| bad(self.node.malformed(property, wants));
+        let count = self.node.u32("cpus").map_err(&bad)?;
+        let count = count.map(|count| count as usize);
+        let list = self.node.cells("assay,cpu-list").map_err(&bad)?;
+        let list: Vec<usize> = list.take(CPUS_MAX).map(|index| index as usize).collect();
+        if list.is_empty() {
+            let count = count.filter(|count| (1..=CPUS_MAX).contains(count));
+            let wants = "must be the number of CPUs, from 1";
+            return count.map(CpuClaim::Count).ok_or_else(|| wrong("cpus", wants));
+        }
+        if count.is_some_and(|count| count != list.len()) {
+            return Err(wrong("cpus", "must be the length of assay,cpu-list"));
+        }
+        let twice = list.iter().enumerate().any(|(at, index)| {
+            let earlier = list.iter().take(at);
+            earlier.into_iter().any(|other| other == index)
+        });
+        if twice {
+            return Err(wrong("assay,cpu-list", "must name each CPU once"));
+        }
+        Ok(CpuClaim::List(list))
+    }
+
+    fn memory(&self) -> Result<u64, Refused> {
+        let remedy = "give memory as a multiple of 4 KiB, for instance \"512M\"";
+        let bad = self.bad(Rule::V2, remedy);
+        let kib = self.node.u64("memory").map_err(&bad)?;
+        let bytes = kib.and_then(|kib| kib.checked_mul(1024));
+        let bytes = bytes.filter(|&bytes| bytes != 0 && bytes.is_multiple_of(PAGE_SIZE));
+        bytes.ok_or_else(|| {
+            let wants = "must be the RAM in KiB, a multiple of 4, from 4";
+            bad(self.node.malformed("memory", wants))
+        })
+    }
+
+    fn on_crash(&self) -> Result<OnCrash, Refused> {
+        let bad = self.bad(Rule::V3, "write on-crash = \"stop\" or \"restart\"");
+        match self.node.str("assay,on-crash").map_err(&bad)? {
+            None => Ok(OnCrash::Stop),
+            Some(word) => OnCrash::from_word(word).ok_or_else(|| {
+                let wants = "must be \"stop\" or \"restart\"";
+                bad(self.node.malformed("assay,on-crash", wants))
+            }),
+        }
+    }
+
+    fn module(&self, node: &Node<'_, '_>) -> Result<Module, Refused> {
+        let bad = self.bad(Rule::V3, "name a member of the bundle, or the module's address and size in reg");
+        let format = match node.str("assay,format").map_err(&bad)? {
+            None => None,
+            Some("raw") => Some(Format::Raw),
+            Some(_) => return Err(bad(node.malformed("assay,format", "must be \"raw\""))),
+        };
+        let source = match node.str("assay,member").map_err(&bad)? {
+            Some(member) => Source::Member(String::from(member)),
+            None => {
+                let cells = cells_above(node).map_err(&bad)?;
+                let mut reg = node.reg_with(cells).map_err(&bad)?;
+                let (first, more) = (reg.next(), reg.next());
+                let region = first.filter(|_| more.is_none());
+                let region = region.and_then(|(start, size)| Region::new(Pa(start), size));
+                // What is lent to a module is nobody else's memory: a slip must not take all of it.
+                let region = region.filter(|region| region.size <= BLOCK_1G);
+                let wants = "must be one address and size, 1 GiB at most, where assay,member is missing";
+                Source::Address(region.ok_or_else(|| bad(node.malformed("reg", wants)))?)
+            }
+        };
+        Ok(Module { source, format })
+    }
+
+    fn claim(&self, node: &Node<'_, '_>) -> Result<CoherentClaim, Refused> {
+        let bad = self.bad(Rule::V3, "write the [[vm.coherent]] entry as docs/manifest.md says");
+        let wrong = |property, wants| bad(node.malformed(property, wants));
+        let region = node.str("assay,region").map_err(&bad)?;
+        let region = region.filter(|region| !region.is_empty());
+        let word = node.str("assay,use").map_err(&bad)?;
+        let device = node.str("assay,device").map_err(&bad)?;
+        let ipa = node.u64("assay,ipa").map_err(&bad)?;
+        let allow = node.strs("assay,allow").map_err(&bad)?;
+        let allow = allow.map(Allow::from_word).collect::<Option<Vec<_>>>();
+        Ok(CoherentClaim {
+            region: region.map(String::from).ok_or_else(|| wrong("assay,region", "must name a region"))?,
+            use_: word
+                .and_then(Use::from_word)
+                .ok_or_else(|| wrong("assay,use", "must be \"ram\", \"dax\" or \"aperture\""))?,
+            allow: allow.ok_or_else(|| {
+                wrong("assay,allow", "must hold mte-hidden, non-cacheable, no-tag-access or el2-cache-maintenance")
+            })?,
+            exec: node.has("assay,exec"),
+            ipa: ipa.map(Ipa),
+            device: device.map(String::from),
+        })
+    }
+
+    fn once(&self, is_first: bool, node: &Node<'_, '_>) -> Result<(), Refused> {
+        if is_first {
+            return Ok(());
+        }
+        let reason = format!("{} is a second module of its kind", node.path());
+        Err(self.refuse(Rule::V3, reason, "leave one of them out"))
+    }
+
+    /// Makes a refusal of a property that cannot be read.
+    fn bad(&self, rule: Rule, remedy: &'static str) -> impl Fn(Malformed) -> Refused {
+        move |malformed| self.refuse(rule, malformed.to_string(), remedy)
+    }
+
+    fn refuse(&self, rule: Rule, reason: String, remedy: &'static str) -> Refused {
+        Box::new(Refusal { vm: self.name.clone(), rule, reason, remedy })
+    }
+}
