@@ -70,7 +70,7 @@ type Figures = BTreeMap<String, Figure>;
 /// Something can't be built or doesn't run; never a figure.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::ensure(setup::Needs { qemu: true, guests: !options.no_linux })?;
-    let artifacts = build::firmware()?;
+    let artifacts = build::firmware(build::Profile::Release)?;
     if options.scaling {
         build::guests(&["scale"])?;
         return scaling::run(!options.no_linux, options.plot.as_deref());

@@ -34,6 +34,31 @@ impl Artifacts {
     }
 }
 
+/// How the firmware is compiled: a profile of the root `Cargo.toml`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// What boards boot and figures are measured with.
+    #[default]
+    Release,
+    /// Built in seconds after a change, larger and slower: for tries in QEMU.
+    Fast,
+}
+
+impl Profile {
+    /// What `--fast` asks for.
+    pub(crate) const fn fast(asked: bool) -> Self {
+        if asked { Self::Fast } else { Self::Release }
+    }
+
+    /// Its name, as cargo and its folder have it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// cargo's target folder.
 pub(crate) fn target() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
@@ -51,16 +76,15 @@ pub(crate) fn cargo() -> Command {
 ///
 /// # Errors
 /// The compiler's, or an ELF that is no firmware.
-pub(crate) fn firmware() -> Result<Artifacts> {
-    let top = cache::repository()?;
+pub(crate) fn firmware(profile: Profile) -> Result<Artifacts> {
     let mut command = cargo();
     command
-        .args(["build", "--quiet", "--release", "--package", "assay", "--target", programs::TARGET])
-        .current_dir(&top);
+        .args(["build", "--quiet", "--profile", profile.name(), "--package", "assay", "--target", programs::TARGET])
+        .current_dir(cache::repository()?);
     let status = command.status().context("can't run cargo")?;
     ensure!(status.success(), "the firmware doesn't build");
     let artifacts = Artifacts::locate()?;
-    let built = target()?.join(programs::TARGET).join("release/assay");
+    let built = target()?.join(programs::TARGET).join(profile.name()).join("assay");
     let bytes = fs::read(&built).with_context(|| format!("can't read {}", built.display()))?;
     let image = image::flatten(&bytes).with_context(|| built.display().to_string())?;
     if let Some(folder) = artifacts.image.parent() {

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
     setup::ensure(setup::Needs { qemu: false, guests: true })?;
     build::guests_of(&manifest, folder)?;
-    let firmware = fs::read(build::firmware()?.image)?;
+    let firmware = fs::read(build::firmware(build::Profile::Release)?.image)?;
     let archive = bundle::build(&manifest, folder).map_err(unusable)?;
     fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;

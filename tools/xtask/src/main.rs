@@ -44,6 +44,9 @@ enum Command {
         /// The VMs to put into the bundle
         #[arg(long, value_name = "FILE")]
         manifest: Option<PathBuf>,
+        /// Compile in seconds what is larger and slower, to try a change in QEMU
+        #[arg(long)]
+        fast: bool,
     },
     /// Write what a board boots
     Image(image::Options),
@@ -83,7 +86,7 @@ fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
-        Command::Build { manifest } => build_all(manifest.as_deref()),
+        Command::Build { manifest, fast } => build_all(manifest.as_deref(), build::Profile::fast(fast)),
         Command::Image(options) => image::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
@@ -102,10 +105,10 @@ fn execute(command: Command) -> Result<()> {
     }
 }
 
-fn build_all(manifest: Option<&Path>) -> Result<()> {
+fn build_all(manifest: Option<&Path>, profile: build::Profile) -> Result<()> {
     setup::ensure(setup::Needs::default())?;
     let parsed = manifest.map(Manifest::read).transpose().map_err(failure::unusable)?;
-    let artifacts = build::firmware()?;
+    let artifacts = build::firmware(profile)?;
     build::guests(&[])?;
     if let (Some(manifest), Some(path)) = (parsed, manifest) {
         setup::ensure(setup::Needs { qemu: false, guests: true })?;

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         manifest.console = Some(ConsoleStyle::Prefix);
     }
     build::guests_of(&manifest, &folder)?;
-    let artifacts = build::firmware()?;
+    let artifacts = build::firmware(build::Profile::fast(options.fast))?;
     let bundle = build::write_bundle(&manifest, &folder, &artifacts.bundle).map_err(unusable)?;
     let hardware = options.hardware(board, Hardware::fit(&manifest, bundle));
     let mut arguments = hardware.arguments();

@@ -42,7 +42,7 @@ pub(crate) struct Image {
 /// # Errors
 /// The firmware doesn't build.
 pub(crate) fn run() -> Result<()> {
-    let artifacts = build::firmware()?;
+    let artifacts = build::firmware(build::Profile::Release)?;
     let file = fs::read(&artifacts.elf)?;
     let image = sections(&file, fs::metadata(&artifacts.image)?.len())?;
     by_crate(&file)?;

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Only cases of this board
     #[arg(long, value_name = "NAME")]
     pub(crate) board: Option<String>,
+    /// Compile the firmware in seconds, larger and slower
+    #[arg(long)]
+    pub(crate) fast: bool,
     /// Also what takes hours; fetches what that needs (a newer QEMU, the kernel's self-tests)
     #[arg(long)]
     pub(crate) long: bool,
@@ -104,7 +107,7 @@ fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
             setup::fetch(extra)?;
         }
     }
-    build::firmware()?;
+    build::firmware(build::Profile::fast(options.fast))?;
     build::guests(&[])?;
     let logs = logs()?;
     let mut tally = pool::run(run, options.jobs.max(1), &logs);

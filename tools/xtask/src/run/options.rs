@@ -62,6 +62,9 @@ pub(crate) struct Options {
     /// The QEMU to use (8.2 or newer)
     #[arg(long, value_name = "PATH")]
     pub(crate) qemu: Option<PathBuf>,
+    /// Compile the firmware in seconds, larger and slower
+    #[arg(long)]
+    pub(crate) fast: bool,
     /// Wait for a debugger on port 1234
     #[arg(long)]
     pub(crate) gdb: bool,

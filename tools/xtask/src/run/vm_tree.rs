@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     if !ours.is_empty() {
         build::guests(&ours)?;
     }
-    let artifacts = build::firmware()?;
+    let artifacts = build::firmware(build::Profile::fast(options.fast))?;
 
     let mut hardware = options.hardware(board, tree.hardware());
     // A whole tree's controller is a fact; a fragment's machine has the one that is asked for.
