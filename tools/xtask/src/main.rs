@@ -15,6 +15,7 @@ mod progress;
 mod run;
 mod setup;
 mod size;
+mod source;
 mod terminal;
 mod test;
 
@@ -55,7 +56,7 @@ enum Command {
     /// Show on the host what the policy decides about a platform and a manifest
     Explain(explain::Options),
     /// Show where bytes and lines are
-    Size,
+    Size(size::Options),
     /// Run everything that a change must pass
     Ci,
     /// Fetch what the other commands need (they do it themselves where they can)
@@ -90,7 +91,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Image(options) => image::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
-        Command::Size => size::run(),
+        Command::Size(options) => size::run(options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
         Command::Setup { check: false, qemu_next, kselftests } => {

@@ -1,11 +1,13 @@
 //! `size`: where the bytes and the lines are.
 
+mod lines;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use assay_harness::cache;
+use clap::Args;
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionIndex, SectionKind, SymbolKind};
 
@@ -13,20 +15,12 @@ use crate::build;
 
 /// What the loaded image is to have at most: a goal, reported and not enforced.
 const IMAGE_LIMIT: u64 = 150 * 1024;
-/// Where the project's own Rust is.
-const CRATES: &[&str] = &[
-    "hypervisor/spec",
-    "hypervisor/model",
-    "hypervisor/plan",
-    "hypervisor/el2",
-    "hypervisor/monitor",
-    "boot",
-    "guests",
-    "tools/harness",
-    "tools/xtask",
-];
-/// How many of the largest are shown.
-const SHOWN: usize = 5;
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Only the lines: nothing is built
+    #[arg(long)]
+    lines: bool,
+}
 
 /// The figures that other commands report too.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,12 +35,15 @@ pub(crate) struct Image {
 ///
 /// # Errors
 /// The firmware doesn't build.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(options: Options) -> Result<()> {
+    if options.lines {
+        return lines::print();
+    }
     let artifacts = build::firmware(build::Profile::Release)?;
     let file = fs::read(&artifacts.elf)?;
     let image = sections(&file, fs::metadata(&artifacts.image)?.len())?;
     by_crate(&file)?;
-    lines()?;
+    lines::print()?;
     let (loaded, verdict) = (image.loaded, if image.loaded > IMAGE_LIMIT { "missed" } else { "reached" });
     println!("goal for the image: {IMAGE_LIMIT} bytes, {verdict} with {loaded}");
     Ok(())
@@ -148,56 +145,6 @@ fn first_path(name: &str) -> Option<&str> {
         return Some(name);
     }
     name.split_once("..")?.0.rsplit('$').next()
-}
-
-fn lines() -> Result<()> {
-    let top = cache::repository()?;
-    let mut files = Vec::new();
-    println!("{:24} {:>8} {:>8}", "folder", "lines", "of tests");
-    for folder in CRATES {
-        let mut found = Vec::new();
-        collect(&top.join(folder), &mut found)?;
-        let (mut own, mut tests) = (0, 0);
-        for path in found {
-            let text = fs::read_to_string(&path)?;
-            let all = text.lines().count();
-            let of_tests = if is_test(&path) {
-                all
-            } else {
-                all - text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count()
-            };
-            own += all - of_tests;
-            tests += of_tests;
-            files.push((all - of_tests, path));
-        }
-        println!("{folder:24} {own:>8} {tests:>8}");
-    }
-    files.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    println!("\n{:56} {:>8}", "largest files, without tests", "lines");
-    for (count, path) in files.iter().take(SHOWN) {
-        println!("{:56} {count:>8}", path.strip_prefix(&top).unwrap_or(path).display());
-    }
-    Ok(())
-}
-
-fn is_test(path: &Path) -> bool {
-    path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
-}
-
-/// The Rust files below `folder`.
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Ok(());
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() && !path.ends_with("target") {
-            collect(&path, into)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
