@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use assay_harness::{cache, programs};
 
-use crate::{setup, size, test};
+use crate::{floors, setup, size, test};
 
 /// Property tests under Miri run a few cases only: each is hundreds of times slower there.
 const MIRI_PROPTEST_CASES: &str = "4";
@@ -117,6 +117,7 @@ pub(crate) fn run() -> Result<()> {
     for step in CHECKS {
         note(step.name, cargo(step));
     }
+    note("floors", timed("floors", || floors::run(floors::Options::default())));
     if has_miri() {
         note(MIRI_SPEC.name, cargo(&MIRI_SPEC));
         note(MIRI.name, cargo(&MIRI));

@@ -10,6 +10,7 @@ mod cases;
 mod ci;
 mod explain;
 mod failure;
+mod floors;
 mod image;
 mod progress;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::Options),
     /// Show where bytes and lines are
     Size(size::Options),
+    /// Check that modules name each other in one direction only (hypervisor/floors.toml)
+    Floors(floors::Options),
     /// Run everything that a change must pass
     Ci,
     /// Fetch what the other commands need (they do it themselves where they can)
@@ -92,6 +95,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Size(options) => size::run(options),
+        Command::Floors(options) => floors::run(options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
         Command::Setup { check: false, qemu_next, kselftests } => {
