@@ -39,6 +39,9 @@ const TARGETS: &[(&str, f64)] = &[
     ("el2_memory_bytes", 2_097_152.0),
 ];
 
+/// Figures of an exit, which are measured on a shared CPU too: how their names begin.
+const EXITS: &[&str] = &["hvc_", "mmio_", "trap_", "sgi_", "vtimer_"];
+
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Also write the figures to this file
@@ -76,8 +79,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return scaling::run(!options.no_linux, options.plot.as_deref());
     }
     build::guests(&["bench"])?;
-    let mut native = small_guest(true).context("the small guest, natively")?;
-    let mut figures = small_guest(false).context("the small guest under Assay")?;
+    let mut native = small_guest(On::Machine).context("the small guest, natively")?;
+    let mut figures = small_guest(On::DedicatedCpu).context("the small guest under Assay")?;
+    let shared = small_guest(On::SharedCpu).context("the small guest on a shared CPU")?;
+    figures.extend(shared.into_iter().filter_map(|(name, figure)| {
+        let exit = EXITS.iter().any(|prefix| name.starts_with(prefix));
+        exit.then(|| (format!("shared_{name}"), figure))
+    }));
     let image = size::image(&artifacts.elf, &artifacts.image)?;
     let mut put = |name: &str, value: f64, unit: &str| {
         figures.insert(name.to_owned(), Figure { value, unit: unit.to_owned() });
@@ -97,14 +105,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Where the small guest runs.
+#[derive(Clone, Copy, PartialEq)]
+enum On {
+    /// On the machine itself.
+    Machine,
+    /// In a VM with a CPU of its own.
+    DedicatedCpu,
+    /// In a VM that shares the CPU.
+    SharedCpu,
+}
+
 /// The `BENCH` lines of the program `bench`, on one CPU.
-fn small_guest(native: bool) -> Result<Figures> {
-    let builder = if native {
-        Machine::builder().native(programs::path("bench")?).physical_memory(256 << 20)
-    } else {
-        Machine::builder().manifest_text("[[vm]]\nname = \"bench\"\nmemory = \"256M\"\nkernel = \"bench\"\n")
+fn small_guest(on: On) -> Result<Figures> {
+    let manifest = "[[vm]]\nname = \"bench\"\nmemory = \"256M\"\nkernel = \"bench\"\n";
+    let builder = match on {
+        On::Machine => Machine::builder().native(programs::path("bench")?).physical_memory(256 << 20),
+        On::DedicatedCpu => Machine::builder().manifest_text(manifest),
+        On::SharedCpu => Machine::builder().manifest_text(&format!("{manifest}sched = \"shared\"\n")),
     };
     let mut machine = builder.physical_cpus(1).icount().start()?;
+    let native = on == On::Machine;
     let name = if native { "native" } else { "bench" };
     machine.wait(LIMIT)?;
     let mut figures = read(&machine.output(name));

@@ -11,9 +11,9 @@ mod interrupt;
 
 use core::arch::asm;
 
-use guest_kit::gic::Version;
+use guest_kit::gic::{self, Version};
 use guest_kit::machine::machine;
-use guest_kit::{Case, Machine, Outcome, Stop, ensure, ktap, println, timer};
+use guest_kit::{Case, Machine, Outcome, Stop, ensure, ktap, mmio, println, timer};
 
 guest_kit::entry!(main);
 
@@ -22,8 +22,14 @@ const CASES: &[Case] = &[
     ("reset_to_guest_entry", reset_to_guest_entry),
     ("hvc_psci_version", hvc_psci_version),
     ("hvc_unknown", hvc_unknown),
+    ("mmio_gicd_ctlr_read", mmio_gicd_ctlr_read),
     ("mmio_gicd_typer_read", mmio_gicd_typer_read),
+    ("mmio_gicd_iidr_read", mmio_gicd_iidr_read),
+    ("mmio_gicd_pidr2_read", mmio_gicd_pidr2_read),
+    ("mmio_gicd_isenabler_read", mmio_gicd_isenabler_read),
+    ("mmio_gicd_isenabler_write", mmio_gicd_isenabler_write),
     ("mmio_gicr_typer_read", mmio_gicr_typer_read),
+    ("mmio_gicr_typer_read_32", mmio_gicr_typer_read_32),
     ("mmio_uart_status_read", mmio_uart_status_read),
     ("trap_id_register_read", trap_id_register_read),
     ("sgi_self", sgi_self),
@@ -40,10 +46,13 @@ fn main(machine: &'static Machine) {
 
 /// Runs instructions between two reads of the counter; the least difference of all rounds, in ticks.
 /// x0 to x17 may change, and x0 to x3 are `$argument` before.
+/// `before` runs at the beginning of each round and is not measured.
 macro_rules! least {
-    ($argument:expr $(, $instruction:literal)*) => {{
+    ($argument:expr $(, $instruction:literal)*) => { least!(before (); $argument $(, $instruction)*) };
+    (before $before:expr; $argument:expr $(, $instruction:literal)*) => {{
         let mut least = u64::MAX;
         for _ in 0..ROUNDS {
+            $before;
             let (start, end): (u64, u64);
             // SAFETY: calls and reads that change nothing but x0 to x17.
             unsafe {
@@ -87,17 +96,62 @@ fn hvc_unknown() -> Outcome {
     report("hvc_unknown", ticks)
 }
 
-fn mmio_gicd_typer_read() -> Outcome {
-    let ticks = least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #4", "ldr w2, [x1]");
-    report("mmio_gicd_typer_read", ticks)
+fn mmio_gicd_ctlr_read() -> Outcome {
+    report("mmio_gicd_ctlr_read", least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #0", "ldr w2, [x1]"))
 }
 
+fn mmio_gicd_typer_read() -> Outcome {
+    report("mmio_gicd_typer_read", least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #4", "ldr w2, [x1]"))
+}
+
+fn mmio_gicd_iidr_read() -> Outcome {
+    report("mmio_gicd_iidr_read", least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #8", "ldr w2, [x1]"))
+}
+
+/// The last page of the frame.
+fn mmio_gicd_pidr2_read() -> Outcome {
+    let page = match machine().gic.version {
+        Version::V3 => 0xf000,
+        Version::V2 => 0,
+    };
+    let ticks = least!(machine().gic.distributor + page, "mov x1, x0", "add x1, x1, #0xfe8", "ldr w2, [x1]");
+    report("mmio_gicd_pidr2_read", ticks)
+}
+
+/// The enable bits of the first SPIs: `GICD_ISENABLER1`.
+fn mmio_gicd_isenabler_read() -> Outcome {
+    let ticks = least!(machine().gic.distributor, "mov x1, x0", "add x1, x1, #0x104", "ldr w2, [x1]");
+    report("mmio_gicd_isenabler_read", ticks)
+}
+
+/// Enables an SPI that is disabled and not pending.
+fn mmio_gicd_isenabler_write() -> Outcome {
+    const SPI: u64 = 63;
+    let registers = machine().gic.distributor;
+    let disable = || mmio::write32(registers + gic::ICENABLER + SPI / 32 * 4, 1 << (SPI % 32));
+    let ticks = least!(before disable(); registers,
+        "mov x1, x0", "add x1, x1, #0x104", "mov w2, #0x80000000", "str w2, [x1]");
+    disable();
+    report("mmio_gicd_isenabler_write", ticks)
+}
+
+/// All 64 bits.
 fn mmio_gicr_typer_read() -> Outcome {
-    if machine().gic.version == Version::V2 {
-        return Err(Stop::Skip("a GICv2 has no Redistributor"));
-    }
-    let ticks = least!(machine().gic.redistributor(), "mov x1, x0", "add x1, x1, #8", "ldr x2, [x1]");
+    let ticks = least!(redistributor()?, "mov x1, x0", "add x1, x1, #8", "ldr x2, [x1]");
     report("mmio_gicr_typer_read", ticks)
+}
+
+/// The lower 32 bits.
+fn mmio_gicr_typer_read_32() -> Outcome {
+    let ticks = least!(redistributor()?, "mov x1, x0", "add x1, x1, #8", "ldr w2, [x1]");
+    report("mmio_gicr_typer_read_32", ticks)
+}
+
+fn redistributor() -> Result<u64, Stop> {
+    match machine().gic.version {
+        Version::V3 => Ok(machine().gic.redistributor()),
+        Version::V2 => Err(Stop::Skip("a GICv2 has no Redistributor")),
+    }
 }
 
 fn mmio_uart_status_read() -> Outcome {
