@@ -139,7 +139,7 @@ pub struct Scheduler {
 }
 
 /// A CPU of the pool.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 struct Cpu {
     /// Its physical index.
     index: usize,
@@ -160,7 +160,7 @@ struct Cpu {
 }
 
 /// Those who wait for the same CPUs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Domain {
     /// Where those are who have what is due to them.
     time: i128,
@@ -179,114 +179,71 @@ impl Scheduler {
         let (mut vms, mut vcpus, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for share in shares {
             let first = vcpus.len();
-            let mut mine: Vec<(usize, usize)> = Vec::new();
+            // The VM's group in each domain where it has a vCPU.
+            let mut mine: Vec<Option<usize>> = vec![None; cpus.len() + 1];
             for place in &share.vcpus {
                 let domain = match place {
                     Placement::Any => ANYWHERE,
                     Placement::On(cpu) => cpus.binary_search(cpu).map_or(ANYWHERE, |at| at + 1),
                 };
-                let group = mine.iter().find(|one| one.0 == domain).map(|one| one.1);
-                let group = group.unwrap_or_else(|| {
+                let group = *mine[domain].get_or_insert_with(|| {
                     groups.push(0);
-                    mine.push((domain, groups.len() - 1));
                     groups.len() - 1
                 });
                 vcpus.push(Vcpu::new(vms.len(), domain, group));
             }
             vms.push(Vm::new(share, first..vcpus.len(), slice));
         }
-        let in_domain = |domain| {
-            let same = vcpus.iter().filter(|vcpu: &&Vcpu| vcpu.domain == domain);
-            same.count()
-        };
-        let domains = cpus.len() + 1;
-        let queues = Heaps::new((0..domains).map(in_domain), vcpus.len());
-        let things = vcpus.len() + vms.len();
+        let in_domain = |domain| vcpus.iter().filter(|vcpu: &&Vcpu| vcpu.domain == domain).count();
+        let queues = Heaps::new((0..=cpus.len()).map(in_domain), vcpus.len());
         // Whatever may run on a CPU may also leave its timer there.
         let timers = (0..cpus.len()).map(|cpu| in_domain(ANYWHERE) + in_domain(cpu + 1) + vms.len());
-        let timers = Heaps::new(timers, things);
+        let timers = Heaps::new(timers, vcpus.len() + vms.len());
         let set = || CpuSet::new(cpus.len());
         let (idle, called, floating, crowded) = (set(), set(), set(), set());
-        let cpu = |(at, &index): (usize, &usize)| Cpu {
-            index,
-            running: None,
-            begun: 0,
-            from: 0,
-            charged: 0,
-            part: 0,
-            is_urged: false,
-            is_alone: in_domain(ANYWHERE) + in_domain(at + 1) <= 1,
-        };
-        let cpus: Vec<Cpu> = cpus.iter().enumerate().map(cpu).collect();
-        Self {
-            slice,
-            now: 0,
-            cpus,
-            vms,
-            vcpus,
-            groups,
-            domains: vec![Domain { time: 0, offset: 0 }; domains],
-            queues,
-            timers,
-            idle,
-            called,
-            floating,
-            crowded,
-            fresh: false,
-        }
+        let domains = vec![Domain::default(); cpus.len() + 1];
+        let is_alone = |at: usize| in_domain(ANYWHERE) + in_domain(at + 1) <= 1;
+        let cpu = |(at, &index): (usize, &usize)| Cpu { index, is_alone: is_alone(at), ..Cpu::default() };
+        let cpus = cpus.iter().enumerate().map(cpu).collect();
+        let (now, fresh) = (0, false);
+        Self { slice, now, cpus, vms, vcpus, groups, domains, queues, timers, idle, called, floating, crowded, fresh }
     }
 
-    /// Chooses what runs next on `cpu`. What runs there, if anything, stays runnable.
+    /// Chooses what runs next on `cpu`, which is in the pool. What runs there, if anything, stays runnable.
     pub fn pick(&mut self, cpu: usize, now: u64) -> Pick {
-        let Some(at) = self.place(cpu) else {
-            return Pick { run: None, until: None, kick: None };
-        };
+        let at = self.place(cpu);
         let now = self.at_least(now);
         self.called.set(at, false);
         self.idle.set(at, false);
         let current = self.charge(at, now);
-        if let Some(vcpu) = current.and_then(|index| self.vcpus.get_mut(index)) {
-            vcpu.woken = false;
+        if let Some(index) = current {
+            self.vcpus[index].woken = false;
         }
         self.ring(at, now);
         let chosen = self.choose(at, current, now);
         self.idle.set(at, chosen.is_none());
         let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
         let end = chosen.and_then(|_| self.end(at, now));
-        let kick = self.find_kick();
-        Pick {
-            run: chosen.map(Entity),
-            until: timer.into_iter().chain(end).min(),
-            kick: kick.and_then(|at| self.call(at)),
-        }
+        let kick = self.find_kick().map(|at| self.call(at));
+        Pick { run: chosen.map(Entity), until: timer.into_iter().chain(end).min(), kick }
     }
 
     /// Says that what runs on `cpu` has nothing to do until it is woken, or until the counter reaches
     /// `until`. The caller picks next.
     pub fn block(&mut self, cpu: usize, now: u64, until: Option<u64>) {
-        let Some(at) = self.place(cpu) else {
-            return;
-        };
+        let at = self.place(cpu);
         let now = self.at_least(now);
-        let Some(index) = self.charge(at, now) else {
-            return;
-        };
+        let Some(index) = self.charge(at, now) else { return };
         let _ = self.leave(at);
-        let Some(vcpu) = self.vcpus.get_mut(index) else {
-            return;
-        };
+        let vcpu = &mut self.vcpus[index];
         if core::mem::take(&mut vcpu.woken) || until.is_some_and(|until| until <= now) {
-            self.queue(index, now);
-            return;
+            return self.queue(index, now);
         }
         vcpu.enter(State::Blocked, now);
         vcpu.due = until.unwrap_or(u64::MAX);
-        if let Some(vm) = self.vms.get_mut(vcpu.vm) {
-            vm.count(false, now);
-        }
+        self.vms[vcpu.vm].count(false, now);
         if let Some(until) = until {
-            let key = i128::from(until);
-            self.timers.push(at, Item { key, id: index });
+            self.timers.push(at, Item { key: i128::from(until), id: index });
         }
     }
 
@@ -297,36 +254,35 @@ impl Scheduler {
     /// work is made known before the call of `wake`.
     pub fn wake(&mut self, entity: Entity, now: u64) -> Option<usize> {
         let now = self.at_least(now);
-        let vcpu = self.vcpus.get_mut(entity.0)?;
-        match vcpu.state {
+        let vcpu = &mut self.vcpus[entity.0];
+        let target = match vcpu.state {
             State::Running(at) => {
                 vcpu.woken = true;
-                self.call(at)
+                at
             }
-            State::Waiting | State::Throttled => None,
+            State::Waiting | State::Throttled => return None,
             State::Blocked => {
                 self.timers.remove(entity.0);
                 self.rouse(entity.0, now);
-                let target = self.find_target(entity.0)?;
-                self.call(target)
+                self.find_target(entity.0)?
             }
-        }
+        };
+        Some(self.call(target))
     }
 
     /// Returns for how many ticks, up to `now`, the vCPU was runnable and did not run.
     pub fn stolen(&self, entity: Entity, now: u64) -> u64 {
-        let vcpu = self.vcpus.get(entity.0);
-        vcpu.map_or(0, |vcpu| vcpu.stolen(now))
+        self.vcpus[entity.0].stolen(now)
     }
 
     /// Returns for how many ticks, up to `now`, the vCPU ran.
     pub fn ran(&self, entity: Entity, now: u64) -> u64 {
-        let vcpu = self.vcpus.get(entity.0);
-        vcpu.map_or(0, |vcpu| vcpu.ran(now))
+        self.vcpus[entity.0].ran(now)
     }
 
-    fn place(&self, cpu: usize) -> Option<usize> {
-        self.cpus.binary_search_by_key(&cpu, |one| one.index).ok()
+    fn place(&self, cpu: usize) -> usize {
+        let place = self.cpus.binary_search_by_key(&cpu, |one| one.index);
+        place.unwrap_or_else(|_| unreachable!("CPU {cpu} is not in the pool"))
     }
 
     /// CPUs read the counter before they get the lock, so that their times may come in another order.
@@ -335,9 +291,9 @@ impl Scheduler {
         self.now
     }
 
-    fn call(&mut self, at: usize) -> Option<usize> {
+    fn call(&mut self, at: usize) -> usize {
         self.called.set(at, true);
-        self.cpus.get(at).map(|cpu| cpu.index)
+        self.cpus[at].index
     }
 }
 

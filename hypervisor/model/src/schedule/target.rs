@@ -1,12 +1,13 @@
 //! Which CPU should be told that there is something to run.
 
+use super::vcpu::State;
 use super::{ANYWHERE, Scheduler};
 
 impl Scheduler {
     /// Finds a CPU for a vCPU that became runnable.
     pub(super) fn find_target(&self, index: usize) -> Option<usize> {
-        let vcpu = self.vcpus.get(index)?;
-        if vcpu.state != super::State::Waiting {
+        let vcpu = &self.vcpus[index];
+        if vcpu.state != State::Waiting {
             return None;
         }
         let Some(own) = vcpu.domain.checked_sub(1) else {
@@ -19,13 +20,9 @@ impl Scheduler {
 
     /// Finds the CPU that should ask next, after another has.
     pub(super) fn find_kick(&mut self) -> Option<usize> {
-        if let Some(head) = self.queues.head(ANYWHERE) {
-            let last = self.vcpus.get(head.id).and_then(|vcpu| vcpu.last);
-            if let Some(idle) = self.find_idle(last) {
-                return Some(idle);
-            }
-        }
-        if let Some(idle) = self.idle.first_with(&self.crowded, &self.called) {
+        let head = self.queues.head(ANYWHERE);
+        let idle = head.and_then(|head| self.find_idle(self.vcpus[head.id].last));
+        if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded, &self.called)) {
             return Some(idle);
         }
         let displaced = self.floating.first_with(&self.crowded, &self.called);
@@ -35,7 +32,6 @@ impl Scheduler {
         if !self.fresh {
             return None;
         }
-        let head = self.queues.head(ANYWHERE);
         let urged = head.and_then(|head| self.find_urged(head.id));
         self.fresh = urged.is_some();
         urged
@@ -49,12 +45,8 @@ impl Scheduler {
 
     /// Finds the CPU on which runs who can best wait for this vCPU; the one where it ran last if that will do.
     fn find_urged(&self, index: usize) -> Option<usize> {
-        let last = self.vcpus.get(index)?.last;
-        let knows = |at: usize| self.cpus.get(at).is_none_or(|cpu| cpu.is_urged);
-        let can = |at: &usize| !self.called.contains(*at) && !knows(*at) && self.urges(index, *at);
-        last.filter(can).or_else(|| {
-            let all = (0..self.cpus.len()).filter(can);
-            all.max_by_key(|at| self.urge(index, *at))
-        })
+        let can = |at: &usize| !self.called.contains(*at) && !self.cpus[*at].is_urged && self.urges(index, *at);
+        let last = self.vcpus[index].last.filter(can);
+        last.or_else(|| (0..self.cpus.len()).filter(can).max_by_key(|at| self.urge(index, *at)))
     }
 }

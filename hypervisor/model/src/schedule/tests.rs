@@ -161,11 +161,7 @@ fn a_cpu_for_one_vcpu_alone_needs_no_slices() {
 }
 
 #[test]
-fn what_is_not_in_the_pool_gets_nothing() {
-    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
-    assert_eq!(scheduler.wake(Entity(7), 0), None);
-    scheduler.block(3, 0, None);
-    let pick = scheduler.pick(3, 0);
-    assert_eq!((pick.run, pick.until, pick.kick), (None, None, None));
-    assert_eq!(scheduler.ran(Entity(7), 9) + scheduler.stolen(Entity(7), 9), 0);
+#[should_panic(expected = "CPU 3 is not in the pool")]
+fn a_cpu_that_is_not_in_the_pool_is_our_bug() {
+    let _ = Scheduler::new(&[0], &[vm(1, 1)], SLICE).pick(3, 0);
 }

@@ -34,12 +34,11 @@ impl Vm {
     pub(super) fn new(share: &Share, vcpus: Range<usize>, slice: u64) -> Self {
         let weight = share.weight.clamp(*WEIGHTS.start(), *WEIGHTS.end());
         let price = UNIT / i128::from(weight);
-        let credit = price.saturating_mul(i128::from(slice));
-        let count = i128::try_from(vcpus.len()).unwrap_or(i128::MAX);
+        let credit = price * i128::from(slice);
         Self {
+            quantum: credit * vcpus.len() as i128,
             vcpus,
             price,
-            quantum: credit.saturating_mul(count),
             credit,
             budget: share.cap.map(|cap| Budget::new(cap, slice)),
             throttled: false,
@@ -55,15 +54,14 @@ impl Vm {
     /// with their number.
     pub(super) fn meter(&self, now: u64) -> i128 {
         let ticks = i128::from(now.saturating_sub(self.since));
-        let price = self.price.saturating_mul(i128::from(self.active));
-        self.meter.saturating_add(price.saturating_mul(ticks))
+        self.meter + self.price * i128::from(self.active) * ticks
     }
 
     /// Notes that one more vCPU is runnable, or one fewer.
     pub(super) fn count(&mut self, more: bool, now: u64) {
         self.meter = self.meter(now);
         self.since = now;
-        self.active = if more { self.active.saturating_add(1) } else { self.active.saturating_sub(1) };
+        self.active = if more { self.active + 1 } else { self.active - 1 };
     }
 
     /// Sets part of the budget aside for one of the vCPUs, which does not run yet. Returns the ticks that it
