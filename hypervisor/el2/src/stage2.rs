@@ -7,25 +7,20 @@
 
 use alloc::vec::Vec;
 
-use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
-use assay_spec::stage2_desc::{
-    CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, Rights, Shape, entry_size,
-};
+use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
+use assay_spec::stage2_desc::{CONTIGUOUS_ENTRIES, Descriptor, LAST_LEVEL, Rights, Shape, entry_size};
 
 use crate::coherent::CoherentMemory;
 use crate::frames::{self, Frames};
 use crate::guest_ram::GuestRam;
 use crate::shared::SharedRam;
-use crate::sysreg::{dsb_ish, dsb_ishst, isb, write_sysreg};
-use crate::tlb;
+use crate::sysreg::{dsb_ishst, isb};
 
 /// One page of tables.
 struct Page {
     start: Pa,
-    /// Its level: known from the start for the root, else from when it is linked.
+    /// Its level: known from the start for the root, else from when it is linked. Nothing is stored before.
     level: Option<u8>,
-    /// Something was stored in it before it was linked.
-    filled: bool,
 }
 
 /// `VTCR_EL2` and `VTTBR_EL2` for tables that [`TableMemory::store`] has filled: only
@@ -60,14 +55,12 @@ pub struct TableMemory {
     pages: Vec<Page>,
     frames: Vec<Frames>,
     granted: Vec<Granted>,
-    /// `VTTBR_EL2` with this VM's VMID, once the tables are in use: for invalidation from any CPU.
-    vttbr: Option<u64>,
 }
 
 impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
     pub fn new(start_level: u8) -> Self {
-        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), vttbr: None }
+        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new() }
     }
 
     /// Lets the tables lead to `ram`, and no other VM's.
@@ -127,7 +120,7 @@ impl TableMemory {
     ///
     /// `None` if a walk with this `vtcr` would not begin at their root, at the level they were made for, with
     /// no more start tables than there are: it would take guest memory for tables. Only 4 KiB, no DS, HA or HD.
-    pub fn put_in_use(&mut self, vmid: u16, vtcr: u64) -> Option<Regime> {
+    pub fn put_in_use(&self, vmid: u16, vtcr: u64) -> Option<Regime> {
         let root = self.frames.first()?.region();
         let (t0sz, sl0) = (vtcr & 0x3f, vtcr >> 6 & 3);
         let bits = 64u64.checked_sub(t0sz)?;
@@ -138,7 +131,6 @@ impl TableMemory {
             return None;
         }
         let vttbr = assay_spec::stage2_desc::vttbr(vmid, root.start);
-        self.vttbr = Some(vttbr);
         Some(Regime { vtcr, vttbr })
     }
 
@@ -155,7 +147,7 @@ impl TableMemory {
         unsafe { crate::guest_ram::zero(region, false) };
         let level = self.pages.is_empty().then_some(self.start_level);
         let starts = (0..region.size / PAGE_SIZE).map(|page| Pa(region.start.0 + page * PAGE_SIZE));
-        self.pages.extend(starts.map(|start| Page { start, level, filled: false }));
+        self.pages.extend(starts.map(|start| Page { start, level }));
         self.frames.push(frames);
         Some(region.start)
     }
@@ -188,26 +180,13 @@ impl TableMemory {
 
     /// Tells whether `descriptor` may stand in page `page`; a table that it links gets its level.
     fn allows(&mut self, page: usize, descriptor: Descriptor) -> bool {
-        let Some(page) = self.pages.get_mut(page) else {
+        let Some(level) = self.pages[page].level else {
             return false;
-        };
-        let Some(level) = page.level else {
-            page.filled = true;
-            return self.allows_unlinked(descriptor);
         };
         match descriptor.shape(level) {
             Shape::Table(table) => self.link(table, level + 1),
             Shape::Leaf => self.allows_leaf(descriptor, level),
             Shape::Invalid => true,
-        }
-    }
-
-    /// Leaves only, as when a block is split: a page, or a block of level 2, whichever its bits say.
-    fn allows_unlinked(&self, descriptor: Descriptor) -> bool {
-        match descriptor.shape(LAST_LEVEL) {
-            Shape::Leaf => self.allows_leaf(descriptor, LAST_LEVEL),
-            _ if descriptor.shape(2) == Shape::Leaf => self.allows_leaf(descriptor, 2),
-            _ => descriptor.0 & 1 == 0,
         }
     }
 
@@ -223,25 +202,10 @@ impl TableMemory {
                 .is_some_and(|granted| granted.allows(descriptor))
     }
 
-    /// Gives a table the level at which it is linked. What was stored in it before must not turn into links to
-    /// further tables, nor into larger leaves than were looked at.
+    /// Gives a table, which is empty until then, the level at which it is linked.
     fn link(&mut self, table: Pa, level: u8) -> bool {
-        let Some(index) = self.page_of(table) else {
-            return false;
-        };
-        let filled = self.pages.get(index).is_some_and(|page| page.level.is_none() && page.filled);
-        let stays = |entry: u64| {
-            let descriptor = Descriptor(self.load(Pa(table.0 + entry * ENTRY_BYTES)));
-            match descriptor.shape(level) {
-                Shape::Table(_) => false,
-                Shape::Leaf => self.allows_leaf(descriptor, level),
-                Shape::Invalid => true,
-            }
-        };
-        if level > LAST_LEVEL || filled && !(0..ENTRIES).all(stays) {
-            return false;
-        }
-        self.pages.get_mut(index).is_some_and(|page| *page.level.get_or_insert(level) == level)
+        let page = self.pages.iter_mut().rfind(|page| page.start == table);
+        page.is_some_and(|page| level <= LAST_LEVEL && *page.level.get_or_insert(level) == level)
     }
 
     fn grant_of(&self, memory: Region<Pa>) -> Option<&Granted> {
@@ -256,28 +220,6 @@ impl TableMemory {
     /// Makes earlier stores visible to table walks of all CPUs.
     pub fn publish(&mut self) {
         dsb_ishst();
-        isb();
-    }
-
-    /// Drops what TLBs hold of `ipas`, one address in each `stride` bytes.
-    pub fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
-        let Some(vttbr) = self.vttbr else { return };
-        let current = crate::sysreg::read_sysreg!("vttbr_el2");
-        // SAFETY: EL2 does not use stage 2; no guest runs on this CPU until the old value is back.
-        unsafe { write_sysreg!("vttbr_el2", vttbr) }
-        isb();
-        if ipas.size / stride.max(PAGE_SIZE) > 512 {
-            tlb::invalidate_vm();
-        } else {
-            let mut ipa = ipas.start.0;
-            while ipa < ipas.end().0 {
-                tlb::invalidate_page(Ipa(ipa));
-                ipa += stride.max(PAGE_SIZE);
-            }
-        }
-        dsb_ish();
-        // SAFETY: the value that was there.
-        unsafe { write_sysreg!("vttbr_el2", current) }
         isb();
     }
 }

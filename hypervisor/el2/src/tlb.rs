@@ -1,25 +1,8 @@
 //! TLB maintenance for stage 2 (DDI0487 D8.17).
 //!
-//! Every operation works on the VMID in `VTTBR_EL2` of the CPU that issues it: the caller has the victim's
-//! loaded, or loads it for the while.
-
-use assay_spec::addr::Ipa;
+//! Every operation works on the VMID in `VTTBR_EL2` of the CPU that issues it.
 
 use crate::sysreg::{dsb_ish, dsb_ishst, isb};
-
-/// Invalidates what any CPU caches of the stage-2 entry for one page, and of stage-1 walks that used it.
-///
-/// The second TLBI is due even with the guest's stage 1 off: TLBs may hold combined entries.
-pub(crate) fn invalidate_page(ipa: Ipa) {
-    dsb_ishst();
-    // SAFETY: TLB maintenance only makes the hardware walk the tables again.
-    unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) }
-    dsb_ish();
-    // SAFETY: as above.
-    unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }
-    dsb_ish();
-    isb();
-}
 
 /// Invalidates all that any CPU caches for the current VMID, both stages.
 pub(crate) fn invalidate_vm() {

@@ -1,35 +1,28 @@
 //! Stage 2 of one VM: the tables that turn its addresses into the machine's.
 //!
-//! Builds and changes tables of the 4 KiB granule through [`Tables`], which the caller backs with memory
-//! and TLB maintenance. It uses 1 GiB and 2 MiB blocks and the contiguous bit (64 KiB, 32 MiB) wherever
-//! the alignment of both addresses and the length allow, and concatenated start tables. It does not
-//! decide attributes, own memory, or touch a system register.
+//! Fills tables of the 4 KiB granule through [`Tables`], which the caller backs with memory. It uses 1 GiB and 2 MiB
+//! blocks and the contiguous bit (64 KiB, 32 MiB) wherever the alignment of both addresses and the length allow, and
+//! concatenated start tables. It does not decide attributes, own memory, or touch a system register.
 //!
-//! Three promises, each enforced by a test:
-//! - A live descriptor is only ever replaced by break-before-make (DDI0487 D8.17.1): invalid, TLB
-//!   maintenance, then the new one; a contiguous group is broken whole (D8.7.1). *Enforced by
-//!   `no_live_descriptor_is_overwritten_without_break_and_invalidate`.*
-//! - A call that fails has changed no mapping. *Enforced by
-//!   `a_call_that_fails_changes_no_mapping`.*
-//! - Neighbouring mappings never share a leaf, so each page has exactly its own attributes. *Enforced by
-//!   `stage_2_agrees_with_a_flat_map`.*
-//!
-//! Tables are never freed: what unmapping or splitting leaves empty is used again by later mappings, so
-//! that a restart needs no memory. While a split or a change of attributes is under way a page is
-//! briefly invalid; the vCPUs of the VM must be stopped, or its aborts be held back until the call returns.
+//! A VM's tables are filled once, before its first vCPU runs, and stay as they are through all its lives. Two promises:
+//! - An entry is only ever stored where there was none, so there is nothing to break before it is made (DDI0487
+//!   D8.17.1). *Enforced by `stage_2_agrees_with_a_flat_map`, on a machine that objects to anything else.*
+//! - Neighbouring mappings never share a leaf, so each page has exactly its own attributes. *Enforced by the same.*
 
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
-use assay_spec::stage2_desc::{Attributes, PA_BITS_MAX, Vtcr, entry_size, vttbr};
+use assay_spec::stage2_desc::{Attributes, Vtcr};
+use assay_spec::stage2_desc::{
+    CONTIGUOUS_ENTRIES, Descriptor, ENTRIES, ENTRY_BYTES, LAST_LEVEL, PA_BITS_MAX, Shape, entry_size, shift,
+};
 use thiserror::Error;
 
 pub use geometry::{Geometry, GeometryError};
 
-mod change;
-mod fill;
 mod geometry;
-mod walk;
+#[cfg(test)]
+mod tests;
 
-/// What stage 2 needs of the machine. The VMID is the implementor's knowledge.
+/// What stage 2 needs of the machine.
 pub trait Tables {
     /// Returns `pages` (a power of two) zeroed pages, aligned to their total size, or `None`.
     fn alloc(&mut self, pages: usize) -> Option<Pa>;
@@ -41,12 +34,6 @@ pub trait Tables {
     /// a table must not be reachable before its contents.
     fn store(&mut self, entry: Pa, descriptor: u64);
 
-    /// Drops what TLBs hold of `ipas`: `DSB ISHST`; `TLBI IPAS2E1IS` for one address in each `stride`
-    /// bytes (or `TLBI VMALLS12E1IS` for all); `DSB ISH`; `TLBI VMALLE1IS`, since combined entries need
-    /// it even where the guest's stage 1 is off; `DSB ISH`; `ISB` (DDI0487 D8.17.6.1). `VTTBR_EL2` must
-    /// hold this VM's VMID meanwhile.
-    fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64);
-
     /// Makes earlier stores visible to table walks of all CPUs: `DSB ISHST`; `ISB`.
     fn publish(&mut self);
 
@@ -55,7 +42,7 @@ pub trait Tables {
     fn may_map(&self, memory: Region<Pa>) -> bool;
 }
 
-/// Why a mapping was not made, removed or changed.
+/// Why a mapping was not made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum MapError {
     /// An address or a length is no multiple of 4 KiB.
@@ -67,12 +54,9 @@ pub enum MapError {
     /// The memory is not one that a VM may get.
     #[error("the memory belongs to the hypervisor")]
     Forbidden,
-    /// Something else is mapped at this address already.
-    #[error("guest address {0} is mapped to something else already")]
+    /// Something is mapped at this address already.
+    #[error("guest address {0} is mapped already")]
     Conflict(Ipa),
-    /// Nothing is mapped at this address.
-    #[error("guest address {0} is not mapped")]
-    NotMapped(Ipa),
     /// There is no memory for a table.
     #[error("no memory for a stage-2 table")]
     OutOfTables,
@@ -97,27 +81,16 @@ impl Stage2 {
         Ok(Self { root, geometry, fwb })
     }
 
-    /// Returns the shape of the tables.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
-    }
-
     /// Returns `VTCR_EL2`; `pa_range` is `ID_AA64MMFR0_EL1.PARange`, the minimum of all CPUs.
     pub fn vtcr(&self, pa_range: u8, vmid_16: bool) -> u64 {
         let (t0sz, sl0) = (self.geometry.t0sz(), self.geometry.sl0());
         Vtcr { t0sz, sl0, pa_range, vmid_16 }.encode()
     }
 
-    /// Returns `VTTBR_EL2`.
-    pub fn vttbr(&self, vmid: u16) -> u64 {
-        vttbr(vmid, self.root)
-    }
-
-    /// Maps `ipas` to the memory from `pa` on. What is mapped so already is left as it is.
+    /// Maps `ipas`, where nothing is mapped yet, to the memory from `pa` on.
     ///
     /// # Errors
-    /// [`MapError::Unaligned`], [`Beyond`](MapError::Beyond), [`Forbidden`](MapError::Forbidden),
-    /// [`Conflict`](MapError::Conflict), [`OutOfTables`](MapError::OutOfTables); then nothing is mapped.
+    /// Each [`MapError`]. Part of the range may be mapped then: the VM must not start.
     pub fn map(
         &self,
         ipas: Region<Ipa>,
@@ -125,82 +98,81 @@ impl Stage2 {
         attributes: Attributes,
         tables: &mut impl Tables,
     ) -> Result<(), MapError> {
-        self.check(ipas)?;
+        // The fields are public, so this need not have come from the checking constructor.
+        let ipas = Region::new(ipas.start, ipas.size).ok_or(MapError::Beyond)?;
         let memory = Region::new(pa, ipas.size).ok_or(MapError::Beyond)?;
-        if !memory.is_aligned(PAGE_SIZE) {
-            return Err(MapError::Unaligned);
-        }
-        if memory.end().raw() > 1 << PA_BITS_MAX {
+        if ipas.end().raw() > self.geometry.end() || memory.end().raw() > 1 << PA_BITS_MAX {
             return Err(MapError::Beyond);
+        }
+        if !ipas.is_aligned(PAGE_SIZE) || !memory.is_aligned(PAGE_SIZE) {
+            return Err(MapError::Unaligned);
         }
         if !tables.may_map(memory) {
             return Err(MapError::Forbidden);
         }
         let bits = attributes.encode(self.fwb);
-        let prepared = self.prepare(ipas, pa, bits, tables);
-        let result = prepared.and_then(|()| self.fill(ipas, pa, bits, tables));
-        // Even a failed call may have linked tables, empty ones.
-        tables.publish();
-        result
-    }
-
-    /// Removes what is mapped in `ipas`; holes are no error. No table is freed.
-    ///
-    /// # Errors
-    /// [`MapError::Unaligned`], [`Beyond`](MapError::Beyond), and
-    /// [`OutOfTables`](MapError::OutOfTables) where a block must be split; then nothing is unmapped.
-    pub fn unmap(&self, ipas: Region<Ipa>, tables: &mut impl Tables) -> Result<(), MapError> {
-        self.check(ipas)?;
-        self.split_around(ipas, tables)?;
-        self.remove(ipas, tables);
-        Ok(())
-    }
-
-    /// Gives all of `ipas`, which must be mapped, other attributes and the same memory.
-    ///
-    /// A change of the memory type needs cache maintenance besides, which is the caller's
-    /// (DDI0487 B2.11).
-    ///
-    /// # Errors
-    /// [`MapError::Unaligned`], [`Beyond`](MapError::Beyond), [`NotMapped`](MapError::NotMapped), and
-    /// [`OutOfTables`](MapError::OutOfTables) where a block must be split; then nothing is changed.
-    pub fn protect(&self, ipas: Region<Ipa>, attributes: Attributes, tables: &mut impl Tables) -> Result<(), MapError> {
-        self.check(ipas)?;
-        self.check_mapped(ipas, tables)?;
-        self.split_around(ipas, tables)?;
-        self.replace(ipas, attributes.encode(self.fwb), tables);
+        let mut done = 0;
+        while done < ipas.size {
+            let (at, target) = (Ipa(ipas.start.raw() + done), Pa(pa.raw() + done));
+            done += self.map_largest(at, target, ipas.size - done, bits, tables)?;
+        }
         tables.publish();
         Ok(())
     }
 
-    /// Returns where the guest address leads and with which attributes, or `None` if it is not mapped.
-    /// Any address may be asked for.
-    pub fn translate(&self, ipa: Ipa, tables: &impl Tables) -> Option<(Pa, Attributes)> {
-        if ipa.raw() >= self.geometry.end() {
-            return None;
+    /// Maps `at` to `target` by the largest leaf, or contiguous group of leaves, that both addresses and the length
+    /// allow. Returns its bytes.
+    fn map_largest(
+        &self,
+        at: Ipa,
+        target: Pa,
+        length: u64,
+        bits: u64,
+        tables: &mut impl Tables,
+    ) -> Result<u64, MapError> {
+        let fits = |size: u64| (at.raw() | target.raw()) & (size - 1) == 0 && length >= size;
+        // With DS = 0 there are no blocks at level 0 (D8.3.1.2).
+        let first = self.geometry.start_level().max(1);
+        let level = (first..LAST_LEVEL).find(|level| fits(entry_size(*level))).unwrap_or(LAST_LEVEL);
+        let size = entry_size(level);
+        // At level 1 a group would be 16 GiB, more than a TLB is likely to hold as one (groups: D8.7.1).
+        let grouped = level >= 2 && fits(CONTIGUOUS_ENTRIES * size);
+        let count = if grouped { CONTIGUOUS_ENTRIES } else { 1 };
+        let entry = self.entry(at, level, tables)?;
+        for step in 0..count {
+            let entry = Pa(entry.raw() + step * ENTRY_BYTES);
+            let leaf = Descriptor::leaf(level, Pa(target.raw() + step * size), bits);
+            let leaf = if grouped { leaf.contiguous() } else { leaf };
+            if tables.load(entry) != 0 {
+                return Err(MapError::Conflict(Ipa(at.raw() + step * size)));
+            }
+            tables.store(entry, leaf.0);
         }
-        let slot = self.slot(ipa, tables);
-        if !slot.is_leaf() {
-            return None;
-        }
-        let offset = ipa.raw() & (entry_size(slot.level) - 1);
-        let pa = Pa(slot.descriptor.output().raw() | offset);
-        Some((pa, slot.descriptor.attributes(self.fwb)?))
+        Ok(count * size)
     }
 
-    /// Checks what every change has in common.
-    fn check(&self, ipas: Region<Ipa>) -> Result<(), MapError> {
-        // The fields are public, so this need not have come from the checking constructor.
-        let ipas = Region::new(ipas.start, ipas.size).ok_or(MapError::Beyond)?;
-        if ipas.end().raw() > self.geometry.end() {
-            Err(MapError::Beyond)
-        } else if !ipas.is_aligned(PAGE_SIZE) {
-            Err(MapError::Unaligned)
-        } else {
-            Ok(())
+    /// Returns the entry of `level` that decides about `ipa`, and makes the tables that are missing on the way.
+    fn entry(&self, ipa: Ipa, wanted: u8, tables: &mut impl Tables) -> Result<Pa, MapError> {
+        let mut level = self.geometry.start_level();
+        // In concatenated start tables the index counts through.
+        let mut entry = entry_at(self.root, ipa.raw() >> shift(level));
+        while level < wanted {
+            let next = match Descriptor(tables.load(entry)).shape(level) {
+                Shape::Table(next) => next,
+                Shape::Leaf => return Err(MapError::Conflict(ipa)),
+                Shape::Invalid => {
+                    let next = tables.alloc(1).ok_or(MapError::OutOfTables)?;
+                    tables.store(entry, Descriptor::table(next).0);
+                    next
+                }
+            };
+            level += 1;
+            entry = entry_at(next, (ipa.raw() >> shift(level)) % ENTRIES);
         }
+        Ok(entry)
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn entry_at(table: Pa, index: u64) -> Pa {
+    Pa(table.raw() + index * ENTRY_BYTES)
+}

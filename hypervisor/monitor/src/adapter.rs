@@ -56,9 +56,6 @@ impl Tables for TableAdapter {
     fn store(&mut self, entry: Pa, descriptor: u64) {
         self.0.store(entry, descriptor);
     }
-    fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
-        self.0.invalidate(ipas, stride);
-    }
     fn publish(&mut self) {
         self.0.publish();
     }

@@ -66,17 +66,6 @@ impl MemAttr {
         }
     }
 
-    /// Returns the type that `MemAttr[3:0]` = `bits` means, or `None` if Assay never writes it.
-    pub const fn decode(bits: u64, fwb: bool) -> Option<Self> {
-        Some(match (bits, fwb) {
-            (0b1111, false) | (0b0110, true) => Self::NormalWb,
-            (0b0100, false) | (0b1110, true) => Self::NormalWbNoTag,
-            (0b0101, _) => Self::NormalNc,
-            (0b0001, _) => Self::DeviceNgnre,
-            _ => return None,
-        })
-    }
-
     /// Tells whether the type is Write-Back, with or without tags.
     pub const fn is_write_back(self) -> bool {
         matches!(self, Self::NormalWb | Self::NormalWbNoTag)
@@ -146,9 +135,6 @@ pub enum Shape {
 }
 
 impl Descriptor {
-    /// The descriptor that maps nothing.
-    pub const INVALID: Self = Self(0);
-
     /// Makes a table descriptor. Stage 2 has no hierarchical attributes.
     pub const fn table(next: Pa) -> Self {
         Self(next.0 & OUTPUT_ADDRESS | TABLE_OR_PAGE | VALID)
@@ -194,24 +180,6 @@ impl Descriptor {
     /// Tells whether the leaf lets some Exception level execute.
     pub const fn is_executable(self) -> bool {
         self.0 & XN != XN_NEVER
-    }
-
-    /// Returns a leaf's attribute bits, comparable with those of [`Attributes::encode`].
-    pub const fn attribute_bits(self) -> u64 {
-        self.0 & ATTRIBUTES
-    }
-
-    /// Returns a leaf's attributes, or `None` for a memory type or rights that Assay never writes.
-    pub const fn attributes(self, fwb: bool) -> Option<Attributes> {
-        let Some(mem) = MemAttr::decode((self.0 & MEM_ATTR) >> MEM_ATTR_SHIFT, fwb) else {
-            return None;
-        };
-        let rights = match (self.0 & S2AP_READ != 0, self.0 & S2AP_WRITE != 0) {
-            (true, false) => Rights::ReadOnly,
-            (true, true) => Rights::ReadWrite,
-            (false, _) => return None,
-        };
-        Some(Attributes { mem, rights, exec: self.0 & XN == 0 })
     }
 }
 

@@ -1,13 +1,11 @@
-//! A machine that keeps tables in a map and objects to every store that real hardware might punish.
-//!
-//! It assumes the worst of TLBs: each descriptor that a walk could reach is cached at once and stays
-//! cached until maintenance reaches one of its addresses.
+//! A machine that keeps tables in a map and objects to every store that real hardware might punish: here to each
+//! store over something, since a TLB may hold what was there, and to half a contiguous group.
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::addr::{Pa, Region};
 
 use super::super::{Stage2, Tables};
 use super::PAGE;
@@ -33,19 +31,10 @@ struct Place {
     level: u8,
 }
 
-/// A descriptor that is gone from memory but perhaps not from the TLBs.
-#[derive(Debug)]
-struct Stale {
-    ipa: u64,
-    size: u64,
-    contiguous: bool,
-}
-
 pub(super) struct GuestMachine {
     memory: BTreeMap<u64, u64>,
     next: u64,
     places: BTreeMap<u64, Place>,
-    stale: BTreeMap<u64, Stale>,
     unpublished: bool,
     /// Pages of each allocation so far.
     pub(super) allocations: Vec<usize>,
@@ -55,7 +44,6 @@ pub(super) struct GuestMachine {
     pub(super) own: Option<Region<Pa>>,
     pub(super) loads: Cell<usize>,
     pub(super) stores: usize,
-    pub(super) invalidations: Vec<(Region<Ipa>, u64)>,
 }
 
 impl GuestMachine {
@@ -64,14 +52,12 @@ impl GuestMachine {
             memory: BTreeMap::new(),
             next: 0x1000_1000,
             places: BTreeMap::new(),
-            stale: BTreeMap::new(),
             unpublished: false,
             allocations: Vec::new(),
             allocations_left: usize::MAX,
             own: None,
             loads: Cell::new(0),
             stores: 0,
-            invalidations: Vec::new(),
         }
     }
 
@@ -86,7 +72,6 @@ impl GuestMachine {
 
     /// What must hold whenever a call has returned.
     pub(super) fn assert_quiet(&self, stage2: &Stage2) {
-        assert!(self.stale.is_empty(), "left in the TLBs: {:x?}", self.stale);
         assert!(!self.unpublished, "stores without a barrier after them");
         self.assert_groups_are_whole(&self.leaves(stage2));
     }
@@ -98,6 +83,12 @@ impl GuestMachine {
         let entries = stage2.geometry.end() / size_of_entry(level);
         self.collect(stage2.root.0, entries, Place { ipa: 0, level }, &mut found);
         found
+    }
+
+    /// Where a guest address leads, and with which attribute bits, by the machine's own walk.
+    pub(super) fn translate(&self, stage2: &Stage2, ipa: u64) -> Option<(u64, u64)> {
+        let leaf = self.leaves(stage2).into_iter().find(|leaf| ipa.wrapping_sub(leaf.ipa) < leaf.size)?;
+        Some((leaf.pa + (ipa - leaf.ipa), leaf.attributes))
     }
 
     fn collect(&self, table: u64, entries: u64, place: Place, found: &mut Vec<Leaf>) {
@@ -151,18 +142,6 @@ impl GuestMachine {
         let ipa = table.ipa + entry % PAGE / 8 * size_of_entry(table.level);
         Some(Place { ipa, level: table.level })
     }
-
-    fn object_to_mixed_groups(&self, entry: u64, contiguous: bool) {
-        let first = entry & !(16 * 8 - 1);
-        for member in (first..first + 16 * 8).step_by(8) {
-            if let Some(stale) = self.stale.get(&member) {
-                assert!(!stale.contiguous, "a group is broken but not yet invalidated");
-            }
-            let live = self.memory.get(&member).copied().unwrap_or(0);
-            let is_mixed = live != 0 && (live & CONTIGUOUS != 0) != contiguous;
-            assert!(!is_mixed || member == entry, "a group is half contiguous");
-        }
-    }
 }
 
 impl Tables for GuestMachine {
@@ -192,35 +171,12 @@ impl Tables for GuestMachine {
         let Some(place) = self.place(entry) else {
             return;
         };
-        let size = size_of_entry(place.level);
-        assert!(old == 0 || descriptor == 0, "{old:#x} at {place:x?} is live, {descriptor:#x}");
-        if descriptor == 0 && old != 0 {
-            let contiguous = old & CONTIGUOUS != 0;
-            self.stale.insert(entry, Stale { ipa: place.ipa, size, contiguous });
+        assert!(old == 0 && descriptor != 0, "{old:#x} at {place:x?} is live, {descriptor:#x}");
+        self.unpublished = true;
+        if place.level < 3 && descriptor & 2 != 0 {
+            let below = Place { ipa: place.ipa, level: place.level + 1 };
+            self.places.insert(descriptor & ADDRESS, below);
         }
-        if descriptor != 0 {
-            self.unpublished = true;
-            assert!(!self.stale.contains_key(&entry), "{place:x?} was not invalidated");
-            if place.level < 3 && descriptor & 2 != 0 {
-                let below = Place { ipa: place.ipa, level: place.level + 1 };
-                self.places.insert(descriptor & ADDRESS, below);
-            } else {
-                self.object_to_mixed_groups(entry, descriptor & CONTIGUOUS != 0);
-            }
-        }
-    }
-
-    fn invalidate(&mut self, ipas: Region<Ipa>, stride: u64) {
-        assert!(stride >= PAGE && stride.is_power_of_two());
-        self.invalidations.push((ipas, stride));
-        let (start, end) = (ipas.start.0, ipas.end().0);
-        self.stale.retain(|_, stale| {
-            let steps = stale.ipa.saturating_sub(start).div_ceil(stride);
-            let hit = start + steps * stride;
-            hit >= end || hit >= stale.ipa + stale.size
-        });
-        // The sequence begins with a barrier of its own.
-        self.unpublished = false;
     }
 
     fn publish(&mut self) {
@@ -242,32 +198,4 @@ fn the_machine_objects_to_overwriting_a_live_descriptor() {
     let (_, mut machine) = super::stage2(32);
     machine.store(Pa(0x1000_4000), 0x4000_07d9);
     machine.store(Pa(0x1000_4000), 0x4020_07d9);
-}
-
-#[test]
-#[should_panic(expected = "was not invalidated")]
-fn the_machine_objects_to_making_before_invalidating() {
-    let (_, mut machine) = super::stage2(32);
-    machine.store(Pa(0x1000_4000), 0x4000_07d9);
-    machine.store(Pa(0x1000_4000), 0);
-    // Of the neighbour only.
-    machine.invalidate(super::ipas(2 * super::MIB, 2 * super::MIB), PAGE);
-    machine.store(Pa(0x1000_4000), 0x4020_07d9);
-}
-
-#[test]
-#[should_panic(expected = "a group is half contiguous")]
-fn the_machine_objects_to_half_a_group() {
-    let (_, mut machine) = super::stage2(32);
-    machine.store(Pa(0x1000_4000), 0x4000_07d9 | CONTIGUOUS);
-    machine.store(Pa(0x1000_4008), 0x4020_07d9);
-}
-
-#[test]
-#[should_panic(expected = "broken but not yet invalidated")]
-fn the_machine_objects_to_making_beside_the_stale_part_of_a_group() {
-    let (_, mut machine) = super::stage2(32);
-    machine.store(Pa(0x1000_4000), 0x4000_07d9 | CONTIGUOUS);
-    machine.store(Pa(0x1000_4000), 0);
-    machine.store(Pa(0x1000_4008), 0x4020_07d9);
 }
