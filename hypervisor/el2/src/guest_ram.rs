@@ -1,5 +1,6 @@
 //! A guest's RAM as EL2 fills and clears it: through the identity map, which maps it Normal WB.
 
+use core::arch::aarch64::{__crc32b, __crc32d};
 use core::ops::Range;
 
 use assay_spec::addr::{Pa, Region};
@@ -88,9 +89,7 @@ impl GuestRam {
             Some(checksum) => {
                 // SAFETY: as above.
                 unsafe { copy(part.start, source) };
-                let mut hasher = crc32fast::Hasher::new_with_initial(*checksum);
-                hasher.update(source);
-                *checksum = hasher.finalize();
+                *checksum = crc32(source, *checksum);
             }
             // SAFETY: as above.
             None => unsafe { copy(part.start, source) },
@@ -103,11 +102,29 @@ impl GuestRam {
     }
 }
 
+/// For CPUs without the CRC32 instructions: a table of 1 KiB.
+static CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
 /// Returns the CRC-32 of `bytes`, going on from `checksum`.
 pub fn crc32(bytes: &[u8], checksum: u32) -> u32 {
-    let mut hasher = crc32fast::Hasher::new_with_initial(checksum);
-    hasher.update(bytes);
-    hasher.finalize()
+    if cpu::has_crc32() {
+        // SAFETY: FEAT_CRC32 is there.
+        return !unsafe { update_crc(!checksum, bytes) };
+    }
+    // The crate takes the register's contents before reflection and without the final inversion.
+    let mut digest = CRC32.digest_with_initial((!checksum).reverse_bits());
+    digest.update(bytes);
+    digest.finalize()
+}
+
+/// Goes on with a CRC-32 that is not inverted.
+#[target_feature(enable = "crc")]
+fn update_crc(mut crc: u32, bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks();
+    for word in words {
+        crc = __crc32d(crc, u64::from_le_bytes(*word));
+    }
+    rest.iter().fold(crc, |crc, byte| __crc32b(crc, *byte))
 }
 
 /// Clears `part` by blocks (`DC ZVA`, or `DC GZVA` with tags), and the rest by words.
@@ -263,12 +280,6 @@ unsafe fn copy_with_crc(target: Pa, source: &[u8], checksum: u32) -> u32 {
     let rest = source.get(done..).unwrap_or_default();
     // SAFETY: what is left of the same two ranges.
     unsafe { copy(Pa(target.0 + done as u64), rest) };
-    for &byte in rest {
-        // SAFETY: FEAT_CRC32 is there: our caller's promise.
-        unsafe {
-            core::arch::asm!(".arch_extension crc", "crc32b {crc:w}, {crc:w}, {byte:w}",
-                crc = inout(reg) crc, byte = in(reg) u32::from(byte), options(nomem, nostack));
-        }
-    }
-    !(crc as u32)
+    // SAFETY: FEAT_CRC32 is there: our caller's promise.
+    !unsafe { update_crc(crc as u32, rest) }
 }

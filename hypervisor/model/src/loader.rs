@@ -22,8 +22,7 @@ use inflate::Inflater;
 /// A guest's RAM, as its loader writes it.
 ///
 /// Where the VM has MTE, `zero`, `copy` and `copy_and_sum` also clear the Allocation Tags of what they
-/// write. Every address handed in lies in the plan's RAM. CRC-32 is continued as [`crate::digest::Crc32`]
-/// says.
+/// write. Every address handed in lies in the plan's RAM. A CRC-32 starts from 0.
 pub trait GuestMemory {
     /// Clears whole pages.
     fn zero(&mut self, pages: Region<Ipa>);

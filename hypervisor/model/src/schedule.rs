@@ -169,12 +169,10 @@ struct Domain {
 }
 
 impl Scheduler {
-    /// Makes a scheduler for the pool of physical CPUs `cpus`, in which all vCPUs are blocked until they are
+    /// Makes a scheduler for the pool of physical CPUs `cpus`, by rising index, in which all vCPUs are blocked until they are
     /// woken. `slice`, in counter ticks, is for how long a vCPU runs while others wait.
     pub fn new(cpus: &[usize], shares: &[Share], slice: u64) -> Self {
-        let mut cpus = cpus.to_vec();
-        cpus.sort_unstable();
-        cpus.dedup();
+        assert!(cpus.is_sorted_by(|one, next| one < next), "the pool's CPUs are in order, each once");
         let slice = slice.max(8);
         let (mut vms, mut vcpus, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for share in shares {

@@ -10,8 +10,6 @@ mod tests;
 
 use core::fmt;
 
-use assay_model::digest::{Crc32, Digest, DigestError};
-
 /// The name of the member that holds the VM tree.
 pub const VM_TREE: &str = "vms.dtb";
 
@@ -108,16 +106,6 @@ impl<'a> Bundle<'a> {
             }
             None
         })
-    }
-
-    /// Checks one member against the digest that the VM tree gives for it.
-    ///
-    /// # Errors
-    ///
-    /// The member is missing, or its size or CRC-32 is another one.
-    pub fn check(&self, name: &str, digest: Digest, crc32: Crc32) -> Result<(), DigestError> {
-        let data = self.member(name).ok_or(DigestError::Missing)?;
-        digest.check(data, crc32)
     }
 }
 

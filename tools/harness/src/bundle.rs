@@ -13,6 +13,9 @@ use crate::overlay;
 use crate::programs;
 use crate::vm_tree::{self, Digest, Modules};
 
+/// With tables for 16 bytes at a time: kernels are large.
+static CRC32: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+
 /// A regular file that everyone may read.
 const FILE_MODE: u32 = 0o100644;
 
@@ -131,7 +134,7 @@ impl Members {
 }
 
 fn digest(name: &str, data: &[u8]) -> Digest {
-    Digest { name: name.to_owned(), size: data.len() as u64, crc32: crc32fast::hash(data) }
+    Digest { name: name.to_owned(), size: data.len() as u64, crc32: CRC32.checksum(data) }
 }
 
 fn append(archive: Vec<u8>, name: &str, data: &[u8]) -> Result<Vec<u8>> {

@@ -1,7 +1,6 @@
 //! Archives as `cpio` and the tools write them, and archives that nobody should write.
 
-use super::{Bundle, Digest, DigestError, Fault, Member};
-use assay_model::digest::portable_crc32;
+use super::{Bundle, Fault, Member};
 use proptest::prelude::*;
 use std::format;
 use std::string::{String, ToString};
@@ -107,26 +106,6 @@ fn a_size_near_the_end_of_the_address_space_is_truncation() {
     let mut bad = archive(&[("one", b"1")]);
     bad[6 + 6 * 8..6 + 7 * 8].copy_from_slice(b"FFFFFFFF");
     assert_eq!(fault(&bad), Some((0, Some("one".to_string()), Fault::Truncated)));
-}
-
-#[test]
-fn a_member_is_checked_against_its_digest() {
-    let archive = archive(&[("kernel", b"123456789")]);
-    let bundle = Bundle::new(&archive).unwrap();
-    // The check value of CRC-32/ISO-HDLC.
-    let digest = Digest { size: 9, crc32: 0xcbf4_3926 };
-    assert_eq!(bundle.check("kernel", digest, portable_crc32), Ok(()));
-    assert_eq!(Digest::of(b"123456789", portable_crc32), digest);
-    let halves = portable_crc32(portable_crc32(0, b"1234"), b"56789");
-    assert_eq!(halves, digest.crc32);
-    let missing = bundle.check("other", digest, portable_crc32);
-    assert_eq!(missing, Err(DigestError::Missing));
-    let short = bundle.check("kernel", Digest { size: 8, ..digest }, portable_crc32);
-    let (expected, found) = (8, 9);
-    assert_eq!(short, Err(DigestError::Size { expected, found }));
-    let other = bundle.check("kernel", Digest { crc32: 1, ..digest }, portable_crc32);
-    let (expected, found) = (1, 0xcbf4_3926);
-    assert_eq!(other, Err(DigestError::Crc32 { expected, found }));
 }
 
 proptest! {

@@ -37,9 +37,10 @@ pub(super) fn layout(bytes: &[u8], ram: Region<Ipa>) -> Result<Layout, KernelErr
         if segments.len() == SEGMENTS_MAX {
             return Err(KernelError::ElfSegments);
         }
-        segments.push((place(&segment, bytes.len(), ram)?, segment));
+        let region = place(&segment, bytes.len(), ram)?;
+        let above = segments.partition_point(|(other, _): &(Region<Ipa>, _)| other.start < region.start);
+        segments.insert(above, (region, segment));
     }
-    segments.sort_unstable_by_key(|(region, _)| region.start);
     let clash = segments.windows(2).find_map(|pair| match pair {
         [(low, _), (high, _)] if low.overlaps(high) => Some(high.start),
         _ => None,

@@ -4,7 +4,6 @@ mod identify;
 mod loading;
 mod placing;
 
-use assay_model::digest::portable_crc32;
 use assay_model::loader::{GuestMemory, Loader, Progress, Sources, Sums};
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Region};
 use core::ops::Range;
@@ -114,8 +113,17 @@ impl GuestMemory for Memory {
 
     fn sum(&mut self, bytes: &[u8], crc: u32) -> u32 {
         self.summed += bytes.len() as u64;
-        portable_crc32(crc, bytes)
+        crc32(crc, bytes)
     }
+}
+
+const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Continues a CRC-32, bit-reversed and inverted as the crate holds it.
+fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+    let mut digest = CRC32.digest_with_initial((!crc).reverse_bits());
+    digest.update(bytes);
+    digest.finalize()
 }
 
 fn run(loader: &mut Loader, sources: &Sources<'_>, memory: &mut Memory, budget: u64) -> (Progress, usize) {

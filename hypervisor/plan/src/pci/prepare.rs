@@ -4,7 +4,6 @@
 //! Master is 0), and no interrupts.
 
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::ops::Range;
 
 use assay_spec::addr::{Pa, Region};
@@ -72,15 +71,15 @@ pub fn prepare(
             taken.push(range);
             stay.push(bar);
         } else {
-            moved.push(bar);
+            // The largest first: it fits in the fewest places.
+            let smaller = moved.partition_point(|other: &Bar| other.size >= bar.size);
+            moved.insert(smaller, bar);
         }
     }
     let has_moved = !moved.is_empty();
     if has_moved && own.behind.is_some() {
         return Err(BarFault::BehindBridge);
     }
-    // The largest first: it fits in the fewest places.
-    moved.sort_by_key(|bar| Reverse(bar.size));
     for bar in &mut moved {
         bar.address = place::find(&host.windows, &taken, bar, pa_bits).ok_or(BarFault::NoRoom)?;
         taken.push(place::extent(bar));
@@ -96,9 +95,9 @@ pub fn prepare(
         }
         let exact = bar.address..bar.address.saturating_add(bar.size);
         let region = place::seen_at(&host.windows, &exact, pa_bits).ok_or(BarFault::NoRoom)?;
-        memory.push(Placed { bar, region });
+        let above = memory.partition_point(|placed: &Placed| placed.bar.index < bar.index);
+        memory.insert(above, Placed { bar, region });
     }
-    memory.sort_by_key(|placed| placed.bar.index);
     config.write(function, COMMAND, MEMORY_SPACE | INTX_DISABLE);
     Ok(Prepared { function, memory, io: io.iter().map(|bar| bar.index).collect(), moved: has_moved })
 }
