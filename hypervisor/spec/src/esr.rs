@@ -44,24 +44,12 @@ pub mod ec {
 
 /// Fault status codes of aborts, `ISS[5:0]`.
 pub mod fsc {
-    /// Translation fault, level 0; `+ level` for the others.
-    pub const TRANSLATION: u8 = 0x04;
-    /// Access flag fault, level 0; `+ level` for the others.
-    pub const ACCESS_FLAG: u8 = 0x08;
     /// Permission fault, level 0; `+ level` for the others.
     pub const PERMISSION: u8 = 0x0c;
     /// Synchronous external abort, not on a table walk.
     pub const EXTERNAL: u8 = 0x10;
-    /// Synchronous Tag Check fault.
-    pub const TAG_CHECK: u8 = 0x11;
     /// Synchronous external abort on a table walk, level 0; `+ level` for the others.
     pub const EXTERNAL_WALK: u8 = 0x14;
-    /// Alignment fault.
-    pub const ALIGNMENT: u8 = 0x21;
-    /// Unsupported atomic hardware update of a descriptor.
-    pub const UNSUPPORTED_UPDATE: u8 = 0x31;
-    /// Unsupported exclusive or atomic access.
-    pub const UNSUPPORTED_EXCLUSIVE: u8 = 0x35;
 }
 
 /// `ESR_ELx.IL`: a 32-bit instruction, or one of the classes for which the bit is always set.

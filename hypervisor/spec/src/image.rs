@@ -8,8 +8,6 @@ pub const HEADER_SIZE: usize = 64;
 pub const MAGIC: u32 = 0x644d_5241;
 /// `text_offset` of kernels before 3.17, whose `image_size` is 0.
 pub const LEGACY_TEXT_OFFSET: u64 = 0x8_0000;
-/// The image's base must be a multiple of this, apart from `text_offset`.
-pub const BASE_ALIGNMENT: u64 = 0x20_0000;
 
 /// What the header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +40,6 @@ pub enum PageSize {
 impl ImageHeader {
     /// `flags` bit 0: the kernel is big-endian.
     pub const FLAG_BIG_ENDIAN: u64 = 1 << 0;
-    /// `flags` bits 2:1 = 1: 4 KiB pages.
-    pub const FLAG_PAGE_4K: u64 = 1 << 1;
     /// `flags` bit 3: the 2 MiB aligned base may be anywhere in memory.
     pub const FLAG_ANYWHERE: u64 = 1 << 3;
 

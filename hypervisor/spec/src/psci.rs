@@ -27,40 +27,16 @@ pub const CPU_OFF: u32 = 0x8400_0002;
 pub const CPU_ON: u32 = 0x8400_0003;
 /// `AFFINITY_INFO` (SMC32 and SMC64).
 pub const AFFINITY_INFO: u32 = 0x8400_0004;
-/// `MIGRATE` (SMC32 and SMC64).
-pub const MIGRATE: u32 = 0x8400_0005;
 /// `MIGRATE_INFO_TYPE`.
 pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
-/// `MIGRATE_INFO_UP_CPU` (SMC32 and SMC64).
-pub const MIGRATE_INFO_UP_CPU: u32 = 0x8400_0007;
 /// `SYSTEM_OFF`.
 pub const SYSTEM_OFF: u32 = 0x8400_0008;
 /// `SYSTEM_RESET`.
 pub const SYSTEM_RESET: u32 = 0x8400_0009;
 /// `PSCI_FEATURES`.
 pub const FEATURES: u32 = 0x8400_000a;
-/// `CPU_FREEZE`.
-pub const CPU_FREEZE: u32 = 0x8400_000b;
-/// `CPU_DEFAULT_SUSPEND` (SMC32 and SMC64).
-pub const CPU_DEFAULT_SUSPEND: u32 = 0x8400_000c;
-/// `NODE_HW_STATE` (SMC32 and SMC64).
-pub const NODE_HW_STATE: u32 = 0x8400_000d;
-/// `SYSTEM_SUSPEND` (SMC32 and SMC64).
-pub const SYSTEM_SUSPEND: u32 = 0x8400_000e;
-/// `PSCI_SET_SUSPEND_MODE`.
-pub const SET_SUSPEND_MODE: u32 = 0x8400_000f;
-/// `PSCI_STAT_RESIDENCY` (SMC32 and SMC64).
-pub const STAT_RESIDENCY: u32 = 0x8400_0010;
-/// `PSCI_STAT_COUNT` (SMC32 and SMC64).
-pub const STAT_COUNT: u32 = 0x8400_0011;
 /// `SYSTEM_RESET2` (SMC32 and SMC64).
 pub const SYSTEM_RESET2: u32 = 0x8400_0012;
-/// `MEM_PROTECT`.
-pub const MEM_PROTECT: u32 = 0x8400_0013;
-/// `MEM_PROTECT_CHECK_RANGE` (SMC32 and SMC64).
-pub const MEM_PROTECT_CHECK_RANGE: u32 = 0x8400_0014;
-/// `SYSTEM_OFF2` (SMC32 and SMC64).
-pub const SYSTEM_OFF2: u32 = 0x8400_0015;
 
 /// What `PSCI_VERSION` returns: major version in bits 30:16, minor in 15:0 (DEN0022 §5.1.1).
 pub const fn version(major: u16, minor: u16) -> u32 {
@@ -77,18 +53,10 @@ pub mod ret {
     pub const NOT_SUPPORTED: i32 = -1;
     /// `INVALID_PARAMETERS`.
     pub const INVALID_PARAMETERS: i32 = -2;
-    /// `DENIED`.
-    pub const DENIED: i32 = -3;
     /// `ALREADY_ON`.
     pub const ALREADY_ON: i32 = -4;
     /// `ON_PENDING`.
     pub const ON_PENDING: i32 = -5;
-    /// `INTERNAL_FAILURE`.
-    pub const INTERNAL_FAILURE: i32 = -6;
-    /// `NOT_PRESENT`.
-    pub const NOT_PRESENT: i32 = -7;
-    /// `DISABLED`.
-    pub const DISABLED: i32 = -8;
     /// `INVALID_ADDRESS`.
     pub const INVALID_ADDRESS: i32 = -9;
 
@@ -118,8 +86,6 @@ pub const POWER_STATE_RESERVED: u32 = 0xfcfe_0000;
 
 /// `reset_type` of `SYSTEM_RESET2`: `SYSTEM_WARM_RESET`.
 pub const SYSTEM_WARM_RESET: u32 = 0;
-/// `reset_type` of `SYSTEM_RESET2`: bit 31 makes the type vendor specific.
-pub const RESET_VENDOR_BIT: u32 = 1 << 31;
 
 #[cfg(test)]
 mod tests {

@@ -6,42 +6,17 @@
 pub const FAST: u32 = 1 << 31;
 /// Function identifier, bit 30: SMC64 or HVC64.
 pub const SMC64: u32 = 1 << 30;
-/// Function identifier, bit 16: the caller keeps no SVE state (SMCCC 1.3). It is a hint, not part of the number.
-pub const SVE_HINT: u32 = 1 << 16;
-
-/// Owning entity: bits 29:24 of a function identifier (DEN0028 §2.5).
-pub const fn owner(function: u32) -> u32 {
-    function >> 24 & 0x3f
-}
-/// Owner: Arm Architecture calls.
-pub const OWNER_ARCH: u32 = 0;
-/// Owner: CPU service calls.
-pub const OWNER_CPU: u32 = 1;
-/// Owner: SiP service calls.
-pub const OWNER_SIP: u32 = 2;
-/// Owner: OEM service calls.
-pub const OWNER_OEM: u32 = 3;
-/// Owner: Standard Secure service calls, PSCI and TRNG among them.
-pub const OWNER_STANDARD: u32 = 4;
-/// Owner: Standard Hypervisor service calls.
-pub const OWNER_STANDARD_HYP: u32 = 5;
-/// Owner: vendor-specific Hypervisor service calls.
-pub const OWNER_VENDOR_HYP: u32 = 6;
 
 /// `SMCCC_VERSION` (DEN0028 §7.2).
 pub const VERSION: u32 = 0x8000_0000;
 /// `SMCCC_ARCH_FEATURES` (§7.3).
 pub const ARCH_FEATURES: u32 = 0x8000_0001;
-/// `SMCCC_ARCH_SOC_ID` (§7.4).
-pub const ARCH_SOC_ID: u32 = 0x8000_0002;
 /// `SMCCC_ARCH_WORKAROUND_1`: branch predictor, CVE-2017-5715 (§7.5).
 pub const ARCH_WORKAROUND_1: u32 = 0x8000_8000;
 /// `SMCCC_ARCH_WORKAROUND_2`: speculative store bypass, CVE-2018-3639 (§7.6).
 pub const ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
 /// `SMCCC_ARCH_WORKAROUND_3`: branch history, CVE-2022-23960 (§7.7).
 pub const ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
-/// `SMCCC_ARCH_WORKAROUND_4`: hardware page aggregation, CVE-2024-7881.
-pub const ARCH_WORKAROUND_4: u32 = 0x8000_0004;
 
 /// `TRNG_VERSION` (DEN0098).
 pub const TRNG_VERSION: u32 = 0x8400_0050;
@@ -59,21 +34,12 @@ pub const PV_TIME_FEATURES: u32 = 0xc500_0020;
 /// `PV_TIME_ST`, stolen time.
 pub const PV_TIME_ST: u32 = 0xc500_0021;
 
-/// Call Count of the vendor-specific Hypervisor range (DEN0028).
-pub const VENDOR_HYP_CALL_COUNT: u32 = 0x8600_ff00;
-/// Call UID of the vendor-specific Hypervisor range.
-pub const VENDOR_HYP_CALL_UID: u32 = 0x8600_ff01;
-/// Revision of the vendor-specific Hypervisor range.
-pub const VENDOR_HYP_REVISION: u32 = 0x8600_ff03;
-
 /// What `SMCCC_VERSION` returns: major version in bits 30:16, minor in 15:0.
 pub const fn version(major: u16, minor: u16) -> u32 {
     ((major & 0x7fff) as u32) << 16 | minor as u32
 }
 /// SMCCC 1.1: only x0 to x3 carry results, all other registers are preserved.
 pub const VERSION_1_1: u32 = version(1, 1);
-/// SMCCC 1.2: arguments and results in x0 to x17.
-pub const VERSION_1_2: u32 = version(1, 2);
 
 /// Return codes of Architecture calls (DEN0028 §7), and of the TRNG calls (DEN0098).
 pub mod ret {
@@ -81,10 +47,6 @@ pub mod ret {
     pub const SUCCESS: i32 = 0;
     /// `NOT_SUPPORTED`; also what an unknown function identifier gets (DEN0028).
     pub const NOT_SUPPORTED: i32 = -1;
-    /// `NOT_REQUIRED`.
-    pub const NOT_REQUIRED: i32 = -2;
-    /// `INVALID_PARAMETER`.
-    pub const INVALID_PARAMETER: i32 = -3;
     /// `SMCCC_ARCH_WORKAROUND_1` and `_3`, from `SMCCC_ARCH_FEATURES`: this CPU is not affected.
     pub const WORKAROUND_NOT_AFFECTED: i32 = 1;
     /// `TRNG_INVALID_PARAMETERS`.
@@ -95,14 +57,7 @@ pub mod ret {
 
 #[cfg(test)]
 mod tests {
-    use super::{OWNER_ARCH, OWNER_STANDARD, TRNG_RND64, VERSION, owner, version};
-
-    #[test]
-    fn the_owner_is_read_from_bits_29_to_24() {
-        assert_eq!(owner(VERSION), OWNER_ARCH);
-        assert_eq!(owner(TRNG_RND64), OWNER_STANDARD);
-        assert_eq!(owner(u32::MAX), 63);
-    }
+    use super::version;
 
     #[test]
     fn a_version_never_sets_bit_31_which_would_read_as_an_error() {

@@ -56,9 +56,10 @@ fn calls_that_change_a_vcpus_power_are_left_to_the_power_table() {
 fn architecture_features_knows_its_own_calls_and_no_soc_id() {
     assert_eq!(features(id::VERSION, &NOTHING_KNOWN), code(0));
     assert_eq!(features(id::ARCH_FEATURES, &NOTHING_KNOWN), code(0));
-    assert_eq!(features(id::ARCH_SOC_ID, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
+    // SMCCC_ARCH_SOC_ID.
+    assert_eq!(features(0x8000_0002, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
     assert_eq!(features(id::PV_TIME_FEATURES, &NOTHING_KNOWN), code(ret::NOT_SUPPORTED));
-    assert_eq!(ask(id::ARCH_SOC_ID, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
+    assert_eq!(ask(0x8000_0002, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
 }
 
 #[test]
@@ -175,7 +176,8 @@ fn a_source_that_runs_dry_gives_no_entropy_and_no_bits() {
 
 #[test]
 fn the_vendor_range_is_nobodys() {
-    for fid in [id::VENDOR_HYP_CALL_UID, id::VENDOR_HYP_CALL_COUNT, id::VENDOR_HYP_REVISION] {
+    // UID, call count and revision of the vendor hypervisor service.
+    for fid in [0x8600_ff01, 0x8600_ff00, 0x8600_ff03] {
         assert_eq!(ask(fid, 0, &NOTHING_KNOWN, None), code(ret::NOT_SUPPORTED));
     }
 }

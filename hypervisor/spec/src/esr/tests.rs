@@ -105,12 +105,12 @@ fn the_ipa_reaches_up_to_bit_51_and_ns_is_not_part_of_it() {
 #[test]
 fn the_ipa_register_is_not_trusted_after_a_permission_fault() {
     let at = |status| Abort { status, ..PLAIN };
-    assert!(ipa_is_valid(&at(fsc::TRANSLATION + 3)));
-    assert!(ipa_is_valid(&at(fsc::ACCESS_FLAG + 1)));
+    assert!(ipa_is_valid(&at(0b00_0111)), "translation, level 3");
+    assert!(ipa_is_valid(&at(0b00_1001)), "access flag, level 1");
     assert!(ipa_is_valid(&at(0)), "address size");
     assert!(!ipa_is_valid(&at(fsc::PERMISSION + 2)));
     assert!(!ipa_is_valid(&at(fsc::EXTERNAL)));
-    assert!(!ipa_is_valid(&at(fsc::ALIGNMENT)));
+    assert!(!ipa_is_valid(&at(0b10_0001)), "alignment");
     assert!(ipa_is_valid(&Abort { table_walk: true, ..at(fsc::PERMISSION + 2) }));
 }
 

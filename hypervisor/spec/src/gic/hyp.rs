@@ -9,27 +9,8 @@ use crate::lr::{Lr, LrState};
 pub const HCR_EN: u32 = 1 << 0;
 /// Maintenance interrupt when none or only one List Register is valid.
 pub const HCR_UIE: u32 = 1 << 1;
-/// Maintenance interrupt when the guest ended an interrupt that is in no List Register.
-pub const HCR_LRENPIE: u32 = 1 << 2;
 /// Maintenance interrupt when no List Register is pending.
 pub const HCR_NPIE: u32 = 1 << 3;
-
-/// Offset of `GICH_HCR`.
-pub const GICH_HCR: u64 = 0x000;
-/// Offset of `GICH_VTR`; bits 5:0 are the number of List Registers minus one.
-pub const GICH_VTR: u64 = 0x004;
-/// Offset of `GICH_VMCR`.
-pub const GICH_VMCR: u64 = 0x008;
-/// Offset of `GICH_MISR`.
-pub const GICH_MISR: u64 = 0x010;
-/// Offset of `GICH_EISR0`.
-pub const GICH_EISR: u64 = 0x020;
-/// Offset of `GICH_ELRSR0`.
-pub const GICH_ELRSR: u64 = 0x030;
-/// Offset of `GICH_APR`.
-pub const GICH_APR: u64 = 0x0f0;
-/// Offset of `GICH_LR0`.
-pub const GICH_LR: u64 = 0x100;
 
 /// The contents of a free List Register.
 pub const EMPTY: Lr = Lr {

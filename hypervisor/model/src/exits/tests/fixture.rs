@@ -339,7 +339,7 @@ pub(super) fn syndrome(ipa: u64, access: Access) -> (u64, u64, u64) {
         | u64::from(access.register) << 16
         | u64::from(access.sixty_four) << 15
         | u64::from(access.write) << 6
-        | u64::from(esr::fsc::TRANSLATION + 3);
+        | 0b00_0111; // a translation fault at level 3
     let esr = esr::encode(esr::ec::DABT_LOWER, iss);
     (esr, DEVICE_VA | ipa & 0xffff, ipa >> 12 << 4)
 }
