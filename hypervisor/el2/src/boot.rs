@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
-use crate::frames::Use;
+use crate::frames::{self, Pool, Use};
 use crate::{heap, image};
 
 unsafe extern "C" {
@@ -72,6 +72,12 @@ impl Boot {
             0x102 => Level::El2HostOnly,
             other => Level::Other((other & 0xff) as u8),
         }
+    }
+
+    /// Ends the hand-over: gives the allocator the machine's free memory, as [`frames::init`] says. No slice of
+    /// firmware's tree, whose memory may be among it, outlives this.
+    pub fn give_memory(self, free: &[(Region<Pa>, Pool)]) {
+        frames::init(free);
     }
 
     /// Returns where the image runs.

@@ -13,7 +13,7 @@ use crate::frames::{self, Use};
 use crate::mmu::{self, Kind};
 use crate::percpu::PerCpu;
 use crate::tags::TagProof;
-use crate::{cache, cpu, guest_ram, image, serror, tags};
+use crate::{cache, cpu, fill, image, serror, tags};
 
 /// With which type EL2 touches the memory: the one that the guest gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,7 +211,7 @@ impl CoherentMemory {
     fn zero(&self, part: Region<Pa>, tagged: bool) {
         // SAFETY: our callers pass parts of memory that we own exclusively and that they have mapped read-write
         // (Tagged if `tagged`); it holds no Rust objects.
-        unsafe { guest_ram::zero(part, tagged) };
+        unsafe { fill::zero(part, tagged) };
         if tagged {
             cache::clean_and_invalidate_tags(part);
         } else {

@@ -21,8 +21,7 @@ mod float;
 
 use debug::Debug;
 use float::Area;
-pub(crate) use float::note_vector_length;
-pub use float::{all_bytes, vector_length};
+pub use float::{all_bytes, note_vector_length, vector_length};
 
 /// A list of registers: saved by reading them, loaded by writing them.
 macro_rules! bank {

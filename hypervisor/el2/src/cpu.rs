@@ -27,11 +27,6 @@ pub fn id_table() -> IdTable {
     [id_row!("1"), id_row!("2"), id_row!("3"), id_row!("4"), id_row!("5"), id_row!("6"), id_row!("7")]
 }
 
-/// Notes what a vCPU that moves between CPUs can have of this one. Once on each CPU, before VMs are made.
-pub fn note() {
-    crate::context::note_vector_length();
-}
-
 /// Returns `MPIDR_EL1`.
 pub fn mpidr() -> u64 {
     read_sysreg!("mpidr_el1")

@@ -87,9 +87,7 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
 ///
 /// `free` is what the platform tree calls memory less everything that is reserved, firmware's or the bundle's.
 /// Regions that overlap each other or the image are dropped: they would break what every other module relies on.
-///
-/// Takes the boot hand-over along: no slice of firmware's tree, whose memory may be among this, outlives it.
-pub fn init(free: &[(Region<Pa>, Pool)], _boot: crate::boot::Boot) {
+pub(crate) fn init(free: &[(Region<Pa>, Pool)]) {
     static DONE: spin::Once<()> = spin::Once::new();
     let _ = DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {

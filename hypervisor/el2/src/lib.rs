@@ -17,6 +17,7 @@ pub mod coherent;
 pub mod context;
 pub mod cpu;
 pub mod cpus;
+mod fill;
 pub mod firmware;
 pub mod frames;
 pub mod gic;
@@ -39,3 +40,5 @@ pub mod timer;
 pub mod tlb;
 pub mod traps;
 pub mod uart;
+
+pub use fill::crc32;

@@ -6,7 +6,7 @@
 use assay_spec::addr::{Pa, Region};
 
 use crate::frames::{Frames, Pool};
-use crate::{cache, guest_ram};
+use crate::{cache, fill};
 
 /// Frames that have become memory between VMs. EL2 keeps no Rust object in them and does not touch them again.
 pub struct SharedRam {
@@ -21,7 +21,7 @@ impl SharedRam {
         let tagged = frames.pool() == Pool::Tagged;
         // SAFETY: frames hold no Rust object and are mapped read-write, those of the tagged pool Tagged; they are
         // whole pages.
-        unsafe { guest_ram::zero(region, tagged) };
+        unsafe { fill::zero(region, tagged) };
         if tagged {
             cache::clean_and_invalidate_tags(region);
         } else {

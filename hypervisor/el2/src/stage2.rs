@@ -144,7 +144,7 @@ impl TableMemory {
         let frames = frames::take(pages as u64 * PAGE_SIZE)?;
         let region = frames.region();
         // SAFETY: frames hold no Rust object and are mapped read-write by EL2's map.
-        unsafe { crate::guest_ram::zero(region, false) };
+        unsafe { crate::fill::zero(region, false) };
         let level = self.pages.is_empty().then_some(self.start_level);
         let starts = (0..region.size / PAGE_SIZE).map(|page| Pa(region.start.0 + page * PAGE_SIZE));
         self.pages.extend(starts.map(|start| Page { start, level }));

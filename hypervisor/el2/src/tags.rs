@@ -1,4 +1,4 @@
-//! Allocation Tags from EL2: clearing them, and proving that memory keeps them (DDI0487 D10).
+//! Allocation Tags from EL2: proving that memory keeps them (DDI0487 D10).
 //!
 //! Everything here works on memory that EL2's map has as Normal Tagged (`mmu::Kind::Tagged`), with
 //! `SCTLR_EL2.ATA` = 1 and no checking (`TCF` = 0).
@@ -111,27 +111,12 @@ pub(crate) unsafe fn prove_mapped(address: u64, seed: u64) -> TagProof {
     if result != 3 {
         let part = assay_spec::addr::Region { start: Pa(address), size: PAGE_SIZE };
         // SAFETY: the same page; MTE2 is there, or the probe could not have got here.
-        unsafe { crate::guest_ram::zero(part, true) };
+        unsafe { crate::fill::zero(part, true) };
     }
     match result {
         0 => TagProof::Passed,
         1 => TagProof::TagsLost,
         2 => TagProof::DataLost,
         _ => TagProof::Aborted,
-    }
-}
-
-/// Zeroes the Allocation Tags of every granule that `start..end` touches.
-///
-/// # Safety
-/// MTE2, and the range mapped Tagged.
-pub(crate) unsafe fn clear(start: u64, end: u64) {
-    let mut granule = start & !15;
-    while granule < end {
-        // SAFETY: our caller's promise; the tag comes from bits 59:56 of the address, which are zero.
-        unsafe {
-            core::arch::asm!(".arch_extension memtag", "stg {0}, [{0}]", in(reg) granule, options(nostack, preserves_flags));
-        }
-        granule += 16;
     }
 }

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
 use crate::line_editor::{LineEditor, Reply};
+use crate::terminal::Terminal;
 pub use ring::Ring;
 
 /// What begins each line of Assay's own.
@@ -28,12 +29,6 @@ pub const RING_BYTES: usize = 16 * 1024;
 pub const CHUNK: u32 = 64;
 /// Bytes of an open line that are shown again when its VM is: a prompt's length.
 const PROMPT_BYTES: u64 = 256;
-
-/// Where the bytes go. It cannot fail.
-pub trait Terminal {
-    /// Sends bytes.
-    fn write(&mut self, bytes: &[u8]);
-}
 
 /// Times in ticks of the caller's counter.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod smccc;
 pub mod stage2;
 pub mod sysregs;
+pub mod terminal;
 pub mod vcpus;
 pub mod vgic;
 pub mod vm;

@@ -9,7 +9,7 @@ mod tests;
 
 use core::fmt::Write as _;
 
-use crate::console::Terminal;
+use crate::terminal::Terminal;
 use history::History;
 
 /// The longest line, in bytes.

@@ -125,7 +125,7 @@ impl GuestMemory for Ram {
         });
     }
     fn sum(&mut self, bytes: &[u8], crc: u32) -> u32 {
-        assay_el2::guest_ram::crc32(bytes, crc)
+        assay_el2::crc32(bytes, crc)
     }
     fn copy_and_sum(&mut self, to: Ipa, bytes: &[u8], mut crc: u32) -> u32 {
         self.each(Region { start: to, size: bytes.len() as u64 }, |ram, offset, range| {

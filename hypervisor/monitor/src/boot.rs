@@ -8,7 +8,7 @@ use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
-use assay_el2::{context, cpu, cpus as numbers, frames, image, serror, uart};
+use assay_el2::{context, cpu, cpus as numbers, image, serror, uart};
 use assay_model::console::Prefix;
 use assay_plan::claims::World;
 use assay_plan::gate;
@@ -46,7 +46,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     let place = image::appended().or(machine.initrd);
     let kept = bundle::survey(&boot, place, &blob, &mut machine)?;
     let free = memory::free(&machine, &kept, cpu::has_mte2());
-    frames::init(&free, boot);
+    boot.give_memory(&free);
     let blocks = take_blocks(&machine, this);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();

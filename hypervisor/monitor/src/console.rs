@@ -7,8 +7,9 @@ use core::fmt::{self, Write};
 
 use assay_el2::lock::Mutex;
 use assay_el2::{cpu, uart};
-use assay_model::console::{Console, Prefix, Shown, Terminal, Times};
+use assay_model::console::{Console, Prefix, Shown, Times};
 use assay_model::line_editor::{LINE_BYTES, Reply};
+use assay_model::terminal::Terminal;
 
 use crate::chores;
 

@@ -5,6 +5,7 @@
 //! One VM that cannot be is refused by itself; the others are read on. What is read here are wishes:
 //! whether the machine can grant them is decided elsewhere.
 
+mod cells;
 mod ignored;
 mod sched;
 mod shared;

@@ -34,7 +34,7 @@ fn common() -> u64 {
 /// Notes how long this CPU's vectors are: on each CPU that a vCPU may move to or from, before [`vector_length`]
 /// is asked for.
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a register, and a look at what it brought about")]
-pub(crate) fn note_vector_length() {
+pub fn note_vector_length() {
     if read_sysreg!("id_aa64pfr0_el1") >> 32 & 0xf == 0 {
         return;
     }
@@ -80,7 +80,7 @@ impl Area {
         let region = frames::take(bytes * count as u64)?.region();
         let _ = BYTES.fetch_add(region.size, Ordering::Relaxed);
         // SAFETY: frames hold no Rust object and are mapped read-write; their tags do not matter to EL2.
-        unsafe { crate::guest_ram::zero(region, false) };
+        unsafe { crate::fill::zero(region, false) };
         let area = |index: usize| Self { start: region.start.0 + index as u64 * bytes, vector, fpcr: 0, fpsr: 0 };
         Some((0..count).map(area).collect())
     }

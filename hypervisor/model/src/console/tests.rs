@@ -1,5 +1,6 @@
-use super::{CHUNK, Console, Prefix, RING_BYTES, Ring, Shown, Terminal, Times};
+use super::{CHUNK, Console, Prefix, RING_BYTES, Ring, Shown, Times};
 use crate::line_editor::Reply;
+use crate::terminal::Terminal;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use std::collections::BTreeMap;
 use std::string::String;

@@ -1,5 +1,5 @@
 use super::{LINE_BYTES, LineEditor, PROMPT, Reply};
-use crate::console::Terminal;
+use crate::terminal::Terminal;
 use std::string::String;
 use std::vec::Vec;
 

@@ -63,7 +63,7 @@ fn place(node: &Node<'_, '_>) -> Result<(Option<Ipa>, u64, bool), Malformed> {
         let size = size.ok_or_else(|| node.malformed("assay,size", wants))?;
         return Ok((None, size, false));
     }
-    let cells = super::vm::cells_above(node)?;
+    let cells = super::cells::above(node)?;
     let (address, size) = (cells.address as usize, cells.size as usize);
     let count = node.cells("xen,shared-mem")?.take(7).count();
     let wants = "must be an optional host address, a guest address and a size, of 1 or 2 cells each";

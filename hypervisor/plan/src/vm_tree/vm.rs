@@ -2,9 +2,9 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
-use super::sched;
 use super::{Allow, CoherentClaim, CpuClaim, Module, Refusal, Rule, Source, Use, VmConfig, Warning, ignored, shared};
-use crate::gate::{Cells, Malformed, Node};
+use super::{cells, sched};
+use crate::gate::{Malformed, Node};
 use crate::kernel::Format;
 use alloc::boxed::Box;
 use alloc::format;
@@ -106,22 +106,6 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     })
 }
 
-/// Reads `#address-cells` and `#size-cells` for a module's `reg`, each from the nearest node above that has it.
-///
-/// The Devicetree Specification (2.3.5) gives a node without them 2 and 1, whatever is above it. Xen takes those
-/// of the node above, and trees are written for it that rely on that.
-pub(super) fn cells_above(module: &Node<'_, '_>) -> Result<Cells, Malformed> {
-    let nearest = |name: &'static str, default| {
-        let above = module.ancestors().find(|node| node.has(name));
-        let cells = above.map_or(Ok(None), |node| node.u32(name))?;
-        Ok(cells.unwrap_or(default))
-    };
-    Ok(Cells {
-        address: nearest("#address-cells", Cells::DEFAULT.address)?,
-        size: nearest("#size-cells", Cells::DEFAULT.size)?,
-    })
-}
-
 /// A VM's node while it is read.
 struct Vm<'t, 'a> {
     node: &'t Node<'t, 'a>,
@@ -200,7 +184,7 @@ impl Vm<'_, '_> {
         let source = match node.str("assay,member").map_err(&bad)? {
             Some(member) => Source::Member(String::from(member)),
             None => {
-                let cells = cells_above(node).map_err(&bad)?;
+                let cells = cells::above(node).map_err(&bad)?;
                 let mut reg = node.reg_with(cells).map_err(&bad)?;
                 let (first, more) = (reg.next(), reg.next());
                 let region = first.filter(|_| more.is_none());
