@@ -22,7 +22,9 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{bundle, chores, cpus, create, interrupts, memory, pci, pool, proof, seeds, vm};
+use crate::{
+    bundle, cpus, create, deferred, interrupts, memory, operator, pci, pool, proof, refusals, runner, seeds, vm,
+};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
@@ -65,32 +67,49 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
     pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
     warn_of_serror("the search for PCI functions");
-    let vms = make(&machine, &guests, &kept, host, bits, proof);
-    say!("boot cpus={} vms={} el2_bytes={} ticks={}", machine.cpus.len(), vms.len(), el2_bytes(&vms), cpu::counter());
+    let made = make(&machine, &guests, &kept, host, bits, proof);
+    let (cpus, vms, ticks) = (machine.cpus.len(), made.vms.len(), cpu::counter());
+    say!("boot cpus={cpus} vms={vms} el2_bytes={} ticks={ticks}", el2_bytes(&made.vms));
+    console::set_vms(made.vms.iter().map(|vm| vm.name.as_str()), prefix(&machine, &guests.tree));
+    warn_of_serror("what the boot has done on this CPU");
+    open(made);
+    Ok(())
+}
+
+/// Tells when guests' lines are marked with their VM's name.
+fn prefix(machine: &HostPlatform, tree: &vm_tree::VmTree) -> Prefix {
     let mut words = machine.bootargs.split_ascii_whitespace();
-    let prefix = if guests.tree.console_prefix || words.any(|word| word == "assay.console=prefix") {
+    if tree.console_prefix || words.any(|word| word == "assay.console=prefix") {
         Prefix::Always
-    } else if guests.tree.vms.len() + guests.tree.refused.len() > 1 {
+    } else if tree.vms.len() + tree.refused.len() > 1 {
         Prefix::Several
     } else {
         Prefix::Never
-    };
-    console::set_vms(vms.iter().map(|vm| vm.name.as_str()), prefix);
-    warn_of_serror("what the boot has done on this CPU");
-    vm::set(vms);
-    // A CPU without guests is best, one that VMs share the next best.
+    }
+}
+
+/// What the housekeeping CPU does beside its guest.
+const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick];
+
+/// Lets the VMs that were made run.
+fn open(made: create::Made) {
+    vm::set(made.vms);
+    if !made.members.is_empty() {
+        let shares: Vec<_> = made.members.iter().map(|member| member.share.clone()).collect();
+        runner::seat(made.members);
+        pool::set(made.shared_cpus, &shares);
+    }
+    // A CPU without guests is best to keep house, one that VMs share the next best.
     let free = cpus::free();
-    let home = free.iter().find(|cpu| pool::of(**cpu).is_none());
-    let home = home.or(free.first()).copied();
-    let home = home.unwrap_or(assay_el2::percpu::index());
-    chores::set_home(home);
-    interrupts::route_console(home);
+    let housekeeping = free.iter().find(|cpu| pool::of(**cpu).is_none()).or(free.first());
+    let housekeeping = housekeeping.copied().unwrap_or_else(assay_el2::percpu::index);
+    deferred::set_housekeeping(housekeeping, WORKS, operator::take_input);
+    interrupts::route_console(housekeeping);
     // Those that wait for something to run have it now.
     cpus::kick_all();
     pool::open();
     uart::listen(true);
     vm::end_machine_if_idle();
-    Ok(())
 }
 
 /// Takes the SError that came of what was done last, or the next one to be looked at would be charged with it.
@@ -108,7 +127,7 @@ fn make(
     host: HostId,
     bits: CpuBits,
     ram: Proof,
-) -> Vec<&'static vm::Vm> {
+) -> create::Made {
     let mut occupied =
         alloc::vec![Occupied { name: "Assay's image", occupant: Occupant::Assay, region: image::region() }];
     occupied.extend(kept.iter().map(|region| Occupied {
@@ -198,7 +217,7 @@ fn report_tree(tree: &vm_tree::VmTree) {
         say!("warning node={} property={property} reason={}", warning.node, Quoted(&warning.reason));
     }
     for refusal in &tree.refused {
-        create::refused(&refusal.vm, &refusal.rule.name(), &refusal.reason, refusal.remedy);
+        refusals::refused(&refusal.vm, &refusal.rule.name(), &refusal.reason, refusal.remedy);
     }
 }
 

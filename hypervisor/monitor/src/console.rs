@@ -4,6 +4,7 @@
 //! forge one; a line that another had to interrupt goes on with `[NAME] ` again.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_el2::lock::Mutex;
 use assay_el2::{cpu, uart};
@@ -11,7 +12,7 @@ use assay_model::console::{Console, Prefix, Shown, Times};
 use assay_model::line_editor::{LINE_BYTES, Reply};
 use assay_model::terminal::Terminal;
 
-use crate::chores;
+use crate::deferred;
 
 /// Prints one line of Assay's own: `assay: ` and what the arguments make.
 macro_rules! say {
@@ -34,7 +35,7 @@ impl Terminal for Uart {
 
 /// Says which VMs there are, in the order of `Vm::index`.
 pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix) {
-    let per_ms = chores::ticks(1);
+    let per_ms = deferred::ticks(1);
     let times = Times { hold: per_ms.wrapping_mul(HOLD_MS), pace: per_ms };
     CONSOLE.lock().set_vms(names, prefix, times);
 }
@@ -60,8 +61,23 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
 pub(crate) fn guest_byte(vm: usize, byte: u8) {
     let due = CONSOLE.lock().guest(vm, byte, cpu::counter(), &mut Uart);
     if let Some(due) = due {
-        chores::ask(due);
+        deferred::ask(due);
     }
+}
+
+/// When the listening VM was found full of input, as a physical count; 0 if it was not.
+static INPUT_HELD: AtomicU64 = AtomicU64::new(0);
+
+/// Returns when the input was first held back, and sets it to `now` if it was not; 0 asks only.
+pub(crate) fn input_held_since(now: u64) -> u64 {
+    let _ = INPUT_HELD.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    INPUT_HELD.load(Ordering::Relaxed)
+}
+
+/// A guest has made room for input, or begins a life.
+pub(crate) fn input_room() {
+    INPUT_HELD.store(0, Ordering::Relaxed);
+    uart::listen(true);
 }
 
 /// Shows what waits, a little of it; returns when to come again.
@@ -88,7 +104,7 @@ pub(crate) fn open_monitor() {
 pub(crate) fn close_monitor(listener: Option<usize>) {
     let due = CONSOLE.lock().close_monitor(listener, cpu::counter(), &mut Uart);
     if let Some(due) = due {
-        chores::ask(due);
+        deferred::ask(due);
     }
 }
 

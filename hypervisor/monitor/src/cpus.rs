@@ -11,7 +11,6 @@ use spin::Once;
 
 use crate::console::say;
 use crate::vm::Vm;
-use crate::{interrupts, runner};
 
 /// One physical CPU.
 pub(crate) struct Slot {
@@ -114,17 +113,15 @@ pub(crate) fn kick_all() {
     }
 }
 
-/// A CPU that firmware started for us: sets itself up, says what it is, and goes to work.
-pub(crate) fn join(index: u64) -> ! {
+/// A CPU that firmware started for us: sets itself up, with these interrupts of its own, and says what it is.
+pub(crate) fn join(index: u64, private: &[IntId]) {
     if !secondary::adopt(index) {
         cpu::park()
     }
     let index = assay_el2::percpu::index();
-    let private: &[IntId] = interrupts::private();
     if let Err(error) = gic::init_cpu(private) {
         say!("warning cpu={index} reason=\"no interrupts: {error:?}\"");
         cpu::park()
     }
     identify(index);
-    runner::cpu_loop(index)
 }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use assay_el2::context;
+use assay_el2::context::{self, Context};
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{cpu, firmware, guest_regs};
@@ -13,6 +13,7 @@ use assay_model::layout;
 use assay_model::life::Life;
 use assay_model::loader::{KernelError, Loader};
 use assay_model::psci;
+use assay_model::schedule::Share;
 use assay_model::smccc::{HostFacts, Workarounds};
 use assay_model::vgic::Version;
 use assay_model::vm::GuestMachine;
@@ -28,10 +29,11 @@ use assay_spec::addr::{Ipa, Region};
 use crate::adapter::Ram;
 use crate::bundle::Guests;
 use crate::coherent::{Grant, Pool};
+use crate::console::say;
 use crate::load::Contents;
-use crate::pool::{Member, Sharing};
+use crate::refusals::{refused, rule_of};
 use crate::shared::{self, Regions};
-use crate::vm::{Parts, Vm};
+use crate::vm::{Parts, Sharing, Vm};
 use crate::{cpus, ram, seeds};
 
 mod decide;
@@ -39,7 +41,7 @@ mod files;
 mod function;
 mod map;
 mod place;
-mod refusals;
+mod refuse;
 
 pub(crate) use decide::warn_of_unclaimed;
 use decide::{decide, report};
@@ -47,8 +49,24 @@ use files::Files;
 use function::Function;
 use map::map;
 use place::{Place, Room, Seats, Shared};
-use refusals::{Refused, no_memory, no_shared_memory, refuse};
-pub(crate) use refusals::{refused, rule_of};
+use refuse::{Refused, no_memory, no_shared_memory, refuse};
+
+/// The VMs that were made.
+pub(crate) struct Made {
+    /// All of them, in the manifest's order.
+    pub(crate) vms: Vec<&'static Vm>,
+    /// The CPUs that no VM has for itself.
+    pub(crate) shared_cpus: Vec<usize>,
+    /// The VMs that share them, in the order in which the scheduler counts their vCPUs.
+    pub(crate) members: Vec<Member>,
+}
+
+/// A VM that shares CPUs.
+pub(crate) struct Member {
+    pub(crate) vm: &'static Vm,
+    pub(crate) share: Share,
+    pub(crate) contexts: Vec<Context>,
+}
 
 /// What VMs are made in.
 pub(crate) struct Environment<'a> {
@@ -59,7 +77,7 @@ pub(crate) struct Environment<'a> {
 
 /// Makes every VM that can be made; the others are refused, and stop nobody. VMs with CPUs of their own choose
 /// first, those that share CPUs get what is left.
-pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'static Vm> {
+pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Made {
     let vms = environment.world.vms;
     let claims = claims::resolve(&environment.world);
     let is_shared = |claims: &&VmClaims<'_>| vms.get(claims.vm).is_some_and(|config| config.sched != Sched::Dedicated);
@@ -75,11 +93,28 @@ pub(crate) fn all(environment: &Environment<'_>, pool: &mut Pool) -> Vec<&'stati
         let vmid = made.len() + 1;
         made.extend(make(environment, claims, pool, &mut regions, &mut room, vmid));
     }
-    room.open();
-    made.sort_by_key(|(place, _)| *place);
-    let made: Vec<&'static Vm> = made.into_iter().map(|(_, vm)| vm).collect();
-    shared::connect(&made);
-    made
+    let mut vms: Vec<(usize, &'static Vm)> = Vec::new();
+    for (place, vm) in made {
+        let above = vms.partition_point(|(other, _)| *other < place);
+        vms.insert(above, (place, vm));
+    }
+    let vms: Vec<&'static Vm> = vms.into_iter().map(|(_, vm)| vm).collect();
+    shared::connect(&vms);
+    let (shared_cpus, members) = room.shared();
+    warn_of_branches(&members);
+    Made { vms, shared_cpus, members }
+}
+
+/// Says so if VMs can steer the branches of others that have the same CPUs, and nobody offers help.
+fn warn_of_branches(members: &[Member]) {
+    let is_open = |member: &Member| member.vm.machine.workarounds.is_branch_prediction_shared();
+    if members.len() > 1 && members.iter().any(is_open) {
+        let names: Vec<&str> = members.iter().map(|member| &*member.vm.name).collect();
+        say!(
+            "warning vms={} reason=\"they share CPUs that do not keep their branch prediction apart (ID_AA64PFR0_EL1.CSV2 = 0), and firmware has no SMCCC_ARCH_WORKAROUND_1: let VMs that do not trust each other have CPUs of their own\"",
+            names.join(",")
+        );
+    }
 }
 
 /// Makes one VM, or says why not. Returns its place in the manifest along with it.
@@ -172,7 +207,9 @@ fn one(
     listing.extend(memory);
     let traps = traps(host, features, shared.is_none(), regime);
     let (sharing, seats) = match shared {
-        Some(Shared { seats, time }) => (Some(Sharing::new(vcpus, cpus::count(), time)), Some(seats)),
+        Some(Shared { seats, time }) => {
+            (Some(Sharing::new(room.shared_vcpus(), vcpus, cpus::count(), time)), Some(seats))
+        }
         None => (None, None),
     };
     let vm = Vm::new(Parts {

@@ -13,7 +13,7 @@ use assay_spec::lr::Lr;
 
 use crate::adapter::Lists;
 use crate::vm::Vm;
-use crate::{chores, console, operator, shared};
+use crate::{console, deferred, shared};
 
 /// What decisions need of this CPU and of the world around the VM.
 pub(crate) struct Hardware {
@@ -28,7 +28,7 @@ impl Hardware {
         let timer = vcpu.timer.deadline_after(cpu::counter());
         let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
         let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
-        timer::arm(deadlines.chain(chores::deadline()).min());
+        timer::arm(deadlines.chain(deferred::deadline()).min());
     }
 }
 
@@ -73,7 +73,7 @@ impl exits::Cpu for Hardware {
         console::guest_byte(self.vm.index(), byte);
     }
     fn input_room(&mut self) {
-        operator::input_room();
+        console::input_room();
     }
     fn has_entropy(&self) -> bool {
         cpu::has_random()

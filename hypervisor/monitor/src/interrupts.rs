@@ -7,7 +7,8 @@ use assay_el2::timer;
 use assay_spec::intid::IntId;
 use spin::Once;
 
-use crate::{intx, operator};
+use crate::deferred;
+use crate::vm::intx;
 
 /// The interrupts that mean something to Assay.
 struct Known {
@@ -84,7 +85,7 @@ fn rarer(known: &Known, ack: Ack) -> Event {
         timer::arm(None);
         Event::HypTimer
     } else if Some(intid) == known.uart {
-        operator::take_input();
+        deferred::take_input();
         Event::Done
     } else if intx::owner(intid).is_some() {
         return Event::Intx(intid);

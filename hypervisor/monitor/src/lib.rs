@@ -11,14 +11,13 @@ extern crate alloc;
 mod adapter;
 mod boot;
 mod bundle;
-mod chores;
 mod coherent;
 mod console;
 mod cpus;
 mod create;
+mod deferred;
 mod hardware;
 mod interrupts;
-mod intx;
 mod load;
 mod memory;
 mod operator;
@@ -27,6 +26,7 @@ mod pci;
 mod pool;
 mod proof;
 mod ram;
+mod refusals;
 mod report;
 mod runner;
 mod seeds;
@@ -46,9 +46,10 @@ pub fn start(boot: Boot) -> ! {
     }
 }
 
-/// Every other CPU, `index` in the order of the tree.
+/// Every other CPU, `index` in the order of the tree: sets itself up, says what it is, and goes to work.
 pub fn start_secondary(index: u64) -> ! {
-    cpus::join(index)
+    cpus::join(index, interrupts::private());
+    runner::cpu_loop(assay_el2::percpu::index())
 }
 
 /// Ends the machine: nothing runs any more.

@@ -1,10 +1,9 @@
 //! The operator's monitor: `Ctrl-]` on the UART, and what the commands do.
 //!
-//! Keys come by the UART's interrupt on the home CPU and are few at a time. An order is obeyed at once. A table is
-//! printed later, one line of it at each look of `chores`: that line is the longest that home stays in EL2.
+//! Keys come by the UART's interrupt on the housekeeping CPU and are few at a time. An order is obeyed at once. A table is
+//! printed later, one line of it at each look of `deferred`: that line is the longest that this CPU stays in EL2.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_el2::{cpu, uart};
 use assay_model::console::Shown;
@@ -13,8 +12,8 @@ use assay_model::line_editor::{ESCAPE, Reply};
 use assay_model::monitor_command::{self, Command, Trace};
 use assay_plan::policy::line::Quoted;
 
-use crate::chores;
 use crate::console::{self, Line, say};
+use crate::deferred;
 use crate::vm::{self, Vm};
 
 mod tables;
@@ -26,9 +25,6 @@ const INPUT_BYTES: usize = 64;
 /// How long a VM that takes no input holds the console back, before its input is dropped so that `Ctrl-]` gets
 /// through, in milliseconds.
 const PATIENCE_MS: u64 = 5000;
-
-/// When the listening VM was found full, as a physical count; 0 if it was not.
-static HELD: AtomicU64 = AtomicU64::new(0);
 
 /// Takes what the console has received.
 pub(crate) fn take_input() {
@@ -71,38 +67,26 @@ enum Full {
 /// The listening VM is full: stops listening, unless it has been so for too long, or has room by now.
 fn holds_back(vm: &Vm) -> Full {
     let now = cpu::counter();
-    let patience = chores::ticks(PATIENCE_MS);
-    let since = match HELD.load(Ordering::Relaxed) {
-        0 => {
-            HELD.store(now, Ordering::Relaxed);
-            now
-        }
-        since => since,
-    };
+    let patience = deferred::ticks(PATIENCE_MS);
+    let since = console::input_held_since(now);
     if now.wrapping_sub(since) >= patience {
         return Full::Overdue;
     }
     uart::listen(false);
     // The guest may have made room between the look and the mask: nobody would tell us again.
     if vm.has_input_room() {
-        input_room();
+        console::input_room();
         return Full::Room;
     }
-    chores::ask(since.wrapping_add(patience));
+    deferred::ask(since.wrapping_add(patience));
     Full::Wait
-}
-
-/// A guest has made room for input, or begins a life.
-pub(crate) fn input_room() {
-    HELD.store(0, Ordering::Relaxed);
-    uart::listen(true);
 }
 
 /// Goes on with what takes time; returns when to come again.
 pub(crate) fn tick(now: u64) -> Option<u64> {
-    let table = tables::tick().then(|| now.wrapping_add(chores::ticks(1)));
-    let since = HELD.load(Ordering::Relaxed);
-    let until = since.wrapping_add(chores::ticks(PATIENCE_MS));
+    let table = tables::tick().then(|| now.wrapping_add(deferred::ticks(1)));
+    let since = console::input_held_since(0);
+    let until = since.wrapping_add(deferred::ticks(PATIENCE_MS));
     let held = (since != 0 && now < until).then_some(until);
     if since != 0 && held.is_none() {
         uart::listen(true);
@@ -119,7 +103,7 @@ fn typed(reply: Reply, line: &Line) {
         Reply::Run => match run(line.text()) {
             Ok(Done::Prompt) => console::next_line(),
             Ok(Done::Leave) => leave(),
-            Ok(Done::Table) => chores::ask(cpu::counter()),
+            Ok(Done::Table) => deferred::ask(cpu::counter()),
             Err(problem) => {
                 say!("monitor error={}", Quoted(&problem));
                 console::next_line();

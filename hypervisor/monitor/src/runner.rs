@@ -16,15 +16,15 @@ use assay_spec::intid::IntId;
 use crate::adapter::Lists;
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
-use crate::vm::{Phase, Vm};
-use crate::{chores, cpus, intx, panic, pool, report};
+use crate::vm::{Phase, Vm, intx};
+use crate::{cpus, deferred, panic, pool, report};
 
 mod clock;
 mod filling;
 mod shared;
 mod traced;
 
-pub(crate) use shared::Seat;
+pub(crate) use shared::seat;
 use traced::Traced;
 
 /// What a CPU does for ever.
@@ -77,7 +77,7 @@ fn drain() {
             Event::Kick | Event::HypTimer | Event::Done => {}
         }
     }
-    chores::look();
+    deferred::look();
 }
 
 /// Why the guest was left.
@@ -250,7 +250,7 @@ impl Runner {
             Event::Intx(_) | Event::Done => Interrupt::Other,
         });
         if matches!(event, Event::HypTimer | Event::Kick) {
-            chores::look();
+            deferred::look();
         }
         match event {
             Event::HypTimer => self.deadline(frame),

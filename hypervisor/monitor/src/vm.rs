@@ -23,8 +23,12 @@ pub(crate) use assay_model::life::Phase;
 use crate::console::{self, say};
 use crate::load::Contents;
 use crate::pci::Owned;
-use crate::pool::Sharing;
-use crate::{create, intx};
+use crate::{deferred, refusals};
+
+pub(crate) mod intx;
+mod sharing;
+
+pub(crate) use sharing::Sharing;
 
 /// One VM.
 pub(crate) struct Vm {
@@ -277,7 +281,7 @@ impl Vm {
         match ended.map(|ended| ended.after) {
             None => {}
             Some(After::Restarted(_)) => self.kick_all(),
-            Some(After::Waits { .. }) => crate::chores::ask(now),
+            Some(After::Waits { .. }) => deferred::ask(now),
             Some(After::Stopped(_) | After::Crashed | After::GivenUp { .. }) => {
                 end_machine_if_idle();
             }
@@ -309,8 +313,7 @@ impl Vm {
             let failure = life.failed_to_load();
             match failure {
                 LoadFailure::Refused => {
-                    let rule = create::rule_of(error);
-                    create::refused(&self.name, &rule, &error, error.remedy());
+                    refusals::refused(&self.name, &refusals::rule_of(error), &error, error.remedy());
                 }
                 LoadFailure::Crashed => {
                     say!("error vm={} reason={}", self.name, Quoted(&error));

@@ -14,9 +14,9 @@ use assay_model::vgic::{VCPUS_MAX_V2, VCPUS_MAX_V3, Version};
 use assay_plan::platform::{self, GicVersion};
 use assay_plan::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
 
+use super::Member;
 use super::{Refused, refuse};
 use crate::cpus;
-use crate::pool::{self, Member};
 
 /// The CPUs, as they are given away.
 pub(super) struct Room {
@@ -60,11 +60,14 @@ impl Room {
         self.shared = cpus::free();
     }
 
-    /// Lets the VMs that share CPUs run there.
-    pub(super) fn open(self) {
-        if !self.members.is_empty() {
-            pool::set(self.shared, self.members);
-        }
+    /// Returns the shared CPUs, and the VMs that share them.
+    pub(super) fn shared(self) -> (Vec<usize>, Vec<Member>) {
+        (self.shared, self.members)
+    }
+
+    /// Returns how many vCPUs share CPUs by now.
+    pub(super) fn shared_vcpus(&self) -> usize {
+        self.members.iter().map(|member| member.contexts.len()).sum()
     }
 
     /// Chooses CPUs for a VM.

@@ -5,7 +5,8 @@ use assay_model::loader::Progress;
 use assay_model::psci::Start;
 
 use super::Runner;
-use crate::{intx, operator};
+use crate::console;
+use crate::vm::intx;
 
 impl Runner {
     /// Fills a chunk of the VM's memory; after the last one, starts its life.
@@ -35,7 +36,7 @@ impl Runner {
             sharing.begin();
         }
         // An earlier life may have held input back.
-        operator::input_room();
+        console::input_room();
         vm.started();
         intx::connect(vm);
     }

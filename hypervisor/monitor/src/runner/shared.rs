@@ -4,6 +4,8 @@
 //! [`Seat`]. Its virtual timer is never left to the hardware (`Runner::sample_timer`), so that nothing of it is
 //! active on a CPU that it has left.
 
+use alloc::vec::Vec;
+
 use assay_el2::context::Context;
 use assay_el2::switch::{self, Cause, Control, Guest, Handler};
 use assay_el2::traps::Config;
@@ -14,17 +16,18 @@ use assay_model::schedule::Entity;
 use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::frame::Frame;
-use spin::MutexGuard;
+use spin::{Mutex, MutexGuard, Once};
 
 use super::{Leave, Runner, Traced, idle};
 use crate::adapter::Lists;
-use crate::chores;
+use crate::create::Member;
+use crate::deferred;
 use crate::interrupts::{self, Event};
 use crate::pool::Pool;
 use crate::vm::{Phase, Vm};
 
 /// A vCPU that shares CPUs, wherever it is.
-pub(crate) struct Seat {
+struct Seat {
     runner: Runner,
     /// Its trap configuration, with the identity that it had at its start.
     config: Config,
@@ -53,9 +56,21 @@ enum Step {
     Block(Option<u64>),
 }
 
+/// The vCPUs as the scheduler counts them. The CPU that a vCPU is on holds its lock for as long.
+static SEATS: Once<Vec<Mutex<Seat>>> = Once::new();
+
+/// Gives each vCPU that shares CPUs its seat, once.
+pub(crate) fn seat(members: Vec<Member>) {
+    let seats = members.into_iter().flat_map(|member| {
+        let contexts = member.contexts.into_iter().enumerate();
+        contexts.map(move |(vcpu, context)| Mutex::new(Seat::new(member.vm, vcpu, context)))
+    });
+    let _ = SEATS.call_once(|| seats.collect());
+}
+
 impl Seat {
     /// Makes vCPU `vcpu`, which is off.
-    pub(crate) fn new(vm: &'static Vm, vcpu: usize, context: Context) -> Self {
+    fn new(vm: &'static Vm, vcpu: usize, context: Context) -> Self {
         Self { runner: Runner::new(vm, vcpu), config: vm.traps, context, stage: Stage::Off, has_erred: false }
     }
 }
@@ -79,7 +94,7 @@ pub(super) fn cpu_loop(pool: &'static Pool, cpu: usize) -> ! {
                 }
             }
             None => {
-                timer::arm(turn.until.into_iter().chain(chores::deadline()).min());
+                timer::arm(turn.until.into_iter().chain(deferred::deadline()).min());
                 idle();
             }
         }
@@ -96,8 +111,10 @@ struct Here {
 }
 
 impl Here {
-    fn take(pool: &'static Pool, entity: Entity, cpu: usize, stolen: u64) -> Option<Self> {
-        let seat = pool.take(entity, cpu)?;
+    /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
+    fn take(pool: &Pool, entity: Entity, cpu: usize, stolen: u64) -> Option<Self> {
+        let seat = SEATS.get()?[entity.0].lock();
+        pool.arrive(entity, cpu);
         if let Some(sharing) = &seat.runner.vm.sharing {
             sharing.tell(seat.runner.vcpu.index, stolen);
         }

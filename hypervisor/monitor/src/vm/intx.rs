@@ -11,13 +11,13 @@ use assay_model::pci::header::{INTX_DISABLE, MEMORY_SPACE};
 use assay_model::vgic::Version;
 use assay_spec::intid::IntId;
 
+use super::{Phase, Vm};
 use crate::adapter::Lists;
-use crate::vm::{self, Phase, Vm};
 
 /// Returns the VM whose function is wired to a physical interrupt.
 pub(crate) fn owner(intid: IntId) -> Option<&'static Vm> {
     let has = |vm: &&Vm| vm.function.as_ref().is_some_and(|function| function.intx == Some(intid));
-    vm::all().iter().copied().find(has)
+    super::all().iter().copied().find(has)
 }
 
 /// An interrupt while vCPU `vcpu` of `here` is on this CPU, List Registers and all; they are to be flushed next.

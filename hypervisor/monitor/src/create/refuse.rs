@@ -4,23 +4,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Display;
 
-use assay_model::loader::KernelError;
 use assay_plan::claims::SharedRow;
-use assay_plan::policy::line::Quoted;
 use assay_plan::vm_tree::VmConfig;
-
-use crate::console::say;
 
 /// Why a VM does not start, when it is not about a region.
 pub(super) struct Refused {
     pub(super) rule: &'static str,
     pub(super) reason: String,
     pub(super) remedy: &'static str,
-}
-
-/// Prints a refusal that is not about a region.
-pub(crate) fn refused(vm: &str, rule: &dyn Display, reason: &dyn Display, remedy: &str) {
-    say!("refused vm={vm} region=- rule={rule} reason={} remedy={}", Quoted(reason), Quoted(&remedy));
 }
 
 /// Makes a refusal.
@@ -48,9 +39,4 @@ pub(super) fn no_shared_memory(row: &SharedRow<'_>) -> Option<Refused> {
         ),
         "make the region smaller, or the machine's memory larger (QEMU: -m)",
     )
-}
-
-/// Returns the rule that a file which cannot be loaded breaks.
-pub(crate) fn rule_of(error: KernelError) -> &'static str {
-    if matches!(error, KernelError::NoRoom { .. }) { "V2" } else { "V3" }
 }

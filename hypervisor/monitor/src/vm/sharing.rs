@@ -1,0 +1,106 @@
+//! What a VM that shares CPUs has besides: its vCPUs in the pool, and the time that was stolen from them.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use assay_el2::cpu;
+use assay_el2::guest_ram::GuestRam;
+use assay_model::schedule::Entity;
+use assay_model::smccc;
+use assay_model::vcpus::VcpuSet;
+use spin::Mutex;
+
+use crate::pool;
+
+/// What a VM that shares CPUs has besides.
+pub(crate) struct Sharing {
+    /// The scheduler's number of vCPU 0; the others follow.
+    first: usize,
+    /// The vCPU of this VM that was last on each CPU; [`NOBODY`] at first.
+    last: Vec<AtomicUsize>,
+    /// Where the vCPUs read how much time was stolen from them.
+    time: Mutex<GuestRam>,
+    /// Ticks that were stolen from each before this life.
+    before: Vec<AtomicU64>,
+}
+
+const NOBODY: usize = usize::MAX;
+
+impl Sharing {
+    /// For a VM with `vcpus` vCPUs, numbered from `first` in the pool, on a machine with `cpus` CPUs. Stolen time is
+    /// told in `time`.
+    pub(crate) fn new(first: usize, vcpus: usize, cpus: usize, time: GuestRam) -> Self {
+        Self {
+            first,
+            last: (0..cpus).map(|_| AtomicUsize::new(NOBODY)).collect(),
+            time: Mutex::new(time),
+            before: (0..vcpus).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn entity(&self, vcpu: usize) -> Entity {
+        Entity(self.first + vcpu)
+    }
+
+    /// Returns for how many milliseconds of this life vCPU `vcpu` has waited for a CPU.
+    pub(crate) fn stolen_ms(&self, vcpu: usize) -> u64 {
+        let mut ms = 0;
+        if let Some(pool) = pool::get() {
+            pool.stolen([self.entity(vcpu)].into_iter(), |stolen| {
+                ms = nanoseconds(self.of_this_life(vcpu, stolen)) / 1_000_000
+            });
+        }
+        ms
+    }
+
+    /// Returns for how many milliseconds since the boot vCPU `vcpu` had a CPU.
+    pub(crate) fn ran_ms(&self, vcpu: usize) -> u64 {
+        pool::get().map_or(0, |pool| nanoseconds(pool.ran(self.entity(vcpu))) / 1_000_000)
+    }
+
+    /// Makes these vCPUs runnable.
+    pub(crate) fn wake(&self, vcpus: VcpuSet) {
+        if let Some(pool) = pool::get() {
+            vcpus.iter().for_each(|vcpu| pool.wake(self.entity(vcpu)));
+        }
+    }
+
+    /// Begins a life: from now on stolen time counts, from zero.
+    pub(crate) fn begin(&self) {
+        let Some(pool) = pool::get() else { return };
+        let mut time = self.time.lock();
+        let all = 0..time.region().size;
+        // It is the whole of it, so it is in range.
+        let _ = time.zero(all);
+        let mut before = self.before.iter();
+        pool.stolen((0..self.before.len()).map(|vcpu| self.entity(vcpu)), |stolen| {
+            if let Some(before) = before.next() {
+                before.store(stolen, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Tells a vCPU how much time was stolen from it: `stolen` in ticks since the boot.
+    pub(crate) fn tell(&self, vcpu: usize, stolen: u64) {
+        if let Some(at) = smccc::stolen_time_at(vcpu) {
+            let ns = nanoseconds(self.of_this_life(vcpu, stolen));
+            // The structure of a vCPU that there is lies in the page.
+            let _ = self.time.lock().store(at + smccc::STOLEN_TIME_OFFSET, ns);
+        }
+    }
+
+    fn of_this_life(&self, vcpu: usize, stolen: u64) -> u64 {
+        stolen.saturating_sub(self.before[vcpu].load(Ordering::Relaxed))
+    }
+
+    /// Notes that `vcpu` runs on CPU `cpu` now. Returns whether it was the last of this VM to do so before.
+    pub(crate) fn was_last(&self, vcpu: usize, cpu: usize) -> bool {
+        self.last[cpu].swap(vcpu, Ordering::Relaxed) == vcpu
+    }
+}
+
+/// Returns how many nanoseconds `ticks` are.
+fn nanoseconds(ticks: u64) -> u64 {
+    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(cpu::counter_frequency().max(1));
+    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
