@@ -3,7 +3,7 @@
 use assay_spec::addr::{Pa, Region};
 
 use crate::cpu;
-use crate::sysreg::{dsb_ish, dsb_sy, isb};
+use crate::sysreg::{dsb_ish, dsb_sy, invalidate, isb};
 
 macro_rules! by_line {
     ($range:expr, $line:expr, $operation:literal) => {{
@@ -51,8 +51,7 @@ pub fn make_executable(range: Region<Pa>) {
     dsb_ish();
     if ctr >> 29 & 1 == 0 {
         // All of it: a VIPT instruction cache may hold the range under the guest's own addresses.
-        // SAFETY: invalidating instruction caches loses nothing: they are never dirty.
-        unsafe { core::arch::asm!("ic ialluis", options(nostack, preserves_flags)) }
+        invalidate!(ic ialluis);
         dsb_ish();
     }
     isb();

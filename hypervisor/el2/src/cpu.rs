@@ -2,7 +2,7 @@
 
 use assay_spec::hcr;
 
-use crate::sysreg::{isb, read_sysreg, write_sysreg};
+use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
 
 /// The AArch64 identification registers, as `[CRm - 1][op2]` with op0 = 3, op1 = 0, CRn = 0.
 pub type IdTable = [[u64; 8]; 7];
@@ -94,19 +94,13 @@ pub fn counter_frequency() -> u64 {
 }
 
 /// Sets the registers of EL2 itself that no guest's configuration covers.
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn init_el2() {
     crate::switch::install_vectors();
     // SAFETY: nothing of a guest's is loaded yet. IMO: physical interrupts are EL2's, also to wake it from WFI
     // before there is a guest.
-    unsafe {
-        write_sysreg!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
-        write_sysreg!("cntvoff_el2", 0u64);
-    }
-    // SAFETY: the hypervisor timer is off until `timer` arms it.
-    unsafe {
-        write_sysreg!("cnthp_ctl_el2", 0u64);
-    }
+    unsafe { write_el2!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO) }
+    write_sysreg!("cntvoff_el2", 0);
+    write_sysreg!("cnthp_ctl_el2", 0);
     isb();
 }
 

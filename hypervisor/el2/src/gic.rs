@@ -9,6 +9,8 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
+use crate::sysreg::{bank, read_sysreg, write_sysreg};
+
 mod v2;
 mod v3;
 
@@ -186,15 +188,27 @@ pub fn is_pending(intid: IntId) -> bool {
     if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
 }
 
+bank! {
+    /// Active priorities that every GICv3 has; `GICH_APR` in the second.
+    First { ap0r0 = "ich_ap0r0_el2"; ap1r0 = "ich_ap1r0_el2"; }
+}
+bank! {
+    /// Those from 6 preemption bits on (PREbits 5).
+    Second { ap0r1 = "ich_ap0r1_el2"; ap1r1 = "ich_ap1r1_el2"; }
+}
+bank! {
+    /// Those with 7 (PREbits 6).
+    Others { ap0r2 = "ich_ap0r2_el2"; ap0r3 = "ich_ap0r3_el2"; ap1r2 = "ich_ap1r2_el2"; ap1r3 = "ich_ap1r3_el2"; }
+}
+
 /// The guest's CPU interface besides List Registers: what it has written to it, and which priorities are active.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Interface {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Interface {
     /// `ICH_VMCR_EL2`, `GICH_VMCR`.
     vmcr: u64,
-    /// `ICH_AP0R<n>_EL2`.
-    group0: [u64; 4],
-    /// `ICH_AP1R<n>_EL2`; `GICH_APR` in the first.
-    group1: [u64; 4],
+    first: First,
+    second: Second,
+    others: Others,
 }
 
 /// Returns the state of this CPU's virtual CPU interface. Its List Registers are the model's to take back.

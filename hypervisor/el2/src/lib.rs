@@ -19,6 +19,7 @@ pub mod cpu;
 pub mod cpus;
 mod fill;
 pub mod firmware;
+pub mod float;
 pub mod frames;
 pub mod gic;
 pub mod guest_ram;

@@ -8,7 +8,7 @@
 //! | 28 KiB | 4 KiB | guard page, never mapped |
 //! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
-use crate::sysreg::{read_sysreg, write_sysreg};
+use crate::sysreg::{read_sysreg, write_el2};
 
 /// Size and alignment of a block in bytes.
 pub const BLOCK_SIZE: u64 = 0x1_0000;
@@ -37,7 +37,7 @@ pub(crate) unsafe fn install(block: u64, index: u64) {
     // SAFETY: our caller's promise: the start of the block is mapped, aligned and unused.
     unsafe { (block as *mut PerCpu).write(control) };
     // SAFETY: TPIDR_EL2 is this program's own; it has no effect on hardware.
-    unsafe { write_sysreg!("tpidr_el2", block) };
+    unsafe { write_el2!("tpidr_el2", block) };
 }
 
 /// Returns this CPU's index in the platform tree's order.

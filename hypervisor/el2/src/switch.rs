@@ -9,7 +9,7 @@ use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
 
 use crate::percpu::PerCpu;
-use crate::sysreg::{isb, read_sysreg, write_sysreg};
+use crate::sysreg::{isb, read_sysreg, write_el2};
 
 /// A vCPU's registers, and EL2's stack pointer while it runs. `switch.S` knows the layout.
 #[repr(C, align(16))]
@@ -142,7 +142,7 @@ pub fn abort_syndrome() -> (u64, u64, u64) {
 pub(crate) fn install_vectors() {
     let vectors = &raw const switch_vectors as u64;
     // SAFETY: the table is 2 KiB aligned, mapped executable and complete.
-    unsafe { write_sysreg!("vbar_el2", vectors) }
+    unsafe { write_el2!("vbar_el2", vectors) }
     isb();
 }
 

@@ -3,19 +3,12 @@
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// Arms this CPU's EL2 timer for `deadline` (physical count), or turns it off.
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 #[inline]
 pub fn arm(deadline: Option<u64>) {
-    // SAFETY: this timer is EL2's own; it raises the hypervisor timer PPI and nothing else.
-    unsafe {
-        match deadline {
-            Some(deadline) => {
-                write_sysreg!("cnthp_cval_el2", deadline);
-                write_sysreg!("cnthp_ctl_el2", 1u64);
-            }
-            None => write_sysreg!("cnthp_ctl_el2", 0u64),
-        }
+    if let Some(deadline) = deadline {
+        write_sysreg!("cnthp_cval_el2", deadline);
     }
+    write_sysreg!("cnthp_ctl_el2", deadline.is_some().into());
     isb();
 }
 
@@ -30,15 +23,13 @@ pub fn arm_by(deadline: u64) {
 
 /// Sets the difference between the physical counter and the virtual one that this CPU's guest sees.
 pub fn set_virtual_offset(offset: u64) {
-    // SAFETY: only the guest's view of time depends on it.
-    unsafe { write_sysreg!("cntvoff_el2", offset) }
+    write_sysreg!("cntvoff_el2", offset);
     isb();
 }
 
 /// Turns the guest's virtual timer off: before its vCPU starts, and when it stops.
 pub fn stop_virtual() {
-    // SAFETY: only the guest on this CPU uses this timer, and it is not running.
-    unsafe { write_sysreg!("cntv_ctl_el0", 0u64) }
+    write_sysreg!("cntv_ctl_el0", 0);
     isb();
 }
 

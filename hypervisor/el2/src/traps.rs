@@ -5,7 +5,7 @@ use assay_spec::hcr;
 
 use crate::stage2::Regime;
 use crate::switch::Guest;
-use crate::sysreg::{isb, read_sysreg, write_sysreg};
+use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
 
 /// The registers that make this CPU run one vCPU of one VM.
 #[derive(Clone, Copy, Debug)]
@@ -62,56 +62,53 @@ const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn write(config: &Config) {
     let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
-    // SAFETY: EL1's own registers, which no guest uses at this moment.
-    unsafe {
-        write_sysreg!("tcr_el1", tcr | NO_WALKS);
-        isb();
-        write_sysreg!("sctlr_el1", sctlr | 1);
-    }
+    write_sysreg!("tcr_el1", tcr | NO_WALKS);
+    isb();
+    write_sysreg!("sctlr_el1", sctlr | 1);
     isb();
     let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
     // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
     // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
     unsafe {
-        write_sysreg!("hcr_el2", (config.hcr | REQUIRED) & !FORBIDDEN);
+        write_el2!("hcr_el2", (config.hcr | REQUIRED) & !FORBIDDEN);
         if let Some(hcrx) = config.hcrx {
-            write_sysreg!("s3_4_c1_c2_2", hcrx);
+            write_el2!("s3_4_c1_c2_2", hcrx);
         }
         if config.fgt >= 1 {
             // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
-            write_sysreg!("s3_4_c1_c1_4", 0u64);
-            write_sysreg!("s3_4_c1_c1_5", 0u64);
-            write_sysreg!("s3_4_c1_c1_6", 0u64);
-            write_sysreg!("s3_4_c3_c1_4", 0u64);
-            write_sysreg!("s3_4_c3_c1_5", 0u64);
+            write_el2!("s3_4_c1_c1_4", 0u64);
+            write_el2!("s3_4_c1_c1_5", 0u64);
+            write_el2!("s3_4_c1_c1_6", 0u64);
+            write_el2!("s3_4_c3_c1_4", 0u64);
+            write_el2!("s3_4_c3_c1_5", 0u64);
             if config.fgt_amu {
-                write_sysreg!("s3_4_c3_c1_6", 0u64);
+                write_el2!("s3_4_c3_c1_6", 0u64);
             }
         }
         if config.fgt >= 2 {
             // HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HFGITR2.
-            write_sysreg!("s3_4_c3_c1_0", 0u64);
-            write_sysreg!("s3_4_c3_c1_1", 0u64);
-            write_sysreg!("s3_4_c3_c1_2", 0u64);
-            write_sysreg!("s3_4_c3_c1_3", 0u64);
-            write_sysreg!("s3_4_c3_c1_7", 0u64);
+            write_el2!("s3_4_c3_c1_0", 0u64);
+            write_el2!("s3_4_c3_c1_1", 0u64);
+            write_el2!("s3_4_c3_c1_2", 0u64);
+            write_el2!("s3_4_c3_c1_3", 0u64);
+            write_el2!("s3_4_c3_c1_7", 0u64);
         }
         if let Some(mpam2) = config.mpam2 {
-            write_sysreg!("s3_4_c10_c5_0", mpam2);
+            write_el2!("s3_4_c10_c5_0", mpam2);
         }
-        write_sysreg!("cptr_el2", config.cptr);
-        write_sysreg!("mdcr_el2", config.mdcr | counters);
-        write_sysreg!("hstr_el2", 0u64);
-        write_sysreg!("cnthctl_el2", config.cnthctl);
-        write_sysreg!("vtcr_el2", config.stage2.vtcr);
-        write_sysreg!("vttbr_el2", config.stage2.vttbr);
-        write_sysreg!("vpidr_el2", config.vpidr);
-        write_sysreg!("vmpidr_el2", config.vmpidr);
+        write_el2!("cptr_el2", config.cptr);
+        write_el2!("mdcr_el2", config.mdcr | counters);
+        write_el2!("hstr_el2", 0u64);
+        write_el2!("cnthctl_el2", config.cnthctl);
+        write_el2!("vtcr_el2", config.stage2.vtcr);
+        write_el2!("vttbr_el2", config.stage2.vttbr);
+        write_el2!("vpidr_el2", config.vpidr);
+        write_el2!("vmpidr_el2", config.vmpidr);
     }
     isb();
     if let Some(zcr) = config.zcr {
         // SAFETY: CPTR_EL2.TZ = 0 is in effect, so this does not trap; the vector length is the guest's.
-        unsafe { write_sysreg!("s3_4_c1_c2_0", zcr) }
+        unsafe { write_el2!("s3_4_c1_c2_0", zcr) }
         isb();
     }
 }

@@ -8,7 +8,7 @@ use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware::{self, Conduit};
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
-use assay_el2::{context, cpu, cpus as numbers, image, serror, uart};
+use assay_el2::{cpu, cpus as numbers, float, image, serror, uart};
 use assay_model::console::Prefix;
 use assay_plan::claims::World;
 use assay_plan::gate;
@@ -232,5 +232,5 @@ fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;
-    image.size + blocks + tables + shared + context::all_bytes()
+    image.size + blocks + tables + shared + float::all_bytes()
 }

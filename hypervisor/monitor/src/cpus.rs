@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::secondary::Block;
-use assay_el2::{context, cpu, gic, secondary};
+use assay_el2::{cpu, float, gic, secondary};
 use assay_plan::idregs::HostId;
 use assay_spec::intid::IntId;
 use spin::Once;
@@ -39,7 +39,7 @@ fn slots() -> &'static [Slot] {
 /// Notes what the running CPU is.
 pub(crate) fn identify(index: usize) {
     if let Some(slot) = slots().get(index) {
-        context::note_vector_length();
+        float::note_vector_length();
         let _ = slot.identity.call_once(|| HostId::new(cpu::id_table()));
     }
 }

@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use assay_el2::context::{self, Context};
+use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{cpu, firmware, guest_regs};
+use assay_el2::{cpu, firmware, float, guest_regs};
 use assay_model::doorbell::Doorbells;
 use assay_model::layout;
 use assay_model::life::Life;
@@ -310,7 +310,7 @@ fn plan(
 fn traps(host: &HostId, features: VmFeatures, dedicated: bool, stage2: Regime) -> Config {
     let config = TrapConfig::new(host, features, dedicated);
     // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
-    let vectors = if dedicated { 0xf } else { context::vector_length() };
+    let vectors = if dedicated { 0xf } else { float::vector_length() };
     Config {
         hcr: config.hcr,
         hcrx: config.hcrx,

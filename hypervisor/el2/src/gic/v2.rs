@@ -11,7 +11,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
-use super::{GicError, Interface};
+use super::{First, GicError, Interface};
 use crate::percpu;
 use crate::sysreg::{dsb_ishst, isb};
 
@@ -230,17 +230,14 @@ pub(super) fn save_virtual() -> Interface {
     let Some(frames) = frames() else {
         return Interface::default();
     };
-    Interface {
-        vmcr: frames.hypervisor.vmcr.get().into(),
-        group0: [0; 4],
-        group1: [frames.hypervisor.apr.get().into(), 0, 0, 0],
-    }
+    let (vmcr, apr) = (frames.hypervisor.vmcr.get(), frames.hypervisor.apr.get());
+    Interface { vmcr: vmcr.into(), first: First { ap1r0: apr.into(), ..First::default() }, ..Interface::default() }
 }
 
 pub(super) fn load_virtual(interface: &Interface) {
     let Some(frames) = frames() else { return };
     frames.hypervisor.vmcr.set(interface.vmcr as u32);
-    frames.hypervisor.apr.set(interface.group1[0] as u32);
+    frames.hypervisor.apr.set(interface.first.ap1r0 as u32);
     // The guest's own accesses go to another frame of the same device.
     crate::sysreg::dsb_sy();
 }

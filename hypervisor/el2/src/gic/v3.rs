@@ -14,7 +14,7 @@ use assay_spec::lr::Lr;
 use safe_mmio::UniqueMmioPointer;
 use spin::{Mutex, Once};
 
-use super::{GicError, Interface};
+use super::{First, GicError, Interface, Others, Second};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
 use crate::{cpus, percpu};
 
@@ -49,24 +49,20 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
     *DISTRIBUTOR.lock() = Some(distributor);
 }
 
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    // SAFETY: SRE: the CPU interface by system registers; no memory is involved.
-    unsafe { write_sysreg!("icc_sre_el2", 7u64) }
+    // SRE: the CPU interface by system registers, also for EL1, which cannot change it: Enable = 0 traps ICC_SRE_EL1,
+    // and the model answers 7.
+    write_sysreg!("icc_sre_el2", 7);
     isb();
-    // SAFETY: the same for EL1, which cannot change it: Enable = 0 traps ICC_SRE_EL1, and the model answers 7.
-    unsafe { write_sysreg!("icc_sre_el1", 7u64) }
+    write_sysreg!("icc_sre_el1", 7);
     isb();
     let affinity = crate::cpu::mpidr() & cpus::AFFINITY;
     init_redistributor(affinity, private)?;
-    // SAFETY: the physical CPU interface is EL2's alone: EL1 sees the virtual one (HCR_EL2.IMO and FMO).
-    unsafe {
-        write_sysreg!("icc_pmr_el1", 0xffu64);
-        write_sysreg!("icc_bpr1_el1", 0u64);
-        // EOImode 1: EOIR drops the priority, DIR deactivates.
-        write_sysreg!("icc_ctlr_el1", 2u64);
-        write_sysreg!("icc_igrpen1_el1", 1u64);
-    }
+    write_sysreg!("icc_pmr_el1", 0xff);
+    write_sysreg!("icc_bpr1_el1", 0);
+    // EOImode 1: EOIR drops the priority, DIR deactivates.
+    write_sysreg!("icc_ctlr_el1", 2);
+    write_sysreg!("icc_igrpen1_el1", 1);
     isb();
     LR_COUNT.store((read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1, Ordering::Relaxed);
     reset_virtual();
@@ -134,14 +130,12 @@ pub(super) fn acknowledge() -> u32 {
 
 #[inline(always)]
 pub(super) fn drop_priority(ack: u32) {
-    // SAFETY: ends the interrupt just acknowledged; EOImode is 1.
-    unsafe { write_sysreg!("icc_eoir1_el1", u64::from(ack)) }
+    write_sysreg!("icc_eoir1_el1", u64::from(ack));
 }
 
 #[inline]
 pub(super) fn deactivate(ack: u32) {
-    // SAFETY: interrupt state only.
-    unsafe { write_sysreg!("icc_dir_el1", u64::from(ack)) }
+    write_sysreg!("icc_dir_el1", u64::from(ack));
 }
 
 pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
@@ -171,8 +165,7 @@ pub(super) fn kick(cpu: usize) {
     let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
     // What the other CPU is to see must be there before it is interrupted.
     dsb_ishst();
-    // SAFETY: SGI 0 is Assay's own.
-    unsafe { write_sysreg!("icc_sgi1r_el1", target | u64::from(super::KICK.0) << 24) }
+    write_sysreg!("icc_sgi1r_el1", target | u64::from(super::KICK.0) << 24);
     isb();
 }
 
@@ -205,8 +198,7 @@ pub(super) fn lr_read(index: usize) -> Lr {
 #[inline]
 pub(super) fn lr_write(index: usize, lr: Lr) {
     let value = lr_v3::encode(lr);
-    // SAFETY: a List Register changes what this CPU's guest is interrupted by, nothing else.
-    unsafe { lr_register!(index, write_sysreg(value), ()) }
+    lr_register!(index, write_sysreg(value), ());
 }
 
 #[inline]
@@ -215,8 +207,7 @@ pub(super) fn lr_empty() -> u32 {
 }
 
 pub(super) fn set_maintenance(requests: u32) {
-    // SAFETY: the virtual CPU interface stays on; only when EL2 is told of List Registers changes.
-    unsafe { write_sysreg!("ich_hcr_el2", u64::from(HCR_EN | requests)) }
+    write_sysreg!("ich_hcr_el2", u64::from(HCR_EN | requests));
     isb();
 }
 
@@ -244,71 +235,35 @@ fn preemption_bits() -> u64 {
 }
 
 pub(super) fn save_virtual() -> Interface {
-    let mut interface = Interface {
-        vmcr: read_sysreg!("ich_vmcr_el2"),
-        group0: [read_sysreg!("ich_ap0r0_el2"), 0, 0, 0],
-        group1: [read_sysreg!("ich_ap1r0_el2"), 0, 0, 0],
-    };
     let bits = preemption_bits();
-    if bits >= 5 {
-        interface.group0[1] = read_sysreg!("ich_ap0r1_el2");
-        interface.group1[1] = read_sysreg!("ich_ap1r1_el2");
+    Interface {
+        vmcr: read_sysreg!("ich_vmcr_el2"),
+        first: First::save(),
+        second: if bits >= 5 { Second::save() } else { Second::default() },
+        others: if bits >= 6 { Others::save() } else { Others::default() },
     }
-    if bits >= 6 {
-        interface.group0[2] = read_sysreg!("ich_ap0r2_el2");
-        interface.group0[3] = read_sysreg!("ich_ap0r3_el2");
-        interface.group1[2] = read_sysreg!("ich_ap1r2_el2");
-        interface.group1[3] = read_sysreg!("ich_ap1r3_el2");
-    }
-    interface
 }
 
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
+/// The guest of this CPU is not running; its interface gets a state that it had (IHI 0069H 12.4).
 pub(super) fn load_virtual(interface: &Interface) {
-    let (group0, group1) = (interface.group0, interface.group1);
     let bits = preemption_bits();
-    // SAFETY: the guest of this CPU is not running; its interface gets a state that it had (IHI 0069H 12.4).
-    unsafe {
-        write_sysreg!("ich_vmcr_el2", interface.vmcr);
-        write_sysreg!("ich_ap0r0_el2", group0[0]);
-        write_sysreg!("ich_ap1r0_el2", group1[0]);
-        if bits >= 5 {
-            write_sysreg!("ich_ap0r1_el2", group0[1]);
-            write_sysreg!("ich_ap1r1_el2", group1[1]);
-        }
-        if bits >= 6 {
-            write_sysreg!("ich_ap0r2_el2", group0[2]);
-            write_sysreg!("ich_ap0r3_el2", group0[3]);
-            write_sysreg!("ich_ap1r2_el2", group1[2]);
-            write_sysreg!("ich_ap1r3_el2", group1[3]);
-        }
+    write_sysreg!("ich_vmcr_el2", interface.vmcr);
+    interface.first.load();
+    if bits >= 5 {
+        interface.second.load();
+    }
+    if bits >= 6 {
+        interface.others.load();
     }
     isb();
 }
 
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(super) fn reset_virtual() {
-    let groups = preemption_bits();
-    // SAFETY: the guest of this CPU is not running; its interface gets the state of reset (IHI 0069H 11.4).
-    unsafe {
-        for index in 0..lr_count() as usize {
-            lr_register!(index, write_sysreg(0u64), ());
-        }
-        write_sysreg!("ich_ap0r0_el2", 0u64);
-        write_sysreg!("ich_ap1r0_el2", 0u64);
-        if groups >= 5 {
-            write_sysreg!("ich_ap0r1_el2", 0u64);
-            write_sysreg!("ich_ap1r1_el2", 0u64);
-        }
-        if groups >= 6 {
-            write_sysreg!("ich_ap0r2_el2", 0u64);
-            write_sysreg!("ich_ap0r3_el2", 0u64);
-            write_sysreg!("ich_ap1r2_el2", 0u64);
-            write_sysreg!("ich_ap1r3_el2", 0u64);
-        }
-        write_sysreg!("ich_vmcr_el2", 0u64);
-        write_sysreg!("ich_hcr_el2", u64::from(HCR_EN));
+    for index in 0..lr_count() as usize {
+        lr_register!(index, write_sysreg(0), ());
     }
+    load_virtual(&Interface::default());
+    write_sysreg!("ich_hcr_el2", u64::from(HCR_EN));
     dsb_ish();
     isb();
 }

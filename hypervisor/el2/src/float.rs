@@ -8,7 +8,7 @@ use assay_spec::sve;
 use spin::Once;
 
 use crate::frames;
-use crate::sysreg::{isb, read_sysreg, write_sysreg};
+use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
 
 global_asm!(include_str!("float.S"));
 
@@ -18,6 +18,8 @@ unsafe extern "C" {
     fn float_vector_bytes() -> u64;
     fn float_save_simd(area: u64);
     fn float_load_simd(area: u64);
+    fn float_clear_sve();
+    fn float_clear_simd();
 }
 
 /// Bytes of the longest vector that every CPU so far can hold.
@@ -39,11 +41,11 @@ pub fn note_vector_length() {
         return;
     }
     // SAFETY: no guest is on this CPU yet. CPTR_EL2 with TZ = 0 and the RES1 bits traps nothing of EL2's own.
-    unsafe { write_sysreg!("cptr_el2", assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM) }
+    unsafe { write_el2!("cptr_el2", assay_spec::hcr::cptr::RES1 | assay_spec::hcr::cptr::TSM) }
     isb();
     // SAFETY: FEAT_SVE is there and does not trap, so both instructions exist.
     let bytes = unsafe {
-        write_sysreg!("s3_4_c1_c2_0", sve::MAX_LEN);
+        write_el2!("s3_4_c1_c2_0", sve::MAX_LEN);
         isb();
         float_vector_bytes()
     };
@@ -62,8 +64,18 @@ pub fn all_bytes() -> u64 {
 
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
+/// Clears the FP, SIMD and SVE registers of this CPU, where the vCPU's trap configuration must be loaded: whatever they
+/// held was another life's.
+pub(crate) fn clear(sve: bool) {
+    let clear = if sve { float_clear_sve } else { float_clear_simd };
+    // SAFETY: guest registers only; CPTR_EL2 lets EL2 use them, and with `sve` FEAT_SVE is there.
+    unsafe { clear() }
+    write_sysreg!("s3_3_c4_c4_0", 0);
+    write_sysreg!("s3_3_c4_c4_1", 0);
+}
+
 /// Memory for one vCPU's registers. It holds no Rust object, belongs to this value alone, and is never given back.
-pub(super) struct Area {
+pub(crate) struct Area {
     start: u64,
     /// Bytes of a vector; `None`: the vCPU has no SVE.
     vector: Option<u64>,
@@ -73,7 +85,7 @@ pub(super) struct Area {
 
 impl Area {
     /// Takes zeroed memory for the registers of `count` vCPUs, or `None` if there is none.
-    pub(super) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
+    pub(crate) fn take(count: usize, sve: bool) -> Option<Vec<Self>> {
         let vector = sve.then(common);
         // Vectors, then predicates and FFR of an eighth each, rounded up.
         let bytes = vector.map_or(32 * 16, |vector| (vector * 32 + vector / 8 * 17).next_multiple_of(16));
@@ -86,48 +98,34 @@ impl Area {
     }
 
     /// Stores this CPU's registers. The vCPU's trap configuration must still be loaded.
-    ///
-    /// # Panics
-    /// If the vectors are not as long as the memory is for: our bug.
-    pub(super) fn save(&mut self) {
+    pub(crate) fn save(&mut self) {
         self.fpcr = read_sysreg!("s3_3_c4_c4_0");
         self.fpsr = read_sysreg!("s3_3_c4_c4_1");
-        match self.vector {
-            Some(vector) => {
-                self.check(vector);
-                // SAFETY: the area is mapped, large enough for vectors of this length, and ours alone.
-                unsafe { float_save_sve(self.start) }
-            }
-            // SAFETY: as above, for 512 bytes.
-            None => unsafe { float_save_simd(self.start) },
-        }
+        self.transfer(float_save_sve, float_save_simd);
     }
 
     /// Loads them back into this CPU, where the vCPU's trap configuration must be loaded. All of them, so that
     /// nothing of another vCPU's is left.
-    ///
-    /// # Panics
-    /// As [`save`](Self::save).
-    pub(super) fn load(&self) {
-        match self.vector {
-            Some(vector) => {
-                self.check(vector);
-                // SAFETY: the area is mapped and as long as vectors of this length need; the registers are the
-                // guest's, and EL2 uses none of them.
-                unsafe { float_load_sve(self.start) }
-            }
-            // SAFETY: as above.
-            None => unsafe { float_load_simd(self.start) },
-        }
-        // SAFETY: the guest's own registers.
-        unsafe { write_sysreg!("s3_3_c4_c4_0", self.fpcr) }
-        // SAFETY: as above.
-        unsafe { write_sysreg!("s3_3_c4_c4_1", self.fpsr) }
+    pub(crate) fn load(&self) {
+        self.transfer(float_load_sve, float_load_simd);
+        write_sysreg!("s3_3_c4_c4_0", self.fpcr);
+        write_sysreg!("s3_3_c4_c4_1", self.fpsr);
     }
 
-    fn check(&self, vector: u64) {
-        // SAFETY: `Some` is there with FEAT_SVE only; were it trapped, EL2 would stop there.
+    /// Moves the registers, as they are with SVE or without.
+    ///
+    /// # Panics
+    /// If the vectors are not as long as the memory is for: our bug.
+    #[inline(always)]
+    fn transfer(&self, sve: unsafe extern "C" fn(u64), simd: unsafe extern "C" fn(u64)) {
+        let Some(vector) = self.vector else {
+            // SAFETY: 512 bytes of the area, which is mapped and ours alone; the registers are the guest's.
+            return unsafe { simd(self.start) };
+        };
+        // SAFETY: FEAT_SVE is there, and does not trap.
         let now = unsafe { float_vector_bytes() };
         assert!(now == vector, "vectors of {now} bytes where {vector} were laid out");
+        // SAFETY: as above, and the area is as long as vectors of this length need.
+        unsafe { sve(self.start) }
     }
 }

@@ -58,30 +58,30 @@ impl Debug {
     }
 
     /// Writes this CPU's, with nothing left of another vCPU's.
-    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
     pub(super) fn load(&self) {
         let (breakpoints, watchpoints) = counts();
         // OSDTRRX_EL1 and OSDTRTX_EL1 carry data to an external debugger and are nobody's to keep, nor are their
         // flags, which MDCCSR_EL0 shows and which can be written only while the OS Lock is locked.
-        // SAFETY: OSLAR_EL1; EL2 uses no self-hosted debug.
-        unsafe { write_sysreg!("s2_0_c1_c0_4", 1u64) }
+        lock();
         isb();
         let external = read_sysreg!("mdscr_el1") & EXTERNAL & !FULL;
-        // SAFETY: EL1's debug state; MDCR_EL2.TDE = 0 and EL2 enables no debug exceptions for itself. The vCPU reads
-        // the OS Lock as unlocked, so that is what it is in the end.
-        unsafe {
-            each!(load, self.breakpoints, breakpoints, "4", "5");
-            each!(load, self.watchpoints, watchpoints, "6", "7");
-            write_sysreg!("mdscr_el1", self.mdscr & !EXTERNAL | external);
-            write_sysreg!("s2_0_c0_c2_0", self.mdccint);
-            write_sysreg!("s2_0_c7_c9_6", CLAIM_TAGS & !self.claim);
-            write_sysreg!("s2_0_c7_c8_6", self.claim);
-            write_sysreg!("s2_0_c0_c0_2", 0u64);
-            write_sysreg!("s2_0_c0_c3_2", 0u64);
-            write_sysreg!("s2_0_c1_c3_4", 0u64);
-            write_sysreg!("s2_0_c1_c0_4", 0u64);
-        }
+        each!(load, self.breakpoints, breakpoints, "4", "5");
+        each!(load, self.watchpoints, watchpoints, "6", "7");
+        write_sysreg!("mdscr_el1", self.mdscr & !EXTERNAL | external);
+        write_sysreg!("s2_0_c0_c2_0", self.mdccint);
+        write_sysreg!("s2_0_c7_c9_6", CLAIM_TAGS & !self.claim);
+        write_sysreg!("s2_0_c7_c8_6", self.claim);
+        write_sysreg!("s2_0_c0_c0_2", 0);
+        write_sysreg!("s2_0_c0_c3_2", 0);
+        // OSDLR_EL1 off, and the OS Lock unlocked, as a vCPU that shares its CPU reads it.
+        write_sysreg!("s2_0_c1_c3_4", 0);
+        write_sysreg!("s2_0_c1_c0_4", 0);
     }
+}
+
+/// Locks the OS Lock (OSLAR_EL1), as after a cold reset.
+pub(super) fn lock() {
+    write_sysreg!("s2_0_c1_c0_4", 1);
 }
 
 /// Fields of MDSCR_EL1 that are EDSCR's while the OS Lock is locked: TFO, RXfull, TXfull, RXO, TXU, INTdis, TDA, SC2,

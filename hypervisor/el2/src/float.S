@@ -81,5 +81,23 @@ float_load_simd:
     ldp     q30, q31, [x0, #480]
     ret
 
+.globl float_clear_sve
+float_clear_sve:
+.irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    dup     z\n\().b, #0
+.endr
+.irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    pfalse  p\n\().b
+.endr
+    wrffr   p0.b
+    ret
+
+.globl float_clear_simd
+float_clear_simd:
+.irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    movi    v\n\().2d, #0
+.endr
+    ret
+
 .arch_extension nosve
 .arch_extension nosimd
