@@ -1,24 +1,30 @@
 //! The tests that need no guest, by cargo.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 use assay_harness::cache;
 
 use super::Tally;
-use crate::build;
+use crate::{build, source};
 
 /// Runs the host crates' tests whose name contains `filter`, and counts.
 ///
 /// # Errors
-/// cargo can't be run.
+/// cargo can't be run, or the sources can't be read.
 pub(super) fn run(filter: &str) -> Result<Tally> {
     println!("host tests");
     let mut command = build::cargo();
     command.args(["test", "--no-fail-fast", "--quiet"]).current_dir(cache::repository()?);
     if !filter.is_empty() {
-        command.args(["--", filter]);
+        let crates = crates_with(filter)?;
+        if crates.is_empty() {
+            return Ok(Tally::default());
+        }
+        command.args(crates.iter().flat_map(|name| ["--package", name])).args(["--", filter]);
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("can't run cargo")?;
     let mut tally = Tally::default();
@@ -37,6 +43,29 @@ pub(super) fn run(filter: &str) -> Result<Tally> {
     Ok(tally)
 }
 
+/// The host crates that may have a test whose name contains `filter`: only they are built.
+fn crates_with(filter: &str) -> Result<Vec<String>> {
+    let top = cache::repository()?;
+    let manifest = |path: &Path| -> Result<toml::Table> { Ok(fs::read_to_string(path.join("Cargo.toml"))?.parse()?) };
+    let root = manifest(&top)?;
+    let members = root["workspace"]["default-members"].as_array().context("no default members")?;
+    let mut names = Vec::new();
+    for folder in members.iter().filter_map(toml::Value::as_str) {
+        if source::read(&top.join(folder))?.iter().any(|(file, text)| may_have(&file.path, text, filter)) {
+            names.extend(manifest(&top.join(folder))?["package"]["name"].as_str().map(str::to_owned));
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a file may have such a test: by the last part of the name that is asked for.
+fn may_have(path: &Path, text: &str, filter: &str) -> bool {
+    let part = filter.rsplit("::").find(|part| !part.is_empty()).unwrap_or("");
+    let names = || text.split(['\n', '{', ';']).filter_map(|line| line.split_once("fn ").or(line.split_once("mod ")));
+    path.to_string_lossy().contains(part)
+        || names().any(|(_, name)| name.split(['(', '<']).next().is_some_and(|name| name.contains(part)))
+}
+
 /// `ok. 5 passed; 0 failed; 1 ignored; …`
 fn read(counts: &str) -> Tally {
     let number = |what: &str| {
@@ -48,11 +77,21 @@ fn read(counts: &str) -> Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, read};
+    use std::path::Path;
+
+    use super::{Tally, may_have, read};
 
     #[test]
     fn the_counts_of_a_result_line_are_read() {
         let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.02s";
         assert_eq!(read(line), Tally { passed: 12, failed: 3, skipped: 1 });
+    }
+
+    #[test]
+    fn a_files_tests_are_found_by_part_of_their_name() {
+        let has =
+            |filter| may_have(Path::new("src/psci/tests.rs"), "mod far {\n    fn a_cpu_is_on() { call() }\n}", filter);
+        assert!(["psci", "psci::tests::far::a_cpu", "cpu_is", "far::"].into_iter().all(has));
+        assert!(!["vgic", "psci::tests::call"].into_iter().any(has));
     }
 }
