@@ -2,7 +2,7 @@
 //! vCPU runs.
 //!
 //! Saved and loaded as a whole, at once, at each switch between vCPUs that share a CPU; a vCPU with a CPU to
-//! itself never comes here. What its VM does not have traps, and so is neither kept nor visible to it: pointer
+//! itself only starts here. What its VM does not have traps, and so is neither kept nor visible to it: pointer
 //! authentication keys, memory tagging, SVE, the PMU, and everything that `HCRX_EL2` and the fine-grained traps
 //! hold back. List Registers are not part of it: the interrupt controller's model takes those back before.
 
@@ -26,6 +26,18 @@ pub struct Context {
     float: Area,
 }
 
+/// Starts a vCPU with these registers on this CPU, in its state at reset, with `frame`.
+pub fn start(optional: Optional, config: &Config, virtual_offset: u64, frame: Frame) -> Guest {
+    let guest = traps::load(config, frame);
+    // Another vCPU of the VM may have been here, whose caches of instructions may go by virtual address.
+    crate::tlb::invalidate_local();
+    crate::float::clear(optional.sve);
+    gic::reset_virtual();
+    crate::timer::set_virtual_offset(virtual_offset);
+    Registers::at_reset().load(optional);
+    guest
+}
+
 impl Context {
     /// Makes room for the state of `count` vCPUs, or returns `None` if there is no memory for it. Nothing is
     /// allocated later.
@@ -39,18 +51,6 @@ impl Context {
             float,
         };
         Some(areas.into_iter().map(context).collect())
-    }
-
-    /// Starts a vCPU on this CPU in its state at reset, with `frame`.
-    pub fn start(&self, config: &Config, virtual_offset: u64, frame: Frame) -> Guest {
-        let guest = traps::load(config, frame);
-        // Another vCPU of the VM may have been here, whose caches of instructions may go by virtual address.
-        crate::tlb::invalidate_local();
-        crate::float::clear(self.optional.sve);
-        gic::reset_virtual();
-        crate::timer::set_virtual_offset(virtual_offset);
-        Registers::at_reset().load(self.optional);
-        guest
     }
 
     /// Takes `guest` off this CPU: its trap configuration is still loaded, and its List Registers are empty.

@@ -1,0 +1,199 @@
+//! What becomes of an exit: `model` decides, and this applies it.
+
+use assay_el2::switch::{self, Cause, Control, Handler};
+use assay_el2::{cpu, gic, guest_regs};
+use assay_model::counters::Interrupt;
+use assay_model::exits::{self, Crash, Next, Shared, Stop};
+use assay_model::inject::{self, El1State, Fault};
+use assay_model::vgic::Version;
+use assay_model::vm::VIRT_TIMER;
+use assay_spec::esr;
+use assay_spec::exit::Exit;
+use assay_spec::frame::Frame;
+
+use super::{Runner, Stage};
+use crate::adapter::Lists;
+use crate::interrupts::{self, Event};
+use crate::vm::{Phase, intx};
+use crate::{deferred, panic, report};
+
+impl Runner {
+    /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
+    #[inline]
+    fn interrupt(&mut self, frame: &Frame) -> Control {
+        match interrupts::next() {
+            Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
+                let mut devices = self.vm.devices.lock();
+                let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+                drop(devices);
+                self.counters.interrupt(Interrupt::Timer);
+                if !kicks.is_empty() {
+                    self.vm.kick(kicks);
+                }
+                Control::Resume
+            }
+            Some(event) => self.rare(event, frame),
+            None => Control::Resume,
+        }
+    }
+
+    #[inline(never)]
+    fn rare(&mut self, event: Event, frame: &Frame) -> Control {
+        self.counters.interrupt(match event {
+            Event::VirtTimer(_) => Interrupt::Timer,
+            Event::HypTimer => Interrupt::Deadline,
+            Event::Maintenance(_) => Interrupt::Maintenance,
+            Event::Kick => Interrupt::Kick,
+            Event::Intx(_) | Event::Done => Interrupt::Other,
+        });
+        if matches!(event, Event::HypTimer | Event::Kick) {
+            deferred::look();
+        }
+        match event {
+            Event::HypTimer => self.deadline(frame),
+            Event::VirtTimer(physical) => {
+                self.timer_held = Some(physical);
+                self.sample_timer();
+            }
+            Event::Maintenance(ack) => {
+                self.sample_timer();
+                intx::sample(self.vm, self.vcpu.index);
+                let mut devices = self.vm.devices.lock();
+                let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
+                let more = devices.vgic.flush(self.vcpu.index, &mut Lists);
+                drop(devices);
+                self.vm.kick(kicks.union(more));
+                gic::deactivate(ack);
+            }
+            Event::Intx(intid) => intx::deliver(self.vm, self.vcpu.index, intid),
+            Event::Kick if panic::is_dying() => cpu::park(),
+            Event::Kick | Event::Done => {}
+        }
+        // Whatever became pending meanwhile goes into the List Registers, and another vCPU may have set the
+        // watchdog, whose deadline is watched here.
+        let mut devices = self.vm.devices.lock();
+        let kicks = devices.vgic.flush(self.vcpu.index, &mut Lists);
+        if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == 0 {
+            self.hardware.arm(&self.vcpu, &devices);
+        }
+        drop(devices);
+        self.vm.kick(kicks);
+        if self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
+            Control::Resume
+        } else {
+            Control::Leave
+        }
+    }
+
+    /// A data abort: most are loads from the interrupt controller or the UART.
+    #[inline(never)]
+    fn access(&mut self, frame: &mut Frame) -> Control {
+        let (vm, vcpu) = (self.vm, &self.vcpu);
+        let syndrome = switch::abort_syndrome();
+        if exits::quick_load(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+            return Control::Resume;
+        }
+        self.decide(frame)
+    }
+
+    /// A synchronous exit that takes more than a look at the registers.
+    #[inline(never)]
+    fn decide(&mut self, frame: &mut Frame) -> Control {
+        let exit = switch::syndrome();
+        let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
+        match next {
+            Next::Resume => Control::Resume,
+            Next::Advance => {
+                frame.advance();
+                Control::Resume
+            }
+            Next::Inject(fault) => self.inject(fault, exit, frame),
+            Next::Off => self.leave(Stage::Off),
+            Next::Suspend { power_down } => self.leave(Stage::Suspended(power_down)),
+            Next::Stop(stop) => self.stop(stop, frame),
+        }
+    }
+
+    fn leave(&mut self, stage: Stage) -> Control {
+        self.stage = stage;
+        Control::Leave
+    }
+
+    /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
+    fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
+        let vbar = guest_regs::vbar();
+        if let Exit::InstrAbort(abort) = exit
+            && frame.pc & !0x7ff == vbar & !0x7ff
+            && !abort.from_el0
+        {
+            return self.stop(Stop::Crash(Crash::NoVectors), frame);
+        }
+        let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
+        let write = inject::take(fault, frame, &el1);
+        guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
+        Control::Resume
+    }
+
+    pub(super) fn stop(&mut self, stop: Stop, frame: &Frame) -> Control {
+        if let Stop::Crash(crash) = stop {
+            report::crash(self.vm, self.vcpu.index, crash, frame);
+        }
+        self.vm.stop(stop);
+        Control::Leave
+    }
+}
+
+impl Handler for Runner {
+    #[inline(always)]
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        let esr = switch::raw_syndrome();
+        self.counters.exit(esr);
+        if exits::quick(esr, frame, &self.vm.machine) {
+            return Control::Resume;
+        }
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
+    }
+
+    #[inline(always)]
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+        match cause {
+            Cause::Irq => self.interrupt(frame),
+            // Group 0 is not ours: whoever it is for takes it elsewhere.
+            Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
+            Cause::Fiq => Control::Leave,
+            Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
+        }
+    }
+}
+
+/// Handles the exits of a vCPU that shares its CPU.
+pub(super) struct Sharer<'a>(pub(super) &'a mut Runner);
+
+impl Handler for Sharer<'_> {
+    #[inline(always)]
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        let esr = switch::raw_syndrome();
+        let shared = exits::shared(esr, frame, self.0.vcpu.index);
+        if shared == Shared::Other {
+            return self.0.synchronous(frame);
+        }
+        self.0.counters.exit(esr);
+        match shared {
+            Shared::Other | Shared::Resume => Control::Resume,
+            Shared::Wait { until } => self.0.leave(Stage::Waiting(until)),
+        }
+    }
+
+    #[inline(always)]
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+        if cause != Cause::Irq {
+            return self.0.other(frame, cause);
+        }
+        let Some(event) = interrupts::next() else {
+            return Control::Resume;
+        };
+        let control = self.0.rare(event, frame);
+        // The scheduler has something to say, by a kick or by the time that it set.
+        if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }
+    }
+}

@@ -1,0 +1,299 @@
+//! A vCPU on this CPU: its steps, and how it comes and goes.
+//!
+//! A vCPU that shares CPUs never waits inside EL2, and its virtual timer is never left to the hardware
+//! ([`Runner::sample_timer`]), so that nothing of it is active on a CPU that it has left.
+
+use assay_el2::context;
+use assay_el2::switch::{self, Guest};
+use assay_el2::{cpu, gic, serror, timer};
+use assay_model::exits::{self, Crash, Stop};
+use assay_model::psci::Start;
+use assay_model::schedule::Entity;
+use assay_model::vgic::Vgic;
+use assay_model::vm::{VIRT_TIMER, Vcpu};
+use assay_spec::frame::Frame;
+use spin::{Mutex, MutexGuard};
+
+use super::exits::Sharer;
+use super::seat::Seat;
+use super::traced::Traced;
+use super::{Runner, Stage, drain};
+use crate::adapter::Lists;
+use crate::pool;
+use crate::vm::Phase;
+
+/// What a step came to.
+pub(super) enum Step {
+    /// The vCPU can go on.
+    Again,
+    /// It has nothing to do until it is woken, or until this physical count.
+    Block(Option<u64>),
+}
+
+impl Step {
+    /// Returns until when the vCPU has nothing to do, if it is so.
+    pub(super) fn blocked(self) -> Option<Option<u64>> {
+        match self {
+            Self::Again => None,
+            Self::Block(until) => Some(until),
+        }
+    }
+}
+
+/// A vCPU on this CPU.
+pub(super) struct Here<'a> {
+    pub(super) entity: Entity,
+    cpu: usize,
+    seat: MutexGuard<'a, Seat>,
+    /// It, if its registers are this CPU's.
+    guest: Option<Guest>,
+}
+
+impl<'a> Here<'a> {
+    /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
+    pub(super) fn take(seat: &'a Mutex<Seat>, entity: Entity, cpu: usize, stolen: u64) -> Self {
+        let seat = seat.lock();
+        if let (Some(sharing), Some(pool)) = (&seat.runner.vm.sharing, pool::get()) {
+            pool.arrive(entity, cpu);
+            sharing.tell(seat.runner.vcpu.index, stolen);
+        }
+        Self { entity, cpu, seat, guest: None }
+    }
+
+    /// Tells whether its registers are this CPU's.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.guest.is_some()
+    }
+
+    /// Makes room for another: from here on any CPU may take the vCPU.
+    pub(super) fn leave(mut self) {
+        if let Some(pool) = pool::get() {
+            pool.leave(self.entity);
+        }
+        let seat = &mut *self.seat;
+        let (Some(guest), Some(context)) = (self.guest.take(), &mut seat.context) else {
+            return;
+        };
+        let runner = &mut seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        if serror::drain() {
+            let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+        }
+        let line = timer::virtual_line();
+        let mut devices = vm.devices.lock();
+        let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, line);
+        let kicks = devices.vgic.park(vcpu, &mut Lists);
+        drop(devices);
+        context.save(guest);
+        if let Some(physical) = runner.timer_held.take() {
+            gic::deactivate_intid(physical);
+        }
+        vm.kick(raised.union(kicks));
+    }
+
+    /// Does whatever the vCPU has to do, on this CPU until the physical count `until`.
+    pub(super) fn step(&mut self, until: Option<u64>) -> Step {
+        let runner = &mut self.seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        runner.hardware.until = until;
+        match vm.phase() {
+            Phase::Running => return self.live(),
+            Phase::Loading if vcpu == 0 => {
+                self.let_go();
+                self.load_vm();
+                return Step::Again;
+            }
+            Phase::Stopping => {
+                self.let_go();
+                // Said again at each look: while this vCPU slept, the VM may have lived and be stopping once more.
+                vm.parked(vcpu);
+                // What becomes of a PCI function's registers is not the next guest's doing.
+                let _ = serror::drain();
+                self.seat.has_erred = false;
+                if vm.phase() != Phase::Stopping {
+                    return Step::Again;
+                }
+            }
+            Phase::Loading | Phase::Waiting | Phase::Stopped => self.let_go(),
+        }
+        Step::Block(None)
+    }
+
+    /// Fills a chunk of the VM's memory.
+    fn load_vm(&mut self) {
+        let vm = self.seat.runner.vm;
+        self.seat.runner.load_step();
+        drain();
+        self.seat.has_erred |= serror::drain();
+        if vm.phase() != Phase::Loading && core::mem::take(&mut self.seat.has_erred) {
+            vm.stop(Stop::Crash(Crash::SError));
+        }
+    }
+
+    /// A step of a vCPU whose VM runs.
+    fn live(&mut self) -> Step {
+        let runner = &mut self.seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        match runner.stage {
+            Stage::On | Stage::Waiting(_) => {}
+            Stage::Off => {
+                let start = vm.devices.lock().power.take_start(vcpu);
+                match start {
+                    Some(start) => self.start(start),
+                    None => return self.off(),
+                }
+            }
+            Stage::Suspended(power_down) => {
+                vm.devices.lock().power.resume(vcpu);
+                if let Some(start) = power_down {
+                    self.let_go();
+                    self.start(start);
+                }
+            }
+        }
+        self.load();
+        let (Some(guest), runner) = (&mut self.guest, &mut self.seat.runner) else {
+            return Step::Again;
+        };
+        runner.run(guest);
+        match runner.stage {
+            Stage::On => Step::Again,
+            Stage::Off => {
+                self.let_go();
+                Step::Again
+            }
+            // Also what its interface masks: a guest may switch that off for the while.
+            Stage::Suspended(_) => runner.wait(None, Vgic::has_pending),
+            Stage::Waiting(until) => {
+                let vmcr = gic::vmcr();
+                runner.wait(until, |vgic, vcpu| vgic.wakes(vcpu, vmcr))
+            }
+        }
+    }
+
+    /// Loads the vCPU's registers into this CPU, if they are not there.
+    fn load(&mut self) {
+        let seat = &mut *self.seat;
+        let (None, Some(context)) = (&self.guest, &seat.context) else { return };
+        let (vm, vcpu) = (seat.runner.vm, seat.runner.vcpu.index);
+        let offset = vm.devices.lock().virtual_offset;
+        let mixed = !vm.sharing.as_ref().is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
+        self.guest = Some(context.load(&seat.config, offset, mixed));
+        seat.runner.follow();
+    }
+
+    /// Puts the vCPU into its state at reset, on this CPU.
+    fn start(&mut self, start: Start) {
+        let seat = &mut *self.seat;
+        let runner = &mut seat.runner;
+        let (vm, vcpu) = (runner.vm, runner.vcpu.index);
+        runner.vcpu = Vcpu::new(vcpu);
+        seat.config.vpidr = cpu::midr();
+        seat.config.vmpidr = assay_model::psci::mpidr(vcpu);
+        let offset = vm.devices.lock().virtual_offset;
+        let frame = Frame::entering(start.entry, start.context);
+        self.guest = Some(context::start(vm.registers, &seat.config, offset, frame));
+        if let Some(sharing) = &vm.sharing {
+            let _ = sharing.was_last(vcpu, self.cpu);
+            seat.runner.follow();
+        }
+    }
+
+    /// A vCPU that is off has nothing to do, but for its VM's watchdog.
+    fn off(&mut self) -> Step {
+        let runner = &mut self.seat.runner;
+        let vm = runner.vm;
+        runner.watch();
+        if vm.phase() != Phase::Running {
+            return Step::Again;
+        }
+        let watched = vm.machine.watchdog && runner.vcpu.index == 0;
+        Step::Block(vm.devices.lock().watchdog_deadline().filter(|_| watched))
+    }
+
+    /// Ends what the vCPU did: it is off, and nothing of it is left on this CPU.
+    fn let_go(&mut self) {
+        let runner = &mut self.seat.runner;
+        if let Some(guest) = self.guest.take() {
+            // Later it would be the next life's, and until then it would end every WFI.
+            if serror::drain() {
+                let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            }
+            runner.park();
+        }
+        runner.stage = Stage::Off;
+    }
+}
+
+/// A vCPU that was just put on a CPU stays for a ten thousandth of a second at least: where the switch takes longer
+/// than what is left of its time, as it may in an emulator, there would be nothing but switches.
+const LEAST: u64 = 10_000;
+
+impl Runner {
+    /// The vCPU comes after another one on this CPU.
+    fn follow(&mut self) {
+        if let Some(which) = self.vm.machine.workarounds.between_guests() {
+            exits::Cpu::workaround(&mut self.hardware, which);
+        }
+        let least = cpu::counter().wrapping_add(cpu::counter_frequency() / LEAST);
+        self.hardware.until = self.hardware.until.map(|until| until.max(least));
+    }
+
+    /// Runs the guest until it is left.
+    fn run(&mut self, guest: &mut Guest) {
+        let (vm, vcpu) = (self.vm, self.vcpu.index);
+        self.stage = Stage::On;
+        self.sample_timer();
+        if self.look_at_clock() {
+            let _ = self.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
+            return;
+        }
+        self.is_traced = vm.is_traced();
+        match (vm.sharing.is_some(), self.is_traced) {
+            (false, false) => switch::run(guest, self),
+            (false, true) => switch::run(guest, &mut Traced::new(vm, vcpu, self)),
+            (true, false) => switch::run(guest, &mut Sharer(self)),
+            (true, true) => switch::run(guest, &mut Traced::new(vm, vcpu, &mut Sharer(self))),
+        }
+    }
+
+    /// Takes the vCPU off this CPU: no timer of its runs on, no interrupt of its stays active. Only the VM's
+    /// watchdog is still looked after, which does not care whether vCPU 0 is on.
+    fn park(&mut self) {
+        timer::stop_virtual();
+        self.sample_timer();
+        self.vcpu = Vcpu::new(self.vcpu.index);
+        let mut devices = self.vm.devices.lock();
+        let kicks = devices.vgic.park(self.vcpu.index, &mut Lists);
+        self.hardware.arm(&self.vcpu, &devices);
+        drop(devices);
+        self.vm.kick(kicks);
+    }
+
+    /// The vCPU waits until an interrupt `wakes` it, at most until the virtual count `until`.
+    fn wait(&mut self, until: Option<u64>, wakes: impl FnOnce(&Vgic, usize) -> bool) -> Step {
+        let vm = self.vm;
+        // Before the line is looked at: a timer that comes due in between is found by one or the other.
+        let virtual_deadline = timer::virtual_deadline();
+        self.sample_timer();
+        let now = cpu::counter();
+        let mut devices = vm.devices.lock();
+        let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
+        let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists).union(timer);
+        let is_woken = wakes(&devices.vgic, self.vcpu.index);
+        let physical = |count: u64| count.checked_add(devices.virtual_offset);
+        let watched = vm.machine.watchdog && self.vcpu.index == 0;
+        let deadlines = [
+            self.vcpu.timer.deadline_after(now),
+            virtual_deadline.and_then(physical),
+            until.and_then(physical),
+            devices.watchdog_deadline().filter(|_| watched),
+        ];
+        drop(devices);
+        vm.kick(kicks);
+        if is_woken || vm.phase() != Phase::Running {
+            return Step::Again;
+        }
+        Step::Block(deadlines.into_iter().flatten().min())
+    }
+}
