@@ -2,18 +2,9 @@
 
 use assay_spec::addr::Pa;
 use assay_spec::psci::FEATURES;
-use assay_spec::smccc as id;
+use assay_spec::smccc::{self as id, Conduit};
 use smccc::psci;
 use spin::Once;
-
-/// How firmware is called.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Conduit {
-    /// `HVC`: only where EL2's owner below us offers it (nested).
-    Hvc,
-    /// `SMC`.
-    Smc,
-}
 
 /// Why firmware did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

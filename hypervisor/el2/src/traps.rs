@@ -2,6 +2,7 @@
 
 use assay_spec::frame::Frame;
 use assay_spec::hcr;
+use assay_spec::traps::TrapConfig;
 
 use crate::stage2::Regime;
 use crate::switch::Guest;
@@ -10,22 +11,8 @@ use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
 /// The registers that make this CPU run one vCPU of one VM.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// `HCR_EL2`. What keeps the guest below EL2 is set whatever this says.
-    pub hcr: u64,
-    /// `HCRX_EL2`, where FEAT_HCX is.
-    pub hcrx: Option<u64>,
-    /// `CPTR_EL2`.
-    pub cptr: u64,
-    /// `MDCR_EL2`.
-    pub mdcr: u64,
-    /// `CNTHCTL_EL2`.
-    pub cnthctl: u64,
-    /// Fine-grained traps to be cleared: 0 none, 1 FEAT_FGT's registers, 2 FEAT_FGT2's too.
-    pub fgt: u8,
-    /// HAFGRTR_EL2 exists too (FEAT_AMUv1 with FEAT_FGT).
-    pub fgt_amu: bool,
-    /// `MPAM2_EL2`, where FEAT_MPAM is.
-    pub mpam2: Option<u64>,
+    /// What comes to EL2. What keeps the guest below EL2 is set whatever this says.
+    pub traps: TrapConfig,
     /// `ZCR_EL2`, where the guest has SVE.
     pub zcr: Option<u64>,
     /// Stage 2.
@@ -61,6 +48,7 @@ const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 /// stage 2, and keep what they find (erratum 1319367 of Cortex-A72 and its like in others).
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn write(config: &Config) {
+    let traps = &config.traps;
     let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
     write_sysreg!("tcr_el1", tcr | NO_WALKS);
     isb();
@@ -70,22 +58,22 @@ pub(crate) fn write(config: &Config) {
     // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
     // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
     unsafe {
-        write_el2!("hcr_el2", (config.hcr | REQUIRED) & !FORBIDDEN);
-        if let Some(hcrx) = config.hcrx {
+        write_el2!("hcr_el2", (traps.hcr | REQUIRED) & !FORBIDDEN);
+        if let Some(hcrx) = traps.hcrx {
             write_el2!("s3_4_c1_c2_2", hcrx);
         }
-        if config.fgt >= 1 {
+        if traps.fgt >= 1 {
             // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
             write_el2!("s3_4_c1_c1_4", 0u64);
             write_el2!("s3_4_c1_c1_5", 0u64);
             write_el2!("s3_4_c1_c1_6", 0u64);
             write_el2!("s3_4_c3_c1_4", 0u64);
             write_el2!("s3_4_c3_c1_5", 0u64);
-            if config.fgt_amu {
+            if traps.fgt_amu {
                 write_el2!("s3_4_c3_c1_6", 0u64);
             }
         }
-        if config.fgt >= 2 {
+        if traps.fgt >= 2 {
             // HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HFGITR2.
             write_el2!("s3_4_c3_c1_0", 0u64);
             write_el2!("s3_4_c3_c1_1", 0u64);
@@ -93,13 +81,13 @@ pub(crate) fn write(config: &Config) {
             write_el2!("s3_4_c3_c1_3", 0u64);
             write_el2!("s3_4_c3_c1_7", 0u64);
         }
-        if let Some(mpam2) = config.mpam2 {
+        if let Some(mpam2) = traps.mpam2 {
             write_el2!("s3_4_c10_c5_0", mpam2);
         }
-        write_el2!("cptr_el2", config.cptr);
-        write_el2!("mdcr_el2", config.mdcr | counters);
+        write_el2!("cptr_el2", traps.cptr);
+        write_el2!("mdcr_el2", traps.mdcr | counters);
         write_el2!("hstr_el2", 0u64);
-        write_el2!("cnthctl_el2", config.cnthctl);
+        write_el2!("cnthctl_el2", traps.cnthctl);
         write_el2!("vtcr_el2", config.stage2.vtcr);
         write_el2!("vttbr_el2", config.stage2.vttbr);
         write_el2!("vpidr_el2", config.vpidr);

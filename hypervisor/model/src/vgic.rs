@@ -24,6 +24,7 @@ mod sources;
 
 use crate::vcpus::VcpuSet;
 use alloc::vec::Vec;
+pub use assay_spec::gic::Version;
 use assay_spec::gic::dist as gicd;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
@@ -41,15 +42,6 @@ const SLOTS: u32 = 16;
 const LINKED: u16 = 1 << 15;
 /// No vCPU, where one is kept in a byte.
 const NOBODY: u8 = 0xff;
-
-/// Which controller the guest sees. It is the host's, since the hardware's virtual CPU interface is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// GICv2: at most eight vCPUs, SGIs know their sender.
-    V2,
-    /// GICv3 with affinity routing and one Security state, without LPIs.
-    V3,
-}
 
 /// The List Registers of the physical CPU this runs on, and what goes with them.
 pub trait ListRegisters {

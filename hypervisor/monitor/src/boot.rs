@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use assay_el2::boot::{Boot, Level};
-use assay_el2::firmware::{self, Conduit};
+use assay_el2::firmware;
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
 use assay_el2::{cpu, cpus as numbers, float, image, serror, uart};
@@ -13,7 +13,7 @@ use assay_model::console::Prefix;
 use assay_plan::claims::World;
 use assay_plan::gate;
 use assay_plan::idregs::HostId;
-use assay_plan::platform::{self, Console, ConsoleKind, Enable, GicVersion, HostPlatform};
+use assay_plan::platform::{self, Console, ConsoleKind, Enable, HostGic, HostPlatform};
 use assay_plan::policy::line::Quoted;
 use assay_plan::policy::regions::{Occupant, Occupied};
 use assay_plan::policy::{CpuBits, Proof};
@@ -184,8 +184,7 @@ fn check_level(boot: &Boot) -> Result<(), String> {
 
 fn set_conduit(machine: &HostPlatform) {
     match machine.psci {
-        Some(platform::Conduit::Smc) => firmware::set_conduit(Conduit::Smc),
-        Some(platform::Conduit::Hvc) => firmware::set_conduit(Conduit::Hvc),
+        Some(conduit) => firmware::set_conduit(conduit),
         None => say!("warning reason=\"/psci is not in the tree: one CPU, and no power-off\""),
     }
 }
@@ -199,8 +198,8 @@ fn take_blocks(machine: &HostPlatform, this: usize) -> Vec<(usize, Block)> {
 
 fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {
     let layout = match &machine.gic.version {
-        GicVersion::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
-        GicVersion::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
+        HostGic::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
+        HostGic::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
     };
     let fail = |error: gic::GicError| format!("{}: {error:?}", machine.gic.path);
     gic::init(&layout).map_err(fail)?;

@@ -15,16 +15,16 @@ use assay_model::loader::{KernelError, Loader};
 use assay_model::psci;
 use assay_model::schedule::Share;
 use assay_model::smccc::{HostFacts, Workarounds};
-use assay_model::vgic::Version;
 use assay_model::vm::GuestMachine;
 use assay_plan::claims::{self, VmClaims, World};
-use assay_plan::guest_tree::{self, Gic, GuestTree};
+use assay_plan::guest_tree::{self, GuestTree};
 use assay_plan::idregs::{self, HostId, VmFeatures};
 use assay_plan::kernel;
 use assay_plan::policy;
-use assay_plan::traps::TrapConfig;
+use assay_plan::traps::traps_of;
 use assay_plan::vm_tree::{Sched, VmConfig};
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::gic::Version;
 
 use crate::adapter::Ram;
 use crate::bundle::Guests;
@@ -285,7 +285,7 @@ fn plan(
         guest_tree::build(&GuestTree {
             ram: &[guest_tree::Ram { region: range, numa }],
             vcpus: &affinities,
-            gic: if gic == Version::V3 { Gic::V3 } else { Gic::V2 },
+            gic,
             bootargs: &config.bootargs,
             ramdisk,
             seeds,
@@ -308,18 +308,10 @@ fn plan(
 }
 
 fn traps(host: &HostId, features: VmFeatures, dedicated: bool, stage2: Regime) -> Config {
-    let config = TrapConfig::new(host, features, dedicated);
     // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
     let vectors = if dedicated { 0xf } else { float::vector_length() };
     Config {
-        hcr: config.hcr,
-        hcrx: config.hcrx,
-        cptr: config.cptr,
-        mdcr: config.mdcr,
-        cnthctl: config.cnthctl,
-        fgt: config.fgt,
-        fgt_amu: host.amu(),
-        mpam2: config.mpam2,
+        traps: traps_of(host, features, dedicated),
         zcr: features.sve.then_some(vectors),
         stage2,
         vpidr: 0,

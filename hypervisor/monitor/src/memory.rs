@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use assay_el2::frames::Pool;
 use assay_el2::image;
 use assay_el2::mmu::{Kind, Map};
-use assay_plan::platform::{GicVersion, HostPlatform};
+use assay_plan::platform::{HostGic, HostPlatform};
 use assay_plan::ranges::{subtract, widen};
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
@@ -53,11 +53,11 @@ pub(crate) fn map(machine: &HostPlatform, free: &[Pooled], guards: &[Region<Pa>]
     }
     let mut devices = Vec::new();
     match &machine.gic.version {
-        GicVersion::V3 { dist, redists, .. } => {
+        HostGic::V3 { dist, redists, .. } => {
             devices.push(*dist);
             devices.extend(redists);
         }
-        GicVersion::V2 { dist, cpu, hyp, .. } => devices.extend([*dist, *cpu, *hyp]),
+        HostGic::V2 { dist, cpu, hyp, .. } => devices.extend([*dist, *cpu, *hyp]),
     }
     devices.extend(machine.console.iter().map(|console| console.registers));
     for device in devices {

@@ -13,6 +13,7 @@ mod tests;
 use alloc::string::String;
 use alloc::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::gic::Version;
 use dtoolkit::Node;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use thiserror::Error;
@@ -26,7 +27,7 @@ pub struct GuestTree<'a> {
     /// The vCPUs' affinity fields as in `MPIDR_EL1`, the boot CPU first.
     pub vcpus: &'a [u64],
     /// The interrupt controller.
-    pub gic: Gic,
+    pub gic: Version,
     /// The kernel's command line.
     pub bootargs: &'a str,
     /// Where the ramdisk lies.
@@ -61,15 +62,6 @@ pub struct Ram {
     pub region: Region<Ipa>,
     /// Its NUMA node, where the VM has more than one.
     pub numa: Option<u32>,
-}
-
-/// The interrupt controller that the VM has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gic {
-    /// GICv2, for at most 8 vCPUs.
-    V2,
-    /// GICv3 without ITS.
-    V3,
 }
 
 /// A coherent region in the guest's view.
@@ -176,7 +168,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     if guest.ram.is_empty() || guest.vcpus.is_empty() {
         return Err(GuestTreeError::Empty);
     }
-    if guest.gic == Gic::V2 && guest.vcpus.len() > 8 {
+    if guest.gic == Version::V2 && guest.vcpus.len() > 8 {
         return Err(GuestTreeError::TooManyForGicV2(guest.vcpus.len()));
     }
     let mut tree = DeviceTree::new();

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
+use assay_spec::smccc::Conduit;
 
 use crate::gate::{Cells, Malformed, Node, Tree, TreeError};
 use assay_model::pci::Function;
@@ -163,14 +164,14 @@ pub struct Gic {
     /// Its node.
     pub path: String,
     /// Its register frames.
-    pub version: GicVersion,
+    pub version: HostGic,
     /// The maintenance interrupt of its virtual CPU interface.
     pub maintenance: IntId,
 }
 
 /// Which GIC architecture, and where its frames are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GicVersion {
+pub enum HostGic {
     /// GICv3 or GICv4 (IHI 0069).
     V3 {
         /// The Distributor.
@@ -231,15 +232,6 @@ pub enum ConsoleKind {
     },
     /// The Cadence UART of Zynq and ZynqMP.
     CadenceUart,
-}
-
-/// The instruction by which PSCI is called (DEN0022 §5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Conduit {
-    /// HVC: something above us answers.
-    Hvc,
-    /// SMC: EL3 firmware answers.
-    Smc,
 }
 
 /// A PCI host bridge whose configuration space is memory.

@@ -4,46 +4,25 @@
 //! alone knows: `MDCR_EL2.HPMN` and the pending-interrupt bits of HCR_EL2.
 
 use assay_spec::hcr::{self, cnthctl, cptr, mdcr, mpam};
+use assay_spec::traps::TrapConfig;
 
 use crate::idregs::{HostId, VmFeatures};
 
-/// Trap configuration of one vCPU. Constant while its VM runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TrapConfig {
-    /// HCR_EL2.
-    pub hcr: u64,
-    /// HCRX_EL2, where there is one.
-    pub hcrx: Option<u64>,
-    /// CPTR_EL2, in the layout of E2H = 0.
-    pub cptr: u64,
-    /// MDCR_EL2 with HPMN = 0: the writer puts `PMCR_EL0.N` there, which 0 would contradict.
-    pub mdcr: u64,
-    /// CNTHCTL_EL2, in the layout of E2H = 0.
-    pub cnthctl: u64,
-    /// Fine-grained traps: 0 none; 1 HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2 exist and are to
-    /// be 0 (HAFGRTR_EL2 too, with AMU); 2 the same, and their second registers (FEAT_FGT2). Zero traps exactly
-    /// what is not offered: the bits that guard features of Armv8.7 and later trap when they are 0.
-    pub fgt: u8,
-    /// MPAM2_EL2, where there is one.
-    pub mpam2: Option<u64>,
-}
-
-impl TrapConfig {
-    /// Computes the configuration. `dedicated`: the vCPU has a physical CPU to itself and never leaves it.
-    pub const fn new(host: &HostId, features: VmFeatures, dedicated: bool) -> Self {
-        let features = features.limited_to(host);
-        Self {
-            hcr: hcr_el2(host, features, dedicated),
-            // Every bit of HCRX_EL2 enables or lifts something that no VM is offered.
-            hcrx: if host.hcx() { Some(0) } else { None },
-            cptr: cptr_el2(host, features),
-            mdcr: mdcr_el2(dedicated),
-            // The counter is the guest's to read, the physical timer is emulated.
-            cnthctl: cnthctl::EL1PCTEN,
-            fgt: host.fgt(),
-            // Otherwise a guest could join another's memory partition.
-            mpam2: if host.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
-        }
+/// Computes the configuration. `dedicated`: the vCPU has a physical CPU to itself and never leaves it.
+pub const fn traps_of(host: &HostId, features: VmFeatures, dedicated: bool) -> TrapConfig {
+    let features = features.limited_to(host);
+    TrapConfig {
+        hcr: hcr_el2(host, features, dedicated),
+        // Every bit of HCRX_EL2 enables or lifts something that no VM is offered.
+        hcrx: if host.hcx() { Some(0) } else { None },
+        cptr: cptr_el2(host, features),
+        mdcr: mdcr_el2(dedicated),
+        // The counter is the guest's to read, the physical timer is emulated.
+        cnthctl: cnthctl::EL1PCTEN,
+        fgt: host.fgt(),
+        fgt_amu: host.amu(),
+        // Otherwise a guest could join another's memory partition.
+        mpam2: if host.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
     }
 }
 

@@ -20,3 +20,4 @@ pub mod smccc;
 pub mod stage2_desc;
 pub mod sve;
 pub mod sysreg;
+pub mod traps;

@@ -2,6 +2,15 @@
 //!
 //! Also the numbers of the TRNG interface (DEN0098), which is called the same way. PSCI has its own module.
 
+/// The instruction by which calls are made (DEN0028 §2.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// HVC: something at EL2 answers.
+    Hvc,
+    /// SMC: EL3 firmware answers.
+    Smc,
+}
+
 /// Function identifier, bit 31: a fast call (DEN0028 §2.5).
 pub const FAST: u32 = 1 << 31;
 /// Function identifier, bit 30: SMC64 or HVC64.

@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use assay_el2::guest_ram::GuestRam;
 use assay_model::layout;
 use assay_model::stage2::{Geometry, Stage2};
-use assay_model::vgic::Version;
-use assay_plan::platform::GicVersion;
+use assay_plan::platform::HostGic;
 use assay_plan::policy::{self, Claim, Decision, Facts, Kind};
 use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::gic::Version;
 use assay_spec::stage2_desc::{Attributes, Rights};
 
 use super::{Environment, Refused, refuse};
@@ -90,7 +90,7 @@ pub(super) fn map(
         let attributes = Attributes { rights: Rights::ReadOnly, exec: false, ..decision.attributes() };
         stage2.map(layout::STOLEN_TIME, time.region().start, attributes, &mut tables).map_err(no_tables)?;
     }
-    if let (Version::V2, GicVersion::V2 { vcpu, .. }) = (gic, &environment.world.machine.gic.version) {
+    if let (Version::V2, HostGic::V2 { vcpu, .. }) = (gic, &environment.world.machine.gic.version) {
         let interface = Region { start: Pa(vcpu.start.0), size: layout::GICC.size };
         let device = policy::decide(
             &Facts::of(Kind::Mmio),

@@ -11,7 +11,7 @@ use assay_el2::guest_regs::Optional;
 use assay_model::layout;
 use assay_model::schedule::{Cap, Placement, Share};
 use assay_model::vgic::{VCPUS_MAX_V2, VCPUS_MAX_V3, Version};
-use assay_plan::platform::{self, GicVersion};
+use assay_plan::platform::{self, HostGic};
 use assay_plan::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
 
 use super::Member;
@@ -167,12 +167,12 @@ impl Shared {
 /// Returns the interrupt controller that the VM gets.
 pub(super) fn gic_of(machine: &platform::HostPlatform, vcpus: usize) -> Result<Version, Option<Refused>> {
     match machine.gic.version {
-        GicVersion::V3 { .. } if vcpus <= VCPUS_MAX_V3 => Ok(Version::V3),
-        GicVersion::V3 { .. } => {
+        HostGic::V3 { .. } if vcpus <= VCPUS_MAX_V3 => Ok(Version::V3),
+        HostGic::V3 { .. } => {
             Err(refuse("V1", format!("{vcpus} vCPUs, and a VM takes {VCPUS_MAX_V3}"), "give the VM at most 64 `cpus`"))
         }
-        GicVersion::V2 { .. } if vcpus <= VCPUS_MAX_V2 => Ok(Version::V2),
-        GicVersion::V2 { .. } => Err(refuse(
+        HostGic::V2 { .. } if vcpus <= VCPUS_MAX_V2 => Ok(Version::V2),
+        HostGic::V2 { .. } => Err(refuse(
             "V1",
             format!("{vcpus} vCPUs, and a GICv2 takes {VCPUS_MAX_V2}"),
             "give the VM at most 8 `cpus`",

@@ -6,7 +6,7 @@ use assay_spec::addr::{Pa, Region};
 
 use super::World;
 use crate::pci::BarFault;
-use crate::platform::{CoherentNode, GicVersion, HostPlatform};
+use crate::platform::{CoherentNode, HostGic, HostPlatform};
 use crate::policy::regions::{Extent, Layout, Occupant, Occupied, RegionFact, fault};
 use crate::policy::{Fault, Kind};
 
@@ -72,13 +72,11 @@ fn same_bar<'a>(machine: &'a HostPlatform, index: usize) -> Option<Fault<'a>> {
 fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
     let gic = machine.gic.path.as_str();
     match &machine.gic.version {
-        GicVersion::V3 { dist, redists, .. } => {
+        HostGic::V3 { dist, redists, .. } => {
             add(gic, *dist);
             redists.iter().for_each(|frames| add(gic, *frames));
         }
-        GicVersion::V2 { dist, cpu, hyp, vcpu } => {
-            [dist, cpu, hyp, vcpu].into_iter().for_each(|frame| add(gic, *frame))
-        }
+        HostGic::V2 { dist, cpu, hyp, vcpu } => [dist, cpu, hyp, vcpu].into_iter().for_each(|frame| add(gic, *frame)),
     }
     if let Some(console) = &machine.console {
         add(&console.path, console.registers);

@@ -2,12 +2,13 @@
 //!
 //! Bindings are those of the Devicetree Specification 0.4 and of Linux's `Documentation/devicetree`.
 
-use super::{Coherent, Gic, GuestTree, GuestTreeError, PciFunction, View, add};
+use super::{Coherent, GuestTree, GuestTreeError, PciFunction, View, add};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use assay_model::layout;
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::gic::Version;
 use assay_spec::intid::IntId;
 use dtoolkit::Node as _;
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
@@ -163,8 +164,8 @@ pub(super) fn psci() -> DeviceTreeNode {
 pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
     // The arm,gic binding: PPI cells of a GICv2 name the CPUs in bits 15:8, those of a GICv3 must not.
     let cpus = match guest.gic {
-        Gic::V2 => ((1u32 << guest.vcpus.len().min(8)) - 1) << 8,
-        Gic::V3 => 0,
+        Version::V2 => ((1u32 << guest.vcpus.len().min(8)) - 1) << 8,
+        Version::V3 => 0,
     };
     let mut node = named("timer");
     put_texts(&mut node, "compatible", &["arm,armv8-timer"]);
@@ -176,8 +177,8 @@ pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
 
 pub(super) fn gic(guest: &GuestTree<'_>) -> DeviceTreeNode {
     let (compatible, registers) = match guest.gic {
-        Gic::V2 => ("arm,cortex-a15-gic", [layout::GICD_V2, layout::GICC]),
-        Gic::V3 => {
+        Version::V2 => ("arm,cortex-a15-gic", [layout::GICD_V2, layout::GICC]),
+        Version::V3 => {
             let redistributors = Region { start: layout::GICR, size: layout::GICR_SIZE * guest.vcpus.len() as u64 };
             ("arm,gic-v3", [layout::GICD_V3, redistributors])
         }

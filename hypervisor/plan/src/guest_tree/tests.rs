@@ -3,10 +3,11 @@
 mod pci;
 mod shared;
 
-use super::{Blob, Coherent, Gic, GuestTree, GuestTreeError, Ram, Seeds, View, build};
+use super::{Blob, Coherent, GuestTree, GuestTreeError, Ram, Seeds, View, build};
 use crate::gate::Tree;
 use assay_model::layout;
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::gic::Version;
 use proptest::prelude::*;
 use std::string::String;
 use std::vec;
@@ -18,7 +19,7 @@ fn plain() -> GuestTree<'static> {
     GuestTree {
         ram: &RAM,
         vcpus: &[0, 1],
-        gic: Gic::V3,
+        gic: Version::V3,
         bootargs: "console=ttyAMA0",
         ramdisk: Region::new(Ipa(0x5800_0000), 0x12_3456),
         seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: [7; 32] }),
@@ -105,7 +106,7 @@ fn the_interrupt_controller_is_the_one_the_vm_has() {
     assert_eq!(cells(&v3, "/intc@8000000", "reg"), registers);
     let timer = [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4];
     assert_eq!(cells(&v3, "/timer", "interrupts"), timer);
-    let v2 = blob(&GuestTree { gic: Gic::V2, vcpus: &[0, 1, 2], ..plain() });
+    let v2 = blob(&GuestTree { gic: Version::V2, vcpus: &[0, 1, 2], ..plain() });
     assert_eq!(text(&v2, "/intc@8000000", "compatible"), ["arm,cortex-a15-gic"]);
     let registers = [0, 0x0800_0000, 0, 0x1000, 0, 0x0801_0000, 0, 0x2000];
     assert_eq!(cells(&v2, "/intc@8000000", "reg"), registers);
@@ -189,7 +190,7 @@ fn what_cannot_be_described_is_an_error() {
     let error = |guest: GuestTree<'_>| build(&guest).err().unwrap();
     assert_eq!(error(GuestTree { ram: &[], ..plain() }), GuestTreeError::Empty);
     assert_eq!(error(GuestTree { vcpus: &[], ..plain() }), GuestTreeError::Empty);
-    let nine = GuestTree { gic: Gic::V2, vcpus: &[0, 1, 2, 3, 4, 5, 6, 7, 8], ..plain() };
+    let nine = GuestTree { gic: Version::V2, vcpus: &[0, 1, 2, 3, 4, 5, 6, 7, 8], ..plain() };
     assert_eq!(error(nine), GuestTreeError::TooManyForGicV2(9));
     let twins = GuestTree { vcpus: &[1, 1], ..plain() };
     assert_eq!(error(twins), GuestTreeError::Twice("cpu@1".into()));

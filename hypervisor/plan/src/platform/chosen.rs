@@ -1,8 +1,9 @@
 //! What the boot loader says in `/chosen`, and how firmware is called.
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::smccc::Conduit;
 
-use super::{Conduit, PlatformError};
+use super::PlatformError;
 use crate::gate::{Malformed, Node, Tree};
 
 /// PSCI 0.1 is left out: its function numbers are in the tree and mean nothing to anyone today.

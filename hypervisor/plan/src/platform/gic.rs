@@ -2,7 +2,7 @@
 
 use assay_spec::intid::IntId;
 
-use super::{Gic, GicVersion, PlatformError, Timer, bus, interrupts, missing};
+use super::{Gic, HostGic, PlatformError, Timer, bus, interrupts, missing};
 use crate::gate::{Node, Tree};
 
 const V3: &[&str] = &["arm,gic-v3"];
@@ -24,7 +24,7 @@ pub(super) fn parse(node: Node<'_, '_>) -> Result<Gic, PlatformError> {
         let redists = regions.get(1..).and_then(|rest| rest.get(..count as usize));
         match (regions.first(), redists) {
             (Some(&dist), Some(redists)) if !redists.is_empty() => {
-                GicVersion::V3 { dist, redists: redists.to_vec(), stride: node.u64("redistributor-stride")? }
+                HostGic::V3 { dist, redists: redists.to_vec(), stride: node.u64("redistributor-stride")? }
             }
             _ => {
                 let wants = "must hold the Distributor and then #redistributor-regions Redistributor ranges";
@@ -33,7 +33,7 @@ pub(super) fn parse(node: Node<'_, '_>) -> Result<Gic, PlatformError> {
         }
     } else {
         match regions.as_slice() {
-            &[dist, cpu, hyp, vcpu, ..] => GicVersion::V2 { dist, cpu, hyp, vcpu },
+            &[dist, cpu, hyp, vcpu, ..] => HostGic::V2 { dist, cpu, hyp, vcpu },
             _ => {
                 let wants = "must hold GICD, GICC, GICH and GICV: without the last two there is no virtualization (on QEMU: virtualization=on)";
                 return Err(node.malformed("reg", wants).into());

@@ -5,7 +5,7 @@
 //! what EL2's image and bundle take of RAM, nor that firmware fails to start a CPU.
 
 use assay_plan::claims::{SharedRow, VmClaims};
-use assay_plan::platform::{GicVersion, HostPlatform};
+use assay_plan::platform::{HostGic, HostPlatform};
 use assay_plan::policy::Rule;
 use assay_plan::ranges::{subtract, widen};
 use assay_plan::vm_tree::{CpuClaim, Sched, VmConfig};
@@ -44,7 +44,7 @@ impl Left {
         let mut left = Self {
             cpus: (0..machine.cpus.len()).collect(),
             listed: listed.flatten().copied().collect(),
-            gic_v2: matches!(machine.gic.version, GicVersion::V2 { .. }),
+            gic_v2: matches!(machine.gic.version, HostGic::V2 { .. }),
             tagged: 0,
             plain: 0,
             shared: Vec::new(),

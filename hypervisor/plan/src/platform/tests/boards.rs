@@ -6,7 +6,9 @@ use std::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::super::{Conduit, Console, ConsoleKind, Enable, GicVersion, PciBar, PciWindow};
+use assay_spec::smccc::Conduit;
+
+use super::super::{Console, ConsoleKind, Enable, HostGic, PciBar, PciWindow};
 use super::{BOARD, changed, compile, early_console, machine};
 use crate::pci::BarFault;
 
@@ -76,7 +78,7 @@ fn an_affinity_may_have_two_cells_and_a_method_for_all() {
 #[test]
 fn a_gicv3_has_its_redistributor_ranges_and_no_more() {
     let gic = machine(BOARD).gic;
-    let version = GicVersion::V3 {
+    let version = HostGic::V3 {
         dist: region(0x800_0000, 0x1_0000),
         redists: Vec::from([region(0x80a_0000, 0x10_0000), region(0x90a_0000, 0x20_0000)]),
         stride: Some(0x4_0000),
@@ -87,7 +89,7 @@ fn a_gicv3_has_its_redistributor_ranges_and_no_more() {
 #[test]
 fn a_gicv2_has_four_frames() {
     let gic = machine(&changed("arm,gic-v3", "arm,gic-400")).gic;
-    let version = GicVersion::V2 {
+    let version = HostGic::V2 {
         dist: region(0x800_0000, 0x1_0000),
         cpu: region(0x80a_0000, 0x10_0000),
         hyp: region(0x90a_0000, 0x20_0000),
