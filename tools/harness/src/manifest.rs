@@ -5,6 +5,7 @@
 mod duration;
 mod shared;
 mod size;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+pub use assay_plan::policy::{Allow, Use};
 pub use shared::{Access, Shared, Sharing};
 pub use size::{format_size, parse_size};
 
@@ -160,10 +162,10 @@ pub struct Coherent {
     /// The region's node name without unit address, or its full path.
     pub region: String,
     /// What the guest does with it.
-    #[serde(rename = "use")]
+    #[serde(rename = "use", with = "words::UseWord")]
     pub use_: Use,
     /// Relaxations of the memory policy, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words::allow")]
     pub allow: Vec<Allow>,
     /// Whether the guest may execute from it (`dax` and `aperture`).
     #[serde(default)]
@@ -174,57 +176,6 @@ pub struct Coherent {
     /// The device that goes with an aperture: a node's path or a PCI function.
     #[serde(default)]
     pub device: Option<String>,
-}
-
-/// The three ways in which coherent memory surfaces.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Use {
-    /// A NUMA memory node.
-    Ram,
-    /// A pmem region.
-    Dax,
-    /// Reserved memory for a driver.
-    Aperture,
-}
-
-impl Use {
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ram => "ram",
-            Self::Dax => "dax",
-            Self::Aperture => "aperture",
-        }
-    }
-}
-
-/// Opt-in relaxations of the memory policy.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Allow {
-    /// Normal memory without tag storage, because the whole VM gets no tagging.
-    MteHidden,
-    /// Normal memory in which a tag access faults.
-    NoTagAccess,
-    /// Normal Non-cacheable.
-    NonCacheable,
-    /// EL2 cleans and invalidates at hand-over.
-    El2CacheMaintenance,
-}
-
-impl Allow {
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MteHidden => "mte-hidden",
-            Self::NoTagAccess => "no-tag-access",
-            Self::NonCacheable => "non-cacheable",
-            Self::El2CacheMaintenance => "el2-cache-maintenance",
-        }
-    }
 }
 
 impl Manifest {

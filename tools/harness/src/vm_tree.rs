@@ -111,7 +111,7 @@ fn coherent(index: usize, claim: &Coherent) -> DeviceTreeNode {
     let mut entry = node(&format!("coherent-{index}"));
     put(&mut entry, "compatible", "assay,coherent-claim");
     put(&mut entry, "assay,region", claim.region.as_str());
-    put(&mut entry, "assay,use", claim.use_.name());
+    put(&mut entry, "assay,use", claim.use_.to_string().as_str());
     if !claim.allow.is_empty() {
         let names: Vec<&str> = claim.allow.iter().map(|allow| allow.name()).collect();
         strings(&mut entry, "assay,allow", &names);
