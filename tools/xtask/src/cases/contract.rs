@@ -43,22 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
             ensure!(output.status.code() == Some(1), "{}", told(&output));
             Ok(String::new())
         }),
-        Case::new("contract/unusable-input-exits-with-2", || {
-            for words in [
-                &["run", "--guest", "nobody"] as &[&str],
-                &["run", "--manifest", "nowhere.toml"],
-                &["run", "--manifest", "nowhere.toml", "--cpus", "2"],
-                &["run", "--guest", "hello", "--memory", "lots"],
-                &["run", "--guest", "hello", "--platform", "toaster"],
-                &["run", "--kernel", "nowhere.img"],
-                &["run", "--frobnicate"],
-            ] {
-                let output = xtask(words)?;
-                ensure!(output.status.code() == Some(2), "{words:?}: {}", told(&output));
-                ensure!(!output.stderr.is_empty(), "{words:?} says nothing on stderr");
-            }
-            Ok(String::new())
-        }),
+        Case::new("contract/unusable-input-exits-with-2", unusable_input),
         Case::new("contract/run-print-gives-a-line-that-boots", || {
             let output = xtask(&["run", "--guest", "hello", "--print"])?;
             ensure!(output.status.success(), "{}", told(&output));
@@ -75,6 +60,23 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(String::new())
         }),
     ]
+}
+
+fn unusable_input() -> Result<String> {
+    for words in [
+        &["run", "--guest", "nobody"] as &[&str],
+        &["run", "--manifest", "nowhere.toml"],
+        &["run", "--manifest", "nowhere.toml", "--cpus", "2"],
+        &["run", "--guest", "hello", "--memory", "lots"],
+        &["run", "--guest", "hello", "--platform", "toaster"],
+        &["run", "--kernel", "nowhere.img"],
+        &["run", "--frobnicate"],
+    ] {
+        let output = xtask(words)?;
+        ensure!(output.status.code() == Some(2), "{words:?}: {}", told(&output));
+        ensure!(!output.stderr.is_empty(), "{words:?} says nothing on stderr");
+    }
+    Ok(String::new())
 }
 
 /// This program again, as a script runs it.

@@ -9,22 +9,25 @@ use super::facts::{Facts, MARKED, UNMARKED};
 use super::{LIMIT, RAM, vm};
 use crate::cases::Case;
 
+/// How often each VM resets.
+const TIMES: usize = 5;
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("coherent/resets-find-data-and-tags-clear", || {
-            resets(5, "tags", &MARKED, true, "ram", "wb-tagged exec=yes", "")
+            resets("tags", &MARKED, true, "ram", "wb-tagged exec=yes", "")
         }),
         Case::new("coherent/resets-find-a-dax-region-clear", || {
-            resets(5, "dax", &MARKED, true, "dax", "wb-tagged exec=no", "")
+            resets("dax", &MARKED, true, "dax", "wb-tagged exec=no", "")
         }),
         Case::new("coherent/resets-find-untagged-memory-clear", || {
             let allow = "allow = [\"mte-hidden\"]";
-            resets(5, "plain", &UNMARKED, false, "ram", "wb-untagged exec=yes", allow)
+            resets("plain", &UNMARKED, false, "ram", "wb-untagged exec=yes", allow)
         }),
     ]
 }
 
-fn resets(times: usize, name: &str, facts: &Facts, mte: bool, use_: &str, sees: &str, claim: &str) -> Result<String> {
+fn resets(name: &str, facts: &Facts, mte: bool, use_: &str, sees: &str, claim: &str) -> Result<String> {
     let lines = format!("mte = {mte}\ncmdline = \"reset use={use_} expect={sees}\"");
     let text = format!(
         "platform = [{:?}]\n{}",
@@ -33,7 +36,7 @@ fn resets(times: usize, name: &str, facts: &Facts, mte: bool, use_: &str, sees: 
     );
     let builder = Machine::builder().manifest_text(&text);
     let mut machine = builder.physical_memory(RAM).machine_mte(true).start()?;
-    for time in 1..=times {
+    for time in 1..=TIMES {
         machine.expect("look", "coherent: again", LIMIT).with_context(|| format!("reset {time}"))?;
     }
     // It listens for a short while at each boot only.
@@ -48,7 +51,7 @@ fn resets(times: usize, name: &str, facts: &Facts, mte: bool, use_: &str, sees: 
     let report = Report::parse(&machine.output("look"));
     let counts = report.check().map_err(anyhow::Error::msg)?;
     let restarts = machine.events().iter().filter(|event| event.is_vm("look", "restarted")).count();
-    ensure!(restarts >= times, "{restarts} restarts, not {times}");
+    ensure!(restarts >= TIMES, "{restarts} restarts, not {TIMES}");
     machine.finish(LIMIT)?;
     Ok(format!("{restarts} resets, {} results", counts.passed))
 }
