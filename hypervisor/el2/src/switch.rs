@@ -47,8 +47,9 @@ pub enum Cause {
     SError,
 }
 
-/// What to do after an exit.
+/// What to do after an exit: what `switch.S` is told, without a conversion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
 pub enum Control {
     /// Enter the guest again.
     Resume = 0,

@@ -4,7 +4,7 @@
 //! (PSCI_VERSION, an ID register, a read of the interrupt controller) take no more than one lock.
 
 use assay_spec::esr::{self, ec};
-use assay_spec::exit::{Abort, Exit, SysRegAccess};
+use assay_spec::exit::{Exit, SysRegAccess};
 use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
 use spin::Mutex;
@@ -22,7 +22,7 @@ use crate::vm::{Devices, GuestMachine, Vcpu};
 mod access;
 mod shared;
 
-pub use access::quick_load;
+pub use access::access;
 pub use shared::{Shared, shared};
 
 /// What a decision needs of the physical CPU that the vCPU runs on.
@@ -112,14 +112,14 @@ impl Crash {
 /// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
 /// the same answer to, and a read of an identification register. Returns whether it was one.
 #[inline(always)]
-pub fn quick(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
+pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
     /// Op0, Op1, CRn and direction of the syndrome, and what they are in a read of the ID space.
     const ID_FIELDS: u64 = 3 << 20 | 7 << 14 | 0xf << 10 | 1;
     const ID_READ: u64 = 3 << 20 | 1;
     const IMM16: u64 = 0xffff;
     match esr::class(esr) {
         ec::HVC64 if esr & IMM16 == 0 => {
-            let answer = smccc::quick(function(frame));
+            let answer = smccc::fast_path(function(frame));
             if let Some(answer) = answer {
                 frame.x[0] = answer;
             }
@@ -154,7 +154,8 @@ pub fn handle<C: Cpu>(
             frame.x[0] = ret::register(ret::NOT_SUPPORTED);
             Next::Resume
         }
-        Exit::DataAbort(abort) => access::data_abort(abort, frame, vcpu, machine, devices, cpu),
+        // Those that are a device's are `access`'s.
+        Exit::DataAbort(abort) => Next::Inject(Fault::of_data(&abort)),
         Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),
         // The saved program counter is at the SMC, not past it.
         Exit::Smc { imm } => match if imm == 0 { call(frame, vcpu, machine, devices, cpu) } else { Next::Resume } {
@@ -169,7 +170,7 @@ pub fn handle<C: Cpu>(
             }
             other => other,
         },
-        Exit::InstrAbort(abort) => instruction_abort(&abort),
+        Exit::InstrAbort(abort) => Next::Inject(Fault::of_fetch(&abort)),
         Exit::Wfx { wide, .. } => {
             frame.advance_either(wide);
             Next::Resume
@@ -188,7 +189,7 @@ fn function(frame: &Frame) -> u32 {
 #[inline]
 fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &GuestMachine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
     let fid = function(frame);
-    if let Some(answer) = smccc::quick(fid) {
+    if let Some(answer) = smccc::fast_path(fid) {
         frame.x[0] = answer;
         return Next::Resume;
     }
@@ -285,10 +286,6 @@ fn system_register<C: Cpu>(
         Answer::SetWay => {}
     }
     Next::Advance
-}
-
-fn instruction_abort(abort: &Abort) -> Next {
-    Next::Inject(Fault::of_fetch(abort))
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn by_firmware(answer: i32) -> Mitigation {
 ///
 /// This is the short way: PSCI_VERSION, and NOT_SUPPORTED for what is clearly nobody's id.
 #[inline]
-pub fn quick(fid: u32) -> Option<u64> {
+pub fn fast_path(fid: u32) -> Option<u64> {
     if fid == psci_id::VERSION {
         return Some(psci_id::VERSION_1_1.into());
     }
@@ -149,7 +149,7 @@ pub fn handle_lockless(
     workarounds: &Workarounds,
     source: Option<Source<'_>>,
 ) -> Option<Reply> {
-    if let Some(answer) = quick(fid) {
+    if let Some(answer) = fast_path(fid) {
         return Some(Reply::One(answer));
     }
     let first = args[0];

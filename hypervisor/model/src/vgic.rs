@@ -8,27 +8,34 @@
 //! **Who owns an interrupt's state.** While an interrupt is *listed* (in a List Register), the guest
 //! acknowledges and ends it without EL2's knowledge, and the List Register is the truth. Only its own
 //! physical CPU can read it. So whatever concerns a listed interrupt marks its owner *stale*, and the
-//! caller makes that CPU leave its guest (a *kick*); there [`Vgic::flush`] folds the List Registers back
+//! caller makes that CPU leave its guest (a *kick*); there [`Vgic::flush_lr`] folds the List Registers back
 //! into this model and fills them anew. Every [`VcpuSet`] that a function here returns is such a set.
+//!
+//! **Indices.** A `vcpu` is one that the controller has, and is run by the caller's CPU wherever List Registers are
+//! handed in: anything else is a bug of ours, and panics.
 //!
 //! One lock guards a VM's `Vgic`. Nothing but [`Vgic::new`] allocates.
 
 mod access;
 mod bank;
-mod dist;
+mod fast_path;
+mod fold;
 mod lists;
-mod owners;
-mod redist;
+mod notes;
+mod questions;
+mod registers;
 mod sgi;
 mod sources;
 
 use crate::vcpus::VcpuSet;
+use access::Frame;
 use alloc::vec::Vec;
 pub use assay_spec::gic::Version;
 use assay_spec::gic::dist as gicd;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
-use bank::{Bank, Forward, Shared};
+use bank::{Bank, Forward};
+use registers::View;
 
 /// The most SPIs a VM can have: INTIDs 32 to 991.
 pub const SPIS_MAX: usize = 960;
@@ -38,10 +45,13 @@ pub const VCPUS_MAX_V3: usize = 64;
 pub const VCPUS_MAX_V2: usize = 8;
 /// List Registers that are used at most: an implementation has 1 to 16 of them.
 const SLOTS: u32 = 16;
-/// In `Cpu::slots`: the guest's deactivation deactivates the physical interrupt.
-const LINKED: u16 = 1 << 15;
 /// No vCPU, where one is kept in a byte.
 const NOBODY: u8 = 0xff;
+
+/// A vCPU, where one is kept in a byte.
+const fn byte(vcpu: usize) -> u8 {
+    (vcpu as u64 & 0xff) as u8
+}
 
 /// The List Registers of the physical CPU this runs on, and what goes with them.
 pub trait ListRegisters {
@@ -70,7 +80,7 @@ pub trait ListRegisters {
 /// What a guest's read comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
-    /// The value.
+    /// The value; what is beyond the width of the access does not count.
     Value(u64),
     /// The answer is in other vCPUs' List Registers: kick these and let the guest repeat the
     /// instruction. Once they have been flushed, the repetition gets its value.
@@ -81,63 +91,45 @@ pub enum Read {
 pub struct Vgic {
     version: Version,
     cpus: Vec<Cpu>,
+    /// Each vCPU's SGIs and PPIs, in the order of the vCPUs, then the SPIs.
+    banks: Vec<Bank>,
     /// The vCPUs that there are.
     everyone: VcpuSet,
-    shared: Vec<Shared>,
     /// Which groups the Distributor forwards: `GICD_CTLR.EnableGrp0` and `EnableGrp1`.
     forward: Forward,
-    /// `GICD_TYPER`, the same from creation on.
+    /// The Distributor's frame, and its `GICD_TYPER`: the same from creation on.
+    dist: &'static Frame,
     typer: u32,
+    /// How many Redistributors there are: a GICv2 has none.
+    redists: usize,
     /// vCPUs whose List Registers no longer hold what they should.
     changed: VcpuSet,
     /// Those of them where something that is listed has to be taken back or looked at.
     stale: VcpuSet,
+    /// vCPUs with more to list than fits, and maintenance requests in force.
+    crowded: VcpuSet,
     /// Whom the current call has to kick.
     kicks: VcpuSet,
     /// vCPUs with a read that waits for others, see [`Read::Retry`].
     asking: VcpuSet,
 }
 
-/// What belongs to one vCPU.
+/// What belongs to one vCPU, apart from its bank.
 struct Cpu {
-    /// SGIs and PPIs.
-    bank: Bank,
-    /// Which List Register holds private interrupt n, where it is listed.
-    slot: [u8; 32],
-    /// The INTID in each List Register that is occupied, with [`LINKED`] if it has `HW` = 1.
+    /// The INTID in each List Register that is occupied.
     slots: [u16; SLOTS as usize],
     /// List Registers that were filled and not folded since.
     occupied: u32,
-    /// GICv2: who has sent SGI n and waits for it to be listed, a bit a vCPU.
-    senders: [u8; 16],
-    /// GICv2: who sent SGI n as it was last acknowledged.
-    active_sender: [u8; 16],
-    /// The maintenance requests in force.
-    maintenance: u32,
     /// `GICR_WAKER.ProcessorSleep`.
     asleep: bool,
-    /// The register whose read waits, and for whom.
-    question: u32,
+    /// The register whose read waits, and for whom it does.
+    question: Option<(View, u32)>,
     unanswered: VcpuSet,
 }
 
-/// `Cpu::question` of a vCPU that has none.
-const NO_QUESTION: u32 = u32::MAX;
-
 impl Cpu {
-    fn new() -> Self {
-        Self {
-            bank: Bank::private(),
-            slot: [0; 32],
-            slots: [0; SLOTS as usize],
-            occupied: 0,
-            senders: [0; 16],
-            active_sender: [0; 16],
-            maintenance: 0,
-            asleep: true,
-            question: NO_QUESTION,
-            unanswered: VcpuSet::EMPTY,
-        }
+    const fn new() -> Self {
+        Self { slots: [0; SLOTS as usize], occupied: 0, asleep: true, question: None, unanswered: VcpuSet::EMPTY }
     }
 }
 
@@ -150,22 +142,24 @@ impl Vgic {
         let most = if version == Version::V2 { VCPUS_MAX_V2 } else { VCPUS_MAX_V3 };
         let vcpus = vcpus.clamp(1, most);
         let words = spis.min(SPIS_MAX).div_ceil(32);
-        let lines = u32::try_from(words).unwrap_or(0);
-        let number = u32::try_from(vcpus).unwrap_or(1) - 1;
+        let lines = (words as u64 & 0x1f) as u32;
         let typer = match version {
-            Version::V2 => lines | number << gicd::TYPER_CPU_NUMBER_SHIFT,
+            Version::V2 => lines | u32::from(byte(vcpus - 1)) << gicd::TYPER_CPU_NUMBER_SHIFT,
             // CPUNumber is about PEs without affinity routing: 0. Ten bits of INTID, no LPIs.
             Version::V3 => lines | 9 << gicd::TYPER_IDBITS_SHIFT | gicd::TYPER_NO_1N,
         };
         Self {
             version,
-            everyone: VcpuSet::first(vcpus),
             cpus: (0..vcpus).map(|_| Cpu::new()).collect(),
-            shared: (0..words).map(|_| Shared::new(first_target(version, vcpus))).collect(),
+            banks: (0..vcpus + words).map(|index| Bank::new(version, index, vcpus)).collect(),
+            everyone: VcpuSet::first(vcpus),
             forward: Forward::NONE,
+            dist: if version == Version::V2 { &access::DIST_V2 } else { &access::DIST_V3 },
             typer,
+            redists: if version == Version::V2 { 0 } else { vcpus },
             changed: VcpuSet::EMPTY,
             stale: VcpuSet::EMPTY,
+            crowded: VcpuSet::EMPTY,
             kicks: VcpuSet::EMPTY,
             asking: VcpuSet::EMPTY,
         }
@@ -176,45 +170,15 @@ impl Vgic {
     /// Each vCPU must have been [parked](Self::park) by its own CPU before: what is still in List
     /// Registers is forgotten here.
     pub fn reset(&mut self) {
+        let (version, vcpus) = (self.version, self.cpus.len());
         self.cpus.iter_mut().for_each(|cpu| *cpu = Cpu::new());
-        let target = first_target(self.version, self.cpus.len());
-        self.shared.iter_mut().for_each(|shared| *shared = Shared::new(target));
+        self.banks.iter_mut().enumerate().for_each(|(index, bank)| *bank = Bank::new(version, index, vcpus));
         self.forward = Forward::NONE;
         self.changed = VcpuSet::EMPTY;
         self.stale = VcpuSet::EMPTY;
+        self.crowded = VcpuSet::EMPTY;
         self.kicks = VcpuSet::EMPTY;
         self.asking = VcpuSet::EMPTY;
-    }
-
-    /// Returns which controller this is.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Returns how many vCPUs it serves.
-    pub fn vcpu_count(&self) -> usize {
-        self.cpus.len()
-    }
-
-    /// Returns how many SPIs it has, a multiple of 32.
-    pub fn spi_count(&self) -> usize {
-        self.shared.len() * 32
-    }
-
-    /// Returns the Distributor's frame in bytes.
-    pub fn dist_size(&self) -> u64 {
-        match self.version {
-            Version::V2 => gicd::FRAME_V2,
-            Version::V3 => gicd::FRAME_V3,
-        }
-    }
-
-    /// Returns all the Redistributors' frames together in bytes; none with GICv2.
-    pub fn redist_size(&self) -> u64 {
-        match self.version {
-            Version::V2 => 0,
-            Version::V3 => self.cpus.len() as u64 * assay_spec::gic::redist::STRIDE,
-        }
     }
 
     /// Hands out whom the call that ends has to kick. `vcpu` is the caller, who needs none.
@@ -223,12 +187,6 @@ impl Vgic {
         kicks.remove(vcpu);
         kicks
     }
-}
-
-/// Where an SPI goes before the guest has said so: `IROUTER` of zero is vCPU 0, `ITARGETSR` of zero is
-/// nobody, but a GICv2 for one CPU has no targets to choose (IHI 0048B §4.3.12).
-fn first_target(version: Version, vcpus: usize) -> u8 {
-    if version == Version::V3 || vcpus == 1 { 0 } else { NOBODY }
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Vcpu {
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
     pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
         let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
-        kicks.union(devices.vgic.flush(self.index, hw))
+        kicks.union(devices.vgic.flush_lr(self.index, hw))
     }
 }
 

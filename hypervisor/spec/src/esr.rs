@@ -3,7 +3,7 @@
 //! Also builds the few syndromes that EL2 presents to a guest at EL1. Pure: the caller reads the registers.
 
 use crate::addr::{Ipa, Va};
-use crate::exit::{Abort, Access, Exit, SysRegAccess, Width};
+use crate::exit::{Abort, Access, Exit, SysRegAccess};
 use crate::sysreg::SysReg;
 
 /// Exception classes, `ESR_ELx.EC`.
@@ -56,10 +56,6 @@ pub mod fsc {
 pub const IL: u64 = 1 << 25;
 /// `ISS.ISV`: the syndrome describes the access in full.
 const ISV: u64 = 1 << 24;
-/// `ISS.SSE`.
-const SSE: u64 = 1 << 21;
-/// `ISS.SF`.
-const SF: u64 = 1 << 15;
 /// `ISS.CM`.
 const CM: u64 = 1 << 8;
 /// `ISS.S1PTW`.
@@ -91,12 +87,12 @@ pub const fn class(esr: u64) -> u8 {
 pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     match class(esr) {
         ec::HVC64 => Exit::Hvc { imm: (esr & 0xffff) as u16 },
-        ec::DABT_LOWER => Exit::DataAbort(abort(esr, far, hpfar, access(esr), esr & TAG_ACCESS != 0)),
+        ec::DABT_LOWER => Exit::DataAbort(abort(esr, far, hpfar, esr & TAG_ACCESS != 0)),
         ec::SYSREG => {
             Exit::SysReg(SysRegAccess { register: register(esr), read: esr & 1 != 0, rt: (esr >> 5 & 31) as u8 })
         }
         ec::SMC64 => Exit::Smc { imm: (esr & 0xffff) as u16 },
-        ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, None, false)),
+        ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, false)),
         // TI: 0 WFI, 1 WFE, 2 WFIT, 3 WFET.
         ec::WFX => Exit::Wfx { event: esr & 1 != 0, wide: esr & IL != 0 },
         ec::FP | ec::SVE | ec::SME => Exit::FpTrap,
@@ -104,15 +100,16 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     }
 }
 
-/// Decodes a load by one general register that missed in stage 2, the most frequent data abort of a guest that
-/// has devices: address and access as [`decode`] would give them. `None` for everything else.
+/// Decodes a load or store by one general register that missed in stage 2, as a device's registers do: address and
+/// what it is. `None` for everything else, of which [`decode`] knows more.
 #[inline(always)]
-pub const fn device_load(esr: u64, far: u64, hpfar: u64) -> Option<(Ipa, Access)> {
-    let fault = esr & 0x3f < fsc::PERMISSION as u64 && esr & (S1PTW | TAG_ACCESS | WNR) == 0;
-    match access(esr) {
-        Some(access) if fault && class(esr) == ec::DABT_LOWER => Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), access)),
-        _ => None,
+pub const fn device_access((esr, far, hpfar): (u64, u64, u64)) -> Option<(Ipa, Access)> {
+    const CLASS: u64 = 0x3f << 26;
+    const IS_TOLD: u64 = (ec::DABT_LOWER as u64) << 26 | ISV;
+    if esr & (CLASS | ISV | S1PTW | TAG_ACCESS) != IS_TOLD || esr & 0x3f >= fsc::PERMISSION as u64 {
+        return None;
     }
+    Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), Access((esr & 0xffff_ffff) as u32)))
 }
 
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
@@ -138,33 +135,13 @@ const fn register(esr: u64) -> SysReg {
 }
 
 #[inline(always)]
-const fn access(esr: u64) -> Option<Access> {
-    if esr & ISV == 0 {
-        return None;
-    }
-    Some(Access {
-        write: esr & WNR != 0,
-        width: match esr >> 22 & 3 {
-            0 => Width::W1,
-            1 => Width::W2,
-            2 => Width::W4,
-            _ => Width::W8,
-        },
-        register: (esr >> 16 & 31) as u8,
-        sign_extend: esr & SSE != 0,
-        sixty_four: esr & SF != 0,
-    })
-}
-
-#[inline(always)]
-const fn abort(esr: u64, far: u64, hpfar: u64, access: Option<Access>, tag_access: bool) -> Abort {
+const fn abort(esr: u64, far: u64, hpfar: u64, tag_access: bool) -> Abort {
     let table_walk = esr & S1PTW != 0;
     // On a walk FAR_EL2 is the address being translated, not that of the descriptor.
     let offset = if table_walk { 0 } else { far & 0xfff };
     Abort {
         ipa: Ipa((hpfar & FIPA) << 8 | offset),
         va: Va(far),
-        access,
         write: esr & WNR != 0,
         table_walk,
         tag_access,

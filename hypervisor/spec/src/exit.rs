@@ -18,37 +18,55 @@ pub enum Width {
 impl Width {
     /// Returns the number of bytes.
     pub const fn bytes(self) -> u64 {
-        match self {
-            Self::W1 => 1,
-            Self::W2 => 2,
-            Self::W4 => 4,
-            Self::W8 => 8,
-        }
+        1 << self as u32
     }
+
     /// Returns `value` cut to this width.
     pub const fn truncate(self, value: u64) -> u64 {
-        match self {
-            Self::W1 => value & 0xff,
-            Self::W2 => value & 0xffff,
-            Self::W4 => value & 0xffff_ffff,
-            Self::W8 => value,
-        }
+        value << self.unused() >> self.unused()
+    }
+
+    /// Bits of a register of 64 that are not accessed.
+    const fn unused(self) -> u32 {
+        64 - (8 << self as u32)
     }
 }
 
-/// A single general-register load or store that the syndrome describes in full (`ISS.ISV` = 1).
+/// A single general-register load or store, as the syndrome that describes it in full has it (`ISS`, with `ISV` = 1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Access {
-    /// Store (true) or load.
-    pub write: bool,
-    /// Bytes accessed.
-    pub width: Width,
-    /// The register transferred, 31 = XZR (`ISS.SRT`).
-    pub register: u8,
-    /// The load sign-extends (`ISS.SSE`).
-    pub sign_extend: bool,
-    /// The register is 64 bits wide (`ISS.SF`); otherwise a load zeroes bits 63:32.
-    pub sixty_four: bool,
+pub struct Access(pub(crate) u32);
+
+impl Access {
+    /// `WnR`: a store, not a load.
+    pub const fn is_store(self) -> bool {
+        self.0 >> 6 & 1 != 0
+    }
+
+    /// `SAS`: bytes accessed.
+    pub const fn width(self) -> Width {
+        match self.0 >> 22 & 3 {
+            0 => Width::W1,
+            1 => Width::W2,
+            2 => Width::W4,
+            _ => Width::W8,
+        }
+    }
+
+    /// `SRT`: the register transferred, 31 = XZR.
+    pub const fn register(self) -> u8 {
+        (self.0 >> 16 & 31) as u8
+    }
+
+    /// Returns what a load puts into its register: cut to the access, sign-extended (`SSE`), cut to the register (`SF`).
+    pub const fn extend(self, value: u64) -> u64 {
+        let unused = self.width().unused();
+        let value = value << unused;
+        if self.0 >> 21 & 1 == 0 {
+            return value >> unused;
+        }
+        let extended = (value as i64 >> unused) as u64;
+        if self.0 >> 15 & 1 != 0 { extended } else { extended & 0xffff_ffff }
+    }
 }
 
 /// A stage-2 abort, data or instruction.
@@ -58,8 +76,6 @@ pub struct Abort {
     pub ipa: Ipa,
     /// The faulting virtual address (`FAR_EL2`).
     pub va: Va,
-    /// Which instruction it was, for a data abort with `ISV` = 1.
-    pub access: Option<Access>,
     /// The access was a write (`WnR`), valid for data aborts.
     pub write: bool,
     /// The fault came from a stage-1 table walk (`S1PTW`).

@@ -15,6 +15,9 @@ pub struct Frame {
     pub pstate: u64,
 }
 
+/// `PSTATE.SS`.
+const SS: u64 = 1 << 21;
+
 impl Frame {
     /// PSTATE of a vCPU at its reset: EL1h with D, A, I and F masked (PSCI 1.1 §6.4.3).
     pub const PSTATE_RESET: u64 = 0x3c5;
@@ -30,11 +33,20 @@ impl Frame {
     /// execution would (DDI0487 D2.12, D8.5: `PSTATE.SS` and `PSTATE.BTYPE` become 0).
     #[inline(always)]
     pub fn advance(&mut self) {
-        const SS: u64 = 1 << 21;
         const BTYPE: u64 = 3 << 10;
         self.pc = self.pc.wrapping_add(4);
         // Bits 11:10 mean something else in an AArch32 PSTATE (bit 4).
-        self.pstate &= if self.pstate & 1 << 4 == 0 { !(SS | BTYPE) } else { !SS };
+        if self.pstate & 1 << 4 != 0 {
+            return self.end_step();
+        }
+        self.pstate &= !(SS | BTYPE);
+    }
+
+    /// Out of the way of AArch64.
+    #[cold]
+    #[inline(never)]
+    fn end_step(&mut self) {
+        self.pstate &= !SS;
     }
 
     /// Steps over an instruction that EL0 in AArch32 has too, where it may be of 16 bits, and in an IT block. `wide`:
@@ -70,10 +82,9 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::Frame;
+    use super::{Frame, SS};
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
-    const SS: u64 = 1 << 21;
     const BTYPE: u64 = 3 << 10;
     const AARCH32: u64 = 1 << 4;
 

@@ -6,7 +6,6 @@
 pub mod dist;
 pub mod hyp;
 pub mod redist;
-pub mod row;
 pub mod sgi;
 
 /// Which architecture a controller has.

@@ -1,228 +1,223 @@
 //! Loads and stores outside of RAM: which device has the address, and what becomes of the guest's registers.
 //!
-//! Doorbells are apart: no lock of the VM's may be held while another VM is rung, and none is needed.
-//! What a device's register does is the device's own matter. Here is the way to it, and the interrupts and deadlines
-//! that an access to it can change.
+//! What a device's register does is the device's own matter. Here is the one way to it, and the interrupts and
+//! deadlines that an access to it can change.
 
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::Ipa;
 use assay_spec::esr;
-use assay_spec::exit::{Abort, Access, Width};
+use assay_spec::exit::{Access, Width};
 use assay_spec::frame::Frame;
 use spin::Mutex;
 
-use super::{Cpu, Next};
-use crate::inject::Fault;
+use super::Cpu;
 use crate::layout;
 use crate::pci::GUEST_FUNCTION;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{Read, Version};
+use crate::vgic::{Read, VCPUS_MAX_V3};
 use crate::vm::{Devices, GuestMachine, Vcpu};
 use crate::watchdog::WatchdogFrame;
 
-/// A load or store outside of RAM: a device's, or nobody's.
-pub(super) fn data_abort<C: Cpu>(
-    abort: Abort,
-    frame: &mut Frame,
-    vcpu: &mut Vcpu,
-    machine: &GuestMachine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> Next {
-    // After a Permission, alignment or tag fault HPFAR_EL2 does not tell the address, and on a walk of the guest's
-    // tables it tells a descriptor's (DDI0487 HPFAR_EL2).
-    let is_known = esr::ipa_is_valid(&abort) && !abort.table_walk;
-    let Some(access) = abort.access.filter(|_| is_known) else {
-        return Next::Inject(Fault::of_data(&abort));
-    };
-    if !access.write {
-        let loaded = load(abort.ipa, access, frame, vcpu, machine, devices, cpu)
-            || load_from_doorbell(abort.ipa, access, frame, machine, cpu);
-        return if loaded { Next::Resume } else { Next::Inject(Fault::of_data(&abort)) };
-    }
-    let value = access.width.truncate(frame.get(access.register));
-    let Some(device) = find(abort.ipa, machine) else {
-        if !store_to_doorbell(abort.ipa, access.width, value, machine, cpu) {
-            return Next::Inject(Fault::of_data(&abort));
-        }
-        return Next::Advance;
-    };
-    let kicks = write(device, access.width, value, vcpu, &mut devices.lock(), cpu);
-    if !kicks.is_empty() {
-        cpu.kick(kicks);
-    }
-    Next::Advance
-}
-
-/// Handles a load from a device as [`handle`](super::handle) would, by the syndrome of a data abort; returns whether it was one.
-#[inline]
-pub fn quick_load<C: Cpu>(
-    (esr, far, hpfar): (u64, u64, u64),
-    frame: &mut Frame,
-    vcpu: &Vcpu,
-    machine: &GuestMachine,
-    devices: &Mutex<Devices>,
-    cpu: &mut C,
-) -> bool {
-    match esr::device_load(esr, far, hpfar) {
-        Some((ipa, access)) => load(ipa, access, frame, vcpu, machine, devices, cpu),
-        None => false,
-    }
-}
-
-/// Loads from a device and steps over the load, or has other vCPUs say what they know and lets the guest try
-/// again. Returns whether there is a device.
+/// Carries out a load or store of a device's register and steps over it, by the syndrome of a data abort: `ESR_EL2`,
+/// `FAR_EL2` and `HPFAR_EL2`. Where others have to say what they know first, they are kicked, and the guest tries again.
+///
+/// Returns whether there is a device. If not, nothing was done, and [`handle`](super::handle) tells the fault.
 #[inline(always)]
-fn load<C: Cpu>(
-    ipa: Ipa,
-    access: Access,
+pub fn access<C: Cpu>(
+    syndrome: (u64, u64, u64),
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
     devices: &Mutex<Devices>,
     cpu: &mut C,
 ) -> bool {
-    let Some(device) = find(ipa, machine) else {
+    let Some((ipa, access)) = esr::device_access(syndrome) else {
         return false;
     };
-    let mut devices = devices.lock();
-    match read(device, access.width, vcpu, &mut devices, cpu) {
-        Read::Value(value) => {
-            drop(devices);
-            frame.set(access.register, extend(value, access));
-            frame.advance();
+    if access.is_store() {
+        return store((ipa, access), frame, vcpu, machine, devices, cpu);
+    }
+    let mut locked = devices.lock();
+    match load(ipa, access.width(), vcpu, machine, &mut locked, cpu) {
+        Some(Read::Value(value)) => {
+            drop(locked);
+            finish_load(value, access, frame);
+            true
         }
-        Read::Retry(kicks) => {
-            drop(devices);
+        Some(Read::Retry(kicks)) => {
+            drop(locked);
             cpu.kick(kicks);
+            true
+        }
+        None => {
+            drop(locked);
+            doorbell((ipa, access), frame, machine, cpu)
         }
     }
-    true
 }
 
-/// Loads from a doorbell and steps over the load, without a lock. Only the long way comes here: a doorbell is rung far
-/// more often than it is read. Returns whether there is one.
+/// A load or store of a doorbell. No lock of the VM's is held while another VM is rung, and none is needed.
 #[inline(never)]
-fn load_from_doorbell<C: Cpu>(ipa: Ipa, access: Access, frame: &mut Frame, machine: &GuestMachine, cpu: &C) -> bool {
+fn doorbell<C: Cpu>((ipa, access): (Ipa, Access), frame: &mut Frame, machine: &GuestMachine, cpu: &mut C) -> bool {
     let doorbells = &machine.doorbells;
     let Some((index, offset)) = doorbells.find(ipa) else {
         return false;
     };
-    let value = doorbells.read(index, offset, access.width, |side| cpu.peers(side));
-    frame.set(access.register, extend(value, access));
+    if !access.is_store() {
+        let value = doorbells.read(index, offset, access.width(), |side| cpu.peers(side));
+        finish_load(value, access, frame);
+        return true;
+    }
+    let value = access.width().truncate(frame.get(access.register()));
+    if let Some(ring) = doorbells.write(index, offset, access.width(), value) {
+        cpu.ring(ring);
+    }
     frame.advance();
     true
 }
 
-/// Stores to a doorbell, and rings whom it is for. Returns whether there is one.
-#[inline(never)]
-fn store_to_doorbell<C: Cpu>(ipa: Ipa, width: Width, value: u64, machine: &GuestMachine, cpu: &mut C) -> bool {
-    let Some((index, offset)) = machine.doorbells.find(ipa) else {
-        return false;
-    };
-    if let Some(ring) = machine.doorbells.write(index, offset, width, value) {
-        cpu.ring(ring);
-    }
-    true
-}
-
-/// A device register: which device, and the offset in its frame.
+/// A device, by its frame of registers.
 #[derive(Clone, Copy)]
 enum Device {
-    Distributor(u64),
-    Redistributors(u64),
-    Uart(u64),
-    Watchdog(WatchdogFrame, u64),
-    Config(u64),
+    Distributor,
+    Redistributors,
+    Uart,
+    WatchdogRefresh,
+    WatchdogControl,
+    Config,
 }
 
+/// No two devices are in the same 64 KiB.
+const GRANULE: u64 = 0x1_0000;
+
+/// Returns which device has an address, and the offset in its frame.
 #[inline(always)]
-fn find(ipa: Ipa, machine: &GuestMachine) -> Option<Device> {
-    let within = |region: Region<Ipa>| {
-        let offset = ipa.0.wrapping_sub(region.start.0);
-        (offset < region.size).then_some(offset)
-    };
-    if let Some(offset) = within(layout::UART) {
-        return Some(Device::Uart(offset));
+fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
+    const GICD: u64 = layout::GICD_V3.start.0 / GRANULE;
+    const GICR: u64 = layout::GICR.0 / GRANULE;
+    const GICR_GRANULES: u64 = VCPUS_MAX_V3 as u64 * layout::GICR_SIZE / GRANULE;
+    const UART: u64 = layout::UART.start.0 / GRANULE;
+    const REFRESH: u64 = layout::WATCHDOG_REFRESH.start.0 / GRANULE;
+    const CONTROL: u64 = layout::WATCHDOG_CONTROL.start.0 / GRANULE;
+    const CONFIG: u64 = layout::PCI_CONFIG.start.0 / GRANULE;
+    const CONFIG_LAST: u64 = CONFIG + layout::PCI_CONFIG.size / GRANULE - 1;
+    let (granule, offset) = (ipa.0 / GRANULE, ipa.0 % GRANULE);
+    if granule == GICD {
+        return Some((Device::Distributor, offset));
     }
-    let distributor = if machine.gic == Version::V3 { layout::GICD_V3 } else { layout::GICD_V2 };
-    if let Some(offset) = within(distributor) {
-        return Some(Device::Distributor(offset));
+    if granule.wrapping_sub(GICR) < GICR_GRANULES {
+        return Some((Device::Redistributors, granule.wrapping_sub(GICR) * GRANULE + offset));
     }
-    if machine.gic == Version::V3 {
-        let size = machine.vcpus as u64 * layout::GICR_SIZE;
-        if let Some(offset) = within(Region { start: layout::GICR, size }) {
-            return Some(Device::Redistributors(offset));
+    match granule {
+        UART if offset < layout::UART.size => Some((Device::Uart, offset)),
+        REFRESH if machine.watchdog && offset < layout::WATCHDOG_REFRESH.size => {
+            Some((Device::WatchdogRefresh, offset))
         }
+        CONTROL if machine.watchdog && offset < layout::WATCHDOG_CONTROL.size => {
+            Some((Device::WatchdogControl, offset))
+        }
+        CONFIG..=CONFIG_LAST if machine.pci => Some((Device::Config, ipa.0 - layout::PCI_CONFIG.start.0)),
+        _ => None,
     }
-    if machine.pci
-        && let Some(offset) = within(layout::PCI_CONFIG)
-    {
-        return Some(Device::Config(offset));
-    }
-    if !machine.watchdog {
-        return None;
-    }
-    within(layout::WATCHDOG_REFRESH)
-        .map(|offset| Device::Watchdog(WatchdogFrame::Refresh, offset))
-        .or_else(|| within(layout::WATCHDOG_CONTROL).map(|offset| Device::Watchdog(WatchdogFrame::Control, offset)))
 }
 
 #[inline(always)]
-fn read<C: Cpu>(device: Device, width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> Read {
+fn load<C: Cpu>(
+    ipa: Ipa,
+    width: Width,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> Option<Read> {
+    let (device, offset) = find(ipa, machine)?;
     match device {
-        Device::Distributor(offset) => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
-        Device::Redistributors(offset) => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
-        Device::Uart(offset) => {
-            let was_full = devices.uart.room() == 0;
-            let value = devices.uart.read(offset, width);
-            if offset == 0 {
-                took_input(vcpu, devices, cpu, was_full);
-            }
-            Read::Value(value)
-        }
-        Device::Watchdog(frame, offset) => Read::Value(devices.watchdog.read(frame, offset, width)),
-        Device::Config(offset) => Read::Value(config_read(offset, width, devices, cpu)),
+        Device::Distributor => devices.vgic.dist_read(vcpu.index, offset, width, cpu),
+        Device::Redistributors => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
+        Device::Uart if offset == UARTDR => Some(Read::Value(load_input(width, vcpu, devices, cpu))),
+        Device::Uart => Some(Read::Value(devices.uart.read(offset, width))),
+        Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
+        Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
+        Device::Config => Some(Read::Value(config_read(offset, width, devices, cpu))),
     }
 }
+
+/// Offset of the UART's data register.
+const UARTDR: u64 = 0;
 
 /// A load from `UARTDR`: the interrupt line may have fallen, and there may be room for more input.
 #[inline(never)]
-fn took_input<C: Cpu>(vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C, was_full: bool) {
-    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
+fn load_input<C: Cpu>(width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> u64 {
+    let was_full = devices.uart.room() == 0;
+    let value = devices.uart.read(UARTDR, width);
+    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
     cpu.kick(kicks);
     if was_full && devices.uart.room() != 0 {
         cpu.input_room();
     }
+    value
 }
 
-fn write<C: Cpu>(device: Device, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {
-    match device {
-        Device::Distributor(offset) => devices.vgic.dist_write(vcpu.index, offset, width, value, cpu),
-        Device::Redistributors(offset) => devices.vgic.redist_write(vcpu.index, offset, width, value, cpu),
-        Device::Uart(offset) => {
-            let was_full = devices.uart.room() == 0;
-            if let Some(byte) = devices.uart.write(offset, width, value) {
-                cpu.transmit(byte);
-            }
-            // The end of a loopback (UARTCR.LBE): what was held back may come.
-            if was_full && devices.uart.room() != 0 {
-                cpu.input_room();
-            }
-            devices.update_uart(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu))
-        }
-        Device::Watchdog(frame, offset) => {
+#[inline(never)]
+fn store<C: Cpu>(
+    (ipa, access): (Ipa, Access),
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &Mutex<Devices>,
+    cpu: &mut C,
+) -> bool {
+    let Some((device, offset)) = find(ipa, machine) else {
+        return doorbell((ipa, access), frame, machine, cpu);
+    };
+    let (width, value) = (access.width(), access.width().truncate(frame.get(access.register())));
+    let mut devices = devices.lock();
+    let kicks = match device {
+        Device::Distributor => devices.vgic.dist_write(vcpu.index, offset, (width, value), cpu),
+        Device::Redistributors => devices.vgic.redist_write(vcpu.index, offset, (width, value), cpu),
+        Device::Uart => Some(store_uart(offset, width, value, vcpu, &mut devices, cpu)),
+        Device::WatchdogRefresh | Device::WatchdogControl => {
             let now = cpu.now().wrapping_sub(devices.virtual_offset);
+            let refresh = matches!(device, Device::WatchdogRefresh);
+            let frame = if refresh { WatchdogFrame::Refresh } else { WatchdogFrame::Control };
             devices.watchdog.write(frame, offset, width, value, now);
             // What is due by now is for the EL2 timer to find, which can also end the VM.
-            let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush(vcpu.index, cpu));
-            cpu.deadlines_changed(vcpu, devices);
-            kicks
+            let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
+            cpu.deadlines_changed(vcpu, &devices);
+            Some(kicks)
         }
-        Device::Config(offset) => {
-            config_write(offset, width, value, devices, cpu);
-            VcpuSet::EMPTY
+        Device::Config => {
+            config_write(offset, width, value, &mut devices, cpu);
+            Some(VcpuSet::EMPTY)
         }
+    };
+    drop(devices);
+    let Some(kicks) = kicks else {
+        return false;
+    };
+    if !kicks.is_empty() {
+        cpu.kick(kicks);
     }
+    frame.advance();
+    true
+}
+
+fn store_uart<C: Cpu>(
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> VcpuSet {
+    let was_full = devices.uart.room() == 0;
+    if let Some(byte) = devices.uart.write(offset, width, value) {
+        cpu.transmit(byte);
+    }
+    // The end of a loopback (UARTCR.LBE): what was held back may come.
+    if was_full && devices.uart.room() != 0 {
+        cpu.input_room();
+    }
+    devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu))
 }
 
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
@@ -258,14 +253,9 @@ fn place_in_word(offset: u64, width: Width) -> Option<(u16, u32)> {
     inside.then_some((register & 0xffc, u32::from(register & 3) * 8))
 }
 
-/// Returns what a load puts into its register: cut to the access, sign-extended, cut to the register.
-#[inline]
-pub(super) fn extend(value: u64, access: Access) -> u64 {
-    let value = access.width.truncate(value);
-    if !access.sign_extend {
-        return value;
-    }
-    let unused = 64 - 8 * access.width.bytes();
-    let extended = ((value << unused) as i64 >> unused) as u64;
-    if access.sixty_four { extended } else { extended & 0xffff_ffff }
+/// Puts a loaded value into its register: cut to the access, sign-extended, cut to the register.
+#[inline(always)]
+fn finish_load(value: u64, access: Access, frame: &mut Frame) {
+    frame.set(access.register(), access.extend(value));
+    frame.advance();
 }

@@ -1,4 +1,4 @@
-use super::{HostFacts, Reply, Source, Workaround, Workarounds, handle_lockless, quick};
+use super::{HostFacts, Reply, Source, Workaround, Workarounds, fast_path, handle_lockless};
 use crate::psci::PowerTable;
 use assay_spec::psci::{self as psci_id, ret::register};
 use assay_spec::smccc::{self as id, ret};
@@ -26,16 +26,16 @@ fn code(code: i32) -> Option<Reply> {
 
 #[test]
 fn the_short_way_answers_psci_version_and_ids_of_nobody() {
-    assert_eq!(quick(psci_id::VERSION), Some(0x1_0001));
+    assert_eq!(fast_path(psci_id::VERSION), Some(0x1_0001));
     for fid in [0, 1, 0x7fff_ffff, 0x8001_0000, 0x8400_0020, 0x8400_0054, 0x8600_ff01, 0xc500_0020, u32::MAX] {
-        assert_eq!(quick(fid), Some(u64::MAX), "{fid:#x}");
+        assert_eq!(fast_path(fid), Some(u64::MAX), "{fid:#x}");
     }
 }
 
 #[test]
 fn the_short_way_leaves_psci_trng_and_architecture_calls_to_the_long_one() {
     for fid in [0x8400_0001, 0x8400_001f, 0xc400_0003, 0x8400_0050, 0xc400_0053, 0x8000_0000] {
-        assert_eq!(quick(fid), None, "{fid:#x}");
+        assert_eq!(fast_path(fid), None, "{fid:#x}");
     }
 }
 
@@ -194,7 +194,7 @@ proptest! {
         };
         let workarounds = Workarounds::new(&HostFacts { firmware: [0; 3], ..NOTHING_KNOWN });
         let reply = handle_lockless(fid, args, &workarounds, Some(&mut || Some(1)));
-        match quick(fid) {
+        match fast_path(fid) {
             Some(answer) => assert_eq!(reply, Some(Reply::One(answer))),
             // What is left over is PSCI's, and the table answers it.
             None if reply.is_none() => {

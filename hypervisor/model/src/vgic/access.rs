@@ -1,255 +1,172 @@
-//! The registers that have a bit or a few for each interrupt, alike in Distributor and Redistributor.
+//! A guest's accesses to the controller's frames: from an offset to a [row](super::registers::ROWS), and what goes
+//! around it.
+//!
+//! What is reserved, not naturally aligned, or of a width that the register does not have is RAZ/WI. The architecture
+//! leaves those UNPREDICTABLE within limits (IHI 0069H §12.1.3, IHI 0048B §4.1.4), RAZ/WI among them.
 
-use super::bank::{bit, bits};
-use super::lists::resample;
-use super::owners::Place;
-use super::{ListRegisters, NO_QUESTION, NOBODY, Read, Version, Vgic};
+use super::registers::{ROWS, Row, Store, View};
+use super::{ListRegisters, Read, Version, Vgic};
 use crate::vcpus::VcpuSet;
 use assay_spec::exit::Width;
-use assay_spec::gic::PRIORITY_MASK;
-use assay_spec::gic::row::Register;
+use assay_spec::gic::{dist as gicd, redist as gicr};
 
-impl Vgic {
-    /// Reads a register with one bit for each interrupt of a bank. `question` tells this read from
-    /// those of other registers, see [`Read::Retry`].
-    pub(super) fn read_bits<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        place: Place,
-        register: Register,
-        question: u32,
-        hw: &mut H,
-    ) -> Read {
-        let of_state =
-            matches!(register, Register::Ispendr | Register::Icpendr | Register::Isactiver | Register::Icactiver);
-        if of_state && let Some(others) = self.inspect(vcpu, place, question, hw) {
-            return Read::Retry(others);
-        }
-        let Some(bank) = self.bank(place) else {
-            return Read::Value(0);
-        };
-        Read::Value(u64::from(match register {
-            Register::Igroupr => bank.group,
-            Register::Isenabler | Register::Icenabler => bank.enabled,
-            Register::Ispendr | Register::Icpendr => bank.pending(),
-            Register::Isactiver | Register::Icactiver => bank.active,
-            _ => 0,
-        }))
-    }
+/// A frame of registers, 64 KiB at most: which row an offset belongs to, if any.
+pub(super) struct Frame([u8; KEYS]);
 
-    /// Writes a register with one bit for each interrupt of a bank.
-    pub(super) fn write_bits<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        place: Place,
-        register: Register,
-        value: u32,
-        hw: &mut H,
-    ) {
-        // What is in our own List Registers we can have back at once; for others' there are orders.
-        let takes_back = matches!(register, Register::Icpendr | Register::Isactiver | Register::Icactiver);
-        if takes_back && self.is_listed_by(vcpu, place, value) {
-            self.fold_all(vcpu, hw);
-            self.changed.insert(vcpu);
-        }
-        // GICv2: the pending state of SGIs is read-only here (IHI 0048B §4.3.7); SPENDSGIR sets it.
-        let settable = match place {
-            Place::Private(_) if self.version == Version::V2 => value & !0xffff,
-            _ => value,
-        };
-        if register == Register::Isactiver {
-            self.adopt(vcpu, place, value);
-        }
-        let Some(bank) = self.bank_mut(place) else {
-            return;
-        };
-        let concerned = match register {
-            Register::Igroupr => value ^ core::mem::replace(&mut bank.group, value),
-            Register::Isenabler => {
-                let new = value & !bank.enabled;
-                bank.enabled |= value;
-                new
-            }
-            Register::Icenabler => {
-                let old = value & bank.enabled;
-                bank.enabled &= !value;
-                old
-            }
-            Register::Ispendr => {
-                bank.latch |= settable;
-                settable
-            }
-            Register::Icpendr => {
-                bank.latch &= !settable;
-                bank.withdraw |= settable & bank.listed;
-                settable & bank.listed
-            }
-            Register::Isactiver => {
-                bank.active |= value & !bank.listed;
-                bank.activate |= value & bank.listed;
-                bank.deactivate &= !value;
-                value
-            }
-            Register::Icactiver => {
-                // A physical interrupt behind it is for its own CPU to deactivate.
-                let ordered = value & (bank.listed | bank.active & bank.held);
-                bank.active &= !(value & !ordered);
-                bank.activate &= !value;
-                bank.deactivate |= ordered;
-                value
-            }
-            _ => 0,
-        };
-        self.note(place, concerned);
-    }
+/// The Distributor of a GICv2.
+pub(super) static DIST_V2: Frame = Frame::new(Row::DIST_V2);
+/// The Distributor of a GICv3.
+pub(super) static DIST_V3: Frame = Frame::new(Row::DIST_V3);
+/// `RD_base` and `SGI_base` of a Redistributor.
+static REDIST: [Frame; 2] = [Frame::new(Row::RD), Frame::new(Row::SGI)];
 
-    /// Reads bytes of `IPRIORITYR` from interrupt `n` of a bank on.
-    pub(super) fn read_priorities(&self, place: Place, n: u32, width: Width) -> u64 {
-        let Some(bank) = self.bank(place) else {
-            return 0;
-        };
-        let mut value = 0;
-        for i in 0..bytes_of(width) {
-            value |= u64::from(bank.priority(n | i)) << (8 * i);
-        }
-        value
-    }
+/// Keys of a frame's offsets: no two registers share one. Words at its beginning, then 16 bytes, then pages.
+const KEYS: usize = WORDS + (0x1000 - 4 * WORDS) / 16 + 15;
+const WORDS: usize = 32;
 
-    /// Writes bytes of `IPRIORITYR` from interrupt `n` of a bank on.
-    pub(super) fn write_priorities(&mut self, place: Place, n: u32, width: Width, value: u64) {
-        let Some(bank) = self.bank_mut(place) else {
-            return;
-        };
-        let mut concerned = 0;
-        for i in 0..bytes_of(width) {
-            let priority = (value >> (8 * i) & 0xff) as u8 & PRIORITY_MASK;
-            let old = core::mem::replace(&mut bank.priority[((n | i) & 31) as usize], priority);
-            if old != priority {
-                concerned |= bit(n | i);
-            }
-        }
-        self.note(place, concerned);
-    }
-
-    /// Reads `ICFGR` of half a bank: two bits an interrupt, the upper one set if edge-triggered.
-    pub(super) fn read_config(&self, place: Place, half: u32) -> u32 {
-        let edge = self.bank(place).map_or(0, |bank| bank.edge >> (16 * (half & 1)) & 0xffff);
-        bits(edge).fold(0, |value, n| value | 2 << (2 * n))
-    }
-
-    /// Writes `ICFGR` of half a bank. SGIs are edge-triggered whatever is written.
-    pub(super) fn write_config(&mut self, place: Place, half: u32, value: u32) {
-        let half = half & 1;
-        if half == 0 && matches!(place, Place::Private(_)) {
-            return;
-        }
-        let Some(bank) = self.bank_mut(place) else {
-            return;
-        };
-        let edge = (0..16).fold(0, |edge, n| edge | (value >> (2 * n + 1) & 1) << n);
-        let new = bank.edge & !(0xffff << (16 * half)) | edge << (16 * half);
-        let concerned = new ^ core::mem::replace(&mut bank.edge, new);
-        self.note(place, concerned);
-    }
-
-    /// Makes this model know the state of a bank, as far as the caller's own List Registers go. If
-    /// others list some of it, returns them, unless they have just told what they knew.
-    ///
-    /// The state that the others tell is older than the end of the read, and not older than its
-    /// beginning, which is all that a read of another CPU's doings can have.
-    ///
-    /// Enforced by `a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu`.
-    pub(super) fn inspect<H: ListRegisters>(
-        &mut self,
-        vcpu: usize,
-        place: Place,
-        question: u32,
-        hw: &mut H,
-    ) -> Option<VcpuSet> {
-        if self.is_listed_by(vcpu, place, u32::MAX) {
-            self.fold_all(vcpu, hw);
-            self.changed.insert(vcpu);
-        }
-        if let Place::Private(of) = place
-            && of == vcpu
-            && let Some(bank) = self.bank_mut(place)
-        {
-            resample(bank, u32::MAX, hw);
-            return None;
-        }
-        let others = self.listers(place);
-        let cpu = self.cpus.get_mut(vcpu)?;
-        if cpu.question == question && cpu.unanswered.is_empty() || others.is_empty() {
-            cpu.question = NO_QUESTION;
-            self.asking.remove(vcpu);
-            return None;
-        }
-        if cpu.question != question {
-            cpu.question = question;
-            cpu.unanswered = others;
-        }
-        let unanswered = cpu.unanswered;
-        self.asking.insert(vcpu);
-        self.changed = self.changed.union(unanswered);
-        self.stale = self.stale.union(unanswered);
-        Some(unanswered)
-    }
-
-    /// `vcpu` has folded all it had: those who waited for that need not wait for it any more.
-    pub(super) fn answer(&mut self, vcpu: usize) {
-        if self.asking.is_empty() {
-            return;
-        }
-        for cpu in &mut self.cpus {
-            cpu.unanswered.remove(vcpu);
-        }
-    }
-
-    /// Tells whether `vcpu` lists any of `concerned`.
-    pub(super) fn is_listed_by(&self, vcpu: usize, place: Place, concerned: u32) -> bool {
-        match place {
-            Place::Private(of) => of == vcpu && self.bank(place).is_some_and(|bank| bank.listed & concerned != 0),
-            Place::Shared(word) => self
-                .shared
-                .get(word)
-                .is_some_and(|shared| bits(shared.bank.listed & concerned).any(|n| shared.owner(n) == vcpu)),
-        }
-    }
-
-    /// Who lists any interrupt of a bank.
-    fn listers(&self, place: Place) -> VcpuSet {
-        let mut vcpus = VcpuSet::EMPTY;
-        match place {
-            Place::Private(of) => {
-                if self.bank(place).is_some_and(|bank| bank.listed != 0) {
-                    vcpus.insert(of);
-                }
-            }
-            Place::Shared(word) => {
-                if let Some(shared) = self.shared.get(word) {
-                    bits(shared.bank.listed).for_each(|n| vcpus.insert(shared.owner(n)));
-                }
-            }
-        }
-        vcpus
-    }
-
-    /// An SPI that a guest makes active by writing belongs to its target, as if that had taken it; or
-    /// to the writer, if it has none.
-    fn adopt(&mut self, vcpu: usize, place: Place, concerned: u32) {
-        let Place::Shared(word) = place else { return };
-        let Some(shared) = self.shared.get_mut(word) else {
-            return;
-        };
-        for n in bits(concerned & !shared.bank.active & !shared.bank.listed) {
-            let target = shared.target[(n & 31) as usize];
-            shared.owner[(n & 31) as usize] =
-                if target == NOBODY { u8::try_from(vcpu).unwrap_or(NOBODY) } else { target };
-        }
+const fn key(offset: usize) -> usize {
+    const QUADS: usize = WORDS - 4 * WORDS / 16;
+    const PAGES: usize = KEYS - 16;
+    if offset < 4 * WORDS {
+        offset / 4
+    } else if offset < 0x1000 {
+        QUADS + offset / 16
+    } else {
+        PAGES + offset / 0x1000 % 16
     }
 }
 
-/// The bytes of an access, as a number to shift with.
-pub(super) const fn bytes_of(width: Width) -> u32 {
-    (width.bytes() & 0xf) as u32
+impl Frame {
+    const fn new(frame: u8) -> Self {
+        let mut rows = [0; KEYS];
+        let mut n = 1;
+        while (n as usize) < ROWS.len() {
+            let row = &ROWS[n as usize];
+            let mut offset = row.first;
+            while row.frames & frame != 0 && offset < row.first + row.size {
+                let entry = &mut rows[key(offset as usize)];
+                assert!(*entry == 0 || *entry == n, "two registers have one key");
+                *entry = n;
+                offset += 4;
+            }
+            n += 1;
+        }
+        Self(rows)
+    }
+
+    /// Finds the register of an access: its row, and the offset in it.
+    #[inline(always)]
+    pub(super) fn find(&self, offset: u64, width: Width) -> Option<(&'static Row, u32)> {
+        let offset = u32::try_from(offset).ok().filter(|offset| *offset < 0x1_0000)?;
+        let row = &ROWS[usize::from(self.0[key(offset as usize)])];
+        let at = offset.wrapping_sub(row.first);
+        (at < row.size && row.widths.allows(offset, width)).then_some((row, at))
+    }
+}
+
+/// The guest's accesses, on `vcpu`'s own CPU. `None` where there is no frame of this controller.
+impl Vgic {
+    /// Answers a read in the Distributor's frame.
+    #[inline(always)]
+    pub fn dist_read(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
+        match self.dist.find(offset, width) {
+            Some(found) => Some(self.read(vcpu, View::Dist(vcpu), found, hw)),
+            None => self.is_in_dist(offset).then_some(Read::Value(0)),
+        }
+    }
+
+    /// Answers a read at `offset` from the first Redistributor.
+    #[inline(always)]
+    pub fn redist_read(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
+        let (view, frame) = self.redist(offset)?;
+        match frame.find(offset % gicr::SGI_BASE, width) {
+            Some(found) => Some(self.read(vcpu, view, found, hw)),
+            None => Some(Read::Value(0)),
+        }
+    }
+
+    /// Carries out a write in the Distributor's frame. The vCPU's List Registers are up to date afterwards. Returns whom
+    /// else to kick.
+    pub fn dist_write(
+        &mut self,
+        vcpu: usize,
+        offset: u64,
+        (width, value): (Width, u64),
+        hw: &mut dyn ListRegisters,
+    ) -> Option<VcpuSet> {
+        match self.dist.find(offset, width) {
+            Some(found) => Some(self.write(vcpu, View::Dist(vcpu), found, (width, value), hw)),
+            None => self.is_in_dist(offset).then_some(VcpuSet::EMPTY),
+        }
+    }
+
+    /// Carries out a write at `offset` from the first Redistributor, as [`dist_write`](Self::dist_write) does.
+    pub fn redist_write(
+        &mut self,
+        vcpu: usize,
+        offset: u64,
+        (width, value): (Width, u64),
+        hw: &mut dyn ListRegisters,
+    ) -> Option<VcpuSet> {
+        let (view, frame) = self.redist(offset)?;
+        match frame.find(offset % gicr::SGI_BASE, width) {
+            Some(found) => Some(self.write(vcpu, view, found, (width, value), hw)),
+            None => Some(VcpuSet::EMPTY),
+        }
+    }
+
+    #[cold]
+    fn is_in_dist(&self, offset: u64) -> bool {
+        offset < if self.version == Version::V2 { gicd::FRAME_V2 } else { gicd::FRAME_V3 }
+    }
+
+    /// Finds the frame by an offset from the first Redistributor.
+    #[inline(always)]
+    fn redist(&self, offset: u64) -> Option<(View, &'static Frame)> {
+        let of = usize::try_from(offset / gicr::STRIDE).ok()?;
+        (of < self.redists).then_some((View::Redist(of), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
+    }
+
+    #[inline(always)]
+    fn read(&mut self, vcpu: usize, view: View, (row, at): (&'static Row, u32), hw: &mut dyn ListRegisters) -> Read {
+        if row.in_lists {
+            return self.read_listed(vcpu, view, (row, at), hw);
+        }
+        Read::Value((row.get)(self, view, at))
+    }
+
+    /// The same for a register that shows what is in List Registers.
+    #[inline(never)]
+    fn read_listed(
+        &mut self,
+        vcpu: usize,
+        view: View,
+        (row, at): (&'static Row, u32),
+        hw: &mut dyn ListRegisters,
+    ) -> Read {
+        let others =
+            self.bank(view, row.word(at)).and_then(|bank| self.inspect(vcpu, bank, (view, row.first + at), hw));
+        let value = (row.get)(self, view, at);
+        self.refill(vcpu, hw);
+        others.map_or(Read::Value(value), Read::Retry)
+    }
+
+    #[inline(always)]
+    fn write(
+        &mut self,
+        vcpu: usize,
+        view: View,
+        (row, at): (&'static Row, u32),
+        (width, value): (Width, u64),
+        hw: &mut dyn ListRegisters,
+    ) -> VcpuSet {
+        if row.in_lists
+            && let Some(bank) = self.bank(view, row.word(at))
+        {
+            self.fold_own(vcpu, bank, hw);
+        }
+        (row.set)(self, view, at, Store { value, mask: width.truncate(u64::MAX) });
+        self.refill(vcpu, hw);
+        self.take_kicks(vcpu)
+    }
 }

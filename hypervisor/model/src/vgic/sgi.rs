@@ -1,10 +1,9 @@
 //! Software Generated Interrupts: by system register (GICv3) and by `GICD_SGIR` (GICv2).
 
-use super::bank::{bit, bits};
-use super::owners::Place;
-use super::{Cpu, ListRegisters, Version, Vgic};
+use super::bank::{Bank, Irq, bit};
+use super::{ListRegisters, Version, Vgic};
 use crate::vcpus::VcpuSet;
-use assay_spec::gic::sgi::{Filter, Sgi, decode_sgir};
+use assay_spec::gic::sgi::Sgi;
 use assay_spec::lr::{Lr, LrState};
 
 impl Vgic {
@@ -28,7 +27,7 @@ impl Vgic {
         let sgi = Sgi::decode(value);
         let targets = self.targets(from, &sgi);
         if targets == VcpuSet::one(from & 63)
-            && self.cpus.get(from).is_some_and(|cpu| cpu.bank.group & !groups & bit(sgi.intid) == 0)
+            && self.banks[from].group & !groups & bit(sgi.intid) == 0
             && self.list_at_once(from, sgi.intid, None, hw)
         {
             return VcpuSet::EMPTY;
@@ -37,27 +36,15 @@ impl Vgic {
     }
 
     #[inline(never)]
-    fn send_to<H: ListRegisters>(
-        &mut self,
-        from: usize,
-        n: u32,
-        mut targets: VcpuSet,
-        groups: u32,
-        hw: &mut H,
-    ) -> VcpuSet {
-        while !targets.is_empty() {
-            let target = targets.0.trailing_zeros() as usize;
-            targets.remove(target);
-            let Some(cpu) = self.cpus.get_mut(target) else {
-                break;
-            };
-            if cpu.bank.group & !groups & bit(n) == 0 {
-                cpu.bank.latch |= bit(n);
-                self.note(Place::Private(target), bit(n));
+    fn send_to(&mut self, from: usize, n: u32, targets: VcpuSet, groups: u32, hw: &mut dyn ListRegisters) -> VcpuSet {
+        for target in targets.iter() {
+            let bank = &mut self.banks[target];
+            if bank.group & !groups & bit(n) == 0 {
+                bank.latch |= bit(n);
+                self.note(target, bit(n));
             }
         }
-        self.refill(from, hw);
-        self.take_kicks(from)
+        self.flush_lr(from, hw)
     }
 
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.
@@ -74,88 +61,56 @@ impl Vgic {
         VcpuSet(u64::from(sgi.targets) << (sgi.cluster * 16) & all.0)
     }
 
-    /// A write of `GICD_SGIR` (IHI 0048B §4.3.15). Only the CPU interfaces that exist are reached.
-    pub(super) fn write_sgir(&mut self, from: usize, value: u32) {
-        let all = self.everyone;
-        let Some((n, filter)) = decode_sgir(value) else {
-            return;
-        };
-        let targets = match filter {
-            Filter::List(mask) => VcpuSet(u64::from(mask) & all.0),
-            Filter::AllOthers => VcpuSet(all.0 & !VcpuSet::one(from).0),
-            Filter::Own => VcpuSet::one(from),
-        };
-        for target in targets.iter() {
-            self.add_senders(target, n, VcpuSet::one(from).0);
-        }
-    }
-
-    /// Makes SGI `n` of `vcpu` pending from each vCPU in the mask `senders`.
-    fn add_senders(&mut self, vcpu: usize, n: u32, senders: u64) {
-        let existing = self.everyone.0;
-        let Some(cpu) = self.cpus.get_mut(vcpu) else {
-            return;
-        };
-        let senders = (senders & existing & 0xff) as u8;
+    /// Makes SGI `n` of `vcpu` pending from each vCPU in the mask `senders` that there is.
+    pub(super) fn add_senders(&mut self, vcpu: usize, n: u32, senders: u64) {
+        let senders = (senders & self.everyone.0 & 0xff) as u8;
         if senders != 0 {
-            cpu.senders[(n & 15) as usize] |= senders;
-            cpu.bank.latch |= bit(n);
-            self.note(Place::Private(vcpu), bit(n));
-        }
-    }
-
-    /// Reads byte `n` of `GICD_CPENDSGIR` or `GICD_SPENDSGIR`: who has sent SGI `n`. The caller's List
-    /// Registers are folded.
-    pub(super) fn read_senders(&self, vcpu: usize, n: u32) -> u8 {
-        self.cpus.get(vcpu).map_or(0, |cpu| cpu.senders[(n & 15) as usize])
-    }
-
-    /// Writes byte `n` of `GICD_SPENDSGIR`.
-    pub(super) fn write_spendsgir(&mut self, vcpu: usize, n: u32, senders: u8) {
-        self.add_senders(vcpu, n, u64::from(senders));
-    }
-
-    /// Writes byte `n` of `GICD_CPENDSGIR`. The caller's List Registers are folded.
-    pub(super) fn write_cpendsgir(&mut self, vcpu: usize, n: u32, senders: u8) {
-        let Some(cpu) = self.cpus.get_mut(vcpu) else {
-            return;
-        };
-        let left = &mut cpu.senders[(n & 15) as usize];
-        *left &= !senders;
-        if *left == 0 {
-            cpu.bank.latch &= !bit(n);
+            let bank = &mut self.banks[vcpu];
+            bank.irq_mut(n).senders |= senders;
+            bank.latch |= bit(n);
+            self.note(vcpu, bit(n));
         }
     }
 }
 
-impl Cpu {
+impl Bank {
+    /// Takes senders of SGI `n` back, who have sent it and wait for it to be listed. Returns what is concerned.
+    pub(super) fn remove_senders(&mut self, n: u32, senders: u8) -> u32 {
+        let irq = self.irq_mut(n);
+        irq.senders &= !senders;
+        if irq.senders == 0 {
+            self.latch &= !bit(n);
+        }
+        0
+    }
+
     /// Fills in who sent the SGI that `lr` lists. A List Register has room for one sender; the others
     /// wait until the guest has ended this one (IHI 0048B §3.2.3: each is an interrupt of its own).
     ///
     /// Enforced by `an_sgi_from_two_senders_is_taken_twice_with_the_right_source`.
     pub(super) fn choose_sender(&mut self, n: u32, lr: &mut Lr) {
-        let i = (n & 15) as usize;
+        let irq = self.irq_mut(n);
         if lr.state != LrState::Pending {
-            lr.source = self.active_sender[i];
+            lr.source = irq.active_sender;
             return;
         }
-        let mut waiting = bits(u32::from(self.senders[i]));
-        lr.source = (waiting.next().unwrap_or(0) & 7) as u8;
-        self.senders[i] &= !(1 << lr.source);
-        if self.senders[i] != 0 {
-            self.bank.latch |= bit(n);
+        lr.source = (irq.senders.trailing_zeros() & 7) as u8;
+        irq.senders &= !(1 << lr.source);
+        if irq.senders != 0 {
+            self.latch |= bit(n);
             lr.eoi_maintenance = true;
         }
     }
+}
 
-    /// Takes back what [`choose_sender`](Self::choose_sender) chose, or notes that it was acknowledged.
-    pub(super) fn return_sender(&mut self, n: u32, pending: bool, active: bool, source: u8) {
-        let i = (n & 15) as usize;
+impl Irq {
+    /// Takes back what [`choose_sender`](Bank::choose_sender) chose, or notes that it was acknowledged.
+    pub(super) fn return_sender(&mut self, pending: bool, active: bool, source: u8) {
         if pending {
-            self.senders[i] |= 1 << (source & 7);
+            self.senders |= 1 << (source & 7);
         }
         if active {
-            self.active_sender[i] = source & 7;
+            self.active_sender = source & 7;
         }
     }
 }

@@ -59,8 +59,8 @@ impl Runner {
                 self.sample_timer();
                 intx::sample(self.vm, self.vcpu.index);
                 let mut devices = self.vm.devices.lock();
-                let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists);
-                let more = devices.vgic.flush(self.vcpu.index, &mut Lists);
+                let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists);
+                let more = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
                 drop(devices);
                 self.vm.kick(kicks.union(more));
                 gic::deactivate(ack);
@@ -72,7 +72,7 @@ impl Runner {
         // Whatever became pending meanwhile goes into the List Registers, and another vCPU may have set the
         // watchdog, whose deadline is watched here.
         let mut devices = self.vm.devices.lock();
-        let kicks = devices.vgic.flush(self.vcpu.index, &mut Lists);
+        let kicks = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
         if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == 0 {
             self.hardware.arm(&self.vcpu, &devices);
         }
@@ -85,12 +85,12 @@ impl Runner {
         }
     }
 
-    /// A data abort: most are loads from the interrupt controller or the UART.
+    /// A data abort: most are accesses to the interrupt controller or the UART.
     #[inline(never)]
     fn access(&mut self, frame: &mut Frame) -> Control {
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let syndrome = switch::abort_syndrome();
-        if exits::quick_load(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+        if exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             return Control::Resume;
         }
         self.decide(frame)
@@ -148,7 +148,7 @@ impl Handler for Runner {
     fn synchronous(&mut self, frame: &mut Frame) -> Control {
         let esr = switch::raw_syndrome();
         self.counters.exit(esr);
-        if exits::quick(esr, frame, &self.vm.machine) {
+        if exits::fast_path(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }
         if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }

@@ -279,7 +279,7 @@ impl Runner {
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
-        let kicks = devices.vgic.sync(self.vcpu.index, &mut Lists).union(timer);
+        let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists).union(timer);
         let is_woken = wakes(&devices.vgic, self.vcpu.index);
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
         let watched = vm.machine.watchdog && self.vcpu.index == 0;

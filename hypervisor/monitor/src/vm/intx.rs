@@ -31,7 +31,7 @@ pub(crate) fn deliver(here: &Vm, vcpu: usize, intid: IntId) {
     let elsewhere = target.filter(|target| *target != vcpu);
     let kicks = if elsewhere.is_some() {
         // What is listed here of it has been ended, or it would not have come: that is noted before it moves.
-        devices.vgic.sync(vcpu, &mut Lists)
+        devices.vgic.sync_lr(vcpu, &mut Lists)
     } else {
         devices.vgic.hw_fired_shared(vcpu, layout::PCI_INTID, intid, &mut Lists)
     };

@@ -1,11 +1,5 @@
 //! The Distributor's registers (IHI 0069H §12.9, IHI 0048B §4.3).
 
-use super::row::Register::{
-    Absent, Cpendsgir, Ctlr, Icactiver, Icenabler, Icfgr, Icpendr, Identification, Igroupr, Iidr, Ipriorityr, Irouter,
-    Isactiver, Isenabler, Ispendr, Itargetsr, Sgir, Spendsgir, Typer,
-};
-use super::row::{BYTE_WORD, Row, WORD, WORD_DOUBLE, row};
-
 /// Offset of `GICD_CTLR`.
 pub const CTLR: u64 = 0x0000;
 /// Offset of `GICD_TYPER`.
@@ -67,55 +61,3 @@ pub const TYPER_NO_1N: u32 = 1 << 25;
 pub const TYPER_IDBITS_SHIFT: u32 = 19;
 /// `GICD_TYPER.CPUNumber`, the number of PEs minus one.
 pub const TYPER_CPU_NUMBER_SHIFT: u32 = 5;
-
-/// A GICv3 Distributor with affinity routing and one Security state (`ARE` and `DS` are RAO/WI).
-///
-/// No message-based SPIs (`TYPER.MBIS` = 0), no extended SPIs, no NMIs.
-#[rustfmt::skip]
-pub static V3: [Row; 22] = [
-    row(Ctlr,           0x0000,  0x0004, WORD),        // Control
-    row(Typer,          0x0004,  0x0008, WORD),        // Type
-    row(Iidr,           0x0008,  0x000c, WORD),        // Implementer Identification
-    row(Absent,         0x000c,  0x0080, WORD),        // TYPER2, STATUSR, SETSPI_*, CLRSPI_*
-    row(Igroupr,        0x0080,  0x0100, WORD),        // Interrupt Group
-    row(Isenabler,      0x0100,  0x0180, WORD),        // Interrupt Set-Enable
-    row(Icenabler,      0x0180,  0x0200, WORD),        // Interrupt Clear-Enable
-    row(Ispendr,        0x0200,  0x0280, WORD),        // Interrupt Set-Pending
-    row(Icpendr,        0x0280,  0x0300, WORD),        // Interrupt Clear-Pending
-    row(Isactiver,      0x0300,  0x0380, WORD),        // Interrupt Set-Active
-    row(Icactiver,      0x0380,  0x0400, WORD),        // Interrupt Clear-Active
-    row(Ipriorityr,     0x0400,  0x07fc, BYTE_WORD),   // Interrupt Priority
-    row(Absent,         0x0800,  0x0c00, BYTE_WORD),   // ITARGETSR: RES0 with ARE
-    row(Icfgr,          0x0c00,  0x0d00, WORD),        // Interrupt Configuration
-    row(Absent,         0x0d00,  0x0e00, WORD),        // IGRPMODR: RES0 with DS
-    row(Absent,         0x0e00,  0x0f00, WORD),        // NSACR: RES0 with DS
-    row(Absent,         0x0f00,  0x0f04, WORD),        // SGIR: RES0 with ARE
-    row(Absent,         0x0f10,  0x0f30, BYTE_WORD),   // CPENDSGIR, SPENDSGIR: RES0 with ARE
-    row(Absent,         0x0f80,  0x1000, WORD),        // INMIR: no NMIs
-    row(Absent,         0x1000,  0x6000, WORD),        // Extended SPIs
-    row(Irouter,        0x6100,  0x7fe0, WORD_DOUBLE), // Interrupt Routing
-    row(Identification, 0xffd0, 0x10000, WORD),        // PIDR4 to CIDR3
-];
-
-/// A GICv2 Distributor without the Security Extensions, with both interrupt groups.
-#[rustfmt::skip]
-pub static V2: [Row; 18] = [
-    row(Ctlr,           0x000, 0x004,  WORD),      // Distributor Control
-    row(Typer,          0x004, 0x008,  WORD),      // Interrupt Controller Type
-    row(Iidr,           0x008, 0x00c,  WORD),      // Distributor Implementer Identification
-    row(Igroupr,        0x080, 0x100,  WORD),      // Interrupt Group
-    row(Isenabler,      0x100, 0x180,  WORD),      // Interrupt Set-Enable
-    row(Icenabler,      0x180, 0x200,  WORD),      // Interrupt Clear-Enable
-    row(Ispendr,        0x200, 0x280,  WORD),      // Interrupt Set-Pending
-    row(Icpendr,        0x280, 0x300,  WORD),      // Interrupt Clear-Pending
-    row(Isactiver,      0x300, 0x380,  WORD),      // Interrupt Set-Active
-    row(Icactiver,      0x380, 0x400,  WORD),      // Interrupt Clear-Active
-    row(Ipriorityr,     0x400, 0x7fc,  BYTE_WORD), // Interrupt Priority
-    row(Itargetsr,      0x800, 0xbfc,  BYTE_WORD), // Interrupt Processor Targets
-    row(Icfgr,          0xc00, 0xd00,  WORD),      // Interrupt Configuration
-    row(Absent,         0xe00, 0xf00,  WORD),      // NSACR: only with the Security Extensions
-    row(Sgir,           0xf00, 0xf04,  WORD),      // Software Generated Interrupt
-    row(Cpendsgir,      0xf10, 0xf20,  BYTE_WORD), // SGI Clear-Pending
-    row(Spendsgir,      0xf20, 0xf30,  BYTE_WORD), // SGI Set-Pending
-    row(Identification, 0xfd0, 0x1000, WORD),      // ICPIDR4 to ICCIDR3
-];

@@ -22,7 +22,7 @@ fn assert_nobody(vm: &mut Vm, ipa: u64) {
         let before = vm.frame.clone();
         assert_eq!(vm.access(ipa, loads(width)), data(ipa, false), "{ipa:#x}");
         assert_eq!(vm.access(ipa, stores(width)), data(ipa, true), "{ipa:#x}");
-        assert!(!vm.quick_load(syndrome(ipa, loads(width))), "{ipa:#x}");
+        assert!(!vm.device_access(syndrome(ipa, loads(width))), "{ipa:#x}");
         assert_eq!(vm.frame, before);
     }
 }
@@ -85,7 +85,7 @@ fn told(change: impl Fn(&mut u64)) -> (Next, bool) {
     let (mut esr, far, hpfar) = syndrome(TYPER, loads(Width::W4));
     change(&mut esr);
     let before = vm.frame.clone();
-    let taken = vm.quick_load((esr, far, hpfar));
+    let taken = vm.device_access((esr, far, hpfar));
     let next = vm.handle(esr::decode(esr, far, hpfar));
     assert_eq!(vm.frame, before);
     (next, taken)
@@ -116,7 +116,7 @@ fn a_store_with_a_stale_ipa_reaches_no_device() {
     let mut vm = Vm::new(Version::V3, 1);
     let (esr, far, hpfar) = syndrome(layout::UART.start.0, stores(Width::W4));
     let esr = esr & !0x3f | u64::from(fsc::PERMISSION + 3);
-    let next = vm.handle(esr::decode(esr, far, hpfar));
+    let next = vm.abort((esr, far, hpfar));
     assert_eq!(next, data(layout::UART.start.0, true));
     assert!(vm.cpu.sent.is_empty());
 }
@@ -138,7 +138,6 @@ fn a_fetch_from_nowhere_is_an_instruction_abort() {
         let abort = Abort {
             ipa: Ipa(0x0900_0000),
             va: Va(0x1234),
-            access: None,
             write: false,
             table_walk,
             tag_access: false,

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use assay_spec::addr::Region;
 use assay_spec::esr;
-use assay_spec::exit::{Access, Exit, SysRegAccess, Width};
+use assay_spec::exit::{self, Exit, SysRegAccess, Width};
 use assay_spec::frame::Frame;
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
@@ -218,12 +218,12 @@ impl Vm {
         exits::handle(exit, &mut self.frame, &mut self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
-    pub(super) fn quick(&mut self, esr: u64) -> bool {
-        exits::quick(esr, &mut self.frame, &self.machine)
+    pub(super) fn fast_path(&mut self, esr: u64) -> bool {
+        exits::fast_path(esr, &mut self.frame, &self.machine)
     }
 
-    pub(super) fn quick_load(&mut self, syndrome: (u64, u64, u64)) -> bool {
-        exits::quick_load(syndrome, &mut self.frame, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
+    pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {
+        exits::access(syndrome, &mut self.frame, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
     /// `HVC #0` with these in x0 to x3.
@@ -255,14 +255,20 @@ impl Vm {
     pub(super) fn store(&mut self, ipa: u64, width: Width, value: u64) {
         let pc = self.frame.pc;
         self.frame.set(RT, value);
-        assert_eq!(self.access(ipa, stores(width)), Next::Advance, "{ipa:#x}");
-        assert_eq!(self.frame.pc, pc, "the caller steps over it");
-        self.frame.pc = pc + 4;
+        assert_eq!(self.access(ipa, stores(width)), Next::Resume, "{ipa:#x}");
+        assert_eq!(self.frame.pc, pc + 4, "{ipa:#x}");
     }
 
     /// Has the guest access a guest address that stage 2 has nothing at.
     pub(super) fn access(&mut self, ipa: u64, access: Access) -> Next {
-        let (esr, far, hpfar) = syndrome(ipa, access);
+        self.abort(syndrome(ipa, access))
+    }
+
+    /// Has the guest take a data abort to EL2.
+    pub(super) fn abort(&mut self, (esr, far, hpfar): (u64, u64, u64)) -> Next {
+        if self.device_access((esr, far, hpfar)) {
+            return Next::Resume;
+        }
         self.handle(esr::decode(esr, far, hpfar))
     }
 
@@ -312,6 +318,22 @@ impl Vm {
             }));
         }
         values
+    }
+}
+
+/// A load or store, as its syndrome tells it.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    pub(super) write: bool,
+    pub(super) width: Width,
+    pub(super) register: u8,
+    pub(super) sign_extend: bool,
+    pub(super) sixty_four: bool,
+}
+
+impl Access {
+    pub(super) fn decoded(self) -> exit::Access {
+        esr::device_access(syndrome(0, self)).expect("the syndrome tells").1
     }
 }
 

@@ -29,7 +29,7 @@ fn ready(gic: Version, vcpus: usize) -> Vm {
 
 /// What the CPU of vCPU 0 does on a kick.
 fn flush(vm: &mut Vm) {
-    let kicks = vm.devices.lock().vgic.flush(vm.vcpu.index, &mut vm.cpu);
+    let kicks = vm.devices.lock().vgic.flush_lr(vm.vcpu.index, &mut vm.cpu);
     assert_eq!(kicks, VcpuSet::EMPTY);
 }
 

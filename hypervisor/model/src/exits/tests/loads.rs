@@ -1,10 +1,9 @@
 //! What a load puts into its register: width, sign, and the size of the register.
 
-use assay_spec::exit::{Access, Width};
+use assay_spec::exit::Width;
 
-use super::fixture::{Vm, loads, stores, syndrome};
+use super::fixture::{Access, Vm, loads, stores, syndrome};
 use crate::exits::Next;
-use crate::exits::access::extend;
 use crate::layout;
 use crate::vgic::Version;
 
@@ -18,7 +17,7 @@ fn access(width: Width, sign_extend: bool, sixty_four: bool) -> Access {
 #[test]
 fn a_plain_load_zeroes_what_it_does_not_load() {
     for (width, expected) in [(Width::W1, 0xff), (Width::W2, 0xffff), (Width::W4, 0xffff_ffff), (Width::W8, ALL_ONES)] {
-        assert_eq!(extend(ALL_ONES, loads(width)), expected);
+        assert_eq!(loads(width).decoded().extend(ALL_ONES), expected);
     }
 }
 
@@ -26,11 +25,11 @@ fn a_plain_load_zeroes_what_it_does_not_load() {
 fn a_sign_extending_load_fills_the_register_that_it_names() {
     for (width, value) in [(Width::W1, 0x80), (Width::W2, 0x8000), (Width::W4, 0x8000_0000)] {
         let sign = ALL_ONES << (8 * width.bytes() - 1);
-        assert_eq!(extend(value, access(width, true, true)), sign);
+        assert_eq!(access(width, true, true).decoded().extend(value), sign);
         let lower_half = sign & 0xffff_ffff;
-        assert_eq!(extend(value, access(width, true, false)), lower_half);
+        assert_eq!(access(width, true, false).decoded().extend(value), lower_half);
         // The sign bit is that of the width, not of what the device returned beyond it.
-        assert_eq!(extend((value - 1) | ALL_ONES << 40, access(width, true, true)), value - 1);
+        assert_eq!(access(width, true, true).decoded().extend((value - 1) | ALL_ONES << 40), value - 1);
     }
 }
 
@@ -55,7 +54,7 @@ fn a_load_into_xzr_reads_the_device_and_changes_no_register() {
     let into_xzr = Access { register: 31, ..loads(Width::W4) };
     let before = vm.frame.clone();
     assert_eq!(vm.access(UART, into_xzr), Next::Resume);
-    assert!(vm.quick_load(syndrome(UART + 0x18, into_xzr)));
+    assert!(vm.device_access(syndrome(UART + 0x18, into_xzr)));
     assert_eq!(vm.frame.x, before.x);
     assert_eq!(vm.frame.pc, before.pc + 8);
     assert_eq!(vm.load(UART, Width::W4), u64::from(b'b'), "'a' is gone");
@@ -66,7 +65,7 @@ fn a_store_of_xzr_stores_zero() {
     let mut vm = Vm::new(Version::V3, 1);
     vm.store(UART + 0x38, Width::W4, 0x50);
     let of_xzr = Access { register: 31, ..stores(Width::W4) };
-    assert_eq!(vm.access(UART + 0x38, of_xzr), Next::Advance);
+    assert_eq!(vm.access(UART + 0x38, of_xzr), Next::Resume);
     assert_eq!(vm.load(UART + 0x38, Width::W4), 0);
 }
 

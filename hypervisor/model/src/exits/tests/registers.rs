@@ -31,7 +31,7 @@ fn the_short_way_takes_every_read_of_a_feature_register() {
             let mut vm = vm();
             // mrs x7, S3_0_C0_C<crm>_<op2>
             let esr = 0x18 << 26 | 1 << 25 | 3 << 20 | op2 << 17 | 7 << 5 | crm << 1 | 1;
-            assert!(vm.quick(esr), "{crm} {op2}");
+            assert!(vm.fast_path(esr), "{crm} {op2}");
             assert_eq!(vm.machine.id.feature(crm, op2), Some(vm.frame.x[7]));
             assert_eq!(vm.frame.pc, CODE + 4);
         }

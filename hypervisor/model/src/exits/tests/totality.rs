@@ -67,7 +67,7 @@ fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
         end_interrupts(vm);
     }
     let (esr, far, hpfar) = step.syndrome;
-    if vm.quick(esr) || vm.quick_load(step.syndrome) {
+    if vm.fast_path(esr) || vm.device_access(step.syndrome) {
         return None;
     }
     Some(vm.handle(esr::decode(esr, far, hpfar)))

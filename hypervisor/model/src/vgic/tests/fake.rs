@@ -174,13 +174,13 @@ impl GuestMachine {
     }
 
     pub(super) fn dist_write(&mut self, vcpu: usize, offset: u64, width: Width, value: u64) {
-        let kicks = self.vgic.dist_write(vcpu, offset, width, value, &mut self.cpus[vcpu]);
+        let kicks = self.vgic.dist_write(vcpu, offset, (width, value), &mut self.cpus[vcpu]).unwrap_or_default();
         self.kick(kicks);
     }
 
     /// Writes a word to the registers of `vcpu`'s own private interrupts, wherever they are.
     pub(super) fn private(&mut self, vcpu: usize, offset: u64, value: u32) {
-        match self.vgic.version() {
+        match self.vgic.version {
             Version::V2 => self.dist(vcpu, offset, value),
             Version::V3 => self.redist(vcpu, vcpu, SGI_BASE + offset, value),
         }
@@ -190,13 +190,13 @@ impl GuestMachine {
     pub(super) fn redist(&mut self, vcpu: usize, of: usize, offset: u64, value: u32) {
         let offset = of as u64 * STRIDE + offset;
         let cpu = &mut self.cpus[vcpu];
-        let kicks = self.vgic.redist_write(vcpu, offset, Width::W4, u64::from(value), cpu);
+        let kicks = self.vgic.redist_write(vcpu, offset, (Width::W4, u64::from(value)), cpu).unwrap_or_default();
         self.kick(kicks);
     }
 
     /// Reads a word of the registers of `of`'s private interrupts, until there is an answer.
     pub(super) fn read_private(&mut self, vcpu: usize, of: usize, offset: u64) -> u32 {
-        if self.vgic.version() == Version::V2 {
+        if self.vgic.version == Version::V2 {
             assert_eq!(vcpu, of);
             return self.read_dist(vcpu, offset);
         }
@@ -209,7 +209,8 @@ impl GuestMachine {
         self.repeat(|m| m.vgic.dist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu]))
     }
 
-    fn repeat(&mut self, mut read: impl FnMut(&mut Self) -> Read) -> u32 {
+    fn repeat(&mut self, read: impl Fn(&mut Self) -> Option<Read>) -> u32 {
+        let read = |m: &mut Self| read(m).unwrap_or(Read::Value(0));
         match read(self) {
             Read::Value(value) => value as u32,
             Read::Retry(others) => {
@@ -244,11 +245,11 @@ impl GuestMachine {
         let cpu = &mut self.cpus[vcpu];
         if self.kicked.contains(vcpu) {
             self.kicked.remove(vcpu);
-            self.kicked = self.kicked.union(self.vgic.flush(vcpu, cpu));
+            self.kicked = self.kicked.union(self.vgic.flush_lr(vcpu, cpu));
         }
         if cpu.wants_maintenance() {
-            self.kicked = self.kicked.union(self.vgic.sync(vcpu, cpu));
-            self.kicked = self.kicked.union(self.vgic.flush(vcpu, cpu));
+            self.kicked = self.kicked.union(self.vgic.sync_lr(vcpu, cpu));
+            self.kicked = self.kicked.union(self.vgic.flush_lr(vcpu, cpu));
             assert!(!cpu.wants_maintenance(), "maintenance without end");
         }
         if cpu.line && !cpu.physical_active {
@@ -282,7 +283,7 @@ impl GuestMachine {
 
     /// Sends SGI `n` to the vCPUs of a mask, as the version does.
     pub(super) fn send(&mut self, from: usize, n: u32, targets: u16) {
-        match self.vgic.version() {
+        match self.vgic.version {
             Version::V2 => self.dist(from, 0xf00, u32::from(targets) << 16 | n),
             Version::V3 => {
                 let value = u64::from(n) << 24 | u64::from(targets);

@@ -143,7 +143,7 @@ impl Pair {
         if intid < 32 && self.gic.version == Version::V3 {
             let offset = of as u64 * STRIDE + SGI_BASE + offset;
             let (vgic, cpu) = (&mut self.machine.vgic, &mut self.machine.cpus[vcpu]);
-            let kicks = vgic.redist_write(vcpu, offset, Width::W1, priority.into(), cpu);
+            let kicks = vgic.redist_write(vcpu, offset, (Width::W1, priority.into()), cpu).unwrap_or_default();
             self.machine.kick(kicks);
         } else {
             self.machine.dist_write(vcpu, offset, Width::W1, priority.into());

@@ -12,7 +12,7 @@ const BOTH: [Version; 2] = [Version::V2, Version::V3];
 #[test]
 fn a_waiting_vcpu_knows_what_wakes_it() {
     let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
-    m.vgic.sync(1, &mut m.cpus[1]);
+    m.vgic.sync_lr(1, &mut m.cpus[1]);
     assert!(!m.vgic.has_pending(1));
     assert_eq!(m.vgic.set_level(1, IntId(30), true), VcpuSet::one(1));
     assert!(m.vgic.has_pending(1));
@@ -35,7 +35,7 @@ fn what_its_interface_masks_does_not_wake_a_vcpu() {
         }
         m.dist_write(0, gicd::IPRIORITYR + 33, Width::W1, 0x80);
         m.set_level(0, 33, true);
-        m.vgic.sync(1, &mut m.cpus[1]);
+        m.vgic.sync_lr(1, &mut m.cpus[1]);
         assert!(m.vgic.has_pending(1));
         for (mask, groups, wakes) in [
             (0xf8, GROUP1, true),
@@ -50,9 +50,9 @@ fn what_its_interface_masks_does_not_wake_a_vcpu() {
             assert!(!m.vgic.wakes(0, vmcr), "it is another's");
         }
         m.dist(0, gicd::IGROUPR + 4, 0);
-        m.vgic.sync(1, &mut m.cpus[1]);
+        m.vgic.sync_lr(1, &mut m.cpus[1]);
         m.dist(0, gicd::CTLR, gicd::CTLR_ENABLE_GRP0);
-        m.vgic.sync(1, &mut m.cpus[1]);
+        m.vgic.sync_lr(1, &mut m.cpus[1]);
         assert!(m.vgic.wakes(1, 0xf8 << 24 | GROUP0));
         assert!(!m.vgic.wakes(1, 0xf8 << 24 | GROUP1));
     }
@@ -113,7 +113,8 @@ fn rwp_reads_one_until_the_other_vcpu_has_given_the_interrupt_back() {
     let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
-    let kicks = m.vgic.dist_write(0, gicd::ICENABLER + 4, Width::W4, 2, &mut m.cpus[0]);
+    let kicks = m.vgic.dist_write(0, gicd::ICENABLER + 4, (Width::W4, 2), &mut m.cpus[0]);
+    let kicks = kicks.expect("it is there");
     assert_eq!(kicks, VcpuSet::one(1));
     assert_ne!(m.read_dist(0, gicd::CTLR) & gicd::CTLR_RWP, 0);
     m.kick(kicks);
@@ -127,8 +128,9 @@ fn a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu() {
     m.dist_write(0, gicd::IROUTER + 8 * 33, Width::W8, 1);
     m.set_level(0, 33, true);
     m.acknowledge(1);
-    let read =
-        |m: &mut GuestMachine, vcpu: usize| m.vgic.dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu]);
+    let read = |m: &mut GuestMachine, vcpu: usize| {
+        m.vgic.dist_read(vcpu, gicd::ISACTIVER + 4, Width::W4, &mut m.cpus[vcpu]).expect("it is there")
+    };
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 2), Read::Retry(VcpuSet::one(1)));
     assert_eq!(read(&mut m, 0), Read::Retry(VcpuSet::one(1)), "not yet");

@@ -267,7 +267,18 @@ fn an_interrupt_the_controller_has_not_is_ignored() {
         let kicks = m.vgic.hw_fired(0, IntId(intid), IntId(40), &mut m.cpus[0]);
         assert_eq!(kicks, VcpuSet::EMPTY);
     }
-    assert_eq!(m.vgic.set_level(9, IntId(30), true), VcpuSet::EMPTY, "nor a vCPU it has not");
-    assert!(!m.vgic.has_pending(9));
     assert_eq!(m.acknowledge(0), None);
+}
+
+#[test]
+#[should_panic(expected = "no vCPU 1")]
+fn an_interrupt_of_a_vcpu_that_there_is_not_is_a_bug_of_ours() {
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
+    m.vgic.set_level(1, IntId(30), true);
+}
+
+#[test]
+#[should_panic(expected = "no vCPU 1")]
+fn a_vcpu_that_there_is_not_is_asked_for_nothing() {
+    GuestMachine::ready(Version::V3, 1, 32, 4).vgic.has_pending(1);
 }

@@ -20,7 +20,7 @@ fn taken(version: Version) -> GuestMachine {
 }
 
 fn route(m: &mut GuestMachine, vcpu: u64) {
-    match m.vgic.version() {
+    match m.vgic.version {
         Version::V3 => m.dist_write(0, gicd::IROUTER + 8 * 35, Width::W8, vcpu),
         Version::V2 => m.dist_write(0, gicd::ITARGETSR + 35, Width::W1, 1 << vcpu),
     }
@@ -45,7 +45,7 @@ fn it_is_linked_and_ends_with_the_guests_own_deactivation() {
 fn one_that_comes_while_no_guest_is_there_waits_for_it() {
     for version in BOTH {
         let mut m = taken(version);
-        m.vgic.sync(0, &mut m.cpus[0]);
+        m.vgic.sync_lr(0, &mut m.cpus[0]);
         let kicks = m.vgic.hold(0, SPI, TIMER);
         assert_eq!(kicks, VcpuSet::one(0));
         assert!(m.vgic.has_pending(0));

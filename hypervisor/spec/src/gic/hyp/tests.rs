@@ -1,6 +1,5 @@
 use super::{EMPTY, v2, v3};
 use crate::gic::sgi::{Filter, Sgi, decode_sgir};
-use crate::gic::{dist, redist, row};
 use crate::intid::IntId;
 use crate::lr::{Lr, LrState};
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
@@ -56,37 +55,6 @@ proptest! {
         Sgi::decode(raw);
         decode_sgir((raw & 0xffff_ffff) as u32);
     }
-}
-
-#[test]
-fn register_maps_are_in_ascending_order_and_do_not_overlap() {
-    for rows in [&dist::V3[..], &dist::V2[..], &redist::FRAMES[..]] {
-        assert!(rows.iter().all(|row| row.first < row.end));
-        assert!(rows.windows(2).all(|pair| pair[0].end <= pair[1].first));
-    }
-}
-
-#[test]
-fn rows_lie_where_the_offsets_say() {
-    use crate::exit::Width::{W1, W2, W4, W8};
-    use row::Register;
-    let v3 = |offset, width| row::find(&dist::V3, offset, width);
-    assert_eq!(v3(dist::CTLR, W4), Some((Register::Ctlr, 0)));
-    assert_eq!(v3(dist::ISENABLER + 4, W4), Some((Register::Isenabler, 4)));
-    assert_eq!(v3(dist::IROUTER + 8 * 33, W8), Some((Register::Irouter, 8)));
-    assert_eq!(v3(dist::PIDR2, W4), Some((Register::Identification, 0x18)));
-    assert_eq!(v3(dist::IPRIORITYR + 33, W1), Some((Register::Ipriorityr, 33)));
-    for (offset, width) in
-        [(0, W8), (0, W1), (0x102, W4), (0x400, W2), (0x20, W2), (0x9000, W4), (0x1_0000, W4), (u64::MAX, W1)]
-    {
-        assert_eq!(v3(offset, width), None, "{offset:#x} {width:?}");
-    }
-    assert_eq!(row::find(&dist::V2, dist::ICPIDR2, W4), Some((Register::Identification, 0x18)));
-    assert_eq!(row::find(&dist::V2, dist::SPENDSGIR + 7, W1), Some((Register::Spendsgir, 7)));
-    let sgi = |offset, width| row::find(&redist::FRAMES, redist::SGI_BASE + offset, width);
-    assert_eq!(sgi(dist::ICACTIVER, W4), Some((Register::Icactiver, 0)));
-    assert_eq!(sgi(dist::ICACTIVER + 4, W4), None);
-    assert_eq!(row::find(&redist::FRAMES, redist::TYPER + 4, W4), Some((Register::RedistTyper, 4)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The short way into a List Register, for what is most frequent: an SGI to oneself, and the timer.
+//! The fast path into a List Register, for what is most frequent: an SGI to oneself, and the timer.
 
-use crate::vgic::bank::{Bank, bit};
-use crate::vgic::{Cpu, LINKED, ListRegisters, Vgic};
+use super::bank::{Bank, bit};
+use super::{Cpu, ListRegisters, Vgic};
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
@@ -17,7 +17,7 @@ impl Vgic {
     /// `the_timer_is_linked_to_its_physical_interrupt`.
     // In both callers it is a constant whether there is a physical interrupt.
     #[inline(always)]
-    pub(in crate::vgic) fn list_at_once<H: ListRegisters>(
+    pub(super) fn list_at_once<H: ListRegisters>(
         &mut self,
         vcpu: usize,
         n: u32,
@@ -25,43 +25,37 @@ impl Vgic {
         hw: &mut H,
     ) -> bool {
         let forward = self.forward;
-        let changed = self.changed.0 >> (vcpu & 63) & 1 != 0;
-        let Some(cpu) = self.cpus.get_mut(vcpu) else {
-            return false;
-        };
+        let bank = &mut self.banks[vcpu];
         let (n, b) = (n & 31, bit(n));
-        let bank = &cpu.bank;
         // Nothing else may be on its way here, or its order would matter. Orders from others make
         // stale, and so changed. And there must be no shortage of List Registers to be managed.
-        if changed
-            || cpu.maintenance != 0
+        if self.changed.union(self.crowded).0 >> (vcpu & 63) & 1 != 0
             || bank.enabled & forward.of(bank.group) & !bank.latch & !bank.active & b == 0
         {
             return false;
         }
+        let irq = bank.irq(n);
         let lr = Lr {
             intid: IntId(n),
             state: LrState::Pending,
-            priority: bank.priority(n),
+            priority: irq.priority,
             group1: bank.group & b != 0,
             hw: physical,
             ..EMPTY
         };
         let empty = hw.empty();
-        let slot = u32::from(cpu.slot[n as usize]) & 15;
-        let entry = cpu.slots[slot as usize];
+        let slot = u32::from(irq.slot) & 15;
         // The same as the last time, which has ended: then this model's state is already what it has
         // to be, since all it says is that the List Register is the truth.
-        if bank.listed & b != 0
+        let linked = if physical.is_some() { u32::MAX } else { 0 };
+        if bank.listed & !(bank.linked ^ linked) & !(bank.soft ^ soft_when_listed(bank, physical)) & b != 0
             && empty & 1 << slot != 0
-            && (bank.soft ^ soft_when_listed(bank, physical)) & b == 0
-            && entry == (n & 31) as u16 | if physical.is_some() { LINKED } else { 0 }
-            && physical.is_none_or(|physical| bank.link(n) == physical)
+            && physical.is_none_or(|physical| irq.link() == physical)
         {
             hw.write(slot as usize, lr);
             return true;
         }
-        let Some(slot) = cpu.occupy(n, physical, empty) else {
+        let Some(slot) = self.cpus[vcpu].occupy(bank, n, physical, empty) else {
             return false;
         };
         hw.write(slot, lr);
@@ -72,10 +66,10 @@ impl Vgic {
 impl Cpu {
     /// Notes private interrupt `n` as listed and pending in a List Register that nothing has used, if
     /// it is in none and there is one.
-    fn occupy(&mut self, n: u32, physical: Option<IntId>, empty: u32) -> Option<usize> {
+    #[inline(never)]
+    fn occupy(&mut self, bank: &mut Bank, n: u32, physical: Option<IntId>, empty: u32) -> Option<usize> {
         let (n, b) = (n & 31, bit(n));
         let slot = (empty & !self.occupied).trailing_zeros();
-        let bank = &mut self.bank;
         let entry = self.slots.get_mut(slot as usize)?;
         if (bank.listed | bank.held) & b != 0 {
             return None;
@@ -83,12 +77,12 @@ impl Cpu {
         *entry = (n & 31) as u16;
         if let Some(physical) = physical {
             bank.hold(n, physical);
-            *entry |= LINKED;
+            bank.linked |= b;
         }
         bank.latch &= !b;
         bank.soft |= b & soft_when_listed(bank, physical);
         bank.listed |= b;
-        self.slot[n as usize] = (slot & 15) as u8;
+        bank.irq_mut(n).slot = (slot & 15) as u8;
         self.occupied |= 1 << slot;
         Some(slot as usize)
     }
