@@ -4,6 +4,7 @@ use core::cell::Cell;
 
 use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
+use crate::claim::claim;
 use crate::frames::{self, Pool, Use};
 use crate::{heap, image};
 
@@ -152,12 +153,12 @@ impl Boot {
 /// Maps it in EL2's map if it is not RAM that is mapped already. `None` if it overlaps the image or memory that
 /// frames come from, so that nobody ever writes to it, or if it cannot be mapped.
 pub fn lend(region: Region<Pa>) -> Option<&'static [u8]> {
-    if region.overlaps(&image::region()) || crate::frames::manages(region) || !crate::frames::keep(region, Use::Lent) {
+    if !claim(region, Use::Lent) {
         return None;
     }
     crate::mmu::add(region, crate::mmu::Kind::ReadOnly).ok()?;
     let length = usize::try_from(region.size).ok()?;
     // SAFETY: mapped (just now, or the call failed), and neither EL2's nor anybody's who could write it: frames
-    // exclude it, and `frames::keep` keeps it from being granted to a VM as a device.
+    // exclude it, and `claim` keeps it from being granted to a VM as a device.
     Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
 }

@@ -3,17 +3,15 @@
 //! It is in no frame and in none of EL2's maps but for the time of one access here. Whether a VM may have it at
 //! all, and as what, is the policy's decision; this proves, clears and grants it.
 
-use core::arch::global_asm;
-use core::mem::offset_of;
 use core::ops::Range;
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
-use crate::frames::{self, Use};
+use crate::claim::claim;
+use crate::frames::Use;
 use crate::mmu::{self, Kind};
-use crate::percpu::PerCpu;
 use crate::tags::TagProof;
-use crate::{cache, cpu, fill, image, serror, tags};
+use crate::{cache, cpu, fill, probe, serror, tags};
 
 /// With which type EL2 touches the memory: the one that the guest gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,13 +62,7 @@ pub struct Unreachable;
 impl CoherentMemory {
     /// Claims whole pages that are neither the image's nor frames nor anybody's else, for good.
     pub fn claim(region: Region<Pa>) -> Option<Self> {
-        let free = region.is_aligned(PAGE_SIZE)
-            && region.size != 0
-            && !region.overlaps(&image::region())
-            && !frames::manages(region)
-            && !mmu::is_own_device(region)
-            && frames::keep(region, Use::Coherent)
-            && mmu::prepare(region);
+        let free = region.size != 0 && claim(region, Use::Coherent) && mmu::prepare(region);
         free.then_some(Self { region, mapped: false, granted: false })
     }
 
@@ -119,14 +111,14 @@ impl CoherentMemory {
                 };
                 pages.clone().map(run).find(|result| *result != 0).unwrap_or(0)
             };
-            let mut result = each(coherent_fill, PATTERN);
+            let mut result = each(probe::probe_fill, PATTERN);
             if result == 0 {
-                result = each(coherent_check, PATTERN);
+                result = each(probe::probe_check, PATTERN);
             }
             if result == 0 && as_type != Type::NonCacheable {
-                result = each(coherent_atomics, u64::from(cpu::has_lse()));
+                result = each(probe::probe_atomics, u64::from(cpu::has_lse()));
             }
-            if result != 3 {
+            if result != probe::ABORTED {
                 pages.for_each(|page| memory.zero(memory.page(page), false));
             }
             // An abort of a write may come late, and not as an abort.
@@ -196,7 +188,7 @@ impl CoherentMemory {
     fn is_there(part: Region<Pa>) -> bool {
         // SAFETY: our caller has mapped the part, which is of memory that we own exclusively; it is only read, under
         // a guard.
-        let result = unsafe { coherent_touch(part.start.0, part.end().0) };
+        let result = unsafe { probe::probe_touch(part.start.0, part.end().0) };
         result == 0 && !serror::drain()
     }
 
@@ -219,118 +211,3 @@ impl CoherentMemory {
         }
     }
 }
-
-unsafe extern "C" {
-    fn coherent_touch(start: u64, end: u64) -> u64;
-    fn coherent_fill(page: u64, pattern: u64) -> u64;
-    fn coherent_check(page: u64, pattern: u64) -> u64;
-    fn coherent_atomics(page: u64, lse: u64) -> u64;
-}
-
-// Each returns 0, or 2 data lost, 3 aborted, 4 atomics failed. The data of a word depends on its address, so that
-// an alias shows when all pages are written before the first is read; reading comes from memory.
-global_asm!(
-    ".section .text.coherent, \"ax\"",
-    ".arch_extension lse",
-    ".globl coherent_touch",
-    "coherent_touch:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "1:  ldr   x4, [x0]",
-    "    add   x0, x0, #4096",
-    "    cmp   x0, x1",
-    "    b.lo  1b",
-    "    dsb   sy",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "    mov   x0, #0",
-    "    ret",
-    ".globl coherent_fill",
-    "coherent_fill:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "    mov   x3, #0",
-    "1:  add   x4, x0, x3",
-    "    eor   x5, x4, x1",
-    "    mvn   x6, x5",
-    "    stp   x5, x6, [x4]",
-    "    add   x3, x3, #64",
-    "    cmp   x3, #4096",
-    "    b.lo  1b",
-    "    dsb   sy",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "    mov   x0, #0",
-    "    ret",
-    ".globl coherent_check",
-    "coherent_check:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "    mov   x3, #0",
-    "1:  add   x4, x0, x3",
-    "    dc    civac, x4",
-    "    add   x3, x3, #16",
-    "    cmp   x3, #4096",
-    "    b.lo  1b",
-    "    dsb   sy",
-    "    mov   x3, #0",
-    "    mov   x7, #0",
-    "2:  add   x4, x0, x3",
-    "    eor   x5, x4, x1",
-    "    mvn   x6, x5",
-    "    ldp   x9, x10, [x4]",
-    "    cmp   x5, x9",
-    "    ccmp  x6, x10, #0, eq",
-    "    mov   x8, #2",
-    "    csel  x7, x7, x8, eq",
-    "    add   x3, x3, #64",
-    "    cmp   x3, #4096",
-    "    b.lo  2b",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "    mov   x0, x7",
-    "    ret",
-    ".globl coherent_atomics",
-    "coherent_atomics:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "    mov   x4, #0x1234",
-    "    str   x4, [x0]",
-    "    mov   x5, #1000",                  // exclusives may fail now and then, but not for ever
-    "1:  ldaxr x6, [x0]",
-    "    add   x7, x6, #1",
-    "    stlxr w8, x7, [x0]",
-    "    cbz   w8, 2f",
-    "    subs  x5, x5, #1",
-    "    b.ne  1b",
-    "    b     8f",
-    "2:  cmp   x6, x4",
-    "    b.ne  8f",
-    "    add   x4, x4, #1",
-    "    cbz   x1, 3f",
-    "    mov   x5, #16",
-    "    ldaddal x5, x6, [x0]",
-    "    cmp   x6, x4",
-    "    b.ne  8f",
-    "    add   x4, x4, #16",
-    "    mov   x6, x4",
-    "    mov   x7, #77",
-    "    casal x6, x7, [x0]",
-    "    cmp   x6, x4",
-    "    b.ne  8f",
-    "    mov   x4, x7",
-    "3:  dsb   sy",
-    "    ldr   x6, [x0]",
-    "    cmp   x6, x4",
-    "    b.ne  8f",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "    mov   x0, #0",
-    "    ret",
-    "8:  str   xzr, [x2, #{RECOVERY}]",
-    "    mov   x0, #4",
-    "    ret",
-    "9:  mov   x0, #3",
-    "    ret",
-    RECOVERY = const offset_of!(PerCpu, recovery),
-);

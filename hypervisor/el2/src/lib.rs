@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod cache;
+mod claim;
 pub mod coherent;
 pub mod context;
 pub mod cpu;
@@ -30,6 +31,7 @@ pub mod lock;
 pub mod mmu;
 pub mod pci;
 pub mod percpu;
+mod probe;
 pub mod secondary;
 pub mod serror;
 pub mod shared;

@@ -237,11 +237,6 @@ fn between(start: u64, end: u64) -> Region<Pa> {
     Region { start: Pa(start), size: end.saturating_sub(start) }
 }
 
-/// Tells whether EL2 itself drives a device whose registers are in `range`.
-pub(crate) fn is_own_device(range: Region<Pa>) -> bool {
-    is_mapped(range, |kind| matches!(kind, Kind::Device | Kind::Configuration))
-}
-
 /// Tells whether any of `range` is in the active map in one of these ways.
 pub(crate) fn is_mapped(range: Region<Pa>, how: impl Fn(Kind) -> bool) -> bool {
     let active = ACTIVE.lock();

@@ -3,15 +3,12 @@
 //!
 //! Which words are read or written is `model`'s matter.
 
-use core::arch::global_asm;
-use core::mem::offset_of;
+use assay_spec::addr::{Pa, Region};
 
-use assay_spec::addr::{PAGE_SIZE, Pa, Region};
-
-use crate::frames::{self, Use};
-use crate::image;
+use crate::claim::claim;
+use crate::frames::Use;
 use crate::mmu::{self, Kind};
-use crate::percpu::PerCpu;
+use crate::probe;
 
 /// Bytes of configuration space that a bus has.
 const BUS_BYTES: u64 = 0x10_0000;
@@ -31,12 +28,7 @@ impl Ecam {
     /// `None` if it is not of whole pages, or in part the image's, memory that frames come from, something else in
     /// EL2's map, or given to somebody already.
     pub fn open(window: Region<Pa>, first_bus: u8) -> Option<Self> {
-        let free = window.is_aligned(PAGE_SIZE)
-            && !window.overlaps(&image::region())
-            && !frames::manages(window)
-            && !mmu::is_mapped(window, |kind| kind != Kind::Configuration)
-            && frames::keep(window, Use::Configuration);
-        if !free {
+        if !claim(window, Use::Configuration) {
             return None;
         }
         mmu::add(window, Kind::Configuration).ok()?;
@@ -59,7 +51,7 @@ impl Ecam {
         };
         // SAFETY: an aligned word of the window, which `open` mapped and which is no memory that Rust
         // objects or a guest could be in; an abort is recovered.
-        unsafe { pci_read(address) }
+        unsafe { probe::probe_read(address) }
     }
 
     /// Writes a word; nothing happens where there is none.
@@ -67,39 +59,7 @@ impl Ecam {
         if let Some(address) = self.address(requester_id, offset) {
             // SAFETY: as in `read`. What the write makes a function do is our caller's matter: EL2 keeps Bus
             // Master 0, so that no function writes to memory.
-            unsafe { pci_write(address, value) }
+            unsafe { probe::probe_write(address, value) }
         }
     }
 }
-
-unsafe extern "C" {
-    fn pci_read(address: u64) -> u32;
-    fn pci_write(address: u64, value: u32);
-}
-
-// The barriers keep an abort, which may come late, within the reach of its recovery, and a write complete before
-// what it changes is used.
-global_asm!(
-    ".section .text.pci, \"ax\"",
-    ".globl pci_read",
-    "pci_read:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "    ldr   w0, [x0]",
-    "    dsb   sy",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "    ret",
-    "9:  mov   w0, #-1",
-    "    ret",
-    ".globl pci_write",
-    "pci_write:",
-    "    mrs   x2, tpidr_el2",
-    "    adr   x3, 9f",
-    "    str   x3, [x2, #{RECOVERY}]",
-    "    str   w1, [x0]",
-    "    dsb   sy",
-    "    str   xzr, [x2, #{RECOVERY}]",
-    "9:  ret",
-    RECOVERY = const offset_of!(PerCpu, recovery),
-);

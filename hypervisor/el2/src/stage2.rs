@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
 use assay_spec::stage2_desc::{CONTIGUOUS_ENTRIES, Descriptor, LAST_LEVEL, Rights, Shape, entry_size};
 
+use crate::claim::claim;
 use crate::coherent::CoherentMemory;
-use crate::frames::{self, Frames};
+use crate::frames::{self, Frames, Use};
 use crate::guest_ram::GuestRam;
 use crate::shared::SharedRam;
 use crate::sysreg::{dsb_ishst, isb};
@@ -87,29 +88,18 @@ impl TableMemory {
         self.granted.push(Granted::whole(memory.region()));
     }
 
-    /// Lets the tables lead to a device's registers: neither the image, nor anything that frames
-    /// came from, nor a device of EL2's own.
-    /// Returns whether that was granted.
+    /// Lets the tables lead to a device's registers, which other VMs may have too. Returns whether that was granted.
     pub fn grant_device(&mut self, registers: Region<Pa>) -> bool {
-        let ours = registers.overlaps(&crate::image::region())
-            || frames::manages(registers)
-            || crate::mmu::is_own_device(registers)
-            || !frames::keep(registers, frames::Use::Granted);
-        if !ours {
+        let free = claim(registers, Use::Granted);
+        if free {
             self.granted.push(Granted::whole(registers));
         }
-        !ours
+        free
     }
 
-    /// Lets the tables lead to a PCI function's registers, which only this VM has: neither the image, nor anything that
-    /// frames came from, nor a device of EL2's own, nor what was given away before.
-    /// Returns whether that was granted.
+    /// Lets the tables lead to a PCI function's registers, which only this VM has. Returns whether that was granted.
     pub fn grant_function(&mut self, registers: Region<Pa>) -> bool {
-        let free = registers.is_aligned(PAGE_SIZE)
-            && !registers.overlaps(&crate::image::region())
-            && !frames::manages(registers)
-            && !crate::mmu::is_own_device(registers)
-            && frames::keep(registers, frames::Use::Function);
+        let free = claim(registers, Use::Function);
         if free {
             self.granted.push(Granted { region: registers, write: true, execute: false });
         }

@@ -1,0 +1,196 @@
+// Accesses that may abort: an abort goes on at the recovery address (`percpu`).
+// Those that look at memory return 0, or 1 tags lost, 2 data lost, 3 aborted, 4 atomics failed.
+
+.macro guard recovery
+    mrs     x2, tpidr_el2
+    adr     x3, \recovery
+    str     x3, [x2, #{RECOVERY}]
+.endm
+
+.macro finish result
+    str     xzr, [x2, #{RECOVERY}]
+    mov     x0, \result
+    ret
+.endm
+
+.section .text.probe, "ax"
+.arch_extension lse
+.arch_extension memtag
+
+probe_aborted:
+    mov     x0, #3
+    ret
+
+// probe_touch(x0 = start, x1 = end): reads a word of every page.
+.globl probe_touch
+probe_touch:
+    guard   probe_aborted
+1:  ldr     x4, [x0]
+    add     x0, x0, #4096
+    cmp     x0, x1
+    b.lo    1b
+    dsb     sy
+    finish  #0
+
+// probe_fill(x0 = page, x1 = pattern), then probe_check: the data of a word depends on its address, so that an alias
+// shows when all pages are written before the first is read; reading comes from memory.
+.globl probe_fill
+probe_fill:
+    guard   probe_aborted
+    mov     x3, #0
+1:  add     x4, x0, x3
+    eor     x5, x4, x1
+    mvn     x6, x5
+    stp     x5, x6, [x4]
+    add     x3, x3, #64
+    cmp     x3, #4096
+    b.lo    1b
+    dsb     sy
+    finish  #0
+
+.globl probe_check
+probe_check:
+    guard   probe_aborted
+    mov     x3, #0
+1:  add     x4, x0, x3
+    dc      civac, x4
+    add     x3, x3, #16
+    cmp     x3, #4096
+    b.lo    1b
+    dsb     sy
+    mov     x3, #0
+    mov     x7, #0
+2:  add     x4, x0, x3
+    eor     x5, x4, x1
+    mvn     x6, x5
+    ldp     x9, x10, [x4]
+    cmp     x5, x9
+    ccmp    x6, x10, #0, eq
+    mov     x8, #2
+    csel    x7, x7, x8, eq
+    add     x3, x3, #64
+    cmp     x3, #4096
+    b.lo    2b
+    finish  x7
+
+// probe_atomics(x0 = page, x1 = with LSE)
+.globl probe_atomics
+probe_atomics:
+    guard   probe_aborted
+    mov     x4, #0x1234
+    str     x4, [x0]
+    mov     x5, #1000               // exclusives may fail now and then, but not for ever
+1:  ldaxr   x6, [x0]
+    add     x7, x6, #1
+    stlxr   w8, x7, [x0]
+    cbz     w8, 2f
+    subs    x5, x5, #1
+    b.ne    1b
+    b       8f
+2:  cmp     x6, x4
+    b.ne    8f
+    add     x4, x4, #1
+    cbz     x1, 3f
+    mov     x5, #16
+    ldaddal x5, x6, [x0]
+    cmp     x6, x4
+    b.ne    8f
+    add     x4, x4, #16
+    mov     x6, x4
+    mov     x7, #77
+    casal   x6, x7, [x0]
+    cmp     x6, x4
+    b.ne    8f
+    mov     x4, x7
+3:  dsb     sy
+    ldr     x6, [x0]
+    cmp     x6, x4
+    b.ne    8f
+    finish  #0
+8:  finish  #4
+
+// probe_tags(x0 = page, x1 = seed): data, then a tag for each of 256 granules, then clean and invalidate both to the
+// PoC so that they come back from memory, then look at all of them. Neighbours get different tags, and so do pages of
+// different seed.
+.globl probe_tags
+probe_tags:
+    guard   probe_aborted
+    mov     x3, #0
+1:  add     x4, x0, x3
+    add     x5, x4, x1
+    mvn     x6, x5
+    stp     x5, x6, [x4]
+    add     x7, x1, x3, lsr #4
+    eor     x7, x7, x3, lsr #8
+    and     x7, x7, #0xf
+    orr     x7, x4, x7, lsl #56
+    stg     x7, [x4]
+    add     x3, x3, #16
+    cmp     x3, #4096
+    b.lo    1b
+    dsb     sy
+    mov     x3, #0
+2:  add     x4, x0, x3
+    dc      cigdvac, x4
+    add     x3, x3, #16
+    cmp     x3, #4096
+    b.lo    2b
+    dsb     sy
+    mov     x3, #0
+    mov     x8, #0
+3:  add     x4, x0, x3
+    mov     x6, x4
+    ldg     x6, [x4]
+    add     x7, x1, x3, lsr #4
+    eor     x7, x7, x3, lsr #8
+    and     x7, x7, #0xf
+    ubfx    x6, x6, #56, #4
+    cmp     x6, x7
+    b.eq    4f
+    mov     x8, #1
+4:  add     x5, x4, x1
+    mvn     x6, x5
+    ldp     x9, x10, [x4]
+    cmp     x5, x9
+    ccmp    x6, x10, #0, eq
+    b.eq    5f
+    mov     x8, #2
+    b       6f
+5:  add     x3, x3, #16
+    cmp     x3, #4096
+    b.lo    3b
+6:  finish  x8
+
+// probe_read(x0 = word) and probe_write(x0 = word, w1 = value): one word of a device, all ones if it aborts. The
+// barriers keep an abort, which may come late, within the reach of its recovery, and a write complete before what it
+// changes is used.
+.globl probe_read
+probe_read:
+    guard   9f
+    ldr     w1, [x0]
+    dsb     sy
+    finish  x1
+9:  mov     w0, #-1
+    ret
+
+.globl probe_write
+probe_write:
+    guard   9f
+    str     w1, [x0]
+    dsb     sy
+    finish  #0
+9:  ret
+
+// probe_serror(): one that is pending is taken at the ISB (DDI0487 D1.3.6), with or without FEAT_RAS, and also if it
+// cannot be synchronised by ESB. The vector returns with SErrors masked.
+.globl probe_serror
+probe_serror:
+    guard   9f
+    msr     daifclr, #4
+    isb
+    msr     daifset, #4
+    finish  #0
+9:  ret
+
+.arch_extension nomemtag
+.arch_extension nolse

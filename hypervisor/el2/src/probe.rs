@@ -1,0 +1,30 @@
+//! Accesses that may abort, under a guard: each goes on at its recovery address (`percpu`) then.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use crate::percpu::PerCpu;
+
+global_asm!(include_str!("probe.S"), RECOVERY = const offset_of!(PerCpu, recovery));
+
+/// What a look at memory returns where an access aborted.
+pub(crate) const ABORTED: u64 = 3;
+
+unsafe extern "C" {
+    /// Reads a word of every page of a range.
+    pub(crate) fn probe_touch(start: u64, end: u64) -> u64;
+    /// Writes a page with data that depends on its address.
+    pub(crate) fn probe_fill(page: u64, pattern: u64) -> u64;
+    /// Looks whether the page has that data.
+    pub(crate) fn probe_check(page: u64, pattern: u64) -> u64;
+    /// Tries exclusives on a page, and atomics with `lse`.
+    pub(crate) fn probe_atomics(page: u64, lse: u64) -> u64;
+    /// Writes a page and its tags, and looks whether they stay.
+    pub(crate) fn probe_tags(page: u64, seed: u64) -> u64;
+    /// Reads a word of a device.
+    pub(crate) fn probe_read(address: u64) -> u32;
+    /// Writes a word of a device.
+    pub(crate) fn probe_write(address: u64, value: u32);
+    /// Takes a pending SError.
+    pub(crate) fn probe_serror();
+}
