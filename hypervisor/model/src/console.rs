@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
 use crate::line_editor::{LineEditor, Reply};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Text};
 pub use ring::Ring;
 
 /// What begins each line of Assay's own.
@@ -28,7 +28,7 @@ pub const RING_BYTES: usize = 16 * 1024;
 /// Bytes of VMs that one call shows at most, beyond the calling VM's own byte: what bounds a call.
 pub const CHUNK: u32 = 64;
 /// Bytes of an open line that are shown again when its VM is: a prompt's length.
-const PROMPT_BYTES: u64 = 256;
+const PROMPT_BYTES: usize = 256;
 
 /// Times in ticks of the caller's counter.
 #[derive(Clone, Copy, Debug)]
@@ -90,16 +90,6 @@ pub struct Console {
     editor: LineEditor,
 }
 
-/// Formatting into a terminal.
-struct Text<'a, T>(&'a mut T);
-
-impl<T: Terminal> fmt::Write for Text<'_, T> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
-    }
-}
-
 impl Default for Console {
     fn default() -> Self {
         Self::new()
@@ -126,10 +116,8 @@ impl Console {
     /// here.
     pub fn set_vms(&mut self, names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix, times: Times) {
         let each = RINGS_BYTES / names.len().max(1);
-        let each = each.checked_ilog2().map_or(1, |bits| 1 << bits);
-        let ring = || Ring::new(each.min(RING_BYTES));
-        let output = |name| Output { name, ring: ring() };
-        self.outputs = names.map(output).collect();
+        let each = each.checked_ilog2().map_or(1, |bits| 1 << bits).min(RING_BYTES);
+        self.outputs = names.map(|name| Output { name, ring: Ring::new(each) }).collect();
         self.prefix = prefix;
         self.times = times;
     }
@@ -154,9 +142,9 @@ impl Console {
 
     /// Takes a byte of a VM's. Returns when to [`tick`](Self::tick), if something waits because of it.
     pub fn guest(&mut self, vm: usize, byte: u8, now: u64, out: &mut impl Terminal) -> Option<u64> {
-        let output = self.outputs.get_mut(vm)?;
-        output.ring.push(byte);
-        let is_pressed = output.ring.is_half_full();
+        let ring = &mut self.outputs[vm].ring;
+        ring.push(byte);
+        let is_pressed = ring.is_half_full();
         if !self.is_visible(vm) {
             return None;
         }
@@ -173,7 +161,7 @@ impl Console {
 
     /// Goes on with what waits. Returns when to come again, if something still waits.
     pub fn tick(&mut self, now: u64, out: &mut impl Terminal) -> Option<u64> {
-        let next = self.next_waiting(self.owner().unwrap_or(usize::MAX))?;
+        let next = self.next_waiting(self.owner())?;
         if let Some(owner) = self.owner() {
             if self.is_waiting(owner) {
                 return self.show(owner, now, out);
@@ -188,7 +176,7 @@ impl Console {
 
     /// Shows all that waits of the VMs that are shown, however long it takes: the machine is about to end.
     pub fn flush(&mut self, out: &mut impl Terminal) {
-        while let Some(vm) = self.next_waiting(self.owner().unwrap_or(usize::MAX)) {
+        while let Some(vm) = self.next_waiting(self.owner()) {
             let _ = self.show(vm, self.touched, out);
         }
     }
@@ -210,8 +198,8 @@ impl Console {
         if core::mem::take(&mut self.is_busy) {
             self.editor.next();
         }
-        if let Some(output) = listener.and_then(|vm| self.outputs.get_mut(vm)) {
-            output.ring.rewind_line(PROMPT_BYTES);
+        if let Some(vm) = listener {
+            self.outputs[vm].ring.rewind_line(PROMPT_BYTES);
         }
         self.tick(now, out)
     }
@@ -282,15 +270,13 @@ impl Console {
     }
 
     fn is_waiting(&self, vm: usize) -> bool {
-        let ring = self.outputs.get(vm).map(|output| &output.ring);
-        ring.is_some_and(|ring| ring.waiting() != 0) && self.is_visible(vm)
+        self.outputs[vm].ring.waiting() != 0 && self.is_visible(vm)
     }
 
-    /// Returns whose turn is next after `vm`, which itself comes last.
-    fn next_waiting(&self, vm: usize) -> Option<usize> {
-        let after = (0..self.outputs.len()).filter(|&other| other > vm);
-        let until = (0..self.outputs.len()).filter(|&other| other <= vm);
-        after.chain(until).find(|&other| self.is_waiting(other))
+    /// Returns whose turn is next after `vm`, which itself comes last; the first one's without.
+    fn next_waiting(&self, vm: Option<usize>) -> Option<usize> {
+        let (count, first) = (self.outputs.len(), vm.map_or(0, |vm| vm + 1));
+        (first..first + count).map(|turn| turn % count).find(|&vm| self.is_waiting(vm))
     }
 
     /// Shows what waits, from `vm` on and then of the others at each end of a line, [`CHUNK`] bytes at most. Returns
@@ -300,7 +286,7 @@ impl Console {
         let mut left = CHUNK;
         loop {
             self.show_line(vm, &mut left, out);
-            let next = self.next_waiting(vm)?;
+            let next = self.next_waiting(Some(vm))?;
             if left == 0 {
                 return Some(now.wrapping_add(self.times.pace));
             }
@@ -321,9 +307,7 @@ impl Console {
         if self.open != Open::Vm(vm) {
             self.end_line(out);
         }
-        let Some(output) = self.outputs.get_mut(vm) else {
-            return;
-        };
+        let output = &mut self.outputs[vm];
         let lost = output.ring.take_lost();
         if lost != 0 {
             let line = if self.open == Open::Nothing { "" } else { "\r\n" };

@@ -80,33 +80,24 @@ impl Counters {
     /// Counts a synchronous exit, by `ESR_EL2`.
     #[inline(always)]
     pub fn exit(&self, esr: u64) {
-        if let Some(counter) = self.classes.get((esr >> 26 & 0x3f) as usize) {
-            count(counter);
-        }
+        count(&self.classes[(esr >> 26 & 0x3f) as usize]);
     }
 
     /// Counts an interrupt.
     #[inline(always)]
     pub fn interrupt(&self, which: Interrupt) {
-        if let Some(counter) = self.interrupts.get(which as usize) {
-            count(counter);
-        }
+        count(&self.interrupts[which as usize]);
     }
 
     /// Calls `each` with every name and count, [`NAMED`], the other classes, then [`INTERRUPTS`].
     pub fn each(&self, mut each: impl FnMut(&'static str, u64)) {
-        let all: u64 = self.classes.iter().fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)));
-        let mut others = all;
         for (class, name) in NAMED {
-            let counter = self.classes.get(usize::from(class));
-            let count = counter.map_or(0, |counter| counter.load(Ordering::Relaxed));
-            others = others.saturating_sub(count);
-            each(name, count);
+            each(name, self.classes[usize::from(class)].load(Ordering::Relaxed));
         }
-        each("other", others);
+        let others = (0..).zip(&self.classes).filter(|(class, _)| NAMED.iter().all(|(named, _)| named != class));
+        each("other", others.fold(0, |sum, (_, counter)| sum.wrapping_add(counter.load(Ordering::Relaxed))));
         for (interrupt, name) in INTERRUPTS {
-            let counter = self.interrupts.get(interrupt as usize);
-            each(name, counter.map_or(0, |counter| counter.load(Ordering::Relaxed)));
+            each(name, self.interrupts[interrupt as usize].load(Ordering::Relaxed));
         }
     }
 }

@@ -73,16 +73,13 @@ impl ExitTrace {
 
     /// Adds an exit; the oldest goes.
     pub fn push(&mut self, exit: Exit) {
-        if let Some(place) = self.entries.get_mut(self.next) {
-            *place = Some(exit);
-        }
+        self.entries[self.next] = Some(exit);
         self.next = (self.next + 1) % ENTRIES;
     }
 
     /// Returns the exit at this place, from 0 for the oldest; `None` where there is none.
     pub fn get(&self, place: usize) -> Option<Exit> {
-        let index = self.next.checked_add(place)? % ENTRIES;
-        *self.entries.get(index).filter(|_| place < ENTRIES)?
+        self.entries[(self.next + place) % ENTRIES].filter(|_| place < ENTRIES)
     }
 
     /// Forgets all.

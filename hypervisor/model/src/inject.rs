@@ -29,8 +29,6 @@ pub enum Fault {
         /// It was not the fetch itself but the walk of the guest's tables for it.
         table_walk: bool,
     },
-    /// An SError. Only where `PSTATE.A` is 0; otherwise `HCR_EL2.VSE` keeps it pending until it is.
-    SError,
 }
 
 impl Fault {
@@ -86,28 +84,14 @@ pub fn take(fault: Fault, frame: &mut Frame, el1: &El1State) -> El1Write {
     let origin = Origin::of(frame.pstate);
     let (esr, far) = syndrome(fault, origin);
     let write = El1Write { esr, elr: frame.pc, spsr: frame.pstate, far };
-    let kind = if fault == Fault::SError { VECTOR_SERROR } else { 0 };
-    frame.pc = (el1.vbar & !VBAR_RES0).wrapping_add(origin.vector()).wrapping_add(kind);
+    frame.pc = (el1.vbar & !VBAR_RES0).wrapping_add(origin.vector());
     frame.pstate = pstate_at_vector(frame.pstate, el1);
     write
 }
 
-/// Tells whether a guest with this PSTATE can take an SError now (`PSTATE.A` = 0).
-pub const fn takes_serror(pstate: u64) -> bool {
-    pstate & PSTATE_A == 0
-}
-
-/// Tells whether a guest with this PSTATE was at EL0, AArch64 or AArch32.
-pub const fn is_el0(pstate: u64) -> bool {
-    matches!(Origin::of(pstate), Origin::El0 | Origin::El0Aarch32)
-}
-
-/// Offset of the SError vector in its group of four.
-const VECTOR_SERROR: u64 = 0x180;
 /// VBAR_EL1, bits 10:0.
 const VBAR_RES0: u64 = 0x7ff;
 
-const PSTATE_A: u64 = 1 << 8;
 /// M = EL1h.
 const PSTATE_EL1H: u64 = 0b0101;
 const PSTATE_DAIF: u64 = 0b1111 << 6;
@@ -159,7 +143,7 @@ impl Origin {
     }
 }
 
-/// ESR_EL1 and FAR_EL1. IL is 1 in all of them: for aborts without ISV, for SError and for EC 0 it always is.
+/// ESR_EL1 and FAR_EL1. IL is 1 in all of them: for aborts without ISV and for EC 0 it always is.
 fn syndrome(fault: Fault, origin: Origin) -> (u64, Option<u64>) {
     match fault {
         Fault::Undefined => (esr::encode(ec::UNKNOWN, 0), None),
@@ -173,8 +157,6 @@ fn syndrome(fault: Fault, origin: Origin) -> (u64, Option<u64>) {
             let class = origin.class(ec::IABT_LOWER, ec::IABT_SAME);
             (esr::encode(class, status(table_walk)), Some(va.0))
         }
-        // IDS 0, DFSC 0: uncategorised, which is all there is without FEAT_RAS.
-        Fault::SError => (esr::encode(ec::SERROR, 0), None),
     }
 }
 

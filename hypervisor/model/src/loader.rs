@@ -48,6 +48,20 @@ pub struct Sources<'a> {
     pub dtb: &'a [u8],
 }
 
+impl<'a> Sources<'a> {
+    /// Returns the bytes that a load takes or inflates, and maybe more behind them.
+    fn of(&self, load: &Load) -> Result<&'a [u8], KernelError> {
+        let whole = |file: &'a [u8]| Some(file).filter(|file| file.len() as u64 == load.to.size);
+        let bytes = match &load.origin {
+            Origin::Kernel { offset } => self.kernel.get(*offset..),
+            Origin::Inflated { deflate } => self.kernel.get(deflate.clone()),
+            Origin::Ramdisk => whole(self.ramdisk),
+            Origin::DeviceTree => whole(self.dtb),
+        };
+        bytes.ok_or(KernelError::Sources)
+    }
+}
+
 /// The digests that the files must have, as stored; without one a file is not checked.
 #[derive(Clone, Copy, Default)]
 pub struct Sums {
@@ -137,11 +151,7 @@ impl Loader {
                 Err(error) => self.enter(Stage::End(Some(error))),
             }
         }
-        match self.at {
-            Stage::End(None) => Progress::Done,
-            Stage::End(Some(error)) => Progress::Failed(error),
-            _ => Progress::More,
-        }
+        Progress::More
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -177,8 +187,7 @@ impl Loader {
             return 0;
         };
         // A piece is whole pages, and RAM is.
-        let size = piece.next_multiple_of(PAGE_SIZE);
-        let size = size.min(pages.size - self.offset);
+        let size = piece.next_multiple_of(PAGE_SIZE).min(pages.size - self.offset);
         memory.zero(Region { start: Ipa(pages.start.raw() + self.offset), size });
         self.offset += size;
         if self.offset == pages.size {
@@ -198,46 +207,36 @@ impl Loader {
             self.enter(Stage::End(None));
             return Ok(0);
         };
+        let source = sources.of(load)?;
+        if matches!(load.origin, Origin::Inflated { .. }) {
+            return self.inflate(index, source, memory);
+        }
         let to = Ipa(load.to.start.raw() + self.offset);
         let size = piece.min(load.to.size - self.offset);
-        let (file, from, digest) = match &load.origin {
-            Origin::Inflated { deflate } => {
-                let deflate = sources.kernel.get(deflate.clone());
-                return self.inflate(index, deflate.ok_or(KernelError::Sources)?, memory);
-            }
-            Origin::Kernel { offset } => {
-                let whole = |digest: &Digest| is_whole(load, digest);
-                (sources.kernel, *offset as u64, self.sums.kernel.filter(whole))
-            }
-            Origin::Ramdisk => (sources.ramdisk, 0, self.sums.ramdisk),
-            Origin::DeviceTree => (sources.dtb, 0, None),
-        };
-        if !matches!(load.origin, Origin::Kernel { .. }) && file.len() as u64 != load.to.size {
-            return Err(KernelError::Sources);
-        }
-        let bytes = part(file, from.saturating_add(self.offset), size)?;
+        let bytes = part(source, self.offset, size)?;
+        self.offset += size;
+        let is_last = self.offset == load.to.size;
+        let ramdisk = load.origin == Origin::Ramdisk;
+        let digest = if ramdisk { self.sums.ramdisk } else { self.sums.kernel.filter(|digest| is_whole(load, digest)) };
         if let Some(digest) = digest {
             self.crc = memory.copy_and_sum(to, bytes, self.crc);
-            if self.offset + size == load.to.size {
-                let ramdisk = load.origin == Origin::Ramdisk;
-                let sum = digest.check_sum(self.crc);
-                let whole = digest.check_size(file).and(sum);
-                whole.map_err(|error| KernelError::Digest { ramdisk, error })?;
+            if is_last {
+                let same = digest.check_size(source).and(digest.check_sum(self.crc));
+                same.map_err(|error| KernelError::Digest { ramdisk, error })?;
             }
         } else {
             memory.copy(to, bytes);
         }
-        self.offset += size;
-        if self.offset == load.to.size {
+        if is_last {
             self.enter(Stage::Load(index + 1));
         }
         Ok(size)
     }
 
     fn inflate(&mut self, index: usize, deflate: &[u8], memory: &mut dyn GuestMemory) -> Result<u64, KernelError> {
-        let (Some(load), Some(inflater)) = (self.plan.loads.get(index), &mut self.inflater) else {
-            return Err(KernelError::Sources);
-        };
+        let load = &self.plan.loads[index];
+        // It was made with the plan that has this load.
+        let inflater = self.inflater.get_or_insert_with(Inflater::new);
         let before = inflater.produced();
         let bytes = inflater.next(deflate)?;
         let size = bytes.len() as u64;
@@ -265,36 +264,23 @@ fn is_whole(load: &Load, digest: &Digest) -> bool {
 }
 
 fn part(bytes: &[u8], offset: u64, size: u64) -> Result<&[u8], KernelError> {
-    let range = || {
-        let offset = usize::try_from(offset).ok()?;
-        Some(offset..offset.checked_add(usize::try_from(size).ok()?)?)
-    };
-    let bytes = range().and_then(|range| bytes.get(range));
-    bytes.ok_or(KernelError::Sources)
+    let range = usize::try_from(offset).ok().zip(usize::try_from(offset + size).ok());
+    range.and_then(|(start, end)| bytes.get(start..end)).ok_or(KernelError::Sources)
 }
 
 /// Lists the pages of RAM that the loads, which are sorted, do not fill wholly.
 fn unfilled(ram: Region<Ipa>, loads: &[Load]) -> Vec<Region<Ipa>> {
     let mut pages = Vec::with_capacity(loads.len() + 1);
-    // All below it is filled by a load or listed already.
-    let mut covered = ram.start.raw();
-    let mut gap = |from: u64, to: u64, covered: &mut u64| {
-        if from == to {
-            return;
-        }
-        let first = Ipa(from).align_down(PAGE_SIZE).raw().max(*covered);
-        let end = to.checked_next_multiple_of(PAGE_SIZE);
-        let end = end.unwrap_or(u64::MAX).min(ram.end().raw());
-        if first < end {
+    // Below `filled` all is filled by a load; below `listed` all is filled or listed.
+    let (mut filled, mut listed) = (ram.start.raw(), ram.start.raw());
+    for (gap_end, load_end) in loads.iter().map(|load| (load.to.start, load.to.end())).chain([(ram.end(), ram.end())]) {
+        let first = Ipa(filled).align_down(PAGE_SIZE).raw().max(listed);
+        let end = gap_end.raw().next_multiple_of(PAGE_SIZE);
+        if filled != gap_end.raw() && first < end {
             pages.push(Region { start: Ipa(first), size: end - first });
-            *covered = end;
+            listed = end;
         }
-    };
-    let mut filled = ram.start.raw();
-    for load in loads {
-        gap(filled, load.to.start.raw(), &mut covered);
-        filled = load.to.end().raw();
+        filled = load_end.raw();
     }
-    gap(filled, ram.end().raw(), &mut covered);
     pages
 }

@@ -188,13 +188,13 @@ impl Vpl011 {
     /// Hands in a byte from the terminal. Returns `false` if there is no room: the caller keeps the byte,
     /// and offers it again when [`Self::room`] is not 0.
     pub fn receive(&mut self, byte: u8) -> bool {
-        self.room() != 0 && self.store(byte)
+        self.cr & CR_LBE == 0 && self.store(byte)
     }
 
     /// Returns how many bytes [`Self::receive`] will take; 0 also while the guest has the UART in
     /// loopback, where the input pin is not connected.
     pub fn room(&self) -> usize {
-        if self.cr & CR_LBE != 0 { 0 } else { RING_BYTES.saturating_sub(self.waiting) }
+        if self.cr & CR_LBE != 0 { 0 } else { RING_BYTES - self.waiting }
     }
 
     /// Returns the level of the combined interrupt `UARTINTR`: the or of all masked interrupts.
@@ -219,10 +219,8 @@ impl Vpl011 {
     fn store(&mut self, byte: u8) -> bool {
         let free = self.waiting < RING_BYTES;
         if free {
-            if let Some(slot) = self.ring.get_mut(self.head.wrapping_add(self.waiting) % RING_BYTES) {
-                *slot = byte;
-            }
-            self.waiting = self.waiting.wrapping_add(1);
+            self.ring[(self.head + self.waiting) % RING_BYTES] = byte;
+            self.waiting += 1;
             self.received_changed();
         }
         free
@@ -230,9 +228,9 @@ impl Vpl011 {
 
     /// Takes the oldest byte.
     fn take(&mut self) -> Option<u8> {
-        let byte = *self.ring.get(self.head)?;
         self.waiting = self.waiting.checked_sub(1)?;
-        self.head = self.head.wrapping_add(1) % RING_BYTES;
+        let byte = self.ring[self.head];
+        self.head = (self.head + 1) % RING_BYTES;
         self.received_changed();
         Some(byte)
     }
@@ -275,10 +273,6 @@ fn trigger(depth: usize, ifls: u8) -> usize {
 
 /// Returns an identification register, 0 elsewhere.
 fn identification(offset: u64) -> u16 {
-    let byte = offset
-        .checked_sub(offset::PERIPH_ID0)
-        .filter(|past| past % 4 == 0)
-        .and_then(|past| usize::try_from(past / 4).ok())
-        .and_then(|index| ID.get(index));
-    byte.copied().unwrap_or(0).into()
+    let registers = (offset::PERIPH_ID0..).step_by(4).zip(ID);
+    registers.into_iter().find(|(known, _)| *known == offset).map_or(0, |(_, byte)| byte.into())
 }

@@ -96,7 +96,7 @@ impl Watchdog {
     /// Any write to `WRR`, `WOR` or `WCS` is an explicit refresh: it drops both signals and starts the
     /// first stage anew. Afterwards [`Self::ws0_level`] and [`Self::deadline`] may have changed.
     pub fn write(&mut self, frame: WatchdogFrame, offset: u64, width: Width, value: u64, now: u64) {
-        let low = low_half(value);
+        let low = (value & 0xffff_ffff) as u32;
         match (frame, offset, width) {
             (WatchdogFrame::Refresh, WRR, Width::W4) => self.refresh(now),
             (WatchdogFrame::Control, WCS, Width::W4) => {
@@ -155,9 +155,4 @@ impl Watchdog {
     fn load(&mut self, now: u64) {
         self.wcv = now.saturating_add(self.wor.into());
     }
-}
-
-fn low_half(value: u64) -> u32 {
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }

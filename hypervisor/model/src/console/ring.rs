@@ -7,9 +7,9 @@ use alloc::vec;
 pub struct Ring {
     bytes: Box<[u8]>,
     /// Bytes ever written.
-    written: u64,
+    written: usize,
     /// Bytes ever shown or given up, never more than `written`.
-    shown: u64,
+    shown: usize,
 }
 
 impl Ring {
@@ -18,38 +18,31 @@ impl Ring {
         Self { bytes: vec![0; size.max(1)].into_boxed_slice(), written: 0, shown: 0 }
     }
 
-    fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn slot(&self, at: u64) -> usize {
-        // A remainder by the length of a slice fits its index.
-        usize::try_from(at % self.size()).unwrap_or(0)
+    fn at(&mut self, place: usize) -> &mut u8 {
+        let size = self.bytes.len();
+        &mut self.bytes[place % size]
     }
 
     /// Adds a byte.
     pub fn push(&mut self, byte: u8) {
-        let slot = self.slot(self.written);
-        if let Some(place) = self.bytes.get_mut(slot) {
-            *place = byte;
-        }
-        self.written = self.written.wrapping_add(1);
+        *self.at(self.written) = byte;
+        self.written += 1;
     }
 
     /// Returns how many bytes wait to be shown, those that were overwritten included.
-    pub fn waiting(&self) -> u64 {
-        self.written.wrapping_sub(self.shown)
+    pub fn waiting(&self) -> usize {
+        self.written - self.shown
     }
 
     /// Tells whether what waits is more than half of what the ring keeps.
     pub fn is_half_full(&self) -> bool {
-        self.waiting() > self.size() / 2
+        self.waiting() > self.bytes.len() / 2
     }
 
     /// Gives up what was overwritten before it was shown; returns how many bytes that were.
-    pub fn take_lost(&mut self) -> u64 {
-        let lost = self.waiting().saturating_sub(self.size());
-        self.shown = self.shown.wrapping_add(lost);
+    pub fn take_lost(&mut self) -> usize {
+        let lost = self.waiting().saturating_sub(self.bytes.len());
+        self.shown += lost;
         lost
     }
 
@@ -59,21 +52,16 @@ impl Ring {
         if self.waiting() == 0 {
             return None;
         }
-        let byte = self.bytes.get(self.slot(self.shown)).copied();
-        self.shown = self.shown.wrapping_add(1);
-        byte
+        self.shown += 1;
+        Some(*self.at(self.shown - 1))
     }
 
     /// Makes the open line wait to be shown once more, at most `most` bytes of it: a prompt that was hidden is
     /// seen again.
-    pub fn rewind_line(&mut self, most: u64) {
-        let oldest = self.written.saturating_sub(self.size().min(most));
-        while self.shown > oldest {
-            let before = self.shown.wrapping_sub(1);
-            if self.bytes.get(self.slot(before)) == Some(&b'\n') {
-                return;
-            }
-            self.shown = before;
+    pub fn rewind_line(&mut self, most: usize) {
+        let oldest = self.written.saturating_sub(self.bytes.len().min(most));
+        while self.shown > oldest && *self.at(self.shown - 1) != b'\n' {
+            self.shown -= 1;
         }
     }
 }

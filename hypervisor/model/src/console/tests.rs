@@ -264,7 +264,7 @@ fn a_line_is_rewound_to_its_beginning_and_not_further() {
     "done\nprompt> ".bytes().for_each(|byte| ring.push(byte));
     while ring.take().is_some() {}
     ring.rewind_line(256);
-    assert_eq!(ring.waiting(), "prompt> ".len() as u64);
+    assert_eq!(ring.waiting(), "prompt> ".len());
     while ring.take().is_some() {}
     ring.rewind_line(3);
     assert_eq!(ring.waiting(), 3);

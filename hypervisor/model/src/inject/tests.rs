@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use assay_spec::addr::Va;
 use assay_spec::frame::Frame;
 
-use super::{El1State, El1Write, Fault, PstateBits, is_el0, take, takes_serror};
+use super::{El1State, El1Write, Fault, PstateBits, take};
 
 const VBAR: u64 = 0xffff_8000_0801_0800;
 const PC: u64 = 0xffff_8000_0810_1234;
@@ -35,7 +35,6 @@ fn the_vector_is_chosen_by_where_the_guest_was() {
         (0b10000 | 0x20, 0x600), // the same in T32
     ] {
         assert_eq!(taken(Fault::Undefined, pstate, &PLAIN).0.pc, VBAR + offset);
-        assert_eq!(taken(Fault::SError, pstate, &PLAIN).0.pc, VBAR + offset + 0x180);
     }
 }
 
@@ -48,7 +47,7 @@ fn the_reserved_bits_of_the_vector_base_are_not_used() {
 #[test]
 fn a_vector_base_at_the_top_wraps_rather_than_panics() {
     let el1 = El1State { vbar: u64::MAX, ..PLAIN };
-    assert_eq!(taken(Fault::SError, 0b10000, &el1).0.pc, 0xffff_ffff_ffff_f800 + 0x780);
+    assert_eq!(taken(Fault::Undefined, 0b10000, &el1).0.pc, 0xffff_ffff_ffff_f800 + 0x600);
 }
 
 #[test]
@@ -86,12 +85,6 @@ fn a_write_says_so_and_a_walk_has_a_status_of_its_own() {
     assert_eq!(taken(walk, 0b101, &PLAIN).1.esr, 0x9600_0014);
     let walk = Fault::InstrAbort { va: FAR, table_walk: true };
     assert_eq!(taken(walk, 0b000, &PLAIN).1.esr, 0x8200_0014);
-}
-
-#[test]
-fn an_serror_is_uncategorised() {
-    let (_, write) = taken(Fault::SError, 0b101, &PLAIN);
-    assert_eq!((write.esr, write.far), (0xbe00_0000, None));
 }
 
 #[test]
@@ -142,24 +135,12 @@ fn tag_checks_are_off_in_the_handler_on_a_cpu_with_tags() {
     assert_eq!(taken(Fault::Undefined, 0b101 | 1 << 25, &PLAIN).0.pstate, 0x3c5);
 }
 
-#[test]
-fn an_serror_waits_while_it_is_masked() {
-    assert!(takes_serror(0b101));
-    assert!(!takes_serror(Frame::PSTATE_RESET));
-}
-
-#[test]
-fn el0_is_told_from_el1_in_both_execution_states() {
-    assert!(is_el0(0) && is_el0(0x10) && is_el0(0xf000_0030));
-    assert!(!is_el0(0b101) && !is_el0(0b100) && !is_el0(Frame::PSTATE_RESET));
-}
-
 proptest! {
     #[test]
     fn whatever_the_guest_was_doing_it_ends_at_el1h_masked_at_one_of_its_vectors(
-        pc in any::<u64>(), pstate in any::<u64>(), vbar in any::<u64>(), sctlr in any::<u64>(), fault in 0usize..4,
+        pc in any::<u64>(), pstate in any::<u64>(), vbar in any::<u64>(), sctlr in any::<u64>(), fault in 0usize..3,
     ) {
-        let fault = [Fault::Undefined, DATA, FETCH, Fault::SError][fault];
+        let fault = [Fault::Undefined, DATA, FETCH][fault];
         let bits = PstateBits { pan: true, ssbs: true, tco: true };
         let mut frame = Frame::entering(pc, 0);
         frame.pstate = pstate;
