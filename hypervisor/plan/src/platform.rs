@@ -79,7 +79,7 @@ pub struct HostPlatform {
     pub gic: Gic,
     /// The Generic Timer's interrupts.
     pub timer: Timer,
-    /// What `/chosen/stdout-path` names, if there is a driver for it.
+    /// The UART that `/chosen/stdout-path` names.
     pub console: Option<Console>,
     /// How PSCI is called, if the tree offers PSCI 0.2 or later.
     pub psci: Option<Conduit>,
@@ -218,20 +218,13 @@ pub struct Console {
     pub intid: Option<IntId>,
 }
 
-/// The UARTs that there are drivers for.
+/// The UARTs that are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsoleKind {
     /// Arm PL011 or the SBSA generic UART, which is a part of it.
     Pl011,
-    /// A 16550 in memory.
-    Ns16550 {
-        /// Registers are 2 to the power of this bytes apart.
-        reg_shift: u32,
-        /// Bytes in an access to a register: 1, 2 or 4.
-        io_width: u32,
-    },
-    /// The Cadence UART of Zynq and ZynqMP.
-    CadenceUart,
+    /// One that no driver is here for, yet no VM gets: firmware may still write to it.
+    Other,
 }
 
 /// A PCI host bridge whose configuration space is memory.

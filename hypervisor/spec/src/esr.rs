@@ -56,8 +56,6 @@ pub mod fsc {
 pub const IL: u64 = 1 << 25;
 /// `ISS.ISV`: the syndrome describes the access in full.
 const ISV: u64 = 1 << 24;
-/// `ISS.CM`.
-const CM: u64 = 1 << 8;
 /// `ISS.S1PTW`.
 const S1PTW: u64 = 1 << 7;
 /// `ISS.WnR`.
@@ -119,11 +117,6 @@ pub const fn device_access((esr, far, hpfar): (u64, u64, u64)) -> Option<(Ipa, A
 /// come from translating `FAR_EL2` (DDI0487 D24.2, HPFAR_EL2).
 pub const fn ipa_is_valid(abort: &Abort) -> bool {
     abort.table_walk || (abort.status & 0x3f < fsc::PERMISSION && !abort.tag_access)
-}
-
-/// Tells whether a data abort's syndrome is of a cache maintenance instruction (`ISS.CM`).
-pub const fn is_cache_maintenance(esr: u64) -> bool {
-    class(esr) == ec::DABT_LOWER && esr & CM != 0
 }
 
 /// The register of an `EC` 0x18 syndrome: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, CRm 4:1.

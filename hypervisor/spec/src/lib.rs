@@ -12,7 +12,6 @@ pub mod exit;
 pub mod frame;
 pub mod gic;
 pub mod hcr;
-pub mod image;
 pub mod intid;
 pub mod lr;
 pub mod psci;

@@ -1,7 +1,7 @@
 //! The console that `/chosen/stdout-path` names.
 //!
-//! A path that leads nowhere, or to a UART that there is no driver for, means no console and is no
-//! error: the machine runs as well without one. A UART that we would drive with malformed registers is.
+//! A path that leads nowhere, or to something that is not known as a UART, means no console and is no error: the
+//! machine runs as well without one. A UART with malformed registers is one.
 
 use alloc::string::String;
 
@@ -11,10 +11,16 @@ use super::{Console, ConsoleKind, PlatformError, bus, interrupts};
 use crate::gate::{self, Bare, Node, Tree, decode};
 
 const PL011: &[&str] = &["arm,pl011", "arm,sbsa-uart"];
-const NS16550: &[&str] = &["ns16550a", "ns16550", "snps,dw-apb-uart"];
-/// A 16550 whose binding leaves out that its registers are words.
-const AUX: &[&str] = &["brcm,bcm2835-aux-uart"];
-const CADENCE: &[&str] = &["cdns,uart-r1p8", "cdns,uart-r1p12", "xlnx,xuartps"];
+/// The 16550s and Cadence UARTs.
+const OTHERS: &[&str] = &[
+    "ns16550a",
+    "ns16550",
+    "snps,dw-apb-uart",
+    "brcm,bcm2835-aux-uart",
+    "cdns,uart-r1p8",
+    "cdns,uart-r1p12",
+    "xlnx,xuartps",
+];
 
 /// Reads the chosen console.
 pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Option<Console>, PlatformError> {
@@ -79,19 +85,5 @@ fn kind(node: &Bare<'_>) -> Option<ConsoleKind> {
     if node.is_compatible(PL011) {
         return Some(ConsoleKind::Pl011);
     }
-    if node.is_compatible(CADENCE) {
-        return Some(ConsoleKind::CadenceUart);
-    }
-    let (shift, width) = if node.is_compatible(AUX) {
-        (2, 4)
-    } else if node.is_compatible(NS16550) {
-        (0, 1)
-    } else {
-        return None;
-    };
-    let cell = |name, default| node.property(name).map_or(Some(default), decode::u32);
-    Some(ConsoleKind::Ns16550 {
-        reg_shift: cell("reg-shift", shift).filter(|shift| *shift <= 4)?,
-        io_width: cell("reg-io-width", width).filter(|width| matches!(width, 1 | 2 | 4))?,
-    })
+    node.is_compatible(OTHERS).then_some(ConsoleKind::Other)
 }

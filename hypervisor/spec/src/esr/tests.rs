@@ -2,7 +2,7 @@
 
 use proptest::prelude::{any, proptest};
 
-use super::{class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid, is_cache_maintenance};
+use super::{class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid};
 use crate::addr::{Ipa, Va};
 use crate::exit::{Abort, Exit, SysRegAccess, Width};
 use crate::sysreg::SysReg;
@@ -163,13 +163,6 @@ fn a_class_with_no_meaning_here_is_unknown() {
 fn bits_above_the_syndrome_change_nothing_but_the_tag_bit() {
     let esr = 0x5a00_0007;
     assert_eq!(decode(esr | 0xffff_ffff << 32, 0, 0), decode(esr, 0, 0));
-}
-
-#[test]
-fn cache_maintenance_is_told_from_a_store() {
-    assert!(is_cache_maintenance(0x24 << 26 | 1 << 8 | 1 << 6));
-    assert!(!is_cache_maintenance(0x24 << 26 | 1 << 6));
-    assert!(!is_cache_maintenance(0x18 << 26 | 1 << 8));
 }
 
 #[test]

@@ -26,8 +26,6 @@ pub const IPRIORITYR: u64 = 0x0400;
 pub const ITARGETSR: u64 = 0x0800;
 /// Offset of `GICD_ICFGR0`.
 pub const ICFGR: u64 = 0x0c00;
-/// Offset of `GICD_IGRPMODR0`.
-pub const IGRPMODR: u64 = 0x0d00;
 /// Offset of `GICD_SGIR`.
 pub const SGIR: u64 = 0x0f00;
 /// Offset of `GICD_CPENDSGIR0`.

@@ -50,8 +50,6 @@ registers! {
     MIDR_EL1 = 3, 0, 0, 0, 0;
     /// Multiprocessor Affinity.
     MPIDR_EL1 = 3, 0, 0, 0, 5;
-    /// Revision ID.
-    REVIDR_EL1 = 3, 0, 0, 0, 6;
     /// AArch32 Processor Feature 0: the first of the feature ID registers.
     ID_PFR0_EL1 = 3, 0, 0, 1, 0;
     /// AArch32 Processor Feature 1.
