@@ -4,8 +4,8 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cpu::PerCpu;
-use crate::{cpu, machine, mmu, println, psci, uart};
+use crate::this_cpu::{self, PerCpu};
+use crate::{machine, mmu, println, psci, uart};
 
 // The header is that of Linux's Documentation/arch/arm64/booting: flags 0xa = little endian,
 // 4 KiB pages, anywhere in memory. SCTLR_EL1 0x30d01800 = the RES1 bits of Armv8.0, I, MMU off.
@@ -99,9 +99,9 @@ kit_secondary:
     b       70b
 "#,
     entered = sym ENTERED,
-    boot_stack = sym cpu::BOOT_STACK,
-    boot_stack_size = const cpu::BOOT_STACK_BYTES,
-    cpus = sym cpu::CPUS,
+    boot_stack = sym this_cpu::BOOT_STACK,
+    boot_stack_size = const this_cpu::BOOT_STACK_BYTES,
+    cpus = sym this_cpu::CPUS,
     start = sym start,
     start_secondary = sym start_secondary,
     stack_top = const core::mem::offset_of!(PerCpu, stack_top),
@@ -115,25 +115,22 @@ pub fn entered_at() -> u64 {
     ENTERED.load(Ordering::Relaxed)
 }
 
-unsafe extern "C" {
-    static _start: u8;
-    static __image_end: u8;
-}
 unsafe extern "Rust" {
     fn guest_main(machine: &'static machine::Machine);
 }
 
-/// Returns where this program begins and ends in memory, BSS and stacks included.
-pub(crate) fn image() -> (u64, u64) {
-    (&raw const _start as u64, &raw const __image_end as u64)
-}
-
 extern "C" fn start(dtb: u64) -> ! {
-    cpu::prepare();
-    let machine = machine::discover(dtb);
+    this_cpu::prepare();
+    let Some(machine) = machine::discover(dtb) else {
+        // Where QEMU's virt has its console and Assay its conduit: nothing better is known.
+        uart::prepare(machine::UART);
+        println!("Bail out! no device tree at {:#x}, nor at the start of RAM", dtb);
+        psci::hvc(psci::SYSTEM_OFF, 0, 0, 0);
+        stay();
+    };
     uart::prepare(machine.uart);
     // SError is taken from here on, interrupts when a test asks.
-    cpu::unmask_serror();
+    this_cpu::unmask_serror();
     // SAFETY: `entry!` defines the function with this signature.
     unsafe { guest_main(machine) };
     psci::system_off();
@@ -141,11 +138,15 @@ extern "C" fn start(dtb: u64) -> ! {
 
 extern "C" fn start_secondary(this: &'static PerCpu) -> ! {
     mmu::join();
-    cpu::unmask_serror();
+    this_cpu::unmask_serror();
     this.run();
     psci::cpu_off();
+    stay();
+}
+
+fn stay() -> ! {
     loop {
-        cpu::wfi();
+        this_cpu::wfi();
     }
 }
 

@@ -3,27 +3,9 @@
 //! GICv3 interrupts are put into Group 1, the one that EL1 takes as IRQ with affinity routing.
 //! GICv2 keeps its reset state, Group 0, as Linux does.
 
-use crate::{cpu, machine, mmio, sysreg};
+use crate::{machine, mmio, sysreg, this_cpu};
 
-/// Which architecture.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// GICv2.
-    V2,
-    /// GICv3.
-    V3,
-}
-
-/// The interrupt controller.
-#[derive(Clone, Copy)]
-pub struct Gic {
-    /// Which architecture.
-    pub version: Version,
-    /// The Distributor's registers.
-    pub distributor: u64,
-    /// The first Redistributor (GICv3) or the CPU interface (GICv2).
-    pub second: u64,
-}
+pub use crate::machine::{Gic, Version};
 
 /// GICD_CTLR.
 pub const CTLR: u64 = 0x000;
@@ -164,7 +146,7 @@ impl Gic {
         mmio::write32(self.bank(intid) + register + u64::from(intid / 32) * 4, 1 << (intid % 32));
         // The Distributor's effect is seen by what follows: write, then read back.
         let _ = mmio::read32(self.distributor + CTLR);
-        cpu::dsb();
+        this_cpu::dsb();
     }
 
     /// Reads the bit of `intid` in the register group at `register`.
@@ -213,7 +195,7 @@ impl Gic {
 
     /// Sends SGI `intid` to the CPU of the tree's place `index`.
     pub fn send_sgi(self, intid: u32, index: usize) {
-        cpu::dsb();
+        this_cpu::dsb();
         match self.version {
             Version::V3 => {
                 let mpidr = machine::machine().cpus().get(index).copied().unwrap_or(0);
@@ -234,7 +216,7 @@ impl Gic {
             Version::V3 => sysreg::read!("icc_iar1_el1") as u32,
             Version::V2 => mmio::read32(self.second + GICC_IAR),
         };
-        cpu::dsb();
+        this_cpu::dsb();
         value
     }
 

@@ -2,11 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cpu::{self, PerCpu};
+use crate::this_cpu::{self, CPUS, LOG_LENGTH, PerCpu};
 use crate::{gic, timer};
-
-/// How many interrupts a CPU remembers.
-pub const LOG_LENGTH: usize = 128;
 
 static HANDLER: AtomicU64 = AtomicU64::new(0);
 
@@ -28,7 +25,7 @@ pub(crate) extern "C" fn taken() {
     if intid >= 1020 {
         return;
     }
-    note(cpu::this(), acknowledged);
+    note(this_cpu::this(), acknowledged);
     let handler = HANDLER.load(Ordering::Acquire);
     if handler != 0 {
         // SAFETY: only `set_handler` stores here, a function of this type.
@@ -48,19 +45,19 @@ fn note(this: &PerCpu, acknowledged: u32) {
 
 /// Returns how many interrupts CPU `index` has taken since [`forget`].
 pub fn count(index: usize) -> u64 {
-    cpu::CPUS.get(index).map_or(0, |cpu| cpu.taken.load(Ordering::Acquire))
+    CPUS.get(index).map_or(0, |cpu| cpu.taken.load(Ordering::Acquire))
 }
 
 /// Returns the number of the `n`-th interrupt that CPU `index` has taken, as the GIC gave it: on a
 /// GICv2, the sender of an SGI is in bits 12:10.
 pub fn noted(index: usize, n: u64) -> u32 {
-    let slot = cpu::CPUS.get(index).and_then(|cpu| cpu.log.get(n as usize % LOG_LENGTH));
+    let slot = CPUS.get(index).and_then(|cpu| cpu.log.get(n as usize % LOG_LENGTH));
     slot.map_or(0, |slot| slot.load(Ordering::Relaxed) as u32)
 }
 
 /// Forgets what CPU `index` has taken.
 pub fn forget(index: usize) {
-    if let Some(cpu) = cpu::CPUS.get(index) {
+    if let Some(cpu) = CPUS.get(index) {
         cpu.taken.store(0, Ordering::Release);
     }
 }

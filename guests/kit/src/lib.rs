@@ -5,6 +5,10 @@
 //! instruction) as safe functions on purpose; [`exception::guarded`] catches what comes of it.
 //! Guests keep `unsafe` of their own for single instructions that no one else needs.
 //!
+//! Its modules name each other in one direction, from the ground up: `sysreg`, `fdt`, `text`, `memory`, `tags`;
+//! `this_cpu`, `machine`; `exception`, `code`, `mmio`, `mmu`, `timer`, `uart`; `psci`, `gic`, `ktap`; `cpu`, `irq`;
+//! `vectors`, `entry`.
+//!
 //! Memory-mapped registers are reached by single `ldr`/`str` instructions only: a hypervisor that
 //! emulates a device needs the syndrome of exactly those (DDI0487, ESR_EL2 ISS.ISV).
 #![no_std]
@@ -25,8 +29,10 @@ pub mod psci;
 pub mod sysreg;
 pub mod tags;
 pub mod text;
+mod this_cpu;
 pub mod timer;
 pub mod uart;
+mod vectors;
 
 pub use ktap::{Case, Outcome, Stop};
 pub use machine::Machine;

@@ -2,12 +2,37 @@
 
 use core::cell::UnsafeCell;
 
-use crate::entry;
 use crate::fdt::{Node, Tree};
-use crate::gic::{Gic, Version};
-use crate::{println, psci, uart};
 
-const UART: u64 = 0x0900_0000;
+/// Where QEMU's `virt` has its console.
+pub(crate) const UART: u64 = 0x0900_0000;
+/// Where its RAM begins.
+const RAM: u64 = 0x4000_0000;
+
+unsafe extern "C" {
+    static _start: u8;
+    static __image_end: u8;
+}
+
+/// Which architecture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// GICv2.
+    V2,
+    /// GICv3.
+    V3,
+}
+
+/// The interrupt controller.
+#[derive(Clone, Copy)]
+pub struct Gic {
+    /// Which architecture.
+    pub version: Version,
+    /// The Distributor's registers.
+    pub distributor: u64,
+    /// The first Redistributor (GICv3) or the CPU interface (GICv2).
+    pub second: u64,
+}
 
 /// The SBSA generic watchdog (DEN0029 §C).
 #[derive(Clone, Copy)]
@@ -67,9 +92,9 @@ impl Machine {
     pub fn ram_end(&self) -> u64 {
         self.ram().iter().map(|&(start, size)| start + size).max().unwrap_or(0)
     }
-    /// Returns where this program lies: first address and end.
+    /// Returns where this program lies, BSS and stacks included: first address and end.
     pub fn image(&self) -> (u64, u64) {
-        entry::image()
+        (&raw const _start as u64, &raw const __image_end as u64)
     }
     /// Calls `visit` with each stretch of RAM that nobody has filled: neither this program nor the
     /// tree nor a RAM disk. Start and end are multiples of 64 bytes.
@@ -126,7 +151,7 @@ pub fn machine() -> &'static Machine {
     // SAFETY: no one writes after `discover`.
     match unsafe { &*MACHINE.0.get() } {
         Some(machine) => machine,
-        // `discover` has said so.
+        // Without one nothing runs that would ask.
         None => loop {
             core::hint::spin_loop();
         },
@@ -134,20 +159,12 @@ pub fn machine() -> &'static Machine {
 }
 
 /// Reads the tree, which is where x0 says, or at the start of RAM where QEMU leaves it for an ELF.
-pub(crate) fn discover(x0: u64) -> &'static Machine {
-    let start_of_ram = 0x4000_0000;
-    let found = [x0, start_of_ram].into_iter().find_map(|address| Some((Tree::at(address)?, address)));
-    let Some((tree, address)) = found else {
-        // Where QEMU's virt has its console and Assay its conduit: nothing better is known.
-        uart::prepare(UART);
-        println!("Bail out! no device tree at {:#x}, nor at {:#x}", x0, start_of_ram);
-        psci::hvc(psci::SYSTEM_OFF, 0, 0, 0);
-        return machine();
-    };
+pub(crate) fn discover(x0: u64) -> Option<&'static Machine> {
+    let (tree, address) = [x0, RAM].into_iter().find_map(|address| Some((Tree::at(address)?, address)))?;
     let machine = read(tree, address);
     // SAFETY: only the first CPU runs, and it has no reference to it yet.
     unsafe { *MACHINE.0.get() = Some(machine) };
-    self::machine()
+    Some(self::machine())
 }
 
 fn read(tree: Tree, tree_address: u64) -> Machine {

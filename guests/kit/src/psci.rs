@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use crate::exception::{self, Caught};
-use crate::machine;
+use crate::{machine, this_cpu};
 
 /// PSCI_VERSION.
 pub const VERSION: u64 = 0x8400_0000;
@@ -126,6 +126,6 @@ pub fn system_reset() -> ! {
 
 fn stay() -> ! {
     loop {
-        crate::cpu::wfi();
+        this_cpu::wfi();
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{cpu, mmio};
+use crate::{mmio, this_cpu};
 
 /// Data register.
 pub const DR: u64 = 0x00;
@@ -83,7 +83,7 @@ pub fn drain() {
     while read(FR) & FR_TXFE == 0 {
         core::hint::spin_loop();
     }
-    cpu::dsb();
+    this_cpu::dsb();
 }
 
 struct Console;
