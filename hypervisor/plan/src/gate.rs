@@ -77,9 +77,9 @@ pub struct Malformed {
     pub wants: &'static str,
 }
 
-/// A checked device tree, with an index of its nodes (96 bytes of heap each).
+/// A checked device tree, with an index of its nodes.
 pub struct Tree<'a> {
-    root: Bare<'a>,
+    /// At least the root.
     entries: Vec<Entry<'a>>,
     reservations: &'a [u8],
 }
@@ -92,11 +92,9 @@ pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
     let shape = shape::check(bytes)?;
     let mut copy = Vec::new();
     copy.try_reserve_exact(shape.used).map_err(|_| TreeError::TooLarge)?;
-    copy.extend_from_slice(shape.bytes.get(..shape.used).unwrap_or_default());
+    copy.extend_from_slice(&shape.bytes[..shape.used]);
     let total = u32::try_from(shape.used).map_err(|_| TreeError::TooLarge)?;
-    if let Some(field) = copy.get_mut(4..8) {
-        field.copy_from_slice(&total.to_be_bytes());
-    }
+    copy[4..8].copy_from_slice(&total.to_be_bytes());
     Ok(copy)
 }
 
@@ -104,9 +102,9 @@ pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
 struct Entry<'a> {
     node: Bare<'a>,
     /// The parent's index; the root is its own parent.
-    parent: u32,
+    parent: usize,
     /// The index after the last node below this one.
-    end: u32,
+    end: usize,
     /// `phandle`, 0 if it has none, which is no phandle.
     phandle: u32,
     /// `compatible`, empty if it has none. These two are kept because all nodes are asked for them.
@@ -125,21 +123,21 @@ impl<'a> Tree<'a> {
         let reserved = entries.try_reserve_exact(shape.nodes);
         reserved.map_err(|_| TreeError::TooManyNodes)?;
         entries.push(Entry::new(Bare::root(root), 0, 0));
-        let mut open = [0u32; MAX_DEPTH + 1];
+        let mut open = [0; MAX_DEPTH + 1];
         // `all_nodes` repeats an error for ever: the first one ends the walk.
         for item in root.all_nodes().map_err(|_| TreeError::Structure(0))? {
             let (depth, node) = item.map_err(|_| TreeError::Structure(0))?;
-            let index = index(entries.len());
-            let up = depth.checked_sub(1).and_then(|up| open.get(up).copied());
-            let parent = up.ok_or(TreeError::TooDeep)?;
-            *open.get_mut(depth).ok_or(TreeError::TooDeep)? = index;
-            entries.push(Entry::new(Bare::new(node), parent, index));
+            if depth == 0 || depth > MAX_DEPTH {
+                return Err(TreeError::TooDeep);
+            }
+            open[depth] = entries.len();
+            entries.push(Entry::new(Bare::new(node), open[depth - 1], entries.len()));
         }
         if entries.len() != shape.nodes {
             return Err(TreeError::Structure(0));
         }
         close(&mut entries);
-        Ok(Self { root: Bare::root(root), entries, reservations: shape.reservations })
+        Ok(Self { entries, reservations: shape.reservations })
     }
 
     /// Returns the root node.
@@ -166,8 +164,7 @@ impl<'a> Tree<'a> {
     /// Finds the node that has this phandle.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_, 'a>> {
         let has = |entry: &Entry<'_>| entry.phandle == phandle && phandle != 0;
-        let index = self.entries.iter().position(has)?;
-        Some(Node::new(self, index))
+        Some(Node::new(self, self.entries.iter().position(has)?))
     }
 
     /// Iterates over the `/memreserve/` entries as (address, size in bytes), up to the end mark.
@@ -178,15 +175,11 @@ impl<'a> Tree<'a> {
         };
         self.reservations.chunks_exact(16).filter_map(words)
     }
-
-    fn entry(&self, index: usize) -> Option<&Entry<'a>> {
-        self.entries.get(index)
-    }
 }
 
 impl<'a> Entry<'a> {
-    fn new(node: Bare<'a>, parent: u32, index: u32) -> Self {
-        let mut entry = Self { node, parent, end: index.wrapping_add(1), phandle: 0, compatible: &[] };
+    fn new(node: Bare<'a>, parent: usize, index: usize) -> Self {
+        let mut entry = Self { node, parent, end: index + 1, phandle: 0, compatible: &[] };
         for (name, value) in node.properties() {
             match name {
                 "phandle" => entry.phandle = decode::u32(value).unwrap_or(0),
@@ -201,18 +194,9 @@ impl<'a> Entry<'a> {
 /// Carries each subtree's end up to its parent; children come after their parents, so backwards.
 fn close(entries: &mut [Entry<'_>]) {
     for index in (1..entries.len()).rev() {
-        let Some((parent, end)) = entries.get(index).map(|entry| (entry.parent, entry.end)) else {
-            return;
-        };
-        if let Some(parent) = entries.get_mut(parent as usize) {
-            parent.end = parent.end.max(end);
-        }
+        let (parent, end) = (entries[index].parent, entries[index].end);
+        entries[parent].end = entries[parent].end.max(end);
     }
-}
-
-/// Narrows an index below [`MAX_NODES`].
-fn index(wide: usize) -> u32 {
-    u32::try_from(wide).unwrap_or(u32::MAX)
 }
 
 /// The names in a full path, one after the other; `None` if it does not begin with a slash.

@@ -86,7 +86,6 @@ fn names_one(list: &[u8], with: &[&str]) -> bool {
 pub struct Node<'t, 'a> {
     tree: &'t Tree<'a>,
     index: usize,
-    bare: Bare<'a>,
 }
 
 impl PartialEq for Node<'_, '_> {
@@ -97,21 +96,17 @@ impl PartialEq for Node<'_, '_> {
 }
 
 impl<'t, 'a> Node<'t, 'a> {
-    /// The node at `index`; an index beyond the last, which no caller has, gives the root.
+    /// The node at `index`.
     pub(super) fn new(tree: &'t Tree<'a>, index: usize) -> Self {
-        let (index, bare) = match tree.entry(index) {
-            Some(entry) => (index, entry.node),
-            None => (0, tree.root),
-        };
-        Self { tree, index, bare }
+        Self { tree, index }
     }
 
-    fn entry(&self) -> Option<&'t Entry<'a>> {
-        self.tree.entry(self.index)
+    fn entry(&self) -> &'t Entry<'a> {
+        &self.tree.entries[self.index]
     }
 
     pub(crate) fn bare(&self) -> Bare<'a> {
-        self.bare
+        self.entry().node
     }
 
     /// Returns the tree that the node is of.
@@ -120,17 +115,17 @@ impl<'t, 'a> Node<'t, 'a> {
     }
     /// Returns the name without the unit address; "/" for the root.
     pub fn name(&self) -> &'a str {
-        self.bare.name().0
+        self.bare().name().0
     }
     /// Returns the unit address: what follows the `@`.
     pub fn unit_address(&self) -> Option<&'a str> {
-        self.bare.name().1
+        self.bare().name().1
     }
 
     /// Returns the name with the unit address, as it stands in the tree.
     #[inline(never)]
     pub fn full_name(&self) -> String {
-        let (name, unit) = self.bare.name();
+        let (name, unit) = self.bare().name();
         let mut full = String::from(name);
         if let Some(unit) = unit {
             full.push('@');
@@ -156,8 +151,7 @@ impl<'t, 'a> Node<'t, 'a> {
 
     /// Returns the parent; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
-        let parent = self.entry().filter(|_| self.index != 0)?.parent;
-        Some(Self::new(self.tree, parent as usize))
+        (self.index != 0).then(|| Self::new(self.tree, self.entry().parent))
     }
 
     /// Iterates over the parent, its parent and so on; the root is the last.
@@ -167,27 +161,24 @@ impl<'t, 'a> Node<'t, 'a> {
 
     /// Iterates over the children in document order.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'t, 'a> {
-        let tree = self.tree;
-        let end = self.entry().map_or(0, |entry| entry.end as usize);
-        let within = move |index: usize| (index < end).then_some(index);
-        let next = move |&index: &usize| within(tree.entry(index)?.end as usize);
-        let first = within(self.index.wrapping_add(1));
-        core::iter::successors(first, next).map(move |index| Self::new(tree, index))
+        let (tree, end) = (self.tree, self.entry().end);
+        let within = move |index: usize| (index < end).then(|| Self::new(tree, index));
+        core::iter::successors(within(self.index + 1), move |child| within(child.entry().end))
     }
 
     /// Finds a child by name; without a unit address the first of that name.
     pub fn child(&self, component: &str) -> Option<Self> {
-        self.children().find(|child| child.bare.is_called(component))
+        self.children().find(|child| child.bare().is_called(component))
     }
 
     /// Iterates over names and raw values of the properties.
     pub fn properties(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.bare.properties()
+        self.bare().properties()
     }
 
     /// Returns a property's raw value.
     pub fn property(&self, name: &str) -> Option<&'a [u8]> {
-        self.bare.property(name)
+        self.bare().property(name)
     }
     /// Tells whether a property is there, with whatever value.
     pub fn has(&self, name: &str) -> bool {
@@ -247,15 +238,14 @@ impl<'t, 'a> Node<'t, 'a> {
     /// Reads `#address-cells` and `#size-cells`, which hold for the children.
     #[inline(never)]
     pub fn child_cells(&self) -> Result<Cells, Malformed> {
-        let cells = self.bare.cells();
+        let cells = self.bare().cells();
         cells.ok_or_else(|| self.malformed("#address-cells, #size-cells", "must be one cell each"))
     }
 
     /// Tells whether one of `with` is in the `compatible` list.
     #[inline(never)]
     pub fn is_compatible(&self, with: &[&str]) -> bool {
-        let list = self.entry().map_or(&[][..], |entry| entry.compatible);
-        names_one(list, with)
+        names_one(self.entry().compatible, with)
     }
 
     /// Tells whether `status` is "okay", "ok" or not there.
@@ -277,12 +267,9 @@ impl<'t, 'a> Node<'t, 'a> {
         decode: impl FnOnce(&'a [u8]) -> Option<T>,
         wants: &'static str,
     ) -> Result<Option<T>, Malformed> {
-        match self.property(name) {
-            None => Ok(None),
-            Some(value) => match decode(value) {
-                Some(value) => Ok(Some(value)),
-                None => Err(self.malformed(name, wants)),
-            },
-        }
+        let Some(value) = self.property(name) else {
+            return Ok(None);
+        };
+        decode(value).map(Some).ok_or_else(|| self.malformed(name, wants))
     }
 }
