@@ -51,11 +51,6 @@ impl HostId {
         common
     }
 
-    /// Tells whether `other` lacks nothing that this one has: a CPU that comes up late must be so.
-    pub fn is_covered_by(&self, other: &Self) -> bool {
-        self.minimum(other) == *self
-    }
-
     /// Returns the register with op0 3, op1 0, CRn 0 and these fields. Outside CRm 1 to 7 it is zero.
     pub const fn get(&self, crm: u16, op2: u16) -> u64 {
         self.read(SysReg::new(3, 0, 0, crm, op2))
@@ -73,146 +68,76 @@ impl HostId {
     }
 }
 
-/// What EL2 and the policy ask.
-impl HostId {
+/// Asks whether a field has at least some value.
+macro_rules! has {
+    ($($(#[$doc:meta])* $name:ident: $register:ident $shift:literal >= $least:literal;)*) => {
+        /// What EL2 and the policy ask.
+        impl HostId {
+            $($(#[$doc])* pub const fn $name(&self) -> bool {
+                self.field(SysReg::$register, $shift) >= $least
+            })*
+        }
+    };
+}
+
+has! {
     /// EL0 can be AArch32.
-    pub const fn aarch32_el0(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 0) == 2
-    }
-    /// The GIC CPU interface has system registers: GICv3 or later.
-    pub const fn gic_registers(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 24) != 0
-    }
+    aarch32_el0: ID_AA64PFR0_EL1 0 >= 2;
     /// FEAT_RAS.
-    pub const fn ras(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 28) != 0
-    }
+    ras: ID_AA64PFR0_EL1 28 >= 1;
     /// FEAT_SVE.
-    pub const fn sve(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 32) != 0
-    }
+    sve: ID_AA64PFR0_EL1 32 >= 1;
+    /// FEAT_AMUv1.
+    amu: ID_AA64PFR0_EL1 44 >= 1;
+    /// Branch targets cannot be controlled from another context (`CSV2`).
+    csv2: ID_AA64PFR0_EL1 56 >= 1;
+    /// FEAT_SSBS.
+    ssbs: ID_AA64PFR1_EL1 4 >= 1;
+    /// FEAT_MTE2 or later: there are Allocation Tags in memory.
+    mte: ID_AA64PFR1_EL1 8 >= 2;
+    /// FEAT_SME.
+    sme: ID_AA64PFR1_EL1 24 >= 1;
+    /// FEAT_CRC32.
+    crc32: ID_AA64ISAR0_EL1 16 >= 1;
+    /// FEAT_LSE.
+    lse: ID_AA64ISAR0_EL1 20 >= 2;
+    /// FEAT_RNG: RNDR.
+    rng: ID_AA64ISAR0_EL1 60 >= 1;
+    /// FEAT_VMID16.
+    vmid16: ID_AA64MMFR1_EL1 4 >= 2;
+    /// FEAT_LOR.
+    lor: ID_AA64MMFR1_EL1 16 >= 1;
+    /// FEAT_PAN.
+    pan: ID_AA64MMFR1_EL1 20 >= 1;
+    /// FEAT_HCX: HCRX_EL2 exists.
+    hcx: ID_AA64MMFR1_EL1 40 >= 1;
+    /// FEAT_S2FWB.
+    fwb: ID_AA64MMFR2_EL1 40 >= 1;
+}
+
+impl HostId {
     /// FEAT_MPAM, of any version.
     pub const fn mpam(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 40) != 0 || self.field(SysReg::ID_AA64PFR1_EL1, 16) != 0
-    }
-    /// FEAT_AMUv1.
-    pub const fn amu(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 44) != 0
-    }
-    /// Branch targets cannot be controlled from another context (`CSV2`).
-    pub const fn csv2(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 56) != 0
-    }
-    /// Data loaded speculatively past a fault cannot be used (`CSV3`).
-    pub const fn csv3(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR0_EL1, 60) != 0
-    }
-    /// FEAT_BTI.
-    pub const fn bti(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR1_EL1, 0) != 0
-    }
-    /// FEAT_SSBS.
-    pub const fn ssbs(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR1_EL1, 4) != 0
-    }
-    /// FEAT_MTE2 or later: there are Allocation Tags in memory.
-    pub const fn mte(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR1_EL1, 8) >= 2
     }
     /// FEAT_MTE_PERM: stage 2 can say NoTagAccess. QEMU 11.1 sets the field without MTE2, hence the second look.
     pub const fn mte_perm(&self) -> bool {
         self.mte() && self.field(SysReg::ID_AA64PFR2_EL1, 0) != 0
     }
-    /// FEAT_SME.
-    pub const fn sme(&self) -> bool {
-        self.field(SysReg::ID_AA64PFR1_EL1, 24) != 0
-    }
-    /// FEAT_CRC32.
-    pub const fn crc32(&self) -> bool {
-        self.field(SysReg::ID_AA64ISAR0_EL1, 16) != 0
-    }
-    /// FEAT_LSE.
-    pub const fn lse(&self) -> bool {
-        self.field(SysReg::ID_AA64ISAR0_EL1, 20) >= 2
-    }
-    /// FEAT_TLBIRANGE.
-    pub const fn tlbi_range(&self) -> bool {
-        self.field(SysReg::ID_AA64ISAR0_EL1, 56) >= 2
-    }
-    /// FEAT_RNG: RNDR.
-    pub const fn rng(&self) -> bool {
-        self.field(SysReg::ID_AA64ISAR0_EL1, 60) != 0
-    }
     /// FEAT_PAuth with any algorithm: APA, API or APA3.
     pub const fn pauth(&self) -> bool {
         self.read(SysReg::ID_AA64ISAR1_EL1) & 0xff0 != 0 || self.field(SysReg::ID_AA64ISAR2_EL1, 12) != 0
-    }
-    /// FEAT_CLRBHB.
-    pub const fn clrbhb(&self) -> bool {
-        self.field(SysReg::ID_AA64ISAR2_EL1, 28) != 0
-    }
-    /// Number of physical address bits: 32 to 56.
-    pub const fn pa_range_bits(&self) -> u8 {
-        match self.field(SysReg::ID_AA64MMFR0_EL1, 0) {
-            0 => 32,
-            1 => 36,
-            2 => 40,
-            3 => 42,
-            4 => 44,
-            5 => 48,
-            6 => 52,
-            7 => 56,
-            // Reserved: a later version of the architecture, with no less than the last known one.
-            _ => 56,
-        }
-    }
-    /// The 4 KiB granule at stage 2: `TGran4_2`, and where that is 0 `TGran4`.
-    pub const fn stage2_4k(&self) -> bool {
-        match self.field(SysReg::ID_AA64MMFR0_EL1, 40) {
-            0 => self.field(SysReg::ID_AA64MMFR0_EL1, 28) != 15,
-            1 => false,
-            _ => true,
-        }
     }
     /// FEAT_FGT (1) or FEAT_FGT2 (2): the registers HFGRTR_EL2 and so on exist; 0 without.
     pub const fn fgt(&self) -> u8 {
         self.field(SysReg::ID_AA64MMFR0_EL1, 56)
     }
-    /// FEAT_ECV, counter and timer controls in CNTHCTL_EL2 (1), with CNTPOFF_EL2 (2); 0 without.
-    pub const fn ecv(&self) -> u8 {
-        self.field(SysReg::ID_AA64MMFR0_EL1, 60)
-    }
-    /// FEAT_VMID16.
-    pub const fn vmid16(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 4) >= 2
-    }
-    /// FEAT_VHE: `HCR_EL2.E2H` can be 1.
-    pub const fn vhe(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 8) != 0
-    }
-    /// `HCR_EL2.E2H` cannot be 0 (FEAT_E2H0 is not implemented): Assay cannot run here.
-    pub const fn e2h_is_stuck(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR4_EL1, 24) >= 8
-    }
-    /// FEAT_LOR.
-    pub const fn lor(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 16) != 0
-    }
-    /// FEAT_PAN.
-    pub const fn pan(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 20) != 0
-    }
-    /// FEAT_XNX: stage 2 tells execution at EL1 from execution at EL0.
-    pub const fn xnx(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 28) != 0
-    }
-    /// FEAT_HCX: HCRX_EL2 exists.
-    pub const fn hcx(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR1_EL1, 40) != 0
-    }
-    /// FEAT_S2FWB.
-    pub const fn fwb(&self) -> bool {
-        self.field(SysReg::ID_AA64MMFR2_EL1, 40) != 0
+    /// Number of physical address bits: 32 to 56.
+    pub const fn pa_range_bits(&self) -> u8 {
+        const BITS: [u8; 8] = [32, 36, 40, 42, 44, 48, 52, 56];
+        let range = self.field(SysReg::ID_AA64MMFR0_EL1, 0);
+        // The rest is reserved: a later version of the architecture, with no less than the last known one.
+        BITS[if range < 8 { range as usize } else { 7 }]
     }
 }
 
