@@ -360,6 +360,22 @@ fn room<T>(list: &[T], path: &str) -> Result<(), PlatformError> {
     Err(missing(path, wants))
 }
 
+/// Refuses a list in which two entries claim the same thing.
+fn distinct<T>(
+    list: &[T],
+    path: impl Fn(&T) -> &String,
+    is_same: impl Fn(&T, &T) -> bool,
+    clash: &'static str,
+) -> Result<(), PlatformError> {
+    // Pair by pair: a sort is several KiB of code, and no machine has many entries.
+    for (index, second) in list.iter().enumerate() {
+        if let Some(first) = list[..index].iter().find(|first| is_same(first, second)) {
+            return Err(PlatformError::Clash { first: path(first).clone(), second: path(second).clone(), clash });
+        }
+    }
+    Ok(())
+}
+
 /// Makes the error for something that is not there.
 #[cold]
 #[inline(never)]

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::Pa;
 
-use super::{Cpu, Enable, PlatformError, missing, room};
+use super::{Cpu, Enable, PlatformError, distinct, missing, room};
 use crate::gate::{Cells, Malformed, Node, Tree};
 
 /// The affinity fields of MPIDR_EL1 (DDI 0487 D24.2): Aff3 in 39:32, Aff2 to Aff0 in 23:0.
@@ -25,7 +25,8 @@ pub(super) fn all(tree: &Tree<'_>, cpus: &mut Vec<Cpu>) -> Result<(), PlatformEr
     if cpus.is_empty() {
         return Err(missing("/cpus", wants));
     }
-    distinct(cpus)
+    let clash = "have the same `reg`; give each CPU its own affinity";
+    distinct(cpus, |cpu| &cpu.path, |one, other| one.mpidr == other.mpidr, clash)
 }
 
 fn cpu(node: Node<'_, '_>, parent: Node<'_, '_>, cells: Cells) -> Result<Cpu, Malformed> {
@@ -58,20 +59,4 @@ fn enable(node: Node<'_, '_>, parent: Node<'_, '_>) -> Result<Enable, Malformed>
         }
         _ => Ok(Enable::None),
     }
-}
-
-/// No two CPUs may have one affinity.
-fn distinct(cpus: &[Cpu]) -> Result<(), PlatformError> {
-    // Pair by pair: a sort is several KiB of code, for a few hundred CPUs at most.
-    for (index, second) in cpus.iter().enumerate() {
-        let mut before = cpus.iter().take(index);
-        if let Some(first) = before.find(|first| first.mpidr == second.mpidr) {
-            return Err(PlatformError::Clash {
-                first: first.path.clone(),
-                second: second.path.clone(),
-                clash: "have the same `reg`; give each CPU its own affinity",
-            });
-        }
-    }
-    Ok(())
 }

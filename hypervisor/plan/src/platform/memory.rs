@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 
 use super::reserved::Facts;
-use super::{MemoryNode, PlatformError, Reservation, bus, missing, room};
+use super::{MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
 use crate::gate::{Node, Tree};
 
 /// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
@@ -29,7 +29,9 @@ pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>) -> Result<(),
         let wants = "no memory node with a size above 0; the tree must say where RAM is";
         return Err(missing("/memory", wants));
     }
-    disjoint(memory)
+    // RAM given twice would have two owners.
+    let clash = "overlap in `reg`; each byte of RAM must be in one entry";
+    distinct(memory, |node| &node.path, |one, other| one.region.overlaps(&other.region), clash)
 }
 
 fn is_memory(node: &Node<'_, '_>) -> bool {
@@ -38,22 +40,6 @@ fn is_memory(node: &Node<'_, '_>) -> bool {
         None => node.name() == "memory",
     };
     typed && node.is_available()
-}
-
-/// RAM given twice would have two owners.
-fn disjoint(memory: &[MemoryNode]) -> Result<(), PlatformError> {
-    // Pair by pair: a sort is several KiB of code, and no machine has many entries.
-    for (index, second) in memory.iter().enumerate() {
-        let mut before = memory.iter().take(index);
-        if let Some(first) = before.find(|first| first.region.overlaps(&second.region)) {
-            return Err(PlatformError::Clash {
-                first: first.path.clone(),
-                second: second.path.clone(),
-                clash: "overlap in `reg`; each byte of RAM must be in one entry",
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Reads the memory reservation block.

@@ -103,11 +103,8 @@ impl Facts {
                 self.nodes.len() - 1
             }
         };
-        if let Some(fact) = self.nodes.get_mut(index) {
-            fact.absorb(node, cells)?;
-            fact.check()?;
-        }
-        Ok(())
+        self.nodes[index].absorb(node, cells)?;
+        Ok(self.nodes[index].check()?)
     }
 
     /// The reservations. A coherent region is none, unless it is not one range: then nobody may have it, and each
