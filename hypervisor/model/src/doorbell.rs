@@ -88,10 +88,9 @@ impl Doorbells {
     /// Reads a register of doorbell `index`; `peers` tells whom a ring would reach, a bit each. Registers are 32 bits
     /// wide: other widths and offsets read as zero.
     pub fn read(&self, index: usize, offset: u64, width: Width, peers: impl FnOnce(Side) -> u32) -> u64 {
-        let Some(doorbell) = self.0.get(index).filter(|_| width == Width::W4) else {
-            return 0;
-        };
+        let doorbell = &self.0[index];
         match offset {
+            _ if width != Width::W4 => 0,
             ID => doorbell.side.id.into(),
             PEERS => peers(doorbell.side).into(),
             RUNG => doorbell.rung.load(Ordering::Acquire).into(),
@@ -101,9 +100,10 @@ impl Doorbells {
 
     /// Writes a register of doorbell `index`. Returns a ring, which the caller has to bring to whom it is for.
     pub fn write(&self, index: usize, offset: u64, width: Width, value: u64) -> Option<Ring> {
-        let doorbell = self.0.get(index).filter(|_| width == Width::W4)?;
+        let doorbell = &self.0[index];
         let value = (value & 0xffff_ffff) as u32;
         match offset {
+            _ if width != Width::W4 => None,
             RING => {
                 let to = u8::try_from(value).ok()?;
                 let from = doorbell.side;
@@ -121,8 +121,7 @@ impl Doorbells {
     /// Notes at doorbell `index` that number `from` has rung. Returns whether the interrupt is to be made pending: not
     /// if it was for an earlier ring that nobody has answered.
     pub fn rung(&self, index: usize, from: u8) -> bool {
-        let bit = 1u32.checked_shl(from.into()).unwrap_or(0);
-        let doorbell = self.0.get(index);
-        doorbell.is_some_and(|doorbell| bit != 0 && doorbell.rung.fetch_or(bit, Ordering::AcqRel) & bit == 0)
+        let bit = 1 << from;
+        self.0[index].rung.fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 }

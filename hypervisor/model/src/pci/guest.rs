@@ -99,7 +99,7 @@ impl GuestFunction {
             return;
         }
         let mut at = config.read(function, CAPABILITIES) & 0xfc;
-        let mut last = None;
+        let mut last: Option<u8> = None;
         // A list has at most one capability for each word: a circle ends.
         for _ in HEADER_END / 4..END / 4 {
             let Some(offset) = u8::try_from(at).ok().filter(|at| u16::from(*at) >= HEADER_END) else {
@@ -114,17 +114,11 @@ impl GuestFunction {
                 }
                 match last {
                     None => self.first = offset,
-                    Some(last) => self.set_next(last, offset),
+                    Some(last) => self.next[usize::from(last / 4)] = offset,
                 }
                 last = Some(offset);
             }
             at = word >> 8 & 0xfc;
-        }
-    }
-
-    fn set_next(&mut self, at: u8, next: u8) {
-        if let Some(link) = self.next.get_mut(usize::from(at / 4)) {
-            *link = next;
         }
     }
 
@@ -161,13 +155,13 @@ impl GuestFunction {
 
     fn bar(&self, offset: u16) -> u32 {
         let index = (offset - BAR0) / 4;
-        let (value, mask) = self.bars.get(usize::from(index)).copied().unwrap_or_default();
+        let (value, mask) = self.bars[usize::from(index)];
         if self.sized >> index & 1 == 1 { mask } else { value }
     }
 
     /// The word that begins a capability leads to the next one that is shown.
     fn capability(&self, offset: u16, word: u32) -> u32 {
-        let next = self.next.get(usize::from(offset / 4)).copied().unwrap_or(0);
+        let next = self.next[usize::from(offset / 4)];
         let begins = u16::from(self.first) == offset || self.next.iter().any(|link| u16::from(*link) == offset);
         if begins { word & !0xff00 | u32::from(next) << 8 } else { word }
     }
