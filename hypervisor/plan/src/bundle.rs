@@ -49,19 +49,25 @@ pub struct BundleError<'a> {
 }
 
 /// What can be wrong with an entry of an archive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// Neither `070701` nor `070702` stands at the entry's beginning.
+    #[error("not a newc cpio entry; write the archive with `cpio -o -H newc`")]
     Magic,
     /// A number in the header is not hexadecimal.
+    #[error("a number in its header is not hexadecimal; write the archive again")]
     Number,
     /// The name is empty, too long, not ended by a NUL or not UTF-8.
+    #[error("its name is empty, too long or not UTF-8; rename it")]
     Name,
     /// The archive ends inside the entry, or before its trailer.
+    #[error("the archive is cut off; load all of it")]
     Truncated,
     /// The entry is a link or a device.
+    #[error("a link or a device; put the file itself into the archive")]
     NotAFile,
     /// An earlier member has the same name.
+    #[error("a second member of this name; leave one of them out")]
     Duplicate,
 }
 
@@ -139,10 +145,10 @@ fn read(bytes: &[u8], at: usize) -> Result<Entry<'_>, BundleError<'_>> {
     let raw = slice(bytes, at + HEADER, name_size).ok_or(truncated)?;
     let name = name_of(raw).ok_or(fault(at, None, Fault::Name))?;
     let named = |what| fault(at, Some(name), what);
-    let start = padded(at + HEADER + name_size).ok_or(truncated)?;
+    let start = (at + HEADER + name_size).checked_next_multiple_of(4).ok_or(truncated)?;
     let data = slice(bytes, start, size).ok_or(named(Fault::Truncated))?;
     // The last entry's padding may be missing where a loader was told the exact size.
-    let next = padded(start + size).ok_or(truncated)?.min(bytes.len());
+    let next = (start + size).checked_next_multiple_of(4).ok_or(truncated)?.min(bytes.len());
     let kind = match mode & 0o170_000 {
         _ if name == TRAILER => Kind::Trailer,
         0o040_000 => Kind::Directory,
@@ -162,16 +168,10 @@ fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     bytes.get(at..at.checked_add(len)?)
 }
 
-fn padded(at: usize) -> Option<usize> {
-    at.checked_next_multiple_of(4)
-}
-
 fn hex(header: &[u8], at: usize) -> Option<usize> {
-    let digits = slice(header, at, 8)?;
-    digits.iter().try_fold(0usize, |value, &digit| {
-        let digit = char::from(digit).to_digit(16)?;
-        Some((value << 4) | digit as usize)
-    })
+    let digits = &header[at..at + 8];
+    // Unlike `from_str_radix`, this takes no sign.
+    digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)? as usize))
 }
 
 fn name_of(raw: &[u8]) -> Option<&str> {
@@ -186,21 +186,8 @@ impl fmt::Display for BundleError<'_> {
         if let Some(member) = self.member {
             write!(f, "member {member:?} ")?;
         }
-        write!(f, "at offset {:#x}: {}", self.offset, self.fault.words())
+        write!(f, "at offset {:#x}: {}", self.offset, self.fault)
     }
 }
 
 impl core::error::Error for BundleError<'_> {}
-
-impl Fault {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Magic => "not a newc cpio entry; write the archive with `cpio -o -H newc`",
-            Self::Number => "a number in its header is not hexadecimal; write the archive again",
-            Self::Name => "its name is empty, too long or not UTF-8; rename it",
-            Self::Truncated => "the archive is cut off; load all of it",
-            Self::NotAFile => "a link or a device; put the file itself into the archive",
-            Self::Duplicate => "a second member of this name; leave one of them out",
-        }
-    }
-}
