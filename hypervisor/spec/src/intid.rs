@@ -30,10 +30,6 @@ impl IntId {
     pub const fn is_private(self) -> bool {
         self.0 < Self::SPI_BASE
     }
-    /// Tells whether this is an SGI.
-    pub const fn is_sgi(self) -> bool {
-        self.0 < Self::PPI_BASE
-    }
 }
 
 #[cfg(test)]
@@ -51,7 +47,6 @@ mod tests {
     #[test]
     fn sgis_and_ppis_are_a_cpus_own_and_spis_are_not() {
         for intid in 0..IntId::SPECIAL_BASE {
-            assert_eq!(IntId(intid).is_sgi(), intid < 16);
             assert_eq!(IntId(intid).is_private(), intid < 32);
         }
     }

@@ -20,12 +20,6 @@ impl SysReg {
     pub const fn fields(self) -> (u16, u16, u16, u16, u16) {
         (self.0 >> 14, self.0 >> 11 & 7, self.0 >> 7 & 15, self.0 >> 3 & 15, self.0 & 7)
     }
-    /// Tells whether this is in the space of the feature ID registers, which `HCR_EL2.TID3` traps:
-    /// op0 3, op1 0, CRn 0, CRm 1 to 7, allocated or not.
-    #[inline(always)]
-    pub const fn is_feature_id(self) -> bool {
-        self.0.wrapping_sub(Self::ID_PFR0_EL1.0) < 7 * 8
-    }
 }
 
 impl fmt::Debug for SysReg {
@@ -44,17 +38,6 @@ mod tests {
         for raw in 0..=u16::MAX {
             let (op0, op1, crn, crm, op2) = SysReg(raw).fields();
             assert_eq!(SysReg::new(op0, op1, crn, crm, op2), SysReg(raw));
-        }
-    }
-
-    #[test]
-    fn the_feature_id_space_is_seven_rows_of_eight() {
-        let is_id = |&raw: &u16| SysReg(raw).is_feature_id();
-        assert_eq!((0..=u16::MAX).filter(is_id).count(), 56);
-        for crm in 0..16 {
-            for op2 in 0..8 {
-                assert_eq!(SysReg::new(3, 0, 0, crm, op2).is_feature_id(), (1..8).contains(&crm));
-            }
         }
     }
 
