@@ -9,6 +9,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
+use crate::mmio::{Mmio, Registers};
 use crate::sysreg::{bank, read_sysreg, write_sysreg};
 
 mod v2;
@@ -59,34 +60,91 @@ fn is_v3() -> bool {
 /// # Errors
 /// [`GicError::BadFrame`].
 pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
-    let check = |frame: Region<Pa>, least: u64| {
-        let ours = frame.overlaps(&crate::image::region()) || crate::frames::manages(frame);
-        let bad = ours || frame.size < least || frame.start.0 & 0xfff != 0;
-        if bad { Err(GicError::BadFrame(frame)) } else { Ok(()) }
-    };
     match *layout {
-        Layout::V3 { distributor, redistributors } => {
-            check(distributor, 0x1_0000)?;
-            redistributors.iter().try_for_each(|frame| check(*frame, 0x2_0000))?;
-            v3::init(distributor, redistributors);
-        }
+        Layout::V3 { distributor, redistributors } => v3::init(distributor, redistributors),
         Layout::V2 { distributor, cpu, hypervisor } => {
-            check(distributor, 0x1000)?;
-            check(cpu, 0x2000)?;
-            check(hypervisor, 0x1000)?;
+            v2::init(distributor, cpu, hypervisor)?;
             IS_V3.store(false, Ordering::Relaxed);
-            v2::init(distributor, cpu, hypervisor);
+            Ok(())
         }
     }
-    Ok(())
 }
 
-/// Sets up this CPU's part, with only [`KICK`] and the given private interrupts enabled.
-///
-/// # Errors
-/// [`GicError::NoRedistributor`].
-pub fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    if is_v3() { v3::init_cpu(private) } else { v2::init_cpu(private) }
+/// The end of what only a bug of ours can bring about: no controller is set up, or there is no such List Register.
+#[cold]
+#[inline(never)]
+fn impossible() -> ! {
+    unreachable!("the interrupt controller is asked for what it has not")
+}
+
+/// Takes the registers of a frame.
+fn frame<T: Registers>(region: Region<Pa>) -> Result<Mmio<T>, GicError> {
+    Mmio::new(region).ok_or(GicError::BadFrame(region))
+}
+
+/// Defines functions that go to the driver of the controller that there is.
+macro_rules! by_version {
+    ($($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => { $(
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) $(-> $result)? {
+            if is_v3() { v3::$name($($argument),*) } else { v2::$name($($argument),*) }
+        }
+    )* };
+}
+
+by_version! {
+    /// Sets up this CPU's part, with only [`KICK`] and the given private interrupts enabled.
+    ///
+    /// # Errors
+    /// [`GicError::NoRedistributor`].
+    pub fn init_cpu(private: &[IntId]) -> Result<(), GicError>;
+
+    /// Deactivates an acknowledged interrupt.
+    #[inline]
+    pub fn deactivate(ack: Ack);
+
+    /// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
+    pub fn enable_spi(intid: IntId, cpu: usize, edge: bool);
+
+    /// Disables a shared interrupt.
+    pub fn disable_spi(intid: IntId);
+
+    /// Interrupts CPU `cpu` with [`KICK`].
+    pub fn kick(cpu: usize);
+
+    /// Returns the number of List Registers.
+    #[inline]
+    pub fn lr_count() -> u32;
+
+    /// Reads List Register `index`.
+    pub fn lr_read(index: usize) -> Lr;
+
+    /// Writes List Register `index`.
+    #[inline]
+    pub fn lr_write(index: usize, lr: Lr);
+
+    /// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
+    #[inline]
+    pub fn lr_empty() -> u32;
+
+    /// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
+    pub fn set_maintenance(requests: u32);
+
+    /// Returns `ICH_VMCR_EL2` or `GICH_VMCR`: what the guest of this CPU has written to its CPU interface.
+    pub fn vmcr() -> u32;
+
+    /// Tells whether an interrupt that was taken, and is active, is pending still: its line is high. Of a shared one of a
+    /// GICv3 it always says yes: whoever takes it then looks at the device.
+    pub fn is_pending(intid: IntId) -> bool;
+
+    /// Returns the state of this CPU's virtual CPU interface. Its List Registers are the model's to take back.
+    pub(crate) fn save_virtual() -> Interface;
+
+    /// Gives this CPU's virtual CPU interface a state that was saved.
+    pub(crate) fn load_virtual(interface: &Interface);
+
+    /// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
+    pub fn reset_virtual();
 }
 
 /// An interrupt that this CPU has acknowledged.
@@ -118,74 +176,14 @@ pub fn acknowledge() -> Option<Ack> {
     Some(Ack(ack))
 }
 
-/// Deactivates an acknowledged interrupt.
-#[inline]
-pub fn deactivate(ack: Ack) {
-    if is_v3() { v3::deactivate(ack.0) } else { v2::deactivate(ack.0) }
-}
-
 /// Deactivates an interrupt that was handed to a guest and will not be deactivated by it.
 pub fn deactivate_intid(intid: IntId) {
     deactivate(Ack(intid.0));
 }
 
-/// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
-pub fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    if is_v3() { v3::enable_spi(intid, cpu, edge) } else { v2::enable_spi(intid, cpu, edge) }
-}
-
-/// Disables a shared interrupt.
-pub fn disable_spi(intid: IntId) {
-    if is_v3() { v3::disable_spi(intid) } else { v2::disable_spi(intid) }
-}
-
-/// Interrupts CPU `cpu` with [`KICK`].
-pub fn kick(cpu: usize) {
-    if is_v3() { v3::kick(cpu) } else { v2::kick(cpu) }
-}
-
-/// Returns the number of List Registers.
-#[inline]
-pub fn lr_count() -> u32 {
-    if is_v3() { v3::lr_count() } else { v2::lr_count() }
-}
-
-/// Reads List Register `index`.
-pub fn lr_read(index: usize) -> Lr {
-    if is_v3() { v3::lr_read(index) } else { v2::lr_read(index) }
-}
-
-/// Writes List Register `index`.
-#[inline]
-pub fn lr_write(index: usize, lr: Lr) {
-    if is_v3() { v3::lr_write(index, lr) } else { v2::lr_write(index, lr) }
-}
-
-/// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
-#[inline]
-pub fn lr_empty() -> u32 {
-    if is_v3() { v3::lr_empty() } else { v2::lr_empty() }
-}
-
-/// Sets which conditions raise the maintenance interrupt: bits of `ICH_HCR_EL2` or `GICH_HCR` besides `En`.
-pub fn set_maintenance(requests: u32) {
-    if is_v3() { v3::set_maintenance(requests) } else { v2::set_maintenance(requests) }
-}
-
-/// Returns `ICH_VMCR_EL2` or `GICH_VMCR`: what the guest of this CPU has written to its CPU interface.
-pub fn vmcr() -> u32 {
-    if is_v3() { v3::vmcr() } else { v2::vmcr() }
-}
-
 /// Tells whether the guest ends interrupts in two steps (`VEOIM`).
 pub fn is_deactivation_separate() -> bool {
     vmcr() & 1 << 9 != 0
-}
-
-/// Tells whether an interrupt that was taken, and is active, is pending still: its line is high. Of a shared one of a
-/// GICv3 it always says yes: whoever takes it then looks at the device.
-pub fn is_pending(intid: IntId) -> bool {
-    if is_v3() { v3::is_pending(intid) } else { v2::is_pending(intid) }
 }
 
 bank! {
@@ -209,19 +207,4 @@ pub(crate) struct Interface {
     first: First,
     second: Second,
     others: Others,
-}
-
-/// Returns the state of this CPU's virtual CPU interface. Its List Registers are the model's to take back.
-pub(crate) fn save_virtual() -> Interface {
-    if is_v3() { v3::save_virtual() } else { v2::save_virtual() }
-}
-
-/// Gives this CPU's virtual CPU interface a state that was saved.
-pub(crate) fn load_virtual(interface: &Interface) {
-    if is_v3() { v3::load_virtual(interface) } else { v2::load_virtual(interface) }
-}
-
-/// Resets the virtual CPU interface of this CPU: no List Register, no active priority, groups disabled.
-pub fn reset_virtual() {
-    if is_v3() { v3::reset_virtual() } else { v2::reset_virtual() }
 }

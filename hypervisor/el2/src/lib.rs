@@ -28,6 +28,7 @@ pub mod guest_regs;
 pub mod heap;
 pub mod image;
 pub mod lock;
+mod mmio;
 pub mod mmu;
 pub mod pci;
 pub mod percpu;

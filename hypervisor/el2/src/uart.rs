@@ -8,6 +8,7 @@ use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use tock_registers::{register_bitfields, register_structs};
 
 use crate::lock::Mutex;
+use crate::mmio::{Mmio, Registers};
 
 register_bitfields! {u32,
     Fr [ Rxfe OFFSET(4) NUMBITS(1) [], Txff OFFSET(5) NUMBITS(1) [] ],
@@ -33,14 +34,10 @@ register_structs! {
     }
 }
 
-struct Console {
-    registers: &'static Pl011,
-}
+// SAFETY: registers only; a PL011 is polled here, it does no DMA.
+unsafe impl Registers for Pl011 {}
 
-// SAFETY: the registers are Device memory at a fixed address: any CPU may access them, each access is atomic.
-unsafe impl Send for Console {}
-
-static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+static CONSOLE: Mutex<Option<Mmio<Pl011>>> = Mutex::new(None);
 
 /// More than any PL011's receive FIFO holds.
 const FIFO_BYTES: usize = 64;
@@ -48,18 +45,9 @@ const FIFO_BYTES: usize = 64;
 /// Takes a PL011 as console.
 ///
 /// # Errors
-/// Returns the registers if they overlap the image or are too small: the caller mapped something else.
-pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
-    if registers.overlaps(&crate::image::region())
-        || crate::frames::manages(registers)
-        || registers.size < 0x1000
-        || registers.start.0 & 3 != 0
-    {
-        return Err(registers);
-    }
-    // SAFETY: the tree says that a PL011 is here, the caller has mapped it as Device, and it is nobody else's:
-    // guests get an emulated UART. A wrong tree can cost an abort here, not memory: it is not the image.
-    let registers = unsafe { &*(registers.start.0 as *const Pl011) };
+/// Returns the region if they overlap the image or are too small: the caller mapped something else.
+pub fn init(region: Region<Pa>) -> Result<(), Region<Pa>> {
+    let registers: Mmio<Pl011> = Mmio::new(region).ok_or(region)?;
     registers.lcr_h.modify(LcrH::Fen::SET + LcrH::Wlen::Eight);
     registers.ifls.modify(Ifls::Rx::Half);
     registers.cr.modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
@@ -72,7 +60,7 @@ pub fn init(registers: Region<Pa>) -> Result<(), Region<Pa>> {
         }
         let _ = registers.dr.get();
     }
-    *CONSOLE.lock() = Some(Console { registers });
+    *CONSOLE.lock() = Some(registers);
     Ok(())
 }
 
@@ -84,11 +72,11 @@ const PATIENCE: u32 = 1_000_000;
 pub fn write(bytes: &[u8]) {
     if let Some(console) = CONSOLE.lock().as_ref() {
         for &byte in bytes {
-            let full = || console.registers.fr.is_set(Fr::Txff);
+            let full = || console.fr.is_set(Fr::Txff);
             if full() && (0..PATIENCE).all(|_| full()) {
                 continue;
             }
-            console.registers.dr.set(u32::from(byte));
+            console.dr.set(u32::from(byte));
         }
     }
 }
@@ -109,7 +97,7 @@ pub fn write_in_panic(bytes: &[u8]) {
 /// Returns the next byte received, if any.
 pub fn read() -> Option<u8> {
     let console = CONSOLE.lock();
-    let registers = console.as_ref()?.registers;
+    let registers = console.as_ref()?;
     (!registers.fr.is_set(Fr::Rxfe)).then(|| (registers.dr.get() & 0xff) as u8)
 }
 
@@ -118,9 +106,9 @@ pub fn read() -> Option<u8> {
 pub fn listen(on: bool) {
     if let Some(console) = CONSOLE.lock().as_ref() {
         if on {
-            console.registers.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
+            console.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
         } else {
-            console.registers.imsc.set(0);
+            console.imsc.set(0);
         }
     }
 }

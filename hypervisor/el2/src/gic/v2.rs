@@ -11,7 +11,8 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
-use super::{First, GicError, Interface};
+use super::{Ack, First, GicError, Interface, frame};
+use crate::mmio::{Mmio, Registers};
 use crate::percpu;
 use crate::sysreg::{dsb_ishst, isb};
 
@@ -65,39 +66,32 @@ const GICC_EOI_MODE: u32 = 1 << 9;
 /// them we see the Secure view, in which only Group 0 is acknowledged through IAR and taken as IRQ (FIQEn = 0).
 const ENABLE: u32 = 1;
 
-struct Frames {
-    distributor: &'static Gicd,
-    cpu: &'static Gicc,
-    hypervisor: &'static Gich,
-}
-
-// SAFETY: the registers are Device memory at fixed addresses: any CPU may access them, each access is atomic,
-// and the banked ones are each CPU's own.
-unsafe impl Send for Frames {}
+// SAFETY: registers only.
+unsafe impl Registers for Gicd {}
 // SAFETY: as above.
-unsafe impl Sync for Frames {}
+unsafe impl Registers for Gicc {}
+// SAFETY: as above.
+unsafe impl Registers for Gich {}
+
+struct Frames {
+    distributor: Mmio<Gicd>,
+    cpu: Mmio<Gicc>,
+    hypervisor: Mmio<Gich>,
+}
 
 static FRAMES: Once<Frames> = Once::new();
 static LR_COUNT: AtomicU32 = AtomicU32::new(0);
 /// The CPU interface number of each of the at most eight CPUs, as a target mask; 0 = not up yet.
 static TARGETS: [AtomicU8; 8] = [const { AtomicU8::new(0) }; 8];
 
-fn frames() -> Option<&'static Frames> {
-    FRAMES.get()
+#[inline]
+fn frames() -> &'static Frames {
+    FRAMES.get().unwrap_or_else(|| super::impossible())
 }
 
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
-pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) {
-    // SAFETY: the tree says that these frames are here; `gic::init` checked that they are not the image, the
-    // caller mapped them as Device, and their registers are shared by design (each access is atomic).
-    let frames = unsafe {
-        Frames {
-            distributor: &*(distributor.start.0 as *const Gicd),
-            cpu: &*(cpu.start.0 as *const Gicc),
-            hypervisor: &*(hypervisor.start.0 as *const Gich),
-        }
-    };
-    let gicd = frames.distributor;
+pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) -> Result<(), GicError> {
+    let frames = Frames { distributor: frame(distributor)?, cpu: frame(cpu)?, hypervisor: frame(hypervisor)? };
+    let gicd = &frames.distributor;
     gicd.ctlr.set(0);
     let words = (gicd.typer.get() & 0x1f) as usize + 1;
     for word in 1..words.min(32) {
@@ -111,13 +105,12 @@ pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<
     }
     gicd.ctlr.set(ENABLE);
     let _ = FRAMES.call_once(|| frames);
+    Ok(())
 }
 
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
-    let Some(frames) = frames() else {
-        return Err(GicError::NoRedistributor(crate::cpu::mpidr()));
-    };
-    let gicd = frames.distributor;
+    let frames = frames();
+    let gicd = &frames.distributor;
     gicd.icenabler[0].set(u32::MAX);
     gicd.icactiver[0].set(u32::MAX);
     gicd.igroupr[0].set(0);
@@ -141,32 +134,31 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
 
 #[inline]
 pub(super) fn acknowledge() -> u32 {
-    frames().map_or(1023, |frames| frames.cpu.iar.get())
+    // Here, and in the next two and `lr_write`, no panic, which would cost the GICv3's fast path.
+    FRAMES.get().map_or(1023, |frames| frames.cpu.iar.get())
 }
 
 #[inline]
 pub(super) fn drop_priority(ack: u32) {
-    if let Some(frames) = frames() {
+    if let Some(frames) = FRAMES.get() {
         frames.cpu.eoir.set(ack);
     }
 }
 
 #[inline]
-pub(super) fn deactivate(ack: u32) {
-    if let Some(frames) = frames() {
+pub(super) fn deactivate(Ack(ack): Ack) {
+    if let Some(frames) = FRAMES.get() {
         frames.cpu.dir.set(ack);
     }
 }
 
 pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else {
-        return;
-    };
+    let Some(target) = TARGETS.get(cpu) else { return };
     let index = intid.0 as usize;
     if !(32..1020).contains(&index) {
         return;
     }
-    let gicd = frames.distributor;
+    let gicd = &frames().distributor;
     let shift = index % 16 * 2 + 1;
     let config = gicd.icfgr[index / 16].get() & !(1 << shift);
     gicd.icfgr[index / 16].set(config | u32::from(edge) << shift);
@@ -175,18 +167,13 @@ pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
 }
 
 pub(super) fn disable_spi(intid: IntId) {
-    let word = frames().and_then(|frames| frames.distributor.icenabler.get(intid.0 as usize / 32));
-    if let Some(word) = word {
-        word.set(1 << (intid.0 % 32));
-    }
+    frames().distributor.icenabler[intid.0 as usize / 32].set(1 << (intid.0 % 32));
 }
 
 pub(super) fn kick(cpu: usize) {
-    let (Some(frames), Some(target)) = (frames(), TARGETS.get(cpu)) else {
-        return;
-    };
+    let Some(target) = TARGETS.get(cpu) else { return };
     dsb_ishst();
-    frames.distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
+    frames().distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
 }
 
 #[inline]
@@ -195,60 +182,53 @@ pub(super) fn lr_count() -> u32 {
 }
 
 pub(super) fn lr_read(index: usize) -> Lr {
-    let value = frames().and_then(|frames| frames.hypervisor.lr.get(index)).map_or(0, Readable::get);
-    lr_v2::decode(value)
+    lr_v2::decode(frames().hypervisor.lr[index].get())
 }
 
 #[inline]
 pub(super) fn lr_write(index: usize, lr: Lr) {
-    if let Some(register) = frames().and_then(|frames| frames.hypervisor.lr.get(index)) {
+    if let Some(register) = FRAMES.get().and_then(|frames| frames.hypervisor.lr.get(index)) {
         register.set(lr_v2::encode(lr));
     }
 }
 
 #[inline]
 pub(super) fn lr_empty() -> u32 {
-    frames().map_or(0, |frames| frames.hypervisor.elrsr[0].get())
+    frames().hypervisor.elrsr[0].get()
 }
 
 pub(super) fn set_maintenance(requests: u32) {
-    if let Some(frames) = frames() {
-        frames.hypervisor.hcr.set(HCR_EN | requests);
-    }
+    frames().hypervisor.hcr.set(HCR_EN | requests);
 }
 
 pub(super) fn vmcr() -> u32 {
-    frames().map_or(0, |frames| frames.hypervisor.vmcr.get())
+    frames().hypervisor.vmcr.get()
 }
 
 pub(super) fn is_pending(intid: IntId) -> bool {
-    let word = frames().and_then(|frames| frames.distributor.icpendr.get(intid.0 as usize / 32));
-    word.is_some_and(|word| word.get() >> (intid.0 % 32) & 1 != 0)
+    frames().distributor.icpendr[intid.0 as usize / 32].get() >> (intid.0 % 32) & 1 != 0
 }
 
 pub(super) fn save_virtual() -> Interface {
-    let Some(frames) = frames() else {
-        return Interface::default();
-    };
-    let (vmcr, apr) = (frames.hypervisor.vmcr.get(), frames.hypervisor.apr.get());
+    let (vmcr, apr) = (vmcr(), frames().hypervisor.apr.get());
     Interface { vmcr: vmcr.into(), first: First { ap1r0: apr.into(), ..First::default() }, ..Interface::default() }
 }
 
 pub(super) fn load_virtual(interface: &Interface) {
-    let Some(frames) = frames() else { return };
-    frames.hypervisor.vmcr.set(interface.vmcr as u32);
-    frames.hypervisor.apr.set(interface.first.ap1r0 as u32);
+    let gich = &frames().hypervisor;
+    gich.vmcr.set(interface.vmcr as u32);
+    gich.apr.set(interface.first.ap1r0 as u32);
     // The guest's own accesses go to another frame of the same device.
     crate::sysreg::dsb_sy();
 }
 
 pub(super) fn reset_virtual() {
-    let Some(frames) = frames() else { return };
-    for register in frames.hypervisor.lr.iter().take(lr_count() as usize) {
+    let gich = &frames().hypervisor;
+    for register in gich.lr.iter().take(lr_count() as usize) {
         register.set(0);
     }
-    frames.hypervisor.apr.set(0);
-    frames.hypervisor.vmcr.set(0);
-    frames.hypervisor.hcr.set(HCR_EN);
+    gich.apr.set(0);
+    gich.vmcr.set(0);
+    gich.hcr.set(HCR_EN);
     isb();
 }

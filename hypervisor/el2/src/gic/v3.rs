@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
@@ -13,15 +13,38 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use safe_mmio::UniqueMmioPointer;
 use spin::{Mutex, Once};
+use tock_registers::interfaces::{Readable, Writeable};
+use tock_registers::register_structs;
+use tock_registers::registers::{ReadWrite, WriteOnly};
 
-use super::{First, GicError, Interface, Others, Second};
+use super::{Ack, First, GicError, Interface, Others, Second};
+use crate::mmio::{Mmio, Registers, is_usable};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
 use crate::{cpus, percpu};
 
+register_structs! {
+    /// What `arm_gic` has no functions for, in the SGI_base frame after RD_base (IHI 0069H §12.11).
+    Private {
+        (0x000 => _reserved0),
+        (0x200 => ispendr0: ReadWrite<u32>),
+        (0x204 => _reserved1),
+        (0x280 => icpendr0: WriteOnly<u32>),
+        (0x284 => _reserved2),
+        (0x380 => icactiver0: WriteOnly<u32>),
+        (0x384 => @END),
+    }
+}
+
+// SAFETY: registers only.
+unsafe impl Registers for Private {}
+
+/// RD_base and SGI_base.
+const FRAMES_SIZE: u64 = 0x2_0000;
+
 static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
 static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
-/// The Redistributor of each CPU, by index; 0 while it is not up. What lies beyond is never asked for.
-static PRIVATE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// The private interrupts of each CPU that is up, by index. What lies beyond is never asked for.
+static PRIVATE: [Once<Mmio<Private>>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 const MAX_CPUS: usize = 512;
 static LR_COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -33,13 +56,15 @@ fn gic_intid(intid: IntId) -> GicIntId {
     }
 }
 
-pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
+pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Result<(), GicError> {
+    let mut frames = redistributors.iter().map(|frame| (*frame, FRAMES_SIZE)).chain([(distributor, 0x1_0000)]);
+    if let Some((bad, _)) = frames.find(|(frame, least)| !is_usable(*frame, *least)) {
+        return Err(GicError::BadFrame(bad));
+    }
     let _ = REDISTRIBUTORS.call_once(|| redistributors.to_vec());
-    let Some(pointer) = NonNull::new(distributor.start.0 as *mut Gicd) else {
-        return;
-    };
-    // SAFETY: the tree says that a Distributor is here; `gic::init` checked that it is not the image, the
-    // caller mapped it as Device, and this is the only pointer to it.
+    let pointer = NonNull::new(distributor.start.0 as *mut Gicd).ok_or(GicError::BadFrame(distributor))?;
+    // SAFETY: the tree says that a Distributor is here; it is usable, the caller mapped it as Device, and this is the
+    // only pointer to it.
     let registers = unsafe { UniqueMmioPointer::new(pointer) };
     let mut distributor = GicDistributor::new(registers);
     // ARE may be set only while the groups are off (IHI 0069H 12.9.4), and Group 0 is not ours.
@@ -47,6 +72,7 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) {
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
     *DISTRIBUTOR.lock() = Some(distributor);
+    Ok(())
 }
 
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
@@ -84,7 +110,7 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
         };
         let mut base = region.start.0;
         // No further than the tree says, whatever the frames say of Last.
-        let most = usize::try_from(region.size / 0x2_0000).unwrap_or(0);
+        let most = usize::try_from(region.size / FRAMES_SIZE).unwrap_or(0);
         for mut frame in frames.take(most) {
             let this = base;
             base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
@@ -94,29 +120,21 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
             let _ = frame.mark_core_awake();
             frame.configure_default_settings();
             frame.enable_all_interrupts(false);
-            forget_private(this);
+            let sgi_base = Region { start: Pa(this + 0x1_0000), size: 0x1_0000 };
+            let registers: Mmio<Private> = super::frame(sgi_base)?;
+            // One that stays active never comes again.
+            registers.icpendr0.set(u32::MAX);
+            registers.icactiver0.set(u32::MAX);
             for &intid in private.iter().chain([&super::KICK]) {
                 let _ = frame.enable_interrupt(gic_intid(intid), true);
             }
             if let Some(private) = PRIVATE.get(percpu::index()) {
-                private.store(this, Ordering::Relaxed);
+                let _ = private.call_once(|| registers);
             }
             return Ok(());
         }
     }
     Err(GicError::NoRedistributor(affinity))
-}
-
-/// Clears what firmware left pending or active among the private interrupts of the Redistributor at `base`: one
-/// that stays active never comes again.
-fn forget_private(base: u64) {
-    const SGI_BASE: u64 = 0x1_0000;
-    const ICPENDR0: u64 = 0x280;
-    const ICACTIVER0: u64 = 0x380;
-    for offset in [ICPENDR0, ICACTIVER0] {
-        // SAFETY: the caller found a Redistributor there, mapped as Device; it is this CPU's own.
-        unsafe { core::ptr::write_volatile((base + SGI_BASE + offset) as *mut u32, u32::MAX) }
-    }
 }
 
 #[inline(always)]
@@ -134,7 +152,7 @@ pub(super) fn drop_priority(ack: u32) {
 }
 
 #[inline]
-pub(super) fn deactivate(ack: u32) {
+pub(super) fn deactivate(Ack(ack): Ack) {
     write_sysreg!("icc_dir_el1", u64::from(ack));
 }
 
@@ -174,31 +192,31 @@ pub(super) fn lr_count() -> u32 {
     LR_COUNT.load(Ordering::Relaxed)
 }
 
-/// Applies `$operation!(register, arguments)` to List Register `$index`; one beyond 15 does `$else`.
+/// Applies `$operation!(register, arguments)` to List Register `$index`. One beyond 15 is our bug.
 macro_rules! lr_register {
-    ($index:expr, $operation:ident($($argument:expr)?), $else:expr) => {
-        lr_register!(@ $index, $operation, ($($argument)?), $else,
+    ($index:expr, $operation:ident($($argument:expr)?)) => {
+        lr_register!(@ $index, $operation, ($($argument)?),
             0 "s3_4_c12_c12_0" 1 "s3_4_c12_c12_1" 2 "s3_4_c12_c12_2" 3 "s3_4_c12_c12_3"
             4 "s3_4_c12_c12_4" 5 "s3_4_c12_c12_5" 6 "s3_4_c12_c12_6" 7 "s3_4_c12_c12_7"
             8 "s3_4_c12_c13_0" 9 "s3_4_c12_c13_1" 10 "s3_4_c12_c13_2" 11 "s3_4_c12_c13_3"
             12 "s3_4_c12_c13_4" 13 "s3_4_c12_c13_5" 14 "s3_4_c12_c13_6" 15 "s3_4_c12_c13_7")
     };
-    (@ $index:expr, $operation:ident, (), $else:expr, $($n:literal $name:literal)*) => {
-        match $index { $($n => $operation!($name),)* _ => $else }
+    (@ $index:expr, $operation:ident, (), $($n:literal $name:literal)*) => {
+        match $index { $($n => $operation!($name),)* _ => super::impossible() }
     };
-    (@ $index:expr, $operation:ident, ($argument:expr), $else:expr, $($n:literal $name:literal)*) => {
-        match $index { $($n => $operation!($name, $argument),)* _ => $else }
+    (@ $index:expr, $operation:ident, ($argument:expr), $($n:literal $name:literal)*) => {
+        match $index { $($n => $operation!($name, $argument),)* _ => super::impossible() }
     };
 }
 
 pub(super) fn lr_read(index: usize) -> Lr {
-    lr_v3::decode(lr_register!(index, read_sysreg(), 0))
+    lr_v3::decode(lr_register!(index, read_sysreg()))
 }
 
 #[inline]
 pub(super) fn lr_write(index: usize, lr: Lr) {
     let value = lr_v3::encode(lr);
-    lr_register!(index, write_sysreg(value), ());
+    lr_register!(index, write_sysreg(value));
 }
 
 #[inline]
@@ -219,14 +237,8 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     if !intid.is_private() {
         return true;
     }
-    let word = match PRIVATE.get(percpu::index()).map(|base| base.load(Ordering::Relaxed)) {
-        // GICR_ISPENDR0, in the SGI_base frame after RD_base (IHI 0069H §12.11).
-        Some(base) if base != 0 => base + 0x1_0000 + 0x200,
-        _ => return false,
-    };
-    // SAFETY: `init_redistributor` found this CPU's own frame there; a read of ISPENDR has no side effect.
-    let pending = unsafe { core::ptr::read_volatile(word as *const u32) };
-    pending >> (intid.0 % 32) & 1 != 0
+    let private = PRIVATE.get(percpu::index()).and_then(Once::get);
+    private.is_some_and(|registers| registers.ispendr0.get() >> (intid.0 % 32) & 1 != 0)
 }
 
 /// Returns `ICH_VTR_EL2.PREbits`: from 5 on there are two active priorities registers a group, from 6 on four.
@@ -260,7 +272,7 @@ pub(super) fn load_virtual(interface: &Interface) {
 
 pub(super) fn reset_virtual() {
     for index in 0..lr_count() as usize {
-        lr_register!(index, write_sysreg(0), ());
+        lr_register!(index, write_sysreg(0));
     }
     load_virtual(&Interface::default());
     write_sysreg!("ich_hcr_el2", u64::from(HCR_EN));

@@ -1,0 +1,49 @@
+//! A device's registers, as EL2 reads and writes them.
+
+use core::ops::Deref;
+
+use assay_spec::addr::{Pa, Region};
+
+use crate::{frames, image};
+
+/// A layout of registers.
+///
+/// # Safety
+/// It consists of `tock_registers`' types alone, aligned to at most 8 bytes, and no access to them makes the device write to memory.
+pub(crate) unsafe trait Registers: 'static {}
+
+/// Registers of a device, which stay where they are for good.
+pub(crate) struct Mmio<T: Registers>(&'static T);
+
+// SAFETY: Device memory at a fixed address: any CPU may access it, each access is atomic, and what is banked is each
+// CPU's own.
+unsafe impl<T: Registers> Send for Mmio<T> {}
+// SAFETY: as above.
+unsafe impl<T: Registers> Sync for Mmio<T> {}
+
+impl<T: Registers> Mmio<T> {
+    /// Takes the registers at the beginning of `region`, which the caller has mapped as Device; `None` if they do not
+    /// fit there, or it is the image's or memory that frames come from. A wrong tree can cost an abort, not memory.
+    pub(crate) fn new(region: Region<Pa>) -> Option<Self> {
+        if !is_usable(region, size_of::<T>() as u64) {
+            return None;
+        }
+        // SAFETY: aligned, and no Rust object and no guest is there; registers may change at any time, which the types
+        // that `T` consists of allow.
+        Some(Self(unsafe { &*(region.start.0 as *const T) }))
+    }
+}
+
+/// Tells whether the first `least` bytes of `region` may be registers.
+pub(crate) fn is_usable(region: Region<Pa>, least: u64) -> bool {
+    let fits = region.size >= least && region.start.0 != 0 && region.start.0.is_multiple_of(8);
+    fits && !region.overlaps(&image::region()) && !frames::manages(region)
+}
+
+impl<T: Registers> Deref for Mmio<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+    }
+}
