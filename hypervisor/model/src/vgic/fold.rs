@@ -20,6 +20,7 @@ impl Vgic {
     }
 
     /// Takes note that the guest is done with what was in the List Registers that are `empty` again.
+    #[inline(always)]
     pub(super) fn retire_ended(&mut self, vcpu: usize, empty: u32, hw: &mut dyn ListRegisters) {
         for slot in bits(self.cpus[vcpu].occupied & empty) {
             self.settle(vcpu, slot, (LrState::Invalid, 0), hw);
@@ -102,8 +103,16 @@ pub(super) fn release(bank: &mut Bank, held: u32, hw: &mut dyn ListRegisters) {
 /// timer off before it took the interrupt.
 ///
 /// Enforced by `a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered`.
+#[inline]
 pub(super) fn resample(bank: &mut Bank, concerned: u32, hw: &mut dyn ListRegisters) {
-    for n in bits(concerned & bank.held & !bank.listed & !bank.edge) {
+    let held = concerned & bank.held & !bank.listed & !bank.edge;
+    if held != 0 {
+        resample_held(bank, held, hw);
+    }
+}
+
+fn resample_held(bank: &mut Bank, held: u32, hw: &mut dyn ListRegisters) {
+    for n in bits(held) {
         if hw.is_physical_pending(bank.irq(n).link()) {
             bank.line |= bit(n);
         } else if bank.active & bit(n) != 0 {

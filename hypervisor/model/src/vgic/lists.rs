@@ -121,7 +121,8 @@ impl Vgic {
             }
         }
         for (active, all_but_one) in [(true, reserved), (false, false), (true, false)] {
-            while (if all_but_one { free & free.wrapping_sub(1) } else { free }) != 0
+            while waiting.count != 0
+                && (if all_but_one { free & free.wrapping_sub(1) } else { free }) != 0
                 && let Some(irq) = if active { waiting.active } else { waiting.pending }.irq()
             {
                 let state = self.list(vcpu, irq, free.trailing_zeros(), crowded, hw);
