@@ -32,6 +32,20 @@ pub struct Regime {
     pub(crate) vttbr: u64,
 }
 
+/// Memory for a VM, by what it is.
+pub enum Memory<'a> {
+    /// RAM that this VM has alone. How it is mapped is the policy's matter.
+    Ram(&'a mut GuestRam),
+    /// Coherent memory that this VM has alone, with whatever type the policy decided.
+    Coherent(&'a mut CoherentMemory),
+    /// RAM between VMs: by leaves that nobody executes from, and that let write only with these rights.
+    Shared(&'a SharedRam, Rights),
+    /// A device's registers that every VM may see: the GIC's virtual CPU interface.
+    Interface(Region<Pa>),
+    /// A PCI function's registers, which only this VM has.
+    Function(Region<Pa>),
+}
+
 /// Memory that the tables may lead to, and the most that a leaf there may allow.
 struct Granted {
     region: Region<Pa>,
@@ -40,9 +54,9 @@ struct Granted {
 }
 
 impl Granted {
-    /// Memory that this VM has alone: how it is mapped is the policy's matter.
-    const fn whole(region: Region<Pa>) -> Self {
-        Self { region, write: true, execute: true }
+    /// A device's registers, if they are nobody's who must not share them.
+    fn registers(region: Region<Pa>, use_: Use) -> Option<Self> {
+        claim(region, use_).then_some(Self { region, write: true, execute: false })
     }
 
     fn allows(&self, descriptor: Descriptor) -> bool {
@@ -64,46 +78,30 @@ impl TableMemory {
         Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new() }
     }
 
-    /// Lets the tables lead to `ram`, and no other VM's.
+    /// Lets the tables lead to `memory`, and returns where that is. `None` if registers are EL2's own, or given away:
+    /// neither the image, nor anything that frames came from, nor a device that EL2 drives is ever granted.
     ///
     /// # Panics
-    /// If some VM has it already: our bug.
-    pub fn grant_ram(&mut self, ram: &mut GuestRam) {
-        assert!(ram.grant(), "RAM of one VM is granted twice");
-        self.granted.push(Granted::whole(ram.region()));
-    }
-
-    /// Lets the tables lead to memory between VMs, by leaves that nobody executes from, and that let write only
-    /// with these `rights`.
-    pub fn grant_shared(&mut self, memory: &SharedRam, rights: Rights) {
-        self.granted.push(Granted { region: memory.region(), write: rights == Rights::ReadWrite, execute: false });
-    }
-
-    /// Lets the tables lead to coherent memory, with whatever type the policy decided.
-    ///
-    /// # Panics
-    /// If some VM has it already: our bug.
-    pub fn grant_coherent(&mut self, memory: &mut CoherentMemory) {
-        assert!(memory.grant(), "coherent memory is granted twice");
-        self.granted.push(Granted::whole(memory.region()));
-    }
-
-    /// Lets the tables lead to a device's registers, which other VMs may have too. Returns whether that was granted.
-    pub fn grant_device(&mut self, registers: Region<Pa>) -> bool {
-        let free = claim(registers, Use::Granted);
-        if free {
-            self.granted.push(Granted::whole(registers));
-        }
-        free
-    }
-
-    /// Lets the tables lead to a PCI function's registers, which only this VM has. Returns whether that was granted.
-    pub fn grant_function(&mut self, registers: Region<Pa>) -> bool {
-        let free = claim(registers, Use::Function);
-        if free {
-            self.granted.push(Granted { region: registers, write: true, execute: false });
-        }
-        free
+    /// If some VM has RAM or coherent memory already: our bug.
+    pub fn grant(&mut self, memory: Memory<'_>) -> Option<Region<Pa>> {
+        let granted = match memory {
+            Memory::Ram(ram) => {
+                assert!(ram.grant(), "RAM of one VM is granted twice");
+                Granted { region: ram.region(), write: true, execute: true }
+            }
+            Memory::Coherent(memory) => {
+                assert!(memory.grant(), "coherent memory is granted twice");
+                Granted { region: memory.region(), write: true, execute: true }
+            }
+            Memory::Shared(memory, rights) => {
+                Granted { region: memory.region(), write: rights == Rights::ReadWrite, execute: false }
+            }
+            Memory::Interface(region) => Granted::registers(region, Use::Granted)?,
+            Memory::Function(region) => Granted::registers(region, Use::Function)?,
+        };
+        let region = granted.region;
+        self.granted.push(granted);
+        Some(region)
     }
 
     /// Puts the tables in use under `vmid`. Before this nothing of them can be cached.

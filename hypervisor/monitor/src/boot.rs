@@ -22,9 +22,7 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{
-    bundle, cpus, create, deferred, interrupts, memory, operator, pci, pool, proof, refusals, runner, seeds, vm,
-};
+use crate::{bundle, cpus, create, deferred, interrupts, memory, operator, pci, pool, proof, runner, seeds, vm};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
@@ -136,7 +134,7 @@ fn make(
         region: *region,
     }));
     let is_ram = |path: &str| machine.memory.iter().any(|node| node.path == path);
-    // Before the proof everything is as the tree says; then each part is looked at as what it would become.
+    // Before the proof everything is as the tree says.
     let untried = |path: &str| if is_ram(path) { ram } else { Proof::NotRun };
     let world = World {
         machine,
@@ -147,14 +145,13 @@ fn make(
         proof: &untried,
     };
     create::warn_of_unclaimed(&world);
-    let mut pool = Pool::prove_tags(&world);
-    let tags = pool.verdicts();
-    let tagged = |path: &str| if is_ram(path) { ram } else { tags.of(path) };
-    pool.prove_memory(&World { proof: &tagged, ..world });
-    let all = pool.verdicts();
-    let proved = |path: &str| if is_ram(path) { ram } else { all.of(path) };
-    let world = World { proof: &proved, ..world };
-    create::all(&create::Environment { guests, host, world }, &mut pool)
+    let mut pool = Pool::prove(&world);
+    let proofs: Vec<_> = machine.coherent.iter().map(|node| (&node.path, pool.proof(&node.path))).collect();
+    let proof = |path: &str| {
+        let found = proofs.iter().find(|(known, _)| *known == path);
+        found.map_or(ram, |(_, proof)| *proof)
+    };
+    create::all(guests, &host, World { proof: &proof, ..world }, &mut pool)
 }
 
 /// Finds the console before anything else can go wrong.
@@ -216,7 +213,7 @@ fn report_tree(tree: &vm_tree::VmTree) {
         say!("warning node={} property={property} reason={}", warning.node, Quoted(&warning.reason));
     }
     for refusal in &tree.refused {
-        refusals::refused(&refusal.vm, &refusal.rule.name(), &refusal.reason, refusal.remedy);
+        say!("{refusal}");
     }
 }
 

@@ -6,11 +6,13 @@ use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
 use assay_el2::image;
+use assay_model::loader::Sums;
 use assay_plan::bundle::{Bundle, VM_TREE};
 use assay_plan::gate::Tree;
-use assay_plan::modules::{self, Ground, Misplaced};
+use assay_plan::modules::{self, Ground, Misplaced, Missing};
 use assay_plan::platform::{self, HostPlatform};
-use assay_plan::vm_tree::{self, Source, VmTree};
+use assay_plan::vm_plan::Files;
+use assay_plan::vm_tree::{self, Source, VmConfig, VmTree};
 use assay_spec::addr::{Pa, Region};
 
 use crate::console::say;
@@ -44,18 +46,6 @@ impl Memory {
         let ground = Ground { memory: &self.all, barred: &self.barred, image: image::region() };
         modules::check(place, &ground)
     }
-}
-
-/// A file that a VM needs cannot be had.
-pub(crate) enum Missing {
-    /// Not in the bundle, or there is no bundle.
-    Member(String),
-    /// It cannot be where the VM tree says.
-    Misplaced(Region<Pa>, Misplaced),
-    /// The memory where the VM tree says that it is cannot be lent.
-    Address(Region<Pa>),
-    /// There are only zeros.
-    Blank(Region<Pa>),
 }
 
 /// Looks at the bundle before frames exist: adds its facts about the platform to the machine's, and returns the
@@ -131,8 +121,22 @@ pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &HostPla
 }
 
 impl Guests {
+    /// Returns the files that a VM starts from.
+    pub(crate) fn files(&self, config: &VmConfig) -> Result<Files<'static>, Missing> {
+        let digest = |source: &Source| match source {
+            Source::Member(name) => self.tree.digest(name),
+            Source::Address(_) => None,
+        };
+        let ramdisk = config.ramdisk.as_ref().map(|module| &module.source);
+        Ok(Files {
+            kernel: self.file(&config.kernel.source)?,
+            ramdisk: ramdisk.map(|source| self.file(source)).transpose()?.unwrap_or_default(),
+            sums: Sums { kernel: digest(&config.kernel.source), ramdisk: ramdisk.and_then(digest) },
+        })
+    }
+
     /// Returns a file's bytes.
-    pub(crate) fn file(&self, source: &Source) -> Result<&'static [u8], Missing> {
+    fn file(&self, source: &Source) -> Result<&'static [u8], Missing> {
         match source {
             Source::Member(name) => {
                 let found = self.bundle.as_ref().and_then(|bundle| bundle.member(name));
@@ -147,14 +151,6 @@ impl Guests {
                 }
                 Ok(lent)
             }
-        }
-    }
-
-    /// Returns the digest that the VM tree gives for a file.
-    pub(crate) fn digest(&self, source: &Source) -> Option<assay_model::digest::Digest> {
-        match source {
-            Source::Member(name) => self.tree.digest(name),
-            Source::Address(_) => None,
         }
     }
 }

@@ -1,15 +1,14 @@
 //! Coherent memory on its way to VMs: claimed, proved, cleared, granted.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_el2::coherent::{CoherentMemory, MemoryProof, Type};
 use assay_el2::cpu;
 use assay_el2::tags::TagProof;
-use assay_plan::claims::{self, Row, ToProve, World};
-use assay_plan::guest_tree::{self, View};
-use assay_plan::policy::{Attr, Decision, Proof, Use};
-use assay_spec::addr::{Ipa, PAGE_SIZE, Region};
+use assay_plan::claims::{self, ToProve, World};
+use assay_plan::platform::CoherentNode;
+use assay_plan::policy::{Attr, Decision, Proof};
+use assay_spec::addr::PAGE_SIZE;
 
 use crate::console::say;
 use crate::proof::{self, Sampled};
@@ -19,104 +18,79 @@ use crate::proof::{self, Sampled};
 const PAGES: u64 = 256;
 
 /// One region that some VM claims, and what looking at it has shown.
-struct Held {
-    path: String,
+struct Held<'a> {
+    region: ToProve<'a>,
     memory: Option<CoherentMemory>,
     proof: Proof,
 }
 
 /// All claimed regions.
-pub(crate) struct Pool {
-    held: Vec<Held>,
-}
-
-/// What the proof found, by the path of the node.
-pub(crate) struct Verdicts(Vec<(String, Proof)>);
-
-impl Verdicts {
-    /// Returns what is known of the region at `path`.
-    pub(crate) fn of(&self, path: &str) -> Proof {
-        let found = self.0.iter().find(|(known, _)| known == path);
-        found.map_or(Proof::NotRun, |(_, proof)| *proof)
-    }
+pub(crate) struct Pool<'a> {
+    held: Vec<Held<'a>>,
 }
 
 /// A region that a VM has got.
 pub(crate) struct Grant {
     pub(crate) memory: CoherentMemory,
-    pub(crate) name: String,
-    pub(crate) ipa: Region<Ipa>,
-    pub(crate) decision: Decision,
-    pub(crate) use_: Use,
-    pub(crate) numa: Option<u32>,
+    decision: Decision,
     /// Bytes that are clear, of this life.
     cleared: u64,
 }
 
-impl Pool {
-    /// Claims what VMs ask for and proves the tag parts.
-    pub(crate) fn prove_tags(world: &World<'_>) -> Self {
-        let mut held = Vec::new();
-        for region in claims::to_prove(world) {
-            let mut memory = CoherentMemory::claim(region.region);
-            let mut proof = Proof::NotRun;
-            if let Some(memory) = memory.as_mut().filter(|_| region.tags) {
-                proof = reported(&region, "tags", |pages| match memory.prove_tags(pages) {
-                    Ok(TagProof::Passed) => Proof::Passed,
-                    Ok(TagProof::TagsLost) => Proof::FailedTags,
-                    _ => Proof::FailedMemory,
-                });
-            }
-            let path = region.node.path.clone();
-            held.push(Held { path, memory, proof });
-        }
+impl<'a> Pool<'a> {
+    /// Claims what VMs ask for and proves it: first the tags, then the memory, each with the type that its guest will
+    /// get by what its tags have shown.
+    pub(crate) fn prove(world: &World<'a>) -> Self {
+        let mut held = claims::to_prove(world).into_iter().map(Held::prove_tags).collect::<Vec<_>>();
+        held.iter_mut().for_each(Held::prove_memory);
         Self { held }
     }
 
-    /// Proves the memory parts, each with the type that its guest will get by what the tag parts have shown.
-    pub(crate) fn prove_memory(&mut self, world: &World<'_>) {
-        for region in claims::to_prove(world).iter().filter(|region| region.memory) {
-            let held = self.held.iter_mut().find(|held| held.path == region.node.path);
-            let Some((held, as_type)) = held.zip(region.attr.and_then(touched_as)) else {
-                continue;
-            };
-            let Some(memory) = held.memory.as_mut() else {
-                continue;
-            };
-            let found = reported(region, "memory", |pages| match memory.prove_memory(as_type, pages) {
-                Ok(MemoryProof::Passed) => Proof::Passed,
-                _ => Proof::FailedMemory,
-            });
-            // The tag part's result, if there was one, stays the verdict unless this is no memory at all.
-            if found != Proof::Passed || held.proof == Proof::NotRun {
-                held.proof = found;
-            }
-        }
+    /// Returns what is known of the region at `path`.
+    pub(crate) fn proof(&self, path: &str) -> Proof {
+        let found = self.held.iter().find(|held| held.region.node.path == path);
+        found.map_or(Proof::NotRun, |held| held.proof)
     }
 
-    /// Returns what is known of every region by now.
-    pub(crate) fn verdicts(&self) -> Verdicts {
-        Verdicts(self.held.iter().map(|held| (held.path.clone(), held.proof)).collect())
-    }
-
-    /// Takes the region of a granted row, once.
-    pub(crate) fn take(&mut self, row: &Row<'_>) -> Option<Grant> {
-        let granted = row.granted()?;
-        let held = self.held.iter_mut().find(|held| held.path == row.node.path);
+    /// Takes the region of a mapping, once.
+    pub(crate) fn take(&mut self, node: &CoherentNode, decision: Decision) -> Option<Grant> {
+        let held = self.held.iter_mut().find(|held| held.region.node == node);
         let memory = match held {
             Some(held) => held.memory.take(),
             // Nothing had to be proved: an aperture without tags.
-            None => CoherentMemory::claim(granted.pa),
+            None => CoherentMemory::claim(node.region()?),
         };
-        Some(Grant {
-            memory: memory?,
-            name: row.region.into(),
-            ipa: granted.ipa,
-            decision: granted.decision,
-            use_: row.use_,
-            numa: row.node.numa,
-            cleared: 0,
-        })
+        Some(Grant { memory: memory?, decision, cleared: 0 })
+    }
+}
+
+impl<'a> Held<'a> {
+    fn prove_tags(region: ToProve<'a>) -> Self {
+        let mut memory = CoherentMemory::claim(region.region);
+        let proof = match &mut memory {
+            Some(memory) if region.tags => reported(&region, "tags", |pages| match memory.prove_tags(pages) {
+                Ok(TagProof::Passed) => Proof::Passed,
+                Ok(TagProof::TagsLost) => Proof::FailedTags,
+                _ => Proof::FailedMemory,
+            }),
+            _ => Proof::NotRun,
+        };
+        Self { region, memory, proof }
+    }
+
+    fn prove_memory(&mut self) {
+        let as_type = self.region.memory_as(self.proof).and_then(touched_as);
+        let Some((memory, as_type)) = self.memory.as_mut().zip(as_type) else {
+            return;
+        };
+        let found = reported(&self.region, "memory", |pages| match memory.prove_memory(as_type, pages) {
+            Ok(MemoryProof::Passed) => Proof::Passed,
+            _ => Proof::FailedMemory,
+        });
+        // The tag part's result, if there was one, stays the verdict unless this is no memory at all.
+        if found != Proof::Passed || self.proof == Proof::NotRun {
+            self.proof = found;
+        }
     }
 }
 
@@ -183,20 +157,5 @@ impl Grant {
     /// Stops clearing where it is.
     pub(crate) fn abandon(&mut self) {
         self.memory.end_clearing();
-    }
-
-    /// Returns the node that the guest's tree has for it.
-    pub(crate) fn node(&self) -> guest_tree::Coherent<'_> {
-        guest_tree::Coherent {
-            name: &self.name,
-            region: self.ipa,
-            view: match self.use_ {
-                Use::Ram => View::Ram,
-                Use::Dax => View::Dax,
-                // The policy shares no coherent region (T2).
-                Use::Aperture | Use::Shared(_) => View::Aperture,
-            },
-            numa: self.numa,
-        }
     }
 }

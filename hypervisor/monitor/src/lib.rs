@@ -26,7 +26,6 @@ mod pci;
 mod pool;
 mod proof;
 mod ram;
-mod refusals;
 mod report;
 mod runner;
 mod seeds;

@@ -2,10 +2,11 @@
 
 use assay_el2::pci::Ecam;
 use assay_model::pci::header::{BUS_MASTER, COMMAND};
-use assay_model::pci::{ConfigSpace, Function, GuestBar, GuestFunction};
+use assay_model::pci::{ConfigSpace, Function, GuestFunction};
 use assay_plan::claims;
 use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found};
 use assay_plan::platform::{EcamHost, HostPlatform, PciBar};
+use assay_plan::vm_plan::Function as Planned;
 use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
@@ -87,17 +88,13 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    /// Takes over a function that was found.
-    pub(crate) fn new(machine: &HostPlatform, found: &Found) -> Option<Self> {
-        let Address { segment, function } = found.address;
-        let (_, config) = open(machine, segment, function).ok()?;
-        Some(Self { config, function, intx: found.intx })
-    }
-
-    /// Makes the guest's view of it.
-    pub(crate) fn guest_view(&mut self, bars: &[GuestBar]) -> GuestFunction {
-        let has_interrupt = self.intx.is_some();
-        GuestFunction::new(&mut self.config, self.function, bars, has_interrupt)
+    /// Takes over a VM's function, for good, and makes the guest's view of it.
+    pub(crate) fn take(machine: &HostPlatform, planned: &Planned<'_>) -> Option<(Self, GuestFunction)> {
+        let Address { segment, function } = planned.found.address;
+        let (_, mut config) = open(machine, segment, function).ok()?;
+        let intx = planned.found.intx;
+        let view = GuestFunction::new(&mut config, function, &planned.bars(), intx.is_some());
+        Some((Self { config, function, intx }, view))
     }
 
     /// Reads a word of its configuration space.

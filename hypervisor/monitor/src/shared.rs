@@ -5,11 +5,6 @@ use alloc::vec::Vec;
 
 use assay_el2::shared::SharedRam;
 use assay_model::doorbell::{Ring, Side};
-use assay_plan::claims::{SharedRow, VmClaims};
-use assay_plan::guest_tree;
-use assay_plan::policy::Decision;
-use assay_spec::addr::{Ipa, Region};
-use assay_spec::stage2_desc::Rights;
 use spin::Once;
 
 use crate::ram;
@@ -21,59 +16,26 @@ pub(crate) struct Regions {
     taken: Vec<(String, Vec<SharedRam>)>,
 }
 
-/// One VM's part in a region: where, how, and the memory, whose pieces follow each other.
-pub(crate) struct Part<'a> {
-    pub(crate) region: &'a str,
-    pub(crate) ipa: Region<Ipa>,
-    pub(crate) decision: Decision,
-    pub(crate) pieces: &'a [SharedRam],
-}
-
 impl Regions {
-    /// Sees to it that there is memory for the region, clear if it is new.
+    /// Sees to it that there is memory for the region, clear if it is new. Returns whether there is.
     ///
-    /// Returns whether there is. What was taken for a VM that is refused afterwards stays the region's.
-    pub(crate) fn take(&mut self, row: &SharedRow<'_>) -> bool {
-        if self.taken.iter().any(|(name, _)| name == row.region) {
+    /// What was taken for a VM that is refused afterwards stays the region's.
+    pub(crate) fn take(&mut self, region: &str, size: u64, tagged: bool) -> bool {
+        if self.of(region).next().is_some() {
             return true;
         }
-        let Some(frames) = ram::take(row.size, row.tagged) else {
+        let Some(frames) = ram::take(size, tagged) else {
             return false;
         };
-        let pieces = frames.into_iter().map(SharedRam::new).collect();
-        self.taken.push((row.region.into(), pieces));
+        self.taken.push((region.into(), frames.into_iter().map(SharedRam::new).collect()));
         true
     }
 
-    /// Returns the VM's parts in regions that were taken before.
-    pub(crate) fn parts(&self, claims: &VmClaims<'_>) -> Vec<Part<'_>> {
-        let part = |row: &SharedRow<'_>| {
-            let (ipa, decision) = row.granted()?;
-            let (region, pieces) = self.taken.iter().find(|(name, _)| name == row.region)?;
-            Some(Part { region, ipa, decision, pieces })
-        };
-        claims.shared.iter().filter_map(part).collect()
+    /// Returns the memory of a region, piece after piece.
+    pub(crate) fn of(&self, region: &str) -> impl Iterator<Item = &SharedRam> {
+        let found = self.taken.iter().find(|(name, _)| name == region);
+        found.into_iter().flat_map(|(_, pieces)| pieces)
     }
-}
-
-/// Returns what the guest's tree says of the regions.
-pub(crate) fn nodes<'a>(claims: &'a VmClaims<'_>) -> Vec<guest_tree::Shared<'a>> {
-    let node = |row: &'a SharedRow<'_>| {
-        let (region, decision) = row.granted()?;
-        Some(guest_tree::Shared {
-            name: row.region,
-            region,
-            read_only: decision.rights == Rights::ReadOnly,
-            doorbell: row.doorbell.then_some((row.side.id, row.peers.as_slice())),
-        })
-    };
-    claims.shared.iter().filter_map(node).collect()
-}
-
-/// Returns the VM's parts that have a doorbell, in the order of their pages.
-pub(crate) fn sides(claims: &VmClaims<'_>) -> impl Iterator<Item = Side> {
-    let rows = claims.shared.iter().filter(|row| row.doorbell);
-    rows.map(|row| row.side)
 }
 
 /// A VM that can be rung, and which of its doorbells that is.

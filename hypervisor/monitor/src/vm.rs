@@ -15,15 +15,16 @@ use assay_model::loader::KernelError;
 use assay_model::pci::GuestFunction;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, GuestMachine};
-use assay_plan::policy::line::Quoted;
+use assay_plan::policy::line::{Quoted, RefusedLine};
+use assay_plan::refusal::Cause;
 use spin::{Mutex, Once};
 
 pub(crate) use assay_model::life::Phase;
 
 use crate::console::{self, say};
+use crate::deferred;
 use crate::load::Contents;
 use crate::pci::Owned;
-use crate::{deferred, refusals};
 
 pub(crate) mod intx;
 mod sharing;
@@ -313,7 +314,8 @@ impl Vm {
             let failure = life.failed_to_load();
             match failure {
                 LoadFailure::Refused => {
-                    refusals::refused(&self.name, &refusals::rule_of(error), &error, error.remedy());
+                    let (rule, remedy) = (error.rule(), error.remedy());
+                    say!("{}", RefusedLine { vm: &self.name, region: None, rule, reason: &error, remedy });
                 }
                 LoadFailure::Crashed => {
                     say!("error vm={} reason={}", self.name, Quoted(&error));

@@ -7,6 +7,7 @@
 mod nodes;
 mod pci;
 mod shared;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,14 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use thiserror::Error;
 
 use assay_model::pci::GuestBar;
+use assay_model::vgic::VCPUS_MAX_V2;
+
+use crate::space::{Backing, Mapping};
 
 /// What a guest's device tree says.
 pub struct GuestTree<'a> {
-    /// The RAM, at least one region. The vCPUs are on the first one's NUMA node.
-    pub ram: &'a [Ram],
+    /// The VM's address space: RAM, at least one range, and what else the guest is to find.
+    pub space: &'a [Mapping<'a>],
     /// The vCPUs' affinity fields as in `MPIDR_EL1`, the boot CPU first.
     pub vcpus: &'a [u64],
     /// The interrupt controller.
@@ -36,69 +40,31 @@ pub struct GuestTree<'a> {
     pub seeds: Option<Seeds>,
     /// Whether the VM has the SBSA watchdog.
     pub watchdog: bool,
-    /// The coherent regions that the VM got.
-    pub coherent: &'a [Coherent<'a>],
-    /// The regions that it shares with other VMs.
-    pub shared: &'a [Shared<'a>],
     /// The PCI function that the VM got.
     pub function: Option<PciFunction>,
+}
+
+impl<'a> GuestTree<'a> {
+    fn ram(&self) -> impl Iterator<Item = &'a Mapping<'a>> {
+        self.space.iter().filter(|mapping| mapping.backing == Backing::Ram)
+    }
+
+    /// RAM's and the vCPUs' NUMA node, which has a number once there is memory of another node.
+    fn numa(&self) -> Option<u32> {
+        let mut nodes = self.space.iter().filter_map(Mapping::coherent);
+        nodes.any(|node| node.numa.is_some()).then_some(0)
+    }
 }
 
 /// A PCI function in the guest's view, on a host bridge of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PciFunction {
-    /// The aperture that goes with it, one of [`GuestTree::coherent`].
+    /// The aperture that goes with it, one of [`GuestTree::space`].
     pub region: Region<Ipa>,
     /// The BAR that the aperture is, if it is one.
     pub window: Option<GuestBar>,
     /// Whether it has an interrupt.
     pub interrupt: bool,
-}
-
-/// A region of RAM.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ram {
-    /// Where it lies.
-    pub region: Region<Ipa>,
-    /// Its NUMA node, where the VM has more than one.
-    pub numa: Option<u32>,
-}
-
-/// A coherent region in the guest's view.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Coherent<'a> {
-    /// The node's name without unit address, for an aperture.
-    pub name: &'a str,
-    /// Where it lies.
-    pub region: Region<Ipa>,
-    /// As what the guest finds it.
-    pub view: View,
-    /// Its NUMA node.
-    pub numa: Option<u32>,
-}
-
-/// As what a guest finds a coherent region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum View {
-    /// A hot-pluggable memory node.
-    Ram,
-    /// A volatile `pmem-region`, in no memory node.
-    Dax,
-    /// A child of `/reserved-memory` with `no-map`.
-    Aperture,
-}
-
-/// A region between VMs in the guest's view.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shared<'a> {
-    /// The region's name: its node's, without unit address.
-    pub name: &'a str,
-    /// Where it lies.
-    pub region: Region<Ipa>,
-    /// Whether the guest may only read.
-    pub read_only: bool,
-    /// The VM's own number in the region and the others with their names, if it has a doorbell.
-    pub doorbell: Option<(u8, &'a [(u8, &'a str)])>,
 }
 
 /// Randomness for one start of a guest.
@@ -165,10 +131,10 @@ impl Blob {
 ///
 /// Nothing to describe, too much for the interrupt controller, or a name that cannot be one.
 pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
-    if guest.ram.is_empty() || guest.vcpus.is_empty() {
+    if guest.ram().next().is_none() || guest.vcpus.is_empty() {
         return Err(GuestTreeError::Empty);
     }
-    if guest.gic == Version::V2 && guest.vcpus.len() > 8 {
+    if guest.gic == Version::V2 && guest.vcpus.len() > VCPUS_MAX_V2 {
         return Err(GuestTreeError::TooManyForGicV2(guest.vcpus.len()));
     }
     let mut tree = DeviceTree::new();
@@ -177,11 +143,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::aliases())?;
     add(root, nodes::chosen(guest))?;
     add(root, nodes::cpus(guest)?)?;
-    for ram in guest.ram {
-        add(root, nodes::memory(ram.region, ram.numa, false))?;
-    }
-    nodes::coherent(root, guest.coherent, guest.function.as_ref())?;
-    shared::add_all(root, guest.shared)?;
+    space::add_all(root, guest)?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;
     add(root, nodes::gic(guest))?;

@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bundle;
+mod causes;
 pub mod claims;
 pub mod gate;
 pub mod guest_tree;
@@ -22,5 +23,8 @@ pub mod pci;
 pub mod platform;
 pub mod policy;
 pub mod ranges;
+pub mod refusal;
+pub mod space;
 pub mod traps;
+pub mod vm_plan;
 pub mod vm_tree;

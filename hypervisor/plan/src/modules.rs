@@ -3,6 +3,9 @@
 //! Says whether such an address can be believed: EL2 reads there, and keeps the memory from everybody. Whether
 //! the bytes are a kernel is `kernel`'s matter.
 
+use alloc::string::String;
+use core::fmt;
+
 use assay_spec::addr::{Pa, Region};
 
 /// The memory of a machine, as far as modules are concerned.
@@ -37,6 +40,28 @@ impl Misplaced {
             Self::NoMemory => "load it into the machine's RAM, and give its real address and size in `reg`",
             Self::Assay(_) | Self::Barred(_) => "load it elsewhere, and give its real address and size in `reg`",
         }
+    }
+}
+
+/// A file that a VM needs cannot be had.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// Not in the bundle, or there is no bundle.
+    Member(String),
+    /// It cannot be where the VM tree says.
+    Misplaced(Region<Pa>, Misplaced),
+    /// The memory where the VM tree says that it is cannot be lent.
+    Address(Region<Pa>),
+    /// There are only zeros.
+    Blank(Region<Pa>),
+}
+
+/// What messages call the module at a place.
+pub(crate) struct ModuleAt<'a>(pub(crate) &'a Region<Pa>);
+
+impl fmt::Display for ModuleAt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the module at {}, {:#x} bytes,", self.0.start, self.0.size)
     }
 }
 

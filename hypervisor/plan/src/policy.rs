@@ -30,7 +30,7 @@ pub use claim::{Allow, AllowSet, Claim, Use};
 pub use cpu::{CpuBits, CpuBitsError};
 pub use decision::{Decision, Mte, Notice, Notices, Rule};
 pub use facts::{Facts, Fault, Kind, Proof};
-pub use refusal::{NoTags, Reason, Refusal};
+pub use refusal::{Denied, NoTags, Reason};
 
 mod claim;
 mod cpu;
@@ -43,19 +43,19 @@ pub mod regions;
 /// Decides what one VM gets of one region.
 ///
 /// # Errors
-/// A [`Refusal`] with the rule, the reason and what would change it. For a coherent region or MMIO the
+/// A [`Denied`] with the rule, the reason and what would change it. For a coherent region or MMIO the
 /// VM does not start; for RAM (M3) this VM gets none of that RAM, and does not start if the rest is too
 /// small.
-pub fn decide<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+pub fn decide<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     if let Some(reason) = unusable(facts) {
-        return Err(Refusal::new(Rule::T1, reason));
+        return Err(Denied::new(Rule::T1, reason));
     }
     if let Some(vm) = facts.other_owner {
-        return Err(Refusal::new(Rule::T2, Reason::TwoOwners(vm)));
+        return Err(Denied::new(Rule::T2, Reason::TwoOwners(vm)));
     }
     match facts.kind {
         Kind::Ram => ram(facts, cpu, claim),
-        Kind::Coherent if claim.use_.is_shared() => Err(Refusal::new(Rule::T2, Reason::SharedIsRam)),
+        Kind::Coherent if claim.use_.is_shared() => Err(Denied::new(Rule::T2, Reason::SharedIsRam)),
         Kind::Coherent => coherent(facts, cpu, claim),
         Kind::Mmio => mmio(Rule::D1, Attr::DeviceNgnre, cpu, claim),
         Kind::MmioWriteCombining => mmio(Rule::D2, Attr::NormalNc, cpu, claim),
@@ -76,7 +76,7 @@ fn unusable<'a>(facts: &Facts<'a>) -> Option<Reason<'a>> {
 }
 
 /// M1 to M3.
-fn ram<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn ram<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     let missing = if !cpu.mte() {
         Some(NoTags::Cpu)
     } else if facts.no_mte {
@@ -93,12 +93,12 @@ fn ram<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Re
             ..Decision::of(Rule::M1, Attr::NormalWb, cpu, claim)
         }),
         Some(_) if !claim.vm_mte => Ok(Decision::of(Rule::M2, Attr::NormalWb, cpu, claim)),
-        Some(cause) => Err(Refusal::new(Rule::M3, Reason::RamWithoutTags(cause))),
+        Some(cause) => Err(Denied::new(Rule::M3, Reason::RamWithoutTags(cause))),
     }
 }
 
 /// C1 to C5 with R4, and R1, R2, R3 and R5 where they are asked for.
-fn coherent<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn coherent<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     let counts_as_marked = facts.marked || (facts.uniform && !facts.no_mte);
     let disproved = counts_as_marked && facts.proof == Proof::FailedTags;
     let marked = counts_as_marked && !disproved;
@@ -122,7 +122,7 @@ fn coherent<'a>(facts: &Facts<'a>, cpu: CpuBits, claim: Claim) -> Result<Decisio
 }
 
 /// C3, for memory that a guest uses as such.
-fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     if claim.allow.has(Allow::El2CacheMaintenance) {
         return Ok(Decision::of(Rule::R5, Attr::NormalWb, cpu, claim));
     }
@@ -130,16 +130,16 @@ fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusa
         if !claim.is_ram_with_mte() {
             return Ok(non_cacheable(cpu, claim));
         }
-        return Err(Refusal::new(Rule::C3, Reason::NotForRamWithMte));
+        return Err(Denied::new(Rule::C3, Reason::NotForRamWithMte));
     }
-    Err(Refusal::new(Rule::C3, Reason::NoFwb))
+    Err(Denied::new(Rule::C3, Reason::NoFwb))
 }
 
 /// C4 and C5, and the relaxations that lift them, in the order R1, R3, R2.
-fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     if claim.allow.has(Allow::MteHidden) {
         if claim.vm_mte {
-            return Err(Refusal::new(Rule::R1, Reason::MteAskedAndHidden));
+            return Err(Denied::new(Rule::R1, Reason::MteAskedAndHidden));
         }
         if cpu.fwb() {
             return Ok(Decision::of(Rule::R1, Attr::NormalWb, cpu, claim));
@@ -168,13 +168,13 @@ fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) 
     } else {
         Reason::Unmarked
     };
-    Err(Refusal::new(Rule::C5, reason))
+    Err(Denied::new(Rule::C5, reason))
 }
 
 /// R3. MTE_PERM implies MTE and so FWB: one bit is enough to ask for.
-fn no_tag_access<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn no_tag_access<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     if !cpu.mte_perm() {
-        return Err(Refusal::new(Rule::R3, Reason::NoMtePerm));
+        return Err(Denied::new(Rule::R3, Reason::NoMtePerm));
     }
     let mut decision = Decision::of(Rule::R3, Attr::NormalWbNoTag, cpu, claim);
     if claim.use_ == Use::Dax && claim.vm_mte {
@@ -191,9 +191,9 @@ fn non_cacheable(cpu: CpuBits, claim: Claim) -> Decision {
 }
 
 /// D1 and D2.
-fn mmio<'a>(rule: Rule, attr: Attr, cpu: CpuBits, claim: Claim) -> Result<Decision, Refusal<'a>> {
+fn mmio<'a>(rule: Rule, attr: Attr, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
     if claim.use_ != Use::Aperture {
-        return Err(Refusal::new(rule, Reason::MmioAsMemory));
+        return Err(Denied::new(rule, Reason::MmioAsMemory));
     }
     Ok(Decision::of(rule, attr, cpu, claim))
 }

@@ -12,10 +12,11 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod vm;
-mod words;
 
 use crate::gate::{Malformed, Node, Tree};
 use crate::kernel::Format;
+use crate::policy::{AllowSet, Rule, Use};
+use crate::refusal::Refusal;
 use alloc::string::String;
 use alloc::vec::Vec;
 use assay_model::digest::Digest;
@@ -78,6 +79,16 @@ pub enum CpuClaim {
     List(Vec<usize>),
 }
 
+impl CpuClaim {
+    /// Returns how many vCPUs that makes.
+    pub const fn count(&self) -> usize {
+        match self {
+            Self::Count(count) => *count,
+            Self::List(list) => list.len(),
+        }
+    }
+}
+
 /// How a VM's vCPUs get physical CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sched {
@@ -128,7 +139,7 @@ pub struct CoherentClaim {
     /// As what the VM is to find it.
     pub use_: Use,
     /// The relaxations the VM accepts.
-    pub allow: Vec<Allow>,
+    pub allow: AllowSet,
     /// Whether it is to be executable.
     pub exec: bool,
     /// Where it is to lie.
@@ -152,30 +163,6 @@ pub struct SharedClaim {
     pub doorbell: bool,
 }
 
-/// As what a VM is to find a region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Use {
-    /// A NUMA node's memory.
-    Ram,
-    /// A persistent-memory region.
-    Dax,
-    /// Reserved memory for a driver.
-    Aperture,
-}
-
-/// A relaxation of the policy that a VM accepts for a region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Allow {
-    /// R1.
-    MteHidden,
-    /// R2.
-    NonCacheable,
-    /// R3.
-    NoTagAccess,
-    /// R5.
-    El2CacheMaintenance,
-}
-
 /// What the VM tree says about one member of the bundle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberDigest {
@@ -183,30 +170,6 @@ pub struct MemberDigest {
     pub name: String,
     /// Its length and sum.
     pub digest: Digest,
-}
-
-/// Why a VM is refused before the machine was looked at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The VM's name, which may be any text here.
-    pub vm: String,
-    /// The rule.
-    pub rule: Rule,
-    /// What is wrong, with node and property.
-    pub reason: String,
-    /// What to do about it.
-    pub remedy: &'static str,
-}
-
-/// The rules for refusals that are not about a region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rule {
-    /// CPUs.
-    V1,
-    /// Memory.
-    V2,
-    /// Kernel, ramdisk, digest, or the VM's description as a whole.
-    V3,
 }
 
 /// Something in the tree that has no effect.
@@ -239,17 +202,6 @@ impl VmTree {
     }
 }
 
-impl Rule {
-    /// Returns the rule's name as it is printed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "V1",
-            Self::V2 => "V2",
-            Self::V3 => "V3",
-        }
-    }
-}
-
 /// Reads a VM tree, or the `/chosen` node of a platform's.
 ///
 /// # Errors
@@ -275,6 +227,7 @@ pub fn parse(tree: &Tree<'_>) -> Result<VmTree, VmTreeError> {
             Ok(vm) if read.vms.iter().any(|other| other.name == vm.name) => {
                 read.refused.push(Refusal {
                     vm: vm.name,
+                    region: None,
                     rule: Rule::V3,
                     reason: String::from("another VM has this name"),
                     remedy: "give each VM a name of its own",

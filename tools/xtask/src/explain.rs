@@ -1,11 +1,10 @@
 //! `explain`: what EL2 would decide about a platform and a manifest, told on the host by the same code.
 //!
-//! It probes nothing and looks at no kernel: what the boot would find of memory is an option, and whether files
-//! are there shows when a bundle is built.
+//! It probes nothing: what the boot would find of memory is an option. Whether files are there shows when a bundle is
+//! built; those that are, are placed in their VM's RAM.
 
 mod cpus;
 mod decide;
-mod fit;
 mod print;
 mod proof;
 mod reason;
@@ -84,7 +83,7 @@ fn report(options: &Options) -> Result<Report> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut warnings = Vec::new();
     let machine = machine(tree, &manifest, folder, &mut warnings)?;
-    let mut report = Report::new(&machine, &manifest, &host, &options.proof)?;
+    let mut report = Report::new(&machine, &manifest, &host, &options.proof, &|file| fs::read(folder.join(file)).ok())?;
     warnings.extend(manifest.warnings());
     report.warnings.splice(0..0, warnings);
     Ok(report)

@@ -2,10 +2,14 @@
 
 use alloc::vec::Vec;
 
-use super::{Row, World};
+use assay_spec::addr::{Ipa, Region};
+
+use super::{Trouble, VmClaims, World};
 use crate::pci::{self, Address, DeviceFault, Found};
-use crate::platform::HostPlatform;
-use crate::vm_tree::{CoherentClaim, Use, VmConfig};
+use crate::platform::{CoherentNode, HostPlatform};
+use crate::policy::Use;
+use crate::space::Backing;
+use crate::vm_tree::{CoherentClaim, VmConfig};
 
 /// Returns the function that `device` of a claim names: by its PCI address, or by the path of its node.
 fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
@@ -69,9 +73,24 @@ pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> 
     others.any(shares).then_some(DeviceFault::SharedInterrupt)
 }
 
-/// Tells what keeps a function's BARs from having a place in the guest, once the region has one.
-pub(super) fn misfit(machine: &HostPlatform, row: &Row<'_>) -> Option<DeviceFault> {
-    let (found, ipa) = found_function(machine, row.device?).zip(row.ipa)?;
-    let prepared = found.outcome.as_ref().ok()?;
-    pci::offers(found, prepared, &machine.coherent, row.node, ipa).err()
+/// Says of each region what keeps the BARs of the function that goes with it from having a place in the guest.
+pub(super) fn check_places<'a>(machine: &'a HostPlatform, claims: &mut VmClaims<'a>) {
+    for row in &claims.rows {
+        if let Backing::Coherent { node, device: Some(address) } = row.backing
+            && let Some(fault) = misfit(machine, node, address, row.ipa)
+            && let Some(claim) = claims.config.coherent.iter().find(|claim| of(machine, claim) == Some(address))
+        {
+            claims.troubles.push(Trouble::device(claim, fault));
+        }
+    }
+}
+
+fn misfit(
+    machine: &HostPlatform,
+    node: &CoherentNode,
+    address: Address,
+    ipa: Option<Region<Ipa>>,
+) -> Option<DeviceFault> {
+    let found = found_function(machine, address)?;
+    pci::offers(found, found.outcome.as_ref().ok()?, &machine.coherent, node, ipa?).err()
 }

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{World, ram, resolve};
+use super::{World, coherent, ram};
 use crate::platform::CoherentNode;
-use crate::policy::{Attr, Rule, Use};
+use crate::policy::{self, Attr, Claim, CpuBits, Facts, Proof, Rule};
 
 /// A region to probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,41 +15,45 @@ pub struct ToProve<'a> {
     pub node: &'a CoherentNode,
     /// Where it is.
     pub region: Region<Pa>,
-    /// The memory part: somebody claims it as `ram` or `dax`.
-    pub memory: bool,
     /// The tag part: the tree says that it has tags, and the CPUs can look.
     pub tags: bool,
-    /// The type that the claimant gets by what [`World::proof`] says so far; `None` if it is refused. With it
-    /// the memory part is done. Ask again when the tag parts are done: a failure changes the type.
-    pub attr: Option<Attr>,
+    facts: Facts<'a>,
+    bits: CpuBits,
+    claim: Claim,
+}
+
+impl ToProve<'_> {
+    /// The memory part: the type that the claimant gets when the tag part has shown `tags`; `None` if it is refused,
+    /// or gets nothing that EL2 touches.
+    pub fn memory_as(&self, tags: Proof) -> Option<Attr> {
+        let decision = policy::decide(&Facts { proof: tags, ..self.facts }, self.bits, self.claim).ok()?;
+        // An aperture, too, once it is more than Device: EL2 clears it, and must not find out then that nothing
+        // is there.
+        Some(decision.attr).filter(|attr| *attr != Attr::DeviceNgnre)
+    }
 }
 
 /// Lists the regions to prove, each once. A region with a T1 fault is nothing to touch.
 pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
-    let has_tags = |node: &CoherentNode| {
-        (node.mte_capable || world.machine.uniform_memory)
-            && !node.no_mte
-            && !super::ground::lies_in_memory_without_tags(world.machine, node)
-    };
-    let mte = ram::bits(world).mte();
+    let bits = ram::bits(world);
+    let mut regions = coherent::Regions::of(world);
     let mut all: Vec<ToProve<'a>> = Vec::new();
-    for row in resolve(world).iter().flat_map(|vm| &vm.rows) {
-        let is_unusable = matches!(row.outcome, Err(refusal) if refusal.rule == Rule::T1);
-        let Some(region) = row.pa.filter(|_| !is_unusable) else {
+    for (vm, claim) in world.vms.iter().flat_map(|vm| vm.coherent.iter().map(move |claim| (vm, claim))) {
+        let Ok((node, facts)) = regions.facts_of(claim) else {
             continue;
         };
-        let attr = row.outcome.ok().map(|decision| decision.attr);
-        // An aperture, too, once it is more than Device: EL2 clears it, and must not find out then that nothing
-        // is there.
-        let memory = row.use_ != Use::Aperture || attr.is_some_and(|attr| attr != Attr::DeviceNgnre);
-        match all.iter_mut().find(|known| known.node == row.node) {
-            Some(known) => {
-                known.memory |= memory;
-                known.attr = known.attr.or(attr);
-            }
-            None => all.push(ToProve { node: row.node, region, memory, tags: mte && has_tags(row.node), attr }),
+        let claim = coherent::asked(claim, vm);
+        let is_unusable = policy::decide(&facts, bits, claim).is_err_and(|denied| denied.rule == Rule::T1);
+        let Some(region) = node.region().filter(|_| !is_unusable) else {
+            continue;
+        };
+        let tags = bits.mte() && (facts.marked || facts.uniform) && !facts.no_mte;
+        // Who claims what another claims too is refused: one claim tells the type, or that there is none.
+        let found = ToProve { node, region, tags, facts, bits, claim };
+        let is_new = all.iter().all(|known| known.node != node);
+        if is_new && (tags || found.memory_as(facts.proof).is_some()) {
+            all.push(found);
         }
     }
-    all.retain(|region| region.memory || region.tags);
     all
 }

@@ -2,36 +2,33 @@
 
 use alloc::vec::Vec;
 
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::Region;
 
-use super::World;
-use crate::policy::{self, Claim, CpuBits, Decision, Facts, Kind, Proof, Refusal};
+use super::{Row, World};
+use crate::policy::{self, Claim, CpuBits, Facts, Kind, Proof};
+use crate::space::Backing;
 use crate::vm_tree::VmConfig;
 use assay_model::layout;
-
-/// What a VM gets as its RAM.
-#[derive(Clone, Debug)]
-pub struct RamRow<'a> {
-    /// The paths of the memory nodes that it may come from, each once.
-    pub nodes: Vec<&'a str>,
-    /// Where the guest finds it; `None` if no machine has so much.
-    pub ipa: Option<Region<Ipa>>,
-    /// What the policy answered.
-    pub outcome: Result<Decision, Refusal<'a>>,
-    /// The proof that it was told.
-    pub proof: Proof,
-}
 
 /// Decides on the RAM of one VM.
 ///
 /// A VM with MTE gets RAM of nodes with tags only, so one such node is enough for M1; whether it is large enough
 /// is not asked here. A VM without gets RAM of any node, so M1 is said only if all have tags: the two rules
 /// give it the same memory.
-pub fn ram<'a>(world: &World<'a>, vm: &VmConfig) -> RamRow<'a> {
+pub(super) fn row<'a>(world: &World<'a>, vm: &VmConfig) -> Row<'a> {
     let (facts, nodes) = facts(world, vm.mte);
-    // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.
-    let outcome = policy::decide(&facts, world.bits, Claim::ram(vm.mte));
-    RamRow { nodes, ipa: Region::new(layout::RAM, vm.memory_bytes), outcome, proof: facts.proof }
+    let claim = Claim::ram(vm.mte);
+    Row {
+        region: "memory",
+        nodes,
+        size: Some(vm.memory_bytes),
+        claim,
+        ipa: Region::new(layout::RAM, vm.memory_bytes),
+        // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.
+        outcome: policy::decide(&facts, world.bits, claim),
+        proof: facts.proof,
+        backing: Backing::Ram,
+    }
 }
 
 /// Collects what the policy wants to know about RAM that must have tags (`mte`) or need not, and the paths of the

@@ -20,11 +20,12 @@ use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
 use crate::platform::{self, HostPlatform};
 use crate::policy::regions::Occupied;
-use crate::policy::{CpuBits, Decision, Proof, Refusal};
+use crate::policy::{CpuBits, Decision, Denied, Proof};
+use crate::refusal::Cause as _;
 use crate::vm_tree::{self, VmConfig};
 
 /// A machine with 1 GiB of RAM at 1 GiB and what stands for `root` and `reserved` added.
-fn platform(root: &str, reserved: &str) -> HostPlatform {
+pub(crate) fn platform(root: &str, reserved: &str) -> HostPlatform {
     let source = format!(
         r#"/ {{
             #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>; compatible = "acme,board";
@@ -54,7 +55,7 @@ fn gpu(properties: &str) -> String {
 const MARKED: &str = "assay,mte-capable;";
 
 /// A VM with 512 MiB, further properties, and one claim for each text.
-fn vm(name: &str, properties: &str, claims: &[&str]) -> String {
+pub(crate) fn vm(name: &str, properties: &str, claims: &[&str]) -> String {
     let claims: String = (0..)
         .zip(claims)
         .map(|(n, claim)| format!(r#"coherent-{n} {{ compatible = "assay,coherent-claim"; {claim} }};"#))
@@ -73,7 +74,7 @@ const AS_RAM: &str = r#"assay,region = "gpu0-memory"; assay,use = "ram";"#;
 const AS_DAX: &str = r#"assay,region = "gpu0-memory"; assay,use = "dax";"#;
 const AS_APERTURE: &str = r#"assay,region = "gpu0-memory"; assay,use = "aperture";"#;
 
-fn vms(domains: &[String]) -> Vec<VmConfig> {
+pub(crate) fn vms(domains: &[String]) -> Vec<VmConfig> {
     let source = format!(
         r#"/ {{ compatible = "assay,vm-tree"; chosen {{ #address-cells = <2>; #size-cells = <2>; {} }}; }};"#,
         domains.concat()
@@ -87,7 +88,7 @@ fn vms(domains: &[String]) -> Vec<VmConfig> {
 fn mte() -> CpuBits {
     CpuBits::new(true, true, false).unwrap()
 }
-fn fwb() -> CpuBits {
+pub(crate) fn fwb() -> CpuBits {
     CpuBits::new(false, true, false).unwrap()
 }
 fn old() -> CpuBits {
@@ -101,17 +102,17 @@ fn not_run(_: &str) -> Proof {
     Proof::NotRun
 }
 
-fn world<'a>(machine: &'a HostPlatform, vms: &'a [VmConfig], bits: CpuBits) -> World<'a> {
+pub(crate) fn world<'a>(machine: &'a HostPlatform, vms: &'a [VmConfig], bits: CpuBits) -> World<'a> {
     World { machine, vms, bits, pa_bits: 48, occupied: &[], proof: &not_run }
 }
 
 /// Resolves the only claim of the only VM.
-fn only<'a>(world: &World<'a>) -> Result<Decision, Refusal<'a>> {
+fn only<'a>(world: &World<'a>) -> Result<Decision, Denied<'a>> {
     let all = resolve(world);
-    assert_eq!((all.len(), all[0].rows.len()), (1, 1));
+    assert_eq!((all.len(), all[0].rows.len()), (1, 2));
     assert_eq!(all[0].troubles, []);
-    assert_eq!(all[0].starts(), all[0].rows[0].outcome.is_ok());
-    all[0].rows[0].outcome
+    assert_eq!(all[0].starts(), all[0].rows.iter().all(|row| row.outcome.is_ok()));
+    all[0].rows[1].outcome
 }
 
 /// The sentences about a VM's only trouble: reason and remedy.

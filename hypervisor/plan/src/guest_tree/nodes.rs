@@ -2,7 +2,7 @@
 //!
 //! Bindings are those of the Devicetree Specification 0.4 and of Linux's `Documentation/devicetree`.
 
-use super::{Coherent, GuestTree, GuestTreeError, PciFunction, View, add};
+use super::{GuestTree, GuestTreeError, add};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -70,7 +70,7 @@ pub(super) fn cpus(guest: &GuestTree<'_>) -> Result<DeviceTreeNode, GuestTreeErr
     let wide = guest.vcpus.iter().any(|&mpidr| mpidr >> 32 != 0);
     put_cells(&mut node, "#address-cells", &[1 + u32::from(wide)]);
     put_cells(&mut node, "#size-cells", &[0]);
-    let numa = guest.ram.first().and_then(|ram| ram.numa);
+    let numa = guest.numa();
     for &mpidr in guest.vcpus {
         let mut cpu = named(format!("cpu@{mpidr:x}"));
         put_texts(&mut cpu, "device_type", &["cpu"]);
@@ -96,39 +96,6 @@ pub(super) fn memory(region: Region<Ipa>, numa: Option<u32>, pluggable: bool) ->
     node
 }
 
-pub(super) fn coherent(
-    root: &mut DeviceTreeNode,
-    regions: &[Coherent<'_>],
-    function: Option<&PciFunction>,
-) -> Result<(), GuestTreeError> {
-    let mut apertures = Vec::new();
-    for one in regions {
-        match one.view {
-            View::Ram => add(root, memory(one.region, one.numa, true))?,
-            View::Dax => {
-                add(root, dax(one))?;
-                // Linux knows a NUMA node by its CPUs and memory nodes only (drivers/of/of_numa.c), and kmem
-                // takes no memory of another: an empty memory node makes it known.
-                let has_ram = |other: &Coherent<'_>| other.view == View::Ram && other.numa == one.numa;
-                if one.numa.is_some() && !regions.iter().any(has_ram) {
-                    let empty = Region { size: 0, ..one.region };
-                    add(root, memory(empty, one.numa, false))?;
-                }
-            }
-            View::Aperture => {
-                let mut node = at(one.name, one.region);
-                put_regions(&mut node, &[one.region]);
-                put_bytes(&mut node, "no-map", &[]);
-                if function.is_some_and(|function| function.region == one.region) {
-                    put_cells(&mut node, "phandle", &[APERTURE_PHANDLE]);
-                }
-                apertures.push(node);
-            }
-        }
-    }
-    apertures.into_iter().try_for_each(|node| reserve(root, node))
-}
-
 /// Adds a child of `/reserved-memory`, which is made when there is one.
 pub(super) fn reserve(root: &mut DeviceTreeNode, child: DeviceTreeNode) -> Result<(), GuestTreeError> {
     const NAME: &str = "reserved-memory";
@@ -143,15 +110,6 @@ pub(super) fn reserve(root: &mut DeviceTreeNode, child: DeviceTreeNode) -> Resul
         Some(reserved) => add(reserved, child),
         None => Ok(()),
     }
-}
-
-fn dax(one: &Coherent<'_>) -> DeviceTreeNode {
-    let mut node = at("pmem", one.region);
-    put_texts(&mut node, "compatible", &["pmem-region"]);
-    put_regions(&mut node, &[one.region]);
-    put_bytes(&mut node, "volatile", &[]);
-    put_numa(&mut node, one.numa);
-    node
 }
 
 pub(super) fn psci() -> DeviceTreeNode {
@@ -247,7 +205,7 @@ pub(super) fn put_bytes(node: &mut DeviceTreeNode, name: &str, bytes: &[u8]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, bytes));
 }
 
-fn put_numa(node: &mut DeviceTreeNode, numa: Option<u32>) {
+pub(super) fn put_numa(node: &mut DeviceTreeNode, numa: Option<u32>) {
     if let Some(numa) = numa {
         put_cells(node, "numa-node-id", &[numa]);
     }

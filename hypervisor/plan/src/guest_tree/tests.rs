@@ -3,29 +3,53 @@
 mod pci;
 mod shared;
 
-use super::{Blob, Coherent, GuestTree, GuestTreeError, Ram, Seeds, View, build};
+use super::{Blob, GuestTree, GuestTreeError, Seeds, build};
 use crate::gate::Tree;
+use crate::platform::CoherentNode;
+use crate::policy::{Attr, Decision, Mte, Notices, Proof, Rule, Use};
+use crate::space::{Backing, Mapping};
 use assay_model::layout;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::gic::Version;
+use assay_spec::stage2_desc::Rights;
 use proptest::prelude::*;
 use std::string::String;
+use std::sync::LazyLock;
 use std::vec;
 use std::vec::Vec;
 
-const RAM: [Ram; 1] = [Ram { region: Region { start: layout::RAM, size: 0x2000_0000 }, numa: None }];
+static RAM: LazyLock<[Mapping<'static>; 1]> =
+    LazyLock::new(|| [mapping("memory", Region { start: layout::RAM, size: 0x2000_0000 }, Use::Ram, Backing::Ram)]);
+
+fn mapping(name: &'static str, ipa: Region<Ipa>, use_: Use, backing: Backing<'static>) -> Mapping<'static> {
+    let rights = if let Use::Shared(rights) = use_ { rights } else { Rights::ReadWrite };
+    let decision = Decision {
+        rule: Rule::C1,
+        attr: Attr::NormalWb,
+        exec: false,
+        rights,
+        mte: Mte::Hidden,
+        el2_maintenance: false,
+        zero_tags: false,
+        notices: Notices::default(),
+    };
+    Mapping { name: name.into(), ipa, use_, decision, proof: Proof::NotRun, backing }
+}
+
+/// RAM and more.
+fn with(more: impl IntoIterator<Item = Mapping<'static>>) -> Vec<Mapping<'static>> {
+    RAM.iter().cloned().chain(more).collect()
+}
 
 fn plain() -> GuestTree<'static> {
     GuestTree {
-        ram: &RAM,
+        space: &*RAM,
         vcpus: &[0, 1],
         gic: Version::V3,
         bootargs: "console=ttyAMA0",
         ramdisk: Region::new(Ipa(0x5800_0000), 0x12_3456),
         seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: [7; 32] }),
         watchdog: false,
-        coherent: &[],
-        shared: &[],
         function: None,
     }
 }
@@ -135,31 +159,39 @@ fn every_phandle_that_is_used_exists() {
     }
 }
 
-const COHERENT: [Coherent<'static>; 3] = [
-    Coherent {
-        name: "gpu0-memory",
-        region: Region { start: Ipa(0x8000_0000), size: 0x400_0000 },
-        view: View::Ram,
-        numa: Some(1),
-    },
-    Coherent {
-        name: "gpu1-memory",
-        region: Region { start: Ipa(0xc000_0000), size: 0x400_0000 },
-        view: View::Dax,
-        numa: Some(2),
-    },
-    Coherent {
-        name: "npu0-memory",
-        region: Region { start: Ipa(0x1_0000_0000), size: 0x1000 },
-        view: View::Aperture,
-        numa: None,
-    },
-];
+const NPU: Region<Ipa> = Region { start: Ipa(0x1_0000_0000), size: 0x1000 };
+
+fn region(name: &'static str, ipa: Region<Ipa>, use_: Use, numa: Option<u32>) -> Mapping<'static> {
+    let node = CoherentNode {
+        path: String::from(name),
+        name: String::from(name),
+        reg: None,
+        reg_count: 0,
+        pci_bar: None,
+        length: None,
+        bar: None,
+        mte_capable: true,
+        no_mte: false,
+        no_map: true,
+        numa,
+    };
+    let node = std::boxed::Box::leak(std::boxed::Box::new(node));
+    mapping(name, ipa, use_, Backing::Coherent { node, device: None })
+}
+
+fn dax(numa: u32) -> Mapping<'static> {
+    region("gpu1-memory", Region { start: Ipa(0xc000_0000), size: 0x400_0000 }, Use::Dax, Some(numa))
+}
+
+/// A region of each use.
+fn coherent() -> [Mapping<'static>; 3] {
+    let ram = Region { start: Ipa(0x8000_0000), size: 0x400_0000 };
+    [region("gpu0-memory", ram, Use::Ram, Some(1)), dax(2), region("npu0-memory", NPU, Use::Aperture, None)]
+}
 
 #[test]
 fn a_coherent_region_is_found_as_the_manifest_asks() {
-    let ram = [Ram { numa: Some(0), ..RAM[0] }];
-    let blob = blob(&GuestTree { ram: &ram, coherent: &COHERENT, ..plain() });
+    let blob = blob(&GuestTree { space: &with(coherent()), ..plain() });
     assert_eq!(cells(&blob, "/memory@40000000", "numa-node-id"), [0]);
     assert_eq!(cells(&blob, "/cpus/cpu@0", "numa-node-id"), [0]);
     assert!(!has(&blob, "/memory@40000000", "hotpluggable"));
@@ -179,8 +211,8 @@ fn a_coherent_region_is_found_as_the_manifest_asks() {
 
 #[test]
 fn a_dax_region_beside_ram_of_its_numa_node_needs_no_empty_memory_node() {
-    let dax = Coherent { numa: COHERENT[0].numa, ..COHERENT[1] };
-    let blob = blob(&GuestTree { coherent: &[COHERENT[0], dax], ..plain() });
+    let [ram, ..] = coherent();
+    let blob = blob(&GuestTree { space: &with([ram, dax(1)]), ..plain() });
     assert!(has(&blob, "/pmem@c0000000", "volatile"));
     assert!(!has(&blob, "/memory@c0000000", "reg"));
 }
@@ -188,15 +220,15 @@ fn a_dax_region_beside_ram_of_its_numa_node_needs_no_empty_memory_node() {
 #[test]
 fn what_cannot_be_described_is_an_error() {
     let error = |guest: GuestTree<'_>| build(&guest).err().unwrap();
-    assert_eq!(error(GuestTree { ram: &[], ..plain() }), GuestTreeError::Empty);
+    assert_eq!(error(GuestTree { space: &[], ..plain() }), GuestTreeError::Empty);
     assert_eq!(error(GuestTree { vcpus: &[], ..plain() }), GuestTreeError::Empty);
     let nine = GuestTree { gic: Version::V2, vcpus: &[0, 1, 2, 3, 4, 5, 6, 7, 8], ..plain() };
     assert_eq!(error(nine), GuestTreeError::TooManyForGicV2(9));
     let twins = GuestTree { vcpus: &[1, 1], ..plain() };
     assert_eq!(error(twins), GuestTreeError::Twice("cpu@1".into()));
     let name = "a name with spaces";
-    let named = [Coherent { name, ..COHERENT[2] }];
-    let odd = GuestTree { coherent: &named, ..plain() };
+    let named = with([region(name, NPU, Use::Aperture, None)]);
+    let odd = GuestTree { space: &named, ..plain() };
     assert_eq!(error(odd), GuestTreeError::Name("a name with spaces@100000000".into()));
 }
 

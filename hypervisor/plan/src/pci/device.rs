@@ -69,44 +69,6 @@ pub enum DeviceFault {
     Narrow,
 }
 
-impl fmt::Display for DeviceFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Name => "is no PCI function",
-            Self::NotAperture => "goes with use = \"aperture\" only",
-            Self::Second => "is the VM's second, and a VM gets one function",
-            Self::Twice => "is claimed twice",
-            Self::Bar(fault) => return write!(f, "cannot be used: {fault}"),
-            Self::NeedsDma(class) => {
-                return write!(
-                    f,
-                    "has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"
-                );
-            }
-            Self::SharedInterrupt => "shares its INTx with another function that a VM claims",
-            Self::NoRoom => "has BARs that do not fit below the guest's RAM",
-            Self::Narrow => "has the region in a 32-bit BAR, and the region is above 4 GiB in the guest",
-        })
-    }
-}
-
-impl DeviceFault {
-    /// Returns what to do about it.
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::Name => "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node",
-            Self::NotAperture => "leave `device` out, or claim the region with use = \"aperture\"",
-            Self::Second => "give the other function to another VM",
-            Self::Twice => "leave the function in one claim only",
-            Self::Bar(_) => "correct `device`, or the platform; without `device` the region is given alone",
-            Self::NeedsDma(_) => "leave `device` out: the region is then given alone",
-            Self::SharedInterrupt => "put one of the two functions into another slot, or leave `device` out",
-            Self::NoRoom => "leave `device` out: the function's registers are too large",
-            Self::Narrow => "give the claim an `ipa` below 4 GiB, or the VM less `memory`",
-        }
-    }
-}
-
 /// Tells whether functions of this class (base class, subclass) are of use by DMA only.
 ///
 /// Storage, network, display and multimedia controllers, DMA controllers, serial buses (USB, FireWire, Fibre Channel),

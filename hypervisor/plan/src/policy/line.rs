@@ -8,7 +8,7 @@ use assay_spec::addr::{Ipa, Region};
 
 use assay_spec::stage2_desc::Rights;
 
-use super::{Decision, Proof, Rule, Use};
+use super::{Decision, Notice, Proof, Rule, Use};
 
 /// `decision vm=… region=… use=… ipa=… size=… attr=… exec=… mte=… rule=… proof=…`, and `access=ro` or `rw` of
 /// memory that is shared
@@ -48,6 +48,25 @@ impl fmt::Display for DecisionLine<'_> {
             Use::Shared(Rights::ReadWrite) => f.write_str(" access=rw"),
             Use::Ram | Use::Dax | Use::Aperture => Ok(()),
         }
+    }
+}
+
+/// `warning vm=… region=… reason="…"`, or `error`
+#[derive(Clone, Copy)]
+pub struct NoticeLine<'a> {
+    /// The VM's name.
+    pub vm: &'a str,
+    /// The region's node name.
+    pub region: &'a str,
+    /// What is said.
+    pub notice: Notice,
+}
+
+impl fmt::Display for NoticeLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vm, region, notice } = self;
+        let kind = if notice.is_error() { "error" } else { "warning" };
+        write!(f, "{kind} vm={vm} region={region} reason={}", Quoted(notice))
     }
 }
 

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use crate::pci::BarFault;
 
-use super::{Allow, AllowSet, Claim, CpuBits, Decision, Facts, Fault, Kind, Proof, Refusal, Use, decide};
+use super::{Allow, AllowSet, Claim, CpuBits, Decision, Denied, Facts, Fault, Kind, Proof, Use, decide};
 
 mod bits;
 mod cases;
@@ -36,7 +36,7 @@ const FAULTS: [Fault<'static>; 10] = [
 
 /// One point of the input space.
 type Input = (Facts<'static>, CpuBits, Claim);
-type Answer = Result<Decision, Refusal<'static>>;
+type Answer = Result<Decision, Denied<'static>>;
 
 /// The CPUs that the architecture has: nothing, FWB, FWB and MTE, all.
 fn cpus() -> [CpuBits; 4] {

@@ -4,9 +4,10 @@ mod dom0less;
 
 mod shared;
 
-use super::{Allow, CoherentClaim, CpuClaim, Module, Rule, Source, Use, VmTree, VmTreeError, parse};
+use super::{CoherentClaim, CpuClaim, Module, Source, VmTree, VmTreeError, parse};
 use crate::gate::Tree;
 use crate::kernel::Format;
+use crate::policy::{Allow, AllowSet, Rule, Use};
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
 use assay_spec::addr::Ipa;
@@ -156,7 +157,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     let claim = CoherentClaim {
         region: "gpu0-memory".to_string(),
         use_: Use::Aperture,
-        allow: [Allow::MteHidden, Allow::NonCacheable, Allow::NoTagAccess, Allow::El2CacheMaintenance].into(),
+        allow: Allow::ALL.into_iter().fold(AllowSet::NONE, AllowSet::with),
         exec: true,
         ipa: Some(Ipa(0x1_0000_0000)),
         device: Some("0000:01:00.0".to_string()),

@@ -2,10 +2,12 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
-use super::{Allow, CoherentClaim, CpuClaim, Module, Refusal, Rule, Source, Use, VmConfig, Warning, ignored, shared};
+use super::{CoherentClaim, CpuClaim, Module, Source, VmConfig, Warning, ignored, shared};
 use super::{cells, sched};
 use crate::gate::{Malformed, Node};
 use crate::kernel::Format;
+use crate::policy::{Allow, AllowSet, Rule, Use};
+use crate::refusal::Refusal;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -207,11 +209,11 @@ impl Vm<'_, '_> {
         let device = node.str("assay,device").map_err(&bad)?;
         let ipa = node.u64("assay,ipa").map_err(&bad)?;
         let allow = node.strs("assay,allow").map_err(&bad)?;
-        let allow = allow.map(Allow::from_word).collect::<Option<Vec<_>>>();
+        let allow = allow.map(Allow::from_name).try_fold(AllowSet::NONE, |all, one| Some(all.with(one?)));
         Ok(CoherentClaim {
             region: region.map(String::from).ok_or_else(|| wrong("assay,region", "must name a region"))?,
             use_: word
-                .and_then(Use::from_word)
+                .and_then(Use::from_name)
                 .ok_or_else(|| wrong("assay,use", "must be \"ram\", \"dax\" or \"aperture\""))?,
             allow: allow.ok_or_else(|| {
                 wrong("assay,allow", "must hold mte-hidden, non-cacheable, no-tag-access or el2-cache-maintenance")
@@ -236,6 +238,6 @@ impl Vm<'_, '_> {
     }
 
     fn refuse(&self, rule: Rule, reason: String, remedy: &'static str) -> Refused {
-        Box::new(Refusal { vm: self.name.clone(), rule, reason, remedy })
+        Box::new(Refusal { vm: self.name.clone(), region: None, rule, reason, remedy })
     }
 }

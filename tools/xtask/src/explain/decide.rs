@@ -2,21 +2,25 @@
 
 use std::fmt::Display;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use assay_harness::Event;
 use assay_harness::events::PREFIX;
 use assay_harness::manifest::Manifest;
 use assay_harness::vm_tree::{self as writer, Modules};
-use assay_plan::claims::{self, Row as ClaimRow, SharedRow, VmClaims, World};
+use assay_model::loader::Sums;
+use assay_model::smccc::Workarounds;
+use assay_plan::claims::{self, VmClaims, World};
 use assay_plan::gate::Tree;
+use assay_plan::guest_tree::Seeds;
 use assay_plan::idregs::HostId;
 use assay_plan::platform::HostPlatform;
-use assay_plan::policy::line::{DecisionLine, RefusedLine};
-use assay_plan::policy::{Decision, Notices, Proof, Refusal, Rule, Use};
-use assay_plan::vm_tree::{self, Sched, VmConfig};
+use assay_plan::policy::Use;
+use assay_plan::policy::line::DecisionLine;
+use assay_plan::refusal::{Cause as _, Refusal};
+use assay_plan::vm_plan::{self, Files, HostFacts, Left, Memory, Planner, VmPlan};
+use assay_plan::vm_tree::{self, Module, Source};
 use assay_spec::addr::{Ipa, Region};
 
-use super::fit::Left;
 use super::proof::Proofs;
 use super::{Given, cpus, reason};
 
@@ -47,11 +51,17 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Decides everything.
+    /// Decides everything. `files` are the bytes of a kernel or ramdisk, if they are there.
     ///
     /// # Errors
     /// CPUs that cannot be, a claim whose `region` names nothing, a `--proof` of no region.
-    pub(crate) fn new(machine: &HostPlatform, manifest: &Manifest, host: &HostId, given: &[Given]) -> Result<Self> {
+    pub(crate) fn new(
+        machine: &HostPlatform,
+        manifest: &Manifest,
+        host: &HostId,
+        given: &[Given],
+        files: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self> {
         let tree = compiled(manifest)?;
         let proofs = Proofs::new(given, machine)?;
         let proof = |path: &str| proofs.of(path);
@@ -64,32 +74,21 @@ impl Report {
             occupied: &[],
             proof: &proof,
         };
+        let facts = HostFacts { id: host, counter_frequency: 62_500_000, workarounds: Workarounds::default() };
+        let left = Left::new((0..machine.cpus.len()).collect(), Some(Memory::of(machine)), &tree.vms);
+        let mut planner = Planner::new(world, facts, left);
         let mut report = Self::default();
-        let mut left = Left::of(machine, &tree.vms);
         let mut all = claims::resolve(&world);
-        let is_shared = |vm: usize| {
-            let vm = tree.vms.get(vm);
-            vm.is_some_and(|vm| vm.sched != Sched::Dedicated)
-        };
-        all.sort_by_key(|claims| is_shared(claims.vm));
-        for claims in all {
-            let vm = tree.vms.get(claims.vm).context("a VM without its entry")?;
+        vm_plan::order(&mut all);
+        for claims in &all {
             if let Some(name) = claims.troubles.iter().find(|one| one.is_bad_name()) {
-                bail!("vm \"{}\": {name}: {}", vm.name, name.remedy());
+                bail!("vm \"{}\": {name}: {}", claims.config.name, name.remedy());
             }
-            report.vm(&world, vm, &claims, &mut left);
+            report.vm(&mut planner, claims, files);
         }
         let place = |row: &Row| tree.vms.iter().position(|vm| vm.name == row.vm());
         report.rows.sort_by_key(place);
-        for refused in &tree.refused {
-            let rule = match refused.rule {
-                vm_tree::Rule::V1 => Rule::V1,
-                vm_tree::Rule::V2 => Rule::V2,
-                vm_tree::Rule::V3 => Rule::V3,
-            };
-            let row = refusal(&refused.vm, None, rule, &refused.reason, refused.remedy);
-            report.rows.push(row);
-        }
+        report.rows.extend(tree.refused.iter().map(refusal));
         report.warn(&world);
         for index in claims::claimed_bars(machine, &tree.vms) {
             report.warnings.extend(machine.coherent.get(index).map(|node| {
@@ -111,46 +110,33 @@ impl Report {
         names
     }
 
-    fn vm(&mut self, world: &World<'_>, vm: &VmConfig, claims: &VmClaims<'_>, left: &mut Left) {
-        let ram = claims::ram(world, vm);
-        let starts = claims.starts() && ram.outcome.is_ok();
-        self.rows.push(row(
-            Line {
-                vm: &vm.name,
-                region: "memory",
-                node: ram.nodes.join(", "),
-                use_: Use::Ram,
-                ipa: ram.ipa,
-                proof: ram.proof,
-            },
-            &ram.outcome,
-        ));
-        for claim in &claims.rows {
-            self.rows.push(claimed(&vm.name, claim));
+    fn vm<'a>(&mut self, planner: &mut Planner<'a>, claims: &VmClaims<'a>, files: &dyn Fn(&str) -> Option<Vec<u8>>) {
+        let vm = &claims.config.name;
+        self.rows.extend(claims.rows.iter().map(|claim| row(vm, claim)));
+        let about_vm = claims.troubles.iter().map(|trouble| Refusal::of(vm, trouble));
+        self.rows.extend(about_vm.map(|refused| refusal(&refused)));
+        if !claims.starts() {
+            return;
         }
-        for part in &claims.shared {
-            self.rows.push(shared(&vm.name, part));
-        }
-        for trouble in &claims.troubles {
-            let refused = refusal(&vm.name, None, trouble.rule(), trouble, trouble.remedy());
-            self.rows.push(refused);
-        }
-        // EL2 asks for these last: a VM that is refused for its memory takes no CPU.
-        if starts && let Err(unfit) = left.take(vm, claims) {
-            let refused = refusal(&vm.name, None, unfit.rule, &unfit.reason, unfit.remedy);
-            self.rows.push(refused);
+        let planned = planner.plan(claims).and_then(|plan| {
+            loads(&plan, files).map_err(|refused| vec![refused])?;
+            Ok(plan)
+        });
+        match planned {
+            Ok(plan) => planner.left = planner.left.without(&plan),
+            Err(refusals) => self.rows.extend(refusals.iter().map(refusal)),
         }
     }
 
     /// What the tree has wrong beside the VMs.
     fn warn(&mut self, world: &World<'_>) {
-        for (node, refusal) in claims::unclaimed_faults(world) {
+        for (node, denied) in claims::unclaimed_faults(world) {
             self.warnings.push(format!(
                 "{}: nobody claims it, and nobody could ({}): {}: {}",
                 node.path,
-                refusal.rule,
-                refusal.reason,
-                refusal.remedy()
+                denied.rule,
+                denied.reason,
+                denied.remedy()
             ));
         }
         for node in claims::without_no_map(world.machine) {
@@ -178,85 +164,61 @@ fn compiled(manifest: &Manifest) -> Result<vm_tree::VmTree> {
     Ok(vm_tree::parse(&Tree::new(&blob)?)?)
 }
 
-/// What a row is about.
-struct Line<'a> {
-    vm: &'a str,
-    region: &'a str,
-    node: String,
-    use_: Use,
-    ipa: Option<Region<Ipa>>,
-    proof: Proof,
-}
-
-fn claimed(vm: &str, claim: &ClaimRow<'_>) -> Row {
-    let line = Line {
-        vm,
-        region: claim.region,
-        node: claim.node.path.clone(),
-        use_: claim.use_,
-        ipa: claim.ipa,
-        proof: claim.proof,
+/// Places kernel, ramdisk and device tree in the VM's RAM, if the files are there. (Those of guests that `setup` knows
+/// are looked at when a bundle is built.)
+fn loads(plan: &VmPlan<'_>, files: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), Refusal> {
+    let file = |module: &Module| match &module.source {
+        Source::Member(name) => files(name),
+        Source::Address(_) => None,
     };
-    row(line, &claim.outcome)
-}
-
-fn shared(vm: &str, part: &SharedRow<'_>) -> Row {
-    let line = Line {
-        vm,
-        region: part.region,
-        node: part.nodes.join(", "),
-        use_: part.claim.use_,
-        ipa: part.ipa,
-        proof: part.proof,
+    let ramdisk = plan.config.ramdisk.as_ref().map(file);
+    let (Some(kernel), Some(ramdisk)) = (file(&plan.config.kernel), ramdisk.unwrap_or(Some(Vec::new()))) else {
+        return Ok(());
     };
-    row(line, &part.outcome)
+    let files = Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default() };
+    // Seeds are the machine's; they take room in the tree.
+    let seeds = Some(Seeds { kaslr: 0, rng: [0; 32] });
+    plan.start(&files, seeds).map(|_| ())
 }
 
-fn row(line: Line<'_>, outcome: &Result<Decision, Refusal<'_>>) -> Row {
-    let said = |notices: Notices| notices.iter().map(|notice| notice.to_string()).collect();
-    match outcome {
-        Ok(decision) => Row {
-            line: granted(&line, *decision),
-            node: line.node,
-            use_: Some(line.use_),
-            ipa: line.ipa,
-            reason: reason::of(decision.rule).to_owned(),
-            notices: said(decision.notices),
-        },
-        Err(refused) => Row {
-            node: line.node,
-            use_: Some(line.use_),
-            ipa: line.ipa,
-            notices: said(refused.notices),
-            ..refusal(line.vm, Some(line.region), refused.rule, &refused.reason, refused.remedy())
-        },
-    }
-}
-
-/// The console's line of a decision. What has no place has no range on it either.
-fn granted(line: &Line<'_>, decision: Decision) -> Event {
-    let nowhere = Region { start: Ipa(0), size: 0 };
-    let mut event = event(&DecisionLine {
-        vm: line.vm,
-        region: line.region,
-        use_: line.use_,
-        ipa: line.ipa.unwrap_or(nowhere),
-        decision,
-        proof: line.proof,
-    });
-    if line.ipa.is_none() {
-        event.fields.retain(|(key, _)| key != "ipa" && key != "size");
-    }
-    event
-}
-
-fn refusal(vm: &str, region: Option<&str>, rule: Rule, reason: &dyn Display, remedy: &str) -> Row {
+/// What became of one claim. What has no place has no range on its line either.
+fn row(vm: &str, claim: &claims::Row<'_>) -> Row {
+    let place = |mut line: Event| {
+        if claim.ipa.is_none() {
+            line.fields.retain(|(key, _)| key != "ipa" && key != "size");
+        }
+        line
+    };
+    let (line, reason) = match &claim.outcome {
+        Ok(decision) => {
+            let nowhere = Region { start: Ipa(0), size: 0 };
+            let (region, ipa) = (claim.region, claim.ipa.unwrap_or(nowhere));
+            let (use_, decision, proof) = (claim.claim.use_, *decision, claim.proof);
+            let line = DecisionLine { vm, region, use_, ipa, decision, proof };
+            (place(event(&line)), reason::of(decision.rule).to_owned())
+        }
+        Err(denied) => {
+            let refused = Refusal::of_region(vm, claim.region, denied);
+            (event(&refused), refused.reason)
+        }
+    };
     Row {
-        line: event(&RefusedLine { vm, region, rule, reason, remedy }),
+        line,
+        node: claim.nodes.join(", "),
+        use_: Some(claim.claim.use_),
+        ipa: claim.ipa,
+        reason,
+        notices: claim.notices().iter().map(|notice| notice.to_string()).collect(),
+    }
+}
+
+fn refusal(refused: &Refusal) -> Row {
+    Row {
+        line: event(refused),
         node: String::new(),
         use_: None,
         ipa: None,
-        reason: reason.to_string(),
+        reason: refused.reason.clone(),
         notices: Vec::new(),
     }
 }

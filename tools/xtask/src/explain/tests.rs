@@ -40,7 +40,7 @@ fn board() -> HostPlatform {
 fn explain(manifest: &str, cpu: &str, proof: &[&str]) -> Result<Report> {
     let manifest = Manifest::parse(manifest)?;
     let given: Result<Vec<_>> = proof.iter().map(|text| text.parse()).collect();
-    Report::new(&board(), &manifest, &cpus::common(&[cpu.to_owned()])?, &given?)
+    Report::new(&board(), &manifest, &cpus::common(&[cpu.to_owned()])?, &given?, &|_| None)
 }
 
 /// A VM with one claim.
@@ -193,7 +193,7 @@ fn a_bar_is_decided_on_and_its_place_is_said_to_be_unknown() {
     let machine = platform::parse(&overlay::compile(&tree).unwrap()).unwrap();
     let manifest = Manifest::parse(&vm("linux", "", "npu", "dax", "")).unwrap();
     let host = cpus::common(&["max".to_owned()]).unwrap();
-    let report = Report::new(&machine, &manifest, &host, &[]).unwrap();
+    let report = Report::new(&machine, &manifest, &host, &[], &|_| None).unwrap();
     assert_eq!(report.refused(), [""; 0]);
     let line = &report.rows[1].line;
     assert_eq!(line.get("rule"), Some("C1"));

@@ -26,7 +26,7 @@ fn claims(use_: &str) -> std::vec::Vec<VmConfig> {
 /// The T1 fault of the one BAR, if there is one.
 fn fault(machine: &HostPlatform) -> Option<String> {
     let vms = claims("aperture");
-    let refusal = resolve(&world(machine, &vms, fwb()))[0].rows[0].outcome.err()?;
+    let refusal = resolve(&world(machine, &vms, fwb()))[0].rows[1].outcome.err()?;
     assert_eq!(refusal.rule, Rule::T1);
     match refusal.reason {
         Reason::Fault(fault) => Some(std::format!("{fault:?}")),
@@ -35,13 +35,13 @@ fn fault(machine: &HostPlatform) -> Option<String> {
 }
 
 #[test]
-fn before_anybody_has_looked_a_bar_is_decided_on_and_nothing_is_granted() {
+fn before_anybody_has_looked_a_bar_is_decided_on_and_has_no_memory() {
     let (machine, vms) = (npu(&(String::from(MARKED) + BAR)), claims("dax"));
     let world = world(&machine, &vms, fwb());
     let all = resolve(&world);
-    let row = all[0].rows[0];
+    let row = &all[0].rows[1];
     assert_eq!(row.outcome.unwrap().attr, Attr::NormalWb);
-    assert_eq!((row.pa, row.granted()), (None, None));
+    assert_eq!(row.granted().unwrap().coherent().unwrap().region(), None);
     assert_eq!(row.ipa, Some(ipa(0x8000_0000, 0x400_0000)));
     assert!(all[0].starts());
     assert_eq!(to_prove(&world), []);
@@ -52,14 +52,15 @@ fn a_bar_that_was_found_is_a_region_like_any_other() {
     let (mut machine, vms) = (npu(&(String::from(MARKED) + BAR)), claims("dax"));
     machine.coherent[0].bar = Some(Ok(pa(0x80_0000_0000, 0x400_0000)));
     let world = world(&machine, &vms, fwb());
-    let granted = resolve(&world)[0].rows[0].granted().unwrap();
-    assert_eq!(granted.pa, pa(0x80_0000_0000, 0x400_0000));
+    let granted = resolve(&world)[0].rows[1].granted().unwrap();
+    let memory = granted.coherent().unwrap().region().unwrap();
+    assert_eq!(memory, pa(0x80_0000_0000, 0x400_0000));
     assert_eq!(granted.ipa, ipa(0x8000_0000, 0x400_0000));
-    assert_eq!(to_prove(&world)[0].region, granted.pa);
+    assert_eq!(to_prove(&world)[0].region, memory);
     // It is checked for overlaps like the others.
     machine.coherent[0].bar = Some(Ok(pa(0x7fff_0000, 0x400_0000)));
     let all = resolve(&super::world(&machine, &vms, fwb()));
-    let refusal = all[0].rows[0].outcome.unwrap_err();
+    let refusal = all[0].rows[1].outcome.unwrap_err();
     assert_eq!(refusal.reason, Reason::Fault(Fault::PartlyInMemory));
 }
 

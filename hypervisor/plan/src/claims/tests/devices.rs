@@ -9,6 +9,7 @@ use super::{fwb, gpu, ipa, platform, vm, vms, world};
 use crate::claims::{claimed_functions, resolve};
 use crate::pci::{Address, BarFault, DeviceFault, Found, Prepared};
 use crate::platform::HostPlatform;
+use crate::space::Backing;
 use crate::vm_tree::VmConfig;
 
 const OTHER: &str = r#"other { compatible = "assay,coherent-memory"; reg = <0x60 0 0 0x3000000>; no-map; };"#;
@@ -66,7 +67,8 @@ fn a_function_is_named_by_its_address_or_by_its_node() {
         assert_eq!(troubles(&machine, &vms), [Vec::<String>::new()]);
         assert_eq!(claimed_functions(&machine, &vms), [address("00:02.0")]);
         let all = resolve(&world(&machine, &vms, fwb()));
-        assert_eq!(all[0].rows[0].device, Some(address("00:02.0")));
+        let device = Some(address("00:02.0"));
+        assert_eq!(all[0].rows[1].backing, Backing::Coherent { node: &machine.coherent[0], device });
     }
 }
 
@@ -132,7 +134,7 @@ fn a_region_with_a_device_is_aligned_as_a_bar() {
     // 48 MiB take 64; the second region goes behind them.
     let vms = one(&[claim("other", "aperture", &device("00:02.0")), claim("gpu0-memory", "aperture", "")]);
     let all = resolve(&world(&machine, &vms, fwb()));
-    let places: Vec<_> = all[0].rows.iter().map(|row| row.ipa.unwrap()).collect();
+    let places: Vec<_> = all[0].rows.iter().skip(1).map(|row| row.ipa.unwrap()).collect();
     assert_eq!(places, [ipa(0x8000_0000, 0x300_0000), ipa(0x8400_0000, 0x400_0000)]);
     let at = |start: u64| {
         let rest = std::format!("{} assay,ipa = <{:#x} {:#x}>;", device("00:02.0"), start >> 32, start & 0xffff_ffff);

@@ -2,6 +2,7 @@
 
 use super::{AS_RAM, MARKED, fwb, gpu, platform, resolve, trouble, vm, vms, world};
 use crate::policy::Rule;
+use crate::refusal::Cause as _;
 
 const TWINS: &str = r#"
     hbm@4000000000 { compatible = "assay,coherent-memory"; reg = <0x40 0 0 0x4000000>; no-map; assay,mte-capable; };
@@ -16,8 +17,8 @@ fn a_region_is_found_by_its_name_without_unit_address_and_by_its_path() {
         let vms = vms(&[vm("a", "", &[&claim])]);
         let all = resolve(&world(&machine, &vms, fwb()));
         assert!(all[0].starts());
-        assert_eq!(all[0].rows[0].region, "gpu0-memory");
-        assert_eq!(all[0].rows[0].node, &machine.coherent[0]);
+        assert_eq!(all[0].rows[1].region, "gpu0-memory");
+        assert_eq!(all[0].rows[1].nodes, [machine.coherent[0].path.as_str()]);
     }
 }
 
@@ -26,7 +27,7 @@ fn an_unknown_region_is_refused_with_the_names_that_there_are() {
     let machine = platform("", &gpu(MARKED));
     let vms = vms(&[vm("a", "", &[r#"assay,region = "gpu1-memory"; assay,use = "ram";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
-    assert!(all[0].rows.is_empty());
+    assert_eq!(all[0].rows.len(), 1, "RAM");
     let (reason, remedy) = trouble(&all[0]);
     assert_eq!(reason, "the platform has no coherent region gpu1-memory; it has gpu0-memory");
     assert!(remedy.contains("overlay"));
@@ -63,8 +64,9 @@ fn of_twins_one_is_claimed_and_printed_by_its_path() {
     let vms = vms(&[vm("a", "", &[r#"assay,region = "/reserved-memory/hbm@5000000000"; assay,use = "ram";"#])]);
     let all = resolve(&world(&machine, &vms, fwb()));
     assert!(all[0].starts());
-    assert_eq!(all[0].rows[0].region, path);
-    assert_eq!(all[0].rows[0].pa, machine.coherent[1].reg);
+    assert_eq!(all[0].rows[1].region, path);
+    let memory = all[0].rows[1].granted().unwrap().coherent().unwrap().region();
+    assert_eq!(memory, machine.coherent[1].reg);
 }
 
 #[test]

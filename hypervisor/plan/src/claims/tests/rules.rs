@@ -3,7 +3,7 @@
 use std::format;
 
 use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, old, only, perm, platform, vm, vms, world};
-use crate::claims::ram;
+use crate::claims::ram::row as ram;
 use crate::gate::tests::dts::compile;
 use crate::platform::facts;
 use crate::policy::{Attr, CpuBits, Mte, NoTags, Proof, Reason, Rule};

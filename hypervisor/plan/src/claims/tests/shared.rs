@@ -4,14 +4,17 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+use assay_spec::addr::{Ipa, Region};
 use assay_spec::stage2_desc::Rights;
 
 use super::{AS_DAX, MARKED, fwb, gpu, ipa, mte, platform, resolve, trouble, vm, vms, world};
 use assay_model::doorbell::Side;
 
-use crate::claims::{SharedRow, VmClaims, World, shared_by_one};
+use crate::claims::{Row, VmClaims, World, shared_by_one};
 use crate::platform::HostPlatform;
-use crate::policy::{Attr, Mte, NoTags, Proof, Reason, Rule, Use};
+use crate::policy::{Attr, Decision, Mte, NoTags, Proof, Reason, Rule, Use};
+use crate::refusal::Cause as _;
+use crate::space::{Backing, Share};
 use crate::vm_tree::VmConfig;
 
 const GIB: u64 = 1 << 30;
@@ -52,9 +55,26 @@ fn look(vms: &[VmConfig], check: impl FnOnce(&World<'_>, Vec<VmClaims<'_>>)) {
     check(&world, resolve(&world));
 }
 
-fn only<'c, 'a>(claims: &'c VmClaims<'a>) -> &'c SharedRow<'a> {
-    assert_eq!((claims.troubles.len(), claims.shared.len()), (0, 1));
-    &claims.shared[0]
+/// The rows of a VM's parts.
+fn parts<'c, 'a>(claims: &'c VmClaims<'a>) -> Vec<&'c Row<'a>> {
+    claims.rows.iter().filter(|row| matches!(row.backing, Backing::Shared(_))).collect()
+}
+
+fn only<'c, 'a>(claims: &'c VmClaims<'a>) -> &'c Row<'a> {
+    assert_eq!((claims.troubles.len(), parts(claims).len()), (0, 1));
+    parts(claims)[0]
+}
+
+fn part<'c, 'a>(row: &'c Row<'a>) -> &'c Share<'a> {
+    match &row.backing {
+        Backing::Shared(share) => share,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn place(row: &Row<'_>) -> (Region<Ipa>, Decision) {
+    let mapping = row.granted().unwrap();
+    (mapping.ipa, mapping.decision)
 }
 
 #[test]
@@ -65,17 +85,17 @@ fn each_side_gets_what_it_asks_for_and_none_may_execute() {
     ];
     look(&vms(&two), |_, all| {
         let (front, back) = (only(&all[0]), only(&all[1]));
-        let (place, decision) = front.granted().unwrap();
-        assert_eq!(place, ipa(2 * GIB, MIB));
+        let (at, decision) = place(front);
+        assert_eq!(at, ipa(2 * GIB, MIB));
         assert_eq!((decision.rule, decision.attr), (Rule::M1, Attr::NormalWb));
         assert_eq!((decision.mte, decision.exec), (Mte::Exposed, false));
         assert_eq!(decision.attributes().rights, Rights::ReadWrite);
-        let (place, decision) = back.granted().unwrap();
-        assert_eq!(place, ipa(2 * GIB, MIB));
+        let (at, decision) = place(back);
+        assert_eq!(at, ipa(2 * GIB, MIB));
         assert_eq!((decision.rule, decision.mte), (Rule::M1, Mte::Hidden));
         assert_eq!(decision.attributes().rights, Rights::ReadOnly);
         assert_eq!(back.claim.use_, Use::Shared(Rights::ReadOnly));
-        assert!(front.tagged && back.tagged && decision.zero_tags);
+        assert!(part(front).tagged && part(back).tagged && decision.zero_tags);
         assert!(all.iter().all(VmClaims::starts));
     });
 }
@@ -84,7 +104,7 @@ fn each_side_gets_what_it_asks_for_and_none_may_execute() {
 fn a_region_that_no_side_has_tags_of_may_come_from_any_memory() {
     let two = [sharing("a", "", &[share("ring0", "")]), sharing("b", "", &[share("ring0", "")])];
     look(&vms(&two), |_, all| {
-        assert!(all.iter().all(|claims| !only(claims).tagged));
+        assert!(all.iter().all(|claims| !part(only(claims)).tagged));
     });
 }
 
@@ -96,9 +116,9 @@ fn a_side_with_mte_is_refused_where_there_are_no_tags_and_the_other_is_not() {
     let refusal = only(&all[0]).outcome.unwrap_err();
     assert_eq!(refusal.rule, Rule::M3);
     assert_eq!(refusal.reason, Reason::RamWithoutTags(NoTags::Cpu));
-    let (_, decision) = only(&all[1]).granted().unwrap();
+    let (_, decision) = place(only(&all[1]));
     assert_eq!(decision.rule, Rule::M2);
-    assert!(!only(&all[1]).tagged);
+    assert!(!part(only(&all[1])).tagged);
     assert!(!all[0].starts() && all[1].starts());
     let failed = |_: &str| Proof::FailedTags;
     let all = resolve(&World { proof: &failed, ..world(&machine, &vms, mte()) });
@@ -119,28 +139,29 @@ fn regions_and_sides_are_numbered_by_first_claim_whoever_starts() {
     let (vms, machine) = (vms(&three), no_regions());
     let all = resolve(&world(&machine, &vms, fwb()));
     let sides = |vm: usize| -> Vec<(&str, Side)> {
-        let rows = all[vm].shared.iter();
-        rows.map(|row| (row.region, row.side)).collect()
+        let rows = parts(&all[vm]).into_iter();
+        rows.map(|row| (row.region, part(row).side)).collect()
     };
     let side = |region, id| Side { region, id };
     assert_eq!(sides(0), [("ring0", side(0, 0))]);
     assert_eq!(sides(1), [("log", side(1, 0)), ("ring0", side(0, 1))]);
     assert_eq!(sides(2), [("ring0", side(0, 2)), ("log", side(1, 1))]);
-    let peers = &all[0].shared[0].peers;
+    let of = |vm: usize, at: usize| part(parts(&all[vm])[at]);
+    let peers = &of(0, 0).peers;
     assert_eq!(*peers, [(2, "c")], "b has no doorbell there");
-    assert_eq!(all[1].shared[0].peers, NONE);
-    assert!(all[0].shared[0].doorbell && !all[1].shared[1].doorbell);
+    assert_eq!(of(1, 0).peers, NONE);
+    assert!(of(0, 0).doorbell && !of(1, 1).doorbell);
 }
 
 #[test]
 fn places_follow_those_of_coherent_regions_or_are_given() {
     let machine = platform("", &gpu(MARKED));
     let given = sized("log", "xen,shared-mem = <1 0 0 0x1000>;", "");
-    let parts = [share("ring0", ""), given, share("ring1", "")];
-    let vms = vms(&[with_claims("a", "", &[AS_DAX], &parts)]);
+    let three = [share("ring0", ""), given, share("ring1", "")];
+    let vms = vms(&[with_claims("a", "", &[AS_DAX], &three)]);
     let all = resolve(&world(&machine, &vms, fwb()));
-    assert_eq!(all[0].rows[0].ipa, Some(ipa(2 * GIB, 64 * MIB)));
-    let places: Vec<_> = all[0].shared.iter().map(|row| row.ipa.unwrap()).collect();
+    assert_eq!(all[0].rows[1].ipa, Some(ipa(2 * GIB, 64 * MIB)));
+    let places: Vec<_> = parts(&all[0]).iter().map(|row| row.ipa.unwrap()).collect();
     let after = 2 * GIB + 64 * MIB;
     assert_eq!(places, [ipa(after, MIB), ipa(4 * GIB, 0x1000), ipa(after + 2 * MIB, MIB)]);
 }

@@ -1,18 +1,15 @@
 //! The host bridge with the one PCI function.
 
-use assay_spec::addr::{Ipa, Region};
-
-use super::{COHERENT, GuestTree, blob, cells, has, plain, text};
+use super::{GuestTree, NPU, blob, cells, coherent, has, plain, text};
 use crate::guest_tree::PciFunction;
 use assay_model::pci::{Bar, GuestBar, Space};
 
-const REGION: Region<Ipa> = COHERENT[2].region;
 const BRIDGE: &str = "/pcie@3f000000";
 
 fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
     blob(&GuestTree {
-        coherent: &COHERENT,
-        function: Some(PciFunction { region: REGION, window, interrupt }),
+        space: &super::with(coherent()),
+        function: Some(PciFunction { region: NPU, window, interrupt }),
         ..plain()
     })
 }
@@ -20,8 +17,8 @@ fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
 const fn bar(wide: bool, prefetchable: bool) -> GuestBar {
     GuestBar {
         bar: Bar { index: 2, space: Space::Memory { wide, prefetchable }, address: 0x80_0000_0000, size: 0x1000 },
-        address: REGION.start.0,
-        size: REGION.size,
+        address: NPU.start.0,
+        size: NPU.size,
     }
 }
 

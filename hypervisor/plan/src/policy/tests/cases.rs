@@ -2,6 +2,7 @@
 
 use super::super::{Allow, AllowSet, Attr, Claim, CpuBits, Facts, Kind, Mte, Reason, Rule, Use};
 use super::{Answer, cpus};
+use crate::refusal::Cause as _;
 
 pub(super) fn no_fwb() -> CpuBits {
     cpus()[0]

@@ -1,5 +1,6 @@
 //! The words of the console contract.
 
+use crate::refusal::Cause as _;
 use std::format;
 use std::string::ToString;
 use std::vec::Vec;

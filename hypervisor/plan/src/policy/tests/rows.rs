@@ -1,5 +1,6 @@
 //! Every row of the strict default, one test each.
 
+use crate::refusal::Cause as _;
 use assay_spec::stage2_desc::Rights;
 
 use super::super::{Attr, Claim, Facts, Fault, Kind, Mte, NoTags, Notice, Proof, Reason, Rule, Use, decide};

@@ -1,0 +1,127 @@
+//! The memory behind a VM's address space: taken, then granted and mapped, by one walk over the plan's list.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use assay_el2::frames;
+use assay_el2::guest_ram::GuestRam;
+use assay_el2::stage2::{Memory, Regime, TableMemory};
+use assay_model::stage2::Stage2;
+use assay_plan::idregs::HostId;
+use assay_plan::space::{Backing, Mapping};
+use assay_plan::vm_plan::{Shortage, VmPlan};
+use assay_spec::addr::{Ipa, Pa, Region};
+
+use crate::adapter::TableAdapter;
+use crate::coherent::{Grant, Pool};
+use crate::console::say;
+use crate::ram;
+use crate::shared::Regions;
+
+/// What was taken for a VM.
+pub(super) struct Holdings {
+    pub(super) ram: Vec<(Region<Ipa>, GuestRam)>,
+    /// In the order of the mappings.
+    pub(super) coherent: Vec<Grant>,
+    pub(super) stolen_time: Option<GuestRam>,
+    /// What was decided of the VM's memory, as it was printed, and its map: lines for the monitor.
+    pub(super) listing: Vec<String>,
+}
+
+impl Holdings {
+    /// Takes what lies behind every mapping; RAM last of what can be refused for want of something, since what is taken
+    /// stays taken.
+    pub(super) fn take(plan: &VmPlan<'_>, pool: &mut Pool<'_>, shared: &mut Regions) -> Result<Self, Shortage> {
+        let mut taken = Self { ram: Vec::new(), coherent: Vec::new(), stolen_time: None, listing: Vec::new() };
+        for Mapping { name, ipa, decision, backing, .. } in &plan.space {
+            match backing {
+                Backing::Coherent { node, .. } => {
+                    let grant = pool.take(node, *decision);
+                    taken.coherent.push(grant.ok_or_else(|| Shortage::InUse(name.to_string()))?);
+                }
+                Backing::Shared(share) if !shared.take(name, ipa.size, share.tagged) => {
+                    return Err(Shortage::Shared(name.to_string(), ipa.size, share.tagged));
+                }
+                Backing::Shared(_)
+                | Backing::Ram
+                | Backing::StolenTime
+                | Backing::Function(_)
+                | Backing::Interface(_) => {}
+            }
+        }
+        let (bytes, tagged) = (plan.config.memory_bytes, plan.config.mte);
+        taken.ram = ram::place(ram::take(bytes, tagged).ok_or(Shortage::Ram(bytes, tagged))?);
+        for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.backing == Backing::StolenTime) {
+            // The guest may look at the tags of all memory that it reads.
+            let frames =
+                if tagged { frames::take_from(frames::Pool::Tagged, ipa.size) } else { frames::take(ipa.size) };
+            let mut time = GuestRam::new(frames.ok_or(Shortage::Registers)?);
+            // All of it, so it is in range.
+            let _ = time.zero(0..ipa.size);
+            taken.stolen_time = Some(time);
+        }
+        Ok(taken)
+    }
+
+    /// Grants and maps everything, and prints what the VM got.
+    pub(super) fn map(
+        &mut self,
+        plan: &VmPlan<'_>,
+        host: &HostId,
+        shared: &Regions,
+    ) -> Result<(TableAdapter, Regime), Shortage> {
+        let mut tables = TableAdapter(TableMemory::new(plan.geometry.start_level()));
+        let no_tables = |error| Shortage::Tables(format!("{error}"));
+        let stage2 = Stage2::new(plan.geometry, host.fwb(), &mut tables).map_err(no_tables)?;
+        let mut map = Vec::new();
+        let mut coherent = self.coherent.iter_mut();
+        for mapping in &plan.space {
+            let pieces: Vec<Memory<'_>> = match &mapping.backing {
+                Backing::Ram => self.ram.iter_mut().map(|(_, ram)| Memory::Ram(ram)).collect(),
+                Backing::Coherent { .. } => {
+                    coherent.next().into_iter().map(|grant| Memory::Coherent(&mut grant.memory)).collect()
+                }
+                Backing::Shared(_) => {
+                    let rights = mapping.decision.rights;
+                    shared.of(&mapping.name).map(|piece| Memory::Shared(piece, rights)).collect()
+                }
+                Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Ram).collect(),
+                Backing::Function(registers) => [Memory::Function(*registers)].into(),
+                Backing::Interface(registers) => [Memory::Interface(*registers)].into(),
+            };
+            let mut at = mapping.ipa.start;
+            for piece in pieces {
+                let memory = tables.0.grant(piece).ok_or_else(|| in_use(mapping))?;
+                let place = Region { start: at, size: memory.size };
+                stage2.map(place, memory.start, mapping.decision.attributes(), &mut tables).map_err(no_tables)?;
+                map.extend(line(plan, mapping, place, memory.start));
+                at = place.end();
+            }
+        }
+        let vtcr = stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16());
+        let regime = tables.0.put_in_use(plan.vmid, vtcr).ok_or(Shortage::Vtcr)?;
+        for line in plan.decisions() {
+            say!("{line}");
+            self.listing.push(line.to_string());
+        }
+        self.listing.extend(map);
+        Ok((tables, regime))
+    }
+}
+
+/// The map's line of a piece of memory. Registers are no memory.
+fn line(plan: &VmPlan<'_>, mapping: &Mapping<'_>, ipa: Region<Ipa>, pa: Pa) -> Option<String> {
+    let is_memory = matches!(mapping.backing, Backing::Ram | Backing::Coherent { .. } | Backing::Shared(_));
+    let (vm, region) = (&plan.config.name, &mapping.name);
+    is_memory.then(|| format!("memory vm={vm} region={region} ipa={} size={:#x} pa={pa}", ipa.start, ipa.size))
+}
+
+fn in_use(mapping: &Mapping<'_>) -> Shortage {
+    let name = mapping.name.to_string();
+    match mapping.backing {
+        Backing::Interface(_) => Shortage::Interface(name),
+        Backing::Function(_) => Shortage::FunctionInUse(name),
+        _ => Shortage::InUse(name),
+    }
+}

@@ -1,0 +1,105 @@
+//! A VM's address space: one list of what lies where.
+//!
+//! Deciding, printing, mapping, the monitor's `memory` and the guest's tree walk this list and nothing else. Another
+//! kind of memory is another [`Backing`].
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use assay_model::doorbell::Side;
+use assay_spec::addr::{Ipa, Pa, Region};
+
+use crate::pci::Address;
+use crate::platform::CoherentNode;
+use crate::policy::line::DecisionLine;
+use crate::policy::{Decision, Proof, Use};
+
+/// One range of guest addresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping<'a> {
+    /// What lines call it.
+    pub name: Cow<'a, str>,
+    /// Where the guest finds it.
+    pub ipa: Region<Ipa>,
+    /// As what the guest finds it.
+    pub use_: Use,
+    /// What the policy answered.
+    pub decision: Decision,
+    /// The proof that the policy was told.
+    pub proof: Proof,
+    /// What is behind it.
+    pub backing: Backing<'a>,
+}
+
+/// What is behind a range of guest addresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Backing<'a> {
+    /// RAM that the VM has alone, to be taken wherever some is free.
+    Ram,
+    /// A coherent region, and the PCI function that goes with it.
+    Coherent {
+        /// Its node.
+        node: &'a CoherentNode,
+        /// The function.
+        device: Option<Address>,
+    },
+    /// RAM that other VMs see too.
+    Shared(Share<'a>),
+    /// A PCI function's registers.
+    Function(Region<Pa>),
+    /// The GIC's virtual CPU interface: each CPU finds its own there.
+    Interface(Region<Pa>),
+    /// What EL2 tells of stolen time.
+    StolenTime,
+}
+
+/// One VM's part in a region between VMs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Share<'a> {
+    /// Which part of it this is.
+    pub side: Side,
+    /// Whether the region has to come from memory with tags, since some side may reach them.
+    pub tagged: bool,
+    /// Whether the VM can ring and be rung.
+    pub doorbell: bool,
+    /// The other sides with a doorbell: number and VM.
+    pub peers: Vec<(u8, &'a str)>,
+}
+
+impl<'a> Mapping<'a> {
+    /// Returns the `decision` line, but for what no VM asks for: the GIC's interface, stolen time.
+    pub fn line<'m>(&'m self, vm: &'m str) -> Option<DecisionLine<'m>> {
+        let Self { name, ipa, use_, decision, proof, backing } = self;
+        let is_asked = !matches!(backing, Backing::Interface(_) | Backing::StolenTime);
+        is_asked.then_some(DecisionLine {
+            vm,
+            region: name,
+            use_: *use_,
+            ipa: *ipa,
+            decision: *decision,
+            proof: *proof,
+        })
+    }
+
+    /// Returns the coherent region, if it is one.
+    pub fn coherent(&self) -> Option<&'a CoherentNode> {
+        match self.backing {
+            Backing::Coherent { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Returns the part in a region between VMs, if it is one.
+    pub fn share(&self) -> Option<&Share<'a>> {
+        match &self.backing {
+            Backing::Shared(share) => Some(share),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the parts with a doorbell, in the order of their pages.
+pub fn doorbells(space: &[Mapping<'_>]) -> Vec<Side> {
+    let shares = space.iter().filter_map(Mapping::share);
+    shares.filter(|share| share.doorbell).map(|share| share.side).collect()
+}

@@ -1,0 +1,230 @@
+//! The plan of one VM: all that making it takes, decided before anything is taken.
+//!
+//! [`Planner`] turns what the VM claims, and what is left of the machine, into a [`VmPlan`] or its refusals. EL2 takes,
+//! grants, maps and loads what the plan says; `explain` prints it.
+
+use alloc::vec::Vec;
+
+use assay_model::doorbell::Doorbells;
+use assay_model::layout;
+use assay_model::life::Life;
+use assay_model::loader::{LoadPlan, Sums};
+use assay_model::psci;
+use assay_model::schedule::Share;
+use assay_model::smccc::Workarounds;
+use assay_model::stage2::Geometry;
+use assay_model::vm::GuestMachine;
+use assay_spec::addr::{Ipa, Region};
+use assay_spec::gic::Version;
+use assay_spec::traps::TrapConfig;
+
+use crate::claims::{VmClaims, World};
+use crate::guest_tree::{self, Blob, GuestTree, Seeds};
+use crate::idregs::{self, HostId, VmFeatures};
+use crate::kernel;
+use crate::policy::Mte;
+use crate::policy::line::DecisionLine;
+use crate::refusal::{Cause, Refusal};
+use crate::space::{self, Mapping};
+use crate::traps::traps_of;
+use crate::vm_tree::{Sched, VmConfig};
+
+mod devices;
+mod left;
+#[cfg(test)]
+mod tests;
+
+pub use devices::Function;
+pub use left::{Left, Memory, Shortage};
+
+/// What the machine is, beyond what claims are decided with.
+#[derive(Clone, Copy, Debug)]
+pub struct HostFacts<'a> {
+    /// The CPUs: the field-wise minimum of all.
+    pub id: &'a HostId,
+    /// Ticks of the counter in a second.
+    pub counter_frequency: u64,
+    /// What guests are told of the SMCCC workarounds.
+    pub workarounds: Workarounds,
+}
+
+/// Plans the VMs of a machine, one after the other.
+pub struct Planner<'a> {
+    world: World<'a>,
+    host: HostFacts<'a>,
+    /// What no VM has by now.
+    pub left: Left,
+}
+
+/// All that making a VM takes.
+pub struct VmPlan<'a> {
+    /// The VM's place in the manifest.
+    pub vm: usize,
+    /// What the manifest says of it.
+    pub config: &'a VmConfig,
+    /// Its address space.
+    pub space: Vec<Mapping<'a>>,
+    /// The stage-2 tables that hold it.
+    pub geometry: Geometry,
+    /// Its VMID.
+    pub vmid: u16,
+    /// Where it runs.
+    pub cpus: Cpus,
+    /// What the guest finds its machine to be.
+    pub machine: GuestMachine,
+    /// The CPU features that it is offered.
+    pub features: VmFeatures,
+    /// What traps to EL2.
+    pub traps: TrapConfig,
+    /// Its PCI function.
+    pub function: Option<Function<'a>>,
+}
+
+/// Where a VM runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cpus {
+    /// On these physical CPUs, a vCPU each.
+    Dedicated(Vec<usize>),
+    /// On CPUs that it shares.
+    Shared(Share),
+}
+
+/// The files that a VM starts from.
+#[derive(Clone, Copy)]
+pub struct Files<'f> {
+    /// The kernel.
+    pub kernel: &'f [u8],
+    /// The ramdisk; empty if there is none.
+    pub ramdisk: &'f [u8],
+    /// What they must be.
+    pub sums: Sums,
+}
+
+/// What is written into a VM's RAM at its start.
+pub struct Start {
+    /// What goes where.
+    pub load: LoadPlan,
+    /// The guest's device tree.
+    pub tree: Blob,
+}
+
+impl Cpus {
+    /// Returns how many vCPUs that makes.
+    pub fn vcpus(&self) -> usize {
+        match self {
+            Self::Dedicated(cpus) => cpus.len(),
+            Self::Shared(share) => share.vcpus.len(),
+        }
+    }
+}
+
+/// Puts VMs into the order in which they choose: those with CPUs of their own first, those that share CPUs get what is
+/// left.
+pub fn order(claims: &mut [VmClaims<'_>]) {
+    claims.sort_by_key(|claims| claims.config.sched != Sched::Dedicated);
+}
+
+impl<'a> Planner<'a> {
+    /// Begins with a machine of which nobody has anything.
+    pub fn new(world: World<'a>, host: HostFacts<'a>, left: Left) -> Self {
+        Self { world, host, left }
+    }
+
+    /// Plans a VM. What it takes is not yet [`Self::left`]'s loss.
+    ///
+    /// # Errors
+    /// All refusals by the policy, or the first of what the machine lacks.
+    pub fn plan(&self, claims: &VmClaims<'a>) -> Result<VmPlan<'a>, Vec<Refusal>> {
+        let refusals = claims.refusals();
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let planned = self.fit(claims);
+        planned.map_err(|cause| [Refusal::of(&claims.config.name, &*cause)].into())
+    }
+
+    fn fit(&self, claims: &VmClaims<'a>) -> Result<VmPlan<'a>, alloc::boxed::Box<dyn Cause + 'a>> {
+        let (config, host) = (claims.config, self.host.id);
+        let cpus = self.left.choose(config, self.host.counter_frequency)?;
+        let vcpus = cpus.vcpus();
+        let gic = devices::gic_of(self.world.machine, vcpus)?;
+        let vmid = self.left.vmid(host)?;
+        let mut space = claims.space();
+        let function = Function::of(self.world.machine, &space);
+        devices::add(&self.world, &mut space, function.as_ref(), gic, &cpus)?;
+        let end = space.iter().map(|mapping| mapping.ipa.end()).max().unwrap_or(Ipa(0));
+        let geometry = Geometry::new(Geometry::bits_below(end.0), host.pa_range_bits())?;
+        self.left.check(config, &space)?;
+        let ram = &space[0];
+        let mte = ram.decision.mte == Mte::Exposed;
+        let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(host);
+        Ok(VmPlan {
+            vm: claims.vm,
+            config,
+            geometry,
+            vmid,
+            machine: GuestMachine {
+                id: idregs::guest_id(host, features),
+                workarounds: self.host.workarounds,
+                pstate: idregs::pstate_bits(host),
+                ram: ram.ipa,
+                gic,
+                vcpus,
+                watchdog: config.watchdog,
+                doorbells: Doorbells::new(space::doorbells(&space)),
+                pci: function.is_some(),
+            },
+            features,
+            traps: traps_of(host, features, matches!(cpus, Cpus::Dedicated(_))),
+            function,
+            space,
+            cpus,
+        })
+    }
+}
+
+impl VmPlan<'_> {
+    /// Returns the RAM's place.
+    pub fn ram(&self) -> Region<Ipa> {
+        self.machine.ram
+    }
+
+    /// Returns the lines of what was decided of its memory.
+    pub fn decisions(&self) -> impl Iterator<Item = DecisionLine<'_>> {
+        self.space.iter().filter_map(|mapping| mapping.line(&self.config.name))
+    }
+
+    /// Returns the VM's life, before its first start.
+    pub fn life(&self, counter_frequency: u64) -> Life {
+        Life::new(self.machine.vcpus, self.config.on_crash, self.config.max_restarts, counter_frequency)
+    }
+
+    /// Plans what goes where in RAM, and writes the guest's tree.
+    ///
+    /// # Errors
+    /// The kernel is none, something does not fit, or the tree cannot be written.
+    pub fn start(&self, files: &Files<'_>, seeds: Option<Seeds>) -> Result<Start, Refusal> {
+        let refuse = |cause: &dyn Cause| Refusal::of(&self.config.name, cause);
+        let affinities: Vec<u64> = (0..self.machine.vcpus).map(psci::affinity).collect();
+        let tree = |ramdisk| {
+            let tree = guest_tree::build(&GuestTree {
+                space: &self.space,
+                vcpus: &affinities,
+                gic: self.machine.gic,
+                bootargs: &self.config.bootargs,
+                ramdisk,
+                seeds,
+                watchdog: self.config.watchdog,
+                function: self.function.as_ref().map(Function::node),
+            });
+            tree.map_err(|error| refuse(&error))
+        };
+        // A draft: the size of the tree does not depend on the addresses in it.
+        let ramdisk_size = files.ramdisk.len() as u64;
+        let draft = tree(Region::new(layout::RAM, ramdisk_size))?.bytes().len() as u64;
+        let kind = kernel::identify(files.kernel, self.config.kernel.format).map_err(|error| refuse(&error))?;
+        let load = kernel::plan(&kind, files.kernel, self.ram(), ramdisk_size, draft);
+        let load = load.map_err(|error| refuse(&error))?;
+        Ok(Start { tree: tree(load.ramdisk)?, load })
+    }
+}

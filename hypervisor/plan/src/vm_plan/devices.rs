@@ -1,0 +1,106 @@
+//! What a VM gets beyond what it claims: its interrupt controller, the registers of its PCI function, stolen time.
+
+use alloc::borrow::Cow;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use assay_model::layout;
+use assay_model::pci::GuestBar;
+use assay_model::vgic::{VCPUS_MAX_V2, VCPUS_MAX_V3};
+use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::gic::Version;
+use assay_spec::stage2_desc::Rights;
+
+use super::{Cpus, Shortage};
+use crate::claims::{World, found_function};
+use crate::guest_tree::PciFunction;
+use crate::pci::{self, Found, Offer};
+use crate::platform::{HostGic, HostPlatform};
+use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
+use crate::space::{Backing, Mapping};
+
+/// The PCI function that a VM is granted, and where its BARs are in the guest.
+#[derive(Clone, Debug)]
+pub struct Function<'a> {
+    /// What the boot found.
+    pub found: &'a Found,
+    offers: Vec<Offer>,
+    region: Region<Ipa>,
+}
+
+impl<'a> Function<'a> {
+    /// The function of the aperture that has one.
+    pub(super) fn of(machine: &'a HostPlatform, space: &[Mapping<'a>]) -> Option<Self> {
+        space.iter().find_map(|mapping| {
+            let Backing::Coherent { node, device } = mapping.backing else {
+                return None;
+            };
+            let found = found_function(machine, device?)?;
+            let prepared = found.outcome.as_ref().ok()?;
+            let offers = pci::offers(found, prepared, &machine.coherent, node, mapping.ipa).ok()?;
+            Some(Self { found, offers, region: mapping.ipa })
+        })
+    }
+
+    /// What the guest's tree says of it.
+    pub(super) fn node(&self) -> PciFunction {
+        let own = self.offers.iter().find(|offer| offer.registers.is_none());
+        PciFunction { region: self.region, window: own.map(|offer| offer.guest), interrupt: self.found.intx.is_some() }
+    }
+
+    /// Its BARs as the guest's configuration space has them.
+    pub fn bars(&self) -> Vec<GuestBar> {
+        self.offers.iter().map(|offer| offer.guest).collect()
+    }
+}
+
+/// Returns the interrupt controller that a VM gets.
+pub(super) fn gic_of(machine: &HostPlatform, vcpus: usize) -> Result<Version, Shortage> {
+    match machine.gic.version {
+        HostGic::V3 { .. } if vcpus <= VCPUS_MAX_V3 => Ok(Version::V3),
+        HostGic::V3 { .. } => Err(Shortage::Vcpus(vcpus)),
+        HostGic::V2 { .. } if vcpus <= VCPUS_MAX_V2 => Ok(Version::V2),
+        HostGic::V2 { .. } => Err(Shortage::VcpusOfGicV2(vcpus)),
+    }
+}
+
+/// Adds what the VM gets without asking to its space, whose first mapping is its RAM.
+pub(super) fn add<'a>(
+    world: &World<'a>,
+    space: &mut Vec<Mapping<'a>>,
+    function: Option<&Function<'a>>,
+    gic: Version,
+    cpus: &Cpus,
+) -> Result<(), Shortage> {
+    let ram = space[0].decision;
+    let mut device = |name, ipa, kind, backing| {
+        let claim = Claim::device(ram.mte == Mte::Exposed);
+        let decision = policy::decide(&Facts::of(kind), world.bits, claim);
+        let decision = decision.map_err(|denied| Shortage::Device(denied.reason.to_string()))?;
+        space.push(Mapping { name, ipa, use_: Use::Aperture, decision, proof: Proof::NotRun, backing });
+        Ok(())
+    };
+    for offer in function.iter().flat_map(|function| &function.offers) {
+        if let Some((registers, ipa)) = offer.registers {
+            let merges = offer.guest.bar.memory().is_some_and(|(_, merges)| merges);
+            let kind = if merges { Kind::MmioWriteCombining } else { Kind::Mmio };
+            device(Cow::Owned(offer.name.clone()), ipa, kind, Backing::Function(registers))?;
+        }
+    }
+    if let (Version::V2, HostGic::V2 { vcpu, .. }) = (gic, &world.machine.gic.version) {
+        let interface = Region { start: Pa(vcpu.start.0), size: layout::GICC.size };
+        let name = Cow::Borrowed(world.machine.gic.path.as_str());
+        device(name, layout::GICC, Kind::Mmio, Backing::Interface(interface))?;
+    }
+    if matches!(cpus, Cpus::Shared(_)) {
+        space.push(Mapping {
+            name: Cow::Borrowed("stolen-time"),
+            ipa: layout::STOLEN_TIME,
+            use_: Use::Ram,
+            decision: Decision { rights: Rights::ReadOnly, exec: false, ..ram },
+            proof: Proof::NotRun,
+            backing: Backing::StolenTime,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! What is left of the machine while VMs are given theirs: CPUs, memory, VMIDs.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_model::schedule::{Cap, Placement, Share};
+use assay_spec::addr::PAGE_SIZE;
+
+use super::{Cpus, VmPlan};
+use crate::idregs::HostId;
+use crate::platform::HostPlatform;
+use crate::ranges::{subtract, widen};
+use crate::space::{Backing, Mapping};
+use crate::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
+
+/// What no VM has by now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// The CPUs, lowest first. Once VMs that share CPUs are planned, these are the ones that they share.
+    pub cpus: Vec<usize>,
+    /// CPUs that VMs which share CPUs have listed: nobody gets them for itself.
+    listed: Vec<usize>,
+    /// The RAM, where its sum is all that is known; at EL2, taking it shows whether there is enough.
+    memory: Option<Memory>,
+    /// The regions between VMs that have their memory by now.
+    shared: Vec<String>,
+    /// How many VMs have been given theirs.
+    vms: usize,
+}
+
+/// Bytes of RAM that may have tags, and that have none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    tagged: u64,
+    plain: u64,
+}
+
+/// What a machine has too little of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Shortage {
+    /// So many CPUs are wanted, so many are free.
+    Cpus(usize, usize),
+    /// This CPU cannot be the VM's own.
+    Cpu(usize),
+    /// No CPU is left that could be shared.
+    NoneShared,
+    /// This CPU cannot be shared.
+    SharedCpu(usize),
+    /// So many vCPUs are more than a VM takes.
+    Vcpus(usize),
+    /// So many vCPUs are more than a GICv2 takes.
+    VcpusOfGicV2(usize),
+    /// There are more VMs than VMIDs.
+    Vmids,
+    /// So many bytes of RAM, with tags or any.
+    Ram(u64, bool),
+    /// The same, of so many that are free.
+    RamOf(u64, bool, u64),
+    /// So many bytes for the region of this name, with tags or any.
+    Shared(String, u64, bool),
+    /// The same, of so many that are free.
+    SharedOf(String, u64, bool, u64),
+    /// Memory for the registers of vCPUs.
+    Registers,
+    /// Memory for stage-2 tables.
+    Tables(String),
+    /// The memory of this region is in use.
+    InUse(String),
+    /// The registers of this name are in use.
+    FunctionInUse(String),
+    /// The GIC of this path has its virtual interface where memory is.
+    Interface(String),
+    /// The policy refuses a device.
+    Device(String),
+    /// The PCI host bridge is gone.
+    NoBridge,
+    /// The tables and VTCR_EL2 contradict each other.
+    Vtcr,
+}
+
+impl Memory {
+    /// Sums up what of a platform's RAM nobody has reserved. What EL2's image and the bundle take is not known here.
+    pub fn of(machine: &HostPlatform) -> Self {
+        let mut memory = Self { tagged: 0, plain: 0 };
+        for node in &machine.memory {
+            let mut free = [node.region].to_vec();
+            let reserved = machine.reserved.iter().map(|other| other.region);
+            let coherent = machine.coherent.iter().filter_map(|node| node.reg);
+            for hole in reserved.chain(coherent) {
+                subtract(&mut free, &widen(&hole, PAGE_SIZE));
+            }
+            let bytes = free.iter().map(|region| region.size).sum::<u64>();
+            *if node.no_mte { &mut memory.plain } else { &mut memory.tagged } += bytes;
+        }
+        memory
+    }
+
+    /// What is left without `bytes`, or how much there is. EL2 takes plain RAM first, for those that want no tags.
+    fn without(self, bytes: u64, tagged: bool) -> Result<Self, u64> {
+        let plain = if tagged { 0 } else { bytes.min(self.plain) };
+        let there = if tagged { self.tagged } else { self.tagged + self.plain };
+        let tagged = self.tagged.checked_sub(bytes - plain).ok_or(there)?;
+        Ok(Self { tagged, plain: self.plain - plain })
+    }
+}
+
+impl Left {
+    /// All of a machine, for these VMs.
+    pub fn new(cpus: Vec<usize>, memory: Option<Memory>, vms: &[VmConfig]) -> Self {
+        let lists = vms.iter().filter_map(|vm| match &vm.cpus {
+            CpuClaim::List(list) if vm.sched != Sched::Dedicated => Some(list),
+            _ => None,
+        });
+        Self { cpus, listed: lists.flatten().copied().collect(), memory, shared: Vec::new(), vms: 0 }
+    }
+
+    /// Returns what is left once a VM has what is planned for it.
+    pub fn without(&self, plan: &VmPlan<'_>) -> Self {
+        let mut left = self.clone();
+        if let Cpus::Dedicated(cpus) = &plan.cpus {
+            left.cpus.retain(|cpu| !cpus.contains(cpu));
+        }
+        // The plan's making has checked that it suffices.
+        left.memory = self.after(plan.config, &plan.space).unwrap_or(self.memory);
+        let shares = plan.space.iter().filter(|mapping| mapping.share().is_some());
+        left.shared.extend(shares.map(|mapping| mapping.name.as_ref().to_owned()));
+        left.vms += 1;
+        left
+    }
+
+    /// Says whether the sum of RAM suffices, as far as it is known.
+    pub(super) fn check(&self, vm: &VmConfig, space: &[Mapping<'_>]) -> Result<(), Shortage> {
+        self.after(vm, space).map(|_| ())
+    }
+
+    fn after(&self, vm: &VmConfig, space: &[Mapping<'_>]) -> Result<Option<Memory>, Shortage> {
+        let Some(mut left) = self.memory else {
+            return Ok(None);
+        };
+        for mapping in space {
+            if let Backing::Shared(share) = &mapping.backing
+                && !self.shared.iter().any(|name| *name == mapping.name)
+            {
+                let (size, tagged) = (mapping.ipa.size, share.tagged);
+                let none = |there| Shortage::SharedOf(mapping.name.as_ref().to_owned(), size, tagged, there);
+                left = left.without(size, tagged).map_err(none)?;
+            }
+        }
+        let none = |there| Shortage::RamOf(vm.memory_bytes, vm.mte, there);
+        left.without(vm.memory_bytes, vm.mte).map(Some).map_err(none)
+    }
+
+    /// Returns the next VM's VMID.
+    pub(super) fn vmid(&self, host: &HostId) -> Result<u16, Shortage> {
+        let most = if host.vmid16() { u16::MAX } else { u8::MAX.into() };
+        u16::try_from(self.vms + 1).ok().filter(|vmid| *vmid <= most).ok_or(Shortage::Vmids)
+    }
+
+    /// Chooses CPUs for a VM. VMs with CPUs of their own choose first.
+    pub(super) fn choose(&self, vm: &VmConfig, counter_frequency: u64) -> Result<Cpus, Shortage> {
+        match vm.sched {
+            Sched::Dedicated => self.dedicate(&vm.cpus).map(Cpus::Dedicated),
+            Sched::Shared { weight, cap } => {
+                let cap = cap.map(|cap| ticks(cap, counter_frequency));
+                Ok(Cpus::Shared(Share { weight, cap, vcpus: self.share(&vm.cpus)? }))
+            }
+        }
+    }
+
+    fn dedicate(&self, claim: &CpuClaim) -> Result<Vec<usize>, Shortage> {
+        let free: Vec<usize> = self.cpus.iter().copied().filter(|cpu| !self.listed.contains(cpu)).collect();
+        match claim {
+            CpuClaim::Count(count) if *count <= free.len() => Ok(free[..*count].to_vec()),
+            CpuClaim::Count(count) => Err(Shortage::Cpus(*count, free.len())),
+            CpuClaim::List(list) => match list.iter().find(|cpu| !free.contains(cpu)) {
+                None => Ok(list.clone()),
+                Some(cpu) => Err(Shortage::Cpu(*cpu)),
+            },
+        }
+    }
+
+    fn share(&self, claim: &CpuClaim) -> Result<Vec<Placement>, Shortage> {
+        if self.cpus.is_empty() {
+            return Err(Shortage::NoneShared);
+        }
+        match claim {
+            CpuClaim::Count(count) => Ok((0..*count).map(|_| Placement::Any).collect()),
+            CpuClaim::List(list) => match list.iter().find(|cpu| !self.cpus.contains(cpu)) {
+                None => Ok(list.iter().copied().map(Placement::On).collect()),
+                Some(cpu) => Err(Shortage::SharedCpu(*cpu)),
+            },
+        }
+    }
+}
+
+fn ticks(cap: CapMicroseconds, counter_frequency: u64) -> Cap {
+    let ticks = |microseconds: u32| {
+        let ticks = u128::from(microseconds) * u128::from(counter_frequency) / 1_000_000;
+        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
+    };
+    Cap { budget: ticks(cap.budget), period: ticks(cap.period) }
+}

@@ -1,0 +1,137 @@
+//! What is left of a machine while VMs are planned, and what a plan holds.
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use assay_model::loader::Sums;
+use assay_model::schedule::Placement;
+use assay_model::smccc::Workarounds;
+use assay_spec::stage2_desc::Rights;
+
+use super::{Cpus, Files, HostFacts, Left, Memory, Planner, VmPlan, order};
+use crate::claims::tests::{fwb, platform, vm, vms, world};
+use crate::claims::{World, resolve};
+use crate::idregs::HostId;
+use crate::platform::HostPlatform;
+use crate::refusal::Refusal;
+use crate::space::Backing;
+use crate::vm_tree::VmConfig;
+
+/// Plans all VMs on so many CPUs, and passes the plans and the refusals, in the order of their making.
+fn plan_on(
+    machine: &HostPlatform,
+    cpus: usize,
+    vms: &[VmConfig],
+    check: impl FnOnce(Vec<Result<VmPlan<'_>, Refusal>>),
+) {
+    let mut registers = [[0; 8]; 7];
+    // 40 bits of addresses.
+    registers[6][0] = 2;
+    let id = HostId::new(registers);
+    let host = HostFacts { id: &id, counter_frequency: 1_000_000, workarounds: Workarounds::default() };
+    let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, fwb()) };
+    let left = Left::new((0..cpus).collect(), Some(Memory::of(machine)), vms);
+    let mut planner = Planner::new(world, host, left);
+    let mut claims = resolve(&world);
+    order(&mut claims);
+    let mut plan = |claims| {
+        let plan = planner.plan(claims).map_err(|mut refusals| refusals.remove(0))?;
+        planner.left = planner.left.without(&plan);
+        Ok(plan)
+    };
+    let plans = claims.iter().map(&mut plan).collect();
+    check(plans);
+}
+
+fn domain(name: &str, cpus: &str, properties: &str) -> String {
+    vm(name, properties, &[]).replacen("cpus = <1>", cpus, 1)
+}
+
+const SHARED: &str = r#"assay,sched = "shared";"#;
+
+#[test]
+fn vms_with_cpus_of_their_own_choose_first_and_the_others_share_the_rest() {
+    let vms = vms(&[
+        domain("shares", "cpus = <5>", SHARED),
+        domain("listed", r#"cpus = <1>; assay,cpu-list = <2>"#, SHARED),
+        domain("own", "cpus = <2>", ""),
+    ]);
+    let machine = platform("", "");
+    let small: Vec<VmConfig> = vms.into_iter().map(|vm| VmConfig { memory_bytes: 0x1000_0000, ..vm }).collect();
+    plan_on(&machine, 4, &small, |plans| {
+        let [own, shares, listed] = &plans[..] else { panic!() };
+        assert_eq!(own.as_ref().ok().unwrap().cpus, Cpus::Dedicated([0, 1].into()));
+        for (plan, vcpus) in [(shares, [Placement::Any; 5].to_vec()), (listed, [Placement::On(2)].to_vec())] {
+            let Cpus::Shared(share) = &plan.as_ref().ok().unwrap().cpus else { panic!() };
+            assert_eq!(share.vcpus, vcpus);
+        }
+        assert_eq!(shares.as_ref().ok().unwrap().vmid, 2);
+    });
+    plan_on(&machine, 2, &small, |plans| {
+        let texts: Vec<_> = plans.iter().filter_map(|plan| plan.as_ref().err()).map(ToString::to_string).collect();
+        assert!(texts[0].starts_with("refused vm=shares region=- rule=V1 reason=\"no CPU is left"), "{texts:?}");
+    });
+}
+
+#[test]
+fn a_cpu_that_another_has_or_too_many_are_v1_and_take_nothing() {
+    let vms = vms(&[
+        domain("one", r#"cpus = <1>; assay,cpu-list = <1>"#, ""),
+        domain("again", r#"cpus = <1>; assay,cpu-list = <1>"#, ""),
+        domain("three", "cpus = <3>", ""),
+        domain("rest", "cpus = <1>", ""),
+    ]);
+    let vms: Vec<VmConfig> = vms.into_iter().map(|vm| VmConfig { memory_bytes: 0x1000_0000, ..vm }).collect();
+    plan_on(&platform("", ""), 2, &vms, |plans| {
+        let reason = |at: usize| plans[at].as_ref().err().map(|refusal| refusal.reason.clone());
+        assert_eq!(reason(0), None);
+        assert_eq!(reason(1).unwrap(), "CPU 1 is not there, not usable, or another VM's");
+        assert_eq!(reason(2).unwrap(), "3 CPUs are wanted and 1 are free");
+        assert_eq!(plans[3].as_ref().ok().unwrap().cpus, Cpus::Dedicated([0].into()));
+    });
+}
+
+#[test]
+fn memory_is_summed_up() {
+    let vms = vms(&[domain("a", "cpus = <1>", ""), domain("b", "cpus = <1>", ""), domain("c", "cpus = <1>", "")]);
+    plan_on(&platform("", ""), 4, &vms, |plans| {
+        assert!(plans[0].is_ok() && plans[1].is_ok());
+        let refusal = plans[2].as_ref().err().unwrap();
+        assert_eq!(refusal.reason, "512 MiB are wanted and at most 0 MiB are free");
+    });
+}
+
+#[test]
+fn a_vm_that_shares_cpus_reads_its_stolen_time_and_may_not_write_it() {
+    let vms = vms(&[domain("a", "cpus = <1>", SHARED)]);
+    plan_on(&platform("", ""), 1, &vms, |plans| {
+        let plan = plans[0].as_ref().ok().unwrap();
+        let [ram, time] = &plan.space[..] else { panic!("{:?}", plan.space) };
+        assert_eq!((&ram.backing, ram.ipa), (&Backing::Ram, plan.machine.ram));
+        assert_eq!((&time.backing, time.decision.rights), (&Backing::StolenTime, Rights::ReadOnly));
+        assert!(!time.decision.exec && ram.decision.exec);
+        // Nobody asked for it: no line says so.
+        assert_eq!(plan.decisions().count(), 1);
+    });
+}
+
+#[test]
+fn a_kernel_that_is_none_is_v3_and_one_that_does_not_fit_is_v2() {
+    let vms = vms(&[domain("a", "cpus = <1>", "")]);
+    plan_on(&platform("", ""), 1, &vms, |plans| {
+        let plan = plans[0].as_ref().ok().unwrap();
+        let mut image = [0; 64].to_vec();
+        image[56..60].copy_from_slice(b"ARM\x64");
+        image[16..24].copy_from_slice(&0x10_0000u64.to_le_bytes());
+        let start = |kernel: &[u8]| plan.start(&Files { kernel, ramdisk: &[], sums: Sums::default() }, None);
+        let started = start(&image).ok().unwrap();
+        assert!(plan.machine.ram.covers(&started.load.dtb));
+        assert_eq!(started.load.dtb.size, started.tree.bytes().len() as u64);
+        image[16..24].copy_from_slice(&0x8000_0000u64.to_le_bytes());
+        for (kernel, rule) in [(&image[..], "V2"), (b"no kernel at all, and still 64 bytes", "V3")] {
+            let refusal = start(kernel).err().unwrap();
+            assert_eq!(format!("{}", refusal.rule), rule, "{refusal}");
+        }
+    });
+}
