@@ -67,16 +67,9 @@ impl PhysTimer {
 
     /// Returns the counter value from which on [`Self::level`] is true, or `None` if it never will be.
     ///
-    /// It may lie in the past. Then the line is high already and no timer is needed for it: see
-    /// [`Self::deadline_after`].
+    /// It may lie in the past: the line is high then.
     pub fn deadline(&self) -> Option<u64> {
         (self.ctl & (ENABLE | IMASK) == ENABLE).then_some(self.cval)
-    }
-
-    /// Returns the next moment after `now` at which the line rises, or `None` if it is high already or the
-    /// guest must write a register first. This is what to program a timer with.
-    pub fn deadline_after(&self, now: u64) -> Option<u64> {
-        self.deadline().filter(|&deadline| deadline > now)
     }
 
     /// The timer condition. CVAL and the counter are compared as unsigned numbers of 64 bits, so a CVAL

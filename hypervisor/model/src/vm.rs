@@ -125,6 +125,8 @@ pub struct Vcpu {
     pub index: usize,
     /// The emulated EL1 physical timer.
     pub timer: PhysTimer,
+    /// The level of its line, as the interrupt controller was last told.
+    timer_line: bool,
 }
 
 /// The interrupt of the emulated EL1 physical timer.
@@ -135,13 +137,20 @@ pub const VIRT_TIMER: IntId = layout::TIMER_INTIDS[2];
 impl Vcpu {
     /// Makes vCPU `index` at power-on.
     pub const fn new(index: usize) -> Self {
-        Self { index, timer: PhysTimer::new() }
+        Self { index, timer: PhysTimer::new(), timer_line: false }
     }
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
-    pub fn update_timer(&self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
-        let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer.level(now));
+    pub fn update_timer(&mut self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
+        self.timer_line = self.timer.level(now);
+        let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer_line);
         kicks.union(devices.vgic.flush_lr(self.index, hw))
+    }
+
+    /// Returns when the physical timer's line is to be carried again, as a count that may be in the past: the line may
+    /// have risen since the interrupt controller was told.
+    pub fn timer_deadline(&self) -> Option<u64> {
+        self.timer.deadline().filter(|_| !self.timer_line)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Hardware {
 impl Hardware {
     /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
     pub(crate) fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
-        let timer = vcpu.timer.deadline_after(cpu::counter());
+        let timer = vcpu.timer_deadline();
         let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
         let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
         timer::arm(deadlines.chain(deferred::deadline()).min());

@@ -19,6 +19,7 @@ pub mod guest_tree;
 pub mod idregs;
 pub mod kernel;
 pub mod modules;
+pub mod offers;
 pub mod pci;
 pub mod platform;
 pub mod policy;

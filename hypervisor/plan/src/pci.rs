@@ -7,14 +7,16 @@ mod bar;
 mod bridge;
 mod device;
 mod fault;
+mod host;
 mod place;
 mod prepare;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub use device::{Address, DeviceFault, Found, Offer, look, needs_dma, offers};
+pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
+pub use host::{EcamHost, PciWindow};
 pub use prepare::{Placed, Prepared, prepare};
 
 use assay_model::pci::{Bar, ConfigSpace, Function};

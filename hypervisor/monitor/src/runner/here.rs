@@ -284,7 +284,7 @@ impl Runner {
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
         let watched = vm.machine.watchdog && self.vcpu.index == 0;
         let deadlines = [
-            self.vcpu.timer.deadline_after(now),
+            self.vcpu.timer_deadline(),
             virtual_deadline.and_then(physical),
             until.and_then(physical),
             devices.watchdog_deadline().filter(|_| watched),

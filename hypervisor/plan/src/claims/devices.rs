@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 
 use super::{Trouble, VmClaims, World};
-use crate::pci::{self, Address, DeviceFault, Found};
+use crate::offers;
+use crate::pci::{Address, DeviceFault, Found};
 use crate::platform::{CoherentNode, HostPlatform};
 use crate::policy::Use;
 use crate::space::Backing;
@@ -92,5 +93,5 @@ fn misfit(
     ipa: Option<Region<Ipa>>,
 ) -> Option<DeviceFault> {
     let found = found_function(machine, address)?;
-    pci::offers(found, found.outcome.as_ref().ok()?, &machine.coherent, node, ipa?).err()
+    offers::offers(found, found.outcome.as_ref().ok()?, &machine.coherent, node, ipa?).err()
 }

@@ -7,9 +7,9 @@ use core::ops::Range;
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
+use super::PciWindow;
 use super::walk::Found;
 use super::{Bar, ConfigSpace, Function, bar, bridge};
-use crate::platform::PciWindow;
 use assay_model::pci::header::{Layout, ROM_ADDRESS, ROM_ENABLE};
 
 /// Lists what every function but `own` has: BARs and ROMs with an address, and bridges' windows.

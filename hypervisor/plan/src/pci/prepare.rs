@@ -8,9 +8,9 @@ use core::ops::Range;
 
 use assay_spec::addr::{Pa, Region};
 
+use super::EcamHost;
 use super::walk::Found;
 use super::{Bar, BarFault, ConfigSpace, Function, bar, bridge, place, walk};
-use crate::platform::EcamHost;
 use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, IO_SPACE, Layout, MEMORY_SPACE, ROM_ENABLE};
 
 /// A BAR of memory and where the CPUs see it.

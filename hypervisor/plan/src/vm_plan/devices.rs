@@ -14,7 +14,8 @@ use assay_spec::stage2_desc::Rights;
 use super::{Cpus, Shortage};
 use crate::claims::{World, found_function};
 use crate::guest_tree::PciFunction;
-use crate::pci::{self, Found, Offer};
+use crate::offers::{self, Offer};
+use crate::pci::Found;
 use crate::platform::{HostGic, HostPlatform};
 use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
 use crate::space::{Backing, Mapping};
@@ -37,7 +38,7 @@ impl<'a> Function<'a> {
             };
             let found = found_function(machine, device?)?;
             let prepared = found.outcome.as_ref().ok()?;
-            let offers = pci::offers(found, prepared, &machine.coherent, node, mapping.ipa).ok()?;
+            let offers = offers::offers(found, prepared, &machine.coherent, node, mapping.ipa).ok()?;
             Some(Self { found, offers, region: mapping.ipa })
         })
     }

@@ -149,7 +149,7 @@ impl Cpu for FakeCpu {
         self.peers
     }
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
-        let timer = vcpu.timer.deadline_after(self.now);
+        let timer = vcpu.timer_deadline();
         self.armed.push((timer, devices.watchdog_deadline()));
     }
     fn config_read(&mut self, offset: u16) -> u32 {

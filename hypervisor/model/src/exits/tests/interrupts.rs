@@ -182,3 +182,16 @@ fn the_physical_timers_line_follows_its_registers() {
     assert_eq!(vm.msr(SysReg::CNTP_CTL_EL0, 0b11), Next::Advance);
     assert_eq!(vm.cpu.listed(PHYS_TIMER), LrState::Invalid, "masked");
 }
+
+#[test]
+fn a_physical_timer_that_rises_after_the_look_at_its_line_still_has_its_deadline() {
+    let mut vm = ready(Version::V3, 1);
+    vm.msr(SysReg::CNTP_CVAL_EL0, STARTED_AT + 10);
+    vm.msr(SysReg::CNTP_CTL_EL0, 1);
+    let mut devices = vm.devices.lock();
+    // The line was low at 9. Whoever arms the EL2 timer at 11 must still be told of 10.
+    let _ = vm.vcpu.update_timer(&mut devices, &mut vm.cpu, STARTED_AT + 9);
+    assert_eq!(vm.vcpu.timer_deadline(), Some(STARTED_AT + 10));
+    let _ = vm.vcpu.update_timer(&mut devices, &mut vm.cpu, STARTED_AT + 11);
+    assert_eq!(vm.vcpu.timer_deadline(), None, "it is known to be high");
+}

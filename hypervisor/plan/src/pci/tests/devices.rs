@@ -6,10 +6,11 @@ use std::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::intid::IntId;
 
-use super::super::{Address, DeviceFault, Found, Function, look, needs_dma, offers};
+use super::super::{Address, DeviceFault, Found, Function, look, needs_dma};
 use super::fake::{Fake, One};
 use super::{BarFault, GIB, MIB, at, host};
 use crate::gate::tests::dts::compile;
+use crate::offers::offers;
 use crate::platform::{self, CoherentNode};
 
 fn address(device: u8) -> Address {

@@ -1,0 +1,54 @@
+//! Host bridges, as the platform tree describes them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_model::pci::Function;
+use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
+
+/// A PCI host bridge whose configuration space is memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EcamHost {
+    /// Its node.
+    pub path: String,
+    /// `linux,pci-domain`, 0 if it has none.
+    pub segment: u32,
+    /// The configuration space, of which bus `buses.0` is the first MiB.
+    pub ecam: Region<Pa>,
+    /// The first and the last bus number.
+    pub buses: (u8, u8),
+    /// The windows through which the CPUs reach the devices' memory.
+    pub windows: Vec<PciWindow>,
+    /// The functions that have nodes, with the nodes' paths.
+    pub functions: Vec<(String, Function)>,
+    /// `interrupt-map`, as far as it leads to the GIC: (bits of the unit address, pin, interrupt).
+    pub interrupts: Vec<(u32, u32, IntId)>,
+    /// `interrupt-map-mask`, of the unit address's first cell and of the pin.
+    pub interrupt_mask: (u32, u32),
+}
+
+impl EcamHost {
+    /// Returns what interrupt pin `pin` (1 is INTA) of a function on the first bus is wired to.
+    pub fn intx(&self, function: Function, pin: u32) -> Option<IntId> {
+        let (unit, number) = self.interrupt_mask;
+        let wanted = (u32::from(function.0) << 8 & unit, pin & number);
+        let mut interrupts = self.interrupts.iter();
+        let found = interrupts.find(|(at, pin, _)| (at & unit, pin & number) == wanted);
+        // Behind a bridge pins are turned by the device number, and the map is not about them.
+        found.filter(|_| pin != 0 && function.bus() == self.buses.0).map(|(_, _, intid)| *intid)
+    }
+}
+
+/// A memory window of a PCI host bridge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciWindow {
+    /// The window's address on the PCI bus.
+    pub bus: u64,
+    /// Where the CPUs see it.
+    pub region: Region<Pa>,
+    /// Whether it is of the 64-bit space; else the 32-bit one.
+    pub wide: bool,
+    /// Whether prefetchable memory may be placed there.
+    pub prefetchable: bool,
+}
