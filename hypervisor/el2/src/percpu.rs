@@ -8,6 +8,8 @@
 //! | 28 KiB | 4 KiB | guard page, never mapped |
 //! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
+use core::sync::atomic::AtomicU32;
+
 use crate::sysreg::{read_sysreg, write_el2};
 
 /// Size and alignment of a block in bytes.
@@ -25,6 +27,8 @@ pub struct PerCpu {
     pub(crate) spare_stack: u64,
     /// Index of this CPU in the platform tree's order.
     index: u64,
+    /// The ranks of the locks that this CPU holds, in debug builds.
+    held: AtomicU32,
 }
 
 /// Makes `block` this CPU's.
@@ -33,7 +37,7 @@ pub struct PerCpu {
 /// `block` must be the address of a block of [`BLOCK_SIZE`] that is mapped but for its guard page, belongs
 /// to this CPU alone and for ever, and holds nothing yet but its stack.
 pub(crate) unsafe fn install(block: u64, index: u64) {
-    let control = PerCpu { recovery: 0, spare_stack: block + GUARD, index };
+    let control = PerCpu { recovery: 0, spare_stack: block + GUARD, index, held: AtomicU32::new(0) };
     // SAFETY: our caller's promise: the start of the block is mapped, aligned and unused.
     unsafe { (block as *mut PerCpu).write(control) };
     // SAFETY: TPIDR_EL2 is this program's own; it has no effect on hardware.
@@ -47,4 +51,11 @@ pub fn index() -> usize {
     // SAFETY: `install` ran on this CPU before anything that asks for the index, and the field is never
     // written again.
     unsafe { (*block).index as usize }
+}
+
+/// Returns where the running CPU keeps the ranks of the locks that it holds, for debug builds.
+pub fn held_locks() -> &'static AtomicU32 {
+    let block = read_sysreg!("tpidr_el2") as *const PerCpu;
+    // SAFETY: `install` ran on this CPU, whose block is its own for ever; the field is only ever shared.
+    unsafe { &(*block).held }
 }

@@ -3,11 +3,11 @@
 //! It changes the guest's registers and the VM's devices, and answers with what is left to do. The hot exits
 //! (PSCI_VERSION, an ID register, a read of the interrupt controller) take no more than one lock.
 
+use crate::lock::{DEVICES, Mutex};
 use assay_spec::esr::{self, ec};
 use assay_spec::exit::{Exit, SysRegAccess};
 use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
-use spin::Mutex;
 
 use crate::doorbell::Ring;
 use crate::doorbell::Side;
@@ -144,7 +144,7 @@ pub fn handle<C: Cpu>(
     frame: &mut Frame,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices>,
+    devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
 ) -> Next {
     match exit {
@@ -187,7 +187,13 @@ fn function(frame: &Frame) -> u32 {
 
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(frame: &mut Frame, vcpu: &Vcpu, machine: &GuestMachine, devices: &Mutex<Devices>, cpu: &mut C) -> Next {
+fn call<C: Cpu>(
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &Mutex<Devices, DEVICES>,
+    cpu: &mut C,
+) -> Next {
     let fid = function(frame);
     if let Some(answer) = smccc::fast_path(fid) {
         frame.x[0] = answer;
@@ -202,7 +208,7 @@ fn slow_call<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices>,
+    devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
 ) -> Next {
     let args = [frame.x[1], frame.x[2], frame.x[3]];
@@ -251,7 +257,7 @@ fn system_register<C: Cpu>(
     frame: &mut Frame,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices>,
+    devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
 ) -> Next {
     let value = frame.get(access.rt);

@@ -23,6 +23,7 @@ pub mod layout;
 pub mod life;
 pub mod line_editor;
 pub mod loader;
+pub mod lock;
 pub mod monitor_command;
 pub mod pci;
 pub mod psci;

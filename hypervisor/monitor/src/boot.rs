@@ -10,6 +10,7 @@ use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
 use assay_el2::{cpu, cpus as numbers, float, image, serror, uart};
 use assay_model::console::Prefix;
+use assay_model::lock;
 use assay_plan::claims::World;
 use assay_plan::gate;
 use assay_plan::idregs::HostId;
@@ -91,6 +92,7 @@ const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick];
 
 /// Lets the VMs that were made run.
 fn open(made: create::Made) {
+    lock::watch(assay_el2::percpu::held_locks);
     vm::set(made.vms);
     if !made.members.is_empty() {
         let shares: Vec<_> = made.members.iter().map(|member| member.share.clone()).collect();

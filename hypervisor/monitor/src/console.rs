@@ -6,10 +6,11 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use assay_el2::lock::Mutex;
+use assay_el2::lock::Relax;
 use assay_el2::{cpu, uart};
 use assay_model::console::{Console, Prefix, Shown, Times};
 use assay_model::line_editor::{LINE_BYTES, Reply};
+use assay_model::lock::{CONSOLE as CONSOLE_RANK, Mutex};
 use assay_model::terminal::Terminal;
 
 use crate::deferred;
@@ -20,7 +21,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
+static CONSOLE: Mutex<Console, CONSOLE_RANK, Relax> = Mutex::new(Console::new());
 
 /// How long an open line that stands still keeps the others from the UART, in milliseconds.
 const HOLD_MS: u64 = 20;

@@ -4,13 +4,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_el2::{cpu, gic, percpu};
+use assay_model::lock::{Mutex, SCHEDULER};
 use assay_model::schedule::{Entity, Pick, Scheduler, Share};
-use spin::{Mutex, Once};
+use spin::Once;
 
 /// All CPUs that VMs share.
 pub(crate) struct Pool {
     cpus: Vec<usize>,
-    scheduler: Mutex<Scheduler>,
+    scheduler: Mutex<Scheduler, SCHEDULER>,
     /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
 }

@@ -6,11 +6,11 @@
 
 use assay_el2::{cpu, gic, timer};
 use assay_model::counters::Counters;
+use assay_model::lock::{Mutex, SEAT};
 use assay_model::psci::Start;
 use assay_model::schedule::Entity;
 use assay_model::vm::Vcpu;
 use assay_spec::intid::IntId;
-use spin::Mutex;
 
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
@@ -45,7 +45,7 @@ pub(crate) fn cpu_loop(cpu: usize) -> ! {
 /// Who says which vCPU runs next on a CPU.
 enum Chooser<'a> {
     /// It is always this one.
-    Own(&'a Mutex<Seat>),
+    Own(&'a Mutex<Seat, SEAT>),
     /// The scheduler.
     Pool(&'static Pool),
 }
@@ -87,7 +87,7 @@ impl Chooser<'_> {
         }
     }
 
-    fn seat(&self, entity: Entity) -> &Mutex<Seat> {
+    fn seat(&self, entity: Entity) -> &Mutex<Seat, SEAT> {
         match self {
             Self::Own(seat) => seat,
             Self::Pool(_) => seat::of(entity),

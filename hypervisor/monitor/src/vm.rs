@@ -12,12 +12,13 @@ use assay_model::exit_trace::ExitTrace;
 use assay_model::exits::{Crash, Stop};
 use assay_model::life::{After, Ended, Life, LoadFailure, Obeyed, Order};
 use assay_model::loader::KernelError;
+use assay_model::lock::{CONTENTS, DEVICES, LIFE, Mutex};
 use assay_model::pci::GuestFunction;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, GuestMachine};
 use assay_plan::policy::line::{Quoted, RefusedLine};
 use assay_plan::refusal::Cause;
-use spin::{Mutex, Once};
+use spin::Once;
 
 pub(crate) use assay_model::life::Phase;
 
@@ -41,8 +42,8 @@ pub(crate) struct Vm {
     pub(crate) traps: Config,
     /// Which optional EL1 registers its vCPUs have.
     pub(crate) registers: guest_regs::Optional,
-    pub(crate) devices: Mutex<Devices>,
-    pub(crate) contents: Mutex<Contents>,
+    pub(crate) devices: Mutex<Devices, DEVICES>,
+    pub(crate) contents: Mutex<Contents, CONTENTS>,
     /// Its PCI function.
     pub(crate) function: Option<Owned>,
     /// GICv2 and shared CPUs: the function's physical interrupt is kept active while the model has its line high.
@@ -61,7 +62,7 @@ pub(crate) struct Vm {
     is_traced: AtomicBool,
     /// The phase of `life`, to be read without its lock.
     phase: AtomicU8,
-    life: lock::Mutex<Life>,
+    life: Mutex<Life, LIFE, lock::Relax>,
 }
 
 static VMS: Once<Vec<&'static Vm>> = Once::new();
@@ -143,7 +144,7 @@ impl Vm {
             trace: lock::Mutex::new(ExitTrace::new()),
             is_traced: AtomicBool::new(false),
             phase: AtomicU8::new(parts.life.phase() as u8),
-            life: lock::Mutex::new(parts.life),
+            life: Mutex::new(parts.life),
         }
     }
 

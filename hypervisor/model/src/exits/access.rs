@@ -3,11 +3,11 @@
 //! What a device's register does is the device's own matter. Here is the one way to it, and the interrupts and
 //! deadlines that an access to it can change.
 
+use crate::lock::{DEVICES, Mutex};
 use assay_spec::addr::Ipa;
 use assay_spec::esr;
 use assay_spec::exit::{Access, Width};
 use assay_spec::frame::Frame;
-use spin::Mutex;
 
 use super::Cpu;
 use crate::layout;
@@ -27,7 +27,7 @@ pub fn access<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices>,
+    devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
 ) -> bool {
     let Some((ipa, access)) = esr::device_access(syndrome) else {
@@ -163,7 +163,7 @@ fn store<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices>,
+    devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
 ) -> bool {
     let Some((device, offset)) = find(ipa, machine) else {

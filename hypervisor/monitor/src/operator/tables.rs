@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use assay_el2::lock::Mutex;
+use assay_el2::lock::Relax;
 use assay_el2::{frames, heap, uart};
 use assay_model::counters::Counters;
+use assay_model::lock::{Mutex, TABLE};
 use assay_model::monitor_command::{COMMANDS, Entry};
 use assay_plan::policy::line::Quoted;
 
@@ -37,7 +38,7 @@ struct Job {
     line: usize,
 }
 
-static JOB: Mutex<Option<Job>> = Mutex::new(None);
+static JOB: Mutex<Option<Job>, TABLE, Relax> = Mutex::new(None);
 
 /// Tells whether a table is being printed.
 pub(super) fn is_busy() -> bool {

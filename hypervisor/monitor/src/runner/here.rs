@@ -7,12 +7,12 @@ use assay_el2::context;
 use assay_el2::switch::{self, Guest};
 use assay_el2::{cpu, gic, serror, timer};
 use assay_model::exits::{self, Crash, Stop};
+use assay_model::lock::{Guard, Mutex, SEAT};
 use assay_model::psci::Start;
 use assay_model::schedule::Entity;
 use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::frame::Frame;
-use spin::{Mutex, MutexGuard};
 
 use super::exits::Sharer;
 use super::seat::Seat;
@@ -44,14 +44,14 @@ impl Step {
 pub(super) struct Here<'a> {
     pub(super) entity: Entity,
     cpu: usize,
-    seat: MutexGuard<'a, Seat>,
+    seat: Guard<'a, Seat, SEAT>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
 }
 
 impl<'a> Here<'a> {
     /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
-    pub(super) fn take(seat: &'a Mutex<Seat>, entity: Entity, cpu: usize, stolen: u64) -> Self {
+    pub(super) fn take(seat: &'a Mutex<Seat, SEAT>, entity: Entity, cpu: usize, stolen: u64) -> Self {
         let seat = seat.lock();
         if let (Some(sharing), Some(pool)) = (&seat.runner.vm.sharing, pool::get()) {
             pool.arrive(entity, cpu);

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use assay_el2::context::Context;
 use assay_el2::traps::Config;
+use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
-use spin::{Mutex, Once};
+use spin::Once;
 
 use super::Runner;
 use crate::create::Member;
@@ -23,7 +24,7 @@ pub(super) struct Seat {
 }
 
 /// The vCPUs that share CPUs, as the scheduler counts them.
-static SEATS: Once<Vec<Mutex<Seat>>> = Once::new();
+static SEATS: Once<Vec<Mutex<Seat, SEAT>>> = Once::new();
 
 /// Gives each vCPU that shares CPUs its seat, once.
 pub(crate) fn seat(members: Vec<Member>) {
@@ -35,7 +36,7 @@ pub(crate) fn seat(members: Vec<Member>) {
 }
 
 /// Returns the seat of a vCPU that shares CPUs.
-pub(super) fn of(entity: Entity) -> &'static Mutex<Seat> {
+pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT> {
     &SEATS.get().map_or(&[] as &[_], Vec::as_slice)[entity.0]
 }
 

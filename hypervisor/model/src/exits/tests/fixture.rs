@@ -3,6 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
+use crate::lock::{DEVICES, Mutex};
 use assay_spec::addr::Region;
 use assay_spec::esr;
 use assay_spec::exit::{self, Exit, SysRegAccess, Width};
@@ -12,7 +13,6 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
 use assay_spec::sysreg::SysReg;
 use proptest::prelude::ProptestConfig;
-use spin::Mutex;
 
 use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
@@ -163,7 +163,7 @@ impl Cpu for FakeCpu {
 /// One VM, seen from the CPU of one of its vCPUs.
 pub(super) struct Vm {
     pub(super) machine: GuestMachine,
-    pub(super) devices: Mutex<Devices>,
+    pub(super) devices: Mutex<Devices, DEVICES>,
     pub(super) vcpu: Vcpu,
     pub(super) cpu: FakeCpu,
     pub(super) frame: Frame,
