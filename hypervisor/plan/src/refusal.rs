@@ -1,7 +1,7 @@
 //! A refusal: why a VM does not start, or does not get a region. Whoever refuses makes one of these, and EL2 and the
 //! host's tools print it as one line.
 //!
-//! What can be wrong is an enum beside the code that finds it; the words for all of them are in [`causes`](crate::causes).
+//! What can be wrong is an enum beside the code that finds it; the words for all of them are in `causes`.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
