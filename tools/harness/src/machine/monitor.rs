@@ -12,6 +12,9 @@ use crate::events::Event;
 const ESCAPE: &str = "\x1d";
 /// Erases what an earlier line left: part of each prompt.
 const ERASE: &str = "\x1b[K";
+/// How long a prompt has to stay. A line of Assay's own makes the monitor show a half-typed command again: its prompt
+/// first, then what was typed.
+const SETTLE: Duration = Duration::from_millis(20);
 /// How long the monitor may take for a prompt.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,7 +62,15 @@ impl Machine {
 
     /// Waits for a prompt after what was typed, which may be drawn in several pieces.
     fn prompted(&self, from: usize, typed: &str) -> Result<()> {
-        self.typed(from, typed, true)
+        loop {
+            self.typed(from, typed, true)?;
+            std::thread::sleep(SETTLE);
+            let ends =
+                self.feed.look(|console| String::from_utf8_lossy(console.raw()).replace(ERASE, "").ends_with(PROMPT));
+            if ends {
+                return Ok(());
+            }
+        }
     }
 
     fn typed(&self, from: usize, typed: &str, prompt: bool) -> Result<()> {
