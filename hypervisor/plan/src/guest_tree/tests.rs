@@ -161,10 +161,11 @@ fn every_phandle_that_is_used_exists() {
 
 const NPU: Region<Ipa> = Region { start: Ipa(0x1_0000_0000), size: 0x1000 };
 
-fn region(name: &'static str, ipa: Region<Ipa>, use_: Use, numa: Option<u32>) -> Mapping<'static> {
-    let node = CoherentNode {
-        path: String::from(name),
-        name: String::from(name),
+/// A node of which the tree says nothing but the NUMA node.
+const fn node(numa: Option<u32>) -> CoherentNode {
+    CoherentNode {
+        path: String::new(),
+        name: String::new(),
         reg: None,
         reg_count: 0,
         pci_bar: None,
@@ -174,8 +175,13 @@ fn region(name: &'static str, ipa: Region<Ipa>, use_: Use, numa: Option<u32>) ->
         no_mte: false,
         no_map: true,
         numa,
-    };
-    let node = std::boxed::Box::leak(std::boxed::Box::new(node));
+    }
+}
+
+static NODES: [CoherentNode; 3] = [node(None), node(Some(1)), node(Some(2))];
+
+fn region(name: &'static str, ipa: Region<Ipa>, use_: Use, numa: Option<u32>) -> Mapping<'static> {
+    let node = NODES.iter().find(|node| node.numa == numa).unwrap();
     mapping(name, ipa, use_, Backing::Coherent { node, device: None })
 }
 
