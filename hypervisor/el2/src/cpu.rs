@@ -101,6 +101,8 @@ pub(crate) fn init_el2() {
     unsafe { write_el2!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO) }
     write_sysreg!("cntvoff_el2", 0);
     write_sysreg!("cnthp_ctl_el2", 0);
+    // The physical EL1 timer is nobody's: guests have an emulated one.
+    write_sysreg!("cntp_ctl_el0", 0);
     isb();
 }
 

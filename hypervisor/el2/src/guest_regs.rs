@@ -1,6 +1,5 @@
 //! The EL1 and EL0 registers of the vCPU that this CPU runs: kept and given back, reset, exceptions, a look for reports.
 
-use crate::float;
 use crate::sysreg::{bank, isb, read_sysreg, write_sysreg};
 
 mod debug;
@@ -171,13 +170,9 @@ impl Registers {
     }
 }
 
-/// Gives this CPU's EL1 and EL0 registers their values at the reset of a vCPU that has the CPU to itself, floating
-/// point included.
-pub fn reset(optional: Optional) {
-    write_sysreg!("cntp_ctl_el0", 0);
-    Registers::at_reset().load(optional);
+/// Locks the OS Lock, as after a cold reset: of a vCPU that has its CPU to itself it is the guest's.
+pub fn lock_debug() {
     debug::lock();
-    float::clear(optional.sve);
 }
 
 /// Returns `VBAR_EL1`.

@@ -20,7 +20,7 @@ macro_rules! write_sysreg {
         const { assert!($crate::sysreg::spares_el2($name)) };
         let value: u64 = $value;
         // SAFETY: whatever the value is, EL2's map, stack and code stay as they are, and with interrupts masked and
-        // MDCR_EL2.TDE = 0 EL2 takes no exception of it.
+        // MDCR_EL2.TDE = 0 EL2 takes no exception of it; a register that is absent is UNDEFINED, which ends in `fatal`.
         unsafe {
             core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) value, options(nostack, preserves_flags));
         }
@@ -34,8 +34,7 @@ macro_rules! write_el2 {
     };
 }
 
-/// Tells by its name or encoding whether a register is EL1's or EL0's own, but for PSTATE, or one of EL2's for
-/// interrupts and timers.
+/// Tells by its name or encoding whether a register is EL1's or EL0's own, or one of EL2's for interrupts and timers.
 pub(crate) const fn spares_el2(name: &str) -> bool {
     const BEGINNINGS: [&str; 10] = [
         "s2_0_",
@@ -51,14 +50,27 @@ pub(crate) const fn spares_el2(name: &str) -> bool {
         "s3_4_c12_c13_",
     ];
     let is_lower = is_at(name, name.len() - 4, "_el1") || is_at(name, name.len() - 4, "_el0");
-    let is_pstate = is_at(name, 4, "_c4_c2_");
+    // PSTATE; error records; profiling and trace buffers, whose addresses may be EL2's; and what is IMPLEMENTATION
+    // DEFINED, for the whole core.
+    const SPARED_NOT: [&str; 7] = ["_c4_c2_", "_c4_c3_", "_c5_c4_", "_c5_c5_", "_c9_c1", "_c11_", "_c15_"];
+    const NAMED_NOT: [&str; 4] = ["actlr_", "pmb", "pms", "trb"];
+    let (mut is_other, mut index) = (false, 0);
+    while index < SPARED_NOT.len() {
+        is_other |= is_at(name, 4, SPARED_NOT[index]);
+        index += 1;
+    }
+    index = 0;
+    while index < NAMED_NOT.len() {
+        is_other |= is_at(name, 0, NAMED_NOT[index]);
+        index += 1;
+    }
     let mut known = is_lower;
     let mut index = 0;
     while index < BEGINNINGS.len() {
         known |= is_at(name, 0, BEGINNINGS[index]);
         index += 1;
     }
-    known && !is_pstate
+    known && !is_other
 }
 
 /// Tells whether `part` is in `name` at byte `at`.

@@ -85,7 +85,7 @@ pub(crate) fn write(config: &Config) {
             write_el2!("s3_4_c10_c5_0", mpam2);
         }
         write_el2!("cptr_el2", traps.cptr);
-        write_el2!("mdcr_el2", traps.mdcr | counters);
+        write_el2!("mdcr_el2", traps.mdcr & !hcr::mdcr::TDE | counters);
         write_el2!("hstr_el2", 0u64);
         write_el2!("cnthctl_el2", traps.cnthctl);
         write_el2!("vtcr_el2", config.stage2.vtcr);

@@ -3,8 +3,8 @@
 //! A vCPU that shares CPUs never waits inside EL2, and its virtual timer is never left to the hardware
 //! ([`Runner::sample_timer`]), so that nothing of it is active on a CPU that it has left.
 
-use assay_el2::context;
 use assay_el2::switch::{self, Guest};
+use assay_el2::{context, guest_regs};
 use assay_el2::{cpu, gic, serror, timer};
 use assay_model::exits::{self, Crash, Stop};
 use assay_model::lock::{Guard, Mutex, SEAT};
@@ -193,9 +193,12 @@ impl<'a> Here<'a> {
         let offset = vm.devices.lock().virtual_offset;
         let frame = Frame::entering(start.entry, start.context);
         self.guest = Some(context::start(vm.registers, &seat.config, offset, frame));
-        if let Some(sharing) = &vm.sharing {
-            let _ = sharing.was_last(vcpu, self.cpu);
-            seat.runner.follow();
+        match &vm.sharing {
+            Some(sharing) => {
+                let _ = sharing.was_last(vcpu, self.cpu);
+                seat.runner.follow();
+            }
+            None => guest_regs::lock_debug(),
         }
     }
 
