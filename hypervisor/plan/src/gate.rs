@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 
 use fdt::Fdt;
 
+use crate::fields::{Kind, With};
+
 pub mod decode;
 mod node;
 mod shape;
@@ -73,8 +75,40 @@ pub struct Malformed {
     pub path: String,
     /// The property's name.
     pub property: &'static str,
-    /// What the value must be, as a sentence's end ("must be one cell").
-    pub wants: &'static str,
+    /// What the value must be.
+    pub wants: Wants,
+}
+
+/// What a property's value must be, as a sentence's end ("must be one cell").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Wants {
+    /// In these words.
+    #[error("{0}")]
+    Words(&'static str),
+    /// What the manifest's field is.
+    #[error("{0}")]
+    Kind(Kind),
+    /// Not there without that.
+    #[error("needs {} = \"{}\"", .0.field.property, .0.words[0])]
+    With(With),
+}
+
+impl From<Kind> for Wants {
+    fn from(kind: Kind) -> Self {
+        Self::Kind(kind)
+    }
+}
+
+impl From<With> for Wants {
+    fn from(with: With) -> Self {
+        Self::With(with)
+    }
+}
+
+impl From<&'static str> for Wants {
+    fn from(words: &'static str) -> Self {
+        Self::Words(words)
+    }
 }
 
 /// A checked device tree, with an index of its nodes.

@@ -14,6 +14,7 @@ extern crate std;
 pub mod bundle;
 mod causes;
 pub mod claims;
+pub mod fields;
 pub mod gate;
 pub mod guest_tree;
 pub mod idregs;

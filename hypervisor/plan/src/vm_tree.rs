@@ -6,6 +6,7 @@
 //! whether the machine can grant them is decided elsewhere.
 
 mod cells;
+mod field;
 mod ignored;
 mod sched;
 mod shared;
@@ -13,6 +14,7 @@ mod shared;
 mod tests;
 mod vm;
 
+use crate::fields;
 use crate::gate::{Malformed, Node, Tree};
 use crate::kernel::Format;
 use crate::policy::{AllowSet, Rule, Use};
@@ -211,7 +213,7 @@ impl VmTree {
 pub fn parse(tree: &Tree<'_>) -> Result<VmTree, VmTreeError> {
     let chosen = tree.find("/chosen").ok_or(VmTreeError::NoChosen)?;
     let mut read = VmTree {
-        console_prefix: chosen.str("assay,console") == Ok(Some("prefix")),
+        console_prefix: chosen.str(fields::top::CONSOLE.property) == Ok(Some("prefix")),
         members: match chosen.child("assay,members") {
             Some(list) => members(&list)?,
             None => Vec::new(),

@@ -1,5 +1,6 @@
 //! The VM tree that EL2 reads: the manifest as a device tree, in the shape of Xen's dom0less nodes.
 
+use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, coherent, sharing, vm};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{Access, Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Sharing, Vm};
@@ -29,12 +30,12 @@ pub struct Modules {
 pub fn build(manifest: &Manifest, modules: &[Modules], members: &[Digest]) -> Vec<u8> {
     let mut chosen = cells(node("chosen"));
     if manifest.console == Some(ConsoleStyle::Prefix) {
-        put(&mut chosen, "assay,console", "prefix");
+        put(&mut chosen, fields::top::CONSOLE.property, "prefix");
     }
     let mut list = node("assay,members");
     for (index, member) in members.iter().enumerate() {
         let mut entry = node(&format!("m{index}"));
-        put(&mut entry, "assay,member", member.name.as_str());
+        put(&mut entry, MEMBER, member.name.as_str());
         put(&mut entry, "assay,size", member.size);
         put(&mut entry, "assay,crc32", member.crc32);
         list.add_child(entry);
@@ -57,45 +58,38 @@ pub fn build(manifest: &Manifest, modules: &[Modules], members: &[Digest]) -> Ve
     tree.to_dtb()
 }
 
-fn domain(vm: &Vm, modules: &Modules) -> DeviceTreeNode {
-    let mut domain = node(&vm.name);
+fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
+    let mut domain = node(&config.name);
     put(&mut domain, "compatible", "xen,domain");
     let mut domain = cells(domain);
-    put(&mut domain, "cpus", vm.cpus.count());
-    if let Cpus::List(list) = &vm.cpus {
-        put(&mut domain, "assay,cpu-list", list.as_slice());
+    put(&mut domain, vm::CPUS.property, config.cpus.count());
+    if let Cpus::List(list) = &config.cpus {
+        put(&mut domain, CPU_LIST, list.as_slice());
     }
-    if vm.sched == Schedule::Shared {
-        put(&mut domain, "assay,sched", "shared");
+    if config.sched == Schedule::Shared {
+        put(&mut domain, vm::SCHED.property, "shared");
     }
-    let numbers = [("assay,weight", vm.weight), ("assay,budget-us", vm.budget), ("assay,period-us", vm.period)];
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            put(&mut domain, name, number);
-        }
-    }
+    some(&mut domain, &vm::WEIGHT, config.weight);
+    some(&mut domain, &vm::BUDGET, config.budget);
+    some(&mut domain, &vm::PERIOD, config.period);
     // Xen's unit is KiB.
-    put(&mut domain, "memory", vm.memory / 1024);
+    put(&mut domain, vm::MEMORY.property, config.memory / 1024);
     flag(&mut domain, "vpl011", true);
-    flag(&mut domain, "assay,mte", vm.mte);
-    flag(&mut domain, "assay,watchdog", vm.watchdog);
-    if vm.on_crash == OnCrash::Restart {
-        put(&mut domain, "assay,on-crash", "restart");
+    flag(&mut domain, vm::MTE.property, config.mte);
+    flag(&mut domain, vm::WATCHDOG.property, config.watchdog);
+    if config.on_crash == OnCrash::Restart {
+        put(&mut domain, vm::ON_CRASH.property, "restart");
     }
-    if let Some(most) = vm.max_restarts {
-        put(&mut domain, "assay,max-restarts", most);
-    }
+    some(&mut domain, &vm::MAX_RESTARTS, config.max_restarts);
     let mut kernel = module("kernel", "multiboot,kernel", &modules.kernel);
-    put(&mut kernel, "bootargs", vm.cmdline.as_str());
-    if vm.format == Some(Format::Raw) {
-        put(&mut kernel, "assay,format", "raw");
-    }
+    put(&mut kernel, vm::CMDLINE.property, config.cmdline.as_str());
+    some(&mut kernel, &vm::FORMAT, config.format.map(|Format::Raw| "raw"));
     domain.add_child(kernel);
     if let Some(ramdisk) = &modules.ramdisk {
         domain.add_child(module("ramdisk", "multiboot,ramdisk", ramdisk));
     }
-    for (index, claim) in vm.coherent.iter().enumerate() {
-        domain.add_child(coherent(index, claim));
+    for (index, claim) in config.coherent.iter().enumerate() {
+        domain.add_child(self::claim(index, claim));
     }
     domain
 }
@@ -103,26 +97,22 @@ fn domain(vm: &Vm, modules: &Modules) -> DeviceTreeNode {
 fn module(name: &str, compatible: &str, member: &str) -> DeviceTreeNode {
     let mut module = node(name);
     strings(&mut module, "compatible", &[compatible, "multiboot,module"]);
-    put(&mut module, "assay,member", member);
+    put(&mut module, MEMBER, member);
     module
 }
 
-fn coherent(index: usize, claim: &Coherent) -> DeviceTreeNode {
+fn claim(index: usize, claim: &Coherent) -> DeviceTreeNode {
     let mut entry = node(&format!("coherent-{index}"));
     put(&mut entry, "compatible", "assay,coherent-claim");
-    put(&mut entry, "assay,region", claim.region.as_str());
-    put(&mut entry, "assay,use", claim.use_.to_string().as_str());
+    put(&mut entry, coherent::REGION.property, claim.region.as_str());
+    put(&mut entry, coherent::USE.property, claim.use_.to_string().as_str());
     if !claim.allow.is_empty() {
         let names: Vec<&str> = claim.allow.iter().map(|allow| allow.name()).collect();
-        strings(&mut entry, "assay,allow", &names);
+        strings(&mut entry, coherent::ALLOW.property, &names);
     }
-    flag(&mut entry, "assay,exec", claim.exec);
-    if let Some(ipa) = claim.ipa {
-        put(&mut entry, "assay,ipa", ipa);
-    }
-    if let Some(device) = &claim.device {
-        put(&mut entry, "assay,device", device.as_str());
-    }
+    flag(&mut entry, coherent::EXEC.property, claim.exec);
+    some(&mut entry, &coherent::IPA, claim.ipa);
+    some(&mut entry, &coherent::DEVICE, claim.device.as_deref());
     entry
 }
 
@@ -130,16 +120,16 @@ fn coherent(index: usize, claim: &Coherent) -> DeviceTreeNode {
 fn shared(index: usize, part: &Sharing, size: u64) -> DeviceTreeNode {
     let mut entry = node(&format!("shared-{index}"));
     put(&mut entry, "compatible", "xen,domain-shared-memory-v1");
-    put(&mut entry, "xen,shm-id", part.region.as_str());
+    put(&mut entry, sharing::REGION.property, part.region.as_str());
     match part.ipa {
         Some(ipa) => {
             let place: Vec<u8> = [ipa, size].into_iter().flat_map(u64::to_be_bytes).collect();
-            put(&mut entry, "xen,shared-mem", place);
+            put(&mut entry, SHARED_MEM, place);
         }
-        None => put(&mut entry, "assay,size", size),
+        None => put(&mut entry, fields::shared::SIZE.property, size),
     }
-    flag(&mut entry, "assay,read-only", part.access == Access::ReadOnly);
-    flag(&mut entry, "assay,doorbell", part.doorbell);
+    flag(&mut entry, READ_ONLY, part.access == Access::ReadOnly);
+    flag(&mut entry, sharing::DOORBELL.property, part.doorbell);
     entry
 }
 
@@ -156,6 +146,13 @@ fn cells(mut node: DeviceTreeNode) -> DeviceTreeNode {
 
 fn put<T: dtoolkit::ToPropertyValue>(node: &mut DeviceTreeNode, name: &str, value: T) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
+}
+
+/// Writes a field that is given.
+fn some<T: dtoolkit::ToPropertyValue>(node: &mut DeviceTreeNode, field: &Field, value: Option<T>) {
+    if let Some(value) = value {
+        put(node, field.property, value);
+    }
 }
 
 fn flag(node: &mut DeviceTreeNode, name: &str, on: bool) {

@@ -14,6 +14,7 @@ mod floors;
 mod image;
 mod progress;
 mod run;
+mod schema;
 mod setup;
 mod size;
 mod source;
@@ -60,6 +61,8 @@ enum Command {
     Size(size::Options),
     /// Check that modules name each other in one direction only (hypervisor/floors.toml)
     Floors(floors::Options),
+    /// Print the manifest's JSON schema
+    Schema(schema::Options),
     /// Run everything that a change must pass
     Ci,
     /// Fetch what the other commands need (they do it themselves where they can)
@@ -96,6 +99,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Explain(options) => explain::run(&options),
         Command::Size(options) => size::run(options),
         Command::Floors(options) => floors::run(options),
+        Command::Schema(options) => schema::run(&options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
         Command::Setup { check: false, qemu_next, kselftests } => {

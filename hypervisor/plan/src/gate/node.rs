@@ -6,7 +6,7 @@ use fdt::nodes;
 use fdt::parsing::NoPanic;
 use fdt::parsing::unaligned::UnalignedParser;
 
-use super::{Cells, Entry, MAX_REG, Malformed, Tree, decode};
+use super::{Cells, Entry, MAX_REG, Malformed, Tree, Wants, decode};
 
 type Parser<'a> = (UnalignedParser<'a>, NoPanic);
 
@@ -256,8 +256,8 @@ impl<'t, 'a> Node<'t, 'a> {
     /// Makes the error for a property of this node; `wants` ends a sentence ("must be …").
     #[cold]
     #[inline(never)]
-    pub fn malformed(&self, property: &'static str, wants: &'static str) -> Malformed {
-        let path = self.path();
+    pub fn malformed(&self, property: &'static str, wants: impl Into<Wants>) -> Malformed {
+        let (path, wants) = (self.path(), wants.into());
         Malformed { path, property, wants }
     }
 

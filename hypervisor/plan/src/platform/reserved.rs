@@ -192,7 +192,11 @@ impl Fact {
     fn check(&self) -> Result<(), Malformed> {
         let bad = |&(start, size): &(u64, u64)| size != 0 && Region::new(Pa(start), size).is_none();
         if self.available && !self.coherent && self.regs.iter().any(bad) {
-            return Err(Malformed { path: self.node.path.clone(), property: "reg", wants: "must end below 2^64" });
+            return Err(Malformed {
+                path: self.node.path.clone(),
+                property: "reg",
+                wants: "must end below 2^64".into(),
+            });
         }
         Ok(())
     }

@@ -34,9 +34,9 @@ const NODES: [(&str, &str); 2] = [
 const MODULES: [&str; 4] = ["multiboot,module", "multiboot,kernel", "multiboot,ramdisk", "xen,multiboot-module"];
 
 /// Names the properties of a node beyond those that are read.
-pub(super) fn properties(node: &Node<'_, '_>, known: &[&str], warnings: &mut Vec<Warning>) {
+pub(super) fn properties(node: &Node<'_, '_>, known: impl Fn(&str) -> bool, warnings: &mut Vec<Warning>) {
     for (property, _) in node.properties() {
-        if !known.contains(&property) {
+        if !known(property) {
             let said = PROPERTIES.iter().find(|(word, _)| *word == property);
             warnings.push(Warning {
                 node: node.path(),

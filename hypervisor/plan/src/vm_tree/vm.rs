@@ -3,7 +3,9 @@
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
 use super::{CoherentClaim, CpuClaim, Module, Source, VmConfig, Warning, ignored, shared};
-use super::{cells, sched};
+use super::{cells, field, sched};
+use crate::fields::vm::{CMDLINE, FORMAT};
+use crate::fields::{CPU_LIST, Field, MEMBER, coherent, sharing, vm};
 use crate::gate::{Malformed, Node};
 use crate::kernel::Format;
 use crate::policy::{Allow, AllowSet, Rule, Use};
@@ -19,29 +21,8 @@ use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
 const NAME_MAX: usize = 32;
 /// More vCPUs than any VM can have, and than a list is read to.
 const CPUS_MAX: usize = 4096;
-
-/// The properties of a `xen,domain` node that are read here, or that change nothing.
-const VM_WORDS: [&str; 16] = [
-    "compatible",
-    "#address-cells",
-    "#size-cells",
-    "cpus",
-    "memory",
-    "vpl011",
-    "phandle",
-    "assay,cpu-list",
-    "assay,mte",
-    "assay,watchdog",
-    "assay,on-crash",
-    "assay,sched",
-    "assay,weight",
-    "assay,budget-us",
-    "assay,period-us",
-    "assay,max-restarts",
-];
-const MODULE_WORDS: [&str; 6] = ["compatible", "reg", "phandle", "bootargs", "assay,member", "assay,format"];
-const CLAIM_WORDS: [&str; 8] =
-    ["compatible", "phandle", "assay,region", "assay,use", "assay,allow", "assay,exec", "assay,ipa", "assay,device"];
+/// Xen's properties beside the manifest's fields that are read here, or that change nothing.
+const XENS: [&str; 6] = ["compatible", "#address-cells", "#size-cells", "vpl011", "phandle", CPU_LIST];
 
 /// Boxed, as it is much larger than what is usual.
 type Refused = Box<Refusal>;
@@ -50,7 +31,7 @@ type Refused = Box<Refusal>;
 pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<VmConfig, Refused> {
     let vm = Vm { node, name: node.full_name() };
     vm.check_name()?;
-    ignored::properties(node, &VM_WORDS, warnings);
+    field::unknown(node, &vm::TABLE, &XENS, warnings);
     let mut kernel = None;
     let mut ramdisk = None;
     let mut coherent = Vec::new();
@@ -58,18 +39,18 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     for child in node.children() {
         if child.is_compatible(&["multiboot,kernel"]) {
             vm.once(kernel.replace(child).is_none(), &child)?;
-            ignored::properties(&child, &MODULE_WORDS, warnings);
+            ignored::properties(&child, |name| field::OF_MODULES.contains(&name), warnings);
         } else if child.is_compatible(&["multiboot,ramdisk"]) {
             vm.once(ramdisk.replace(child).is_none(), &child)?;
-            ignored::properties(&child, &MODULE_WORDS, warnings);
+            ignored::properties(&child, |name| field::OF_MODULES.contains(&name), warnings);
         } else if child.is_compatible(&["assay,coherent-claim"]) {
             coherent.push(vm.claim(&child)?);
-            ignored::properties(&child, &CLAIM_WORDS, warnings);
+            field::unknown(&child, &coherent::TABLE, &["compatible", "phandle"], warnings);
         } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
             let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
             let (claim, by_host) = shared::read(&child).map_err(bad)?;
             sharing.push(claim);
-            ignored::properties(&child, &shared::WORDS, warnings);
+            field::unknown(&child, &sharing::TABLE, &shared::XENS, warnings);
             if by_host {
                 warnings.push(Warning {
                     node: child.path(),
@@ -85,7 +66,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         let reason = format!("{} has no multiboot,kernel node", node.path());
         return Err(vm.refuse(Rule::V3, reason, "give the VM a kernel"));
     };
-    let bootargs = kernel.str("bootargs");
+    let bootargs = kernel.str(CMDLINE.property);
     let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
     let cpus = vm.cpus()?;
     let sched = sched::read(node, cpus.count());
@@ -95,10 +76,11 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         cpus,
         sched,
         memory_bytes: vm.memory()?,
-        mte: node.has("assay,mte"),
-        watchdog: node.has("assay,watchdog"),
+        mte: field::flag(node, &vm::MTE),
+        watchdog: field::flag(node, &vm::WATCHDOG),
         on_crash: vm.on_crash()?,
-        max_restarts: node.u32("assay,max-restarts").map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
+        max_restarts: field::number(node, &vm::MAX_RESTARTS)
+            .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
         kernel: vm.module(&kernel)?,
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: String::from(bootargs.unwrap_or_default()),
@@ -133,7 +115,7 @@ impl Vm<'_, '_> {
         let wrong = |property, wants| bad(self.node.malformed(property, wants));
         let count = self.node.u32("cpus").map_err(&bad)?;
         let count = count.map(|count| count as usize);
-        let list = self.node.cells("assay,cpu-list").map_err(&bad)?;
+        let list = self.node.cells(CPU_LIST).map_err(&bad)?;
         let list: Vec<usize> = list.take(CPUS_MAX).map(|index| index as usize).collect();
         if list.is_empty() {
             let count = count.filter(|count| (1..=CPUS_MAX).contains(count));
@@ -148,7 +130,7 @@ impl Vm<'_, '_> {
             earlier.into_iter().any(|other| other == index)
         });
         if twice {
-            return Err(wrong("assay,cpu-list", "must name each CPU once"));
+            return Err(wrong(CPU_LIST, "must name each CPU once"));
         }
         Ok(CpuClaim::List(list))
     }
@@ -167,23 +149,15 @@ impl Vm<'_, '_> {
 
     fn on_crash(&self) -> Result<OnCrash, Refused> {
         let bad = self.bad(Rule::V3, "write on-crash = \"stop\" or \"restart\"");
-        match self.node.str("assay,on-crash").map_err(&bad)? {
-            None => Ok(OnCrash::Stop),
-            Some(word) => OnCrash::from_word(word).ok_or_else(|| {
-                let wants = "must be \"stop\" or \"restart\"";
-                bad(self.node.malformed("assay,on-crash", wants))
-            }),
-        }
+        let on_crash = field::word(self.node, &vm::ON_CRASH, OnCrash::from_word).map_err(bad)?;
+        Ok(on_crash.unwrap_or(OnCrash::Stop))
     }
 
     fn module(&self, node: &Node<'_, '_>) -> Result<Module, Refused> {
         let bad = self.bad(Rule::V3, "name a member of the bundle, or the module's address and size in reg");
-        let format = match node.str("assay,format").map_err(&bad)? {
-            None => None,
-            Some("raw") => Some(Format::Raw),
-            Some(_) => return Err(bad(node.malformed("assay,format", "must be \"raw\""))),
-        };
-        let source = match node.str("assay,member").map_err(&bad)? {
+        let raw = |word: &str| (word == "raw").then_some(Format::Raw);
+        let format = field::word(node, &FORMAT, raw).map_err(&bad)?;
+        let source = match node.str(MEMBER).map_err(&bad)? {
             Some(member) => Source::Member(String::from(member)),
             None => {
                 let cells = cells::above(node).map_err(&bad)?;
@@ -202,23 +176,19 @@ impl Vm<'_, '_> {
 
     fn claim(&self, node: &Node<'_, '_>) -> Result<CoherentClaim, Refused> {
         let bad = self.bad(Rule::V3, "write the [[vm.coherent]] entry as docs/manifest.md says");
-        let wrong = |property, wants| bad(node.malformed(property, wants));
-        let region = node.str("assay,region").map_err(&bad)?;
+        let missing = |field: &Field| bad(node.malformed(field.property, field.kind));
+        let region = node.str(coherent::REGION.property).map_err(&bad)?;
         let region = region.filter(|region| !region.is_empty());
-        let word = node.str("assay,use").map_err(&bad)?;
-        let device = node.str("assay,device").map_err(&bad)?;
-        let ipa = node.u64("assay,ipa").map_err(&bad)?;
-        let allow = node.strs("assay,allow").map_err(&bad)?;
+        let use_ = field::word(node, &coherent::USE, Use::from_name).map_err(&bad)?;
+        let device = node.str(coherent::DEVICE.property).map_err(&bad)?;
+        let ipa = node.u64(coherent::IPA.property).map_err(&bad)?;
+        let allow = node.strs(coherent::ALLOW.property).map_err(&bad)?;
         let allow = allow.map(Allow::from_name).try_fold(AllowSet::NONE, |all, one| Some(all.with(one?)));
         Ok(CoherentClaim {
-            region: region.map(String::from).ok_or_else(|| wrong("assay,region", "must name a region"))?,
-            use_: word
-                .and_then(Use::from_name)
-                .ok_or_else(|| wrong("assay,use", "must be \"ram\", \"dax\" or \"aperture\""))?,
-            allow: allow.ok_or_else(|| {
-                wrong("assay,allow", "must hold mte-hidden, non-cacheable, no-tag-access or el2-cache-maintenance")
-            })?,
-            exec: node.has("assay,exec"),
+            region: region.map(String::from).ok_or_else(|| missing(&coherent::REGION))?,
+            use_: use_.ok_or_else(|| missing(&coherent::USE))?,
+            allow: allow.ok_or_else(|| missing(&coherent::ALLOW))?,
+            exec: field::flag(node, &coherent::EXEC),
             ipa: ipa.map(Ipa),
             device: device.map(String::from),
         })

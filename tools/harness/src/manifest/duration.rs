@@ -1,8 +1,6 @@
 //! Durations as people write them: `2ms`.
 
 use anyhow::{Context as _, Result};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
 /// `ms` and `us` come first: they end like `s`.
 const UNITS: [(&str, u32); 3] = [("ms", 1000), ("us", 1), ("s", 1_000_000)];
@@ -20,11 +18,6 @@ pub(super) fn parse(text: &str) -> Result<u32> {
             digits.trim_end().parse::<u32>().ok()?.checked_mul(*micros)
         })
         .with_context(|| format!("`{text}` is not a duration: write it as \"2ms\" or \"500us\""))
-}
-
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

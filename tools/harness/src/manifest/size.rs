@@ -1,8 +1,6 @@
 //! Sizes as people write them: `512M`.
 
 use anyhow::{Context as _, Result, bail};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
 const UNITS: [(char, u32); 3] = [('K', 10), ('M', 20), ('G', 30)];
 
@@ -10,7 +8,7 @@ const UNITS: [(char, u32); 3] = [('K', 10), ('M', 20), ('G', 30)];
 ///
 /// # Errors
 /// It is none of these, or larger than 64 bits hold.
-pub fn parse_size(text: &str) -> Result<u64> {
+pub(super) fn parse_size(text: &str) -> Result<u64> {
     let text = text.trim();
     let (digits, shift) = UNITS
         .iter()
@@ -27,38 +25,9 @@ pub fn parse_size(text: &str) -> Result<u64> {
     }
 }
 
-/// Bytes in the largest unit that divides them.
-#[must_use]
-pub fn format_size(bytes: u64) -> String {
-    let unit = UNITS.iter().rev().find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift));
-    unit.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a size is a string such as \"512M\", or a number of bytes")]
-enum Written {
-    Number(u64),
-    Text(String),
-}
-
-fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match Written::deserialize(deserializer)? {
-        Written::Number(number) => Ok(number),
-        Written::Text(text) => parse_size(&text).map_err(D::Error::custom),
-    }
-}
-
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    read(deserializer)
-}
-
-pub(super) fn deserialize_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    read(deserializer).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{format_size, parse_size};
+    use super::parse_size;
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
@@ -71,13 +40,6 @@ mod tests {
     fn what_is_not_a_size_is_refused() {
         for text in ["", "M", "1.5G", "12T", "-1", "99999999999999999999", "99999999999G"] {
             assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_printed_size_reads_back_as_itself() {
-        for bytes in [0, 1, 4096, 3 << 20, 512 << 20, 5 << 30] {
-            assert_eq!(parse_size(&format_size(bytes)).unwrap(), bytes);
         }
     }
 }

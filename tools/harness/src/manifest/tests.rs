@@ -74,6 +74,62 @@ fn an_unknown_field_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_field_that_is_nearly_one_is_guessed_and_another_is_not() {
+    assert!(complaint(&with("memroy = 1")).contains("line 5: no field is named `memroy`: did you mean `memory`?"));
+    assert!(complaint(&with("colour = 1")).contains("there are name, cpus, memory"));
+}
+
+#[test]
+fn a_table_in_place_of_an_array_is_named_with_its_line() {
+    assert!(complaint("\n[vm]\nname = \"a\"").contains("line 2: write [[vm]], and not [vm]"));
+    assert!(complaint(&with("[vm.coherent]\nregion = \"r\"")).contains("write [[vm.coherent]]"));
+    assert!(complaint("vm = [1]").contains("line 1: write [[vm]]"));
+}
+
+#[test]
+fn a_field_that_must_be_there_is_asked_for() {
+    for (text, words) in [
+        ("[[vm]]\nname = \"a\"\nkernel = \"k\"", "vm \"a\": no `memory`: it must be a multiple of 4K"),
+        ("[[vm]]\nmemory = \"64M\"\nkernel = \"k\"", "vm number 1: no `name`"),
+    ] {
+        assert!(complaint(text).contains(words), "{}", complaint(text));
+    }
+}
+
+#[test]
+fn what_belongs_to_another_fields_word_is_refused_without_it() {
+    for (line, words) in [
+        ("max-restarts = 1", "max-restarts belongs to on-crash = \"restart\""),
+        ("weight = 5", "weight belongs to sched = \"shared\""),
+        (
+            "[[vm.coherent]]\nregion = \"r\"\nuse = \"ram\"\nexec = true",
+            "exec belongs to use = \"dax\" or \"aperture\"",
+        ),
+        ("[[vm.coherent]]\nregion = \"r\"\nuse = \"dax\"\ndevice = \"/a\"", "device belongs to use = \"aperture\""),
+    ] {
+        assert!(complaint(&with(line)).contains(words), "{}", complaint(&with(line)));
+    }
+    Manifest::parse(&with("[[vm.coherent]]\nregion = \"r\"\nuse = \"ram\"\nexec = false")).unwrap();
+}
+
+#[test]
+fn numbers_are_read_in_every_base_and_negative_ones_are_refused() {
+    assert_eq!(Manifest::parse(&with("cpus = 0x10")).unwrap().vm[0].cpus, Cpus::Count(16));
+    for line in ["cpus = -1", "cpus = [-1]", "cpus = 1.5", "sched = \"shared\"\nweight = -1"] {
+        assert!(complaint(&with(line)).contains("must be a number"), "{line}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_is_named_with_its_line() {
+    let path = std::env::temp_dir().join(format!("assay-manifest-{}", std::process::id()));
+    std::fs::write(&path, b"[[vm]]\nname = \"\xff\"\n").unwrap();
+    let complaint = format!("{:#}", Manifest::read(&path).unwrap_err());
+    std::fs::remove_file(&path).unwrap();
+    assert!(complaint.contains("line 2: not UTF-8"), "{complaint}");
+}
+
+#[test]
 fn impossible_values_are_errors_that_name_the_vm() {
     for line in [
         "cpus = 0",
@@ -93,7 +149,10 @@ fn impossible_values_are_errors_that_name_the_vm() {
         let complaint = complaint(&with(line));
         assert!(complaint.contains("vm \"a\""), "{line}: {complaint}");
     }
-    assert!(complaint("[[vm]]\nname = \"a b\"\nmemory = \"64M\"\nkernel = \"k\"").contains("name:"));
+    assert!(
+        complaint("[[vm]]\nname = \"a b\"\nmemory = \"64M\"\nkernel = \"k\"")
+            .contains("line 2: name = \"a b\": must be 1 to 31")
+    );
     assert!(complaint("[[vm]]\nname = \"a\"\nmemory = 4097\nkernel = \"k\"").contains("multiple of 4K"));
 }
 

@@ -1,49 +1,15 @@
 //! The words of a manifest that stand for the policy's values.
 
 use assay_plan::policy::{Allow, Use};
-use serde::{Deserialize, Deserializer};
+use serde::de::Error;
+use serde::{Deserialize as _, Deserializer};
 
-/// The uses that a claim can have: memory between VMs is claimed in another way.
-#[derive(Deserialize)]
-#[serde(remote = "Use", rename_all = "kebab-case")]
-pub(super) enum UseWord {
-    Ram,
-    Dax,
-    Aperture,
+pub(super) fn use_<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Use, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Use::from_name(&word).ok_or_else(|| D::Error::custom(word))
 }
-
-/// The relaxations.
-#[derive(Deserialize)]
-#[serde(remote = "Allow", rename_all = "kebab-case")]
-enum AllowWord {
-    MteHidden,
-    NoTagAccess,
-    NonCacheable,
-    El2CacheMaintenance,
-}
-
-/// One of a list.
-#[derive(Deserialize)]
-struct Listed(#[serde(with = "AllowWord")] Allow);
 
 pub(super) fn allow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Allow>, D::Error> {
-    Ok(Vec::<Listed>::deserialize(deserializer)?.into_iter().map(|Listed(allow)| allow).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use assay_plan::policy::{Allow, Use};
-
-    use crate::manifest::Coherent;
-
-    #[test]
-    fn the_words_are_the_policys() {
-        let read = |text: &str| toml::from_str::<Coherent>(&format!("region = \"r\"\n{text}")).unwrap();
-        for use_ in [Use::Ram, Use::Dax, Use::Aperture] {
-            assert_eq!(read(&format!("use = \"{use_}\"")).use_, use_);
-        }
-        for allow in Allow::ALL {
-            assert_eq!(read(&format!("use = \"ram\"\nallow = [\"{}\"]", allow.name())).allow, [allow]);
-        }
-    }
+    let words = Vec::<String>::deserialize(deserializer)?;
+    words.into_iter().map(|word| Allow::from_name(&word).ok_or_else(|| D::Error::custom(word))).collect()
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use assay_harness::cache::KERNELS;
-use assay_harness::manifest::{Cpus, Manifest, Vm, parse_size};
+use assay_harness::manifest::Manifest;
 use assay_harness::programs;
 use assay_harness::qemu::{Gic, Hardware};
+use assay_plan::fields::{Field, vm};
 use clap::{Args, ValueEnum};
 
 use super::vm_tree::{Module, module};
@@ -105,9 +106,8 @@ impl Options {
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
             return Ok((Manifest::read(path)?, folder));
         }
-        let manifest = Manifest { vm: vec![self.vm()?], ..Manifest::default() };
-        manifest.check()?;
-        Ok((manifest, PathBuf::new()))
+        let text = toml::to_string(&toml::Table::from_iter([("vm".to_owned(), vec![self.vm()?].into())]))?;
+        Ok((Manifest::parse(&text)?, PathBuf::new()))
     }
 
     /// The platform's QEMU machine.
@@ -130,7 +130,8 @@ impl Options {
         Hardware { model: board.machine, cpu: self.cpu.clone().unwrap_or(board.cpu), gic, ..fitted }
     }
 
-    fn vm(&self) -> Result<Vm> {
+    /// The only VM, as a manifest's table.
+    fn vm(&self) -> Result<toml::Table> {
         let guest = self.guest.as_deref().unwrap_or("debian");
         let linux = KERNELS.contains(&guest);
         if self.kernel.is_none() && !linux && !programs::is_one(guest) {
@@ -140,26 +141,23 @@ impl Options {
         let small = self.kernel.is_none() && !linux;
         let known = self.kernel.is_none() && linux;
         let memory = self.memory.as_deref().unwrap_or(if small { "64M" } else { "512M" });
-        let vm = Vm {
-            // The name shows in console lines: a guest's own, `linux` for Debian.
-            name: if small { guest.to_owned() } else { "linux".to_owned() },
-            cpus: Cpus::Count(self.cpus.unwrap_or(if small { 1 } else { 2 })),
-            memory: parse_size(memory)?,
-            mte: self.mte == Some(Switch::On),
-            kernel: self.kernel.clone().unwrap_or_else(|| guest.to_owned()),
-            initrd: self.initrd.clone().or_else(|| known.then(|| "busybox".to_owned())),
-            cmdline: self.cmdline.clone().unwrap_or(if small { String::new() } else { "console=ttyAMA0".to_owned() }),
-            format: self.format.map(|FormatName::Raw| assay_harness::manifest::Format::Raw),
-            sched: assay_harness::manifest::Schedule::Dedicated,
-            weight: None,
-            budget: None,
-            period: None,
-            watchdog: false,
-            on_crash: assay_harness::manifest::OnCrash::Stop,
-            max_restarts: None,
-            coherent: Vec::new(),
-            shared: Vec::new(),
-        };
+        // The name shows in console lines: a guest's own, `linux` for Debian.
+        let name = if small { guest } else { "linux" };
+        let cmdline = self.cmdline.as_deref().unwrap_or(if small { "" } else { "console=ttyAMA0" });
+        let mut vm = toml::Table::new();
+        let mut set = |field: &Field, value: toml::Value| drop(vm.insert(field.name.to_owned(), value));
+        set(&vm::NAME, name.into());
+        set(&vm::CPUS, self.cpus.unwrap_or(if small { 1 } else { 2 }).into());
+        set(&vm::MEMORY, memory.into());
+        set(&vm::MTE, (self.mte == Some(Switch::On)).into());
+        set(&vm::KERNEL, self.kernel.as_deref().unwrap_or(guest).into());
+        set(&vm::CMDLINE, cmdline.into());
+        if let Some(initrd) = self.initrd.as_deref().or_else(|| known.then_some("busybox")) {
+            set(&vm::INITRD, initrd.into());
+        }
+        if let Some(FormatName::Raw) = self.format {
+            set(&vm::FORMAT, "raw".into());
+        }
         Ok(vm)
     }
 }

@@ -1,0 +1,132 @@
+//! The tables themselves. A docstring here is what `docs/manifest.md` and the JSON schema say of the field.
+
+use super::{Default, Field, Kind, Table};
+
+/// Makes a module of the fields, and the table of them.
+macro_rules! table {
+    ($(#[$about:meta])* $module:ident, $path:literal, $title:literal; $($(#[doc = $meaning:literal])+ $id:ident = $field:expr;)+) => {
+        $(#[$about])*
+        pub mod $module {
+            use super::*;
+
+            $($(#[doc = $meaning])+ pub const $id: Field = $field;)+
+
+            /// All of them.
+            pub const TABLE: Table = Table {
+                path: $path,
+                title: $title,
+                fields: &[$($id),+],
+                meanings: &[$(concat!($($meaning),+)),+],
+            };
+        }
+    };
+}
+
+/// All tables, the manifest's own first.
+pub static TABLES: [Table; 5] = [top::TABLE, vm::TABLE, coherent::TABLE, shared::TABLE, sharing::TABLE];
+
+table! {
+    /// The manifest itself.
+    top, "", "manifest";
+    /// every guest's line begins with `[NAME] `. With more than one VM it does anyway
+    CONSOLE = Field::optional("console", "assay,console", Kind::Word(&["prefix"]), Default::None("absent"));
+    /// files with facts about the platform that its device tree lacks, see below
+    PLATFORM = Field::optional("platform", "", Kind::Texts, Default::Empty);
+    /// the VMs, at least one
+    VM = Field::required("vm", "", Kind::Tables("vm"));
+    /// regions of RAM that several VMs see, see below
+    SHARED = Field::optional("shared", "", Kind::Tables("shared"), Default::Empty);
+}
+
+table! {
+    /// `[[vm]]`: one VM, a `xen,domain` node of the VM tree.
+    vm, "vm", "vm";
+    /// unique
+    NAME = Field::required("name", "", Kind::Name { region: false });
+    /// how many CPUs, or which: indices into `/cpus` in the device tree's order.
+    /// Each is the VM's alone unless `sched = "shared"`
+    CPUS = Field::optional("cpus", "cpus", Kind::Cpus, Default::Number(1));
+    /// the VM's RAM
+    MEMORY = Field::required("memory", "memory", Kind::Size);
+    /// the guest gets memory tagging. Refused where RAM has no tags
+    MTE = Field::optional("mte", "assay,mte", Kind::Flag, Default::Off);
+    /// the guest gets an SBSA watchdog (`arm,sbsa-gwdt`)
+    WATCHDOG = Field::optional("watchdog", "assay,watchdog", Kind::Flag, Default::Off);
+    /// what happens after a crash: an SError, exception vectors that are nowhere, a watchdog that ran out.
+    /// Restarts in a row wait longer and longer ([monitor.md](monitor.md#crashes-in-a-row))
+    ON_CRASH = Field::optional("on-crash", "assay,on-crash", Kind::Word(&["stop", "restart"]), Default::Word("stop"));
+    /// after so many restarts in a row, a crash is the end
+    MAX_RESTARTS = Field::optional(
+        "max-restarts", "assay,max-restarts", Kind::Number { least: 0, most: u32::MAX }, Default::None("no limit"),
+    ).with(&ON_CRASH, &["restart"]);
+    /// see below
+    KERNEL = Field::required("kernel", "", Kind::Text);
+    /// for a kernel that is neither an arm64 `Image` (plain or gzip) nor ELF: it is loaded at the start of the VM's
+    /// RAM and entered at its first byte, with the device tree's address in x0
+    FORMAT = Field::optional("format", "assay,format", Kind::Word(&["raw"]), Default::None("recognised"));
+    /// see below
+    INITRD = Field::optional("initrd", "", Kind::Text, Default::None("absent"));
+    /// the guest's `bootargs`
+    CMDLINE = Field::optional("cmdline", "bootargs", Kind::Text, Default::Empty);
+    /// coherent accelerator memory
+    COHERENT = Field::optional("coherent", "", Kind::Tables("vm.coherent"), Default::Empty);
+    /// its parts in regions that several VMs see
+    SHARED = Field::optional("shared", "", Kind::Tables("vm.shared"), Default::Empty);
+    /// whether the VM shares CPUs with others, see below
+    SCHED = Field::optional("sched", "assay,sched", Kind::Word(&["dedicated", "shared"]), Default::Word("dedicated"));
+    /// the VM's weight against the others that share
+    WEIGHT = Field::optional("weight", "assay,weight", Kind::Number { least: 1, most: 65535 }, Default::Number(100))
+        .with(&SCHED, &["shared"]);
+    /// in each `period`, the VM's vCPUs run so long at most, all together: at most the period for each vCPU
+    BUDGET = Field::optional(
+        "budget", "assay,budget-us", Kind::Duration { least: 100, most: u32::MAX }, Default::None("absent"),
+    ).with(&SCHED, &["shared"]);
+    /// the time that `budget` is for; both or neither
+    PERIOD = Field::optional(
+        "period", "assay,period-us", Kind::Duration { least: 1000, most: 10_000_000 }, Default::None("absent"),
+    ).with(&SCHED, &["shared"]);
+}
+
+table! {
+    /// `[[vm.coherent]]`: a claim on coherent accelerator memory, an `assay,coherent-claim` node.
+    coherent, "vm.coherent", "coherent region";
+    /// the region's node name without unit address, or its full path
+    REGION = Field::required("region", "assay,region", Kind::Text);
+    /// a NUMA memory node; a pmem region; reserved memory for a driver
+    USE = Field::required("use", "assay,use", Kind::Word(&["ram", "dax", "aperture"]));
+    /// relaxations of the policy
+    ALLOW = Field::optional(
+        "allow", "assay,allow",
+        Kind::Words(&["mte-hidden", "non-cacheable", "no-tag-access", "el2-cache-maintenance"]), Default::Empty,
+    );
+    /// the guest may execute from it; from `ram` it may without
+    EXEC = Field::optional("exec", "assay,exec", Kind::Flag, Default::Off).with(&USE, &["dax", "aperture"]);
+    /// where the guest sees it (with `device`: a multiple of the region's size, rounded up to a power of two); by
+    /// default above the VM's RAM and devices
+    IPA = Field::optional("ipa", "assay,ipa", Kind::Address, Default::None("chosen"));
+    /// the PCI function that goes with it: `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path
+    /// of its node; one for each VM ([pci.md](pci.md))
+    DEVICE = Field::optional("device", "assay,device", Kind::Text, Default::None("absent")).with(&USE, &["aperture"]);
+}
+
+table! {
+    /// `[[shared]]`: a region of RAM that several VMs see.
+    shared, "shared", "shared region";
+    /// unique
+    NAME = Field::required("name", "", Kind::Name { region: true });
+    /// its length
+    SIZE = Field::required("size", "assay,size", Kind::Size);
+}
+
+table! {
+    /// `[[vm.shared]]`: a VM's part in such a region, a `xen,domain-shared-memory-v1` node.
+    sharing, "vm.shared", "shared region";
+    /// the region's `name`; each VM has at most one part in a region
+    REGION = Field::required("region", "xen,shm-id", Kind::Text);
+    /// whether the VM may write. None may execute
+    ACCESS = Field::required("access", "", Kind::Word(&["rw", "ro"]));
+    /// where the guest sees it; by default placed like coherent regions, after them
+    IPA = Field::optional("ipa", "", Kind::Address, Default::None("chosen"));
+    /// the VM can ring the others with a doorbell for the region, and be rung
+    DOORBELL = Field::optional("doorbell", "assay,doorbell", Kind::Flag, Default::Off);
+}
