@@ -61,7 +61,7 @@ impl Boot {
         unsafe { heap::init() };
         if level == 2 {
             // Which CPU this is only the tree can tell; until then it is CPU 0, so that a fault has a handler.
-            crate::secondary::adopt_boot_cpu(0);
+            crate::secondary::adopt_boot_cpu(assay_spec::cpu_id::PcpuId(0));
         }
         Self { tree, base, level, device: Cell::new(u64::MAX) }
     }

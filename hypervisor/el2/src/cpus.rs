@@ -1,6 +1,7 @@
 //! The CPUs by index: the order of the platform tree.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 use spin::Once;
 
@@ -14,13 +15,13 @@ pub fn set(mpidrs: Vec<u64>) {
     let _ = MPIDRS.call_once(|| mpidrs);
 }
 
-/// Returns the affinity of CPU `index`.
-pub fn affinity(index: usize) -> Option<u64> {
-    MPIDRS.get()?.get(index).map(|mpidr| mpidr & AFFINITY)
+/// Returns the affinity of a CPU.
+pub fn affinity(cpu: PcpuId) -> Option<u64> {
+    MPIDRS.get()?.get(cpu.0).map(|mpidr| mpidr & AFFINITY)
 }
 
 /// Returns the index of the CPU that this is called on, by its MPIDR.
-pub fn this_by_mpidr() -> Option<usize> {
+pub fn this_by_mpidr() -> Option<PcpuId> {
     let this = crate::cpu::mpidr() & AFFINITY;
-    MPIDRS.get()?.iter().position(|mpidr| mpidr & AFFINITY == this)
+    MPIDRS.get()?.iter().position(|mpidr| mpidr & AFFINITY == this).map(PcpuId)
 }

@@ -3,6 +3,7 @@
 //! EL2 acknowledges every physical interrupt, drops its priority at once (EOImode 1) and deactivates it
 //! itself, unless it is handed to a guest through a List Register with HW = 1.
 
+use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_spec::addr::{Pa, Region};
@@ -104,13 +105,13 @@ by_version! {
     pub fn deactivate(ack: Ack);
 
     /// Enables a shared interrupt and routes it to CPU `cpu`; `edge` by its tree entry.
-    pub fn enable_spi(intid: IntId, cpu: usize, edge: bool);
+    pub fn enable_spi(intid: IntId, cpu: PcpuId, edge: bool);
 
     /// Disables a shared interrupt.
     pub fn disable_spi(intid: IntId);
 
     /// Interrupts CPU `cpu` with [`KICK`].
-    pub fn kick(cpu: usize);
+    pub fn kick(cpu: PcpuId);
 
     /// Returns the number of List Registers.
     #[inline]

@@ -8,6 +8,7 @@
 //! | 28 KiB | 4 KiB | guard page, never mapped |
 //! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
+use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::AtomicU32;
 
 use crate::sysreg::{read_sysreg, write_el2};
@@ -46,11 +47,11 @@ pub(crate) unsafe fn install(block: u64, index: u64) {
 
 /// Returns this CPU's index in the platform tree's order.
 #[inline]
-pub fn index() -> usize {
+pub fn index() -> PcpuId {
     let block = read_sysreg!("tpidr_el2") as *const PerCpu;
     // SAFETY: `install` ran on this CPU before anything that asks for the index, and the field is never
     // written again.
-    unsafe { (*block).index as usize }
+    PcpuId(unsafe { (*block).index as usize })
 }
 
 /// Returns where the running CPU keeps the ranks of the locks that it holds, for debug builds.

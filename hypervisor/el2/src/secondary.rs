@@ -1,6 +1,7 @@
 //! Starting the other CPUs.
 
 use alloc::boxed::Box;
+use assay_spec::cpu_id::PcpuId;
 
 use assay_spec::addr::{Pa, Region};
 
@@ -49,21 +50,21 @@ fn guard_of(start: Pa) -> Region<Pa> {
     Region { start: Pa(start.0 + percpu::GUARD), size: assay_spec::addr::PAGE_SIZE }
 }
 
-/// Makes the running CPU CPU `index`, on the boot CPU's block, with EL2's own registers set.
-pub fn adopt_boot_cpu(index: usize) {
+/// Makes the running CPU CPU `id`, on the boot CPU's block, with EL2's own registers set.
+pub fn adopt_boot_cpu(id: PcpuId) {
     // SAFETY: the linker script sets the block aside for the boot CPU, which alone runs this; a second time only
     // the index changes.
-    unsafe { percpu::install(crate::image::boot_cpu_block(), index as u64) };
+    unsafe { percpu::install(crate::image::boot_cpu_block(), id.0 as u64) };
     cpu::init_el2();
 }
 
-/// Starts CPU `index` on `block`.
+/// Starts CPU `id` on `block`.
 ///
 /// # Errors
 /// PSCI's answer, or `NoPsci` if the map is not active yet or the index is unknown.
-pub fn start(index: usize, block: Block) -> Result<(), FirmwareError> {
+pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
     let registers = mmu::active_registers().ok_or(FirmwareError::NoPsci)?;
-    let affinity = cpus::affinity(index).ok_or(FirmwareError::NoPsci)?;
+    let affinity = cpus::affinity(id).ok_or(FirmwareError::NoPsci)?;
     let region = block.0.region();
     // The block and this record are the CPU's for ever, also if it comes up late.
     let start: &'static Start = Box::leak(Box::new(Start {
@@ -72,10 +73,10 @@ pub fn start(index: usize, block: Block) -> Result<(), FirmwareError> {
         mair: registers.mair,
         sctlr: registers.sctlr,
         stack: region.end().0 - 16,
-        index: index as u64,
+        index: id.0 as u64,
     }));
     // `Block` has no `Drop`: its frames are never given back.
-    BLOCKS.lock().push((index, region.start.0));
+    BLOCKS.lock().push((id, region.start.0));
     let record = core::ptr::from_ref(start) as u64;
     // The CPU reads the record, and walks the tables first, with its caches off or cold.
     cache::clean_to_poc(Region { start: Pa(record), size: size_of::<Start>() as u64 });
@@ -83,14 +84,14 @@ pub fn start(index: usize, block: Block) -> Result<(), FirmwareError> {
     firmware::cpu_on(affinity, Pa(entry), record)
 }
 
-static BLOCKS: spin::Mutex<alloc::vec::Vec<(usize, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
+static BLOCKS: spin::Mutex<alloc::vec::Vec<(PcpuId, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
 
 /// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
 /// index is one of those.
 pub fn adopt(index: u64) -> bool {
     // The latest, if an earlier start of this CPU failed; and only on the CPU that it was made for.
-    let known = |(known, _): &&(usize, u64)| *known as u64 == index;
-    let is_this = cpus::this_by_mpidr().is_some_and(|this| this as u64 == index);
+    let known = |(known, _): &&(PcpuId, u64)| known.0 as u64 == index;
+    let is_this = cpus::this_by_mpidr().is_some_and(|this| this.0 as u64 == index);
     let block = BLOCKS.lock().iter().rfind(known).filter(|_| is_this).map(|(_, block)| *block);
     let Some(block) = block else { return false };
     // SAFETY: `start` gave this block to this CPU alone; its stack is in use above the guard page only.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use assay_spec::cpu_id::VcpuId;
 use core::fmt;
 
 use assay_spec::esr;
@@ -32,7 +33,7 @@ pub struct Exit {
     /// Where the guest was.
     pub pc: u64,
     /// Which vCPU.
-    pub vcpu: usize,
+    pub vcpu: VcpuId,
     /// Why.
     pub why: Why,
 }
@@ -92,11 +93,12 @@ impl ExitTrace {
 #[cfg(test)]
 mod tests {
     use super::{ENTRIES, Exit, ExitTrace, Why};
+    use assay_spec::cpu_id::VcpuId;
     use std::string::ToString;
     use std::vec::Vec;
 
     fn exit(ticks: u64) -> Exit {
-        Exit { ticks, pc: 0x4000_0000, vcpu: 1, why: Why::Irq }
+        Exit { ticks, pc: 0x4000_0000, vcpu: VcpuId(1), why: Why::Irq }
     }
 
     fn kept(trace: &ExitTrace) -> Vec<u64> {

@@ -13,6 +13,7 @@ mod tests;
 use crate::backoff::Backoff;
 use crate::exits::{Crash, Stop};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 
 /// What happens after a VM crashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -284,7 +285,7 @@ impl Life {
     }
 
     /// A vCPU's CPU has let go of the guest, which it may say again. The last one ends this life.
-    pub fn parked(&mut self, vcpu: usize, now: u64) -> Option<Ended> {
+    pub fn parked(&mut self, vcpu: VcpuId, now: u64) -> Option<Ended> {
         if self.phase != Phase::Stopping {
             return None;
         }

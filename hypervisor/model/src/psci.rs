@@ -7,6 +7,7 @@
 //! Not offered, as the specification allows: MEM_PROTECT, CPU_FREEZE, CPU_DEFAULT_SUSPEND,
 //! NODE_HW_STATE, SYSTEM_SUSPEND, OS-initiated suspend and the statistics.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as id, affinity as info, ret, smc64};
 use assay_spec::smccc;
 
@@ -79,7 +80,7 @@ pub enum Outcome {
     /// x0 = 0 (SUCCESS); go on, and make vCPU `target` look for its [`PowerTable::take_start`].
     TurnOn {
         /// The vCPU to wake.
-        target: usize,
+        target: VcpuId,
     },
     /// The calling vCPU is off now: it does not return.
     OffSelf,
@@ -114,19 +115,19 @@ impl PowerTable {
 
     /// Makes vCPU 0 start: what a boot loader would do, by no call of the guest's. After `reset` only.
     pub fn boot(&mut self, start: Start) {
-        self.set(0, Power::OnPending(start));
+        self.set(VcpuId(0), Power::OnPending(start));
     }
 
     /// Returns a vCPU's state; one that the VM does not have is off.
-    pub fn state(&self, vcpu: usize) -> Power {
-        self.live().get(vcpu).copied().unwrap_or_default()
+    pub fn state(&self, vcpu: VcpuId) -> Power {
+        self.live().get(vcpu.0).copied().unwrap_or_default()
     }
 
     /// Returns the vCPUs that are on, suspended or about to start. If there are none, then every vCPU
     /// has called CPU_OFF and no call of the guest's can start one: the VM has ended.
     pub fn not_off(&self) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
-        for vcpu in 0..self.count {
+        for vcpu in (0..self.count).map(VcpuId) {
             if self.state(vcpu) != Power::Off {
                 set.insert(vcpu);
             }
@@ -135,7 +136,7 @@ impl PowerTable {
     }
 
     /// Takes what vCPU `vcpu` is to start with, if it was told to start; from then on it is on.
-    pub fn take_start(&mut self, vcpu: usize) -> Option<Start> {
+    pub fn take_start(&mut self, vcpu: VcpuId) -> Option<Start> {
         let Power::OnPending(start) = self.state(vcpu) else {
             return None;
         };
@@ -144,7 +145,7 @@ impl PowerTable {
     }
 
     /// Notes that a vCPU's CPU_SUSPEND is over.
-    pub fn resume(&mut self, vcpu: usize) {
+    pub fn resume(&mut self, vcpu: VcpuId) {
         if self.state(vcpu) == Power::Suspended {
             self.set(vcpu, Power::On);
         }
@@ -155,7 +156,7 @@ impl PowerTable {
     /// `is_code` tells whether an IPA lies in the VM's RAM, where a vCPU may start. Of a 32-bit call only
     /// the lower halves of the arguments count: SMC32 passes them in w1 to w3 (DEN0028). An id that is not PSCI's, or not offered,
     /// gets NOT_SUPPORTED.
-    pub fn call(&mut self, fid: u32, args: [u64; 3], caller: usize, is_code: &dyn Fn(u64) -> bool) -> Outcome {
+    pub fn call(&mut self, fid: u32, args: [u64; 3], caller: VcpuId, is_code: &dyn Fn(u64) -> bool) -> Outcome {
         let [a, b, c] = if fid & id::SMC64_BIT == 0 { args.map(|arg| arg & 0xffff_ffff) } else { args };
         match fid {
             id::VERSION => Outcome::Return(id::VERSION_1_1.into()),
@@ -174,7 +175,7 @@ impl PowerTable {
 
     /// CPU_OFF (§5.1.3). It is DENIED only for a Trusted OS's sake, and there is none: even the last vCPU
     /// may go, and nobody can call it back.
-    fn cpu_off(&mut self, caller: usize) -> Outcome {
+    fn cpu_off(&mut self, caller: VcpuId) -> Outcome {
         self.set(caller, Power::Off);
         Outcome::OffSelf
     }
@@ -201,7 +202,7 @@ impl PowerTable {
     /// vCPU's are INVALID_PARAMETERS.
     fn cpu_suspend(
         &mut self,
-        caller: usize,
+        caller: VcpuId,
         power_state: u64,
         entry: u64,
         context: u64,
@@ -235,7 +236,7 @@ impl PowerTable {
             _ => return ret::INVALID_PARAMETERS,
         };
         let mut answer = ret::INVALID_PARAMETERS;
-        for vcpu in 0..self.count {
+        for vcpu in (0..self.count).map(VcpuId) {
             if affinity(vcpu) & !below != target & !below {
                 continue;
             }
@@ -250,20 +251,20 @@ impl PowerTable {
 
     /// Returns the vCPU with these affinity fields; bits outside them must be zero (§5.1.4, `target_cpu`),
     /// so an MPIDR with its RES1 bit 31 left in is refused, as firmware refuses it.
-    fn vcpu_of(&self, target: u64) -> Option<usize> {
+    fn vcpu_of(&self, target: u64) -> Option<VcpuId> {
         let (low, high) = (target & 0xff, target >> 8);
         if low >= CLUSTER || high >= CLUSTER {
             return None;
         }
-        usize::try_from(high * CLUSTER + low).ok().filter(|&vcpu| vcpu < self.count)
+        usize::try_from(high * CLUSTER + low).ok().filter(|&vcpu| vcpu < self.count).map(VcpuId)
     }
 
     fn live(&self) -> &[Power] {
         self.states.get(..self.count).unwrap_or_default()
     }
 
-    fn set(&mut self, vcpu: usize, state: Power) {
-        if let Some(slot) = self.states.get_mut(..self.count).and_then(|live| live.get_mut(vcpu)) {
+    fn set(&mut self, vcpu: VcpuId, state: Power) {
+        if let Some(slot) = self.states.get_mut(..self.count).and_then(|live| live.get_mut(vcpu.0)) {
             *slot = state;
         }
     }
@@ -271,7 +272,7 @@ impl PowerTable {
 
 /// Returns `MPIDR_EL1` of a VM's vCPU: 16 vCPUs share Aff1, so that `ICC_SGI1R_EL1` reaches each; bit 31
 /// is RES1.
-pub const fn mpidr(vcpu: usize) -> u64 {
+pub const fn mpidr(vcpu: VcpuId) -> u64 {
     (1 << 31) | affinity(vcpu)
 }
 
@@ -295,8 +296,8 @@ fn is_entry(entry: u64, is_code: &dyn Fn(u64) -> bool) -> bool {
 }
 
 /// The affinity fields of a vCPU.
-pub const fn affinity(vcpu: usize) -> u64 {
-    let vcpu = vcpu as u64;
+pub const fn affinity(vcpu: VcpuId) -> u64 {
+    let vcpu = vcpu.0 as u64;
     ((vcpu / CLUSTER) << 8) | (vcpu % CLUSTER)
 }
 

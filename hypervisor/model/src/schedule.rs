@@ -55,6 +55,7 @@ mod vm;
 
 use alloc::vec;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 use cpu_set::CpuSet;
 use heaps::{Heaps, Item};
 use vcpu::{State, Vcpu};
@@ -96,7 +97,7 @@ pub enum Placement {
     /// On every CPU of the pool.
     Any,
     /// On the physical CPU of this index, which is in the pool; if it is not, on every CPU.
-    On(usize),
+    On(PcpuId),
 }
 
 /// What a CPU is to do.
@@ -107,7 +108,7 @@ pub struct Pick {
     /// The counter's value at which this CPU must ask again at the latest.
     pub until: Option<u64>,
     /// Another CPU that should ask now.
-    pub kick: Option<usize>,
+    pub kick: Option<PcpuId>,
 }
 
 /// The scheduler of a pool of CPUs.
@@ -141,8 +142,7 @@ pub struct Scheduler {
 /// A CPU of the pool.
 #[derive(Default, Debug)]
 struct Cpu {
-    /// Its physical index.
-    index: usize,
+    id: PcpuId,
     /// What runs, if anything.
     running: Option<usize>,
     /// When its slice began.
@@ -171,7 +171,7 @@ struct Domain {
 impl Scheduler {
     /// Makes a scheduler for the pool of physical CPUs `cpus`, by rising index, in which all vCPUs are blocked until they are
     /// woken. `slice`, in counter ticks, is for how long a vCPU runs while others wait.
-    pub fn new(cpus: &[usize], shares: &[Share], slice: u64) -> Self {
+    pub fn new(cpus: &[PcpuId], shares: &[Share], slice: u64) -> Self {
         assert!(cpus.is_sorted_by(|one, next| one < next), "the pool's CPUs are in order, each once");
         let slice = slice.max(8);
         let (mut vms, mut vcpus, mut groups) = (Vec::new(), Vec::new(), Vec::new());
@@ -201,14 +201,14 @@ impl Scheduler {
         let (idle, called, floating, crowded) = (set(), set(), set(), set());
         let domains = vec![Domain::default(); cpus.len() + 1];
         let is_alone = |at: usize| in_domain(ANYWHERE) + in_domain(at + 1) <= 1;
-        let cpu = |(at, &index): (usize, &usize)| Cpu { index, is_alone: is_alone(at), ..Cpu::default() };
+        let cpu = |(at, &id): (usize, &PcpuId)| Cpu { id, is_alone: is_alone(at), ..Cpu::default() };
         let cpus = cpus.iter().enumerate().map(cpu).collect();
         let (now, fresh) = (0, false);
         Self { slice, now, cpus, vms, vcpus, groups, domains, queues, timers, idle, called, floating, crowded, fresh }
     }
 
     /// Chooses what runs next on `cpu`, which is in the pool. What runs there, if anything, stays runnable.
-    pub fn pick(&mut self, cpu: usize, now: u64) -> Pick {
+    pub fn pick(&mut self, cpu: PcpuId, now: u64) -> Pick {
         let at = self.place(cpu);
         let now = self.at_least(now);
         self.called.set(at, false);
@@ -228,7 +228,7 @@ impl Scheduler {
 
     /// Says that what runs on `cpu` has nothing to do until it is woken, or until the counter reaches
     /// `until`. The caller picks next.
-    pub fn block(&mut self, cpu: usize, now: u64, until: Option<u64>) {
+    pub fn block(&mut self, cpu: PcpuId, now: u64, until: Option<u64>) {
         let at = self.place(cpu);
         let now = self.at_least(now);
         let Some(index) = self.charge(at, now) else { return };
@@ -250,7 +250,7 @@ impl Scheduler {
     /// Of a vCPU that runs it is remembered: a [`Scheduler::block`] before its CPU's next
     /// [`Scheduler::pick`] leaves it runnable. So who looks for work, finds none and blocks misses nothing, if
     /// work is made known before the call of `wake`.
-    pub fn wake(&mut self, entity: Entity, now: u64) -> Option<usize> {
+    pub fn wake(&mut self, entity: Entity, now: u64) -> Option<PcpuId> {
         let now = self.at_least(now);
         let vcpu = &mut self.vcpus[entity.0];
         let target = match vcpu.state {
@@ -278,8 +278,8 @@ impl Scheduler {
         self.vcpus[entity.0].ran(now)
     }
 
-    fn place(&self, cpu: usize) -> usize {
-        let place = self.cpus.binary_search_by_key(&cpu, |one| one.index);
+    fn place(&self, cpu: PcpuId) -> usize {
+        let place = self.cpus.binary_search_by_key(&cpu, |one| one.id);
         place.unwrap_or_else(|_| unreachable!("CPU {cpu} is not in the pool"))
     }
 
@@ -289,9 +289,9 @@ impl Scheduler {
         self.now
     }
 
-    fn call(&mut self, at: usize) -> usize {
+    fn call(&mut self, at: usize) -> PcpuId {
         self.called.set(at, true);
-        self.cpus[at].index
+        self.cpus[at].id
     }
 }
 

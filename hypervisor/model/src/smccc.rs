@@ -6,6 +6,7 @@
 //!
 //! SMCCC 1.1: x4 to x30 are preserved, and so are x1 to x3 unless the call returns something in them.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as psci_id, ret::register};
 use assay_spec::smccc::{self as id, ret};
 
@@ -172,7 +173,7 @@ pub fn handle_lockless(
 
 /// Answers the calls about stolen time (DEN0057) of vCPU `vcpu`, for a VM that shares CPUs: x0, or `None` if it
 /// is another call. Asked first, since to every other VM these do not exist.
-pub fn stolen_time(fid: u32, first: u64, vcpu: usize) -> Option<u64> {
+pub fn stolen_time(fid: u32, first: u64, vcpu: VcpuId) -> Option<u64> {
     let offered = |query: u64| {
         let query = query & 0xffff_ffff;
         query == id::PV_TIME_FEATURES.into() || query == id::PV_TIME_ST.into()
@@ -195,8 +196,8 @@ const STOLEN_TIME_SIZE: u64 = 64;
 pub const STOLEN_TIME_OFFSET: u64 = 8;
 
 /// Returns where in [`layout::STOLEN_TIME`] a vCPU's structure is.
-pub fn stolen_time_at(vcpu: usize) -> Option<u64> {
-    let offset = (vcpu as u64).checked_mul(STOLEN_TIME_SIZE)?;
+pub fn stolen_time_at(vcpu: VcpuId) -> Option<u64> {
+    let offset = (vcpu.0 as u64).checked_mul(STOLEN_TIME_SIZE)?;
     (offset < layout::STOLEN_TIME.size).then_some(offset)
 }
 

@@ -1,4 +1,5 @@
 //! A set of one VM's vCPUs.
+use assay_spec::cpu_id::VcpuId;
 
 /// A set of vCPUs of one VM, by index (0 to 63).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -9,23 +10,23 @@ impl VcpuSet {
     pub const EMPTY: Self = Self(0);
 
     /// The set of one vCPU; an index beyond 63 gives the empty set.
-    pub const fn one(vcpu: usize) -> Self {
-        if vcpu < 64 { Self(1 << vcpu) } else { Self(0) }
+    pub const fn one(vcpu: VcpuId) -> Self {
+        if vcpu.0 < 64 { Self(1 << vcpu.0) } else { Self(0) }
     }
     /// The first `count` vCPUs.
     pub const fn first(count: usize) -> Self {
         if count >= 64 { Self(u64::MAX) } else { Self((1 << count) - 1) }
     }
     /// Adds one vCPU.
-    pub const fn insert(&mut self, vcpu: usize) {
+    pub const fn insert(&mut self, vcpu: VcpuId) {
         self.0 |= Self::one(vcpu).0;
     }
     /// Removes one vCPU.
-    pub const fn remove(&mut self, vcpu: usize) {
+    pub const fn remove(&mut self, vcpu: VcpuId) {
         self.0 &= !Self::one(vcpu).0;
     }
     /// Tells whether a vCPU is in the set.
-    pub const fn contains(self, vcpu: usize) -> bool {
+    pub const fn contains(self, vcpu: VcpuId) -> bool {
         self.0 & Self::one(vcpu).0 != 0
     }
     /// Tells whether the set is empty.
@@ -37,12 +38,12 @@ impl VcpuSet {
         Self(self.0 | other.0)
     }
     /// Iterates over the indices, lowest first.
-    pub fn iter(mut self) -> impl Iterator<Item = usize> {
+    pub fn iter(mut self) -> impl Iterator<Item = VcpuId> {
         // Most sets have one member or none, and guests' exits walk them.
         core::iter::from_fn(move || {
             let lowest = self.0.trailing_zeros() as usize;
             self.0 &= self.0.wrapping_sub(1);
-            (lowest < 64).then_some(lowest)
+            (lowest < 64).then_some(VcpuId(lowest))
         })
     }
 }
@@ -50,18 +51,19 @@ impl VcpuSet {
 #[cfg(test)]
 mod tests {
     use super::VcpuSet;
+    use assay_spec::cpu_id::VcpuId;
     use proptest::prelude::{any, prop_assert_eq, proptest};
     use std::vec::Vec;
 
     #[test]
     fn an_index_beyond_63_is_in_no_set() {
-        assert_eq!(VcpuSet::one(63), VcpuSet(1 << 63));
+        assert_eq!(VcpuSet::one(VcpuId(63)), VcpuSet(1 << 63));
         for beyond in [64, 65, usize::MAX] {
-            assert_eq!(VcpuSet::one(beyond), VcpuSet::EMPTY);
-            assert!(!VcpuSet(u64::MAX).contains(beyond));
+            assert_eq!(VcpuSet::one(VcpuId(beyond)), VcpuSet::EMPTY);
+            assert!(!VcpuSet(u64::MAX).contains(VcpuId(beyond)));
             let mut set = VcpuSet(u64::MAX);
-            set.remove(beyond);
-            set.insert(beyond);
+            set.remove(VcpuId(beyond));
+            set.insert(VcpuId(beyond));
             assert_eq!(set, VcpuSet(u64::MAX));
         }
     }
@@ -78,12 +80,12 @@ mod tests {
     #[test]
     fn what_is_inserted_is_in_it_until_it_is_removed() {
         let mut set = VcpuSet::EMPTY;
-        set.insert(5);
-        set.insert(63);
-        assert!(set.contains(5) && set.contains(63) && !set.contains(4));
-        set.remove(5);
-        assert_eq!(set, VcpuSet::one(63));
-        set.remove(63);
+        set.insert(VcpuId(5));
+        set.insert(VcpuId(63));
+        assert!(set.contains(VcpuId(5)) && set.contains(VcpuId(63)) && !set.contains(VcpuId(4)));
+        set.remove(VcpuId(5));
+        assert_eq!(set, VcpuSet::one(VcpuId(63)));
+        set.remove(VcpuId(63));
         assert!(set.is_empty());
     }
 
@@ -96,7 +98,7 @@ mod tests {
         #[test]
         fn going_through_a_set_meets_each_member_once_lowest_first(a in any::<u64>(), b in any::<u64>()) {
             let set = VcpuSet(a).union(VcpuSet(b));
-            let members: Vec<usize> = (0..64).filter(|&n| (a | b) >> n & 1 != 0).collect();
+            let members: Vec<VcpuId> = (0..64).filter(|&n| (a | b) >> n & 1 != 0).map(VcpuId).collect();
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), members);
         }
     }

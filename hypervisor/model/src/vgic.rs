@@ -30,6 +30,7 @@ mod sources;
 use crate::vcpus::VcpuSet;
 use access::Frame;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::VcpuId;
 pub use assay_spec::gic::Version;
 use assay_spec::gic::dist as gicd;
 use assay_spec::intid::IntId;
@@ -49,8 +50,8 @@ const SLOTS: u32 = 16;
 const NOBODY: u8 = 0xff;
 
 /// A vCPU, where one is kept in a byte.
-const fn byte(vcpu: usize) -> u8 {
-    (vcpu as u64 & 0xff) as u8
+const fn byte(index: usize) -> u8 {
+    (index as u64 & 0xff) as u8
 }
 
 /// The List Registers of the physical CPU this runs on, and what goes with them.
@@ -182,7 +183,7 @@ impl Vgic {
     }
 
     /// Hands out whom the call that ends has to kick. `vcpu` is the caller, who needs none.
-    fn take_kicks(&mut self, vcpu: usize) -> VcpuSet {
+    fn take_kicks(&mut self, vcpu: VcpuId) -> VcpuSet {
         let mut kicks = core::mem::take(&mut self.kicks);
         kicks.remove(vcpu);
         kicks

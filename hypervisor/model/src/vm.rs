@@ -1,6 +1,7 @@
 //! One VM while it runs: what never changes, what its vCPUs share, and what each has for itself.
 
 use assay_spec::addr::{Address, Ipa, Region};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 use crate::doorbell::Doorbells;
@@ -88,22 +89,22 @@ impl Devices {
     /// Takes one byte from the physical console; `false` if there is no room for it.
     pub fn receive(&mut self, byte: u8) -> (bool, VcpuSet) {
         let taken = self.uart.receive(byte);
-        (taken, self.update_uart(0))
+        (taken, self.update_uart(VcpuId(0)))
     }
 
     /// Carries the UART's interrupt line to the interrupt controller; returns the vCPUs to kick.
-    pub fn update_uart(&mut self, vcpu: usize) -> VcpuSet {
+    pub fn update_uart(&mut self, vcpu: VcpuId) -> VcpuSet {
         self.vgic.set_level(vcpu, layout::UART_INTID, self.uart.level())
     }
 
     /// Carries the watchdog's first signal to the interrupt controller; returns the vCPUs to kick.
-    pub fn update_watchdog(&mut self, vcpu: usize) -> VcpuSet {
+    pub fn update_watchdog(&mut self, vcpu: VcpuId) -> VcpuSet {
         self.vgic.set_level(vcpu, layout::WATCHDOG_INTID, self.watchdog.ws0_level())
     }
 
     /// Makes the interrupt of doorbell `index` pending; returns the vCPUs to kick.
     pub fn ring(&mut self, index: usize) -> VcpuSet {
-        self.vgic.pulse(0, layout::doorbell_intid(index))
+        self.vgic.pulse(VcpuId(0), layout::doorbell_intid(index))
     }
 
     /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.
@@ -113,7 +114,7 @@ impl Devices {
 
     /// Lets the watchdog look at the clock, `now` a physical count; returns whether it ran out for good, which it
     /// says once, and the vCPUs to kick.
-    pub fn tick_watchdog(&mut self, vcpu: usize, now: u64) -> (bool, VcpuSet) {
+    pub fn tick_watchdog(&mut self, vcpu: VcpuId, now: u64) -> (bool, VcpuSet) {
         let event = self.watchdog.tick(now.wrapping_sub(self.virtual_offset));
         (event == WatchdogEvent::Ws1, self.update_watchdog(vcpu))
     }
@@ -122,7 +123,7 @@ impl Devices {
 /// What one vCPU has for itself; only its own CPU touches it.
 pub struct Vcpu {
     /// Its index in the VM.
-    pub index: usize,
+    pub index: VcpuId,
     /// The emulated EL1 physical timer.
     pub timer: PhysTimer,
     /// The level of its line, as the interrupt controller was last told.
@@ -136,7 +137,7 @@ pub const VIRT_TIMER: IntId = layout::TIMER_INTIDS[2];
 
 impl Vcpu {
     /// Makes vCPU `index` at power-on.
-    pub const fn new(index: usize) -> Self {
+    pub const fn new(index: VcpuId) -> Self {
         Self { index, timer: PhysTimer::new(), timer_line: false }
     }
 

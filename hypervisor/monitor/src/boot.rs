@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware;
@@ -189,10 +190,10 @@ fn set_conduit(machine: &HostPlatform) {
 }
 
 /// Takes a block of memory for each CPU that firmware can start.
-fn take_blocks(machine: &HostPlatform, this: usize) -> Vec<(usize, Block)> {
+fn take_blocks(machine: &HostPlatform, this: PcpuId) -> Vec<(PcpuId, Block)> {
     let startable = |cpu: &platform::Cpu| cpu.enable == Enable::Psci && machine.psci.is_some();
-    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this && startable(cpu));
-    others.filter_map(|(index, _)| Some((index, Block::take()?))).collect()
+    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && startable(cpu));
+    others.filter_map(|(index, _)| Some((PcpuId(index), Block::take()?))).collect()
 }
 
 fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! The CPUs: which are up, what they are, and which vCPU each is for.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::secondary::Block;
@@ -19,7 +21,7 @@ pub(crate) struct Slot {
     /// May be given to a VM: it is up, and has what the decisions were made with.
     usable: AtomicBool,
     /// The vCPU that it runs.
-    vcpu: Once<(&'static Vm, usize)>,
+    vcpu: Once<(&'static Vm, VcpuId)>,
 }
 
 static SLOTS: Once<Vec<Slot>> = Once::new();
@@ -37,8 +39,8 @@ fn slots() -> &'static [Slot] {
 }
 
 /// Notes what the running CPU is.
-pub(crate) fn identify(index: usize) {
-    if let Some(slot) = slots().get(index) {
+pub(crate) fn identify(id: PcpuId) {
+    if let Some(slot) = slots().get(id.0) {
         float::note_vector_length();
         let _ = slot.identity.call_once(|| HostId::new(cpu::id_table()));
     }
@@ -46,7 +48,7 @@ pub(crate) fn identify(index: usize) {
 
 /// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, at
 /// most half a second.
-pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
+pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
     let mut started = Vec::new();
     for (index, block) in blocks {
         match secondary::start(index, block) {
@@ -57,7 +59,7 @@ pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
         }
     }
     let deadline = cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
-    let late = |index: &usize| slots().get(*index).is_some_and(|slot| slot.identity.get().is_none());
+    let late = |id: &PcpuId| slots().get(id.0).is_some_and(|slot| slot.identity.get().is_none());
     while started.iter().any(late) && cpu::counter() < deadline {
         core::hint::spin_loop();
     }
@@ -67,7 +69,7 @@ pub(crate) fn start_others(this: usize, blocks: Vec<(usize, Block)>) {
     for (index, slot) in slots().iter().enumerate() {
         let up = slot.identity.get().is_some();
         slot.usable.store(up, Ordering::Release);
-        debug_assert!(index != this || up);
+        debug_assert!(PcpuId(index) != this || up);
     }
 }
 
@@ -81,9 +83,9 @@ pub(crate) fn common_identity() -> Option<HostId> {
 }
 
 /// Returns the CPUs that no VM has, lowest first.
-pub(crate) fn free() -> Vec<usize> {
+pub(crate) fn free() -> Vec<PcpuId> {
     let is_free = |slot: &Slot| slot.usable.load(Ordering::Acquire) && slot.vcpu.get().is_none();
-    slots().iter().enumerate().filter(|(_, slot)| is_free(slot)).map(|(index, _)| index).collect()
+    slots().iter().enumerate().filter(|(_, slot)| is_free(slot)).map(|(index, _)| PcpuId(index)).collect()
 }
 
 /// Returns how many CPUs the tree names.
@@ -92,23 +94,23 @@ pub(crate) fn count() -> usize {
 }
 
 /// Gives a CPU to a vCPU, for good.
-pub(crate) fn assign(index: usize, vm: &'static Vm, vcpu: usize) {
-    if let Some(slot) = slots().get(index) {
+pub(crate) fn assign(id: PcpuId, vm: &'static Vm, vcpu: VcpuId) {
+    if let Some(slot) = slots().get(id.0) {
         let _ = slot.vcpu.call_once(|| (vm, vcpu));
     }
 }
 
 /// Returns the vCPU that a CPU runs, if it has one by now.
-pub(crate) fn assigned(index: usize) -> Option<(&'static Vm, usize)> {
-    slots().get(index)?.vcpu.get().copied()
+pub(crate) fn assigned(id: PcpuId) -> Option<(&'static Vm, VcpuId)> {
+    slots().get(id.0)?.vcpu.get().copied()
 }
 
 /// Interrupts every CPU that is up, but the running one.
 pub(crate) fn kick_all() {
     let this = assay_el2::percpu::index();
     for (index, slot) in slots().iter().enumerate() {
-        if index != this && slot.identity.get().is_some() {
-            gic::kick(index);
+        if PcpuId(index) != this && slot.identity.get().is_some() {
+            gic::kick(PcpuId(index));
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
@@ -38,7 +40,7 @@ pub(crate) struct Made {
     /// All of them, in the manifest's order.
     pub(crate) vms: Vec<&'static Vm>,
     /// The CPUs that no VM has for itself.
-    pub(crate) shared_cpus: Vec<usize>,
+    pub(crate) shared_cpus: Vec<PcpuId>,
     /// The VMs that share them, in the order in which the scheduler counts their vCPUs.
     pub(crate) members: Vec<Member>,
 }
@@ -143,7 +145,7 @@ impl Stock<'_, '_> {
         let vm: &'static Vm = Box::leak(Box::new(vm));
         match share {
             Some(share) => self.members.push(Member { vm, share, contexts }),
-            None => vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, vcpu)),
+            None => vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu))),
         }
         Ok(vm)
     }

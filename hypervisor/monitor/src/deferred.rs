@@ -4,6 +4,7 @@
 //! there is one. It looks when its EL2 timer fires or another CPU kicks it, and does a bounded piece of each work at a
 //! time. What the works are is set once, by the boot: they lie on higher floors.
 
+use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_el2::{cpu, gic, percpu, timer};
@@ -14,7 +15,7 @@ pub(crate) type Work = fn(now: u64) -> Option<u64>;
 
 /// What the housekeeping CPU does.
 struct Housekeeping {
-    cpu: usize,
+    cpu: PcpuId,
     works: &'static [Work],
     take_input: fn(),
 }
@@ -33,7 +34,7 @@ pub(crate) fn ticks(ms: u64) -> u64 {
 }
 
 /// Says which CPU keeps house, once, what it does, and what takes the UART's input.
-pub(crate) fn set_housekeeping(cpu: usize, works: &'static [Work], take_input: fn()) {
+pub(crate) fn set_housekeeping(cpu: PcpuId, works: &'static [Work], take_input: fn()) {
     let _ = HOUSEKEEPING.call_once(|| Housekeeping { cpu, works, take_input });
 }
 

@@ -8,6 +8,7 @@ use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::ListRegisters;
 use assay_model::vm::{Devices, Vcpu};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
@@ -26,7 +27,8 @@ impl Hardware {
     /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
     pub(crate) fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
         let timer = vcpu.timer_deadline();
-        let watchdog = if vcpu.index == 0 && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
+        let watchdog =
+            if vcpu.index == VcpuId(0) && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
         let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
         timer::arm(deadlines.chain(deferred::deadline()).min());
     }
@@ -105,8 +107,8 @@ impl exits::Cpu for Hardware {
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
         self.arm(vcpu, devices);
         // The watchdog's deadline is watched by vCPU 0's CPU: let it look.
-        if self.vm.machine.watchdog && vcpu.index != 0 {
-            self.vm.kick(VcpuSet::one(0));
+        if self.vm.machine.watchdog && vcpu.index != VcpuId(0) {
+            self.vm.kick(VcpuSet::one(VcpuId(0)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Physical interrupts that are EL2's own: what each is for, wherever the CPU was when it came.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 use assay_el2::gic::{self, Ack};
 use assay_el2::timer;
@@ -45,7 +46,7 @@ pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart
 }
 
 /// Has the console's interrupt come to CPU `cpu`.
-pub(crate) fn route_console(cpu: usize) {
+pub(crate) fn route_console(cpu: PcpuId) {
     if let Some(uart) = KNOWN.get().and_then(|known| known.uart) {
         gic::enable_spi(uart, cpu, false);
     }

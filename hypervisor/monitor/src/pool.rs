@@ -1,6 +1,7 @@
 //! The CPUs that VMs share: who runs on them, as the scheduler decides, and how a vCPU is woken.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_el2::{cpu, gic, percpu};
@@ -10,7 +11,7 @@ use spin::Once;
 
 /// All CPUs that VMs share.
 pub(crate) struct Pool {
-    cpus: Vec<usize>,
+    cpus: Vec<PcpuId>,
     scheduler: Mutex<Scheduler, SCHEDULER>,
     /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
@@ -32,7 +33,7 @@ pub(crate) struct Turn {
 }
 
 /// Makes the pool of these CPUs, by rising index, once. Nobody runs before [`open`].
-pub(crate) fn set(cpus: Vec<usize>, shares: &[Share]) {
+pub(crate) fn set(cpus: Vec<PcpuId>, shares: &[Share]) {
     let count = shares.iter().map(|share| share.vcpus.len()).sum();
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let _ = POOL.call_once(|| Pool {
@@ -55,14 +56,14 @@ pub(crate) fn get() -> Option<&'static Pool> {
 }
 
 /// Returns the pool if CPU `cpu` is in it.
-pub(crate) fn of(cpu: usize) -> Option<&'static Pool> {
+pub(crate) fn of(cpu: PcpuId) -> Option<&'static Pool> {
     get().filter(|pool| pool.cpus.contains(&cpu))
 }
 
 impl Pool {
     /// Chooses what CPU `cpu` does next. What it has run stays runnable, unless `block` says that it has nothing
     /// to do, and until when.
-    pub(crate) fn next(&self, cpu: usize, block: Option<Option<u64>>) -> Turn {
+    pub(crate) fn next(&self, cpu: PcpuId, block: Option<Option<u64>>) -> Turn {
         let now = cpu::counter();
         let mut scheduler = self.scheduler.lock();
         if let Some(until) = block {
@@ -78,8 +79,8 @@ impl Pool {
     }
 
     /// Notes that a vCPU is on CPU `cpu`.
-    pub(crate) fn arrive(&self, entity: Entity, cpu: usize) {
-        self.places[entity.0].store(cpu, Ordering::Relaxed);
+    pub(crate) fn arrive(&self, entity: Entity, cpu: PcpuId) {
+        self.places[entity.0].store(cpu.0, Ordering::Relaxed);
     }
 
     /// Notes that a vCPU leaves the running CPU.
@@ -89,7 +90,7 @@ impl Pool {
 
     /// Makes a vCPU runnable and has the CPU that is concerned look. One that is on the running CPU looks anyway.
     pub(crate) fn wake(&self, entity: Entity) {
-        if self.places[entity.0].load(Ordering::Relaxed) == percpu::index() {
+        if self.places[entity.0].load(Ordering::Relaxed) == percpu::index().0 {
             return;
         }
         let cpu = self.scheduler.lock().wake(entity, cpu::counter());

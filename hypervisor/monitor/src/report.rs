@@ -2,13 +2,14 @@
 
 use assay_el2::{guest_regs, switch};
 use assay_model::exits::Crash;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 
 use crate::console::say;
 use crate::vm::Vm;
 
 /// Prints a crashed vCPU's registers.
-pub(crate) fn crash(vm: &Vm, vcpu: usize, crash: Crash, frame: &Frame) {
+pub(crate) fn crash(vm: &Vm, vcpu: VcpuId, crash: Crash, frame: &Frame) {
     let (name, cause) = (&vm.name, crash.name());
     say!(
         "error vm={name} vcpu={vcpu} reason=\"crash: {cause}\" esr_el2={:#x} pc={:#x} pstate={:#x}",

@@ -10,6 +10,8 @@ use assay_model::lock::{Mutex, SEAT};
 use assay_model::psci::Start;
 use assay_model::schedule::Entity;
 use assay_model::vm::Vcpu;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 use crate::hardware::Hardware;
@@ -30,7 +32,7 @@ use seat::Seat;
 pub(crate) use seat::seat;
 
 /// What a CPU does for ever.
-pub(crate) fn cpu_loop(cpu: usize) -> ! {
+pub(crate) fn cpu_loop(cpu: PcpuId) -> ! {
     loop {
         if let Some((vm, vcpu)) = cpus::assigned(cpu) {
             run(&Chooser::Own(&Mutex::new(Seat::new(vm, vcpu, None))), cpu);
@@ -53,7 +55,7 @@ enum Chooser<'a> {
 /// The one vCPU of a CPU that it has for itself.
 const OWN: Entity = Entity(0);
 
-fn run(chooser: &Chooser<'_>, cpu: usize) -> ! {
+fn run(chooser: &Chooser<'_>, cpu: PcpuId) -> ! {
     let mut here: Option<Here<'_>> = None;
     let mut step = Step::Again;
     loop {
@@ -75,7 +77,7 @@ fn run(chooser: &Chooser<'_>, cpu: usize) -> ! {
 impl Chooser<'_> {
     /// Chooses what the CPU does next, after a step that came to `step`. The only vCPU of a CPU is waited for here;
     /// with its registers loaded, what interrupts the wait is left for it to take.
-    fn next(&self, cpu: usize, step: Step, is_loaded: bool) -> Turn {
+    fn next(&self, cpu: PcpuId, step: Step, is_loaded: bool) -> Turn {
         match self {
             Self::Own(_) => {
                 if let Step::Block(until) = step {
@@ -158,14 +160,14 @@ struct Runner {
 
 impl Runner {
     /// What runs vCPU `vcpu`, which is off.
-    fn new(vm: &'static Vm, vcpu: usize) -> Self {
+    fn new(vm: &'static Vm, vcpu: VcpuId) -> Self {
         Self {
             vm,
             vcpu: Vcpu::new(vcpu),
             hardware: Hardware { vm, until: None },
             stage: Stage::Off,
             timer_held: None,
-            counters: &vm.counters[vcpu],
+            counters: &vm.counters[vcpu.0],
             is_traced: false,
         }
     }

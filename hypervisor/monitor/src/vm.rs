@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use assay_el2::traps::Config;
@@ -50,7 +52,7 @@ pub(crate) struct Vm {
     /// Changed under the lock of [`Self::devices`].
     pub(crate) intx_held: AtomicBool,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
-    pub(crate) cpus: Vec<usize>,
+    pub(crate) cpus: Vec<PcpuId>,
     /// What sharing CPUs takes, if it does.
     pub(crate) sharing: Option<Sharing>,
     /// What was decided of its memory, as it was printed, and its map: lines for the monitor.
@@ -117,7 +119,7 @@ pub(crate) struct Parts {
     /// The guest's view of it.
     pub(crate) guest_function: Option<GuestFunction>,
     pub(crate) life: Life,
-    pub(crate) cpus: Vec<usize>,
+    pub(crate) cpus: Vec<PcpuId>,
     pub(crate) sharing: Option<Sharing>,
     pub(crate) listing: Vec<String>,
 }
@@ -180,7 +182,7 @@ impl Vm {
             return sharing.wake(vcpus);
         }
         let this = assay_el2::percpu::index();
-        for cpu in vcpus.iter().filter_map(|vcpu| self.cpus.get(vcpu)) {
+        for cpu in vcpus.iter().filter_map(|vcpu| self.cpus.get(vcpu.0)) {
             if *cpu != this {
                 gic::kick(*cpu);
             }
@@ -266,8 +268,8 @@ impl Vm {
     }
 
     /// Notes that the running CPU has let go of `vcpu`, which it may say again; the last one ends this life.
-    pub(crate) fn parked(&self, vcpu: usize) {
-        if vcpu == 0 {
+    pub(crate) fn parked(&self, vcpu: VcpuId) {
+        if vcpu == VcpuId(0) {
             // It may have been loading.
             self.contents.lock().abandon();
         }

@@ -71,6 +71,8 @@ pub struct Table {
     pub title: &'static str,
     /// The fields, in the order of the documentation.
     pub fields: &'static [Field],
+    /// Their properties, which is what EL2 keeps of the table.
+    pub properties: &'static [&'static str],
     /// What each field means, in Markdown.
     pub meanings: &'static [&'static str],
 }

@@ -4,6 +4,8 @@
 //! grants, maps and loads what the plan says; `explain` prints it.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 
 use assay_model::doorbell::Doorbells;
 use assay_model::layout;
@@ -84,7 +86,7 @@ pub struct VmPlan<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Cpus {
     /// On these physical CPUs, a vCPU each.
-    Dedicated(Vec<usize>),
+    Dedicated(Vec<PcpuId>),
     /// On CPUs that it shares.
     Shared(Share),
 }
@@ -205,7 +207,7 @@ impl VmPlan<'_> {
     /// The kernel is none, something does not fit, or the tree cannot be written.
     pub fn start(&self, files: &Files<'_>, seeds: Option<Seeds>) -> Result<Start, Refusal> {
         let refuse = |cause: &dyn Cause| Refusal::of(&self.config.name, cause);
-        let affinities: Vec<u64> = (0..self.machine.vcpus).map(psci::affinity).collect();
+        let affinities: Vec<u64> = (0..self.machine.vcpus).map(|vcpu| psci::affinity(VcpuId(vcpu))).collect();
         let tree = |ramdisk| {
             let tree = guest_tree::build(&GuestTree {
                 space: &self.space,

@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
 use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 use thiserror::Error;
 
 /// A VM tree as read.
@@ -78,7 +79,7 @@ pub enum CpuClaim {
     /// So many, whichever.
     Count(usize),
     /// Those at these places in the order of `/cpus`.
-    List(Vec<usize>),
+    List(Vec<PcpuId>),
 }
 
 impl CpuClaim {

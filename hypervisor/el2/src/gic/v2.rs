@@ -1,5 +1,6 @@
 //! GICv2 with virtualisation extensions (IHI 0048B): Distributor, CPU interface, virtual interface control.
 
+use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use assay_spec::addr::{Pa, Region};
@@ -121,7 +122,7 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
         gicd.isenabler[0].set(1 << (intid.0 & 31));
     }
     // ITARGETSR0 reads as the mask of the CPU that reads it (IHI 0048B §4.3.12).
-    if let Some(target) = TARGETS.get(percpu::index()) {
+    if let Some(target) = TARGETS.get(percpu::index().0) {
         target.store(gicd.itargetsr[0].get(), Ordering::Release);
     }
     frames.cpu.pmr.set(0xff);
@@ -152,8 +153,8 @@ pub(super) fn deactivate(Ack(ack): Ack) {
     }
 }
 
-pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
-    let Some(target) = TARGETS.get(cpu) else { return };
+pub(super) fn enable_spi(intid: IntId, cpu: PcpuId, edge: bool) {
+    let Some(target) = TARGETS.get(cpu.0) else { return };
     let index = intid.0 as usize;
     if !(32..1020).contains(&index) {
         return;
@@ -170,8 +171,8 @@ pub(super) fn disable_spi(intid: IntId) {
     frames().distributor.icenabler[intid.0 as usize / 32].set(1 << (intid.0 % 32));
 }
 
-pub(super) fn kick(cpu: usize) {
-    let Some(target) = TARGETS.get(cpu) else { return };
+pub(super) fn kick(cpu: PcpuId) {
+    let Some(target) = TARGETS.get(cpu.0) else { return };
     dsb_ishst();
     frames().distributor.sgir.set(u32::from(target.load(Ordering::Acquire)) << 16 | super::KICK.0);
 }

@@ -1,6 +1,7 @@
 //! GICv3 and later (IHI 0069H): `arm-gic` sets up Distributor and Redistributors, the hot path is here.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -128,7 +129,7 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
             for &intid in private.iter().chain([&super::KICK]) {
                 let _ = frame.enable_interrupt(gic_intid(intid), true);
             }
-            if let Some(private) = PRIVATE.get(percpu::index()) {
+            if let Some(private) = PRIVATE.get(percpu::index().0) {
                 let _ = private.call_once(|| registers);
             }
             return Ok(());
@@ -156,7 +157,7 @@ pub(super) fn deactivate(Ack(ack): Ack) {
     write_sysreg!("icc_dir_el1", u64::from(ack));
 }
 
-pub(super) fn enable_spi(intid: IntId, cpu: usize, edge: bool) {
+pub(super) fn enable_spi(intid: IntId, cpu: PcpuId, edge: bool) {
     let Some(affinity) = cpus::affinity(cpu) else {
         return;
     };
@@ -175,7 +176,7 @@ pub(super) fn disable_spi(intid: IntId) {
     }
 }
 
-pub(super) fn kick(cpu: usize) {
+pub(super) fn kick(cpu: PcpuId) {
     let Some(affinity) = cpus::affinity(cpu) else {
         return;
     };
@@ -237,7 +238,7 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     if !intid.is_private() {
         return true;
     }
-    let private = PRIVATE.get(percpu::index()).and_then(Once::get);
+    let private = PRIVATE.get(percpu::index().0).and_then(Once::get);
     private.is_some_and(|registers| registers.ispendr0.get() >> (intid.0 % 32) & 1 != 0)
 }
 

@@ -1,5 +1,6 @@
 //! What only a vCPU that shares its CPU comes to EL2 for: to wait, and to ask where its stolen time is told.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr::{self, ec};
 use assay_spec::frame::Frame;
 
@@ -22,7 +23,7 @@ pub enum Shared {
 
 /// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
 #[inline(always)]
-pub fn shared(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
+pub fn shared(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
     match esr::class(esr) {
         ec::WFX => wait(esr, frame),
         ec::HVC64 | ec::SMC64 if esr & 0xffff == 0 => call(esr, frame, vcpu),
@@ -45,7 +46,7 @@ fn wait(esr: u64, frame: &mut Frame) -> Shared {
     }
 }
 
-fn call(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
+fn call(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
     let Some(answer) = smccc::stolen_time(function(frame), frame.x[1], vcpu) else {
         return Shared::Other;
     };
@@ -60,6 +61,7 @@ fn call(esr: u64, frame: &mut Frame, vcpu: usize) -> Shared {
 #[cfg(test)]
 mod tests {
     use super::{Shared, shared};
+    use assay_spec::cpu_id::VcpuId;
     use assay_spec::esr::{IL, ec, encode};
     use assay_spec::frame::Frame;
     use assay_spec::smccc::{ARCH_FEATURES, PV_TIME_FEATURES, PV_TIME_ST, VERSION};
@@ -69,13 +71,13 @@ mod tests {
     fn call(class: u8, function: u32, argument: u64) -> (Shared, Frame) {
         let mut frame = Frame::entering(PC, function.into());
         frame.x[1] = argument;
-        (shared(encode(class, 0), &mut frame, 3), frame)
+        (shared(encode(class, 0), &mut frame, VcpuId(3)), frame)
     }
 
     #[test]
     fn wfi_waits_for_an_interrupt_and_is_stepped_over() {
         let mut frame = Frame::entering(PC, 0);
-        let waits = shared(encode(ec::WFX, 0), &mut frame, 0);
+        let waits = shared(encode(ec::WFX, 0), &mut frame, VcpuId(0));
         assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 4));
     }
 
@@ -83,11 +85,11 @@ mod tests {
     fn wfit_waits_no_longer_than_its_register_says() {
         let mut frame = Frame::entering(PC, 0);
         frame.x[7] = 1234;
-        let waits = shared(encode(ec::WFX, 7 << 5 | 1 << 2 | 2), &mut frame, 0);
+        let waits = shared(encode(ec::WFX, 7 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
         assert_eq!(waits, Shared::Wait { until: Some(1234) });
         assert_eq!(frame.pc, PC + 4);
         // XZR is a count that has passed.
-        let waits = shared(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, 0);
+        let waits = shared(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
         assert_eq!(waits, Shared::Wait { until: Some(0) });
     }
 
@@ -96,7 +98,7 @@ mod tests {
         let mut frame = Frame::entering(PC, 0);
         // EL0 in T32, last instruction of an IT block.
         frame.pstate = 0x30 | 0xe8 >> 2 << 10;
-        let waits = shared(encode(ec::WFX, 0) & !IL, &mut frame, 0);
+        let waits = shared(encode(ec::WFX, 0) & !IL, &mut frame, VcpuId(0));
         assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 2));
         assert_eq!(frame.pstate, 0x30);
     }
@@ -105,7 +107,7 @@ mod tests {
     fn what_does_not_say_how_long_it_waits_does_not_wait() {
         for iss in [1, 3, 2] {
             let mut frame = Frame::entering(PC, 0);
-            let answer = shared(encode(ec::WFX, iss), &mut frame, 0);
+            let answer = shared(encode(ec::WFX, iss), &mut frame, VcpuId(0));
             assert_eq!((answer, frame.pc), (Shared::Resume, PC + 4), "{iss}");
         }
     }
@@ -133,6 +135,6 @@ mod tests {
             assert_eq!((answer, frame.x[0], frame.pc), (Shared::Other, function.into(), PC));
         }
         let mut frame = Frame::entering(PC, PV_TIME_ST.into());
-        assert_eq!(shared(encode(ec::HVC64, 1), &mut frame, 0), Shared::Other);
+        assert_eq!(shared(encode(ec::HVC64, 1), &mut frame, VcpuId(0)), Shared::Other);
     }
 }

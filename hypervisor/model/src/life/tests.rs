@@ -1,6 +1,7 @@
 use super::OnCrash;
 use super::{After, Life, LoadFailure, Obeyed, Order, Phase};
 use crate::exits::{Crash, Stop};
+use assay_spec::cpu_id::VcpuId;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use std::vec::Vec;
 
@@ -20,8 +21,8 @@ fn running() -> Life {
 
 /// Both vCPUs let go at `now`.
 fn park(life: &mut Life, now: u64) -> After {
-    assert_eq!(life.parked(1, now), None);
-    life.parked(0, now).unwrap().after
+    assert_eq!(life.parked(VcpuId(1), now), None);
+    life.parked(VcpuId(0), now).unwrap().after
 }
 
 #[test]
@@ -30,11 +31,11 @@ fn a_guest_that_powers_off_stops_once_all_its_vcpus_have_left() {
     assert!(life.end(Stop::PowerOff));
     assert!(!life.end(CRASH), "the first reason counts");
     assert_eq!(life.phase(), Phase::Stopping);
-    assert_eq!(life.parked(0, 5), None);
-    assert_eq!(life.parked(0, 5), None, "said twice is not two vCPUs");
-    assert_eq!(life.parked(1, 5).unwrap().after, After::Stopped("off"));
+    assert_eq!(life.parked(VcpuId(0), 5), None);
+    assert_eq!(life.parked(VcpuId(0), 5), None, "said twice is not two vCPUs");
+    assert_eq!(life.parked(VcpuId(1), 5).unwrap().after, After::Stopped("off"));
     assert_eq!(life.phase(), Phase::Stopped);
-    assert_eq!(life.parked(1, 5), None);
+    assert_eq!(life.parked(VcpuId(1), 5), None);
 }
 
 #[test]
@@ -87,8 +88,8 @@ fn an_order_wins_over_what_the_guest_asked_for() {
     let mut life = running();
     life.end(CRASH);
     assert_eq!(life.order(Order::Stop), Ok(Obeyed::Stopping));
-    life.parked(0, 1);
-    let ended = life.parked(1, 1).unwrap();
+    life.parked(VcpuId(0), 1);
+    let ended = life.parked(VcpuId(1), 1).unwrap();
     assert_eq!(ended.after, After::Stopped("monitor"));
     assert_eq!(ended.crash, Some(Crash::Watchdog), "the crash is told of");
     assert_eq!(life.order(Order::Start), Ok(Obeyed::Loading));
@@ -178,7 +179,7 @@ proptest! {
                 2 => { life.end(Stop::PowerOff); }
                 3..=5 => {
                     let vcpu = usize::from(which);
-                    let ended = life.parked(vcpu, now);
+                    let ended = life.parked(VcpuId(vcpu), now);
                     if before == Phase::Stopping {
                         left.push(vcpu);
                         let all = left.contains(&0) && left.contains(&1);

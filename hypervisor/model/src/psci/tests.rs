@@ -1,5 +1,6 @@
 use super::{CPU_ON_64, CPU_SUSPEND_64, OFFERED, Outcome, Power, PowerTable, Start, features, mpidr};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as id, ret, smc64};
 use proptest::prelude::{any, proptest};
 
@@ -10,12 +11,12 @@ const ENTRY: u64 = 0x4020_0000;
 fn booted(vcpus: usize) -> PowerTable {
     let mut table = PowerTable::new(vcpus);
     table.boot(Start { entry: ENTRY, context: 0x4800_0000 });
-    assert!(table.take_start(0).is_some());
+    assert!(table.take_start(VcpuId(0)).is_some());
     table
 }
 
 fn call(table: &mut PowerTable, fid: u32, args: [u64; 3]) -> Outcome {
-    table.call(fid, args, 0, &|ipa| RAM.contains(&ipa))
+    table.call(fid, args, VcpuId(0), &|ipa| RAM.contains(&ipa))
 }
 
 fn code(code: i32) -> Outcome {
@@ -34,11 +35,11 @@ fn the_version_is_1_1() {
 #[test]
 fn a_vcpu_turned_on_is_pending_until_it_takes_its_start_and_on_from_then() {
     let mut table = booted(2);
-    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
+    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
     assert_eq!(turn_on(&mut table, 1), code(ret::ON_PENDING));
     assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(2));
-    assert_eq!(table.take_start(1), Some(Start { entry: ENTRY, context: 7 }));
-    assert_eq!(table.take_start(1), None);
+    assert_eq!(table.take_start(VcpuId(1)), Some(Start { entry: ENTRY, context: 7 }));
+    assert_eq!(table.take_start(VcpuId(1)), None);
     assert_eq!(turn_on(&mut table, 1), code(ret::ALREADY_ON));
     assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(0));
 }
@@ -50,7 +51,7 @@ fn turning_on_a_vcpu_that_the_vm_does_not_have_is_invalid_parameters() {
     for target in [0x104, 0x010, 0x8000_0001, 1 << 32, 1 << 24, 1 << 63] {
         assert_eq!(turn_on(&mut table, target), code(ret::INVALID_PARAMETERS), "{target:#x}");
     }
-    assert_eq!(turn_on(&mut table, 0x103), Outcome::TurnOn { target: 19 });
+    assert_eq!(turn_on(&mut table, 0x103), Outcome::TurnOn { target: VcpuId(19) });
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn an_entry_outside_ram_or_between_instructions_is_invalid_address() {
     for entry in [0, RAM.end, ENTRY + 1, ENTRY + 2, u64::MAX] {
         assert_eq!(call(&mut table, CPU_ON_64, [1, entry, 0]), code(ret::INVALID_ADDRESS));
     }
-    assert_eq!(table.state(1), Power::Off);
+    assert_eq!(table.state(VcpuId(1)), Power::Off);
 }
 
 #[test]
@@ -72,25 +73,25 @@ fn a_32_bit_call_passes_only_lower_halves() {
     let mut table = booted(2);
     let high = 0xdead_0000_0000_0000;
     let args = [high | 1, high | ENTRY, high | 7];
-    assert_eq!(call(&mut table, id::CPU_ON, args), Outcome::TurnOn { target: 1 });
-    assert_eq!(table.take_start(1), Some(Start { entry: ENTRY, context: 7 }));
+    assert_eq!(call(&mut table, id::CPU_ON, args), Outcome::TurnOn { target: VcpuId(1) });
+    assert_eq!(table.take_start(VcpuId(1)), Some(Start { entry: ENTRY, context: 7 }));
     assert_eq!(call(&mut table, CPU_ON_64, args), code(ret::INVALID_PARAMETERS));
 }
 
 #[test]
 fn a_vcpu_that_is_off_can_be_turned_on_again() {
     let mut table = booted(2);
-    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
-    assert!(table.take_start(1).is_some());
-    assert_eq!(table.call(id::CPU_OFF, [0; 3], 1, &|_| true), Outcome::OffSelf);
+    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
+    assert!(table.take_start(VcpuId(1)).is_some());
+    assert_eq!(table.call(id::CPU_OFF, [0; 3], VcpuId(1), &|_| true), Outcome::OffSelf);
     assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(1));
-    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
+    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
 }
 
 #[test]
 fn when_the_last_vcpu_turns_itself_off_none_is_left() {
     let mut table = booted(2);
-    assert_eq!(table.not_off(), VcpuSet::one(0));
+    assert_eq!(table.not_off(), VcpuSet::one(VcpuId(0)));
     assert_eq!(call(&mut table, id::CPU_OFF, [0; 3]), Outcome::OffSelf);
     assert!(table.not_off().is_empty());
 }
@@ -99,20 +100,20 @@ fn when_the_last_vcpu_turns_itself_off_none_is_left() {
 fn standby_returns_and_leaves_the_vcpu_on_for_the_others() {
     let mut table = booted(2);
     assert_eq!(call(&mut table, CPU_SUSPEND_64, [0x1234, 0, 0]), Outcome::Suspend { power_down: None });
-    assert_eq!(table.state(0), Power::Suspended);
-    let info = table.call(id::AFFINITY_INFO, [0; 3], 1, &|_| true);
+    assert_eq!(table.state(VcpuId(0)), Power::Suspended);
+    let info = table.call(id::AFFINITY_INFO, [0; 3], VcpuId(1), &|_| true);
     assert_eq!(info, Outcome::Return(0));
     assert_eq!(turn_on(&mut table, 0), code(ret::ALREADY_ON));
-    table.resume(0);
-    assert_eq!(table.state(0), Power::On);
+    table.resume(VcpuId(0));
+    assert_eq!(table.state(VcpuId(0)), Power::On);
 }
 
 #[test]
 fn resuming_a_vcpu_that_is_not_suspended_changes_nothing() {
     let mut table = booted(2);
-    table.resume(1);
-    table.resume(99);
-    assert_eq!(table.state(1), Power::Off);
+    table.resume(VcpuId(1));
+    table.resume(VcpuId(99));
+    assert_eq!(table.state(VcpuId(1)), Power::Off);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_power_down_suspend_starts_anew_at_its_entry() {
 fn a_power_down_suspend_with_a_bad_entry_is_invalid_address_and_the_vcpu_stays_on() {
     let mut table = booted(1);
     assert_eq!(call(&mut table, CPU_SUSPEND_64, [1 << 16, 0, 0]), code(ret::INVALID_ADDRESS));
-    assert_eq!(table.state(0), Power::On);
+    assert_eq!(table.state(VcpuId(0)), Power::On);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn affinity_info_of_a_cluster_is_on_if_any_of_its_vcpus_is() {
     let level_1 = |table: &mut PowerTable, target| call(table, id::AFFINITY_INFO, [target, 1, 0]);
     assert_eq!(level_1(&mut table, 0x005), Outcome::Return(0));
     assert_eq!(level_1(&mut table, 0x100), Outcome::Return(1));
-    assert_eq!(turn_on(&mut table, 0x102), Outcome::TurnOn { target: 18 });
+    assert_eq!(turn_on(&mut table, 0x102), Outcome::TurnOn { target: VcpuId(18) });
     assert_eq!(level_1(&mut table, 0x1ff), Outcome::Return(2));
     assert_eq!(level_1(&mut table, 0x200), code(ret::INVALID_PARAMETERS));
     for level in [2, 3] {
@@ -189,7 +190,7 @@ fn the_64_bit_form_of_a_call_that_has_none_is_not_supported() {
     for fid in [id::VERSION, id::CPU_OFF, id::SYSTEM_OFF, id::SYSTEM_RESET, id::FEATURES] {
         assert_eq!(call(&mut table, smc64(fid), [0; 3]), code(ret::NOT_SUPPORTED), "{fid:#x}");
     }
-    assert_eq!(table.state(0), Power::On);
+    assert_eq!(table.state(VcpuId(0)), Power::On);
 }
 
 #[test]
@@ -209,25 +210,25 @@ fn features_lists_exactly_what_call_serves_and_smccc_version() {
 #[test]
 fn reset_forgets_a_start_that_was_pending() {
     let mut table = booted(2);
-    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: 1 });
+    assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
     table.reset();
-    assert_eq!(table.take_start(1), None);
+    assert_eq!(table.take_start(VcpuId(1)), None);
     assert!(table.not_off().is_empty());
 }
 
 #[test]
 fn the_mpidr_counts_sixteen_vcpus_a_cluster() {
-    assert_eq!(mpidr(0), 0x8000_0000);
-    assert_eq!(mpidr(15), 0x8000_000f);
-    assert_eq!(mpidr(16), 0x8000_0100);
-    assert_eq!(mpidr(63), 0x8000_030f);
+    assert_eq!(mpidr(VcpuId(0)), 0x8000_0000);
+    assert_eq!(mpidr(VcpuId(15)), 0x8000_000f);
+    assert_eq!(mpidr(VcpuId(16)), 0x8000_0100);
+    assert_eq!(mpidr(VcpuId(63)), 0x8000_030f);
 }
 
 #[test]
 fn every_vcpu_is_found_by_the_affinity_of_its_own_mpidr() {
     let mut table = booted(64);
     for vcpu in 1..64 {
-        assert_eq!(turn_on(&mut table, mpidr(vcpu) & 0xff_ffff), Outcome::TurnOn { target: vcpu });
+        assert_eq!(turn_on(&mut table, mpidr(VcpuId(vcpu)) & 0xff_ffff), Outcome::TurnOn { target: VcpuId(vcpu) });
     }
 }
 
@@ -235,7 +236,7 @@ fn every_vcpu_is_found_by_the_affinity_of_its_own_mpidr() {
 fn a_table_for_more_vcpus_than_there_can_be_has_64() {
     let mut table = booted(1000);
     assert_eq!(turn_on(&mut table, 0x400), code(ret::INVALID_PARAMETERS));
-    assert_eq!(turn_on(&mut table, 0x30f), Outcome::TurnOn { target: 63 });
+    assert_eq!(turn_on(&mut table, 0x30f), Outcome::TurnOn { target: VcpuId(63) });
 }
 
 proptest! {
@@ -253,16 +254,16 @@ proptest! {
                 args[1] = args[1] & 0x7fff_fffc | 0x4000_0000;
             }
             let caller = usize::try_from(caller).unwrap();
-            let before: std::vec::Vec<_> = (0..64).map(|vcpu| table.state(vcpu)).collect();
-            let outcome = table.call(fid, args, caller, &|ipa| RAM.contains(&ipa));
+            let before: std::vec::Vec<_> = (0..64).map(|vcpu| table.state(VcpuId(vcpu))).collect();
+            let outcome = table.call(fid, args, VcpuId(caller), &|ipa| RAM.contains(&ipa));
             for (vcpu, was) in before.iter().enumerate() {
-                let now = table.state(vcpu);
+                let now = table.state(VcpuId(vcpu));
                 if now == *was {
                     continue;
                 }
                 match outcome {
                     Outcome::TurnOn { target } => {
-                        assert_eq!((vcpu, *was), (target, Power::Off));
+                        assert_eq!((VcpuId(vcpu), *was), (target, Power::Off));
                         assert!(matches!(now, Power::OnPending(start) if start.entry % 4 == 0));
                     }
                     Outcome::OffSelf => assert_eq!((vcpu, now), (caller, Power::Off)),

@@ -1,6 +1,7 @@
 use super::{Cap, Entity, Placement, Scheduler, Share};
 use alloc::vec;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 use machine::{GuestMachine, Habit};
 
 mod machine;
@@ -52,9 +53,9 @@ fn a_vm_that_cannot_use_its_share_leaves_the_rest_to_the_others_by_weight() {
 #[test]
 fn a_vm_bound_to_a_busy_and_to_a_free_cpu_runs_on_both() {
     let mut both = vm(1, 0);
-    both.vcpus = vec![Placement::On(0), Placement::On(2)];
+    both.vcpus = vec![Placement::On(PcpuId(0)), Placement::On(PcpuId(2))];
     let mut bound = vm(1, 0);
-    bound.vcpus = vec![Placement::On(0)];
+    bound.vcpus = vec![Placement::On(PcpuId(0))];
     let ran = spin(2, &[both, bound.clone(), bound], 1_000_000);
     // Its weight is divided among both vCPUs: a fifth of the CPU where two whole weights compete.
     assert_near(ran[0], 1_200_000, 20);
@@ -64,7 +65,7 @@ fn a_vm_bound_to_a_busy_and_to_a_free_cpu_runs_on_both() {
 #[test]
 fn who_may_run_anywhere_gets_as_much_as_who_may_not() {
     let mut bound = vm(1, 0);
-    bound.vcpus = vec![Placement::On(0)];
+    bound.vcpus = vec![Placement::On(PcpuId(0))];
     let ran = spin(2, &[bound.clone(), bound, vm(1, 1), vm(1, 1)], 1_000_000);
     for ran in ran {
         assert_near(ran, 500_000, 20);
@@ -96,16 +97,16 @@ fn a_capped_vm_gets_its_budget_each_period_and_no_more() {
 
 #[test]
 fn a_sleeper_that_wakes_takes_the_cpu_from_a_spinner() {
-    let mut scheduler = Scheduler::new(&[5], &[vm(1, 1), vm(1, 1)], SLICE);
-    assert_eq!(scheduler.pick(5, 0).run, None);
-    assert_eq!(scheduler.wake(Entity(0), 10), Some(5));
-    assert_eq!(scheduler.pick(5, 10).run, Some(Entity(0)));
-    let pick = scheduler.pick(5, 20_000);
+    let mut scheduler = Scheduler::new(&[PcpuId(5)], &[vm(1, 1), vm(1, 1)], SLICE);
+    assert_eq!(scheduler.pick(PcpuId(5), 0).run, None);
+    assert_eq!(scheduler.wake(Entity(0), 10), Some(PcpuId(5)));
+    assert_eq!(scheduler.pick(PcpuId(5), 10).run, Some(Entity(0)));
+    let pick = scheduler.pick(PcpuId(5), 20_000);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(21_000)));
-    assert_eq!(scheduler.wake(Entity(1), 20_010), Some(5));
-    let pick = scheduler.pick(5, 20_010);
+    assert_eq!(scheduler.wake(Entity(1), 20_010), Some(PcpuId(5)));
+    let pick = scheduler.pick(PcpuId(5), 20_010);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(20_125)));
-    assert_eq!(scheduler.pick(5, 20_125).run, Some(Entity(1)));
+    assert_eq!(scheduler.pick(PcpuId(5), 20_125).run, Some(Entity(1)));
     assert_eq!(scheduler.stolen(Entity(1), 30_000), 115);
     assert_eq!(scheduler.ran(Entity(1), 30_000), 30_000 - 20_125);
     assert_eq!(scheduler.stolen(Entity(0), 30_000), 30_000 - 20_125);
@@ -113,55 +114,55 @@ fn a_sleeper_that_wakes_takes_the_cpu_from_a_spinner() {
 
 #[test]
 fn a_wake_just_before_the_vcpu_blocks_is_not_lost() {
-    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
-    assert_eq!(scheduler.pick(0, 0).run, Some(Entity(0)));
-    assert_eq!(scheduler.wake(Entity(0), 5), Some(0));
-    scheduler.block(0, 6, None);
-    assert_eq!(scheduler.pick(0, 6).run, Some(Entity(0)));
+    assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
+    assert_eq!(scheduler.wake(Entity(0), 5), Some(PcpuId(0)));
+    scheduler.block(PcpuId(0), 6, None);
+    assert_eq!(scheduler.pick(PcpuId(0), 6).run, Some(Entity(0)));
     // It was told of that one: the next time it sleeps.
-    scheduler.block(0, 7, None);
-    let pick = scheduler.pick(0, 7);
+    scheduler.block(PcpuId(0), 7, None);
+    let pick = scheduler.pick(PcpuId(0), 7);
     assert_eq!((pick.run, pick.until), (None, None));
 }
 
 #[test]
 fn a_blocked_vcpu_runs_when_its_time_has_come() {
-    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
-    scheduler.pick(0, 0);
-    scheduler.block(0, 10, Some(500));
-    let pick = scheduler.pick(0, 10);
+    scheduler.pick(PcpuId(0), 0);
+    scheduler.block(PcpuId(0), 10, Some(500));
+    let pick = scheduler.pick(PcpuId(0), 10);
     assert_eq!((pick.run, pick.until), (None, Some(500)));
-    assert_eq!(scheduler.pick(0, 499).run, None);
-    assert_eq!(scheduler.pick(0, 500).run, Some(Entity(0)));
+    assert_eq!(scheduler.pick(PcpuId(0), 499).run, None);
+    assert_eq!(scheduler.pick(PcpuId(0), 500).run, Some(Entity(0)));
     assert_eq!(scheduler.stolen(Entity(0), 500), 0);
 }
 
 #[test]
 fn who_may_run_anywhere_makes_room_when_another_cpu_is_idle() {
     let mut bound = vm(1, 0);
-    bound.vcpus = vec![Placement::On(0)];
-    let mut scheduler = Scheduler::new(&[0, 1], &[vm(1, 1), bound], SLICE);
+    bound.vcpus = vec![Placement::On(PcpuId(0))];
+    let mut scheduler = Scheduler::new(&[PcpuId(0), PcpuId(1)], &[vm(1, 1), bound], SLICE);
     scheduler.wake(Entity(0), 0);
-    assert_eq!(scheduler.pick(0, 0).run, Some(Entity(0)));
-    assert_eq!(scheduler.pick(1, 0).run, None);
-    assert_eq!(scheduler.wake(Entity(1), 1), Some(0));
-    let pick = scheduler.pick(0, 1);
-    assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(1)));
-    assert_eq!(scheduler.pick(1, 1).run, Some(Entity(0)));
+    assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
+    assert_eq!(scheduler.pick(PcpuId(1), 0).run, None);
+    assert_eq!(scheduler.wake(Entity(1), 1), Some(PcpuId(0)));
+    let pick = scheduler.pick(PcpuId(0), 1);
+    assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(PcpuId(1))));
+    assert_eq!(scheduler.pick(PcpuId(1), 1).run, Some(Entity(0)));
 }
 
 #[test]
 fn a_cpu_for_one_vcpu_alone_needs_no_slices() {
-    let mut scheduler = Scheduler::new(&[0], &[vm(1, 1)], SLICE);
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
-    let pick = scheduler.pick(0, 0);
+    let pick = scheduler.pick(PcpuId(0), 0);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), None));
 }
 
 #[test]
 #[should_panic(expected = "CPU 3 is not in the pool")]
 fn a_cpu_that_is_not_in_the_pool_is_our_bug() {
-    let _ = Scheduler::new(&[0], &[vm(1, 1)], SLICE).pick(3, 0);
+    let _ = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE).pick(PcpuId(3), 0);
 }

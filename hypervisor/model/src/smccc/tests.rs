@@ -1,5 +1,6 @@
 use super::{HostFacts, Reply, Source, Workaround, Workarounds, fast_path, handle_lockless};
 use crate::psci::PowerTable;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as psci_id, ret::register};
 use assay_spec::smccc::{self as id, ret};
 use proptest::prelude::proptest;
@@ -199,7 +200,7 @@ proptest! {
             // What is left over is PSCI's, and the table answers it.
             None if reply.is_none() => {
                 assert_eq!(fid & 0xbfff_ffe0, 0x8400_0000);
-                PowerTable::new(1).call(fid, args, 0, &|_| true);
+                PowerTable::new(1).call(fid, args, VcpuId(0), &|_| true);
             }
             None => {}
         }

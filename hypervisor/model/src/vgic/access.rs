@@ -7,6 +7,7 @@
 use super::registers::{ROWS, Row, Store, View};
 use super::{ListRegisters, Read, Version, Vgic};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::{dist as gicd, redist as gicr};
 
@@ -68,7 +69,7 @@ impl Frame {
 impl Vgic {
     /// Answers a read in the Distributor's frame.
     #[inline(always)]
-    pub fn dist_read(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
+    pub fn dist_read(&mut self, vcpu: VcpuId, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
         match self.dist.find(offset, width) {
             Some(found) => Some(self.read(vcpu, View::Dist(vcpu), found, hw)),
             None => self.is_in_dist(offset).then_some(Read::Value(0)),
@@ -77,7 +78,7 @@ impl Vgic {
 
     /// Answers a read at `offset` from the first Redistributor.
     #[inline(always)]
-    pub fn redist_read(&mut self, vcpu: usize, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
+    pub fn redist_read(&mut self, vcpu: VcpuId, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
         let (view, frame) = self.redist(offset)?;
         match frame.find(offset % gicr::SGI_BASE, width) {
             Some(found) => Some(self.read(vcpu, view, found, hw)),
@@ -89,7 +90,7 @@ impl Vgic {
     /// else to kick.
     pub fn dist_write(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         offset: u64,
         (width, value): (Width, u64),
         hw: &mut dyn ListRegisters,
@@ -103,7 +104,7 @@ impl Vgic {
     /// Carries out a write at `offset` from the first Redistributor, as [`dist_write`](Self::dist_write) does.
     pub fn redist_write(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         offset: u64,
         (width, value): (Width, u64),
         hw: &mut dyn ListRegisters,
@@ -124,11 +125,11 @@ impl Vgic {
     #[inline(always)]
     fn redist(&self, offset: u64) -> Option<(View, &'static Frame)> {
         let of = usize::try_from(offset / gicr::STRIDE).ok()?;
-        (of < self.redists).then_some((View::Redist(of), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
+        (of < self.redists).then_some((View::Redist(VcpuId(of)), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
     }
 
     #[inline(always)]
-    fn read(&mut self, vcpu: usize, view: View, (row, at): (&'static Row, u32), hw: &mut dyn ListRegisters) -> Read {
+    fn read(&mut self, vcpu: VcpuId, view: View, (row, at): (&'static Row, u32), hw: &mut dyn ListRegisters) -> Read {
         if row.in_lists {
             return self.read_listed(vcpu, view, (row, at), hw);
         }
@@ -139,7 +140,7 @@ impl Vgic {
     #[inline(never)]
     fn read_listed(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         view: View,
         (row, at): (&'static Row, u32),
         hw: &mut dyn ListRegisters,
@@ -154,7 +155,7 @@ impl Vgic {
     #[inline(always)]
     fn write(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         view: View,
         (row, at): (&'static Row, u32),
         (width, value): (Width, u64),

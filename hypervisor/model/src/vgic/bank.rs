@@ -4,6 +4,7 @@
 //! interrupts are in one.
 
 use super::{NOBODY, Version, byte};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::PRIORITY_MASK;
 use assay_spec::gic::dist::{CTLR_ENABLE_GRP0, CTLR_ENABLE_GRP1};
 use assay_spec::intid::IntId;
@@ -223,10 +224,10 @@ impl Bank {
 
     /// An SPI that a guest makes active by writing belongs to its target, as if that had taken it; or
     /// to the writer, if it has none.
-    pub(super) fn set_active(&mut self, bits: u32, writer: usize) -> u32 {
+    pub(super) fn set_active(&mut self, bits: u32, writer: VcpuId) -> u32 {
         for n in self::bits(bits & !self.active & !self.listed) {
             let irq = self.irq_mut(n);
-            irq.owner = if irq.target == NOBODY { byte(writer) } else { irq.target };
+            irq.owner = if irq.target == NOBODY { byte(writer.0) } else { irq.target };
         }
         self.active |= bits & !self.listed;
         self.activate |= bits & self.listed;

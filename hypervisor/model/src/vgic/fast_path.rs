@@ -2,6 +2,7 @@
 
 use super::bank::{Bank, bit};
 use super::{Cpu, ListRegisters, Vgic};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
@@ -19,17 +20,17 @@ impl Vgic {
     #[inline(always)]
     pub(super) fn list_at_once<H: ListRegisters>(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         n: u32,
         physical: Option<IntId>,
         hw: &mut H,
     ) -> bool {
         let forward = self.forward;
-        let bank = &mut self.banks[vcpu];
+        let bank = &mut self.banks[vcpu.0];
         let (n, b) = (n & 31, bit(n));
         // Nothing else may be on its way here, or its order would matter. Orders from others make
         // stale, and so changed. And there must be no shortage of List Registers to be managed.
-        if self.changed.union(self.crowded).0 >> (vcpu & 63) & 1 != 0
+        if self.changed.union(self.crowded).0 >> (vcpu.0 & 63) & 1 != 0
             || bank.enabled & forward.of(bank.group) & !bank.latch & !bank.active & b == 0
         {
             return false;
@@ -55,7 +56,7 @@ impl Vgic {
             hw.write(slot as usize, lr);
             return true;
         }
-        let Some(slot) = self.cpus[vcpu].occupy(bank, n, physical, empty) else {
+        let Some(slot) = self.cpus[vcpu.0].occupy(bank, n, physical, empty) else {
             return false;
         };
         hw.write(slot, lr);

@@ -3,33 +3,34 @@
 use crate::vcpus::VcpuSet;
 use crate::vgic::bank::{Bank, bit, bits};
 use crate::vgic::{ListRegisters, Vgic};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::lr::LrState;
 
 impl Vgic {
     /// Folds all List Registers, answers those who waited for that, and leaves nothing stale.
-    pub(super) fn fold_all(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) {
-        for slot in bits(self.cpus[vcpu].occupied) {
+    pub(super) fn fold_all(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) {
+        for slot in bits(self.cpus[vcpu.0].occupied) {
             let lr = hw.read(slot as usize);
             hw.write(slot as usize, EMPTY);
             self.settle(vcpu, slot, (lr.state, lr.source), hw);
         }
-        resample(&mut self.banks[vcpu], u32::MAX, hw);
+        resample(&mut self.banks[vcpu.0], u32::MAX, hw);
         self.stale.remove(vcpu);
         self.answer(vcpu);
     }
 
     /// Takes note that the guest is done with what was in the List Registers that are `empty` again.
     #[inline(always)]
-    pub(super) fn retire_ended(&mut self, vcpu: usize, empty: u32, hw: &mut dyn ListRegisters) {
-        for slot in bits(self.cpus[vcpu].occupied & empty) {
+    pub(super) fn retire_ended(&mut self, vcpu: VcpuId, empty: u32, hw: &mut dyn ListRegisters) {
+        for slot in bits(self.cpus[vcpu.0].occupied & empty) {
             self.settle(vcpu, slot, (LrState::Invalid, 0), hw);
         }
     }
 
     /// Takes an interrupt out of a List Register, which was read (state and source) and now has no meaning any more.
-    fn settle(&mut self, vcpu: usize, slot: u32, (state, source): (LrState, u8), hw: &mut dyn ListRegisters) {
-        let cpu = &mut self.cpus[vcpu];
+    fn settle(&mut self, vcpu: VcpuId, slot: u32, (state, source): (LrState, u8), hw: &mut dyn ListRegisters) {
+        let cpu = &mut self.cpus[vcpu.0];
         cpu.occupied &= !bit(slot);
         let intid = cpu.slots[slot as usize];
         let irq = self.irq(vcpu, intid.into());
@@ -62,17 +63,17 @@ impl Vgic {
             *order &= !b;
         }
         let target = usize::from(bank.irq(n).target);
-        if target != vcpu && bank.deliverable(self.forward) & b != 0 {
-            self.mark(VcpuSet::one(target));
+        if target != vcpu.0 && bank.deliverable(self.forward) & b != 0 {
+            self.mark(VcpuSet::one(VcpuId(target)));
         }
     }
 
     /// Carries out what others ordered for interrupts that are not listed, but held.
-    pub(super) fn release_ordered(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) {
+    pub(super) fn release_ordered(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) {
         for index in self.banks_of(vcpu) {
             let bank = &mut self.banks[index];
             for n in bits(bank.deactivate & !bank.listed) {
-                if usize::from(bank.irq(n).owner) == vcpu {
+                if usize::from(bank.irq(n).owner) == vcpu.0 {
                     bank.deactivate &= !bit(n);
                     bank.active &= !bit(n);
                     let held = bank.held & bit(n);

@@ -5,6 +5,7 @@ use super::fold::{release, resample};
 use super::notes::{IrqRef, Waiting};
 use super::{ListRegisters, SLOTS, Vgic, byte};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::{HCR_NPIE, HCR_UIE};
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
@@ -19,7 +20,7 @@ impl Vgic {
     /// Highest priority first. If there is more than fits, a maintenance interrupt is asked for when
     /// room comes up. Returns whom to kick: SPIs that have since been routed to others.
     #[inline]
-    pub fn flush_lr(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) -> VcpuSet {
+    pub fn flush_lr(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) -> VcpuSet {
         self.refill(vcpu, hw);
         self.take_kicks(vcpu)
     }
@@ -27,7 +28,7 @@ impl Vgic {
     /// Folds the List Registers back into the model and leaves them empty, on the vCPU's own CPU: on a
     /// maintenance interrupt, and before the vCPU waits in EL2. [`flush_lr`](Self::flush_lr) has to follow
     /// before the guest goes on. Returns whom to kick.
-    pub fn sync_lr(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) -> VcpuSet {
+    pub fn sync_lr(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) -> VcpuSet {
         self.fold_all(vcpu, hw);
         self.changed.insert(vcpu);
         self.take_kicks(vcpu)
@@ -38,7 +39,7 @@ impl Vgic {
     ///
     /// The guest's own view stays: what was pending or active is so when the vCPU comes back, except
     /// for a hardware-linked interrupt that was pending, whose line will say so again.
-    pub fn park(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) -> VcpuSet {
+    pub fn park(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) -> VcpuSet {
         let kicks = self.sync_lr(vcpu, hw);
         self.set_maintenance(vcpu, 0, hw);
         for index in self.banks_of(vcpu) {
@@ -46,7 +47,7 @@ impl Vgic {
             for n in bits(bank.held) {
                 let irq = bank.irq(n);
                 let whose = if bank.active & bit(n) != 0 { irq.owner } else { irq.target };
-                if usize::from(whose) == vcpu {
+                if usize::from(whose) == vcpu.0 {
                     release(bank, bit(n), hw);
                 }
             }
@@ -56,14 +57,14 @@ impl Vgic {
 
     /// Tells whether an interrupt waits for this vCPU that is in no List Register. For a vCPU that
     /// waits in EL2 after [`sync_lr`](Self::sync_lr): it wakes up if so.
-    pub fn has_pending(&self, vcpu: usize) -> bool {
+    pub fn has_pending(&self, vcpu: VcpuId) -> bool {
         self.waiting(vcpu).pending.irq().is_some()
     }
 
     /// Tells whether an interrupt of those wakes this vCPU from WFI: its CPU interface would signal it. `vmcr` is
     /// its `ICH_VMCR_EL2` or `GICH_VMCR`. What the interface masks does not wake a CPU (DDI0487 D1.6, IHI 0069H §4.8), and
     /// could not be taken after either. Active priorities are not looked at: one that they hold back wakes too soon.
-    pub fn wakes(&self, vcpu: usize, vmcr: u32) -> bool {
+    pub fn wakes(&self, vcpu: VcpuId, vmcr: u32) -> bool {
         let groups = Forward::from_ctlr(vmcr & VMCR_GROUPS);
         // Both have the mask in the uppermost bits, GICv2 five of them.
         let mask = vmcr >> 24;
@@ -71,14 +72,14 @@ impl Vgic {
             let bank = &self.banks[index];
             bits(bank.deliverable(self.forward) & groups.of(bank.group)).any(|n| {
                 let irq = bank.irq(n);
-                usize::from(irq.target) == vcpu && u32::from(irq.priority) < mask
+                usize::from(irq.target) == vcpu.0 && u32::from(irq.priority) < mask
             })
         })
     }
 
     /// Brings the List Registers up to date if they are not.
     #[inline(always)]
-    pub(super) fn refill(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) {
+    pub(super) fn refill(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) {
         if self.changed.contains(vcpu) {
             self.fill(vcpu, hw);
         }
@@ -94,7 +95,7 @@ impl Vgic {
     ///
     /// Enforced by `more_interrupts_than_list_registers_are_all_taken_in_order_of_priority`.
     #[inline(never)]
-    fn fill(&mut self, vcpu: usize, hw: &mut dyn ListRegisters) {
+    fn fill(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) {
         self.changed.remove(vcpu);
         let mut free = hw.empty();
         self.retire_ended(vcpu, free, hw);
@@ -143,7 +144,7 @@ impl Vgic {
         }
     }
 
-    fn set_maintenance(&mut self, vcpu: usize, requests: u32, hw: &mut dyn ListRegisters) {
+    fn set_maintenance(&mut self, vcpu: VcpuId, requests: u32, hw: &mut dyn ListRegisters) {
         hw.set_maintenance(requests);
         self.crowded.remove(vcpu);
         if requests != 0 {
@@ -155,7 +156,7 @@ impl Vgic {
     /// nothing to deliver. Returns the state it was listed with.
     fn list(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         irq: IrqRef,
         slot: u32,
         crowded: bool,
@@ -173,7 +174,7 @@ impl Vgic {
         }
         let held = bank.held & b != 0;
         let by_sender = bank.by_sender & b != 0;
-        let ours = usize::from(bank.irq(n).target) == vcpu;
+        let ours = usize::from(bank.irq(n).target) == vcpu.0;
         let again = active && bank.latch & bank.enabled & forward.of(bank.group) & b != 0;
         let level = bank.line & !bank.edge & b != 0;
         let physical = (held && !again).then(|| bank.irq(n).link());
@@ -189,7 +190,7 @@ impl Vgic {
         bank.listed |= b;
         bank.linked |= if physical.is_some() { b } else { 0 };
         let entry = bank.irq_mut(n);
-        (entry.owner, entry.slot) = (byte(vcpu), (slot & 15) as u8);
+        (entry.owner, entry.slot) = (byte(vcpu.0), (slot & 15) as u8);
         let mut lr = Lr {
             intid: IntId(intid),
             state,
@@ -204,7 +205,7 @@ impl Vgic {
         if by_sender {
             bank.choose_sender(n, &mut lr);
         }
-        let cpu = &mut self.cpus[vcpu];
+        let cpu = &mut self.cpus[vcpu.0];
         cpu.occupied |= bit(slot);
         cpu.slots[slot as usize] = (intid & 0x3ff) as u16;
         hw.write(slot as usize, lr);

@@ -3,6 +3,7 @@
 use super::bank::{Forward, bit, bits};
 use super::{Vgic, byte};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 /// An interrupt of a VM: its bank, and its number in there.
@@ -57,26 +58,26 @@ impl Waiting {
 
 impl Vgic {
     /// The interrupt that `vcpu` knows by an INTID, if there is one.
-    pub(super) fn find(&self, vcpu: usize, intid: IntId) -> Option<IrqRef> {
+    pub(super) fn find(&self, vcpu: VcpuId, intid: IntId) -> Option<IrqRef> {
         let irq = self.irq(vcpu, intid.0);
         (irq.bank < self.banks.len()).then_some(irq)
     }
 
     /// The same for an INTID that is known to be there.
     #[inline(always)]
-    pub(super) fn irq(&self, vcpu: usize, intid: u32) -> IrqRef {
+    pub(super) fn irq(&self, vcpu: VcpuId, intid: u32) -> IrqRef {
         IrqRef { bank: self.bank_of(vcpu, intid as usize / 32), n: intid % 32 }
     }
 
     /// The bank of the `word`th 32 interrupts, as a vCPU knows them, if there is one.
     #[inline(always)]
-    pub(super) fn bank_of(&self, vcpu: usize, word: usize) -> usize {
-        assert!(vcpu < self.cpus.len(), "no vCPU {vcpu}");
-        if word == 0 { vcpu } else { self.cpus.len() + word - 1 }
+    pub(super) fn bank_of(&self, vcpu: VcpuId, word: usize) -> usize {
+        assert!(vcpu.0 < self.cpus.len(), "no vCPU {vcpu}");
+        if word == 0 { vcpu.0 } else { self.cpus.len() + word - 1 }
     }
 
     /// The banks whose interrupts a vCPU may get.
-    pub(super) fn banks_of(&self, vcpu: usize) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn banks_of(&self, vcpu: VcpuId) -> impl Iterator<Item = usize> + use<> {
         let (private, spis) = (self.bank_of(vcpu, 0), self.cpus.len());
         (spis - 1..self.banks.len()).map(move |index| if index < spis { private } else { index })
     }
@@ -89,7 +90,7 @@ impl Vgic {
     }
 
     /// Looks through a vCPU's interrupts.
-    pub(super) fn waiting(&self, vcpu: usize) -> Waiting {
+    pub(super) fn waiting(&self, vcpu: VcpuId) -> Waiting {
         let mut waiting = Waiting::NOTHING;
         for index in self.banks_of(vcpu) {
             let bank = &self.banks[index];
@@ -98,8 +99,8 @@ impl Vgic {
             for n in bits(active | pending | repended | ordered) {
                 let irq = bank.irq(n);
                 let urgency = Urgency::new(irq.priority, IrqRef { bank: index, n });
-                let owned = if usize::from(irq.owner) == vcpu { bit(n) } else { 0 };
-                let targeted = if usize::from(irq.target) == vcpu { bit(n) } else { 0 };
+                let owned = if usize::from(irq.owner) == vcpu.0 { bit(n) } else { 0 };
+                let targeted = if usize::from(irq.target) == vcpu.0 { bit(n) } else { 0 };
                 if active & owned != 0 {
                     waiting.active = waiting.active.min(urgency);
                     waiting.count += 1;
@@ -116,9 +117,9 @@ impl Vgic {
     }
 
     /// Tells whether `vcpu` lists any of `concerned`.
-    pub(super) fn is_listed_by(&self, vcpu: usize, bank: usize, concerned: u32) -> bool {
+    pub(super) fn is_listed_by(&self, vcpu: VcpuId, bank: usize, concerned: u32) -> bool {
         let bank = &self.banks[bank];
-        bits(bank.listed & concerned).any(|n| usize::from(bank.irq(n).owner) == vcpu)
+        bits(bank.listed & concerned).any(|n| usize::from(bank.irq(n).owner) == vcpu.0)
     }
 
     /// Who lists any interrupt of a bank.

@@ -4,11 +4,12 @@ use super::fold::resample;
 use super::registers::View;
 use super::{ListRegisters, Vgic};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 
 impl Vgic {
     /// Folds the List Registers of `vcpu`, the caller's, if there is anything of a bank in them. They are to be filled
     /// again.
-    pub(super) fn fold_own(&mut self, vcpu: usize, bank: usize, hw: &mut dyn ListRegisters) {
+    pub(super) fn fold_own(&mut self, vcpu: VcpuId, bank: usize, hw: &mut dyn ListRegisters) {
         if self.is_listed_by(vcpu, bank, u32::MAX) {
             self.fold_all(vcpu, hw);
             self.changed.insert(vcpu);
@@ -25,18 +26,18 @@ impl Vgic {
     /// Enforced by `a_read_of_what_another_vcpu_has_listed_waits_for_that_vcpu`.
     pub(super) fn inspect(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         bank: usize,
         question: (View, u32),
         hw: &mut dyn ListRegisters,
     ) -> Option<VcpuSet> {
         self.fold_own(vcpu, bank, hw);
-        if bank == vcpu {
+        if bank == vcpu.0 {
             resample(&mut self.banks[bank], u32::MAX, hw);
             return None;
         }
         let others = self.listers(bank);
-        let cpu = &mut self.cpus[vcpu];
+        let cpu = &mut self.cpus[vcpu.0];
         let asked = cpu.question == Some(question);
         if asked && cpu.unanswered.is_empty() || others.is_empty() {
             cpu.question = None;
@@ -55,7 +56,7 @@ impl Vgic {
     }
 
     /// `vcpu` has folded all it had: those who waited for that need not wait for it any more.
-    pub(super) fn answer(&mut self, vcpu: usize) {
+    pub(super) fn answer(&mut self, vcpu: VcpuId) {
         if !self.asking.is_empty() {
             self.cpus.iter_mut().for_each(|cpu| cpu.unanswered.remove(vcpu));
         }

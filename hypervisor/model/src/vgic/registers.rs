@@ -8,6 +8,7 @@
 use super::bank::{Bank, Forward, Irq, bits};
 use super::{NOBODY, Version, Vgic};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::sgi::{Filter, decode_sgir};
 use assay_spec::gic::{dist as gicd, redist as gicr};
@@ -20,14 +21,14 @@ const IIDR: u64 = 0x4100_043b;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
     /// The Distributor, by this vCPU.
-    Dist(usize),
+    Dist(VcpuId),
     /// The Redistributor of this vCPU, by whomsoever.
-    Redist(usize),
+    Redist(VcpuId),
 }
 
 impl View {
     /// The vCPU.
-    pub(super) fn vcpu(self) -> usize {
+    pub(super) fn vcpu(self) -> VcpuId {
         let (Self::Dist(vcpu) | Self::Redist(vcpu)) = self;
         vcpu
     }
@@ -200,9 +201,9 @@ fn redist_ctlr(vgic: &Vgic, _: View, _: u32) -> u64 {
 
 /// Affinity and number of the PE, and whether it is the last; no LPIs (IHI 0069H §12.10.35).
 fn redist_typer(vgic: &Vgic, view: View, at: u32) -> u64 {
-    let number = view.vcpu() as u64;
+    let number = view.vcpu().0 as u64;
     let affinity = number >> 4 << 8 | number & 15;
-    let last = if view.vcpu() + 1 == vgic.cpus.len() { gicr::TYPER_LAST } else { 0 };
+    let last = if view.vcpu().0 + 1 == vgic.cpus.len() { gicr::TYPER_LAST } else { 0 };
     (affinity << gicr::TYPER_AFFINITY_SHIFT | number << gicr::TYPER_NUMBER_SHIFT | last) >> (8 * (at & 4))
 }
 
@@ -210,11 +211,11 @@ fn redist_typer(vgic: &Vgic, view: View, at: u32) -> u64 {
 /// does not depend on it.
 fn waker(vgic: &Vgic, view: View, _: u32) -> u64 {
     let asleep = gicr::WAKER_PROCESSOR_SLEEP | gicr::WAKER_CHILDREN_ASLEEP;
-    if vgic.cpus[view.vcpu()].asleep { asleep.into() } else { 0 }
+    if vgic.cpus[view.vcpu().0].asleep { asleep.into() } else { 0 }
 }
 
 fn set_waker(vgic: &mut Vgic, view: View, _: u32, store: Store) {
-    vgic.cpus[view.vcpu()].asleep = store.word() & gicr::WAKER_PROCESSOR_SLEEP != 0;
+    vgic.cpus[view.vcpu().0].asleep = store.word() & gicr::WAKER_PROCESSOR_SLEEP != 0;
 }
 
 fn active(vgic: &Vgic, view: View, at: u32) -> u64 {
@@ -316,8 +317,8 @@ impl Vgic {
     /// private interrupts are the Redistributors' alone (IHI 0069H §12.9.26 and others: RES0).
     pub(super) fn bank(&self, view: View, word: u32) -> Option<usize> {
         let index = match (view, word) {
-            (View::Redist(of), 0) => of,
-            (View::Dist(vcpu), 0) if self.version == Version::V2 => vcpu,
+            (View::Redist(of), 0) => of.0,
+            (View::Dist(vcpu), 0) if self.version == Version::V2 => vcpu.0,
             (_, 0) | (View::Redist(_), _) => return None,
             (View::Dist(_), word) => self.cpus.len() + word as usize - 1,
         };

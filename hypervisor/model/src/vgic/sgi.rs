@@ -3,13 +3,14 @@
 use super::bank::{Bank, Irq, bit};
 use super::{ListRegisters, Version, Vgic};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::sgi::Sgi;
 use assay_spec::lr::{Lr, LrState};
 
 impl Vgic {
     /// A write of `ICC_SGI1R_EL1`, which with one Security state sends SGIs of either group (IHI 0069H
     /// §8.1.10). One to the sender itself is in a List Register at once. Returns whom to kick.
-    pub fn sgi1r<H: ListRegisters>(&mut self, from: usize, value: u64, hw: &mut H) -> VcpuSet {
+    pub fn sgi1r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
         self.send(from, value, u32::MAX, hw)
     }
 
@@ -17,17 +18,17 @@ impl Vgic {
     /// where it is configured as Group 0 (IHI 0069H §8.1.10). Returns whom to kick.
     ///
     /// Enforced by `sgi0r_sends_only_to_where_the_sgi_is_in_group_0`.
-    pub fn sgi0r<H: ListRegisters>(&mut self, from: usize, value: u64, hw: &mut H) -> VcpuSet {
+    pub fn sgi0r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
         self.send(from, value, 0, hw)
     }
 
     /// Sends an SGI to where its group bit is among `groups`, or is 0.
     #[inline(always)]
-    fn send<H: ListRegisters>(&mut self, from: usize, value: u64, groups: u32, hw: &mut H) -> VcpuSet {
+    fn send<H: ListRegisters>(&mut self, from: VcpuId, value: u64, groups: u32, hw: &mut H) -> VcpuSet {
         let sgi = Sgi::decode(value);
         let targets = self.targets(from, &sgi);
-        if targets == VcpuSet::one(from & 63)
-            && self.banks[from].group & !groups & bit(sgi.intid) == 0
+        if targets == VcpuSet::one(VcpuId(from.0 & 63))
+            && self.banks[from.0].group & !groups & bit(sgi.intid) == 0
             && self.list_at_once(from, sgi.intid, None, hw)
         {
             return VcpuSet::EMPTY;
@@ -36,19 +37,19 @@ impl Vgic {
     }
 
     #[inline(never)]
-    fn send_to(&mut self, from: usize, n: u32, targets: VcpuSet, groups: u32, hw: &mut dyn ListRegisters) -> VcpuSet {
+    fn send_to(&mut self, from: VcpuId, n: u32, targets: VcpuSet, groups: u32, hw: &mut dyn ListRegisters) -> VcpuSet {
         for target in targets.iter() {
-            let bank = &mut self.banks[target];
+            let bank = &mut self.banks[target.0];
             if bank.group & !groups & bit(n) == 0 {
                 bank.latch |= bit(n);
-                self.note(target, bit(n));
+                self.note(target.0, bit(n));
             }
         }
         self.flush_lr(from, hw)
     }
 
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.
-    fn targets(&self, from: usize, sgi: &Sgi) -> VcpuSet {
+    fn targets(&self, from: VcpuId, sgi: &Sgi) -> VcpuSet {
         // With GICv2 the registers that send like this do not exist.
         let all = if self.version == Version::V3 { self.everyone } else { VcpuSet::EMPTY };
         if sgi.all_others {
@@ -62,13 +63,13 @@ impl Vgic {
     }
 
     /// Makes SGI `n` of `vcpu` pending from each vCPU in the mask `senders` that there is.
-    pub(super) fn add_senders(&mut self, vcpu: usize, n: u32, senders: u64) {
+    pub(super) fn add_senders(&mut self, vcpu: VcpuId, n: u32, senders: u64) {
         let senders = (senders & self.everyone.0 & 0xff) as u8;
         if senders != 0 {
-            let bank = &mut self.banks[vcpu];
+            let bank = &mut self.banks[vcpu.0];
             bank.irq_mut(n).senders |= senders;
             bank.latch |= bit(n);
-            self.note(vcpu, bit(n));
+            self.note(vcpu.0, bit(n));
         }
     }
 }

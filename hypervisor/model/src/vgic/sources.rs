@@ -4,13 +4,14 @@
 
 use super::{ListRegisters, Vgic};
 use crate::vcpus::VcpuSet;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 impl Vgic {
     /// Sets the line of an emulated source: an SPI, or a PPI of `vcpu`.
     ///
     /// Returns whom to kick, the caller's own vCPU too: it has to [`flush_lr`](Self::flush_lr).
-    pub fn set_level(&mut self, vcpu: usize, intid: IntId, level: bool) -> VcpuSet {
+    pub fn set_level(&mut self, vcpu: VcpuId, intid: IntId, level: bool) -> VcpuSet {
         let Some(irq) = self.find(vcpu, intid) else {
             return VcpuSet::EMPTY;
         };
@@ -35,7 +36,7 @@ impl Vgic {
     /// Makes an interrupt pending once, as an edge does: an SPI, or a PPI of `vcpu`.
     ///
     /// Returns whom to kick, as [`set_level`](Self::set_level) does.
-    pub fn pulse(&mut self, vcpu: usize, intid: IntId) -> VcpuSet {
+    pub fn pulse(&mut self, vcpu: VcpuId, intid: IntId) -> VcpuSet {
         if let Some(irq) = self.find(vcpu, intid) {
             self.banks[irq.bank].latch |= irq.bit();
             self.note(irq.bank, irq.bit());
@@ -49,7 +50,7 @@ impl Vgic {
     ///
     /// Returns whom else to kick: the target of an SPI. If the controller has no interrupt `virt`,
     /// `phys` stays active, that is to say quiet.
-    pub fn hw_fired<H: ListRegisters>(&mut self, vcpu: usize, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
+    pub fn hw_fired<H: ListRegisters>(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
         if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_at_once(vcpu, virt.0, Some(phys), hw) {
             return VcpuSet::EMPTY;
         }
@@ -58,7 +59,7 @@ impl Vgic {
 
     /// The same for an interrupt that is no timer's, and out of the way of those.
     #[inline(never)]
-    pub fn hw_fired_shared(&mut self, vcpu: usize, virt: IntId, phys: IntId, hw: &mut dyn ListRegisters) -> VcpuSet {
+    pub fn hw_fired_shared(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut dyn ListRegisters) -> VcpuSet {
         // One whose physical interrupt comes anew, although it was listed, has been ended by the guest: what the List
         // Registers hold of it is history, and must not be taken for the end of the new one.
         self.retire_ended(vcpu, hw.empty(), hw);
@@ -70,12 +71,12 @@ impl Vgic {
     /// priority was dropped: it is delivered when its target's List Registers are filled next.
     ///
     /// Returns whom to kick. `virt` must be in no List Register.
-    pub fn hold(&mut self, vcpu: usize, virt: IntId, phys: IntId) -> VcpuSet {
+    pub fn hold(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId) -> VcpuSet {
         self.note_held(vcpu, virt, phys);
         core::mem::take(&mut self.kicks)
     }
 
-    fn note_held(&mut self, vcpu: usize, virt: IntId, phys: IntId) {
+    fn note_held(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId) {
         if let Some(irq) = self.find(vcpu, virt) {
             self.banks[irq.bank].hold(irq.n, phys);
             self.note(irq.bank, irq.bit());
@@ -83,9 +84,9 @@ impl Vgic {
     }
 
     /// Returns the vCPU that a shared interrupt goes to, if the guest has chosen one that there is.
-    pub fn target(&self, intid: IntId) -> Option<usize> {
-        let irq = self.find(0, intid).filter(|irq| irq.bank >= self.cpus.len())?;
+    pub fn target(&self, intid: IntId) -> Option<VcpuId> {
+        let irq = self.find(VcpuId(0), intid).filter(|irq| irq.bank >= self.cpus.len())?;
         let target = usize::from(self.banks[irq.bank].irq(irq.n).target);
-        (target < self.cpus.len()).then_some(target)
+        (target < self.cpus.len()).then_some(VcpuId(target))
     }
 }

@@ -1,4 +1,5 @@
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 
 use super::{Devices, GuestMachine, PHYS_TIMER, VIRT_TIMER, Vcpu};
@@ -96,16 +97,16 @@ fn a_ring_makes_the_doorbells_own_interrupt_pending_once() {
     devices.ring(15);
     devices.ring(15);
     // GICD_ISPENDR1: SPI 3 and SPI 18.
-    let pending = devices.vgic.dist_read(0, 0x204, Width::W4, &mut NoLists);
+    let pending = devices.vgic.dist_read(VcpuId(0), 0x204, Width::W4, &mut NoLists);
     assert_eq!(pending, Some(Read::Value(1 << 3 | 1 << 18)));
     devices.reset();
-    let pending = devices.vgic.dist_read(0, 0x204, Width::W4, &mut NoLists);
+    let pending = devices.vgic.dist_read(VcpuId(0), 0x204, Width::W4, &mut NoLists);
     assert_eq!(pending, Some(Read::Value(0)));
 }
 
 #[test]
 fn a_vcpu_at_power_on_has_no_deadline() {
-    let vcpu = Vcpu::new(1);
-    assert_eq!(vcpu.index, 1);
+    let vcpu = Vcpu::new(VcpuId(1));
+    assert_eq!(vcpu.index, VcpuId(1));
     assert_eq!(vcpu.timer.deadline(), None);
 }

@@ -1,5 +1,7 @@
 //! The monitor's tables, printed a line at a time.
 
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use core::fmt;
 
 use assay_el2::lock::Relax;
@@ -120,11 +122,14 @@ impl Job {
                     match (&vm.sharing, vm.cpus.get(line)) {
                         (Some(sharing), _) => say!(
                             "stats vm={name} vcpu={line} cpu=shared ran_ms={} steal_ms={}{counts}",
-                            sharing.ran_ms(line),
-                            sharing.stolen_ms(line)
+                            sharing.ran_ms(VcpuId(line)),
+                            sharing.stolen_ms(VcpuId(line))
                         ),
                         (None, cpu) => {
-                            say!("stats vm={name} vcpu={line} cpu={}{counts}", cpu.copied().unwrap_or(usize::MAX))
+                            say!(
+                                "stats vm={name} vcpu={line} cpu={}{counts}",
+                                cpu.copied().unwrap_or(PcpuId(usize::MAX))
+                            )
                         }
                     }
                     true
@@ -167,7 +172,7 @@ fn help(which: Option<&'static Entry>, line: usize) -> bool {
 }
 
 /// The CPUs of a VM, with commas between.
-struct List<'a>(&'a [usize]);
+struct List<'a>(&'a [PcpuId]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

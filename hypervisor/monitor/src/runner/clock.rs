@@ -4,6 +4,7 @@ use assay_el2::{cpu, gic, timer};
 use assay_model::exits::{Crash, Stop};
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::VIRT_TIMER;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 
 use super::Runner;
@@ -13,7 +14,7 @@ impl Runner {
     /// Looks after the watchdog while vCPU 0 is off.
     pub(super) fn watch(&mut self) {
         let vm = self.vm;
-        if !vm.machine.watchdog || self.vcpu.index != 0 {
+        if !vm.machine.watchdog || self.vcpu.index != VcpuId(0) {
             return;
         }
         let mut devices = vm.devices.lock();
@@ -58,7 +59,7 @@ impl Runner {
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
-        let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == 0 {
+        let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == VcpuId(0) {
             devices.tick_watchdog(self.vcpu.index, now)
         } else {
             (false, VcpuSet::EMPTY)

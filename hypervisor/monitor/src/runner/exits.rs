@@ -7,6 +7,7 @@ use assay_model::exits::{self, Crash, Next, Shared, Stop};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
@@ -73,7 +74,7 @@ impl Runner {
         // watchdog, whose deadline is watched here.
         let mut devices = self.vm.devices.lock();
         let kicks = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
-        if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == 0 {
+        if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == VcpuId(0) {
             self.hardware.arm(&self.vcpu, &devices);
         }
         drop(devices);

@@ -12,6 +12,8 @@ use assay_model::psci::Start;
 use assay_model::schedule::Entity;
 use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 
 use super::exits::Sharer;
@@ -43,7 +45,7 @@ impl Step {
 /// A vCPU on this CPU.
 pub(super) struct Here<'a> {
     pub(super) entity: Entity,
-    cpu: usize,
+    cpu: PcpuId,
     seat: Guard<'a, Seat, SEAT>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
@@ -51,7 +53,7 @@ pub(super) struct Here<'a> {
 
 impl<'a> Here<'a> {
     /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
-    pub(super) fn take(seat: &'a Mutex<Seat, SEAT>, entity: Entity, cpu: usize, stolen: u64) -> Self {
+    pub(super) fn take(seat: &'a Mutex<Seat, SEAT>, entity: Entity, cpu: PcpuId, stolen: u64) -> Self {
         let seat = seat.lock();
         if let (Some(sharing), Some(pool)) = (&seat.runner.vm.sharing, pool::get()) {
             pool.arrive(entity, cpu);
@@ -98,7 +100,7 @@ impl<'a> Here<'a> {
         runner.hardware.until = until;
         match vm.phase() {
             Phase::Running => return self.live(),
-            Phase::Loading if vcpu == 0 => {
+            Phase::Loading if vcpu == VcpuId(0) => {
                 self.let_go();
                 self.load_vm();
                 return Step::Again;
@@ -210,7 +212,7 @@ impl<'a> Here<'a> {
         if vm.phase() != Phase::Running {
             return Step::Again;
         }
-        let watched = vm.machine.watchdog && runner.vcpu.index == 0;
+        let watched = vm.machine.watchdog && runner.vcpu.index == VcpuId(0);
         Step::Block(vm.devices.lock().watchdog_deadline().filter(|_| watched))
     }
 
@@ -274,7 +276,7 @@ impl Runner {
     }
 
     /// The vCPU waits until an interrupt `wakes` it, at most until the virtual count `until`.
-    fn wait(&mut self, until: Option<u64>, wakes: impl FnOnce(&Vgic, usize) -> bool) -> Step {
+    fn wait(&mut self, until: Option<u64>, wakes: impl FnOnce(&Vgic, VcpuId) -> bool) -> Step {
         let vm = self.vm;
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
@@ -285,7 +287,7 @@ impl Runner {
         let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists).union(timer);
         let is_woken = wakes(&devices.vgic, self.vcpu.index);
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
-        let watched = vm.machine.watchdog && self.vcpu.index == 0;
+        let watched = vm.machine.watchdog && self.vcpu.index == VcpuId(0);
         let deadlines = [
             self.vcpu.timer_deadline(),
             virtual_deadline.and_then(physical),

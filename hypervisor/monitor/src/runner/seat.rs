@@ -1,6 +1,7 @@
 //! Where a vCPU is kept while no CPU runs it.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::VcpuId;
 
 use assay_el2::context::Context;
 use assay_el2::traps::Config;
@@ -30,7 +31,7 @@ static SEATS: Once<Vec<Mutex<Seat, SEAT>>> = Once::new();
 pub(crate) fn seat(members: Vec<Member>) {
     let seats = members.into_iter().flat_map(|member| {
         let contexts = member.contexts.into_iter().enumerate();
-        contexts.map(move |(vcpu, context)| Mutex::new(Seat::new(member.vm, vcpu, Some(context))))
+        contexts.map(move |(vcpu, context)| Mutex::new(Seat::new(member.vm, VcpuId(vcpu), Some(context))))
     });
     let _ = SEATS.call_once(|| seats.collect());
 }
@@ -42,7 +43,7 @@ pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT> {
 
 impl Seat {
     /// Makes vCPU `vcpu`, which is off.
-    pub(super) fn new(vm: &'static Vm, vcpu: usize, context: Option<Context>) -> Self {
+    pub(super) fn new(vm: &'static Vm, vcpu: VcpuId, context: Option<Context>) -> Self {
         Self { runner: Runner::new(vm, vcpu), config: vm.traps, context, has_erred: false }
     }
 }

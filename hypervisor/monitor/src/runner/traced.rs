@@ -3,6 +3,7 @@
 use assay_el2::cpu;
 use assay_el2::switch::{self, Cause, Control, Handler};
 use assay_model::exit_trace::{Exit, Why};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 
 use crate::vm::Vm;
@@ -10,12 +11,12 @@ use crate::vm::Vm;
 /// Records each exit of a vCPU and then does as the other handler does.
 pub(super) struct Traced<'a, H> {
     vm: &'static Vm,
-    vcpu: usize,
+    vcpu: VcpuId,
     handler: &'a mut H,
 }
 
 impl<'a, H: Handler> Traced<'a, H> {
-    pub(super) fn new(vm: &'static Vm, vcpu: usize, handler: &'a mut H) -> Self {
+    pub(super) fn new(vm: &'static Vm, vcpu: VcpuId, handler: &'a mut H) -> Self {
         Self { vm, vcpu, handler }
     }
 

@@ -1,8 +1,9 @@
 //! INTx of the PCI functions that VMs have: physical SPIs, level-triggered, that stand behind a virtual one.
 //!
-//! With a GICv3 and dedicated CPUs, such an interrupt goes to the CPU of the vCPU that the guest has sent it to. It stays active until the guest ends
-//! the virtual one, which deactivates it; if the line is still high, it comes again.
+//! With a GICv3 and dedicated CPUs, such an interrupt goes to the CPU of the vCPU that the guest has sent it to. It
+//! stays active until the guest ends the virtual one, which deactivates it; if the line is still high, it comes again.
 
+use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::Ordering;
 
 use assay_el2::{gic, percpu};
@@ -21,7 +22,7 @@ pub(crate) fn owner(intid: IntId) -> Option<&'static Vm> {
 }
 
 /// An interrupt while vCPU `vcpu` of `here` is on this CPU, List Registers and all; they are to be flushed next.
-pub(crate) fn deliver(here: &Vm, vcpu: usize, intid: IntId) {
+pub(crate) fn deliver(here: &Vm, vcpu: VcpuId, intid: IntId) {
     let vm = owner(intid).filter(|vm| core::ptr::eq(*vm, here) && !is_sampled(vm));
     let Some(vm) = vm else {
         return keep(intid);
@@ -52,9 +53,9 @@ pub(crate) fn keep(intid: IntId) {
         return;
     };
     let this = percpu::index();
-    let vcpu = vm.cpus.iter().position(|cpu| *cpu == this);
+    let vcpu = vm.cpus.iter().position(|cpu| *cpu == this).map(VcpuId);
     if is_sampled(vm) {
-        return raise(vm, vcpu.unwrap_or(0));
+        return raise(vm, vcpu.unwrap_or_default());
     }
     let mut devices = vm.devices.lock();
     let target = devices.vgic.target(layout::PCI_INTID);
@@ -62,7 +63,7 @@ pub(crate) fn keep(intid: IntId) {
         drop(devices);
         return redirect(vm, target, intid);
     }
-    let kicks = devices.vgic.hold(vcpu.unwrap_or(0), layout::PCI_INTID, intid);
+    let kicks = devices.vgic.hold(vcpu.unwrap_or_default(), layout::PCI_INTID, intid);
     drop(devices);
     vm.kick(kicks);
 }
@@ -74,7 +75,7 @@ fn is_sampled(vm: &Vm) -> bool {
 }
 
 /// The line is high; the physical interrupt stays active, so that it is quiet.
-fn raise(vm: &Vm, vcpu: usize) {
+fn raise(vm: &Vm, vcpu: VcpuId) {
     let mut devices = vm.devices.lock();
     // Under the lock, as everywhere: else the line could stay high with nobody to look at it.
     vm.intx_held.store(true, Ordering::Relaxed);
@@ -85,7 +86,7 @@ fn raise(vm: &Vm, vcpu: usize) {
 
 /// Looks at the line again, after the guest has ended an interrupt; once it is low, the physical interrupt may come
 /// again. A GICv3 is not asked: there the interrupt is let come again, and comes if the line is high.
-pub(crate) fn sample(vm: &Vm, vcpu: usize) {
+pub(crate) fn sample(vm: &Vm, vcpu: VcpuId) {
     let Some(intid) = vm.function.as_ref().and_then(|function| function.intx) else {
         return;
     };
@@ -113,8 +114,8 @@ pub(crate) fn forget(vm: &Vm) {
 }
 
 /// Sends an interrupt to the CPU of another vCPU: it is level-triggered and comes again there.
-fn redirect(vm: &Vm, vcpu: usize, intid: IntId) {
-    if let Some(cpu) = vm.cpus.get(vcpu) {
+fn redirect(vm: &Vm, vcpu: VcpuId, intid: IntId) {
+    if let Some(cpu) = vm.cpus.get(vcpu.0) {
         gic::enable_spi(intid, *cpu, false);
     }
     gic::deactivate_intid(intid);

@@ -1,6 +1,8 @@
 //! What a VM that shares CPUs has besides: its vCPUs in the pool, and the time that was stolen from them.
 
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use assay_el2::cpu;
@@ -38,12 +40,12 @@ impl Sharing {
         }
     }
 
-    fn entity(&self, vcpu: usize) -> Entity {
-        Entity(self.first + vcpu)
+    fn entity(&self, vcpu: VcpuId) -> Entity {
+        Entity(self.first + vcpu.0)
     }
 
     /// Returns for how many milliseconds of this life vCPU `vcpu` has waited for a CPU.
-    pub(crate) fn stolen_ms(&self, vcpu: usize) -> u64 {
+    pub(crate) fn stolen_ms(&self, vcpu: VcpuId) -> u64 {
         let mut ms = 0;
         if let Some(pool) = pool::get() {
             pool.stolen([self.entity(vcpu)].into_iter(), |stolen| {
@@ -54,7 +56,7 @@ impl Sharing {
     }
 
     /// Returns for how many milliseconds since the boot vCPU `vcpu` had a CPU.
-    pub(crate) fn ran_ms(&self, vcpu: usize) -> u64 {
+    pub(crate) fn ran_ms(&self, vcpu: VcpuId) -> u64 {
         pool::get().map_or(0, |pool| nanoseconds(pool.ran(self.entity(vcpu))) / 1_000_000)
     }
 
@@ -73,7 +75,7 @@ impl Sharing {
         // It is the whole of it, so it is in range.
         let _ = time.zero(all);
         let mut before = self.before.iter();
-        pool.stolen((0..self.before.len()).map(|vcpu| self.entity(vcpu)), |stolen| {
+        pool.stolen((0..self.before.len()).map(|vcpu| self.entity(VcpuId(vcpu))), |stolen| {
             if let Some(before) = before.next() {
                 before.store(stolen, Ordering::Relaxed);
             }
@@ -81,7 +83,7 @@ impl Sharing {
     }
 
     /// Tells a vCPU how much time was stolen from it: `stolen` in ticks since the boot.
-    pub(crate) fn tell(&self, vcpu: usize, stolen: u64) {
+    pub(crate) fn tell(&self, vcpu: VcpuId, stolen: u64) {
         if let Some(at) = smccc::stolen_time_at(vcpu) {
             let ns = nanoseconds(self.of_this_life(vcpu, stolen));
             // The structure of a vCPU that there is lies in the page.
@@ -89,13 +91,13 @@ impl Sharing {
         }
     }
 
-    fn of_this_life(&self, vcpu: usize, stolen: u64) -> u64 {
-        stolen.saturating_sub(self.before[vcpu].load(Ordering::Relaxed))
+    fn of_this_life(&self, vcpu: VcpuId, stolen: u64) -> u64 {
+        stolen.saturating_sub(self.before[vcpu.0].load(Ordering::Relaxed))
     }
 
     /// Notes that `vcpu` runs on CPU `cpu` now. Returns whether it was the last of this VM to do so before.
-    pub(crate) fn was_last(&self, vcpu: usize, cpu: usize) -> bool {
-        self.last[cpu].swap(vcpu, Ordering::Relaxed) == vcpu
+    pub(crate) fn was_last(&self, vcpu: VcpuId, cpu: PcpuId) -> bool {
+        self.last[cpu.0].swap(vcpu.0, Ordering::Relaxed) == vcpu.0
     }
 }
 

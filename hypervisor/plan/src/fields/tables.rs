@@ -16,6 +16,7 @@ macro_rules! table {
                 path: $path,
                 title: $title,
                 fields: &[$($id),+],
+                properties: &[$($id.property),+],
                 meanings: &[$(concat!($($meaning),+)),+],
             };
         }

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 use assay_model::schedule::{Cap, Placement, Share};
 use assay_spec::addr::PAGE_SIZE;
@@ -18,9 +19,9 @@ use crate::vm_tree::{CapMicroseconds, CpuClaim, Sched, VmConfig};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Left {
     /// The CPUs, lowest first. Once VMs that share CPUs are planned, these are the ones that they share.
-    pub cpus: Vec<usize>,
+    pub cpus: Vec<PcpuId>,
     /// CPUs that VMs which share CPUs have listed: nobody gets them for itself.
-    listed: Vec<usize>,
+    listed: Vec<PcpuId>,
     /// The RAM, where its sum is all that is known; at EL2, taking it shows whether there is enough.
     memory: Option<Memory>,
     /// The regions between VMs that have their memory by now.
@@ -42,11 +43,11 @@ pub enum Shortage {
     /// So many CPUs are wanted, so many are free.
     Cpus(usize, usize),
     /// This CPU cannot be the VM's own.
-    Cpu(usize),
+    Cpu(PcpuId),
     /// No CPU is left that could be shared.
     NoneShared,
     /// This CPU cannot be shared.
-    SharedCpu(usize),
+    SharedCpu(PcpuId),
     /// So many vCPUs are more than a VM takes.
     Vcpus(usize),
     /// So many vCPUs are more than a GICv2 takes.
@@ -107,7 +108,7 @@ impl Memory {
 
 impl Left {
     /// All of a machine, for these VMs.
-    pub fn new(cpus: Vec<usize>, memory: Option<Memory>, vms: &[VmConfig]) -> Self {
+    pub fn new(cpus: Vec<PcpuId>, memory: Option<Memory>, vms: &[VmConfig]) -> Self {
         let lists = vms.iter().filter_map(|vm| match &vm.cpus {
             CpuClaim::List(list) if vm.sched != Sched::Dedicated => Some(list),
             _ => None,
@@ -168,8 +169,8 @@ impl Left {
         }
     }
 
-    fn dedicate(&self, claim: &CpuClaim) -> Result<Vec<usize>, Shortage> {
-        let free: Vec<usize> = self.cpus.iter().copied().filter(|cpu| !self.listed.contains(cpu)).collect();
+    fn dedicate(&self, claim: &CpuClaim) -> Result<Vec<PcpuId>, Shortage> {
+        let free: Vec<PcpuId> = self.cpus.iter().copied().filter(|cpu| !self.listed.contains(cpu)).collect();
         match claim {
             CpuClaim::Count(count) if *count <= free.len() => Ok(free[..*count].to_vec()),
             CpuClaim::Count(count) => Err(Shortage::Cpus(*count, free.len())),

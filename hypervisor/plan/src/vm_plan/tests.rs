@@ -1,5 +1,6 @@
 //! What is left of a machine while VMs are planned, and what a plan holds.
 
+use assay_spec::cpu_id::PcpuId;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -31,7 +32,7 @@ fn plan_on(
     let id = HostId::new(registers);
     let host = HostFacts { id: &id, counter_frequency: 1_000_000, workarounds: Workarounds::default() };
     let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, fwb()) };
-    let left = Left::new((0..cpus).collect(), Some(Memory::of(machine)), vms);
+    let left = Left::new((0..cpus).map(PcpuId).collect(), Some(Memory::of(machine)), vms);
     let mut planner = Planner::new(world, host, left);
     let mut claims = resolve(&world);
     order(&mut claims);
@@ -61,8 +62,8 @@ fn vms_with_cpus_of_their_own_choose_first_and_the_others_share_the_rest() {
     let small: Vec<VmConfig> = vms.into_iter().map(|vm| VmConfig { memory_bytes: 0x1000_0000, ..vm }).collect();
     plan_on(&machine, 4, &small, |plans| {
         let [own, shares, listed] = &plans[..] else { panic!() };
-        assert_eq!(own.as_ref().ok().unwrap().cpus, Cpus::Dedicated([0, 1].into()));
-        for (plan, vcpus) in [(shares, [Placement::Any; 5].to_vec()), (listed, [Placement::On(2)].to_vec())] {
+        assert_eq!(own.as_ref().ok().unwrap().cpus, Cpus::Dedicated([PcpuId(0), PcpuId(1)].into()));
+        for (plan, vcpus) in [(shares, [Placement::Any; 5].to_vec()), (listed, [Placement::On(PcpuId(2))].to_vec())] {
             let Cpus::Shared(share) = &plan.as_ref().ok().unwrap().cpus else { panic!() };
             assert_eq!(share.vcpus, vcpus);
         }
@@ -88,7 +89,7 @@ fn a_cpu_that_another_has_or_too_many_are_v1_and_take_nothing() {
         assert_eq!(reason(0), None);
         assert_eq!(reason(1).unwrap(), "CPU 1 is not there, not usable, or another VM's");
         assert_eq!(reason(2).unwrap(), "3 CPUs are wanted and 1 are free");
-        assert_eq!(plans[3].as_ref().ok().unwrap().cpus, Cpus::Dedicated([0].into()));
+        assert_eq!(plans[3].as_ref().ok().unwrap().cpus, Cpus::Dedicated([PcpuId(0)].into()));
     });
 }
 

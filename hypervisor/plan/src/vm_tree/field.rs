@@ -2,7 +2,7 @@
 
 use super::{Warning, ignored};
 use crate::fields::vm::{CMDLINE, FORMAT};
-use crate::fields::{Field, MEMBER, Table};
+use crate::fields::{Field, MEMBER};
 use crate::gate::{Malformed, Node};
 use alloc::vec::Vec;
 
@@ -42,11 +42,8 @@ pub(super) fn alone(node: &Node<'_, '_>, fields: &[Field]) -> Result<(), Malform
     }
 }
 
-/// Names the properties of a node beyond those of the table and of Xen.
-pub(super) fn unknown(node: &Node<'_, '_>, table: &Table, xen: &[&str], warnings: &mut Vec<Warning>) {
-    let known = |name: &str| {
-        let here = || table.fields.iter().any(|field| field.property == name) && !OF_MODULES.contains(&name);
-        xen.contains(&name) || here()
-    };
+/// Names the properties of a node beyond the fields' and Xen's.
+pub(super) fn unknown(node: &Node<'_, '_>, properties: &[&str], xen: &[&str], warnings: &mut Vec<Warning>) {
+    let known = |name: &str| xen.contains(&name) || properties.contains(&name) && !OF_MODULES.contains(&name);
     ignored::properties(node, known, warnings);
 }

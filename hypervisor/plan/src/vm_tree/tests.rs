@@ -11,6 +11,7 @@ use crate::policy::{Allow, AllowSet, Rule, Use};
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
 use assay_spec::addr::Ipa;
+use assay_spec::cpu_id::PcpuId;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
 use std::format;
@@ -146,7 +147,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         panic!("{tree:?}");
     };
     assert_eq!(vm.name, "linux");
-    assert_eq!(vm.cpus, CpuClaim::List([0, 3].into()));
+    assert_eq!(vm.cpus, CpuClaim::List([PcpuId(0), PcpuId(3)].into()));
     assert_eq!(vm.memory_bytes, 512 << 20);
     assert!(vm.mte && vm.watchdog);
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));

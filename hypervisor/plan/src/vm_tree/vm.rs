@@ -16,6 +16,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use assay_model::life::OnCrash;
 use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 
 /// The longest name.
 const NAME_MAX: usize = 32;
@@ -31,7 +32,7 @@ type Refused = Box<Refusal>;
 pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<VmConfig, Refused> {
     let vm = Vm { node, name: node.full_name() };
     vm.check_name()?;
-    field::unknown(node, &vm::TABLE, &XENS, warnings);
+    field::unknown(node, vm::TABLE.properties, &XENS, warnings);
     let mut kernel = None;
     let mut ramdisk = None;
     let mut coherent = Vec::new();
@@ -45,12 +46,12 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             ignored::properties(&child, |name| field::OF_MODULES.contains(&name), warnings);
         } else if child.is_compatible(&["assay,coherent-claim"]) {
             coherent.push(vm.claim(&child)?);
-            field::unknown(&child, &coherent::TABLE, &["compatible", "phandle"], warnings);
+            field::unknown(&child, coherent::TABLE.properties, &["compatible", "phandle"], warnings);
         } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
             let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
             let (claim, by_host) = shared::read(&child).map_err(bad)?;
             sharing.push(claim);
-            field::unknown(&child, &sharing::TABLE, &shared::XENS, warnings);
+            field::unknown(&child, sharing::TABLE.properties, &shared::XENS, warnings);
             if by_host {
                 warnings.push(Warning {
                     node: child.path(),
@@ -116,7 +117,7 @@ impl Vm<'_, '_> {
         let count = self.node.u32("cpus").map_err(&bad)?;
         let count = count.map(|count| count as usize);
         let list = self.node.cells(CPU_LIST).map_err(&bad)?;
-        let list: Vec<usize> = list.take(CPUS_MAX).map(|index| index as usize).collect();
+        let list: Vec<PcpuId> = list.take(CPUS_MAX).map(|index| PcpuId(index as usize)).collect();
         if list.is_empty() {
             let count = count.filter(|count| (1..=CPUS_MAX).contains(count));
             let wants = "must be the number of CPUs, from 1";

@@ -1,5 +1,6 @@
 //! The decisions on a platform and a manifest, each as the console line that EL2 prints for it.
 
+use assay_spec::cpu_id::PcpuId;
 use std::fmt::Display;
 
 use anyhow::{Result, bail};
@@ -75,7 +76,7 @@ impl Report {
             proof: &proof,
         };
         let facts = HostFacts { id: host, counter_frequency: 62_500_000, workarounds: Workarounds::default() };
-        let left = Left::new((0..machine.cpus.len()).collect(), Some(Memory::of(machine)), &tree.vms);
+        let left = Left::new((0..machine.cpus.len()).map(PcpuId).collect(), Some(Memory::of(machine)), &tree.vms);
         let mut planner = Planner::new(world, facts, left);
         let mut report = Self::default();
         let mut all = claims::resolve(&world);

@@ -1,5 +1,6 @@
 //! The fast path does what the long one does, for every syndrome that it takes; and a data abort has one answer.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr::{self, ec};
 use assay_spec::exit::Exit;
 use assay_spec::psci;
@@ -111,7 +112,7 @@ proptest! {
         gic in version(), esr in syndrome(), ipa in address(), seen_from in 0..2_usize,
     ) {
         let (far, hpfar) = fault_registers(ipa);
-        let mut vm = busy(gic, 0).seen_from(seen_from);
+        let mut vm = busy(gic, 0).seen_from(VcpuId(seen_from));
         let before = (vm.frame.clone(), vm.cpu.clone());
         let exit = esr::decode(esr, far, hpfar);
         if vm.device_access((esr, far, hpfar)) {

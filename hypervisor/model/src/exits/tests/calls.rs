@@ -1,5 +1,6 @@
 //! HVC and SMC.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Exit;
 use assay_spec::psci::{self, ret, smc64};
 use assay_spec::smccc;
@@ -16,7 +17,7 @@ fn vm(vcpus: usize) -> Vm {
     Vm::new(Version::V3, vcpus)
 }
 
-fn state(vm: &Vm, vcpu: usize) -> Power {
+fn state(vm: &Vm, vcpu: VcpuId) -> Power {
     vm.devices.lock().power.state(vcpu)
 }
 
@@ -87,8 +88,8 @@ fn cpu_on_leaves_a_start_for_the_other_vcpu_and_kicks_it() {
     let mut vm = vm(3);
     assert_eq!(vm.hvc(smc64(psci::CPU_ON), [2, CODE + 8, 99]), Next::Resume);
     assert_eq!(vm.frame.x[0], 0);
-    assert_eq!(vm.cpu.kicked, VcpuSet::one(2));
-    let start = vm.devices.lock().power.take_start(2);
+    assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(2)));
+    let start = vm.devices.lock().power.take_start(VcpuId(2));
     let expected = Start { entry: CODE + 8, context: 99 };
     assert_eq!(start, Some(expected));
 }
@@ -101,7 +102,7 @@ fn cpu_on_outside_of_ram_is_an_invalid_address_and_kicks_nobody() {
         assert_eq!(vm.hvc(smc64(psci::CPU_ON), [1, entry, 0]), Next::Resume);
         assert_eq!(vm.frame.x[0], ret::register(ret::INVALID_ADDRESS));
         assert_eq!(vm.cpu.kicked, VcpuSet::EMPTY);
-        assert_eq!(state(&vm, 1), Power::Off);
+        assert_eq!(state(&vm, VcpuId(1)), Power::Off);
     }
 }
 
@@ -110,7 +111,7 @@ fn cpu_off_ends_the_vcpu_while_another_is_on() {
     let mut vm = vm(2);
     vm.hvc(smc64(psci::CPU_ON), [1, CODE, 0]);
     assert_eq!(vm.hvc(psci::CPU_OFF, [0; 3]), Next::Off);
-    assert_eq!(state(&vm, 0), Power::Off);
+    assert_eq!(state(&vm, VcpuId(0)), Power::Off);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_standby_waits_and_goes_on_behind_the_call_with_zero() {
     let next = Next::Suspend { power_down: None };
     assert_eq!(vm.hvc(psci::CPU_SUSPEND, [0; 3]), next);
     assert_eq!((vm.frame.x[0], vm.frame.pc), (0, CODE));
-    assert_eq!(state(&vm, 0), Power::Suspended);
+    assert_eq!(state(&vm, VcpuId(0)), Power::Suspended);
     assert_eq!(vm.smc(psci::CPU_SUSPEND, [0; 3]), next);
     assert_eq!((vm.frame.x[0], vm.frame.pc), (0, CODE + 4));
 }
@@ -146,7 +147,7 @@ fn a_suspend_that_is_refused_goes_on_at_once() {
     let mut vm = vm(1);
     assert_eq!(vm.smc(psci::CPU_SUSPEND, [1 << 24, 0, 0]), Next::Advance);
     assert_eq!(vm.frame.x[0], ret::register(ret::INVALID_PARAMETERS));
-    assert_eq!(state(&vm, 0), Power::On);
+    assert_eq!(state(&vm, VcpuId(0)), Power::On);
 }
 
 #[test]

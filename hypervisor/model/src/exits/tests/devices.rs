@@ -1,5 +1,6 @@
 //! Loads and stores of each device's registers.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 
 use super::fixture::{RT, SIDES, STARTED_AT, Vm, loads, stores, syndrome};
@@ -54,7 +55,7 @@ fn each_vcpu_finds_its_own_redistributor_and_may_look_at_the_others() {
             vm.store(base + 0x1_0400, Width::W4, 0x10 * (vcpu + 1));
             assert_eq!(vm.load(base + 0x1_0400, Width::W4), 0x10 * (vcpu + 1));
         }
-        vm = vm.seen_from(1);
+        vm = vm.seen_from(VcpuId(1));
     }
 }
 
@@ -62,7 +63,7 @@ fn each_vcpu_finds_its_own_redistributor_and_may_look_at_the_others() {
 fn a_gicv2_shows_each_vcpu_its_own_private_registers() {
     let mut vm = Vm::new(Version::V2, 2);
     vm.store(GICD + 0x100, Width::W4, 0x100);
-    vm = vm.seen_from(1);
+    vm = vm.seen_from(VcpuId(1));
     assert_eq!(vm.load(GICD + 0x100, Width::W4), 0);
     assert_eq!(vm.load(GICD + 0x800, Width::W1), 2, "its own number");
 }
@@ -72,20 +73,20 @@ fn a_read_of_what_another_vcpu_knows_kicks_it_and_is_repeated() {
     let mut vm = v3(2);
     vm.enable_interrupts();
     vm.store(GICD + 0x204, Width::W4, 1 << 8);
-    vm = vm.seen_from(1);
+    vm = vm.seen_from(VcpuId(1));
     let before = vm.frame.clone();
     assert_eq!(vm.access(GICD + 0x204, loads(Width::W4)), Next::Resume);
     assert_eq!(vm.frame, before, "the guest repeats the load");
-    assert_eq!(vm.cpu.kicked, VcpuSet::one(0));
+    assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(0)));
 }
 
 #[test]
 fn a_store_that_concerns_another_vcpu_kicks_it() {
     let mut vm = v3(2);
     vm.enable_interrupts();
-    vm = vm.seen_from(1);
+    vm = vm.seen_from(VcpuId(1));
     vm.store(GICD + 0x204, Width::W4, 1 << 8);
-    assert_eq!(vm.cpu.kicked, VcpuSet::one(0));
+    assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(0)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A VM with one of its vCPUs on a CPU that writes down what was asked of it.
 
+use assay_spec::cpu_id::VcpuId;
 use std::vec;
 use std::vec::Vec;
 
@@ -199,16 +200,16 @@ impl Vm {
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;
         devices.power.boot(Start { entry: CODE, context: 0 });
-        devices.power.take_start(0);
+        devices.power.take_start(VcpuId(0));
         let mut frame = Frame::entering(CODE, 0);
         for (register, n) in frame.x.iter_mut().zip(0..) {
             *register = 0x1111_0000_0000_0000 | n;
         }
-        Self { machine, devices: Mutex::new(devices), vcpu: Vcpu::new(0), cpu: FakeCpu::new(), frame }
+        Self { machine, devices: Mutex::new(devices), vcpu: Vcpu::new(VcpuId(0)), cpu: FakeCpu::new(), frame }
     }
 
     /// The same VM, from the CPU of another vCPU. What this CPU noted is forgotten.
-    pub(super) fn seen_from(mut self, vcpu: usize) -> Self {
+    pub(super) fn seen_from(mut self, vcpu: VcpuId) -> Self {
         self.vcpu = Vcpu::new(vcpu);
         self.cpu = FakeCpu::new();
         self
@@ -286,7 +287,7 @@ impl Vm {
         let distributor = layout::GICD_V3.start.0;
         self.store(distributor, Width::W4, 3);
         let private = match self.machine.gic {
-            Version::V3 => layout::GICR.0 + self.vcpu.index as u64 * layout::GICR_SIZE + 0x1_0000,
+            Version::V3 => layout::GICR.0 + self.vcpu.index.0 as u64 * layout::GICR_SIZE + 0x1_0000,
             Version::V2 => distributor,
         };
         for (base, word) in [(private, 0), (distributor, 4)] {

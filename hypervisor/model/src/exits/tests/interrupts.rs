@@ -1,5 +1,6 @@
 //! From a device's line to the List Register, and back when the guest has dealt with the device.
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::intid::IntId;
 use assay_spec::lr::LrState;
@@ -39,7 +40,7 @@ fn a_byte_from_the_console_is_an_interrupt_until_the_guest_has_loaded_it() {
         let mut vm = ready(gic, 1);
         vm.store(UART + IMSC, Width::W4, RECEIVED);
         let kicks = vm.devices.lock().receive(b'a');
-        assert_eq!(kicks, (true, VcpuSet::one(0)), "its CPU has to look");
+        assert_eq!(kicks, (true, VcpuSet::one(VcpuId(0))), "its CPU has to look");
         flush(&mut vm);
         assert_eq!(vm.cpu.listed(layout::UART_INTID), LrState::Pending);
         assert_eq!(vm.load(UART, Width::W4), u64::from(b'a'));
@@ -72,8 +73,8 @@ fn an_interrupt_of_the_uart_goes_to_the_vcpu_that_it_is_routed_to() {
     vm.store(UART + IMSC, Width::W4, SENT);
     vm.store(UART, Width::W4, 0x41);
     assert_eq!(vm.cpu.listed(layout::UART_INTID), LrState::Invalid);
-    assert!(vm.cpu.kicked.contains(1));
-    vm = vm.seen_from(1);
+    assert!(vm.cpu.kicked.contains(VcpuId(1)));
+    vm = vm.seen_from(VcpuId(1));
     flush(&mut vm);
     assert_eq!(vm.cpu.listed(layout::UART_INTID), LrState::Pending);
 }
@@ -83,10 +84,10 @@ fn the_watchdogs_first_stage_is_an_interrupt_and_its_second_is_reported() {
     let mut vm = ready(Version::V3, 1);
     vm.store(CONTROL + 8, Width::W4, 100);
     vm.store(CONTROL, Width::W4, 1);
-    let tick = |vm: &mut Vm, now| vm.devices.lock().tick_watchdog(0, now);
+    let tick = |vm: &mut Vm, now| vm.devices.lock().tick_watchdog(VcpuId(0), now);
     assert_eq!(tick(&mut vm, STARTED_AT + 100), (false, VcpuSet::EMPTY));
     let first = tick(&mut vm, STARTED_AT + 101);
-    assert_eq!(first, (false, VcpuSet::one(0)));
+    assert_eq!(first, (false, VcpuSet::one(VcpuId(0))));
     flush(&mut vm);
     assert_eq!(vm.cpu.listed(layout::WATCHDOG_INTID), LrState::Pending);
     vm.cpu.now = STARTED_AT + 150;
@@ -102,13 +103,13 @@ fn a_store_to_the_watchdog_does_not_swallow_its_end() {
     let mut vm = ready(Version::V3, 1);
     vm.store(CONTROL + 8, Width::W4, 100);
     vm.store(CONTROL, Width::W4, 1);
-    assert!(!vm.devices.lock().tick_watchdog(0, STARTED_AT + 101).0);
+    assert!(!vm.devices.lock().tick_watchdog(VcpuId(0), STARTED_AT + 101).0);
     vm.cpu.now = STARTED_AT + 150;
     // The second stage, moved into the past by a store to WCV, and then looked at by a store to nothing.
     vm.store(CONTROL + 0x10, Width::W8, 3);
     vm.store(CONTROL + 0x20, Width::W4, 0);
     assert_eq!(vm.cpu.armed.last(), Some(&(None, Some(STARTED_AT + 4))), "the timer goes off at once");
-    assert!(vm.devices.lock().tick_watchdog(0, STARTED_AT + 150).0);
+    assert!(vm.devices.lock().tick_watchdog(VcpuId(0), STARTED_AT + 150).0);
 }
 
 #[test]
@@ -131,11 +132,11 @@ fn an_sgi_to_oneself_is_listed_at_once() {
 
 #[test]
 fn an_sgi_to_another_vcpu_kicks_that() {
-    let mut vm = ready(Version::V3, 2).seen_from(1);
+    let mut vm = ready(Version::V3, 2).seen_from(VcpuId(1));
     vm.enable_interrupts();
     assert_eq!(vm.msr(SysReg::ICC_SGI1R_EL1, 3 << 24 | 0b01), Next::Advance);
     assert_eq!(vm.cpu.listed(IntId::sgi(3)), LrState::Invalid);
-    assert_eq!(vm.cpu.kicked, VcpuSet::one(0));
+    assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(0)));
 }
 
 #[test]
@@ -153,14 +154,14 @@ fn the_registers_of_the_other_group_reach_only_sgis_of_group_0() {
 
 #[test]
 fn a_gicv2_has_no_registers_to_send_by_but_a_distributor() {
-    let mut vm = ready(Version::V2, 2).seen_from(1);
+    let mut vm = ready(Version::V2, 2).seen_from(VcpuId(1));
     vm.enable_interrupts();
-    vm = vm.seen_from(0);
+    vm = vm.seen_from(VcpuId(0));
     let undefined = Next::Inject(Fault::Undefined);
     assert_eq!(vm.msr(SysReg::ICC_SGI1R_EL1, 1), undefined);
     // GICD_SGIR: SGI 3 to the other one, then to oneself.
     vm.store(0x0800_0f00, Width::W4, 2 << 16 | 3);
-    assert_eq!(vm.cpu.kicked, VcpuSet::one(1));
+    assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(1)));
     vm.store(0x0800_0f00, Width::W4, 1 << 16 | 3);
     assert_eq!(vm.cpu.listed(IntId::sgi(3)), LrState::Pending);
 }

@@ -1,5 +1,6 @@
 //! Whatever a guest does, there is an answer.
 
+use assay_spec::cpu_id::VcpuId;
 use std::vec::Vec;
 
 use assay_spec::addr::Ipa;
@@ -62,7 +63,7 @@ fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
     vm.frame.pstate = step.pstate;
     // A counter does not go backwards.
     vm.cpu.now = vm.cpu.now.saturating_add(step.ticks);
-    let _ = vm.devices.lock().tick_watchdog(0, vm.cpu.now);
+    let _ = vm.devices.lock().tick_watchdog(VcpuId(0), vm.cpu.now);
     if step.ends {
         end_interrupts(vm);
     }
@@ -84,7 +85,7 @@ proptest! {
         watchdog in any::<bool>(),
         steps in vec(step(), 1..40),
     ) {
-        let mut vm = Vm::with(gic, 3, watchdog).seen_from(vcpu);
+        let mut vm = Vm::with(gic, 3, watchdog).seen_from(VcpuId(vcpu));
         vm.cpu.has_entropy = watchdog;
         for step in steps {
             let next = run(&mut vm, &step);

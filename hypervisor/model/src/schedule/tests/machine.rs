@@ -5,6 +5,7 @@ use crate::schedule::{Cap, Entity, Placement, Scheduler, Share};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 /// SplitMix64.
 #[derive(Clone)]
@@ -105,7 +106,7 @@ pub(super) struct GuestMachine {
 impl GuestMachine {
     /// CPUs have the indices 0, 2, 4 …, so that a place is never taken for an index.
     pub(super) fn new(cpus: usize, shares: &[Share], habits: &[Habit], slice: u64, seed: u64) -> Self {
-        let indices: Vec<usize> = (0..cpus).map(|cpu| cpu * 2).collect();
+        let indices: Vec<PcpuId> = (0..cpus).map(|cpu| PcpuId(cpu * 2)).collect();
         let mut vcpus = Vec::new();
         for (vm, share) in shares.iter().enumerate() {
             for &place in &share.vcpus {
@@ -125,7 +126,7 @@ impl GuestMachine {
         let mut machine = Self {
             now: 0,
             scheduler: Scheduler::new(&indices, shares, slice),
-            cpus: indices.iter().map(|&index| Cpu { index, run: None, epoch: 0, booked: 0 }).collect(),
+            cpus: indices.iter().map(|&index| Cpu { index: index.0, run: None, epoch: 0, booked: 0 }).collect(),
             shares: shares.to_vec(),
             slice,
             spent: vec![(0, 0); shares.len()],
@@ -193,14 +194,14 @@ impl GuestMachine {
         let target = self.scheduler.wake(Entity(vcpu), self.now);
         match self.vcpus[vcpu].doing {
             Doing::Blocked(_) => self.enter(vcpu, Doing::Ready),
-            Doing::Running(cpu) => assert_eq!(target, Some(self.cpus[cpu].index)),
+            Doing::Running(cpu) => assert_eq!(target, Some(PcpuId(self.cpus[cpu].index))),
             Doing::Ready => {}
         }
         self.kick(target);
     }
 
-    fn kick(&mut self, target: Option<usize>) {
-        if let Some(index) = target {
+    fn kick(&mut self, target: Option<PcpuId>) {
+        if let Some(PcpuId(index)) = target {
             self.trace = self.trace.wrapping_mul(31).wrapping_add(index as u64);
             assert!(index % 2 == 0 && index / 2 < self.cpus.len());
             let late = self.random.within(0, self.late);
@@ -256,7 +257,7 @@ impl GuestMachine {
     fn ask(&mut self, cpu: usize) {
         self.book(cpu);
         let index = self.cpus[cpu].index;
-        let pick = self.scheduler.pick(index, self.now);
+        let pick = self.scheduler.pick(PcpuId(index), self.now);
         self.picks += 1;
         let said = pick.run.map_or(0, |entity| entity.0 as u64 + 1);
         self.trace = self.trace.wrapping_mul(31).wrapping_add(said);
@@ -291,7 +292,7 @@ impl GuestMachine {
             }
         }
         if let Placement::On(only) = self.vcpus[vcpu].place {
-            assert_eq!(only, self.cpus[cpu].index, "vCPU {vcpu} is elsewhere");
+            assert_eq!(only, PcpuId(self.cpus[cpu].index), "vCPU {vcpu} is elsewhere");
         }
         if self.vcpus[vcpu].doing != Doing::Running(cpu) {
             self.enter(vcpu, Doing::Running(cpu));
@@ -318,7 +319,7 @@ impl GuestMachine {
             let is_mine = |next: &usize| self.vcpus.get(*next).is_some_and(|next| next.vm == vm);
             let first = self.vcpus.iter().position(|one| one.vm == vm).unwrap();
             let next = Some(vcpu + 1).filter(is_mine).unwrap_or(first);
-            self.scheduler.block(index, self.now, None);
+            self.scheduler.block(PcpuId(index), self.now, None);
             self.cpus[cpu].run = None;
             self.enter(vcpu, Doing::Blocked(None));
             self.wake(next);
@@ -333,20 +334,20 @@ impl GuestMachine {
         match self.random.within(0, 3) {
             // Something else wakes it.
             0 => {
-                self.scheduler.block(index, self.now, None);
+                self.scheduler.block(PcpuId(index), self.now, None);
                 self.enter(vcpu, Doing::Blocked(None));
                 self.at(time, Event::Wake(vcpu));
             }
             // Something woke it when it had just found nothing to do.
             1 => {
                 let target = self.scheduler.wake(Entity(vcpu), self.now);
-                assert_eq!(target, Some(index));
-                self.scheduler.block(index, self.now, Some(time));
+                assert_eq!(target, Some(PcpuId(index)));
+                self.scheduler.block(PcpuId(index), self.now, Some(time));
                 self.enter(vcpu, Doing::Ready);
             }
             // Its timer wakes it, or something a little earlier.
             kind => {
-                self.scheduler.block(index, self.now, Some(time));
+                self.scheduler.block(PcpuId(index), self.now, Some(time));
                 self.enter(vcpu, Doing::Blocked(Some(time)));
                 self.at(time, Event::Ready(vcpu));
                 if kind == 2 {

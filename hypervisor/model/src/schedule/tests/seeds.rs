@@ -5,6 +5,7 @@ use super::{SLICE, Share};
 use crate::schedule::{Cap, Entity, LAG_QUANTA, Placement};
 use alloc::vec;
 use alloc::vec::Vec;
+use assay_spec::cpu_id::PcpuId;
 
 /// How many machines are made of each kind.
 const FREE: u64 = 400;
@@ -32,7 +33,11 @@ fn make(random: &mut Random, cpus: usize, vms: usize, most: usize, kind: Kind) -
         let count = random.index(1, most);
         let is_bound = kind == Kind::Mixed && random.chance(40);
         let place = |random: &mut Random| {
-            if is_bound && random.chance(80) { Placement::On(2 * random.index(0, cpus - 1)) } else { Placement::Any }
+            if is_bound && random.chance(80) {
+                Placement::On(PcpuId(2 * random.index(0, cpus - 1)))
+            } else {
+                Placement::Any
+            }
         };
         let vcpus: Vec<Placement> = (0..count).map(|_| place(random)).collect();
         let cap = (kind == Kind::Mixed && random.chance(25)).then(|| {
@@ -73,7 +78,7 @@ impl GuestMachine {
             let Placement::On(only) = vcpu.place else {
                 panic!("vCPU {index} waits at {} while a CPU is idle", self.now);
             };
-            let runs = self.cpus[only / 2].run.expect("its CPU is idle");
+            let runs = self.cpus[only.0 / 2].run.expect("its CPU is idle");
             let is_bound = self.vcpus[runs].place != Placement::Any;
             assert!(is_bound, "vCPU {runs} is in the way of {index} at {}", self.now);
         }

@@ -2,6 +2,7 @@
 
 use crate::vcpus::VcpuSet;
 use crate::vgic::{ListRegisters, Read, Version, Vgic};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::hyp::{EMPTY, HCR_NPIE, HCR_UIE};
 use assay_spec::gic::redist::{SGI_BASE, STRIDE};
@@ -147,21 +148,21 @@ impl GuestMachine {
     /// One with both groups forwarded, and everything enabled, in Group 1, at priority 0xa0.
     pub(super) fn ready(version: Version, vcpus: usize, spis: usize, lrs: usize) -> Self {
         let mut machine = Self::new(version, vcpus, spis, lrs);
-        machine.dist(0, 0, 3);
+        machine.dist(VcpuId(0), 0, 3);
         for vcpu in 0..vcpus {
-            machine.private(vcpu, 0x80, u32::MAX);
-            machine.private(vcpu, 0x100, u32::MAX);
+            machine.private(VcpuId(vcpu), 0x80, u32::MAX);
+            machine.private(VcpuId(vcpu), 0x100, u32::MAX);
             for n in 0..8 {
-                machine.private(vcpu, 0x400 + 4 * n, 0xa0a0_a0a0);
+                machine.private(VcpuId(vcpu), 0x400 + 4 * n, 0xa0a0_a0a0);
             }
         }
         for word in 1..=(spis.div_ceil(32) as u64) {
-            machine.dist(0, 0x80 + 4 * word, u32::MAX);
-            machine.dist(0, 0x100 + 4 * word, u32::MAX);
+            machine.dist(VcpuId(0), 0x80 + 4 * word, u32::MAX);
+            machine.dist(VcpuId(0), 0x100 + 4 * word, u32::MAX);
             for n in 0..8 {
-                machine.dist(0, 0x400 + 32 * word + 4 * n, 0xa0a0_a0a0);
+                machine.dist(VcpuId(0), 0x400 + 32 * word + 4 * n, 0xa0a0_a0a0);
                 if version == Version::V2 {
-                    machine.dist(0, 0x800 + 32 * word + 4 * n, 0x0101_0101);
+                    machine.dist(VcpuId(0), 0x800 + 32 * word + 4 * n, 0x0101_0101);
                 }
             }
         }
@@ -169,44 +170,44 @@ impl GuestMachine {
     }
 
     /// Writes a word to the Distributor.
-    pub(super) fn dist(&mut self, vcpu: usize, offset: u64, value: u32) {
+    pub(super) fn dist(&mut self, vcpu: VcpuId, offset: u64, value: u32) {
         self.dist_write(vcpu, offset, Width::W4, u64::from(value));
     }
 
-    pub(super) fn dist_write(&mut self, vcpu: usize, offset: u64, width: Width, value: u64) {
-        let kicks = self.vgic.dist_write(vcpu, offset, (width, value), &mut self.cpus[vcpu]).unwrap_or_default();
+    pub(super) fn dist_write(&mut self, vcpu: VcpuId, offset: u64, width: Width, value: u64) {
+        let kicks = self.vgic.dist_write(vcpu, offset, (width, value), &mut self.cpus[vcpu.0]).unwrap_or_default();
         self.kick(kicks);
     }
 
     /// Writes a word to the registers of `vcpu`'s own private interrupts, wherever they are.
-    pub(super) fn private(&mut self, vcpu: usize, offset: u64, value: u32) {
+    pub(super) fn private(&mut self, vcpu: VcpuId, offset: u64, value: u32) {
         match self.vgic.version {
             Version::V2 => self.dist(vcpu, offset, value),
-            Version::V3 => self.redist(vcpu, vcpu, SGI_BASE + offset, value),
+            Version::V3 => self.redist(vcpu, vcpu.0, SGI_BASE + offset, value),
         }
     }
 
     /// Writes a word to `of`'s Redistributor.
-    pub(super) fn redist(&mut self, vcpu: usize, of: usize, offset: u64, value: u32) {
+    pub(super) fn redist(&mut self, vcpu: VcpuId, of: usize, offset: u64, value: u32) {
         let offset = of as u64 * STRIDE + offset;
-        let cpu = &mut self.cpus[vcpu];
+        let cpu = &mut self.cpus[vcpu.0];
         let kicks = self.vgic.redist_write(vcpu, offset, (Width::W4, u64::from(value)), cpu).unwrap_or_default();
         self.kick(kicks);
     }
 
     /// Reads a word of the registers of `of`'s private interrupts, until there is an answer.
-    pub(super) fn read_private(&mut self, vcpu: usize, of: usize, offset: u64) -> u32 {
+    pub(super) fn read_private(&mut self, vcpu: VcpuId, of: usize, offset: u64) -> u32 {
         if self.vgic.version == Version::V2 {
-            assert_eq!(vcpu, of);
+            assert_eq!(vcpu, VcpuId(of));
             return self.read_dist(vcpu, offset);
         }
         let offset = of as u64 * STRIDE + SGI_BASE + offset;
-        self.repeat(|m| m.vgic.redist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu]))
+        self.repeat(|m| m.vgic.redist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu.0]))
     }
 
     /// Reads a word of the Distributor, until there is an answer.
-    pub(super) fn read_dist(&mut self, vcpu: usize, offset: u64) -> u32 {
-        self.repeat(|m| m.vgic.dist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu]))
+    pub(super) fn read_dist(&mut self, vcpu: VcpuId, offset: u64) -> u32 {
+        self.repeat(|m| m.vgic.dist_read(vcpu, offset, Width::W4, &mut m.cpus[vcpu.0]))
     }
 
     fn repeat(&mut self, read: impl Fn(&mut Self) -> Option<Read>) -> u32 {
@@ -230,7 +231,7 @@ impl GuestMachine {
         for _ in 0..100 {
             let before = self.kicked;
             for vcpu in 0..self.cpus.len() {
-                self.serve(vcpu);
+                self.serve(VcpuId(vcpu));
             }
             let fires = self.cpus.iter().any(|cpu| cpu.line && !cpu.physical_active);
             if before.is_empty() && self.kicked.is_empty() && !fires {
@@ -241,8 +242,8 @@ impl GuestMachine {
     }
 
     /// What happens on one CPU when its guest is interrupted.
-    fn serve(&mut self, vcpu: usize) {
-        let cpu = &mut self.cpus[vcpu];
+    fn serve(&mut self, vcpu: VcpuId) {
+        let cpu = &mut self.cpus[vcpu.0];
         if self.kicked.contains(vcpu) {
             self.kicked.remove(vcpu);
             self.kicked = self.kicked.union(self.vgic.flush_lr(vcpu, cpu));
@@ -259,24 +260,24 @@ impl GuestMachine {
         }
     }
 
-    pub(super) fn set_level(&mut self, vcpu: usize, intid: u32, level: bool) {
+    pub(super) fn set_level(&mut self, vcpu: VcpuId, intid: u32, level: bool) {
         let kicks = self.vgic.set_level(vcpu, IntId(intid), level);
         self.kick(kicks);
     }
 
-    pub(super) fn set_timer(&mut self, vcpu: usize, line: bool) {
-        self.cpus[vcpu].line = line;
+    pub(super) fn set_timer(&mut self, vcpu: VcpuId, line: bool) {
+        self.cpus[vcpu.0].line = line;
         self.kick(VcpuSet::EMPTY);
     }
 
-    pub(super) fn acknowledge(&mut self, vcpu: usize) -> Option<(u32, u8)> {
-        let acknowledged = self.cpus[vcpu].acknowledge();
+    pub(super) fn acknowledge(&mut self, vcpu: VcpuId) -> Option<(u32, u8)> {
+        let acknowledged = self.cpus[vcpu.0].acknowledge();
         self.kick(VcpuSet::EMPTY);
         acknowledged
     }
 
-    pub(super) fn end(&mut self, vcpu: usize) -> Option<(u32, u8)> {
-        let ended = self.cpus[vcpu].end();
+    pub(super) fn end(&mut self, vcpu: VcpuId) -> Option<(u32, u8)> {
+        let ended = self.cpus[vcpu.0].end();
         self.kick(VcpuSet::EMPTY);
         ended
     }
@@ -284,19 +285,19 @@ impl GuestMachine {
     /// Sends SGI `n` to the vCPUs of a mask, as the version does.
     pub(super) fn send(&mut self, from: usize, n: u32, targets: u16) {
         match self.vgic.version {
-            Version::V2 => self.dist(from, 0xf00, u32::from(targets) << 16 | n),
+            Version::V2 => self.dist(VcpuId(from), 0xf00, u32::from(targets) << 16 | n),
             Version::V3 => {
                 let value = u64::from(n) << 24 | u64::from(targets);
-                let kicks = self.vgic.sgi1r(from, value, &mut self.cpus[from]);
+                let kicks = self.vgic.sgi1r(VcpuId(from), value, &mut self.cpus[from]);
                 self.kick(kicks);
             }
         }
     }
 
     /// Takes the vCPU off its CPU and puts it back.
-    pub(super) fn park(&mut self, vcpu: usize) {
-        let kicks = self.vgic.park(vcpu, &mut self.cpus[vcpu]);
-        let cpu = &mut self.cpus[vcpu];
+    pub(super) fn park(&mut self, vcpu: VcpuId) {
+        let kicks = self.vgic.park(vcpu, &mut self.cpus[vcpu.0]);
+        let cpu = &mut self.cpus[vcpu.0];
         assert!(!cpu.physical_active && cpu.requests == 0);
         assert!(cpu.lrs.iter().all(|lr| lr.state == LrState::Invalid));
         self.kick(kicks.union(VcpuSet::one(vcpu)));

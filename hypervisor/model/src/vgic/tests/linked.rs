@@ -3,6 +3,7 @@
 use super::fake::{GuestMachine, TIMER};
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::dist as gicd;
 use assay_spec::gic::redist::SGI_BASE;
 use assay_spec::lr::LrState;
@@ -15,15 +16,15 @@ fn the_timer_is_linked_to_its_physical_interrupt() {
         let mut m = GuestMachine::ready(version, 1, 32, 4);
         for _ in 0..3 {
             let before = m.cpus[0].accesses.get();
-            m.set_timer(0, true);
+            m.set_timer(VcpuId(0), true);
             assert_eq!(m.cpus[0].accesses.get() - before, 1, "straight into a List Register");
             let lr = m.cpus[0].lrs.iter().find(|lr| lr.state == LrState::Pending);
             assert_eq!(lr.and_then(|lr| lr.hw), Some(TIMER));
-            assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+            assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
             m.cpus[0].line = false;
-            m.end(0);
+            m.end(VcpuId(0));
             assert!(!m.cpus[0].physical_active);
-            assert_eq!(m.acknowledge(0), None);
+            assert_eq!(m.acknowledge(VcpuId(0)), None);
         }
     }
 }
@@ -32,16 +33,16 @@ fn the_timer_is_linked_to_its_physical_interrupt() {
 fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 32, 4);
-        m.private(0, gicd::ICENABLER, 1 << TIMER.0);
-        m.set_timer(0, true);
+        m.private(VcpuId(0), gicd::ICENABLER, 1 << TIMER.0);
+        m.set_timer(VcpuId(0), true);
         assert!(m.cpus[0].physical_active, "quiet, not storming");
-        assert_eq!(m.acknowledge(0), None);
+        assert_eq!(m.acknowledge(VcpuId(0)), None);
         m.cpus[0].line = false;
-        m.private(0, gicd::ISENABLER, 1 << TIMER.0);
-        assert_eq!(m.acknowledge(0), None);
+        m.private(VcpuId(0), gicd::ISENABLER, 1 << TIMER.0);
+        assert_eq!(m.acknowledge(VcpuId(0)), None);
         assert!(!m.cpus[0].physical_active, "ready for the next");
-        m.set_timer(0, true);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+        m.set_timer(VcpuId(0), true);
+        assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
     }
 }
 
@@ -49,27 +50,27 @@ fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
 fn clearing_the_active_state_of_the_timer_deactivates_the_physical_one() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 32, 4);
-        m.set_timer(0, true);
-        m.acknowledge(0);
+        m.set_timer(VcpuId(0), true);
+        m.acknowledge(VcpuId(0));
         m.cpus[0].line = false;
         m.cpus[0].running.clear();
-        m.private(0, gicd::ICACTIVER, 1 << TIMER.0);
+        m.private(VcpuId(0), gicd::ICACTIVER, 1 << TIMER.0);
         assert!(!m.cpus[0].physical_active);
-        assert_eq!(m.read_private(0, 0, gicd::ISACTIVER), 0);
-        m.set_timer(0, true);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+        assert_eq!(m.read_private(VcpuId(0), 0, gicd::ISACTIVER), 0);
+        m.set_timer(VcpuId(0), true);
+        assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
     }
 }
 
 #[test]
 fn another_vcpu_can_clear_the_active_state_of_the_timer() {
     let mut m = GuestMachine::ready(Version::V3, 2, 32, 4);
-    m.set_timer(1, true);
-    m.acknowledge(1);
+    m.set_timer(VcpuId(1), true);
+    m.acknowledge(VcpuId(1));
     m.cpus[1].line = false;
-    m.redist(0, 1, SGI_BASE + gicd::ICACTIVER, 1 << TIMER.0);
+    m.redist(VcpuId(0), 1, SGI_BASE + gicd::ICACTIVER, 1 << TIMER.0);
     assert!(!m.cpus[1].physical_active);
-    assert_eq!(m.read_private(0, 1, gicd::ISACTIVER), 0);
+    assert_eq!(m.read_private(VcpuId(0), 1, gicd::ISACTIVER), 0);
 }
 
 #[test]
@@ -77,17 +78,17 @@ fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
     for version in BOTH {
         for acknowledged in [false, true] {
             let mut m = GuestMachine::ready(version, 1, 32, 4);
-            m.set_timer(0, true);
-            m.set_level(0, 33, true);
+            m.set_timer(VcpuId(0), true);
+            m.set_level(VcpuId(0), 33, true);
             if acknowledged {
-                m.acknowledge(0);
+                m.acknowledge(VcpuId(0));
             }
             m.cpus[0].line = false;
-            m.vgic.park(0, &mut m.cpus[0]);
+            m.vgic.park(VcpuId(0), &mut m.cpus[0]);
             assert!(!m.cpus[0].physical_active);
             assert!(m.cpus[0].lrs.iter().all(|lr| lr.state == LrState::Invalid));
-            assert!(m.vgic.has_pending(0), "the SPI still is");
-            m.kick(VcpuSet::one(0));
+            assert!(m.vgic.has_pending(VcpuId(0)), "the SPI still is");
+            m.kick(VcpuSet::one(VcpuId(0)));
             let listed = m.cpus[0].lrs.iter().filter(|lr| lr.state != LrState::Invalid);
             assert_eq!(listed.count(), 1 + usize::from(acknowledged));
         }
@@ -98,15 +99,15 @@ fn a_parked_vcpu_leaves_no_physical_interrupt_active() {
 fn a_timer_that_fires_after_its_interrupt_was_pended_by_hand_is_linked() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 32, 4);
-        m.private(0, gicd::ISPENDR, 1 << TIMER.0);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
-        m.end(0);
-        m.set_timer(0, true);
+        m.private(VcpuId(0), gicd::ISPENDR, 1 << TIMER.0);
+        assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
+        m.end(VcpuId(0));
+        m.set_timer(VcpuId(0), true);
         assert!(m.cpus[0].physical_active);
-        assert_eq!(m.acknowledge(0), Some((TIMER.0, 0)));
+        assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
         m.cpus[0].line = false;
-        m.end(0);
+        m.end(VcpuId(0));
         assert!(!m.cpus[0].physical_active);
-        assert_eq!(m.acknowledge(0), None);
+        assert_eq!(m.acknowledge(VcpuId(0)), None);
     }
 }

@@ -4,6 +4,7 @@
 use super::fake::{GuestMachine, TIMER};
 use super::reference::Gic;
 use crate::vgic::Version;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::dist as gicd;
 use assay_spec::gic::redist::{SGI_BASE, STRIDE};
@@ -58,7 +59,7 @@ impl Pair {
     }
 
     /// Writes a bit of one of the registers with a bit an interrupt: by `vcpu`, about `of`'s.
-    fn write_bit(&mut self, vcpu: usize, of: usize, base: u64, intid: u32) {
+    fn write_bit(&mut self, vcpu: VcpuId, of: usize, base: u64, intid: u32) {
         let value = 1 << (intid % 32);
         let offset = base + u64::from(intid / 32 * 4);
         match (intid, self.gic.version) {
@@ -67,7 +68,7 @@ impl Pair {
         }
     }
 
-    fn read_bit(&mut self, vcpu: usize, of: usize, base: u64, intid: u32) -> bool {
+    fn read_bit(&mut self, vcpu: VcpuId, of: usize, base: u64, intid: u32) -> bool {
         let word = match intid {
             0..32 => self.machine.read_private(vcpu, of, base),
             _ => self.machine.read_dist(vcpu, base + u64::from(intid / 32 * 4)),
@@ -81,68 +82,68 @@ impl Pair {
         let of = if self.gic.version == Version::V2 { vcpu } else { self.vcpu() };
         match self.random.below(22) {
             0..2 => {
-                self.write_bit(vcpu, of, gicd::ISENABLER, intid);
-                self.gic.irq(of, intid).enabled = true;
+                self.write_bit(VcpuId(vcpu), of, gicd::ISENABLER, intid);
+                self.gic.irq(VcpuId(of), intid).enabled = true;
             }
             2 => {
-                self.write_bit(vcpu, of, gicd::ICENABLER, intid);
-                self.gic.irq(of, intid).enabled = false;
+                self.write_bit(VcpuId(vcpu), of, gicd::ICENABLER, intid);
+                self.gic.irq(VcpuId(of), intid).enabled = false;
             }
-            3 => self.write_group(vcpu, of, intid),
-            4 => self.write_priority(vcpu, of, intid),
-            5 => self.write_pending(vcpu, of, intid),
-            6 => self.write_active(vcpu, of, intid),
-            7 => self.write_config(vcpu, of, intid),
-            8 => self.write_route(vcpu, intid),
+            3 => self.write_group(VcpuId(vcpu), of, intid),
+            4 => self.write_priority(VcpuId(vcpu), of, intid),
+            5 => self.write_pending(VcpuId(vcpu), of, intid),
+            6 => self.write_active(VcpuId(vcpu), of, intid),
+            7 => self.write_config(VcpuId(vcpu), of, intid),
+            8 => self.write_route(VcpuId(vcpu), intid),
             9 => {
                 let enable = [3, 3, 3, 1, 2, 0][self.random.below(6) as usize];
-                self.machine.dist(vcpu, gicd::CTLR, enable);
+                self.machine.dist(VcpuId(vcpu), gicd::CTLR, enable);
                 self.gic.enable = enable;
             }
             10 => self.send(vcpu, intid % 16),
-            11..13 => self.toggle_line(vcpu, intid),
+            11..13 => self.toggle_line(VcpuId(vcpu), intid),
             13 => {
                 let line = !self.machine.cpus[vcpu].line;
-                self.gic.irq(vcpu, TIMER.0).line = line;
-                self.machine.set_timer(vcpu, line);
+                self.gic.irq(VcpuId(vcpu), TIMER.0).line = line;
+                self.machine.set_timer(VcpuId(vcpu), line);
                 if !line {
                     // Any exit with a look at the List Registers: without one, a timer interrupt that
                     // is listed stays so, as it does on hardware.
-                    self.read_bit(vcpu, vcpu, gicd::ISPENDR, TIMER.0);
+                    self.read_bit(VcpuId(vcpu), vcpu, gicd::ISPENDR, TIMER.0);
                 }
             }
-            14 => self.machine.park(vcpu),
-            15..19 => self.acknowledge(vcpu),
+            14 => self.machine.park(VcpuId(vcpu)),
+            15..19 => self.acknowledge(VcpuId(vcpu)),
             19..21 => {
-                if let Some((ended, _)) = self.machine.end(vcpu) {
-                    self.gic.end(vcpu, ended);
+                if let Some((ended, _)) = self.machine.end(VcpuId(vcpu)) {
+                    self.gic.end(VcpuId(vcpu), ended);
                 }
             }
-            _ => self.compare(vcpu, of, intid),
+            _ => self.compare(VcpuId(vcpu), of, intid),
         }
     }
 
-    fn write_group(&mut self, vcpu: usize, of: usize, intid: u32) {
+    fn write_group(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
         let group1 = self.random.below(2) != 0;
-        self.gic.irq(of, intid).group1 = group1;
+        self.gic.irq(VcpuId(of), intid).group1 = group1;
         let base = intid / 32 * 32;
-        let word = (0..32).fold(0, |word, n| word | u32::from(self.gic.irq(of, base + n).group1) << n);
+        let word = (0..32).fold(0, |word, n| word | u32::from(self.gic.irq(VcpuId(of), base + n).group1) << n);
         match (intid, self.gic.version) {
             (0..32, Version::V3) => self.machine.redist(vcpu, of, SGI_BASE + gicd::IGROUPR, word),
             _ => self.machine.dist(vcpu, gicd::IGROUPR + u64::from(intid / 32 * 4), word),
         }
     }
 
-    fn write_priority(&mut self, vcpu: usize, of: usize, intid: u32) {
-        if self.tight && self.gic.irq(of, intid).active {
+    fn write_priority(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
+        if self.tight && self.gic.irq(VcpuId(of), intid).active {
             return;
         }
         let priority = [0x00, 0x20, 0x47, 0xa0, 0xa8, 0xf0][self.random.below(6) as usize];
-        self.gic.irq(of, intid).priority = priority & 0xf8;
+        self.gic.irq(VcpuId(of), intid).priority = priority & 0xf8;
         let offset = gicd::IPRIORITYR + u64::from(intid);
         if intid < 32 && self.gic.version == Version::V3 {
             let offset = of as u64 * STRIDE + SGI_BASE + offset;
-            let (vgic, cpu) = (&mut self.machine.vgic, &mut self.machine.cpus[vcpu]);
+            let (vgic, cpu) = (&mut self.machine.vgic, &mut self.machine.cpus[vcpu.0]);
             let kicks = vgic.redist_write(vcpu, offset, (Width::W1, priority.into()), cpu).unwrap_or_default();
             self.machine.kick(kicks);
         } else {
@@ -150,40 +151,40 @@ impl Pair {
         }
     }
 
-    fn write_pending(&mut self, vcpu: usize, of: usize, intid: u32) {
+    fn write_pending(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
         let set = self.random.below(2) != 0;
         self.write_bit(vcpu, of, if set { gicd::ISPENDR } else { gicd::ICPENDR }, intid);
         if self.gic.version == Version::V3 || intid >= 16 {
-            self.gic.irq(of, intid).latch = set;
+            self.gic.irq(VcpuId(of), intid).latch = set;
         }
     }
 
-    fn write_active(&mut self, vcpu: usize, of: usize, intid: u32) {
+    fn write_active(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
         if self.tight {
             return;
         }
         let set = self.random.below(2) != 0;
         // Whoever takes the active state away under a running handler gets what he deserves; and an
         // SPI that is ended elsewhere than on its target is a matter of taste.
-        if self.gic.is_running(of, intid) {
+        if self.gic.is_running(VcpuId(of), intid) {
             return;
         }
         self.write_bit(vcpu, of, if set { gicd::ISACTIVER } else { gicd::ICACTIVER }, intid);
-        let irq = self.gic.irq(of, intid);
+        let irq = self.gic.irq(VcpuId(of), intid);
         irq.active = set;
         irq.active_on = usize::MAX;
     }
 
-    fn write_config(&mut self, vcpu: usize, of: usize, intid: u32) {
+    fn write_config(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
         if intid == TIMER.0 {
             return;
         }
         let edge = self.random.below(2) != 0;
         if intid >= 16 {
-            self.gic.irq(of, intid).edge = edge;
+            self.gic.irq(VcpuId(of), intid).edge = edge;
         }
         let base = intid / 16 * 16;
-        let word = (0..16).fold(0, |word, n| word | u32::from(self.gic.irq(of, base + n).edge) << (2 * n + 1));
+        let word = (0..16).fold(0, |word, n| word | u32::from(self.gic.irq(VcpuId(of), base + n).edge) << (2 * n + 1));
         let offset = gicd::ICFGR + u64::from(intid / 16 * 4);
         match (intid, self.gic.version) {
             (0..32, Version::V3) => self.machine.redist(vcpu, of, SGI_BASE + offset, word),
@@ -191,7 +192,7 @@ impl Pair {
         }
     }
 
-    fn write_route(&mut self, vcpu: usize, intid: u32) {
+    fn write_route(&mut self, vcpu: VcpuId, intid: u32) {
         if intid < 32 {
             return;
         }
@@ -202,14 +203,14 @@ impl Pair {
             Version::V3 => {
                 let offset = gicd::IROUTER + 8 * u64::from(intid);
                 self.machine.dist_write(vcpu, offset, Width::W8, target as u64);
-                self.gic.irq(0, intid).route = route;
+                self.gic.irq(VcpuId(0), intid).route = route;
             }
             Version::V2 => {
                 let offset = gicd::ITARGETSR + u64::from(intid);
                 let mask = route.map_or(0, |target| 1 << target);
                 self.machine.dist_write(vcpu, offset, Width::W1, mask);
                 if self.vcpus > 1 {
-                    self.gic.irq(0, intid).route = route;
+                    self.gic.irq(VcpuId(0), intid).route = route;
                 }
             }
         }
@@ -220,13 +221,13 @@ impl Pair {
         self.machine.send(from, n, targets);
         for target in (0..self.vcpus).filter(|target| targets & 1 << target != 0) {
             match self.gic.version {
-                Version::V2 => self.gic.irq(target, n).senders |= 1 << from,
-                Version::V3 => self.gic.irq(target, n).latch = true,
+                Version::V2 => self.gic.irq(VcpuId(target), n).senders |= 1 << from,
+                Version::V3 => self.gic.irq(VcpuId(target), n).latch = true,
             }
         }
     }
 
-    fn toggle_line(&mut self, vcpu: usize, intid: u32) {
+    fn toggle_line(&mut self, vcpu: VcpuId, intid: u32) {
         if intid < 16 || intid == TIMER.0 {
             return;
         }
@@ -237,7 +238,7 @@ impl Pair {
         self.machine.set_level(vcpu, intid, level);
     }
 
-    fn acknowledge(&mut self, vcpu: usize) {
+    fn acknowledge(&mut self, vcpu: VcpuId) {
         let expected = self.gic.best_priority(vcpu);
         match self.machine.acknowledge(vcpu) {
             Some((intid, source)) => {
@@ -250,8 +251,8 @@ impl Pair {
     }
 
     /// Reads an interrupt's state back by `vcpu`.
-    fn compare(&mut self, vcpu: usize, of: usize, intid: u32) {
-        let irq = self.gic.irq(of, intid).clone();
+    fn compare(&mut self, vcpu: VcpuId, of: usize, intid: u32) {
+        let irq = self.gic.irq(VcpuId(of), intid).clone();
         for (base, expected) in [
             (gicd::ISENABLER, irq.enabled),
             (gicd::IGROUPR, irq.group1),
@@ -273,11 +274,11 @@ fn run(version: Version) {
         }
         // All that runs is ended, and all that is left can be taken, until nothing is.
         for vcpu in 0..pair.vcpus {
-            while let Some((ended, _)) = pair.machine.end(vcpu) {
-                pair.gic.end(vcpu, ended);
+            while let Some((ended, _)) = pair.machine.end(VcpuId(vcpu)) {
+                pair.gic.end(VcpuId(vcpu), ended);
             }
             for intid in 0..32 + SPIS as u32 {
-                pair.compare(vcpu, vcpu, intid);
+                pair.compare(VcpuId(vcpu), vcpu, intid);
             }
             assert!(!pair.tight || pair.machine.cpus[vcpu].lost == 0, "seed {seed}");
         }

@@ -4,6 +4,7 @@
 //! [`Vgic`]: crate::vgic::Vgic
 
 use crate::vgic::Version;
+use assay_spec::cpu_id::VcpuId;
 use std::vec;
 use std::vec::Vec;
 
@@ -50,34 +51,34 @@ impl Gic {
         }
     }
 
-    pub(super) fn irq(&mut self, vcpu: usize, intid: u32) -> &mut Irq {
+    pub(super) fn irq(&mut self, vcpu: VcpuId, intid: u32) -> &mut Irq {
         match intid {
-            0..32 => &mut self.private[vcpu][intid as usize],
+            0..32 => &mut self.private[vcpu.0][intid as usize],
             _ => &mut self.shared[intid as usize - 32],
         }
     }
 
     /// Whether `vcpu` may acknowledge an interrupt now.
-    pub(super) fn is_deliverable(&mut self, vcpu: usize, intid: u32) -> bool {
+    pub(super) fn is_deliverable(&mut self, vcpu: VcpuId, intid: u32) -> bool {
         let enable = self.enable;
-        let running = self.running[vcpu].last().map_or(0xff, |running| running.0);
+        let running = self.running[vcpu.0].last().map_or(0xff, |running| running.0);
         let irq = self.irq(vcpu, intid);
         irq.pending()
             && irq.enabled
             && !irq.active
             && enable & (1 << u32::from(irq.group1)) != 0
             && irq.priority < running
-            && (intid < 32 || irq.route == Some(vcpu))
+            && (intid < 32 || irq.route == Some(vcpu.0))
     }
 
     /// The priority that the next acknowledged interrupt has.
-    pub(super) fn best_priority(&mut self, vcpu: usize) -> Option<u8> {
+    pub(super) fn best_priority(&mut self, vcpu: VcpuId) -> Option<u8> {
         let count = 32 + self.shared.len() as u32;
         let deliverable: Vec<_> = (0..count).filter(|&n| self.is_deliverable(vcpu, n)).collect();
         deliverable.into_iter().map(|n| self.irq(vcpu, n).priority).min()
     }
 
-    pub(super) fn acknowledge(&mut self, vcpu: usize, intid: u32, source: u8) {
+    pub(super) fn acknowledge(&mut self, vcpu: VcpuId, intid: u32, source: u8) {
         let by_sender = self.version == Version::V2 && intid < 16;
         let irq = self.irq(vcpu, intid);
         if by_sender {
@@ -86,23 +87,23 @@ impl Gic {
         }
         irq.latch = false;
         irq.active = true;
-        irq.active_on = vcpu;
+        irq.active_on = vcpu.0;
         let priority = irq.priority;
-        self.running[vcpu].push((priority, intid));
+        self.running[vcpu.0].push((priority, intid));
     }
 
-    pub(super) fn end(&mut self, vcpu: usize, intid: u32) {
-        let (_, innermost) = self.running[vcpu].pop().expect("nothing runs");
+    pub(super) fn end(&mut self, vcpu: VcpuId, intid: u32) {
+        let (_, innermost) = self.running[vcpu.0].pop().expect("nothing runs");
         assert_eq!(innermost, intid);
         let irq = self.irq(vcpu, intid);
-        if irq.active_on == vcpu {
+        if irq.active_on == vcpu.0 {
             irq.active = false;
         }
     }
 
     /// Whether the guest has acknowledged and not yet ended an interrupt, on any vCPU.
-    pub(super) fn is_running(&self, vcpu: usize, intid: u32) -> bool {
+    pub(super) fn is_running(&self, vcpu: VcpuId, intid: u32) -> bool {
         let on = |v: usize| self.running[v].iter().any(|running| running.1 == intid);
-        if intid < 32 { on(vcpu) } else { (0..self.running.len()).any(on) }
+        if intid < 32 { on(vcpu.0) } else { (0..self.running.len()).any(on) }
     }
 }

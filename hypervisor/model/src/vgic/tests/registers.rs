@@ -4,6 +4,7 @@ use super::fake::GuestMachine;
 use crate::vgic::access::{DIST_V2, DIST_V3};
 use crate::vgic::registers::{ROWS, Row};
 use crate::vgic::{Read, Version, Vgic};
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::dist as gicd;
 use assay_spec::gic::redist::{self as gicr, SGI_BASE, STRIDE};
@@ -20,8 +21,8 @@ enum Frame {
 fn read(machine: &mut GuestMachine, frame: Frame, offset: u64, width: Width) -> u64 {
     let (vgic, cpu) = (&mut machine.vgic, &mut machine.cpus[0]);
     let read = match frame {
-        Frame::Dist => vgic.dist_read(0, offset, width, cpu),
-        Frame::Redist => vgic.redist_read(0, offset, width, cpu),
+        Frame::Dist => vgic.dist_read(VcpuId(0), offset, width, cpu),
+        Frame::Redist => vgic.redist_read(VcpuId(0), offset, width, cpu),
     };
     match read {
         // As a load does.
@@ -34,11 +35,11 @@ fn read(machine: &mut GuestMachine, frame: Frame, offset: u64, width: Width) -> 
 fn write(machine: &mut GuestMachine, frame: Frame, offset: u64, width: Width, value: u64) {
     let (vgic, cpu) = (&mut machine.vgic, &mut machine.cpus[0]);
     let kicks = match frame {
-        Frame::Dist => vgic.dist_write(0, offset, (width, value), cpu),
-        Frame::Redist => vgic.redist_write(0, offset, (width, value), cpu),
+        Frame::Dist => vgic.dist_write(VcpuId(0), offset, (width, value), cpu),
+        Frame::Redist => vgic.redist_write(VcpuId(0), offset, (width, value), cpu),
     };
     let kicks = kicks.unwrap_or_default();
-    assert!(!kicks.contains(0), "the writer's own List Registers are up to date");
+    assert!(!kicks.contains(VcpuId(0)), "the writer's own List Registers are up to date");
     machine.kick(kicks);
 }
 
@@ -150,16 +151,16 @@ fn interrupts_beyond_those_the_vm_has_read_as_zero() {
         for n in 0..32 {
             let exists = n < words && n >= 1 - own;
             for register in [gicd::IGROUPR, gicd::ISENABLER] {
-                machine.dist(0, register + 4 * n, u32::MAX);
+                machine.dist(VcpuId(0), register + 4 * n, u32::MAX);
                 let expected = if exists { u32::MAX } else { 0 };
-                assert_eq!(machine.read_dist(0, register + 4 * n), expected, "{register:#x} {n}");
+                assert_eq!(machine.read_dist(VcpuId(0), register + 4 * n), expected, "{register:#x} {n}");
             }
         }
         for n in 0..255 {
             let exists = n / 8 < words && n / 8 >= 1 - own;
             let expected = if exists { 0xa0a0_a0a0 } else { 0 };
-            machine.dist(0, gicd::IPRIORITYR + 4 * n, 0xa5a6_a7a3);
-            assert_eq!(machine.read_dist(0, gicd::IPRIORITYR + 4 * n), expected, "{n}");
+            machine.dist(VcpuId(0), gicd::IPRIORITYR + 4 * n, 0xa5a6_a7a3);
+            assert_eq!(machine.read_dist(VcpuId(0), gicd::IPRIORITYR + 4 * n), expected, "{n}");
         }
     }
 }
@@ -169,9 +170,9 @@ fn the_controller_describes_itself() {
     let mut machine = GuestMachine::new(Version::V3, 33, 40, 4);
     assert_eq!(spis(&machine.vgic), 64);
     // 64 SPIs, ten bits of INTID, no 1-of-N.
-    assert_eq!(machine.read_dist(0, gicd::TYPER), 2 | 9 << 19 | 1 << 25);
-    assert_eq!(machine.read_dist(0, gicd::PIDR2) >> 4, 3);
-    assert_eq!(machine.read_dist(0, gicd::IIDR) & 0xfff, 0x43b);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::TYPER), 2 | 9 << 19 | 1 << 25);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::PIDR2) >> 4, 3);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::IIDR) & 0xfff, 0x43b);
     for of in 0..33 {
         let typer = read(&mut machine, Frame::Redist, of * STRIDE + gicr::TYPER, Width::W8);
         assert_eq!(typer >> 32, of >> 4 << 8 | of & 15, "the MPIDR rule");
@@ -185,8 +186,8 @@ fn the_controller_describes_itself() {
     assert_eq!(read(&mut machine, Frame::Redist, gicd::PIDR2, Width::W4), 0x3b);
 
     let mut machine = GuestMachine::new(Version::V2, 8, 32, 4);
-    assert_eq!(machine.read_dist(0, gicd::TYPER), 1 | 7 << 5);
-    assert_eq!(machine.read_dist(0, gicd::ICPIDR2), 0x2b);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::TYPER), 1 | 7 << 5);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::ICPIDR2), 0x2b);
     assert_eq!(Vgic::new(Version::V2, 20, 5000).cpus.len(), 8);
     assert_eq!(spis(&Vgic::new(Version::V3, 0, 5000)), 960);
 }
@@ -194,15 +195,15 @@ fn the_controller_describes_itself() {
 #[test]
 fn gicd_ctlr_shows_one_security_state_with_affinity_routing_for_good() {
     let mut machine = GuestMachine::new(Version::V3, 1, 32, 4);
-    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS);
-    machine.dist(0, gicd::CTLR, u32::MAX);
-    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 3);
-    machine.dist(0, gicd::CTLR, 2);
-    assert_eq!(machine.read_dist(0, gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 2);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS);
+    machine.dist(VcpuId(0), gicd::CTLR, u32::MAX);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 3);
+    machine.dist(VcpuId(0), gicd::CTLR, 2);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::CTLR), gicd::CTLR_ARE | gicd::CTLR_DS | 2);
 
     let mut machine = GuestMachine::new(Version::V2, 1, 32, 4);
-    machine.dist(0, gicd::CTLR, u32::MAX);
-    assert_eq!(machine.read_dist(0, gicd::CTLR), 3);
+    machine.dist(VcpuId(0), gicd::CTLR, u32::MAX);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::CTLR), 3);
 }
 
 #[test]
@@ -222,15 +223,15 @@ fn setting_and_clearing_registers_leave_the_zero_bits_alone() {
         for (set, clear) in
             [(gicd::ISENABLER, gicd::ICENABLER), (gicd::ISPENDR, gicd::ICPENDR), (gicd::ISACTIVER, gicd::ICACTIVER)]
         {
-            machine.dist(0, set + 4, 0x5);
-            machine.dist(0, set + 4, 0x10);
-            machine.dist(0, clear + 4, 0x4);
-            assert_eq!(machine.read_dist(0, set + 4), 0x11, "{set:#x}");
-            assert_eq!(machine.read_dist(0, clear + 4), 0x11, "{clear:#x}");
-            machine.private(0, set, 0x50000);
-            machine.private(0, clear, 0x10000);
-            assert_eq!(machine.read_private(0, 0, set), 0x40000, "{set:#x}");
-            assert_eq!(machine.read_private(0, 0, clear), 0x40000, "{clear:#x}");
+            machine.dist(VcpuId(0), set + 4, 0x5);
+            machine.dist(VcpuId(0), set + 4, 0x10);
+            machine.dist(VcpuId(0), clear + 4, 0x4);
+            assert_eq!(machine.read_dist(VcpuId(0), set + 4), 0x11, "{set:#x}");
+            assert_eq!(machine.read_dist(VcpuId(0), clear + 4), 0x11, "{clear:#x}");
+            machine.private(VcpuId(0), set, 0x50000);
+            machine.private(VcpuId(0), clear, 0x10000);
+            assert_eq!(machine.read_private(VcpuId(0), 0, set), 0x40000, "{set:#x}");
+            assert_eq!(machine.read_private(VcpuId(0), 0, clear), 0x40000, "{clear:#x}");
         }
     }
 }
@@ -239,13 +240,13 @@ fn setting_and_clearing_registers_leave_the_zero_bits_alone() {
 fn sgis_are_edge_triggered_and_others_as_configured() {
     for version in [Version::V2, Version::V3] {
         let mut machine = GuestMachine::new(version, 1, 32, 4);
-        machine.private(0, gicd::ICFGR, 0);
-        assert_eq!(machine.read_private(0, 0, gicd::ICFGR), 0xaaaa_aaaa);
-        machine.private(0, gicd::ICFGR + 4, 0xffff_ffff);
-        assert_eq!(machine.read_private(0, 0, gicd::ICFGR + 4), 0xaaaa_aaaa);
-        machine.dist(0, gicd::ICFGR + 12, 0x8000_0005);
-        assert_eq!(machine.read_dist(0, gicd::ICFGR + 12), 0x8000_0000);
-        assert_eq!(machine.read_dist(0, gicd::ICFGR + 8), 0);
+        machine.private(VcpuId(0), gicd::ICFGR, 0);
+        assert_eq!(machine.read_private(VcpuId(0), 0, gicd::ICFGR), 0xaaaa_aaaa);
+        machine.private(VcpuId(0), gicd::ICFGR + 4, 0xffff_ffff);
+        assert_eq!(machine.read_private(VcpuId(0), 0, gicd::ICFGR + 4), 0xaaaa_aaaa);
+        machine.dist(VcpuId(0), gicd::ICFGR + 12, 0x8000_0005);
+        assert_eq!(machine.read_dist(VcpuId(0), gicd::ICFGR + 12), 0x8000_0000);
+        assert_eq!(machine.read_dist(VcpuId(0), gicd::ICFGR + 8), 0);
     }
 }
 
@@ -253,10 +254,10 @@ fn sgis_are_edge_triggered_and_others_as_configured() {
 fn priorities_are_bytes_of_five_bits() {
     let mut machine = GuestMachine::new(Version::V3, 1, 32, 4);
     write(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1, 0xff);
-    assert_eq!(machine.read_dist(0, gicd::IPRIORITYR + 32), 0xf800);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::IPRIORITYR + 32), 0xf800);
     assert_eq!(read(&mut machine, Frame::Dist, gicd::IPRIORITYR + 33, Width::W1), 0xf8);
     write(&mut machine, Frame::Redist, SGI_BASE + gicd::IPRIORITYR + 31, Width::W1, 0x17);
-    assert_eq!(machine.read_private(0, 0, gicd::IPRIORITYR + 28), 0x1000_0000);
+    assert_eq!(machine.read_private(VcpuId(0), 0, gicd::IPRIORITYR + 28), 0x1000_0000);
 }
 
 #[test]
@@ -274,16 +275,16 @@ fn routes_are_kept_as_written_without_the_mode_bit() {
 #[test]
 fn target_bytes_tell_a_cpu_its_number_and_keep_only_cpus_that_exist() {
     let mut machine = GuestMachine::new(Version::V2, 3, 32, 4);
-    assert_eq!(machine.read_dist(2, gicd::ITARGETSR), 0x0404_0404);
-    machine.dist(2, gicd::ITARGETSR, 0x0101_0101);
-    assert_eq!(machine.read_dist(2, gicd::ITARGETSR + 28), 0x0404_0404);
-    machine.dist(0, gicd::ITARGETSR + 32, 0xff02_0108);
-    assert_eq!(machine.read_dist(0, gicd::ITARGETSR + 32), 0x0702_0100);
+    assert_eq!(machine.read_dist(VcpuId(2), gicd::ITARGETSR), 0x0404_0404);
+    machine.dist(VcpuId(2), gicd::ITARGETSR, 0x0101_0101);
+    assert_eq!(machine.read_dist(VcpuId(2), gicd::ITARGETSR + 28), 0x0404_0404);
+    machine.dist(VcpuId(0), gicd::ITARGETSR + 32, 0xff02_0108);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::ITARGETSR + 32), 0x0702_0100);
 
     let mut machine = GuestMachine::new(Version::V2, 1, 32, 4);
-    machine.dist(0, gicd::ITARGETSR + 32, 0x0101_0101);
-    assert_eq!(machine.read_dist(0, gicd::ITARGETSR + 32), 0, "RAZ/WI on a uniprocessor");
-    assert_eq!(machine.read_dist(0, gicd::ITARGETSR), 0);
+    machine.dist(VcpuId(0), gicd::ITARGETSR + 32, 0x0101_0101);
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::ITARGETSR + 32), 0, "RAZ/WI on a uniprocessor");
+    assert_eq!(machine.read_dist(VcpuId(0), gicd::ITARGETSR), 0);
 }
 
 #[test]
@@ -292,12 +293,12 @@ fn a_reset_brings_all_registers_back() {
     for version in [Version::V2, Version::V3] {
         let mut used = GuestMachine::ready(version, 2, 64, 4);
         used.send(0, 3, 3);
-        used.set_level(0, 33, true);
-        used.acknowledge(0);
-        used.park(0);
-        used.park(1);
-        used.vgic.park(0, &mut used.cpus[0]);
-        used.vgic.park(1, &mut used.cpus[1]);
+        used.set_level(VcpuId(0), 33, true);
+        used.acknowledge(VcpuId(0));
+        used.park(VcpuId(0));
+        used.park(VcpuId(1));
+        used.vgic.park(VcpuId(0), &mut used.cpus[0]);
+        used.vgic.park(VcpuId(1), &mut used.cpus[1]);
         used.vgic.reset();
         let mut fresh = GuestMachine::new(version, 2, 64, 4);
         for &(frame, size) in frames(version) {
