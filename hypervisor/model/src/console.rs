@@ -5,9 +5,13 @@
 //! for [`Times::hold`] (it is a prompt), or half of the other's ring waits. A VM that is not shown, and every VM
 //! while the monitor is open, goes on writing into its ring and is shown later. No VM ever waits for another.
 //!
+//! Lines that begin with a VM's name are the work of module `line`, which also says what control bytes do in them.
+//! Without names the terminal is one VM's, and gets every byte as it is.
+//!
 //! No hardware and no clock here: bytes go to a [`Terminal`], times are ticks of a counter, and what is to be
 //! done later is a deadline that the caller brings back with [`Console::tick`].
 
+mod line;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -17,6 +21,7 @@ use core::fmt::{self, Write as _};
 
 use crate::line_editor::{LineEditor, Reply};
 use crate::terminal::{Terminal, Text};
+use line::Line;
 pub use ring::Ring;
 
 /// What begins each line of Assay's own.
@@ -73,6 +78,7 @@ enum Open {
 struct Output {
     name: &'static str,
     ring: Ring,
+    line: Line,
 }
 
 /// The terminal's state.
@@ -117,7 +123,7 @@ impl Console {
     pub fn set_vms(&mut self, names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix, times: Times) {
         let each = RINGS_BYTES / names.len().max(1);
         let each = each.checked_ilog2().map_or(1, |bits| 1 << bits).min(RING_BYTES);
-        self.outputs = names.map(|name| Output { name, ring: Ring::new(each) }).collect();
+        self.outputs = names.map(|name| Output { name, ring: Ring::new(each), line: Line::new() }).collect();
         self.prefix = prefix;
         self.times = times;
     }
@@ -200,6 +206,7 @@ impl Console {
         }
         if let Some(vm) = listener {
             self.outputs[vm].ring.rewind_line(PROMPT_BYTES);
+            self.outputs[vm].line = Line::new();
         }
         self.tick(now, out)
     }
@@ -252,6 +259,9 @@ impl Console {
     }
 
     fn end_line(&mut self, out: &mut impl Terminal) {
+        if let Open::Vm(vm) = self.open {
+            self.outputs[vm].line.leave(out);
+        }
         if self.open != Open::Nothing {
             out.write(b"\r\n");
             self.open = Open::Nothing;
@@ -307,14 +317,16 @@ impl Console {
         if self.open != Open::Vm(vm) {
             self.end_line(out);
         }
-        let output = &mut self.outputs[vm];
-        let lost = output.ring.take_lost();
+        let lost = self.outputs[vm].ring.take_lost();
         if lost != 0 {
-            let line = if self.open == Open::Nothing { "" } else { "\r\n" };
-            self.open = Open::Nothing;
+            self.end_line(out);
+        }
+        let output = &mut self.outputs[vm];
+        if lost != 0 {
+            output.line = Line::new();
             let _ = write!(
                 Text(out),
-                "{line}{OWN}warning vm={} reason=\"{lost} bytes of its output were not shown in time and are lost\"\r\n",
+                "{OWN}warning vm={} reason=\"{lost} bytes of its output were not shown in time and are lost\"\r\n",
                 output.name
             );
         }
@@ -322,14 +334,16 @@ impl Console {
             let Some(byte) = output.ring.take() else {
                 return;
             };
-            if self.open == Open::Nothing && prefixed {
-                let _ = write!(Text(out), "[{}] ", output.name);
-            }
-            self.open = Open::Vm(vm);
-            out.write(&[byte]);
             *left -= 1;
+            let is_open = if prefixed {
+                output.line.take(byte, output.name, out);
+                output.line.is_open()
+            } else {
+                out.write(&[byte]);
+                byte != b'\n'
+            };
+            self.open = if is_open { Open::Vm(vm) } else { Open::Nothing };
             if byte == b'\n' {
-                self.open = Open::Nothing;
                 return;
             }
         }

@@ -27,6 +27,8 @@ enum Line {
     Start(Vec<u8>),
     /// Of this VM.
     Of(String),
+    /// Of this VM, after a carriage return, with these bytes of the prefix that may follow it.
+    Returned(String, Vec<u8>),
     /// Assay's own.
     Own(Vec<u8>),
 }
@@ -80,7 +82,14 @@ impl Splitter {
                 stream.push(byte);
                 if ends {
                     self.line = Line::default();
+                } else if byte == b'\r' {
+                    self.line = Line::Returned(std::mem::take(name), Vec::new());
                 }
+            }
+            Line::Returned(name, start) => {
+                start.push(byte);
+                let (name, start) = (std::mem::take(name), std::mem::take(start));
+                self.go_on(name, start);
             }
             Line::Own(line) => {
                 line.push(byte);
@@ -113,6 +122,19 @@ impl Splitter {
             let only = self.only.clone();
             self.streams.entry(only.clone()).or_default().extend_from_slice(&start);
             self.line = if ends { Line::default() } else { Line::Of(only) };
+        }
+    }
+
+    /// What comes in a VM's line after a carriage return: the prefix again, or a line end.
+    fn go_on(&mut self, name: String, start: Vec<u8>) {
+        let prefix = format!("[{name}] ");
+        if start == prefix.as_bytes() {
+            self.line = Line::Of(name);
+        } else if prefix.as_bytes().starts_with(&start) {
+            self.line = Line::Returned(name, start);
+        } else {
+            self.line = Line::Of(name);
+            start.into_iter().for_each(|byte| self.take(byte));
         }
     }
 
@@ -171,6 +193,15 @@ mod tests {
         let mut splitter = Splitter::new(&["linux"]);
         splitter.feed(b"[linux] assay: vm name=linux event=stopped\n[linux] x assay: error\n");
         assert!(splitter.events().is_empty());
+    }
+
+    #[test]
+    fn a_prefix_after_a_carriage_return_is_no_word_of_the_guests() {
+        let mut splitter = Splitter::new(&["a", "b"]);
+        splitter.feed(b"[a] 10%\r[a] 20%\r\r[a] 30%\r\n[b] x\r[b] [b] y\n[a] \r\r\nassay: boot x=1\n[a] \r[a] [");
+        assert_eq!(text(&splitter, "a"), "10%\r20%\r\r30%\r\n\r\r\n\r[");
+        assert_eq!(text(&splitter, "b"), "x\r[b] y\n");
+        assert_eq!(splitter.events().len(), 1);
     }
 
     #[test]

@@ -77,6 +77,13 @@ fn shell_session(kernel: &str) -> Result<String> {
     // Two backspaces take two letters away.
     let edited = machine.shell(VM, "echo abcX\x7f\x7fd", PROMPT, SOON)?;
     ensure!(edited.contains("abd"), "line editing gave {edited:?}");
+    // No control byte leads before the prefix, or to the operator's terminal.
+    let forged = "printf 'x\\rassay: forged\\r\\nx\\033[2K\\033[9Dassay: forged\\n\\033]0;assay: forged\\a\\n'";
+    machine.shell(VM, forged, PROMPT, SOON)?;
+    let log = machine.log();
+    let lines = || log.split(|c: char| c.is_control() && c != '\x1b').filter(|line| line.contains("assay: forged"));
+    let is_named = |line: &str| line.starts_with(&format!("[{VM}] "));
+    ensure!(lines().count() >= 3 && lines().all(is_named), "{:?}", lines().collect::<Vec<_>>());
     power_off(machine)?;
     Ok(String::new())
 }
