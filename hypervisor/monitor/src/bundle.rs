@@ -1,13 +1,13 @@
 //! Where the guests come from: the bundle and the VM tree in it, or the platform tree's own `/chosen`.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
 use assay_el2::image;
 use assay_model::loader::Sums;
-use assay_plan::bundle::{Bundle, VM_TREE};
+use assay_plan::bundle::{Bundle, Member, VM_TREE};
 use assay_plan::gate::Tree;
 use assay_plan::modules::{self, Ground, Misplaced, Missing};
 use assay_plan::platform::{self, HostPlatform};
@@ -63,11 +63,13 @@ pub(crate) fn survey(
         None => &[],
     };
     let bundle = read(bytes)?;
-    for member in bundle.iter().flat_map(Bundle::members) {
-        if member.name.starts_with("platform/") && member.name.ends_with(".dtbo") {
-            let is_ours =
-                platform::facts::overlay(machine, member.data).map_err(|error| format!("{}: {error}", member.name))?;
-            if !is_ours {
+    let is_overlay = |member: &Member<'_>| member.name.starts_with("platform/") && member.name.ends_with(".dtbo");
+    let overlays: Vec<_> = bundle.iter().flat_map(Bundle::members).filter(is_overlay).collect();
+    if !overlays.is_empty() {
+        let firmware = Tree::new(platform).map_err(|error| error.to_string())?;
+        for member in overlays {
+            let is_ours = platform::facts::overlay(machine, &firmware, member.data);
+            if !is_ours.map_err(|error| format!("{}: {error}", member.name))? {
                 say!(
                     "warning file={} reason=\"it is for another board and left out: its compatible is not this one's\"",
                     member.name

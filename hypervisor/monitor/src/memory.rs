@@ -22,9 +22,7 @@ pub(crate) fn free(machine: &HostPlatform, kept: &[Region<Pa>], mte: bool) -> Ve
     for node in &machine.memory {
         let pool = if mte && !node.no_mte { Pool::Tagged } else { Pool::Plain };
         let mut ranges = [node.region].to_vec();
-        let reserved = machine.reserved.iter().map(|reservation| reservation.region);
-        let coherent = machine.coherent.iter().filter_map(|node| node.reg);
-        for hole in reserved.chain(coherent).chain(kept.iter().copied()).chain([image::region()]) {
+        for hole in machine.not_free().chain(kept.iter().copied()).chain([image::region()]) {
             subtract(&mut ranges, &widen(&hole, PAGE_SIZE));
         }
         // Page 0 is nobody's: a null pointer must stay one.

@@ -74,6 +74,8 @@ impl Cause for Fault<'_> {
             Self::Unaligned => say(T1, format_args!("start or length is not a multiple of 4 KiB"), "round the node's reg or assay,length to 4 KiB, inside the real memory"),
             Self::Beyond(bits) => say(T1, format_args!("the region ends beyond the {bits} bits of physical addresses"), "correct the node's reg, or use CPUs with more address bits"),
             Self::Overlaps(other) => say(T1, format_args!("the region overlaps {other}"), "correct the reg of the node that is wrong"),
+            Self::OverlapsRegisters(device) => say(T1, format_args!("the region overlaps the registers of {device}"), "correct the reg of the node that is wrong: what answers there is no memory"),
+            Self::OverlapsWindow(bridge) => say(T1, format_args!("the region overlaps a window of the PCI host bridge {bridge}"), "if it is a PCI function's memory, give the node assay,pci-bar and assay,length in place of reg; else correct its reg, or the bridge's ranges"),
             Self::OverlapsTagStorage(other) => say(T1, format_args!("the region overlaps the tag storage {other}"), "correct the node's reg: such memory belongs to no VM"),
             Self::OverlapsReservation(other) => say(T1, format_args!("the region overlaps the firmware's reservation {other}"), "correct the node's reg: such memory belongs to no VM"),
             Self::OverlapsAssay => say(T1, format_args!("the region overlaps Assay itself"), "correct the node's reg, or load Assay elsewhere"),

@@ -24,12 +24,14 @@ mod gic;
 mod interrupts;
 mod memory;
 mod pcie;
+mod registers;
 mod reserved;
 #[cfg(test)]
 mod tests;
 
 pub use crate::pci::{EcamHost, PciWindow};
 pub use console::early_console;
+pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
 
 /// Why a platform tree, or an overlay to it, cannot be used.
@@ -99,6 +101,8 @@ pub struct HostPlatform {
     pub pcie: Vec<EcamHost>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
     pub functions: Vec<pci::Found>,
+    /// The registers of all devices.
+    devices: registers::Devices,
     /// All that is known of `/reserved-memory`, from which `reserved` and `coherent` are derived.
     facts: reserved::Facts,
     /// The cells of `/reserved-memory`, for overlays that do not state their own.
@@ -259,6 +263,7 @@ impl HostPlatform {
             uniform_memory: false,
             pcie: Vec::new(),
             functions: Vec::new(),
+            devices: registers::Devices::default(),
             facts: reserved::Facts::default(),
             reserved_cells: Cells::DEFAULT,
         }
@@ -282,6 +287,7 @@ impl HostPlatform {
         }
         self.uniform_memory = root.has("assay,uniform-memory");
         pcie::hosts(tree, gic, &mut self.pcie)?;
+        self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
         let parent = tree.find("/reserved-memory");
         self.reserved_cells = parent.unwrap_or(root).child_cells()?;

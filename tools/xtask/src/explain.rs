@@ -95,10 +95,12 @@ fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<S
     let bytes = fs::read(tree).with_context(named)?;
     let blob = gate::compact(&bytes).with_context(named)?;
     let mut machine = platform::parse(&blob).with_context(named)?;
+    let firmware = gate::Tree::new(&blob).with_context(named)?;
     for file in &manifest.platform {
         let path = folder.join(file);
         let overlay = overlay::read(&path).context("platform")?;
-        let applied = platform::facts::overlay(&mut machine, &overlay).with_context(|| path.display().to_string())?;
+        let applied =
+            platform::facts::overlay(&mut machine, &firmware, &overlay).with_context(|| path.display().to_string())?;
         if !applied {
             warnings.push(format!(
                 "{} is for another board: its compatible has nothing in common with {}",

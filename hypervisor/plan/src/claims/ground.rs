@@ -15,7 +15,10 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let machine = world.machine;
     let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(region).collect();
     devices(machine, |name, place| {
-        regions.push(RegionFact { name, kind: Kind::Mmio, extent: Extent::One(place) });
+        // The list is long and lives in the heap: of no matter is what overlaps nothing.
+        if machine.coherent.iter().filter_map(CoherentNode::region).any(|region| region.overlaps(&place)) {
+            regions.push(RegionFact { name, kind: Kind::Mmio, extent: Extent::One(place) });
+        }
     });
     let mut occupied = world.occupied.to_vec();
     occupied.extend(machine.reserved.iter().map(|reservation| Occupied {
@@ -29,7 +32,7 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     checked
         .map(|index| {
             let found = fault(&layout, index).map(|fault| outlive(fault, &regions, &occupied));
-            found.or_else(|| same_bar(machine, index))
+            found.or_else(|| same_bar(machine, index)).or_else(|| in_window(machine, index))
         })
         .collect()
 }
@@ -68,8 +71,18 @@ fn same_bar<'a>(machine: &'a HostPlatform, index: usize) -> Option<Fault<'a>> {
     other.map(|(_, other)| Fault::Overlaps(&other.path))
 }
 
-/// Names the registers that EL2 keeps to itself.
+/// What a host bridge's window leads to is its devices' memory, which has a place only as a BAR.
+fn in_window<'a>(machine: &'a HostPlatform, index: usize) -> Option<Fault<'a>> {
+    let region = machine.coherent.get(index).filter(|node| node.pci_bar.is_none())?.region()?;
+    let mut windows = machine.registers().filter(|registers| registers.is_window);
+    windows.find(|window| window.region.overlaps(&region)).map(|window| Fault::OverlapsWindow(&window.path))
+}
+
+/// Names the registers of all enabled devices, and of those that EL2 drives whatever their `status`.
 fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
+    for registers in machine.registers().filter(|registers| !registers.is_window) {
+        add(&registers.path, registers.region);
+    }
     let gic = machine.gic.path.as_str();
     match &machine.gic.version {
         HostGic::V3 { dist, redists, .. } => {
@@ -95,6 +108,8 @@ fn outlive<'a>(fault: Fault<'_>, regions: &[RegionFact<'a>], occupied: &[Occupie
     };
     match fault {
         Fault::Overlaps(name) => Fault::Overlaps(named(name)),
+        Fault::OverlapsRegisters(name) => Fault::OverlapsRegisters(named(name)),
+        Fault::OverlapsWindow(name) => Fault::OverlapsWindow(named(name)),
         Fault::OverlapsTagStorage(name) => Fault::OverlapsTagStorage(named(name)),
         Fault::OverlapsReservation(name) => Fault::OverlapsReservation(named(name)),
         Fault::NoReg => Fault::NoReg,

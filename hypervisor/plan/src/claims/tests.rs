@@ -6,6 +6,7 @@ mod naming;
 mod places;
 mod proofs;
 mod refusals;
+mod registers;
 mod rules;
 mod shared;
 
@@ -25,8 +26,8 @@ use crate::refusal::Cause as _;
 use crate::vm_tree::{self, VmConfig};
 
 /// A machine with 1 GiB of RAM at 1 GiB and what stands for `root` and `reserved` added.
-pub(crate) fn platform(root: &str, reserved: &str) -> HostPlatform {
-    let source = format!(
+fn board(root: &str, reserved: &str) -> String {
+    format!(
         r#"/ {{
             #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>; compatible = "acme,board";
             {root}
@@ -39,8 +40,29 @@ pub(crate) fn platform(root: &str, reserved: &str) -> HostPlatform {
             }};
             reserved-memory {{ #address-cells = <2>; #size-cells = <2>; ranges; {reserved} }};
         }};"#
-    );
-    platform::parse(&compile(&source)).unwrap()
+    )
+}
+
+pub(crate) fn platform(root: &str, reserved: &str) -> HostPlatform {
+    platform::parse(&compile(&board(root, reserved))).unwrap()
+}
+
+/// The same machine with what an overlay says of its nodes: a fragment for each path and body.
+fn overlaid(root: &str, reserved: &str, fragments: &[(&str, &str)]) -> HostPlatform {
+    let mut machine = platform(root, reserved);
+    add(&mut machine, &board(root, reserved), fragments);
+    machine
+}
+
+/// Adds an overlay to a machine that was made of `source`.
+fn add(machine: &mut HostPlatform, source: &str, fragments: &[(&str, &str)]) {
+    let fragments: String = (0..)
+        .zip(fragments)
+        .map(|(n, (path, body))| format!(r#"fragment@{n} {{ target-path = "{path}"; __overlay__ {{ {body} }}; }};"#))
+        .collect();
+    let dtbo = compile(&format!(r#"/ {{ compatible = "acme,board"; {fragments} }};"#));
+    let blob = compile(source);
+    assert_eq!(platform::facts::overlay(machine, &Tree::new(&blob).unwrap(), &dtbo), Ok(true));
 }
 
 /// One coherent region of 64 MiB at 256 GiB, with further properties.

@@ -166,6 +166,12 @@ impl<'t, 'a> Node<'t, 'a> {
         core::iter::successors(within(self.index + 1), move |child| within(child.entry().end))
     }
 
+    /// Iterates over all nodes below it in document order.
+    pub fn descendants(&self) -> impl Iterator<Item = Self> + use<'t, 'a> {
+        let tree = self.tree;
+        (self.index + 1..self.entry().end).map(move |index| Self::new(tree, index))
+    }
+
     /// Finds a child by name; without a unit address the first of that name.
     pub fn child(&self, component: &str) -> Option<Self> {
         self.children().find(|child| child.bare().is_called(component))

@@ -6,8 +6,7 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use crate::gate::decode::{cell_bytes, number};
-use crate::gate::{Bare, Malformed, Node};
+use crate::gate::{Bare, Cells, Malformed, Node};
 
 /// Reads a device's `reg` as the CPUs see it; at least one entry.
 ///
@@ -53,17 +52,95 @@ pub(super) fn to_physical<'a>(buses: impl Iterator<Item = Bare<'a>>, address: u6
     Some(address)
 }
 
-/// Translates by one bus's `ranges`: (address on the bus, address on its parent, size) entries.
+/// Translates by one bus's `ranges`.
 fn through(ranges: &[u8], bus: &Bare<'_>, parent: &Bare<'_>, address: u64, size: u64) -> Option<u64> {
-    let cells = bus.cells()?;
-    let child = cell_bytes(cells.address).filter(|&bytes| bytes != 0)?;
-    let above = cell_bytes(parent.cells()?.address).filter(|&bytes| bytes != 0)?;
-    let entry = child + above + cell_bytes(cells.size)?;
-    ranges.chunks_exact(entry).find_map(|entry| {
-        let (from, rest) = entry.split_at(child);
-        let (to, length) = rest.split_at(above);
-        let offset = address.checked_sub(number(from))?;
-        let fits = offset.checked_add(size)? <= number(length);
-        fits.then(|| number(to).checked_add(offset))?
+    let (address, size) = (u128::from(address), u128::from(size));
+    let found = entries(ranges, bus.cells()?, parent.cells()?)?.find_map(|[from, to, length]| {
+        let offset = address.checked_sub(from)?;
+        (offset.checked_add(size)? <= length).then(|| to.checked_add(offset))?
+    });
+    u64::try_from(found?).ok()
+}
+
+/// Splits `ranges` into (address on the bus, address on its parent, size). Numbers may have four cells: those of PCI
+/// have three, and so have those of buses that put a chip select before the address.
+fn entries(ranges: &[u8], bus: Cells, parent: Cells) -> Option<impl Iterator<Item = [u128; 3]> + use<'_>> {
+    split(ranges, [bus.address, parent.address, bus.size])
+}
+
+/// Splits a value into entries of numbers with so many cells; what is left over at the end is no entry.
+pub(super) fn split<const N: usize>(
+    value: &[u8],
+    cells: [u32; N],
+) -> Option<impl Iterator<Item = [u128; N]> + use<'_, N>> {
+    let is_number = |cells: &u32| (1..=4).contains(cells);
+    let entry = cells.iter().sum::<u32>() as usize * 4;
+    cells.iter().all(is_number).then(|| {
+        value.chunks_exact(entry).map(move |entry| {
+            let mut rest = entry;
+            cells.map(|cells| {
+                let (number, after) = rest.split_at(cells as usize * 4);
+                rest = after;
+                number.iter().fold(0, |number, &byte| number << 8 | u128::from(byte))
+            })
+        })
     })
+}
+
+/// What a bus says about the addresses on it.
+#[derive(Clone, Copy)]
+pub(super) struct Bus<'a> {
+    pub(super) cells: Option<Cells>,
+    ranges: Option<&'a [u8]>,
+}
+
+impl<'a> Bus<'a> {
+    pub(super) fn of(node: Node<'_, 'a>) -> Self {
+        Self { cells: node.bare().cells(), ranges: node.property("ranges") }
+    }
+
+    /// The same after an overlay's node for it, whose properties win.
+    pub(super) fn overlaid(self, by: Node<'_, 'a>) -> Self {
+        let states_cells = by.has("#address-cells") || by.has("#size-cells");
+        Self {
+            cells: if states_cells { by.bare().cells() } else { self.cells },
+            ranges: by.property("ranges").or(self.ranges),
+        }
+    }
+}
+
+/// The most pieces that the `ranges` above a device may cut its registers into.
+const MAX_PIECES: usize = 1024;
+
+/// Translates ranges, as (start, size) on the first bus, through all to the last, which is the root: as much of
+/// them as each bus passes on. `None` if that is more than [`MAX_PIECES`].
+pub(super) fn reach(mut pieces: Vec<[u128; 2]>, buses: &[Bus<'_>]) -> Option<Vec<Region<Pa>>> {
+    for pair in buses.windows(2) {
+        let (Some(ranges), Some(bus), Some(parent)) = (pair[0].ranges, pair[0].cells, pair[1].cells) else {
+            return Some(Vec::new());
+        };
+        if ranges.is_empty() {
+            continue;
+        }
+        let mut passed = Vec::new();
+        for [start, size] in pieces {
+            for [from, to, length] in entries(ranges, bus, parent).into_iter().flatten() {
+                let first = start.max(from);
+                let end = start.saturating_add(size).min(from.saturating_add(length));
+                if first < end {
+                    passed.push([to.saturating_add(first - from), end - first]);
+                }
+            }
+            if passed.len() > MAX_PIECES {
+                return None;
+            }
+        }
+        pieces = passed;
+    }
+    let region = |[start, size]: [u128; 2]| {
+        let start = u64::try_from(start).ok()?;
+        let most = u64::MAX - start;
+        Region::new(Pa(start), u64::try_from(size).map_or(most, |size| size.min(most)))
+    };
+    Some(pieces.into_iter().filter_map(region).collect())
 }

@@ -4,15 +4,22 @@
 //! in them about nodes that EL2 knows is read as if it stood in the firmware's tree, the later winning.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use super::bus::Bus;
+use super::registers::Above;
 use super::{HostPlatform, PlatformError, missing, reserved};
 use crate::gate::{Malformed, Node, Tree};
 
-/// Adds the facts of one overlay to `machine`.
+/// Adds the facts of one overlay to `machine`, which was read from `platform`.
 ///
 /// `Ok(false)`, and nothing is added, if its root `compatible` shares no string with the board's. Errors
 /// name the fragment or the node and what to do; the machine then has the facts that came before.
-pub fn overlay(machine: &mut HostPlatform, dtbo: &[u8]) -> Result<bool, PlatformError> {
+pub fn overlay<'p: 'o, 'o>(
+    machine: &mut HostPlatform,
+    platform: &Tree<'p>,
+    dtbo: &'o [u8],
+) -> Result<bool, PlatformError> {
     let tree = Tree::new(dtbo)?;
     let root = tree.root();
     let wants = "no `compatible`; give the overlay the board's, so that it is not applied to another";
@@ -23,48 +30,76 @@ pub fn overlay(machine: &mut HostPlatform, dtbo: &[u8]) -> Result<bool, Platform
     if !list.any(|one| machine.compatible.iter().any(|board| board == one)) {
         return Ok(false);
     }
-    let applied = fragments(machine, root);
+    let applied = Overlay { machine, platform }.fragments(root);
     machine.derive();
     applied.map(|()| true)
 }
 
-fn fragments(machine: &mut HostPlatform, root: Node<'_, '_>) -> Result<(), PlatformError> {
-    for fragment in root.children() {
-        // What dtc adds besides (`__fixups__`, `__symbols__`) is about labels.
-        if let Some(body) = fragment.child("__overlay__") {
-            apply(machine, target(fragment)?, body)?;
+/// One overlay on its way into the facts.
+struct Overlay<'m, 't, 'p> {
+    machine: &'m mut HostPlatform,
+    platform: &'t Tree<'p>,
+}
+
+impl<'p> Overlay<'_, '_, 'p> {
+    fn fragments<'o>(&mut self, root: Node<'_, 'o>) -> Result<(), PlatformError>
+    where
+        'p: 'o,
+    {
+        for fragment in root.children() {
+            // What dtc adds besides (`__fixups__`, `__symbols__`) is about labels.
+            if let Some(body) = fragment.child("__overlay__") {
+                let target = self.target(fragment)?;
+                let above = match self.platform.find(&target) {
+                    Some(node) => self.machine.devices.above(node),
+                    None => Above { buses: Vec::new(), is_on: true },
+                };
+                self.apply(target.trim_end_matches('/'), body, &above)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Reads where a fragment goes.
-fn target<'a>(fragment: Node<'_, 'a>) -> Result<&'a str, Malformed> {
-    let target = fragment.str("target-path")?;
-    let target = target.filter(|path| path.starts_with('/'));
-    let wants = "must be there with a full path: labels (`target`, &name) need symbols that firmware trees lack; write &{/path} or target-path";
-    target.ok_or_else(|| fragment.malformed("target-path", wants))
-}
+    /// Reads where a fragment goes: the full path of its node, if the platform has it.
+    fn target(&self, fragment: Node<'_, '_>) -> Result<String, Malformed> {
+        let wants = "must be there with a full path or an alias: labels (`target`, &name) need symbols that firmware trees lack; write &{/path} or target-path";
+        let path = fragment.str("target-path")?.and_then(|path| self.full_path(path));
+        let path = path.ok_or_else(|| fragment.malformed("target-path", wants))?;
+        Ok(self.platform.find(&path).map_or(path, |node| node.path()))
+    }
 
-/// Reads what a fragment says about the target and the nodes below it, which it may also create.
-fn apply(machine: &mut HostPlatform, target: &str, body: Node<'_, '_>) -> Result<(), PlatformError> {
-    let target = target.trim_end_matches('/');
-    fact(machine, target, body)?;
-    for child in body.children() {
-        let path = join(target, child);
-        fact(machine, &path, child)?;
-        for grandchild in child.children() {
-            fact(machine, &join(&path, grandchild), grandchild)?;
+    /// Puts what an alias stands for in front of the rest of a path.
+    fn full_path(&self, path: &str) -> Option<String> {
+        if path.starts_with('/') {
+            return Some(String::from(path));
         }
+        let end = path.find('/').unwrap_or(path.len());
+        let aliases = self.platform.find("/aliases")?.property(&path[..end])?;
+        let mut full = String::from(crate::gate::decode::str(aliases)?);
+        full.push_str(&path[end..]);
+        Some(full)
     }
-    Ok(())
-}
 
-fn join(parent: &str, child: Node<'_, '_>) -> String {
-    let mut path = String::from(parent);
-    path.push('/');
-    path.push_str(&child.full_name());
-    path
+    /// Reads what a fragment says about the node at `path` ("" is the root) and those below it, which it may also create.
+    fn apply<'o>(&mut self, path: &str, node: Node<'_, 'o>, above: &Above<'o>) -> Result<(), PlatformError>
+    where
+        'p: 'o,
+    {
+        let known = self.platform.find(if path.is_empty() { "/" } else { path });
+        fact(self.machine, path, node)?;
+        let is_on = self.machine.devices.overlay(path, node, known, above)?;
+        let own = known.map_or_else(|| Bus::of(node), |known| Bus::of(known).overlaid(node));
+        let below = Above { buses: core::iter::once(own).chain(above.buses.iter().copied()).collect(), is_on };
+        for child in node.children() {
+            let mut path = String::from(path);
+            path.push('/');
+            path.push_str(&child.full_name());
+            // A name without unit address means the node that has one.
+            let path = self.platform.find(&path).map_or(path, |node| node.path());
+            self.apply(&path, child, &below)?;
+        }
+        Ok(())
+    }
 }
 
 /// Adds what `node` says about the node at `path` ("" is the root).
@@ -75,11 +110,10 @@ fn fact(machine: &mut HostPlatform, path: &str, node: Node<'_, '_>) -> Result<()
     if path.is_empty() {
         machine.uniform_memory |= node.has("assay,uniform-memory");
     }
-    let numa = node.u32("numa-node-id")?;
     let no_mte = node.has("arm,no-mte");
     let mut known = false;
     for memory in machine.memory.iter_mut().filter(|memory| memory.path == path) {
-        memory.numa = numa.or(memory.numa);
+        memory.numa = node.u32("numa-node-id")?.or(memory.numa);
         memory.no_mte |= no_mte;
         known = true;
     }

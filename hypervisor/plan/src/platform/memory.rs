@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 
 use super::reserved::Facts;
-use super::{MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
+use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
 use crate::gate::{Node, Tree};
 
 /// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
@@ -35,11 +35,25 @@ pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>) -> Result<(),
 }
 
 fn is_memory(node: &Node<'_, '_>) -> bool {
-    let typed = match node.property("device_type") {
+    is_called_memory(node) && node.is_available()
+}
+
+/// Tells whether a node describes RAM, be it enabled or not.
+pub(super) fn is_called_memory(node: &Node<'_, '_>) -> bool {
+    match node.property("device_type") {
         Some(value) => value == b"memory\0",
         None => node.name() == "memory",
-    };
-    typed && node.is_available()
+    }
+}
+
+impl HostPlatform {
+    /// Iterates over what is no free RAM, whatever memory nodes say: reservations, coherent memory, registers.
+    pub fn not_free(&self) -> impl Iterator<Item = Region<Pa>> {
+        let reserved = self.reserved.iter().map(|reservation| reservation.region);
+        let coherent = self.coherent.iter().filter_map(|node| node.reg);
+        let registers = self.registers().filter(|registers| !registers.is_window);
+        reserved.chain(coherent).chain(registers.map(|registers| registers.region))
+    }
 }
 
 /// Reads the memory reservation block.

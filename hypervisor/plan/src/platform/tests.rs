@@ -7,7 +7,8 @@ mod refusals;
 
 use std::string::{String, ToString};
 
-use super::{HostPlatform, PlatformError, early_console, parse};
+use super::{HostPlatform, PlatformError, early_console, facts, parse};
+use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
 
 /// A small machine with one of everything that EL2 reads.
@@ -74,6 +75,12 @@ fn changed(from: &str, to: &str) -> String {
 
 fn machine(source: &str) -> HostPlatform {
     parse(&compile(source)).unwrap()
+}
+
+/// Reads an overlay for a machine that was made of `source`.
+fn overlay(machine: &mut HostPlatform, source: &str, dtbo: &[u8]) -> Result<bool, PlatformError> {
+    let blob = compile(source);
+    facts::overlay(machine, &Tree::new(&blob).unwrap(), dtbo)
 }
 
 fn error(from: &str, to: &str) -> PlatformError {

@@ -56,6 +56,10 @@ pub enum Fault<'a> {
     Beyond(u8),
     /// It overlaps another region.
     Overlaps(&'a str),
+    /// It overlaps the registers of a device.
+    OverlapsRegisters(&'a str),
+    /// It lies in a window of a PCI host bridge, and is no BAR.
+    OverlapsWindow(&'a str),
     /// It overlaps memory that holds Allocation Tags.
     OverlapsTagStorage(&'a str),
     /// It overlaps what firmware reserved.

@@ -128,7 +128,8 @@ fn overlap<'a>(layout: &Layout<'a>, index: usize, region: &Region<Pa>) -> Option
         if let Extent::One(place) = other.extent
             && place.overlaps(region)
         {
-            return Some(Fault::Overlaps(other.name));
+            let is_device = matches!(other.kind, Kind::Mmio | Kind::MmioWriteCombining);
+            return Some(if is_device { Fault::OverlapsRegisters } else { Fault::Overlaps }(other.name));
         }
     }
     let other = layout.occupied.iter().find(|other| other.region.overlaps(region))?;

@@ -86,9 +86,7 @@ impl Memory {
         let mut memory = Self { tagged: 0, plain: 0 };
         for node in &machine.memory {
             let mut free = [node.region].to_vec();
-            let reserved = machine.reserved.iter().map(|other| other.region);
-            let coherent = machine.coherent.iter().filter_map(|node| node.reg);
-            for hole in reserved.chain(coherent) {
+            for hole in machine.not_free() {
                 subtract(&mut free, &widen(&hole, PAGE_SIZE));
             }
             let bytes = free.iter().map(|region| region.size).sum::<u64>();

@@ -2,10 +2,8 @@
 
 use std::format;
 
-use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, old, only, perm, platform, vm, vms, world};
+use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, old, only, overlaid, perm, platform, vm, vms, world};
 use crate::claims::ram::row as ram;
-use crate::gate::tests::dts::compile;
-use crate::platform::facts;
 use crate::policy::{Attr, CpuBits, Mte, NoTags, Proof, Reason, Rule};
 
 /// Rule, attribute and execution of one claim, or the refusing rule.
@@ -88,19 +86,10 @@ fn a_disproved_mark_counts_as_none() {
 
 #[test]
 fn an_overlay_marks_what_firmware_left_unmarked() {
-    let mut machine = platform("", &gpu(""));
     let vms = vms(&[vm("a", "", &[AS_RAM])]);
-    assert!(only(&world(&machine, &vms, fwb())).is_err());
-    let overlay = compile(
-        r#"/ {
-            compatible = "acme,board";
-            fragment@0 {
-                target-path = "/reserved-memory";
-                __overlay__ { gpu0-memory@4000000000 { assay,mte-capable; }; };
-            };
-        };"#,
-    );
-    assert_eq!(facts::overlay(&mut machine, &overlay), Ok(true));
+    assert!(only(&world(&platform("", &gpu("")), &vms, fwb())).is_err());
+    let mark = "gpu0-memory@4000000000 { assay,mte-capable; };";
+    let machine = overlaid("", &gpu(""), &[("/reserved-memory", mark)]);
     assert_eq!(only(&world(&machine, &vms, fwb())).unwrap().rule, Rule::C1);
 }
 

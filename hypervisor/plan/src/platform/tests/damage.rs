@@ -5,8 +5,7 @@ use std::vec::Vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use proptest::sample::Index;
 
-use super::super::facts::overlay;
-use super::{BOARD, compile, early_console, parse};
+use super::{BOARD, compile, early_console, overlay, parse};
 
 /// Overwrites bytes and whole words; the words are such as mean something in a tree.
 fn damage(blob: &mut [u8], bytes: Vec<(Index, u8)>, words: Vec<(Index, u32)>) {
@@ -51,6 +50,6 @@ proptest! {
         let mut blob = compile(source);
         damage(&mut blob, bytes, words);
         let mut machine = parse(&compile(BOARD)).unwrap();
-        let _ = overlay(&mut machine, &blob);
+        let _ = overlay(&mut machine, BOARD, &blob);
     }
 }

@@ -4,8 +4,7 @@ use std::string::{String, ToString};
 
 use assay_spec::addr::{Pa, Region};
 
-use super::super::facts::overlay;
-use super::{BOARD, HostPlatform, PlatformError, compile, machine};
+use super::{BOARD, HostPlatform, PlatformError, compile, machine, overlay};
 
 fn dtbo(fragments: &str) -> std::vec::Vec<u8> {
     compile(&std::format!(r#"/ {{ compatible = "acme,board"; {fragments} }};"#))
@@ -13,12 +12,12 @@ fn dtbo(fragments: &str) -> std::vec::Vec<u8> {
 
 fn with(fragments: &str) -> HostPlatform {
     let mut machine = machine(BOARD);
-    assert_eq!(overlay(&mut machine, &dtbo(fragments)), Ok(true));
+    assert_eq!(overlay(&mut machine, BOARD, &dtbo(fragments)), Ok(true));
     machine
 }
 
 fn error(fragments: &str) -> PlatformError {
-    overlay(&mut machine(BOARD), &dtbo(fragments)).unwrap_err()
+    overlay(&mut machine(BOARD), BOARD, &dtbo(fragments)).unwrap_err()
 }
 
 #[test]
@@ -27,14 +26,14 @@ fn another_boards_overlay_adds_nothing() {
     let other = compile(
         r#"/ { compatible = "acme,other"; fragment@0 { target-path = "/"; __overlay__ { assay,uniform-memory; }; }; };"#,
     );
-    assert_eq!(overlay(&mut changed, &other), Ok(false));
+    assert_eq!(overlay(&mut changed, BOARD, &other), Ok(false));
     assert_eq!(changed, machine(BOARD));
 }
 
 #[test]
 fn an_overlay_for_no_board_is_refused() {
     let blob = compile(r#"/ { fragment@0 { target-path = "/"; __overlay__ { }; }; };"#);
-    let error = overlay(&mut machine(BOARD), &blob).unwrap_err();
+    let error = overlay(&mut machine(BOARD), BOARD, &blob).unwrap_err();
     assert!(error.to_string().contains("compatible"), "{error}");
 }
 

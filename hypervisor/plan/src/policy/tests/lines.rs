@@ -9,7 +9,9 @@ use assay_spec::addr::{Ipa, Region};
 use assay_spec::stage2_desc::Rights;
 
 use super::super::line::{DecisionLine, RefusedLine};
-use super::super::{Allow, AllowSet, Attr, Claim, Facts, Fault, Kind, Mte, Proof, Reason, Rule, Use, decide};
+use super::super::{
+    Allow, AllowSet, Attr, Claim, Decision, Denied, Facts, Fault, Kind, Mte, Proof, Reason, Rule, Use, decide,
+};
 use super::{FAULTS, PROOFS, USES, cpus, for_all};
 
 #[test]
@@ -112,14 +114,19 @@ fn a_refused_line_quotes_and_escapes_its_texts() {
 #[test]
 fn every_refusal_has_a_reason_of_its_own_and_a_remedy() {
     let mut reasons = std::collections::BTreeMap::new();
-    for_all(|_, answer| {
+    let mut hear = |answer: Result<Decision, Denied<'static>>| {
         if let Err(refusal) = answer {
             let known = reasons.entry(refusal.reason.to_string()).or_insert(refusal.reason);
             assert_eq!(*known, refusal.reason, "one text, one reason");
             assert!(refusal.remedy().len() > 10);
         }
-    });
-    // 9 faults of place, and the others of `Reason`, RAM's three causes apart.
+    };
+    for_all(|_, answer| hear(answer));
+    let claim = Claim::device(false);
+    for &fault in FAULTS {
+        hear(decide(&Facts { fault: Some(fault), ..Facts::of(Kind::Coherent) }, cpus()[0], claim));
+    }
+    // The faults of place, and the others of `Reason`, RAM's three causes apart.
     assert!(cfg!(miri) || reasons.len() == FAULTS.len() + 16, "{reasons:?}");
     assert!(FAULTS.contains(&Fault::OverlapsAssay));
 }

@@ -17,7 +17,7 @@ fn t1_refuses_a_region_both_marked_and_no_mte() {
 
 #[test]
 fn t1_refuses_every_fault_of_place() {
-    for fault in FAULTS {
+    for &fault in FAULTS {
         let facts = Facts { fault: Some(fault), ..MARKED };
         assert_refused(decide(&facts, mte(), claim(Use::Dax)), Rule::T1, Reason::Fault(fault));
     }

@@ -25,6 +25,8 @@ pub(super) const FAULTS: &[(&str, Facts, &str)] = &[
         Facts { others: "firmware@71000000 { reg = <0 0x71000000 0 0x1000>; no-map; };", ..MARKED },
         "firmware",
     ),
+    ("t1-overlaps-registers", Facts { start: 0x902_0000, size: 0x1000, ..MARKED }, "/fw-cfg@9020000"),
+    ("t1-in-a-pci-window", Facts { start: 0x2000_0000, ..MARKED }, "/pcie@10000000"),
     (
         "t1-overlaps-tag-storage",
         Facts {
