@@ -11,6 +11,7 @@ use crate::claims::Trouble;
 use crate::guest_tree::GuestTreeError;
 use crate::modules::{Missing, ModuleAt};
 use crate::pci::{BarFault, DeviceFault};
+use crate::platform::NodeFault;
 use crate::policy::Rule::{C3, C5, D1, M3, R1, R3, T1, T2, V1, V2, V3};
 use crate::policy::{Denied, Fault, NoTags, Reason};
 use crate::refusal::{Cause, Say};
@@ -28,7 +29,7 @@ macro_rules! display {
         }
     )* };
 }
-display!(Reason<'_>, Fault<'_>, BarFault, DeviceFault, Trouble<'_>, Missing);
+display!(Reason<'_>, Fault<'_>, NodeFault, BarFault, DeviceFault, Trouble<'_>, Missing);
 
 /// The rule is the policy's own answer: one reason can be another rule's too.
 impl Cause for Denied<'_> {
@@ -80,7 +81,18 @@ impl Cause for Fault<'_> {
             Self::OverlapsReservation(other) => say(T1, format_args!("the region overlaps the firmware's reservation {other}"), "correct the node's reg: such memory belongs to no VM"),
             Self::OverlapsAssay => say(T1, format_args!("the region overlaps Assay itself"), "correct the node's reg, or load Assay elsewhere"),
             Self::PartlyInMemory => say(T1, format_args!("the region is partly inside /memory"), "put the region wholly inside or wholly outside of what /memory describes"),
+            Self::Node(fault) => fault.tell(say),
             Self::Bar(fault) => fault.tell(say),
+        }
+    }
+}
+
+#[rustfmt::skip]
+impl Cause for NodeFault {
+    fn tell(&self, say: Say<'_>) {
+        match self {
+            Self::TagStorage => say(T1, format_args!("the node is tag storage (arm,mte-tag-storage), and no overlay takes that back"), "declare other memory: what keeps the Allocation Tags of memory belongs to no VM"),
+            Self::Reserved => say(T1, format_args!("firmware reserves the node's memory, and no overlay takes that back"), "declare other memory, or have firmware write the node as assay,coherent-memory, or leave it out"),
         }
     }
 }

@@ -20,6 +20,7 @@ mod chosen;
 mod console;
 mod cpus;
 pub mod facts;
+mod fault;
 mod gic;
 mod interrupts;
 mod memory;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use crate::pci::{EcamHost, PciWindow};
 pub use console::early_console;
+pub use fault::NodeFault;
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
 
@@ -275,7 +277,7 @@ impl HostPlatform {
         let root = tree.root();
         self.model.push_str(root.str("model")?.unwrap_or_default());
         self.compatible.extend(root.strs("compatible")?.take(MAX_LIST).map(String::from));
-        memory::nodes(tree, &mut self.memory)?;
+        memory::nodes(tree, &mut self.memory, &mut self.facts)?;
         cpus::all(tree, &mut self.cpus)?;
         self.console = console::chosen(tree, gic)?;
         self.psci = chosen::conduit(tree)?;
@@ -300,8 +302,9 @@ impl HostPlatform {
         Ok(())
     }
 
-    /// Brings `reserved` and `coherent` up to date with the facts.
+    /// Brings `reserved` and `coherent` up to date with the facts of a tree that was read to its end.
     fn derive(&mut self) {
+        self.facts.settle();
         self.reserved = self.facts.reserved();
         self.coherent = self.facts.coherent();
     }

@@ -69,7 +69,7 @@ impl<'w, 'a> Regions<'w, 'a> {
         let node = &machine.coherent[index];
         Facts {
             marked: node.mte_capable,
-            no_mte: node.no_mte || ground::lies_in_memory_without_tags(machine, node),
+            no_mte: node.no_mte || machine.denies_tags(node).is_some(),
             uniform: machine.uniform_memory,
             proof: (self.world.proof)(&node.path),
             fault: self.faults[index],

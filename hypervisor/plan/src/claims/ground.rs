@@ -31,7 +31,8 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let checked = 0..machine.coherent.len();
     checked
         .map(|index| {
-            let found = fault(&layout, index).map(|fault| outlive(fault, &regions, &occupied));
+            let said = machine.coherent.get(index).and_then(|node| node.fault).map(Fault::Node);
+            let found = said.or_else(|| fault(&layout, index)).map(|fault| outlive(fault, &regions, &occupied));
             found.or_else(|| same_bar(machine, index)).or_else(|| in_window(machine, index))
         })
         .collect()
@@ -118,13 +119,7 @@ fn outlive<'a>(fault: Fault<'_>, regions: &[RegionFact<'a>], occupied: &[Occupie
         Fault::Beyond(bits) => Fault::Beyond(bits),
         Fault::OverlapsAssay => Fault::OverlapsAssay,
         Fault::PartlyInMemory => Fault::PartlyInMemory,
+        Fault::Node(fault) => Fault::Node(fault),
         Fault::Bar(fault) => Fault::Bar(fault),
     }
-}
-
-/// Tells whether a region is carved out of a memory node that has `arm,no-mte`: what is said of the whole holds
-/// for the part.
-pub(super) fn lies_in_memory_without_tags(machine: &HostPlatform, node: &CoherentNode) -> bool {
-    let mut without = machine.memory.iter().filter(|memory| memory.no_mte);
-    node.region().is_some_and(|region| without.any(|memory| memory.region.overlaps(&region)))
 }

@@ -1,6 +1,7 @@
 //! Claims against real trees: parsed platforms, parsed VM trees, and what comes of the two together.
 
 mod bars;
+mod denials;
 mod devices;
 mod naming;
 mod places;

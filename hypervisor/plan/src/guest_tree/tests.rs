@@ -174,6 +174,7 @@ const fn node(numa: Option<u32>) -> CoherentNode {
         mte_capable: true,
         no_mte: false,
         no_map: true,
+        fault: None,
         numa,
     }
 }

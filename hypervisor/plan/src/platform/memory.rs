@@ -10,7 +10,13 @@ use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct,
 use crate::gate::{Node, Tree};
 
 /// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
-pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>) -> Result<(), PlatformError> {
+pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>, facts: &mut Facts) -> Result<(), PlatformError> {
+    let is_denied = |node: &Node<'_, '_>| is_called_memory(node) && !node.is_available() && node.has("arm,no-mte");
+    for node in tree.root().children().filter(is_denied) {
+        let regions = node.reg()?.filter_map(|(start, size)| Region::new(Pa(start), size));
+        facts.denied.extend(regions.map(|region| (node.path(), region)));
+    }
+
     for node in tree.root().children().filter(is_memory) {
         for (start, size) in node.reg()? {
             if size == 0 {

@@ -1,14 +1,15 @@
 //! `/reserved-memory`: what firmware keeps, and the coherent memory that a tree declares there.
 //!
 //! A fact is (path, property), and the later wins: the same reading serves the firmware's tree and the
-//! overlays. Whether a region is fit for use is not decided here but by `policy`.
+//! overlays. What denies memory is not taken back by a later word: a reservation, tag storage, `arm,no-mte`. Whether a
+//! region is fit for use is not decided here but by `policy`.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{PlatformError, Reservation, room};
+use super::{HostPlatform, NodeFault, PlatformError, Reservation, room};
 use crate::gate::{Cells, Malformed, Node};
 use crate::pci::BarFault;
 
@@ -43,6 +44,8 @@ pub struct CoherentNode {
     pub no_map: bool,
     /// `numa-node-id`.
     pub numa: Option<u32>,
+    /// What the trees say of the node that cannot be.
+    pub fault: Option<NodeFault>,
 }
 
 impl CoherentNode {
@@ -79,6 +82,8 @@ pub struct PciBar {
 pub(super) struct Facts {
     /// The memory reservation block.
     pub(super) fixed: Vec<Reservation>,
+    /// Memory nodes that are disabled and have `arm,no-mte`.
+    pub(super) denied: Vec<(String, Region<Pa>)>,
     nodes: Vec<Fact>,
 }
 
@@ -89,7 +94,20 @@ struct Fact {
     coherent: bool,
     tag_storage: bool,
     regs: Vec<(u64, u64)>,
+    /// What the trees read so far have said; none of it is taken back.
+    before: Before,
     node: CoherentNode,
+}
+
+/// What trees have said of a node that denies its memory to others.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Before {
+    /// It was enabled.
+    available: bool,
+    /// It was a reservation, not coherent memory.
+    reserved: bool,
+    /// All places that it has had.
+    regs: Vec<(u64, u64)>,
 }
 
 impl Facts {
@@ -107,21 +125,24 @@ impl Facts {
         Ok(self.nodes[index].check()?)
     }
 
+    /// Notes at the end of a tree what it has denied.
+    pub(super) fn settle(&mut self) {
+        self.nodes.iter_mut().for_each(Fact::settle);
+    }
+
     /// The reservations. A coherent region is none, unless it is not one range: then nobody may have it, and each
     /// of its ranges is kept from everyone here.
     pub(super) fn reserved(&self) -> Vec<Reservation> {
         let mut all = self.fixed.clone();
-        for fact in self.nodes.iter().filter(|fact| fact.available && (!fact.coherent || fact.node.reg.is_none())) {
-            for &(start, size) in &fact.regs {
-                if let Some(region) = Region::new(Pa(start), size) {
-                    all.push(Reservation {
-                        path: fact.node.path.clone(),
-                        region,
-                        no_map: fact.node.no_map,
-                        tag_storage: fact.tag_storage,
-                    });
-                }
-            }
+        for fact in &self.nodes {
+            all.extend(fact.kept().iter().filter_map(|&(start, size)| {
+                Some(Reservation {
+                    path: fact.node.path.clone(),
+                    region: Region::new(Pa(start), size)?,
+                    no_map: fact.node.no_map,
+                    tag_storage: fact.tag_storage,
+                })
+            }));
         }
         all
     }
@@ -130,7 +151,26 @@ impl Facts {
     pub(super) fn coherent(&self) -> Vec<CoherentNode> {
         let wanted = |fact: &&Fact| fact.available && fact.coherent;
         let coherent = self.nodes.iter().filter(wanted);
-        coherent.map(|fact| fact.node.clone()).collect()
+        coherent.map(|fact| CoherentNode { fault: fact.fault(), ..fact.node.clone() }).collect()
+    }
+}
+
+impl HostPlatform {
+    /// Returns the path of another node that says `arm,no-mte` of a region's memory: of memory around it, of a region
+    /// that overlaps it or did before an overlay, or of the same BAR.
+    pub fn denies_tags(&self, region: &CoherentNode) -> Option<&str> {
+        let memory = self.memory.iter().filter(|memory| memory.no_mte).map(|memory| (&memory.path, memory.region));
+        let disabled = self.facts.denied.iter().map(|(path, place)| (path, *place));
+        let others = self.facts.nodes.iter().filter(|fact| fact.node.no_mte && fact.node.path != region.path);
+        let places = others.clone().flat_map(|fact| {
+            let places = fact.before.regs.iter().filter_map(|&(start, size)| Region::new(Pa(start), size));
+            places.map(|place| (&fact.node.path, place))
+        });
+        let mut all = memory.chain(disabled).chain(places);
+        let found = region.region().and_then(|region| all.find(|(_, place)| place.overlaps(&region)));
+        let same_bar = |fact: &&Fact| fact.node.pci_bar.is_some() && fact.node.pci_bar == region.pci_bar;
+        let bar = || others.clone().find(same_bar).map(|fact| fact.node.path.as_str());
+        found.map(|(path, _)| path.as_str()).or_else(bar)
     }
 }
 
@@ -143,6 +183,7 @@ impl Fact {
             coherent: false,
             tag_storage: false,
             regs: Vec::new(),
+            before: Before::default(),
             node: CoherentNode {
                 path: String::from(path),
                 name: String::from(name),
@@ -155,7 +196,40 @@ impl Fact {
                 no_mte: false,
                 no_map: false,
                 numa: None,
+                fault: None,
             },
+        }
+    }
+
+    /// Notes what denies memory.
+    fn settle(&mut self) {
+        let before = &mut self.before;
+        before.available |= self.available;
+        before.reserved |= self.available && !self.coherent;
+        let new: Vec<_> = self.regs.iter().copied().filter(|reg| !before.regs.contains(reg)).collect();
+        before.regs.extend(new);
+    }
+
+    /// What is kept from everyone. The hardware keeps tags in tag storage whatever a `status` says.
+    fn kept(&self) -> &[(u64, u64)] {
+        if self.tag_storage || self.before.reserved {
+            &self.before.regs
+        } else if !self.available && self.before.available || self.coherent && self.node.reg.is_none() {
+            &self.regs
+        } else {
+            &[]
+        }
+    }
+
+    /// What cannot be about coherent memory.
+    fn fault(&self) -> Option<NodeFault> {
+        if self.tag_storage {
+            // Who has tags as data makes them as it likes.
+            Some(NodeFault::TagStorage)
+        } else if self.before.reserved {
+            Some(NodeFault::Reserved)
+        } else {
+            None
         }
     }
 
@@ -165,9 +239,8 @@ impl Fact {
             self.available = node.is_available();
         }
         if node.has("compatible") {
-            self.tag_storage = node.is_compatible(TAG_STORAGE);
-            // Who has tags as data makes them as it likes: a node that says both is nobody's.
-            self.coherent = node.is_compatible(COHERENT) && !self.tag_storage;
+            self.tag_storage |= node.is_compatible(TAG_STORAGE);
+            self.coherent = node.is_compatible(COHERENT);
         }
         if node.has("reg") {
             self.regs = node.reg_with(cells)?.collect();

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::pci::BarFault;
+use crate::platform::NodeFault;
 
 /// What a region is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,6 +69,8 @@ pub enum Fault<'a> {
     OverlapsAssay,
     /// It is partly inside `/memory`. (Wholly inside, it is carved out of RAM.)
     PartlyInMemory,
+    /// What its node says cannot be.
+    Node(NodeFault),
     /// It is a PCI function's BAR that cannot be used.
     Bar(BarFault),
 }

@@ -5,6 +5,7 @@ use assay_spec::stage2_desc::Rights;
 use std::vec::Vec;
 
 use crate::pci::BarFault;
+use crate::platform::NodeFault;
 
 use super::{Allow, AllowSet, Claim, CpuBits, Decision, Denied, Facts, Fault, Kind, Proof, Use, decide};
 
@@ -33,6 +34,8 @@ const FAULTS: &[Fault<'static>] = &[
     Fault::OverlapsReservation("firmware"),
     Fault::OverlapsAssay,
     Fault::PartlyInMemory,
+    Fault::Node(NodeFault::TagStorage),
+    Fault::Node(NodeFault::Reserved),
     Fault::Bar(BarFault::Longer(0x1000)),
 ];
 

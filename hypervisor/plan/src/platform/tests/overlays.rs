@@ -4,6 +4,7 @@ use std::string::{String, ToString};
 
 use assay_spec::addr::{Pa, Region};
 
+use super::super::NodeFault;
 use super::{BOARD, HostPlatform, PlatformError, compile, machine, overlay};
 
 fn dtbo(fragments: &str) -> std::vec::Vec<u8> {
@@ -67,7 +68,6 @@ fn tag_storage_is_a_reservation_that_knows_what_it_holds() {
 
 #[test]
 fn tag_storage_that_is_also_called_coherent_is_no_region() {
-    let before = machine(BOARD);
     let machine = with(
         r#"fragment@0 { target-path = "/reserved-memory"; __overlay__ {
             tags@60000000 {
@@ -76,7 +76,7 @@ fn tag_storage_that_is_also_called_coherent_is_no_region() {
             };
         }; };"#,
     );
-    assert_eq!(machine.coherent, before.coherent);
+    assert_eq!(machine.coherent.last().unwrap().fault, Some(NodeFault::TagStorage));
     assert!(machine.reserved.last().unwrap().tag_storage);
 }
 
@@ -95,14 +95,14 @@ fn the_later_fact_wins_and_the_others_stay() {
 }
 
 #[test]
-fn a_firmware_reservation_can_be_declared_coherent() {
+fn a_reservation_that_firmware_disables_can_be_declared_coherent() {
     let machine = with(
         r#"fragment@0 { target-path = "/reserved-memory/off@51000000"; __overlay__ {
             compatible = "assay,coherent-memory"; status = "okay";
         }; };"#,
     );
     let off = machine.coherent.iter().find(|node| node.name == "off").unwrap();
-    assert_eq!(off.reg, Region::new(Pa(0x5100_0000), 0x10_0000));
+    assert_eq!((off.reg, off.fault), (Region::new(Pa(0x5100_0000), 0x10_0000), None));
     assert!(machine.reserved.iter().all(|one| !one.path.contains("off@")));
 }
 
