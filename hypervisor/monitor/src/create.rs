@@ -115,6 +115,9 @@ pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
     for (region, vm) in claims::shared_by_one(world) {
         say!("warning vm={vm} region={region} reason=\"no other VM shares the region\"");
     }
+    for odd in world.machine.oddities() {
+        say!("warning node={} reason={}", odd.node, Quoted(&odd.reason));
+    }
     for node in claims::without_no_map(world.machine) {
         say!("warning region={} reason=\"the node has no no-map, which the binding requires: add it\"", node.name);
     }

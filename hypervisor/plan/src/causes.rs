@@ -92,6 +92,8 @@ impl Cause for NodeFault {
     fn tell(&self, say: Say<'_>) {
         match self {
             Self::TagStorage => say(T1, format_args!("the node is tag storage (arm,mte-tag-storage), and no overlay takes that back"), "declare other memory: what keeps the Allocation Tags of memory belongs to no VM"),
+            Self::MarkWithValue => say(T1, format_args!("the node's assay,mte-capable has a value, and a mark says yes by being there"), "write assay,mte-capable; without a value if every granule has tag storage, else leave it out"),
+            Self::UniformWithValue => say(T1, format_args!("the node is unmarked, and the root's (/) assay,uniform-memory has a value, though it says yes by being there"), "write assay,uniform-memory; without a value at the root if all memory has tag storage, else leave it out"),
             Self::Reserved => say(T1, format_args!("firmware reserves the node's memory, and no overlay takes that back"), "declare other memory, or have firmware write the node as assay,coherent-memory, or leave it out"),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) mod tests;
 
 pub use decode::Cells;
 pub(crate) use node::Bare;
-pub use node::Node;
+pub use node::{Flag, Node};
 
 /// The most bytes a tree may have: what the arm64 boot protocol allows (2 MiB).
 pub const MAX_BYTES: usize = 0x20_0000;

@@ -11,7 +11,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
 
-use crate::gate::{Cells, Malformed, Node, Tree, TreeError};
+use crate::gate::{Cells, Flag, Malformed, Node, Tree, TreeError};
 
 use crate::pci;
 
@@ -32,7 +32,7 @@ mod tests;
 
 pub use crate::pci::{EcamHost, PciWindow};
 pub use console::early_console;
-pub use fault::NodeFault;
+pub use fault::{NodeFault, Oddity};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
 
@@ -99,6 +99,8 @@ pub struct HostPlatform {
     pub coherent: Vec<CoherentNode>,
     /// The root's `assay,uniform-memory`: all coherent memory is interchangeable with RAM.
     pub uniform_memory: bool,
+    /// Some root node has it with a value.
+    uniform_has_value: bool,
     /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
     pub pcie: Vec<EcamHost>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
@@ -263,6 +265,7 @@ impl HostPlatform {
             kaslr_seed: None,
             coherent: Vec::new(),
             uniform_memory: false,
+            uniform_has_value: false,
             pcie: Vec::new(),
             functions: Vec::new(),
             devices: registers::Devices::default(),
@@ -287,7 +290,7 @@ impl HostPlatform {
             self.seed.extend_from_slice(chosen::seed(chosen));
             self.kaslr_seed = chosen::kaslr_seed(chosen)?;
         }
-        self.uniform_memory = root.has("assay,uniform-memory");
+        self.vouch(root);
         pcie::hosts(tree, gic, &mut self.pcie)?;
         self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
@@ -307,6 +310,31 @@ impl HostPlatform {
         self.facts.settle();
         self.reserved = self.facts.reserved();
         self.coherent = self.facts.coherent();
+        if self.uniform_has_value {
+            let rests_on_it = |node: &&mut CoherentNode| !node.mte_capable && !node.no_mte && node.fault.is_none();
+            for node in self.coherent.iter_mut().filter(rests_on_it) {
+                node.fault = Some(NodeFault::UniformWithValue);
+            }
+        }
+    }
+
+    /// Reads what a root node says of all memory.
+    fn vouch(&mut self, root: Node<'_, '_>) {
+        match root.flag("assay,uniform-memory") {
+            Some(Flag::Set) => self.uniform_memory = true,
+            Some(Flag::Valued) => self.uniform_has_value = true,
+            None => {}
+        }
+    }
+
+    /// Lists what is odd in the trees and decides nothing by itself.
+    pub fn oddities(&self) -> Vec<Oddity<'_>> {
+        let mut all = Vec::new();
+        if self.uniform_has_value {
+            let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
+            all.push(Oddity { node: "/", reason });
+        }
+        all
     }
 }
 

@@ -3,6 +3,7 @@
 mod bars;
 mod denials;
 mod devices;
+mod marks;
 mod naming;
 mod places;
 mod proofs;

@@ -81,6 +81,15 @@ fn names_one(list: &[u8], with: &[&str]) -> bool {
     decode::strs(list).is_some_and(|mut list| list.any(|one| with.contains(&one)))
 }
 
+/// A property without a value, which says yes by being there (Devicetree Specification 0.4 §2.2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flag {
+    /// It is there.
+    Set,
+    /// It has a value, be it 0 or "no": what is meant nobody knows.
+    Valued,
+}
+
 /// A node of a [`Tree`], which knows its place.
 #[derive(Clone, Copy)]
 pub struct Node<'t, 'a> {
@@ -191,6 +200,10 @@ impl<'t, 'a> Node<'t, 'a> {
         self.property(name).is_some()
     }
 
+    /// Reads a property that is a flag; `None` if it is not there.
+    pub fn flag(&self, name: &str) -> Option<Flag> {
+        self.property(name).map(|value| if value.is_empty() { Flag::Set } else { Flag::Valued })
+    }
     /// Reads a property of one cell; `Ok(None)` if it is not there.
     #[inline(never)]
     pub fn u32(&self, name: &'static str) -> Result<Option<u32>, Malformed> {

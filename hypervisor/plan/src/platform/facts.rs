@@ -108,7 +108,7 @@ fn fact(machine: &mut HostPlatform, path: &str, node: Node<'_, '_>) -> Result<()
         return if name.contains('/') { Ok(()) } else { reserved_child(machine, path, node) };
     }
     if path.is_empty() {
-        machine.uniform_memory |= node.has("assay,uniform-memory");
+        machine.vouch(node);
     }
     let no_mte = node.has("arm,no-mte");
     let mut known = false;

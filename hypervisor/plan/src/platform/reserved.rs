@@ -10,12 +10,13 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 
 use super::{HostPlatform, NodeFault, PlatformError, Reservation, room};
-use crate::gate::{Cells, Malformed, Node};
+use crate::gate::{Cells, Flag, Malformed, Node};
 use crate::pci::BarFault;
 
 /// What the paths of all its children begin with.
 pub(super) const PARENT: &str = "/reserved-memory/";
 const COHERENT: &[&str] = &["assay,coherent-memory"];
+const MARK: &str = "assay,mte-capable";
 /// Tags that can be reached as data, where a memory controller has no store of its own for them.
 const TAG_STORAGE: &[&str] = &["arm,mte-tag-storage"];
 
@@ -94,6 +95,8 @@ struct Fact {
     coherent: bool,
     tag_storage: bool,
     regs: Vec<(u64, u64)>,
+    /// Some tree gave the mark a value.
+    mark_has_value: bool,
     /// What the trees read so far have said; none of it is taken back.
     before: Before,
     node: CoherentNode,
@@ -183,6 +186,7 @@ impl Fact {
             coherent: false,
             tag_storage: false,
             regs: Vec::new(),
+            mark_has_value: false,
             before: Before::default(),
             node: CoherentNode {
                 path: String::from(path),
@@ -228,6 +232,8 @@ impl Fact {
             Some(NodeFault::TagStorage)
         } else if self.before.reserved {
             Some(NodeFault::Reserved)
+        } else if self.mark_has_value {
+            Some(NodeFault::MarkWithValue)
         } else {
             None
         }
@@ -254,7 +260,11 @@ impl Fact {
         facts.pci_bar = pci_bar(node)?.or(facts.pci_bar);
         facts.length = node.u64("assay,length")?.or(facts.length);
         facts.numa = node.u32("numa-node-id")?.or(facts.numa);
-        facts.mte_capable |= node.has("assay,mte-capable");
+        match node.flag(MARK) {
+            Some(Flag::Set) => facts.mte_capable = true,
+            Some(Flag::Valued) => self.mark_has_value = true,
+            None => {}
+        }
         facts.no_mte |= node.has("arm,no-mte");
         facts.no_map |= node.has("no-map");
         Ok(())

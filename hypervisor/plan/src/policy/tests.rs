@@ -36,6 +36,8 @@ const FAULTS: &[Fault<'static>] = &[
     Fault::PartlyInMemory,
     Fault::Node(NodeFault::TagStorage),
     Fault::Node(NodeFault::Reserved),
+    Fault::Node(NodeFault::MarkWithValue),
+    Fault::Node(NodeFault::UniformWithValue),
     Fault::Bar(BarFault::Longer(0x1000)),
 ];
 
