@@ -52,14 +52,30 @@ pub fn workaround(number: u32) {
     }
 }
 
+/// Returns 192 random bits of firmware's TRNG (DEN0098), if it has one and has them soon.
+pub fn random() -> Option<[u64; 3]> {
+    /// Firmware gathers entropy while it is asked again.
+    const TRIES: usize = 100;
+    if !has_smccc_1_1() || smccc::smc32(id::TRNG_VERSION, [0; 7])[0] as i32 <= 0 {
+        return None;
+    }
+    (0..TRIES).find_map(|_| {
+        let [status, words @ ..] = smccc::smc64(id::TRNG_RND64, [192, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let [x1, x2, x3, ..] = words;
+        (status == 0).then_some([x1, x2, x3])
+    })
+}
+
+/// Tells whether firmware takes calls of SMCCC 1.1, which SMCCC_VERSION may be asked for only where PSCI_FEATURES
+/// says that it is there (DEN0028 §7.2.1).
+fn has_smccc_1_1() -> bool {
+    let answers = |function: u32| smccc::smc32(FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32 >= 0;
+    CONDUIT.get() == Some(&Conduit::Smc) && answers(id::VERSION)
+}
+
 /// Asks firmware what it says of SMCCC_ARCH_WORKAROUND_1, 2 and 3; -1 where there is no SMCCC 1.1.
 pub fn workarounds() -> [i32; 3] {
-    // SMCCC_VERSION may be called only where PSCI_FEATURES says that it is there (DEN0028 §7.2.1).
-    let features = |function: u32| match CONDUIT.get() {
-        Some(Conduit::Smc) => smccc::smc32(FEATURES, [function, 0, 0, 0, 0, 0, 0])[0] as i32,
-        _ => -1,
-    };
-    if features(id::VERSION) < 0 {
+    if !has_smccc_1_1() {
         return [-1; 3];
     }
     [id::ARCH_WORKAROUND_1, id::ARCH_WORKAROUND_2, id::ARCH_WORKAROUND_3]

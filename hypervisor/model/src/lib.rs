@@ -29,6 +29,7 @@ pub mod pci;
 pub mod psci;
 pub mod ptimer;
 pub mod schedule;
+pub mod seeds;
 pub mod smccc;
 pub mod stage2;
 pub mod sysregs;

@@ -58,7 +58,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     let proof = proof::ram(&free);
     warn_of_serror("the proof of RAM");
     let guests = bundle::open(place, &blob, &machine)?;
-    seeds::init(machine.kaslr_seed, &machine.seed);
+    seeds::init(&machine);
     report_tree(&guests.tree);
 
     let host = cpus::common_identity().ok_or("no CPU is usable")?;

@@ -1,37 +1,45 @@
-//! Randomness for guests' trees: the CPU's, or what is stretched from firmware's seed.
+//! Randomness for guests' trees: from firmware's seeds and its TRNG, and from the CPU.
 
-use assay_el2::cpu;
+use assay_el2::{cpu, firmware};
+use assay_model::seeds::Generator;
 use assay_plan::guest_tree::Seeds;
+use assay_plan::platform::HostPlatform;
 use spin::Mutex;
 
-/// The state of SplitMix64, from firmware's seeds; `None` where there were none.
-static STATE: Mutex<Option<u64>> = Mutex::new(None);
+use crate::console::say;
 
-/// Takes firmware's seeds.
-pub(crate) fn init(kaslr: Option<u64>, seed: &[u8]) {
-    let words = seed.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
-    let mixed = words.fold(kaslr.unwrap_or(0), |state, word| state.rotate_left(23) ^ word);
-    *STATE.lock() = (mixed != 0).then(|| mixed ^ cpu::counter());
-}
+static GENERATOR: Mutex<Generator> = Mutex::new(Generator::new());
 
-fn word() -> Option<u64> {
-    if let Some(word) = cpu::random() {
-        return Some(word);
+/// Takes all that there is; says if it is too little for guests.
+pub(crate) fn init(machine: &HostPlatform) {
+    let mut generator = GENERATOR.lock();
+    generator.add_secret(&machine.seed);
+    generator.add_secret(&machine.kaslr_seed.unwrap_or(0).to_le_bytes());
+    firmware::random().into_iter().flatten().for_each(|word| generator.add_secret(&word.to_le_bytes()));
+    refresh(&mut generator);
+    if !generator.is_strong() {
+        let missing = if generator.is_seeded() { "no rng-seed" } else { "neither kaslr-seed nor rng-seed" };
+        say!(
+            "warning reason=\"fewer than 128 bits of randomness: the CPU has no FEAT_RNG, firmware no TRNG, and /chosen no rng-seed of 16 bytes; VMs get {missing}\""
+        );
     }
-    let mut state = STATE.lock();
-    let next = (*state)?.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    *state = Some(next);
-    let mixed = (next ^ next >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    Some(mixed ^ mixed >> 31)
 }
 
-/// Returns seeds for one start of a guest, if there is any source.
+/// Mixes in what the CPU has; firmware, which may take its time, is asked once a boot.
+fn refresh(generator: &mut Generator) {
+    generator.add(&cpu::counter().to_le_bytes());
+    for word in core::iter::from_fn(cpu::random).take(4) {
+        generator.add_secret(&word.to_le_bytes());
+    }
+}
+
+/// Returns seeds for one start of one guest, if there is any source.
 pub(crate) fn next() -> Option<Seeds> {
-    let kaslr = word()?;
-    let mut rng = [0; 32];
-    for chunk in rng.chunks_exact_mut(8) {
-        chunk.copy_from_slice(&word()?.to_le_bytes());
+    let mut generator = GENERATOR.lock();
+    refresh(&mut generator);
+    if !generator.is_seeded() {
+        return None;
     }
-    Some(Seeds { kaslr, rng })
+    let (kaslr, rng) = generator.draw();
+    Some(Seeds { kaslr, rng: generator.is_strong().then_some(rng) })
 }

@@ -72,8 +72,8 @@ pub struct PciFunction {
 pub struct Seeds {
     /// `kaslr-seed`.
     pub kaslr: u64,
-    /// `rng-seed`.
-    pub rng: [u8; 32],
+    /// `rng-seed`, if there is enough randomness for one: Linux takes its generator for seeded by it.
+    pub rng: Option<[u8; 32]>,
 }
 
 /// Why a guest's tree cannot be written.
@@ -97,8 +97,10 @@ pub enum GuestTreeError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob {
     bytes: Vec<u8>,
-    /// Where the values of `kaslr-seed` and `rng-seed` begin.
-    seeds_at: Option<(usize, usize)>,
+    /// Where the value of `kaslr-seed` begins.
+    kaslr_at: Option<usize>,
+    /// Where the value of `rng-seed` begins.
+    rng_at: Option<usize>,
 }
 
 impl Blob {
@@ -107,13 +109,14 @@ impl Blob {
         &self.bytes
     }
 
-    /// Writes other seeds, without allocating; does nothing to a tree that was built without.
+    /// Writes other seeds, without allocating; does nothing to those that the tree was built without.
     pub fn reseed(&mut self, seeds: &Seeds) {
-        let Some((kaslr, rng)) = self.seeds_at else {
-            return;
-        };
-        self.put(kaslr, &seeds.kaslr.to_be_bytes());
-        self.put(rng, &seeds.rng);
+        if let Some(kaslr) = self.kaslr_at {
+            self.put(kaslr, &seeds.kaslr.to_be_bytes());
+        }
+        if let Some((at, rng)) = self.rng_at.zip(seeds.rng) {
+            self.put(at, &rng);
+        }
     }
 
     fn put(&mut self, at: usize, value: &[u8]) {
@@ -156,8 +159,8 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
         add(root, pci::host_bridge(function))?;
     }
     let bytes = tree.to_dtb();
-    let seeds_at = find(&bytes, &nodes::KASLR_MARK).zip(find(&bytes, &nodes::RNG_MARK));
-    let mut blob = Blob { bytes, seeds_at };
+    let (kaslr_at, rng_at) = (find(&bytes, &nodes::KASLR_MARK), find(&bytes, &nodes::RNG_MARK));
+    let mut blob = Blob { bytes, kaslr_at, rng_at };
     if let Some(seeds) = &guest.seeds {
         blob.reseed(seeds);
     }

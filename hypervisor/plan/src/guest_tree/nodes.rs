@@ -53,9 +53,11 @@ pub(super) fn chosen(guest: &GuestTree<'_>) -> DeviceTreeNode {
         put_cells(&mut node, "linux,initrd-start", &words(ramdisk.start.0));
         put_cells(&mut node, "linux,initrd-end", &words(ramdisk.end().0));
     }
-    if guest.seeds.is_some() {
+    if let Some(seeds) = &guest.seeds {
         put_bytes(&mut node, "kaslr-seed", &KASLR_MARK);
-        put_bytes(&mut node, "rng-seed", &RNG_MARK);
+        if seeds.rng.is_some() {
+            put_bytes(&mut node, "rng-seed", &RNG_MARK);
+        }
     }
     if guest.function.is_some() {
         // BARs are where they are: Linux is not to assign them anew.

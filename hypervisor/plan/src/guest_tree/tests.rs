@@ -48,7 +48,7 @@ fn plain() -> GuestTree<'static> {
         gic: Version::V3,
         bootargs: "console=ttyAMA0",
         ramdisk: Region::new(Ipa(0x5800_0000), 0x12_3456),
-        seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: [7; 32] }),
+        seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: Some([7; 32]) }),
         watchdog: false,
         function: None,
     }
@@ -95,13 +95,25 @@ fn nothing_is_said_of_a_ramdisk_or_seeds_that_are_not_there() {
         assert!(!has(&blob, "/chosen", property));
     }
     let before = blob.clone();
-    blob.reseed(&Seeds { kaslr: 1, rng: [1; 32] });
+    blob.reseed(&Seeds { kaslr: 1, rng: Some([1; 32]) });
     assert!(blob == before);
 }
 
 #[test]
+fn a_little_randomness_is_no_seed_of_a_generator() {
+    let seeds = |kaslr, rng| Seeds { kaslr, rng };
+    let little = |kaslr| GuestTree { seeds: Some(seeds(kaslr, None)), ..plain() };
+    let mut blob = blob(&little(1));
+    assert_eq!(cells(&blob, "/chosen", "kaslr-seed"), [0, 1]);
+    assert!(!has(&blob, "/chosen", "rng-seed"));
+    // What there is later does not change what the tree has.
+    blob.reseed(&seeds(2, Some([3; 32])));
+    assert!(blob == self::blob(&little(2)));
+}
+
+#[test]
 fn other_seeds_change_nothing_else() {
-    let seeds = Seeds { kaslr: 99, rng: [0xf5; 32] };
+    let seeds = Seeds { kaslr: 99, rng: Some([0xf5; 32]) };
     let other = blob(&GuestTree { seeds: Some(seeds), ..plain() });
     let mut renewed = blob(&plain());
     assert!(renewed != other);
@@ -246,7 +258,7 @@ proptest! {
         bootargs in "[ -~]{0,80}",
     ) {
         let draft = GuestTree { bootargs: &bootargs, ..plain() };
-        let seeds = Seeds { kaslr, rng };
+        let seeds = Seeds { kaslr, rng: Some(rng) };
         let ramdisk = Region::new(Ipa(start), size);
         let guest = GuestTree { ramdisk, seeds: Some(seeds), ..draft };
         let length = blob(&GuestTree { bootargs: &bootargs, ..plain() }).bytes().len();

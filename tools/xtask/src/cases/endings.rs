@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use assay_harness::{Builder, Machine, Report};
+use assay_harness::{Builder, Event, Machine, Report};
 
 use super::Case;
 
@@ -21,6 +21,12 @@ pub(super) fn cases() -> Vec<Case> {
             let mut machine = one("hello", "format = \"raw\"").start()?;
             let _ = machine
                 .expect_event("an end", LIMIT, |event| event.kind == "refused" || event.is_vm("hello", "crashed"))?;
+            Ok(String::new())
+        }),
+        Case::new("boot/a-machine-without-randomness-says-so", || {
+            randomness("cortex-a72", "off", true)?;
+            randomness("cortex-a72", "on", false)?;
+            randomness("max", "off", false)?;
             Ok(String::new())
         }),
         Case::new("uart/a-paste-of-64-kib-arrives-whole", || paste("")),
@@ -54,6 +60,16 @@ pub(super) fn cases() -> Vec<Case> {
 fn one(program: &str, lines: &str) -> Builder {
     let text = format!("[[vm]]\nname = \"{program}\"\nmemory = \"64M\"\nkernel = \"{program}\"\n{lines}\n");
     Machine::builder().manifest_text(&text)
+}
+
+/// On this CPU, with seeds in firmware's tree or without: is it said that there is too little?
+fn randomness(cpu: &str, tree: &str, is_said: bool) -> Result<()> {
+    let seeds = format!("dtb-randomness={tree}");
+    let mut machine = one("hello", "").cpu(cpu).arguments(["-M", &seeds]).start()?;
+    machine.expect_event("the end", LIMIT, |event| event.is_vm("hello", "stopped"))?;
+    let is_it = |event: &Event| event.get("reason").is_some_and(|reason| reason.contains("bits of randomness"));
+    ensure!(machine.events().iter().any(is_it) == is_said, "{cpu}, {seeds}: {:?}", machine.events());
+    machine.finish(LIMIT)
 }
 
 /// The pattern that the program `uart` expects.

@@ -180,7 +180,7 @@ fn loads(plan: &VmPlan<'_>, files: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(
     };
     let files = Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default() };
     // Seeds are the machine's; they take room in the tree.
-    let seeds = Some(Seeds { kaslr: 0, rng: [0; 32] });
+    let seeds = Some(Seeds { kaslr: 0, rng: Some([0; 32]) });
     plan.start(&files, seeds).map(|_| ())
 }
 
