@@ -12,8 +12,10 @@ use assay_spec::psci::ret;
 use crate::doorbell::Ring;
 use crate::doorbell::Side;
 use crate::inject::Fault;
-use crate::psci::{Outcome, Start};
+use crate::life::Stop;
+use crate::psci::Outcome;
 use crate::smccc::{self, Reply, Workaround};
+use crate::stage::Stage;
 use crate::sysregs::{self, Answer, Sgi};
 use crate::vcpus::VcpuSet;
 use crate::vgic::ListRegisters;
@@ -62,51 +64,10 @@ pub enum Next {
     Advance,
     /// Make the guest take an exception.
     Inject(Fault),
-    /// The vCPU has switched itself off.
-    Off,
-    /// The vCPU waits for an interrupt; then it goes on, or starts anew.
-    Suspend {
-        /// Where it starts anew after a power-down request.
-        power_down: Option<Start>,
-    },
+    /// Leave the guest: the vCPU is off, or waits.
+    Leave(Stage),
     /// The whole VM stops.
     Stop(Stop),
-}
-
-/// Why a VM stops.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// PSCI SYSTEM_OFF, or its last vCPU switched itself off.
-    PowerOff,
-    /// PSCI SYSTEM_RESET.
-    Reset,
-    /// It cannot go on.
-    Crash(Crash),
-}
-
-/// What a crash was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Crash {
-    /// A physical SError while it ran.
-    SError,
-    /// Its exception vectors are nowhere that it can execute: it faults for ever.
-    NoVectors,
-    /// Its watchdog ran out.
-    Watchdog,
-    /// It cannot be loaded again.
-    Load,
-}
-
-impl Crash {
-    /// Returns the name in `assay: vm … cause=`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SError => "serror",
-            Self::NoVectors => "no-vectors",
-            Self::Watchdog => "watchdog",
-            Self::Load => "load",
-        }
-    }
 }
 
 /// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
@@ -164,9 +125,9 @@ pub fn handle<C: Cpu>(
                 frame.x[0] = ret::register(ret::NOT_SUPPORTED);
                 Next::Advance
             }
-            Next::Suspend { power_down } => {
+            Next::Leave(stage) => {
                 frame.advance();
-                Next::Suspend { power_down }
+                Next::Leave(stage)
             }
             other => other,
         },
@@ -225,29 +186,25 @@ fn slow_call<C: Cpu>(
         None => {
             let mut devices = devices.lock();
             let outcome = devices.power.call(fid, args, vcpu.index, &|address| machine.is_code(address));
-            return power(outcome, frame, &devices, cpu);
+            drop(devices);
+            return power(outcome, frame, cpu);
         }
     }
     Next::Resume
 }
 
-fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, devices: &Devices, cpu: &mut C) -> Next {
+fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, cpu: &mut C) -> Next {
     match outcome {
         Outcome::Return(value) => frame.x[0] = value,
         Outcome::TurnOn { target } => {
             frame.x[0] = 0;
             cpu.kick(VcpuSet::one(target));
         }
-        Outcome::OffSelf if devices.power.not_off().is_empty() => {
-            return Next::Stop(Stop::PowerOff);
-        }
-        Outcome::OffSelf => return Next::Off,
-        Outcome::Suspend { power_down } => {
+        Outcome::Leave(stage) => {
             frame.x[0] = 0;
-            return Next::Suspend { power_down };
+            return Next::Leave(stage);
         }
-        Outcome::SystemOff => return Next::Stop(Stop::PowerOff),
-        Outcome::SystemReset => return Next::Stop(Stop::Reset),
+        Outcome::Stop(stop) => return Next::Stop(stop),
     }
     Next::Resume
 }

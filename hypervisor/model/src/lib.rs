@@ -31,6 +31,7 @@ pub mod ptimer;
 pub mod schedule;
 pub mod seeds;
 pub mod smccc;
+pub mod stage;
 pub mod stage2;
 pub mod sysregs;
 pub mod terminal;

@@ -11,9 +11,44 @@
 mod tests;
 
 use crate::backoff::Backoff;
-use crate::exits::{Crash, Stop};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
+
+/// Why a VM stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// PSCI SYSTEM_OFF, or its last vCPU switched itself off.
+    PowerOff,
+    /// PSCI SYSTEM_RESET.
+    Reset,
+    /// It cannot go on.
+    Crash(Crash),
+}
+
+/// What a crash was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crash {
+    /// A physical SError while it ran.
+    SError,
+    /// Its exception vectors are nowhere that it can execute: it faults for ever.
+    NoVectors,
+    /// Its watchdog ran out.
+    Watchdog,
+    /// It cannot be loaded again.
+    Load,
+}
+
+impl Crash {
+    /// Returns the name in `assay: vm … cause=`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SError => "serror",
+            Self::NoVectors => "no-vectors",
+            Self::Watchdog => "watchdog",
+            Self::Load => "load",
+        }
+    }
+}
 
 /// What happens after a VM crashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

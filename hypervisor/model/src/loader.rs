@@ -89,14 +89,14 @@ pub struct Loader {
     /// Whole pages that no load fills; then what to do, in this order: sum, clear, load.
     pages: Vec<Region<Ipa>>,
     inflater: Option<Inflater>,
-    at: Stage,
+    at: Work,
     /// Bytes of the current stage that are done, and the CRC-32 of them.
     offset: u64,
     crc: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Work {
     Sum,
     Zero(usize),
     Load(usize),
@@ -115,7 +115,7 @@ impl Loader {
             inflater: plan.loads.iter().any(inflates).then(Inflater::new),
             plan,
             sums,
-            at: Stage::Sum,
+            at: Work::Sum,
             offset: 0,
             crc: 0,
         }
@@ -128,7 +128,7 @@ impl Loader {
 
     /// Goes back to the beginning.
     pub fn restart(&mut self) {
-        self.enter(Stage::Sum);
+        self.enter(Work::Sum);
     }
 
     /// Does about `budget` bytes of work, at least one piece of it.
@@ -140,23 +140,23 @@ impl Loader {
         while left != 0 {
             let piece = left.min(CHUNK);
             let done = match self.at {
-                Stage::Sum => self.sum(sources, memory, piece),
-                Stage::Zero(index) => Ok(self.zero(index, memory, piece)),
-                Stage::Load(index) => self.load(index, sources, memory, piece),
-                Stage::End(None) => return Progress::Done,
-                Stage::End(Some(error)) => return Progress::Failed(error),
+                Work::Sum => self.sum(sources, memory, piece),
+                Work::Zero(index) => Ok(self.zero(index, memory, piece)),
+                Work::Load(index) => self.load(index, sources, memory, piece),
+                Work::End(None) => return Progress::Done,
+                Work::End(Some(error)) => return Progress::Failed(error),
             };
             match done {
                 Ok(bytes) => left = left.saturating_sub(bytes),
-                Err(error) => self.enter(Stage::End(Some(error))),
+                Err(error) => self.enter(Work::End(Some(error))),
             }
         }
         Progress::More
     }
 
-    fn enter(&mut self, stage: Stage) {
+    fn enter(&mut self, stage: Work) {
         (self.at, self.offset, self.crc) = (stage, 0, 0);
-        if let (Stage::Load(_), Some(inflater)) = (stage, &mut self.inflater) {
+        if let (Work::Load(_), Some(inflater)) = (stage, &mut self.inflater) {
             inflater.restart();
         }
     }
@@ -165,7 +165,7 @@ impl Loader {
     fn sum(&mut self, sources: &Sources<'_>, memory: &mut dyn GuestMemory, piece: u64) -> Result<u64, KernelError> {
         let is_copied = |digest: &Digest| self.plan.loads.iter().any(|load| is_whole(load, digest));
         let Some(digest) = self.sums.kernel.filter(|digest| !is_copied(digest)) else {
-            self.enter(Stage::Zero(0));
+            self.enter(Work::Zero(0));
             return Ok(0);
         };
         let refuse = |error| KernelError::Digest { ramdisk: false, error };
@@ -176,14 +176,14 @@ impl Loader {
         self.offset += bytes.len() as u64;
         if self.offset == size {
             digest.check_sum(self.crc).map_err(refuse)?;
-            self.enter(Stage::Zero(0));
+            self.enter(Work::Zero(0));
         }
         Ok(bytes.len() as u64)
     }
 
     fn zero(&mut self, index: usize, memory: &mut dyn GuestMemory, piece: u64) -> u64 {
         let Some(pages) = self.pages.get(index) else {
-            self.enter(Stage::Load(0));
+            self.enter(Work::Load(0));
             return 0;
         };
         // A piece is whole pages, and RAM is.
@@ -191,7 +191,7 @@ impl Loader {
         memory.zero(Region { start: Ipa(pages.start.raw() + self.offset), size });
         self.offset += size;
         if self.offset == pages.size {
-            self.enter(Stage::Zero(index + 1));
+            self.enter(Work::Zero(index + 1));
         }
         size
     }
@@ -204,7 +204,7 @@ impl Loader {
         piece: u64,
     ) -> Result<u64, KernelError> {
         let Some(load) = self.plan.loads.get(index) else {
-            self.enter(Stage::End(None));
+            self.enter(Work::End(None));
             return Ok(0);
         };
         let source = sources.of(load)?;
@@ -228,7 +228,7 @@ impl Loader {
             memory.copy(to, bytes);
         }
         if is_last {
-            self.enter(Stage::Load(index + 1));
+            self.enter(Work::Load(index + 1));
         }
         Ok(size)
     }
@@ -252,7 +252,7 @@ impl Loader {
             if !whole || crc != self.crc {
                 return Err(KernelError::GzipSum);
             }
-            self.enter(Stage::Load(index + 1));
+            self.enter(Work::Load(index + 1));
         }
         Ok(size)
     }

@@ -11,6 +11,8 @@ use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as id, affinity as info, ret, smc64};
 use assay_spec::smccc;
 
+use crate::life::Stop;
+use crate::stage::{Stage, Start};
 use crate::vcpus::VcpuSet;
 
 #[cfg(test)]
@@ -49,15 +51,6 @@ const OFFERED: [u32; 14] = [
     SYSTEM_RESET2_64,
 ];
 
-/// Where and with what a vCPU starts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
-    /// The entry point, an IPA, 4-byte aligned.
-    pub entry: u64,
-    /// What x0 holds there.
-    pub context: u64,
-}
-
 /// Power state of one vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Power {
@@ -82,17 +75,11 @@ pub enum Outcome {
         /// The vCPU to wake.
         target: VcpuId,
     },
-    /// The calling vCPU is off now: it does not return.
-    OffSelf,
-    /// The calling vCPU waits until it has an interrupt; then call [`PowerTable::resume`].
-    Suspend {
-        /// `None` (standby): it goes on with x0 = 0. Otherwise it starts anew there, as after CPU_ON.
-        power_down: Option<Start>,
-    },
-    /// The VM switches itself off.
-    SystemOff,
-    /// The VM asks to be started anew.
-    SystemReset,
+    /// The calling vCPU leaves its guest: it is off, or waits, after which call [`PowerTable::resume`]. From standby
+    /// it goes on with x0 = 0.
+    Leave(Stage),
+    /// The VM stops.
+    Stop(Stop),
 }
 
 /// The power states of one VM's vCPUs.
@@ -123,8 +110,7 @@ impl PowerTable {
         self.live().get(vcpu.0).copied().unwrap_or_default()
     }
 
-    /// Returns the vCPUs that are on, suspended or about to start. If there are none, then every vCPU
-    /// has called CPU_OFF and no call of the guest's can start one: the VM has ended.
+    /// Returns the vCPUs that are on, suspended or about to start.
     pub fn not_off(&self) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
         for vcpu in (0..self.count).map(VcpuId) {
@@ -165,8 +151,8 @@ impl PowerTable {
             id::CPU_ON | CPU_ON_64 => self.cpu_on(a, b, c, is_code),
             id::AFFINITY_INFO | AFFINITY_INFO_64 => code(self.affinity_info(a, b)),
             id::MIGRATE_INFO_TYPE => code(id::MIGRATE_NOT_REQUIRED),
-            id::SYSTEM_OFF => Outcome::SystemOff,
-            id::SYSTEM_RESET => Outcome::SystemReset,
+            id::SYSTEM_OFF => Outcome::Stop(Stop::PowerOff),
+            id::SYSTEM_RESET => Outcome::Stop(Stop::Reset),
             id::SYSTEM_RESET2 | SYSTEM_RESET2_64 => system_reset2(a),
             id::FEATURES => code(features(a)),
             _ => code(ret::NOT_SUPPORTED),
@@ -174,10 +160,10 @@ impl PowerTable {
     }
 
     /// CPU_OFF (§5.1.3). It is DENIED only for a Trusted OS's sake, and there is none: even the last vCPU
-    /// may go, and nobody can call it back.
+    /// may go, and with it the VM, since nobody can call it back.
     fn cpu_off(&mut self, caller: VcpuId) -> Outcome {
         self.set(caller, Power::Off);
-        Outcome::OffSelf
+        if self.not_off().is_empty() { Outcome::Stop(Stop::PowerOff) } else { Outcome::Leave(Stage::Off) }
     }
 
     /// CPU_ON (§5.1.4). Errors, in this order: INVALID_PARAMETERS (no such vCPU), ALREADY_ON, ON_PENDING,
@@ -221,7 +207,7 @@ impl PowerTable {
             return code(ret::INVALID_ADDRESS);
         };
         self.set(caller, Power::Suspended);
-        Outcome::Suspend { power_down }
+        Outcome::Leave(Stage::Suspended(power_down))
     }
 
     /// AFFINITY_INFO (§5.1.5): of one vCPU (level 0), or of all that share the affinity fields from `level`
@@ -287,7 +273,11 @@ pub fn features(query: u64) -> i32 {
 /// SYSTEM_RESET2. Of the architectural types only SYSTEM_WARM_RESET exists, and it is a reset like
 /// the other here; there are no vendor types (bit 31).
 fn system_reset2(reset_type: u64) -> Outcome {
-    if low_half(reset_type) == id::SYSTEM_WARM_RESET { Outcome::SystemReset } else { code(ret::INVALID_PARAMETERS) }
+    if low_half(reset_type) == id::SYSTEM_WARM_RESET {
+        Outcome::Stop(Stop::Reset)
+    } else {
+        code(ret::INVALID_PARAMETERS)
+    }
 }
 
 /// Tells whether a vCPU may start at `entry`. EL1 is AArch64 only, so bits 1:0 have no other meaning.

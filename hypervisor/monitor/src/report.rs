@@ -1,7 +1,7 @@
 //! What is printed when a VM crashes.
 
 use assay_el2::{guest_regs, switch};
-use assay_model::exits::Crash;
+use assay_model::life::Crash;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 

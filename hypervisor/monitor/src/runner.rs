@@ -7,8 +7,8 @@
 use assay_el2::{cpu, gic, timer};
 use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, SEAT};
-use assay_model::psci::Start;
 use assay_model::schedule::Entity;
+use assay_model::stage::Stage;
 use assay_model::vm::Vcpu;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::cpu_id::VcpuId;
@@ -129,19 +129,6 @@ fn drain() {
         }
     }
     deferred::look();
-}
-
-/// Where a vCPU is while its VM runs: what its next step begins with, and why its guest was left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// It looks whether it was told to start.
-    Off,
-    /// It goes on.
-    On,
-    /// CPU_SUSPEND, after which it goes on, or starts if it was a power-down state.
-    Suspended(Option<Start>),
-    /// WFI of a vCPU that shares its CPU, or WFIT, until this virtual count at the latest.
-    Waiting(Option<u64>),
 }
 
 /// One vCPU and what its exits need.

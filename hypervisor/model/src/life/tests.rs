@@ -1,6 +1,6 @@
 use super::OnCrash;
 use super::{After, Life, LoadFailure, Obeyed, Order, Phase};
-use crate::exits::{Crash, Stop};
+use super::{Crash, Stop};
 use assay_spec::cpu_id::VcpuId;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use std::vec::Vec;

@@ -1,4 +1,6 @@
 use super::{CPU_ON_64, CPU_SUSPEND_64, OFFERED, Outcome, Power, PowerTable, Start, features, mpidr};
+use crate::life::Stop;
+use crate::stage::Stage;
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::psci::{self as id, ret, smc64};
@@ -83,7 +85,7 @@ fn a_vcpu_that_is_off_can_be_turned_on_again() {
     let mut table = booted(2);
     assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
     assert!(table.take_start(VcpuId(1)).is_some());
-    assert_eq!(table.call(id::CPU_OFF, [0; 3], VcpuId(1), &|_| true), Outcome::OffSelf);
+    assert_eq!(table.call(id::CPU_OFF, [0; 3], VcpuId(1), &|_| true), Outcome::Leave(Stage::Off));
     assert_eq!(call(&mut table, id::AFFINITY_INFO, [1, 0, 0]), Outcome::Return(1));
     assert_eq!(turn_on(&mut table, 1), Outcome::TurnOn { target: VcpuId(1) });
 }
@@ -92,14 +94,14 @@ fn a_vcpu_that_is_off_can_be_turned_on_again() {
 fn when_the_last_vcpu_turns_itself_off_none_is_left() {
     let mut table = booted(2);
     assert_eq!(table.not_off(), VcpuSet::one(VcpuId(0)));
-    assert_eq!(call(&mut table, id::CPU_OFF, [0; 3]), Outcome::OffSelf);
+    assert_eq!(call(&mut table, id::CPU_OFF, [0; 3]), Outcome::Stop(Stop::PowerOff));
     assert!(table.not_off().is_empty());
 }
 
 #[test]
 fn standby_returns_and_leaves_the_vcpu_on_for_the_others() {
     let mut table = booted(2);
-    assert_eq!(call(&mut table, CPU_SUSPEND_64, [0x1234, 0, 0]), Outcome::Suspend { power_down: None });
+    assert_eq!(call(&mut table, CPU_SUSPEND_64, [0x1234, 0, 0]), Outcome::Leave(Stage::Suspended(None)));
     assert_eq!(table.state(VcpuId(0)), Power::Suspended);
     let info = table.call(id::AFFINITY_INFO, [0; 3], VcpuId(1), &|_| true);
     assert_eq!(info, Outcome::Return(0));
@@ -119,7 +121,10 @@ fn resuming_a_vcpu_that_is_not_suspended_changes_nothing() {
 #[test]
 fn a_power_down_suspend_starts_anew_at_its_entry() {
     let start = Start { entry: ENTRY, context: 9 };
-    assert_eq!(call(&mut booted(1), CPU_SUSPEND_64, [1 << 16, ENTRY, 9]), Outcome::Suspend { power_down: Some(start) });
+    assert_eq!(
+        call(&mut booted(1), CPU_SUSPEND_64, [1 << 16, ENTRY, 9]),
+        Outcome::Leave(Stage::Suspended(Some(start)))
+    );
 }
 
 #[test]
@@ -175,9 +180,9 @@ fn there_is_no_trusted_os_to_migrate() {
 #[test]
 fn system_calls_end_or_restart_the_vm() {
     let mut table = booted(1);
-    assert_eq!(call(&mut table, id::SYSTEM_OFF, [0; 3]), Outcome::SystemOff);
-    assert_eq!(call(&mut table, id::SYSTEM_RESET, [0; 3]), Outcome::SystemReset);
-    assert_eq!(call(&mut table, id::SYSTEM_RESET2, [0; 3]), Outcome::SystemReset);
+    assert_eq!(call(&mut table, id::SYSTEM_OFF, [0; 3]), Outcome::Stop(Stop::PowerOff));
+    assert_eq!(call(&mut table, id::SYSTEM_RESET, [0; 3]), Outcome::Stop(Stop::Reset));
+    assert_eq!(call(&mut table, id::SYSTEM_RESET2, [0; 3]), Outcome::Stop(Stop::Reset));
     for kind in [1, 0x8000_0000, 0xffff_ffff] {
         let answer = call(&mut table, smc64(id::SYSTEM_RESET2), [kind, 0, 0]);
         assert_eq!(answer, code(ret::INVALID_PARAMETERS), "{kind:#x}");
@@ -266,8 +271,10 @@ proptest! {
                         assert_eq!((VcpuId(vcpu), *was), (target, Power::Off));
                         assert!(matches!(now, Power::OnPending(start) if start.entry % 4 == 0));
                     }
-                    Outcome::OffSelf => assert_eq!((vcpu, now), (caller, Power::Off)),
-                    Outcome::Suspend { .. } => assert_eq!((vcpu, now), (caller, Power::Suspended)),
+                    Outcome::Leave(Stage::Off) | Outcome::Stop(Stop::PowerOff) => {
+                        assert_eq!((vcpu, now), (caller, Power::Off));
+                    }
+                    Outcome::Leave(Stage::Suspended(_)) => assert_eq!((vcpu, now), (caller, Power::Suspended)),
                     other => panic!("{other:?} changed vCPU {vcpu}"),
                 }
             }

@@ -1,7 +1,7 @@
 //! A vCPU's timers and its VM's watchdog, as far as EL2 looks after them.
 
 use assay_el2::{cpu, gic, timer};
-use assay_model::exits::{Crash, Stop};
+use assay_model::life::{Crash, Stop};
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;

@@ -3,8 +3,9 @@
 use assay_el2::switch::{self, Cause, Control, Handler};
 use assay_el2::{cpu, gic, guest_regs};
 use assay_model::counters::Interrupt;
-use assay_model::exits::{self, Crash, Next, Shared, Stop};
+use assay_model::exits::{self, Next, Shared};
 use assay_model::inject::{self, El1State, Fault};
+use assay_model::life::{Crash, Stop};
 use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;
@@ -109,8 +110,7 @@ impl Runner {
                 Control::Resume
             }
             Next::Inject(fault) => self.inject(fault, exit, frame),
-            Next::Off => self.leave(Stage::Off),
-            Next::Suspend { power_down } => self.leave(Stage::Suspended(power_down)),
+            Next::Leave(stage) => self.leave(stage),
             Next::Stop(stop) => self.stop(stop, frame),
         }
     }

@@ -2,7 +2,7 @@
 
 use assay_el2::cpu;
 use assay_model::loader::Progress;
-use assay_model::psci::Start;
+use assay_model::stage::Start;
 
 use super::Runner;
 use crate::console;

@@ -6,10 +6,11 @@
 use assay_el2::switch::{self, Guest};
 use assay_el2::{context, guest_regs};
 use assay_el2::{cpu, gic, serror, timer};
-use assay_model::exits::{self, Crash, Stop};
+use assay_model::exits;
+use assay_model::life::{Crash, Stop};
 use assay_model::lock::{Guard, Mutex, SEAT};
-use assay_model::psci::Start;
 use assay_model::schedule::Entity;
+use assay_model::stage::Start;
 use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::cpu_id::PcpuId;

@@ -2,7 +2,7 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
-use super::{CoherentClaim, CpuClaim, Module, Source, VmConfig, Warning, ignored, shared};
+use super::{CoherentClaim, CpuClaim, Module, Sched, Source, VmConfig, Warning, ignored, shared};
 use super::{cells, field, sched};
 use crate::fields::vm::{CMDLINE, FORMAT};
 use crate::fields::{CPU_LIST, Field, MEMBER, coherent, sharing, vm};
@@ -70,12 +70,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     let bootargs = kernel.str(CMDLINE.property);
     let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
     let cpus = vm.cpus()?;
-    let sched = sched::read(node, cpus.count());
-    let remedy = "write sched, weight, budget and period as docs/manifest.md says";
-    let sched = sched.map_err(vm.bad(Rule::V1, remedy))?;
     Ok(VmConfig {
+        sched: vm.sched(&cpus)?,
         cpus,
-        sched,
         memory_bytes: vm.memory()?,
         mte: field::flag(node, &vm::MTE),
         watchdog: field::flag(node, &vm::WATCHDOG),
@@ -134,6 +131,11 @@ impl Vm<'_, '_> {
             return Err(wrong(CPU_LIST, "must name each CPU once"));
         }
         Ok(CpuClaim::List(list))
+    }
+
+    fn sched(&self, cpus: &CpuClaim) -> Result<Sched, Refused> {
+        let remedy = "write sched, weight, budget and period as docs/manifest.md says";
+        sched::read(self.node, cpus.count()).map_err(self.bad(Rule::V1, remedy))
     }
 
     fn memory(&self) -> Result<u64, Refused> {

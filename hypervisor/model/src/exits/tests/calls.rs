@@ -1,14 +1,16 @@
 //! HVC and SMC.
 
+use crate::stage::{Stage, Start};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Exit;
 use assay_spec::psci::{self, ret, smc64};
 use assay_spec::smccc;
 
 use super::fixture::{CODE, Vm};
-use crate::exits::{Next, Stop};
+use crate::exits::Next;
 use crate::inject::Fault;
-use crate::psci::{Power, Start};
+use crate::life::Stop;
+use crate::psci::Power;
 use crate::smccc::Workaround;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
@@ -110,7 +112,7 @@ fn cpu_on_outside_of_ram_is_an_invalid_address_and_kicks_nobody() {
 fn cpu_off_ends_the_vcpu_while_another_is_on() {
     let mut vm = vm(2);
     vm.hvc(smc64(psci::CPU_ON), [1, CODE, 0]);
-    assert_eq!(vm.hvc(psci::CPU_OFF, [0; 3]), Next::Off);
+    assert_eq!(vm.hvc(psci::CPU_OFF, [0; 3]), Next::Leave(Stage::Off));
     assert_eq!(state(&vm, VcpuId(0)), Power::Off);
 }
 
@@ -124,7 +126,7 @@ fn the_last_cpu_off_switches_the_vm_off() {
 #[test]
 fn a_standby_waits_and_goes_on_behind_the_call_with_zero() {
     let mut vm = vm(1);
-    let next = Next::Suspend { power_down: None };
+    let next = Next::Leave(Stage::Suspended(None));
     assert_eq!(vm.hvc(psci::CPU_SUSPEND, [0; 3]), next);
     assert_eq!((vm.frame.x[0], vm.frame.pc), (0, CODE));
     assert_eq!(state(&vm, VcpuId(0)), Power::Suspended);
@@ -137,7 +139,7 @@ fn a_power_down_tells_where_the_vcpu_starts_anew() {
     let mut vm = vm(1);
     let args = [psci::POWER_STATE_POWER_DOWN.into(), CODE + 16, 5];
     let start = Start { entry: CODE + 16, context: 5 };
-    let next = Next::Suspend { power_down: Some(start) };
+    let next = Next::Leave(Stage::Suspended(Some(start)));
     assert_eq!(vm.hvc(smc64(psci::CPU_SUSPEND), args), next);
     assert_eq!(vm.smc(smc64(psci::CPU_SUSPEND), args), next);
 }

@@ -1,5 +1,6 @@
 //! Whatever a guest does, there is an answer.
 
+use crate::stage::Stage;
 use assay_spec::cpu_id::VcpuId;
 use std::vec::Vec;
 
@@ -96,7 +97,7 @@ proptest! {
                     prop_assert_eq!(vm.frame.pc, step.pc);
                     prop_assert_eq!(&vm.frame.x[..], &step.registers[..]);
                 }
-                Some(Next::Suspend { power_down: Some(start) }) => {
+                Some(Next::Leave(Stage::Suspended(Some(start)))) => {
                     prop_assert!(vm.machine.ram.contains(Ipa(start.entry)));
                 }
                 _ => {}
