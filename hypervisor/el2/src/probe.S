@@ -32,8 +32,20 @@ probe_touch:
     dsb     sy
     finish  #0
 
+// Takes the page at x0 to the PoC with \op, a line at a time at most.
+.macro to_memory op
+    mov     x3, #0
+9:  add     x4, x0, x3
+    dc      \op, x4
+    add     x3, x3, #16
+    cmp     x3, #4096
+    b.lo    9b
+    dsb     sy
+.endm
+
 // probe_fill(x0 = page, x1 = pattern), then probe_check: the data of a word depends on its address, so that an alias
-// shows when all pages are written before the first is read; reading comes from memory.
+// shows when all pages are written before the first is read. What is written goes to memory at once, so that a cache
+// does not keep two addresses of one place apart, and what is read comes from there.
 .globl probe_fill
 probe_fill:
     guard   probe_aborted
@@ -45,19 +57,13 @@ probe_fill:
     add     x3, x3, #64
     cmp     x3, #4096
     b.lo    1b
-    dsb     sy
+    to_memory civac
     finish  #0
 
 .globl probe_check
 probe_check:
     guard   probe_aborted
-    mov     x3, #0
-1:  add     x4, x0, x3
-    dc      civac, x4
-    add     x3, x3, #16
-    cmp     x3, #4096
-    b.lo    1b
-    dsb     sy
+    to_memory civac
     mov     x3, #0
     mov     x7, #0
 2:  add     x4, x0, x3
@@ -71,6 +77,34 @@ probe_check:
     add     x3, x3, #64
     cmp     x3, #4096
     b.lo    2b
+    finish  x7
+
+// probe_clear(x0 = start, x1 = end): looks whether a line of each page reads as zeros, another line from page to page.
+.globl probe_clear
+probe_clear:
+    guard   probe_aborted
+    mov     x7, #0
+1:  ubfx    x3, x0, #12, #6
+    add     x3, x0, x3, lsl #6
+    ldp     x4, x5, [x3]
+    ldp     x6, x8, [x3, #16]
+    orr     x4, x4, x5
+    orr     x6, x6, x8
+    orr     x7, x7, x4
+    ldp     x4, x5, [x3, #32]
+    orr     x7, x7, x6
+    ldp     x6, x8, [x3, #48]
+    orr     x4, x4, x5
+    orr     x6, x6, x8
+    orr     x7, x7, x4
+    orr     x7, x7, x6
+    add     x0, x0, #4096
+    cmp     x0, x1
+    b.lo    1b
+    dsb     sy
+    cmp     x7, #0
+    mov     x8, #2
+    csel    x7, xzr, x8, eq
     finish  x7
 
 // probe_atomics(x0 = page, x1 = with LSE)
@@ -109,46 +143,51 @@ probe_atomics:
     finish  #0
 8:  finish  #4
 
-// probe_tags(x0 = page, x1 = seed): data, then a tag for each of 256 granules, then clean and invalidate both to the
-// PoC so that they come back from memory, then look at all of them. Neighbours get different tags, and so do pages of
-// different seed.
-.globl probe_tags
-probe_tags:
+// The tag of the granule at offset x3 goes to bits 59:56 of x7: neighbours get different ones, and so do groups of 16,
+// by the pattern in x1, which turns with each granule.
+.macro tag_of_granule
+    lsr     x7, x3, #2
+    neg     x7, x7
+    ror     x7, x1, x7
+    eor     x7, x7, x3, lsr #8
+    ubfiz   x7, x7, #56, #4
+.endm
+
+// probe_fill_tags(x0 = page, x1 = pattern), then probe_check_tags: data and a tag for each of 256 granules, which go to
+// memory at once and come from there.
+.globl probe_fill_tags
+probe_fill_tags:
     guard   probe_aborted
     mov     x3, #0
 1:  add     x4, x0, x3
-    add     x5, x4, x1
+    eor     x5, x4, x1
     mvn     x6, x5
     stp     x5, x6, [x4]
-    add     x7, x1, x3, lsr #4
-    eor     x7, x7, x3, lsr #8
-    and     x7, x7, #0xf
-    orr     x7, x4, x7, lsl #56
+    tag_of_granule
+    orr     x7, x4, x7
     stg     x7, [x4]
     add     x3, x3, #16
     cmp     x3, #4096
     b.lo    1b
     dsb     sy
-    mov     x3, #0
-2:  add     x4, x0, x3
-    dc      cigdvac, x4
-    add     x3, x3, #16
-    cmp     x3, #4096
-    b.lo    2b
-    dsb     sy
+    to_memory cigdvac
+    finish  #0
+
+.globl probe_check_tags
+probe_check_tags:
+    guard   probe_aborted
+    to_memory cigdvac
     mov     x3, #0
     mov     x8, #0
 3:  add     x4, x0, x3
     mov     x6, x4
     ldg     x6, [x4]
-    add     x7, x1, x3, lsr #4
-    eor     x7, x7, x3, lsr #8
-    and     x7, x7, #0xf
-    ubfx    x6, x6, #56, #4
+    tag_of_granule
+    and     x6, x6, #0xf00000000000000
     cmp     x6, x7
     b.eq    4f
     mov     x8, #1
-4:  add     x5, x4, x1
+4:  eor     x5, x4, x1
     mvn     x6, x5
     ldp     x9, x10, [x4]
     cmp     x5, x9

@@ -3,12 +3,22 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
+use assay_spec::look::Look;
+
 use crate::percpu::PerCpu;
 
 global_asm!(include_str!("probe.S"), RECOVERY = const offset_of!(PerCpu, recovery));
 
-/// What a look at memory returns where an access aborted.
-pub(crate) const ABORTED: u64 = 3;
+/// What a look at memory that returned `result` has shown.
+pub(crate) fn look(result: u64) -> Look {
+    match result {
+        0 => Look::Good,
+        1 => Look::TagsLost,
+        2 => Look::DataLost,
+        4 => Look::AtomicsFailed,
+        _ => Look::Aborted,
+    }
+}
 
 unsafe extern "C" {
     /// Reads a word of every page of a range.
@@ -19,8 +29,12 @@ unsafe extern "C" {
     pub(crate) fn probe_check(page: u64, pattern: u64) -> u64;
     /// Tries exclusives on a page, and atomics with `lse`.
     pub(crate) fn probe_atomics(page: u64, lse: u64) -> u64;
-    /// Writes a page and its tags, and looks whether they stay.
-    pub(crate) fn probe_tags(page: u64, seed: u64) -> u64;
+    /// Looks whether a line of every page of a range is zero.
+    pub(crate) fn probe_clear(start: u64, end: u64) -> u64;
+    /// Writes a page with data that depends on its address, and with tags.
+    pub(crate) fn probe_fill_tags(page: u64, pattern: u64) -> u64;
+    /// Looks whether the page has that data, and those tags.
+    pub(crate) fn probe_check_tags(page: u64, pattern: u64) -> u64;
     /// Reads a word of a device.
     pub(crate) fn probe_read(address: u64) -> u32;
     /// Writes a word of a device.

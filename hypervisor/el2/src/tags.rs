@@ -1,52 +1,37 @@
-//! Allocation Tags from EL2: proving that memory keeps them (DDI0487 D10).
+//! Allocation Tags of free frames: proving that memory keeps them (DDI0487 D10).
 //!
-//! Everything here works on memory that EL2's map has as Normal Tagged (`mmu::Kind::Tagged`), with
-//! `SCTLR_EL2.ATA` = 1 and no checking (`TCF` = 0).
+//! Frames of the tagged pool are mapped Normal Tagged, with `SCTLR_EL2.ATA` = 1 and no checking (`TCF` = 0).
 
-use assay_spec::addr::{PAGE_SIZE, Pa};
+use assay_spec::look::Look;
 
-use crate::frames::Frames;
-use crate::probe;
+use crate::frames::{Frames, Pool};
+use crate::probe::{self, look};
 
-/// What a page did with the tags that it was given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TagProof {
-    /// Every granule gave back its tag, and the data.
-    Passed,
-    /// Some granule gave back another tag.
-    TagsLost,
-    /// The data changed.
-    DataLost,
-    /// An access aborted.
-    Aborted,
+/// Fills a frame's first page with data that depends on its address, and with tags by `pattern`.
+pub fn write(frames: &mut Frames, pattern: u64) -> Look {
+    probed(frames, probe::probe_fill_tags, pattern)
 }
 
-/// Proves one page of free frames, and leaves its data and tags zero, unless an access aborted.
-///
-/// The frames must be mapped Tagged. `seed` varies the tags from page to page.
-pub fn prove_page(frames: &mut Frames, page: u64, seed: u64) -> TagProof {
-    let region = frames.region();
-    let address = region.start.0 + page % (region.size / PAGE_SIZE) * PAGE_SIZE;
-    // SAFETY: a page of frames that we hold exclusively; they hold no Rust object.
-    unsafe { prove_mapped(address, seed) }
+/// Looks whether the page still holds what [`write`] wrote.
+pub fn check(frames: &mut Frames, pattern: u64) -> Look {
+    probed(frames, probe::probe_check_tags, pattern)
 }
 
-/// Proves the page at `address`, and zeroes its data and tags unless an access aborted.
-///
-/// # Safety
-/// The page must be the caller's alone, hold no Rust object, and be mapped Tagged.
-pub(crate) unsafe fn prove_mapped(address: u64, seed: u64) -> TagProof {
-    // SAFETY: our caller's promise; aborts are recovered.
-    let result = unsafe { probe::probe_tags(address, seed) };
-    if result != probe::ABORTED {
-        let part = assay_spec::addr::Region { start: Pa(address), size: PAGE_SIZE };
-        // SAFETY: the same page; MTE2 is there, or the probe could not have got here.
-        unsafe { crate::fill::zero(part, true) };
+/// Zeroes the frames' data and tags. The first page must have answered to [`write`].
+pub fn clear(frames: &mut Frames) {
+    if frames.pool() == Pool::Tagged {
+        // SAFETY: frames that we hold exclusively, of the pool that is mapped Tagged on CPUs with MTE2; they hold no
+        // Rust object.
+        unsafe { crate::fill::zero(frames.region(), true) };
     }
-    match result {
-        0 => TagProof::Passed,
-        1 => TagProof::TagsLost,
-        2 => TagProof::DataLost,
-        _ => TagProof::Aborted,
+}
+
+/// Memory that is not mapped Tagged is not touched: it aborts.
+fn probed(frames: &mut Frames, probe: unsafe extern "C" fn(u64, u64) -> u64, pattern: u64) -> Look {
+    if frames.pool() != Pool::Tagged {
+        return Look::Aborted;
     }
+    // SAFETY: a page of frames that we hold exclusively, without Rust objects, of the pool that is mapped Tagged on
+    // CPUs with MTE2; aborts are recovered.
+    look(unsafe { probe(frames.region().start.0, pattern) })
 }

@@ -2,20 +2,12 @@
 
 use alloc::vec::Vec;
 
-use assay_el2::coherent::{CoherentMemory, MemoryProof, Type};
-use assay_el2::cpu;
-use assay_el2::tags::TagProof;
+use assay_el2::coherent::{CoherentMemory, Type, Unreachable};
 use assay_plan::claims::{self, ToProve, World};
 use assay_plan::platform::CoherentNode;
 use assay_plan::policy::{Attr, Decision, Proof};
-use assay_spec::addr::PAGE_SIZE;
 
-use crate::console::say;
-use crate::proof::{self, Sampled};
-
-/// Pages looked at in each region, evenly spread with the ends. The contract allows 4096; what is looked for,
-/// missing storage or too little of it, shows in far fewer, and boot time is the guests'.
-const PAGES: u64 = 256;
+use crate::proof;
 
 /// One region that some VM claims, and what looking at it has shown.
 struct Held<'a> {
@@ -41,9 +33,38 @@ impl<'a> Pool<'a> {
     /// Claims what VMs ask for and proves it: first the tags, then the memory, each with the type that its guest will
     /// get by what its tags have shown.
     pub(crate) fn prove(world: &World<'a>) -> Self {
-        let mut held = claims::to_prove(world).into_iter().map(Held::prove_tags).collect::<Vec<_>>();
-        held.iter_mut().for_each(Held::prove_memory);
-        Self { held }
+        let claim = |region: ToProve<'a>| {
+            let memory = CoherentMemory::claim(region.region);
+            Held { region, memory, proof: Proof::NotRun }
+        };
+        let mut pool = Self { held: claims::to_prove(world).into_iter().map(claim).collect() };
+        pool.prove_part("tags", |held| held.region.tags.then_some(Type::Tagged));
+        pool.prove_part("memory", |held| held.region.memory_as(held.proof).and_then(touched_as));
+        pool
+    }
+
+    /// Proves all regions that EL2 touches with some type, together: what one overwrites of another's shows too.
+    fn prove_part(&mut self, part: &str, as_type: impl Fn(&Held<'_>) -> Option<Type>) {
+        let (mut regions, mut verdicts) = (Vec::new(), Vec::new());
+        for held in &mut self.held {
+            let wanted = as_type(held);
+            let Some((memory, as_type)) = held.memory.as_mut().zip(wanted) else { continue };
+            match memory.open(as_type) {
+                Ok(()) => {
+                    regions.push((held.region.node.name.as_str(), memory));
+                    verdicts.push(&mut held.proof);
+                }
+                Err(Unreachable) => held.proof = Proof::FailedMemory,
+            }
+        }
+        let found = proof::coherent(regions, part);
+        for (verdict, found) in verdicts.into_iter().zip(found) {
+            // The tag part's result stays unless this is no memory at all.
+            if found != Proof::Passed || *verdict == Proof::NotRun {
+                *verdict = found;
+            }
+        }
+        self.held.iter_mut().filter_map(|held| held.memory.as_mut()).for_each(CoherentMemory::close);
     }
 
     /// Returns what is known of the region at `path`.
@@ -64,36 +85,6 @@ impl<'a> Pool<'a> {
     }
 }
 
-impl<'a> Held<'a> {
-    fn prove_tags(region: ToProve<'a>) -> Self {
-        let mut memory = CoherentMemory::claim(region.region);
-        let proof = match &mut memory {
-            Some(memory) if region.tags => reported(&region, "tags", |pages| match memory.prove_tags(pages) {
-                Ok(TagProof::Passed) => Proof::Passed,
-                Ok(TagProof::TagsLost) => Proof::FailedTags,
-                _ => Proof::FailedMemory,
-            }),
-            _ => Proof::NotRun,
-        };
-        Self { region, memory, proof }
-    }
-
-    fn prove_memory(&mut self) {
-        let as_type = self.region.memory_as(self.proof).and_then(touched_as);
-        let Some((memory, as_type)) = self.memory.as_mut().zip(as_type) else {
-            return;
-        };
-        let found = reported(&self.region, "memory", |pages| match memory.prove_memory(as_type, pages) {
-            Ok(MemoryProof::Passed) => Proof::Passed,
-            _ => Proof::FailedMemory,
-        });
-        // The tag part's result, if there was one, stays the verdict unless this is no memory at all.
-        if found != Proof::Passed || self.proof == Proof::NotRun {
-            self.proof = found;
-        }
-    }
-}
-
 /// With which type EL2 touches what a guest gets as `attr`; `None`: not at all.
 fn touched_as(attr: Attr) -> Option<Type> {
     match attr {
@@ -101,16 +92,6 @@ fn touched_as(attr: Attr) -> Option<Type> {
         Attr::NormalNc => Some(Type::NonCacheable),
         Attr::DeviceNgnre => None,
     }
-}
-
-/// Looks at evenly spread pages of a region, and prints the result and what it cost.
-fn reported(region: &ToProve<'_>, part: &str, look: impl FnOnce(Sampled) -> Proof) -> Proof {
-    let count = (region.region.size / PAGE_SIZE).min(PAGES);
-    let before = cpu::counter();
-    let proof = look(proof::sampled(region.region.size / PAGE_SIZE, PAGES));
-    let ticks = cpu::counter().wrapping_sub(before);
-    say!("proof region={} part={part} pages={count} result={proof} ticks={ticks}", region.node.name);
-    proof
 }
 
 /// How far clearing a region is.
@@ -144,7 +125,7 @@ impl Grant {
         if self.cleared < size {
             return Clearing::More;
         }
-        self.memory.end_clearing();
+        self.memory.close();
         Clearing::Done
     }
 
@@ -156,6 +137,6 @@ impl Grant {
 
     /// Stops clearing where it is.
     pub(crate) fn abandon(&mut self) {
-        self.memory.end_clearing();
+        self.memory.close();
     }
 }

@@ -1,77 +1,149 @@
-//! The boot-time proof that tags stick: RAM first, from free frames only.
+//! The boot-time proof of memory: what the plan of it says, done.
 
-use assay_el2::cpu;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_el2::coherent::CoherentMemory;
 use assay_el2::frames::{self, Frames, Pool};
-use assay_el2::tags::{self, TagProof};
+use assay_el2::{cpu, serror, tags};
 use assay_plan::policy::Proof;
-use assay_spec::addr::PAGE_SIZE;
+use assay_plan::proof::{self, Memory, Sample, pattern};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::look::Look;
 
 use crate::console::say;
 use crate::memory::Pooled;
 
-/// Pages looked at in each region: enough to see a machine that keeps no tags, or too few of them, and few
-/// enough not to be felt at boot.
-const PAGES: u64 = 64;
+/// What a part of the proof says of memory that gave this look.
+fn verdict(look: Look) -> Proof {
+    match look {
+        Look::Good => Proof::Passed,
+        Look::TagsLost => Proof::FailedTags,
+        Look::DataLost | Look::AtomicsFailed | Look::Aborted => Proof::FailedMemory,
+    }
+}
 
-/// Proves the tag storage of RAM that the platform says has it, and prints the result of each region.
+/// Proves regions together, each of so many pages, and prints for each its name, pages, result and cost.
+fn prove<M: Memory>(regions: &[(String, u64)], part: &str, memory: M) -> Vec<Proof> {
+    let samples: Vec<Sample> = regions.iter().map(|(_, bytes)| Sample::of(bytes / PAGE_SIZE)).collect();
+    let mut timed = Timed { memory, ticks: regions.iter().map(|_| 0).collect() };
+    let proofs: Vec<Proof> = proof::run(&samples, &mut timed).into_iter().map(verdict).collect();
+    for (((name, _), sample), (proof, ticks)) in regions.iter().zip(&samples).zip(proofs.iter().zip(&timed.ticks)) {
+        say!("proof region={name} part={part} pages={} result={proof} ticks={ticks}", sample.count());
+    }
+    proofs
+}
+
+/// Memory, and for how many ticks each region was looked at.
+struct Timed<M> {
+    memory: M,
+    ticks: Vec<u64>,
+}
+
+impl<M: Memory> Timed<M> {
+    fn timed<T>(&mut self, region: usize, act: impl FnOnce(&mut M) -> T) -> T {
+        let before = cpu::counter();
+        let result = act(&mut self.memory);
+        self.ticks[region] += cpu::counter().wrapping_sub(before);
+        result
+    }
+}
+
+impl<M: Memory> Memory for Timed<M> {
+    fn write(&mut self, region: usize, page: u64) -> Look {
+        self.timed(region, |memory| memory.write(region, page))
+    }
+    fn check(&mut self, region: usize, page: u64) -> Look {
+        self.timed(region, |memory| memory.check(region, page))
+    }
+    fn clear(&mut self, region: usize, page: u64) {
+        self.timed(region, |memory| memory.clear(region, page));
+    }
+    fn is_late(&mut self, region: usize) -> bool {
+        self.timed(region, |memory| memory.is_late(region))
+    }
+}
+
+/// Proves the tag storage of RAM that the platform says has it, from free frames only.
 ///
 /// One failure is enough: from then on the machine counts as one without MTE.
 pub(crate) fn ram(free: &[Pooled]) -> Proof {
-    let mut result = Proof::Passed;
     let tagged = free.iter().filter(|(_, pool)| *pool == Pool::Tagged);
-    for (region, _) in tagged {
-        let before = cpu::counter();
-        let mut pages = 0;
-        let mut outcome = TagProof::Passed;
-        for page in sampled(region.size / PAGE_SIZE, PAGES) {
-            let Some(mut frames) = Frames::at(region.start.0 + page * PAGE_SIZE) else {
-                continue;
-            };
-            outcome = tags::prove_page(&mut frames, 0, page);
-            // A page that aborts or loses data is no memory, whatever else it is: nobody gets it.
-            if matches!(outcome, TagProof::Passed | TagProof::TagsLost) {
-                frames::give_back(frames);
-            }
-            pages += 1;
-            if outcome != TagProof::Passed {
-                result = Proof::FailedTags;
-                break;
-            }
+    let regions: Vec<Region<Pa>> = tagged.map(|(region, _)| *region).collect();
+    let named = regions.iter().map(|region| (format!("memory@{:x}", region.start.0), region.size));
+    let proofs = prove(&named.collect::<Vec<_>>(), "tags", FreeRam { regions: &regions });
+    if proofs.iter().all(|proof| *proof == Proof::Passed) { Proof::Passed } else { Proof::FailedTags }
+}
+
+/// Free frames with tags. Nobody takes one while they are looked at, so that each can be taken anew for each look.
+struct FreeRam<'a> {
+    regions: &'a [Region<Pa>],
+}
+
+impl FreeRam<'_> {
+    /// Looks at a frame, if it is free. One that aborts is no memory, whatever else it is: nobody gets it.
+    fn at(&self, region: usize, page: u64, act: impl FnOnce(&mut Frames, u64) -> Look) -> Look {
+        let address = self.regions[region].start.0 + page * PAGE_SIZE;
+        let Some(mut frames) = Frames::at(address) else { return Look::Good };
+        let look = act(&mut frames, pattern(address / PAGE_SIZE));
+        if matches!(look, Look::Good | Look::TagsLost) {
+            frames::give_back(frames);
         }
-        let text = match outcome {
-            TagProof::Passed => "passed",
-            TagProof::TagsLost => "failed-tags",
-            TagProof::DataLost | TagProof::Aborted => "failed-memory",
-        };
-        let ticks = cpu::counter().wrapping_sub(before);
-        say!("proof region=memory@{:x} part=tags pages={pages} result={text} ticks={ticks}", region.start.0);
+        look
     }
-    result
 }
 
-/// Page numbers, spread evenly over a region, both ends among them.
-#[derive(Clone)]
-pub(crate) struct Sampled {
-    last: u64,
-    wanted: u64,
-    next: u64,
+impl Memory for FreeRam<'_> {
+    fn write(&mut self, region: usize, page: u64) -> Look {
+        self.at(region, page, tags::write)
+    }
+    fn check(&mut self, region: usize, page: u64) -> Look {
+        self.at(region, page, tags::check)
+    }
+    fn clear(&mut self, region: usize, page: u64) {
+        let _ = self.at(region, page, |frames, _| {
+            tags::clear(frames);
+            Look::Good
+        });
+    }
+    fn is_late(&mut self, _region: usize) -> bool {
+        serror::drain()
+    }
 }
 
-/// Spreads at most `most` page numbers over `count` pages.
-pub(crate) fn sampled(count: u64, most: u64) -> Sampled {
-    Sampled { last: count.saturating_sub(1), wanted: count.min(most), next: 0 }
+/// Proves these coherent regions, which are open, together.
+pub(crate) fn coherent(regions: Vec<(&str, &mut CoherentMemory)>, part: &str) -> Vec<Proof> {
+    let named = regions.iter().map(|(name, memory)| (String::from(*name), memory.region().size));
+    let named: Vec<(String, u64)> = named.collect();
+    prove(&named, part, Coherent { regions: regions.into_iter().map(|(_, memory)| memory).collect() })
 }
 
-impl Iterator for Sampled {
-    type Item = u64;
+struct Coherent<'m> {
+    regions: Vec<&'m mut CoherentMemory>,
+}
 
-    fn next(&mut self) -> Option<u64> {
-        let n = self.next;
-        if n >= self.wanted {
-            return None;
-        }
-        self.next += 1;
-        let steps = self.wanted.saturating_sub(1).max(1);
-        Some(self.last / steps * n + self.last % steps * n / steps)
+impl Coherent<'_> {
+    fn at(&mut self, region: usize, page: u64) -> (&mut CoherentMemory, u64) {
+        let memory = &mut *self.regions[region];
+        let number = memory.region().start.0 / PAGE_SIZE + page;
+        (memory, pattern(number))
+    }
+}
+
+impl Memory for Coherent<'_> {
+    fn write(&mut self, region: usize, page: u64) -> Look {
+        let (memory, pattern) = self.at(region, page);
+        memory.write(page, pattern)
+    }
+    fn check(&mut self, region: usize, page: u64) -> Look {
+        let (memory, pattern) = self.at(region, page);
+        memory.check(page, pattern)
+    }
+    fn clear(&mut self, region: usize, page: u64) {
+        self.at(region, page).0.clear_page(page);
+    }
+    fn is_late(&mut self, _region: usize) -> bool {
+        serror::drain()
     }
 }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod gic;
 pub mod hcr;
 pub mod intid;
+pub mod look;
 pub mod lr;
 pub mod psci;
 pub mod smccc;

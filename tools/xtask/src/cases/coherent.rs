@@ -5,6 +5,7 @@
 //! `ivshmem-plain` device, which is a PCI BAR.
 
 pub(super) mod agreement;
+mod aliased;
 pub(in crate::cases) mod facts;
 mod function;
 mod life;
@@ -52,6 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .collect();
     cases.extend(places::cases());
+    cases.extend(aliased::cases());
     cases.extend(pci::cases());
     cases.extend(function::cases());
     cases.extend(life::cases());

@@ -98,7 +98,7 @@ fn start(text: &str, tags: bool) -> Result<Machine> {
     builder.physical_memory(RAM).machine_mte(tags).start()
 }
 
-fn other_ran(machine: &Machine) -> Result<()> {
+pub(super) fn other_ran(machine: &Machine) -> Result<()> {
     let report = assay_harness::Report::parse(&machine.output("other"));
     report.check().map_err(anyhow::Error::msg)?;
     ensure!(

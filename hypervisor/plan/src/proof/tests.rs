@@ -1,0 +1,198 @@
+//! The proof on memory that lies.
+
+use super::{Memory, Sample, pattern, run};
+use assay_spec::look::Look;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use std::boxed::Box;
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::Vec;
+
+/// Pages of 2 MiB.
+const BLOCK: u64 = 512;
+
+type Wire = Box<dyn Fn(usize, u64) -> Option<u64>>;
+
+/// Memory in which a region's page reaches a page of data storage and one of tag storage; `None` where there is none:
+/// writes are dropped there, and zeros read.
+struct Fake {
+    data: Wire,
+    tags: Wire,
+    aborts: Box<dyn Fn(usize, u64) -> bool>,
+    data_held: BTreeMap<u64, u64>,
+    tags_held: BTreeMap<u64, u64>,
+    touched_after_abort: bool,
+    aborted: BTreeSet<usize>,
+    late: Option<usize>,
+}
+
+fn good() -> Fake {
+    Fake {
+        data: Box::new(|region, page| Some((region as u64) << 40 | page)),
+        tags: Box::new(|region, page| Some((region as u64) << 40 | page)),
+        aborts: Box::new(|_, _| false),
+        data_held: BTreeMap::new(),
+        tags_held: BTreeMap::new(),
+        touched_after_abort: false,
+        aborted: BTreeSet::new(),
+        late: None,
+    }
+}
+
+/// A region's own number for its page, as its address gives it.
+fn written(region: usize, page: u64) -> u64 {
+    pattern((region as u64) << 40 | page)
+}
+
+impl Fake {
+    fn aborts(&mut self, region: usize, page: u64) -> bool {
+        self.touched_after_abort |= self.aborted.contains(&region);
+        let aborts = (self.aborts)(region, page);
+        if aborts {
+            let _ = self.aborted.insert(region);
+        }
+        aborts
+    }
+}
+
+impl Memory for Fake {
+    fn write(&mut self, region: usize, page: u64) -> Look {
+        if self.aborts(region, page) {
+            return Look::Aborted;
+        }
+        if let Some(at) = (self.data)(region, page) {
+            let _ = self.data_held.insert(at, written(region, page));
+        }
+        if let Some(at) = (self.tags)(region, page) {
+            let _ = self.tags_held.insert(at, written(region, page));
+        }
+        Look::Good
+    }
+
+    fn check(&mut self, region: usize, page: u64) -> Look {
+        if self.aborts(region, page) {
+            return Look::Aborted;
+        }
+        let wanted = Some(&written(region, page));
+        let held = |wire: &Wire, held: &BTreeMap<u64, u64>| wire(region, page).and_then(|at| held.get(&at).copied());
+        if held(&self.data, &self.data_held).as_ref() != wanted {
+            return Look::DataLost;
+        }
+        if held(&self.tags, &self.tags_held).as_ref() != wanted { Look::TagsLost } else { Look::Good }
+    }
+
+    fn clear(&mut self, region: usize, page: u64) {
+        let _ = self.aborts(region, page);
+        if let Some(at) = (self.data)(region, page) {
+            let _ = self.data_held.insert(at, 0);
+        }
+    }
+
+    fn is_late(&mut self, region: usize) -> bool {
+        self.late.take_if(|late| *late == region).is_some()
+    }
+}
+
+fn looks(mut fake: Fake, pages: &[u64]) -> Vec<Look> {
+    let samples: Vec<Sample> = pages.iter().map(|pages| Sample::of(*pages)).collect();
+    let looks = run(&samples, &mut fake);
+    assert!(!fake.touched_after_abort, "a region that aborted was touched again");
+    assert!(looks.contains(&Look::Aborted) || fake.data_held.values().all(|held| *held == 0), "a page is not clear");
+    looks
+}
+
+/// Sizes in pages, of a power of two and not.
+const SIZES: [u64; 6] = [BLOCK, 3 * BLOCK, 1000, 262_144, 300_000, 200_000_000];
+
+#[test]
+fn good_memory_is_good_and_clear_afterwards() {
+    for pages in SIZES {
+        assert_eq!(looks(good(), &[pages, pages / 2]), [Look::Good, Look::Good], "{pages}");
+    }
+}
+
+#[test]
+fn storage_that_wraps_at_a_part_of_the_size_shows() {
+    for pages in SIZES {
+        for turn in 1..=8 {
+            let wrap = (pages >> turn).max(1);
+            let data = Fake { data: Box::new(move |_, page| Some(page % wrap)), ..good() };
+            assert_eq!(looks(data, &[pages]), [Look::DataLost], "{pages} pages wrap at {wrap}");
+            let tags = Fake { tags: Box::new(move |_, page| Some(page % wrap)), ..good() };
+            assert_eq!(looks(tags, &[pages]), [Look::TagsLost], "{pages} pages' tags wrap at {wrap}");
+        }
+    }
+}
+
+#[test]
+fn storage_that_wraps_at_a_power_of_two_shows() {
+    for pages in SIZES {
+        for wrap in (0..64).map(|shift| 1u64 << shift).take_while(|wrap| *wrap < pages) {
+            let data = Fake { data: Box::new(move |_, page| Some(page & (wrap - 1))), ..good() };
+            assert_eq!(looks(data, &[pages]), [Look::DataLost], "{pages} pages wrap at {wrap}");
+            let tags = Fake { tags: Box::new(move |_, page| Some(page & (wrap - 1))), ..good() };
+            assert_eq!(looks(tags, &[pages]), [Look::TagsLost], "{pages} pages' tags wrap at {wrap}");
+        }
+    }
+}
+
+#[test]
+fn an_address_line_that_is_not_there_shows() {
+    for line in 0..18 {
+        let fake = Fake { data: Box::new(move |_, page| Some(page & !(1 << line))), ..good() };
+        assert_eq!(looks(fake, &[262_144]), [Look::DataLost], "bit {line}");
+    }
+}
+
+#[test]
+fn two_regions_over_one_storage_show() {
+    for (pages, at) in [(BLOCK, 0), (262_144, 131_072), (300_000, 0), (4096, 4096 - 64)] {
+        let shared = move |region: usize, page: u64| Some(if region == 0 { page } else { at + page });
+        let data = Fake { data: Box::new(shared), ..good() };
+        assert!(looks(data, &[pages, pages]).contains(&Look::DataLost), "{pages} pages, shared from {at}");
+        let tags = Fake { tags: Box::new(shared), ..good() };
+        assert!(looks(tags, &[pages, pages]).contains(&Look::TagsLost), "{pages} pages' tags, shared from {at}");
+    }
+}
+
+#[test]
+fn one_region_that_lies_does_not_make_another_lie() {
+    let fake = Fake { tags: Box::new(|region, page| (region != 1).then_some((region as u64) << 40 | page)), ..good() };
+    assert_eq!(looks(fake, &[4096, 4096, 4096]), [Look::Good, Look::TagsLost, Look::Good]);
+}
+
+#[test]
+fn an_abort_ends_the_look_at_its_region_only() {
+    let fake = Fake { aborts: Box::new(|region, page| region == 0 && page >= 2048), ..good() };
+    assert_eq!(looks(fake, &[4096, 4096]), [Look::Aborted, Look::Good]);
+}
+
+#[test]
+fn an_abort_that_comes_late_is_the_regions() {
+    let fake = Fake { late: Some(1), ..good() };
+    assert_eq!(looks(fake, &[64, 64, 64]), [Look::Good, Look::Aborted, Look::Good]);
+}
+
+proptest! {
+    #[test]
+    fn missing_storage_of_any_2_mib_shows(pages in BLOCK..1_900_000u64, at in any::<u64>()) {
+        let block = at % (pages / BLOCK);
+        let missing = move |region: usize, page: u64| (page / BLOCK != block).then_some((region as u64) << 40 | page);
+        prop_assert_eq!(looks(Fake { tags: Box::new(missing), ..good() }, &[pages]), [Look::TagsLost]);
+        prop_assert_eq!(looks(Fake { data: Box::new(missing), ..good() }, &[pages]), [Look::DataLost]);
+    }
+
+    #[test]
+    fn a_sample_is_in_the_region_and_small_and_has_both_ends(pages in 1u64..1 << 36) {
+        let sample = Sample::of(pages);
+        let set: BTreeSet<u64> = sample.pages().collect();
+        prop_assert_eq!(set.len() as u64, sample.count());
+        prop_assert!(sample.count() <= 4096 && set.contains(&0) && set.last() == Some(&(pages - 1)));
+    }
+
+    #[test]
+    fn pages_a_power_of_two_apart_differ_in_nearly_every_tag(page in 0u64..1 << 36, shift in 0u32..36) {
+        let (one, other) = (pattern(page), pattern(page ^ 1 << shift));
+        let alike = (0..16).filter(|tag| (one ^ other) >> (4 * tag) & 0xf == 0).count();
+        prop_assert!(alike <= 8, "{alike} of 16 tags are alike");
+    }
+}
