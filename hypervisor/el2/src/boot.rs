@@ -1,6 +1,7 @@
 //! What the boot assembly hands over, and the early map until `mmu` replaces it.
 
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
@@ -46,8 +47,8 @@ pub struct Boot {
     tree: u64,
     base: u64,
     level: u64,
-    /// The 2 MiB block that the early map has as a device, or all ones.
-    device: Cell<u64>,
+    /// The 2 MiB blocks that the early map has as devices.
+    devices: RefCell<Vec<u64>>,
 }
 
 impl Boot {
@@ -61,9 +62,10 @@ impl Boot {
         unsafe { heap::init() };
         if level == 2 {
             // Which CPU this is only the tree can tell; until then it is CPU 0, so that a fault has a handler.
-            crate::secondary::adopt_boot_cpu(assay_spec::cpu_id::PcpuId(0));
+            // SAFETY: as above.
+            unsafe { crate::secondary::adopt_boot_cpu() };
         }
-        Self { tree, base, level, device: Cell::new(u64::MAX) }
+        Self { tree, base, level, devices: RefCell::new(Vec::new()) }
     }
 
     /// Returns the exception level at entry.
@@ -115,7 +117,7 @@ impl Boot {
         const MOST: u64 = 1 << 30;
         let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
         let blocks = Region { start: Pa(region.start.0 & !(BLOCK_2M - 1)), size: region.size + BLOCK_2M };
-        let on_device = blocks.contains(Pa(self.device.get()));
+        let on_device = self.devices.borrow().iter().any(|block| blocks.contains(Pa(*block)));
         if bad || on_device || region.overlaps(&image::region()) {
             return None;
         }
@@ -143,7 +145,7 @@ impl Boot {
             // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
             // entry was invalid before, so no break-before-make is due.
             unsafe { boot_map_block(first, EARLY_DEVICE) }
-            self.device.set(first);
+            self.devices.borrow_mut().push(first);
         }
     }
 }

@@ -94,9 +94,12 @@ pub fn counter_frequency() -> u64 {
 }
 
 /// Sets the registers of EL2 itself that no guest's configuration covers.
-pub(crate) fn init_el2() {
+///
+/// # Safety
+/// There must be no guest on this CPU: stage 2 is off afterwards.
+pub(crate) unsafe fn init_el2() {
     crate::switch::install_vectors();
-    // SAFETY: nothing of a guest's is loaded yet. IMO: physical interrupts are EL2's, also to wake it from WFI
+    // SAFETY: nothing of a guest's is loaded, as our caller promises. IMO: physical interrupts are EL2's, also to wake it from WFI
     // before there is a guest.
     unsafe { write_el2!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO) }
     write_sysreg!("cntvoff_el2", 0);

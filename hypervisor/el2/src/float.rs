@@ -33,10 +33,9 @@ fn common() -> u64 {
     *COMMON.call_once(|| sve::common_bytes(VECTOR.load(Ordering::Relaxed)))
 }
 
-/// Notes how long this CPU's vectors are: on each CPU that a vCPU may move to or from, before [`vector_length`]
-/// is asked for.
+/// Notes how long this CPU's vectors are: when it is adopted, before it has a guest.
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a register, and a look at what it brought about")]
-pub fn note_vector_length() {
+pub(crate) fn note_vector_length() {
     if read_sysreg!("id_aa64pfr0_el1") >> 32 & 0xf == 0 {
         return;
     }

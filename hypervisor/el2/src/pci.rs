@@ -12,6 +12,9 @@ use crate::probe;
 
 /// Bytes of configuration space that a bus has.
 const BUS_BYTES: u64 = 0x10_0000;
+/// The Command register (PCI Local Bus 3.0 §6.2.2), and its bit that lets a function access memory.
+const COMMAND: u16 = 4;
+const BUS_MASTER: u32 = 1 << 2;
 /// Bytes that a function has.
 const FUNCTION_BYTES: u64 = 0x1000;
 
@@ -54,11 +57,12 @@ impl Ecam {
         unsafe { probe::probe_read(address) }
     }
 
-    /// Writes a word; nothing happens where there is none.
+    /// Writes a word; nothing happens where there is none. Bus Master stays 0, whatever `value` says: a function that
+    /// wrote to memory would write to anybody's.
     pub fn write(&self, requester_id: u16, offset: u16, value: u32) {
+        let value = if offset & 0xffc == COMMAND { value & !BUS_MASTER } else { value };
         if let Some(address) = self.address(requester_id, offset) {
-            // SAFETY: as in `read`. What the write makes a function do is our caller's matter: EL2 keeps Bus
-            // Master 0, so that no function writes to memory.
+            // SAFETY: as in `read`; and no function can be told to write to memory.
             unsafe { probe::probe_write(address, value) }
         }
     }

@@ -7,7 +7,7 @@ use assay_spec::addr::{Pa, Region};
 
 use crate::firmware::FirmwareError;
 use crate::frames::{self, Frames};
-use crate::{cache, cpu, cpus, firmware, mmu, percpu};
+use crate::{cache, cpu, cpus, firmware, float, mmu, percpu};
 
 unsafe extern "C" {
     static boot_secondary: u8;
@@ -50,12 +50,27 @@ fn guard_of(start: Pa) -> Region<Pa> {
     Region { start: Pa(start.0 + percpu::GUARD), size: assay_spec::addr::PAGE_SIZE }
 }
 
-/// Makes the running CPU CPU `id`, on the boot CPU's block, with EL2's own registers set.
-pub fn adopt_boot_cpu(id: PcpuId) {
-    // SAFETY: the linker script sets the block aside for the boot CPU, which alone runs this; a second time only
-    // the index changes.
-    unsafe { percpu::install(crate::image::boot_cpu_block(), id.0 as u64) };
-    cpu::init_el2();
+/// Makes the running CPU CPU 0, on the boot CPU's block, with EL2's own registers set.
+///
+/// # Safety
+/// To be called once, by the boot CPU, before there is anything else.
+pub(crate) unsafe fn adopt_boot_cpu() {
+    // SAFETY: the linker script sets the block aside for the boot CPU, and this is the first that uses it.
+    unsafe { percpu::install(crate::image::boot_cpu_block(), 0) };
+    // SAFETY: our caller's promise: there is no guest.
+    unsafe { cpu::init_el2() };
+}
+
+/// Says which CPU the boot CPU is, once the tree has told, and notes how long its vectors are. Only the first call
+/// counts: what goes by a CPU's index must not change under it.
+pub fn name_boot_cpu(id: PcpuId) {
+    static NAMED: spin::Once<()> = spin::Once::new();
+    let _ = NAMED.call_once(|| {
+        // SAFETY: the block is the boot CPU's, which alone comes here, and before the first guest; only the index
+        // changes.
+        unsafe { percpu::install(crate::image::boot_cpu_block(), id.0 as u64) };
+        float::note_vector_length();
+    });
 }
 
 /// Starts CPU `id` on `block`.
@@ -87,16 +102,22 @@ pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
 static BLOCKS: spin::Mutex<alloc::vec::Vec<(PcpuId, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
 
 /// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
-/// index is one of those.
+/// index is one of those, and was not adopted yet.
 pub fn adopt(index: u64) -> bool {
     // The latest, if an earlier start of this CPU failed; and only on the CPU that it was made for.
     let known = |(known, _): &&(PcpuId, u64)| known.0 as u64 == index;
     let is_this = cpus::this_by_mpidr().is_some_and(|this| this.0 as u64 == index);
-    let block = BLOCKS.lock().iter().rfind(known).filter(|_| is_this).map(|(_, block)| *block);
+    let mut blocks = BLOCKS.lock();
+    let block = blocks.iter().rfind(known).filter(|_| is_this).map(|(_, block)| *block);
     let Some(block) = block else { return false };
+    // Once: later, this CPU may have a guest.
+    blocks.retain(|(known, _)| known.0 as u64 != index);
+    drop(blocks);
     // SAFETY: `start` gave this block to this CPU alone; its stack is in use above the guard page only.
     unsafe { percpu::install(block, index) };
-    cpu::init_el2();
+    // SAFETY: this CPU comes from firmware, and has no guest.
+    unsafe { cpu::init_el2() };
+    float::note_vector_length();
     crate::tlb::invalidate_all_local();
     true
 }

@@ -70,12 +70,20 @@ pub struct TableMemory {
     pages: Vec<Page>,
     frames: Vec<Frames>,
     granted: Vec<Granted>,
+    /// A guest may run on them: nothing is stored any more.
+    in_use: bool,
 }
+
+/// The VMIDs that tables are in use under: TLBs know translations by them.
+static VMIDS: spin::Mutex<Vec<u16>> = spin::Mutex::new(Vec::new());
+
+/// `VTCR_EL2` bits 13:8: walks are Inner Shareable and Write-Back, as the stores of descriptors are.
+const WALKS: u64 = 0x35;
 
 impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
     pub fn new(start_level: u8) -> Self {
-        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new() }
+        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), in_use: false }
     }
 
     /// Lets the tables lead to `memory`, and returns where that is. `None` if registers are EL2's own, or given away:
@@ -104,20 +112,28 @@ impl TableMemory {
         Some(region)
     }
 
-    /// Puts the tables in use under `vmid`. Before this nothing of them can be cached.
+    /// Puts the tables in use under `vmid`. Before this nothing of them can be cached, and afterwards they stay as they
+    /// are.
     ///
     /// `None` if a walk with this `vtcr` would not begin at their root, at the level they were made for, with
-    /// no more start tables than there are: it would take guest memory for tables. Only 4 KiB, no DS, HA or HD.
-    pub fn put_in_use(&self, vmid: u16, vtcr: u64) -> Option<Regime> {
+    /// no more start tables than there are: it would take guest memory for tables. Or if it would not see what was
+    /// stored; or if other tables are in use under the VMID. Only 4 KiB, no DS, HA or HD.
+    pub fn put_in_use(&mut self, vmid: u16, vtcr: u64) -> Option<Regime> {
         let root = self.frames.first()?.region();
         let (t0sz, sl0) = (vtcr & 0x3f, vtcr >> 6 & 3);
         let bits = 64u64.checked_sub(t0sz)?;
         let indexed = u64::from(assay_spec::stage2_desc::shift(self.start_level)) + 9;
         let tables = 1u64.checked_shl(u32::try_from(bits.saturating_sub(indexed)).ok()?)?;
         let fits = sl0 + u64::from(self.start_level) == 2 && bits <= 48 && tables * PAGE_SIZE <= root.size;
-        if !fits || vtcr >> 14 & 3 != 0 || vtcr >> 21 & 3 != 0 || vtcr >> 32 != 0 {
+        if !fits || vtcr >> 8 & 0x3f != WALKS || vtcr >> 14 & 3 != 0 || vtcr >> 21 & 3 != 0 || vtcr >> 32 != 0 {
             return None;
         }
+        let mut vmids = VMIDS.lock();
+        if self.in_use || vmids.contains(&vmid) {
+            return None;
+        }
+        vmids.push(vmid);
+        self.in_use = true;
         let vttbr = assay_spec::stage2_desc::vttbr(vmid, root.start);
         Some(Regime { vtcr, vttbr })
     }
@@ -159,7 +175,7 @@ impl TableMemory {
     /// # Panics
     /// If the entry is not in these tables or the descriptor leads where this VM must not get: our bug.
     pub fn store(&mut self, entry: Pa, descriptor: u64) {
-        let allowed = self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
+        let allowed = !self.in_use && self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
         assert!(allowed && entry.is_aligned(8), "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM");
         dsb_ishst();
         // SAFETY: an aligned word in a page of ours that holds no Rust object, checked above.

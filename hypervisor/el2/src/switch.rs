@@ -7,6 +7,7 @@ use core::mem::offset_of;
 
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
+use assay_spec::hcr;
 
 use crate::percpu::PerCpu;
 use crate::sysreg::{isb, read_sysreg, write_el2};
@@ -17,6 +18,8 @@ pub struct Guest {
     /// General registers, program counter and PSTATE.
     pub frame: Frame,
     host_sp: u64,
+    /// The stage 2 that it was made for.
+    vttbr: u64,
     /// It was made on this CPU, and stays there: not `Send`.
     here: PhantomData<*const ()>,
 }
@@ -27,7 +30,7 @@ const _: () = assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, pstate) == 
 impl Guest {
     /// Makes a guest that starts with `frame`: once this CPU's stage 2 is set up (`traps::load`).
     pub(crate) fn new(frame: Frame) -> Self {
-        Self { frame, host_sp: 0, here: PhantomData }
+        Self { frame, host_sp: 0, vttbr: read_sysreg!("vttbr_el2"), here: PhantomData }
     }
 
     /// Ends it, for its frame.
@@ -87,6 +90,8 @@ unsafe extern "C" {
 /// The guest's EL1 registers, trap configuration and stage 2 are those loaded before (`guest_regs`, `traps`,
 /// `stage2`).
 pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
+    debug_assert!(read_sysreg!("hcr_el2") & hcr::VM != 0, "a guest is to run without stage 2");
+    debug_assert!(read_sysreg!("vttbr_el2") == guest.vttbr, "a guest is to run with another's stage 2");
     // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to functions
     // for which they are of the right types. They are borrowed exclusively throughout.
     unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), synchronous::<H>, other::<H>) }

@@ -41,7 +41,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
     let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
     set_conduit(&machine);
-    secondary::adopt_boot_cpu(this);
+    secondary::name_boot_cpu(this);
     cpus::init(machine.cpus.len());
     cpus::identify(this);
 

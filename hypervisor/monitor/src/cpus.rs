@@ -6,7 +6,7 @@ use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::secondary::Block;
-use assay_el2::{cpu, float, gic, secondary};
+use assay_el2::{cpu, gic, secondary};
 use assay_plan::idregs::HostId;
 use assay_spec::intid::IntId;
 use spin::Once;
@@ -41,7 +41,6 @@ fn slots() -> &'static [Slot] {
 /// Notes what the running CPU is.
 pub(crate) fn identify(id: PcpuId) {
     if let Some(slot) = slots().get(id.0) {
-        float::note_vector_length();
         let _ = slot.identity.call_once(|| HostId::new(cpu::id_table()));
     }
 }

@@ -15,7 +15,7 @@ use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use super::{Ack, First, GicError, Interface, frame};
 use crate::mmio::{Mmio, Registers};
 use crate::percpu;
-use crate::sysreg::{dsb_ishst, isb};
+use crate::sysreg::dsb_ishst;
 
 register_structs! {
     Gicd {
@@ -231,5 +231,6 @@ pub(super) fn reset_virtual() {
     gich.apr.set(0);
     gich.vmcr.set(0);
     gich.hcr.set(HCR_EN);
-    isb();
+    // As in `load_virtual`.
+    crate::sysreg::dsb_sy();
 }
