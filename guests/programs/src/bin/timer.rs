@@ -28,6 +28,8 @@ const CASES: &[Case] = &[
     ("a_physical_deadline_in_the_past_comes_at_once", || past(Timer::Physical)),
     ("a_virtual_deadline_beyond_reach_never_comes", || never(Timer::Virtual)),
     ("a_physical_deadline_beyond_reach_never_comes", || never(Timer::Physical)),
+    ("a_virtual_line_that_falls_is_pending_no_more", || falls(Timer::Virtual)),
+    ("a_physical_line_that_falls_is_pending_no_more", || falls(Timer::Physical)),
     ("virtual_ticks_are_not_lost", || ticks(Timer::Virtual)),
     ("physical_ticks_are_not_lost", || ticks(Timer::Physical)),
     ("both_timers_at_once_each_interrupt", both),
@@ -196,6 +198,27 @@ fn masked(timer: Timer) -> Outcome {
     cpu::mask_irq();
     ensure_equal!(early, 0, "interrupts while IMASK is set");
     outcome
+}
+
+/// While its interrupt is disabled, the timer comes due and is turned off again.
+fn falls(timer: Timer) -> Outcome {
+    fresh(timer);
+    let (gic, intid) = (gic::gic(), timer.intid());
+    gic.disable_intid(intid);
+    timer.set_compare(timer.now());
+    timer.set_control(ENABLE);
+    let rises = timer::wait_for(100_000, || gic.read_bit(gic::ISPENDR, intid));
+    timer.stop();
+    let falls = timer::wait_for(100_000, || !gic.read_bit(gic::ISPENDR, intid));
+    cpu::unmask_irq();
+    gic.enable_intid(intid);
+    timer::delay(500);
+    let taken = irq::count(0);
+    cpu::mask_irq();
+    ensure!(rises, "it is not pending while the line is high");
+    ensure!(falls, "it stays pending after the line has fallen");
+    ensure_equal!(taken, 0, "interrupts of a line that is low");
+    Ok(())
 }
 
 fn past(timer: Timer) -> Outcome {

@@ -90,6 +90,11 @@ impl Runner {
     /// A data abort: most are accesses to the interrupt controller or the UART.
     #[inline(never)]
     fn access(&mut self, frame: &mut Frame) -> Control {
+        // The guest may have turned off a timer whose line the interrupt controller still has high: it must not find it
+        // pending, nor enable it and be interrupted.
+        if self.timer_held.is_some() {
+            self.sample_timer();
+        }
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let syndrome = switch::abort_syndrome();
         if exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
