@@ -118,7 +118,7 @@ pub(crate) fn warn_of_unclaimed(world: &World<'_>) {
     for odd in world.machine.oddities() {
         say!("warning node={} reason={}", odd.node, Quoted(&odd.reason));
     }
-    for node in claims::without_no_map(world.machine) {
+    for node in claims::without_no_map(world) {
         say!("warning region={} reason=\"the node has no no-map, which the binding requires: add it\"", node.name);
     }
 }

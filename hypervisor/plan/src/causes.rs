@@ -92,6 +92,10 @@ impl Cause for NodeFault {
     fn tell(&self, say: Say<'_>) {
         match self {
             Self::TagStorage => say(T1, format_args!("the node is tag storage (arm,mte-tag-storage), and no overlay takes that back"), "declare other memory: what keeps the Allocation Tags of memory belongs to no VM"),
+            Self::Parent(fault) => say(T1, format_args!("the region is a child of /reserved-memory: {}", fault.reason()), "correct /reserved-memory: an empty ranges, and the root's #address-cells and #size-cells"),
+            Self::Reusable => say(T1, format_args!("the node has reusable, so that an operating system uses the memory meanwhile"), "delete reusable: coherent memory has no-map, and one owner"),
+            Self::Pool => say(T1, format_args!("the node is a pool for DMA too (shared-dma-pool or restricted-dma-pool)"), "take the pool out of its compatible: coherent memory has one owner"),
+            Self::NoMap => say(T1, format_args!("the node has no no-map, which the binding requires"), "add no-map; to the node: without it, whatever else boots from the tree maps the memory as RAM"),
             Self::MarkWithValue => say(T1, format_args!("the node's assay,mte-capable has a value, and a mark says yes by being there"), "write assay,mte-capable; without a value if every granule has tag storage, else leave it out"),
             Self::UniformWithValue => say(T1, format_args!("the node is unmarked, and the root's (/) assay,uniform-memory has a value, though it says yes by being there"), "write assay,uniform-memory; without a value at the root if all memory has tag storage, else leave it out"),
             Self::Reserved => say(T1, format_args!("firmware reserves the node's memory, and no overlay takes that back"), "declare other memory, or have firmware write the node as assay,coherent-memory, or leave it out"),
@@ -146,6 +150,7 @@ impl Cause for Trouble<'_> {
         match self {
             Self::Unknown { region, known } => say(V3, format_args!("the platform has no coherent region {region}{}", List("; it has ", known)), "correct the claim's `region`, or declare the region in the platform tree or an overlay"),
             Self::Ambiguous { region, paths } => say(V3, format_args!("several coherent regions are named {region}{}", List(": ", paths)), "write the full path in the claim's `region`"),
+            Self::CalledMemory { path } => say(V3, format_args!("memory is the name of the VM's RAM, and the coherent region {path} has it too"), "write the full path in the claim's `region`, or rename the node"),
             Self::Device { region, device, fault } => say(V3, format_args!("the device {device} of region {region} {fault}"), fault.remedy()),
             Self::SharedTwice { region } => say(V3, format_args!("the VM claims shared region {region} twice"), "leave one of the VM's claims of the region out"),
             Self::SharedSize { region, size, vm, other } => say(V3, format_args!("shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"), "give the region the same size in all VMs that share it"),

@@ -9,9 +9,9 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Ipa, Region};
 
-use crate::platform::{CoherentNode, HostPlatform};
+use crate::platform::{CoherentNode, HostPlatform, NodeFault};
 use crate::policy::regions::Occupied;
-use crate::policy::{Claim, CpuBits, Decision, Denied, Notices, Proof};
+use crate::policy::{Claim, CpuBits, Decision, Denied, Fault, Notices, Proof};
 use crate::refusal::Refusal;
 use crate::space::{Backing, Mapping};
 use crate::vm_tree::VmConfig;
@@ -158,8 +158,9 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
     world.vms.iter().enumerate().map(resolve).collect()
 }
 
-/// Returns the regions without `no-map`. Assay never maps them as RAM; whatever else boots from the same tree
-/// may, and may speculate into memory whose device is not ready.
-pub fn without_no_map(machine: &HostPlatform) -> impl Iterator<Item = &CoherentNode> {
-    machine.coherent.iter().filter(|node| !node.no_map)
+/// Returns the regions without `no-map` of which something else is wrong too, and said.
+pub fn without_no_map<'a>(world: &World<'a>) -> impl Iterator<Item = &'a CoherentNode> {
+    let only = Some(Fault::Node(NodeFault::NoMap));
+    let faults = ground::faults(world).into_iter().zip(&world.machine.coherent);
+    faults.filter(move |(fault, node)| !node.no_map && *fault != only).map(|(_, node)| node)
 }

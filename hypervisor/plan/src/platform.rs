@@ -11,7 +11,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
 
-use crate::gate::{Cells, Flag, Malformed, Node, Tree, TreeError};
+use crate::gate::{Flag, Malformed, Node, Tree, TreeError};
 
 use crate::pci;
 
@@ -32,7 +32,7 @@ mod tests;
 
 pub use crate::pci::{EcamHost, PciWindow};
 pub use console::early_console;
-pub use fault::{NodeFault, Oddity};
+pub use fault::{NodeFault, Oddity, ParentFault};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
 
@@ -109,8 +109,10 @@ pub struct HostPlatform {
     devices: registers::Devices,
     /// All that is known of `/reserved-memory`, from which `reserved` and `coherent` are derived.
     facts: reserved::Facts,
-    /// The cells of `/reserved-memory`, for overlays that do not state their own.
-    reserved_cells: Cells,
+    /// What overlays have said in vain.
+    in_vain: Vec<(String, &'static str)>,
+    /// The nodes that overlays have added.
+    added: Vec<String>,
 }
 
 /// One range of RAM.
@@ -270,7 +272,8 @@ impl HostPlatform {
             functions: Vec::new(),
             devices: registers::Devices::default(),
             facts: reserved::Facts::default(),
-            reserved_cells: Cells::DEFAULT,
+            in_vain: Vec::new(),
+            added: Vec::new(),
         }
     }
 
@@ -294,11 +297,12 @@ impl HostPlatform {
         pcie::hosts(tree, gic, &mut self.pcie)?;
         self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
-        let parent = tree.find("/reserved-memory");
-        self.reserved_cells = parent.unwrap_or(root).child_cells()?;
-        if let Some(parent) = parent {
+        self.facts.parent = reserved::Parent::of_root(root)?;
+        if let Some(parent) = tree.find("/reserved-memory") {
+            self.facts.parent.absorb(parent)?;
+            let cells = parent.child_cells()?;
             for child in parent.children() {
-                self.facts.absorb(&child.path(), child, self.reserved_cells)?;
+                self.facts.absorb(&child.path(), child, cells)?;
             }
         }
         self.derive();
@@ -329,7 +333,8 @@ impl HostPlatform {
 
     /// Lists what is odd in the trees and decides nothing by itself.
     pub fn oddities(&self) -> Vec<Oddity<'_>> {
-        let mut all = Vec::new();
+        let mut all: Vec<_> = self.facts.oddities().collect();
+        all.extend(self.in_vain.iter().map(|(node, reason)| Oddity { node, reason }));
         if self.uniform_has_value {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
             all.push(Oddity { node: "/", reason });

@@ -58,15 +58,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         print!("{}", cpus::list());
         return Ok(());
     }
-    let report = report(options).map_err(unusable)?;
-    if options.json {
-        println!("{}", print::json(&report));
-    } else {
-        print!("{}", print::table(&report));
+    let mut warnings = Vec::new();
+    let report = report(options, &mut warnings);
+    if let Ok(report) = &report {
+        print!("{}", if options.json { format!("{}\n", print::json(report)) } else { print::table(report) });
+        warnings.extend_from_slice(&report.warnings);
     }
-    for warning in &report.warnings {
+    // Also of what is unusable: they may say why.
+    for warning in &warnings {
         eprintln!("warning: {warning}");
     }
+    let report = report.map_err(unusable)?;
     let refused = report.refused();
     if !refused.is_empty() {
         bail!("{} would not start: the rows with a refusal say why, and what would change it", refused.join(", "));
@@ -74,19 +76,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn report(options: &Options) -> Result<Report> {
+/// Decides; what is odd about the files goes to `warnings`, about the machine into the report.
+fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
     let (Some(tree), Some(path)) = (&options.tree, &options.manifest) else {
         bail!("give --tree and --manifest");
     };
     let host = cpus::common(&options.cpu)?;
     let manifest = Manifest::read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut warnings = Vec::new();
-    let machine = machine(tree, &manifest, folder, &mut warnings)?;
-    let mut report = Report::new(&machine, &manifest, &host, &options.proof, &|file| fs::read(folder.join(file)).ok())?;
+    let machine = machine(tree, &manifest, folder, warnings)?;
+    warnings.extend(machine.oddities().iter().map(|odd| format!("{}: {}", odd.node, odd.reason)));
     warnings.extend(manifest.warnings());
-    report.warnings.splice(0..0, warnings);
-    Ok(report)
+    Report::new(&machine, &manifest, &host, &options.proof, &|file| fs::read(folder.join(file)).ok())
 }
 
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.

@@ -6,7 +6,7 @@ use assay_spec::addr::{Pa, Region};
 
 use super::World;
 use crate::pci::BarFault;
-use crate::platform::{CoherentNode, HostGic, HostPlatform};
+use crate::platform::{CoherentNode, HostGic, HostPlatform, NodeFault};
 use crate::policy::regions::{Extent, Layout, Occupant, Occupied, RegionFact, fault};
 use crate::policy::{Fault, Kind};
 
@@ -33,7 +33,10 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
         .map(|index| {
             let said = machine.coherent.get(index).and_then(|node| node.fault).map(Fault::Node);
             let found = said.or_else(|| fault(&layout, index)).map(|fault| outlive(fault, &regions, &occupied));
-            found.or_else(|| same_bar(machine, index)).or_else(|| in_window(machine, index))
+            found
+                .or_else(|| same_bar(machine, index))
+                .or_else(|| in_window(machine, index))
+                .or_else(|| may_be_mapped(machine, index))
         })
         .collect()
 }
@@ -77,6 +80,12 @@ fn in_window<'a>(machine: &'a HostPlatform, index: usize) -> Option<Fault<'a>> {
     let region = machine.coherent.get(index).filter(|node| node.pci_bar.is_none())?.region()?;
     let mut windows = machine.registers().filter(|registers| registers.is_window);
     windows.find(|window| window.region.overlaps(&region)).map(|window| Fault::OverlapsWindow(&window.path))
+}
+
+/// Without `no-map`, whatever else boots from the tree maps the memory.
+fn may_be_mapped<'a>(machine: &HostPlatform, index: usize) -> Option<Fault<'a>> {
+    let node = machine.coherent.get(index).filter(|node| !node.no_map);
+    node.map(|_| Fault::Node(NodeFault::NoMap))
 }
 
 /// Names the registers of all enabled devices, and of those that EL2 drives whatever their `status`.

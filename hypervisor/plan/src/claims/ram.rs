@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::Region;
 
-use super::{Row, World};
+use super::{Row, World, naming};
 use crate::policy::{self, Claim, CpuBits, Facts, Kind, Proof};
 use crate::space::Backing;
 use crate::vm_tree::VmConfig;
@@ -19,7 +19,7 @@ pub(super) fn row<'a>(world: &World<'a>, vm: &VmConfig) -> Row<'a> {
     let (facts, nodes) = facts(world, vm.mte);
     let claim = Claim::ram(vm.mte);
     Row {
-        region: "memory",
+        region: naming::RAM,
         nodes,
         size: Some(vm.memory_bytes),
         claim,

@@ -5,6 +5,7 @@ mod denials;
 mod devices;
 mod marks;
 mod naming;
+mod odd;
 mod places;
 mod proofs;
 mod refusals;

@@ -26,6 +26,11 @@ pub enum Trouble<'a> {
         /// The nodes' paths.
         paths: Vec<&'a str>,
     },
+    /// The claim says `memory`, and a node has that name.
+    CalledMemory {
+        /// The node's path.
+        path: &'a str,
+    },
     /// The claim wants a device too, which it cannot have.
     Device {
         /// What the claim says.
@@ -121,6 +126,6 @@ impl<'a> Trouble<'a> {
 
     /// Tells whether the claim names nothing: an error of the manifest whatever the machine can do.
     pub const fn is_bad_name(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::Ambiguous { .. })
+        matches!(self, Self::Unknown { .. } | Self::Ambiguous { .. } | Self::CalledMemory { .. })
     }
 }

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::bus::Bus;
+use super::memory::is_called_memory;
 use super::registers::Above;
 use super::{HostPlatform, PlatformError, missing, reserved};
 use crate::gate::{Malformed, Node, Tree};
@@ -46,18 +47,31 @@ impl<'p> Overlay<'_, '_, 'p> {
     where
         'p: 'o,
     {
-        for fragment in root.children() {
-            // What dtc adds besides (`__fixups__`, `__symbols__`) is about labels.
-            if let Some(body) = fragment.child("__overlay__") {
-                let target = self.target(fragment)?;
-                let above = match self.platform.find(&target) {
-                    Some(node) => self.machine.devices.above(node),
-                    None => Above { buses: Vec::new(), is_on: true },
-                };
-                self.apply(target.trim_end_matches('/'), body, &above)?;
+        // What dtc adds besides (`__fixups__`, `__symbols__`) is about labels.
+        for fragment in root.children().filter(|child| !child.name().starts_with("__")) {
+            let Some(body) = fragment.child("__overlay__") else {
+                let reason = "a node of an overlay that has no __overlay__ says nothing: write it as &{/path} { … } after /plugin/";
+                self.machine.in_vain.push((fragment.path(), reason));
+                continue;
+            };
+            let target = self.target(fragment)?;
+            let above = match self.platform.find(&target) {
+                Some(node) => self.machine.devices.above(node),
+                None => Above { buses: Vec::new(), is_on: true },
+            };
+            let target = target.trim_end_matches('/');
+            if !target.is_empty() && self.platform.find(target).is_none() && !self.is_added(target) {
+                let reason =
+                    "the platform has no such node, for which an overlay has a fragment: correct its target-path";
+                self.machine.in_vain.push((String::from(target), reason));
             }
+            self.apply(target, body, &above)?;
         }
         Ok(())
+    }
+
+    fn is_added(&self, path: &str) -> bool {
+        self.machine.added.iter().any(|added| added == path)
     }
 
     /// Reads where a fragment goes: the full path of its node, if the platform has it.
@@ -80,12 +94,27 @@ impl<'p> Overlay<'_, '_, 'p> {
         Some(full)
     }
 
+    /// What is RAM the firmware knows: it may itself be in what an overlay adds.
+    fn memory(&mut self, path: &str, node: Node<'_, '_>) {
+        let is_known = self.machine.memory.iter().any(|memory| memory.path == path);
+        let is_memory = is_known || (path.rfind('/') == Some(0) && is_called_memory(&node));
+        if is_memory && ["reg", "status"].iter().any(|name| node.has(name)) {
+            let reason =
+                "what is RAM the firmware's tree alone says: reg and status of memory are not read from an overlay";
+            self.machine.in_vain.push((String::from(path), reason));
+        }
+    }
+
     /// Reads what a fragment says about the node at `path` ("" is the root) and those below it, which it may also create.
     fn apply<'o>(&mut self, path: &str, node: Node<'_, 'o>, above: &Above<'o>) -> Result<(), PlatformError>
     where
         'p: 'o,
     {
         let known = self.platform.find(if path.is_empty() { "/" } else { path });
+        if known.is_none() && !self.is_added(path) {
+            self.machine.added.push(String::from(path));
+        }
+        self.memory(path, node);
         fact(self.machine, path, node)?;
         let is_on = self.machine.devices.overlay(path, node, known, above)?;
         let own = known.map_or_else(|| Bus::of(node), |known| Bus::of(known).overlaid(node));
@@ -109,6 +138,8 @@ fn fact(machine: &mut HostPlatform, path: &str, node: Node<'_, '_>) -> Result<()
     }
     if path.is_empty() {
         machine.vouch(node);
+    } else if path == "/reserved-memory" {
+        machine.facts.parent.absorb(node)?;
     }
     let no_mte = node.has("arm,no-mte");
     let mut known = false;
@@ -131,7 +162,7 @@ fn reserved_child(machine: &mut HostPlatform, path: &str, node: Node<'_, '_>) ->
     let parent = node.parent().filter(|parent| parent.has("#address-cells"));
     let cells = match parent {
         Some(parent) => parent.child_cells()?,
-        None => machine.reserved_cells,
+        None => machine.facts.parent.cells(),
     };
     machine.facts.absorb(path, node, cells)
 }

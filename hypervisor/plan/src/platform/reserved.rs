@@ -9,13 +9,15 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{HostPlatform, NodeFault, PlatformError, Reservation, room};
+use super::{HostPlatform, NodeFault, Oddity, ParentFault, PlatformError, Reservation, room};
 use crate::gate::{Cells, Flag, Malformed, Node};
 use crate::pci::BarFault;
 
 /// What the paths of all its children begin with.
 pub(super) const PARENT: &str = "/reserved-memory/";
 const COHERENT: &[&str] = &["assay,coherent-memory"];
+/// What an operating system allocates from.
+const POOLS: &[&str] = &["shared-dma-pool", "restricted-dma-pool"];
 const MARK: &str = "assay,mte-capable";
 /// Tags that can be reached as data, where a memory controller has no store of its own for them.
 const TAG_STORAGE: &[&str] = &["arm,mte-tag-storage"];
@@ -83,9 +85,51 @@ pub struct PciBar {
 pub(super) struct Facts {
     /// The memory reservation block.
     pub(super) fixed: Vec<Reservation>,
+    pub(super) parent: Parent,
     /// Memory nodes that are disabled and have `arm,no-mte`.
     pub(super) denied: Vec<(String, Region<Pa>)>,
     nodes: Vec<Fact>,
+}
+
+/// `/reserved-memory` itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Parent {
+    address_cells: Option<u32>,
+    size_cells: Option<u32>,
+    /// Whether `ranges` is empty, if it is there.
+    ranges: Option<bool>,
+    /// The root's cells.
+    root: Option<Cells>,
+}
+
+impl Parent {
+    /// Takes over what a tree's root says, and what holds for its children.
+    pub(super) fn of_root(root: Node<'_, '_>) -> Result<Self, Malformed> {
+        Ok(Self { root: Some(root.child_cells()?), ..Self::default() })
+    }
+
+    /// Takes over each property that a node for it has.
+    pub(super) fn absorb(&mut self, node: Node<'_, '_>) -> Result<(), Malformed> {
+        self.address_cells = node.u32("#address-cells")?.or(self.address_cells);
+        self.size_cells = node.u32("#size-cells")?.or(self.size_cells);
+        self.ranges = node.property("ranges").map(<[u8]>::is_empty).or(self.ranges);
+        Ok(())
+    }
+
+    /// The cells of its children.
+    pub(super) fn cells(&self) -> Cells {
+        let default = self.root.unwrap_or(Cells::DEFAULT);
+        Cells { address: self.address_cells.unwrap_or(default.address), size: self.size_cells.unwrap_or(default.size) }
+    }
+
+    fn fault(&self) -> Option<ParentFault> {
+        let cells = self.address_cells.zip(self.size_cells).map(|(address, size)| Cells { address, size });
+        match self.ranges {
+            None => Some(ParentFault::NoRanges),
+            Some(false) => Some(ParentFault::Ranges),
+            Some(true) => (cells != self.root).then_some(ParentFault::Cells),
+        }
+    }
 }
 
 /// One child of `/reserved-memory`.
@@ -95,6 +139,9 @@ struct Fact {
     coherent: bool,
     tag_storage: bool,
     regs: Vec<(u64, u64)>,
+    /// `reusable`.
+    is_reusable: bool,
+    is_pool: bool,
     /// Some tree gave the mark a value.
     mark_has_value: bool,
     /// What the trees read so far have said; none of it is taken back.
@@ -154,7 +201,25 @@ impl Facts {
     pub(super) fn coherent(&self) -> Vec<CoherentNode> {
         let wanted = |fact: &&Fact| fact.available && fact.coherent;
         let coherent = self.nodes.iter().filter(wanted);
-        coherent.map(|fact| CoherentNode { fault: fact.fault(), ..fact.node.clone() }).collect()
+        let parent = self.parent.fault();
+        coherent.map(|fact| CoherentNode { fault: fact.fault(parent), ..fact.node.clone() }).collect()
+    }
+
+    /// Lists what is odd and decides nothing by itself.
+    pub(super) fn oddities(&self) -> impl Iterator<Item = Oddity<'_>> {
+        let parent = self.parent.fault().filter(|_| !self.nodes.is_empty());
+        let parent = parent.map(|fault| Oddity { node: "/reserved-memory", reason: fault.reason() });
+        let off = self.nodes.iter().filter(|fact| fact.tag_storage && !fact.available);
+        let off = off.map(|fact| Oddity {
+            node: &fact.node.path,
+            reason: "tag storage is kept from everybody whatever its status says: leave the status out",
+        });
+        let called = self.nodes.iter().filter(|fact| fact.available && fact.coherent && fact.node.name == "memory");
+        let called = called.map(|fact| Oddity {
+            node: &fact.node.path,
+            reason: "the region is called memory, as RAM is: rename it, or claim it by its full path",
+        });
+        parent.into_iter().chain(off).chain(called)
     }
 }
 
@@ -186,6 +251,8 @@ impl Fact {
             coherent: false,
             tag_storage: false,
             regs: Vec::new(),
+            is_reusable: false,
+            is_pool: false,
             mark_has_value: false,
             before: Before::default(),
             node: CoherentNode {
@@ -225,13 +292,19 @@ impl Fact {
         }
     }
 
-    /// What cannot be about coherent memory.
-    fn fault(&self) -> Option<NodeFault> {
+    /// What cannot be about coherent memory below `/reserved-memory` with that fault.
+    fn fault(&self, parent: Option<ParentFault>) -> Option<NodeFault> {
         if self.tag_storage {
             // Who has tags as data makes them as it likes.
             Some(NodeFault::TagStorage)
         } else if self.before.reserved {
             Some(NodeFault::Reserved)
+        } else if let Some(fault) = parent {
+            Some(NodeFault::Parent(fault))
+        } else if self.is_reusable {
+            Some(NodeFault::Reusable)
+        } else if self.is_pool {
+            Some(NodeFault::Pool)
         } else if self.mark_has_value {
             Some(NodeFault::MarkWithValue)
         } else {
@@ -247,6 +320,7 @@ impl Fact {
         if node.has("compatible") {
             self.tag_storage |= node.is_compatible(TAG_STORAGE);
             self.coherent = node.is_compatible(COHERENT);
+            self.is_pool = node.is_compatible(POOLS);
         }
         if node.has("reg") {
             self.regs = node.reg_with(cells)?.collect();
@@ -265,6 +339,7 @@ impl Fact {
             Some(Flag::Valued) => self.mark_has_value = true,
             None => {}
         }
+        self.is_reusable |= node.has("reusable");
         facts.no_mte |= node.has("arm,no-mte");
         facts.no_map |= node.has("no-map");
         Ok(())

@@ -5,7 +5,7 @@ use assay_spec::stage2_desc::Rights;
 use std::vec::Vec;
 
 use crate::pci::BarFault;
-use crate::platform::NodeFault;
+use crate::platform::{NodeFault, ParentFault};
 
 use super::{Allow, AllowSet, Claim, CpuBits, Decision, Denied, Facts, Fault, Kind, Proof, Use, decide};
 
@@ -36,6 +36,12 @@ const FAULTS: &[Fault<'static>] = &[
     Fault::PartlyInMemory,
     Fault::Node(NodeFault::TagStorage),
     Fault::Node(NodeFault::Reserved),
+    Fault::Node(NodeFault::Parent(ParentFault::NoRanges)),
+    Fault::Node(NodeFault::Parent(ParentFault::Ranges)),
+    Fault::Node(NodeFault::Parent(ParentFault::Cells)),
+    Fault::Node(NodeFault::Reusable),
+    Fault::Node(NodeFault::Pool),
+    Fault::Node(NodeFault::NoMap),
     Fault::Node(NodeFault::MarkWithValue),
     Fault::Node(NodeFault::UniformWithValue),
     Fault::Bar(BarFault::Longer(0x1000)),

@@ -140,9 +140,7 @@ impl Report {
                 denied.remedy()
             ));
         }
-        let oddities = world.machine.oddities();
-        self.warnings.extend(oddities.iter().map(|odd| format!("{}: {}", odd.node, odd.reason)));
-        for node in claims::without_no_map(world.machine) {
+        for node in claims::without_no_map(world) {
             self.warnings.push(format!("{} has no no-map: add it", node.path));
         }
     }

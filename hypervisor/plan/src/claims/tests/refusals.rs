@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 
 use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, occupied, only, pa, platform, resolve, vm, vms, world};
 use crate::claims::{unclaimed_faults, without_no_map};
-use crate::platform::HostPlatform;
+use crate::platform::{HostPlatform, NodeFault};
 use crate::policy::regions::Occupant;
 use crate::policy::{Fault, Proof, Reason, Rule};
 
@@ -185,6 +185,14 @@ fn a_wrong_region_that_nobody_claims_is_reported() {
 fn a_region_without_no_map_is_named() {
     let other = r#"npu@41 { compatible = "assay,coherent-memory"; reg = <0x41 0 0 0x1000>; };"#;
     let machine = moved("reg = <0x40 0 0 0x2000>;", other);
-    let names: std::vec::Vec<_> = without_no_map(&machine).map(|node| node.name.as_str()).collect();
+    let only = world(&machine, &[], fwb());
+    let (node, denied) = unclaimed_faults(&only)[0];
+    assert_eq!((node.name.as_str(), denied.reason), ("npu", Reason::Fault(Fault::Node(NodeFault::NoMap))));
+    assert_eq!(without_no_map(&only).count(), 0, "it is said once");
+    // Where its place is wrong too, both are said.
+    let misplaced = moved("reg = <0x40 0 0 0x2000>;", &other.replace("0x1000>", "0x1800>"));
+    let both = world(&misplaced, &[], fwb());
+    assert_eq!(unclaimed_faults(&both)[0].1.reason, Reason::Fault(Fault::Unaligned));
+    let names: std::vec::Vec<_> = without_no_map(&both).map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["npu"]);
 }
