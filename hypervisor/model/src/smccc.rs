@@ -64,6 +64,30 @@ pub struct HostFacts {
     pub firmware: [i32; 3],
 }
 
+/// Returns the worst of several CPUs' answers to SMCCC_ARCH_FEATURES for workarounds 1, 2 and 3.
+///
+/// For 1 and 3: one that firmware does, and so is needed, is worse than one of which nothing is known: calling it helps
+/// that CPU and harms no other. For 2, which guests cannot call, nothing known is the worst.
+pub fn worst(answers: impl Iterator<Item = [i32; 3]>) -> [i32; 3] {
+    let call_first = |answer: i32| match answer {
+        0 => 0,
+        1 => 2,
+        _ => 1,
+    };
+    let known_last = |answer: i32| match answer {
+        -2 | 1 => 2,
+        0 => 1,
+        _ => 0,
+    };
+    let worse = |one: [i32; 3], other: [i32; 3]| {
+        let pick = |at: usize, rank: &dyn Fn(i32) -> i32| {
+            if rank(other[at]) < rank(one[at]) { other[at] } else { one[at] }
+        };
+        [pick(0, &call_first), pick(1, &known_last), pick(2, &call_first)]
+    };
+    answers.reduce(worse).unwrap_or([-1; 3])
+}
+
 /// The three workarounds as guests see them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Workarounds {

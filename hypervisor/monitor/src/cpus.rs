@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::cpu_id::VcpuId;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use assay_el2::secondary::Block;
-use assay_el2::{cpu, gic, secondary};
+use assay_el2::{cpu, firmware, gic, secondary};
+use assay_model::smccc;
 use assay_plan::idregs::HostId;
 use assay_spec::intid::IntId;
 use spin::Once;
@@ -17,11 +18,20 @@ use crate::vm::Vm;
 /// One physical CPU.
 pub(crate) struct Slot {
     /// What it is, once it is up.
-    identity: Once<HostId>,
+    identity: Once<Identity>,
+    /// Which kind of CPU that is.
+    kind: AtomicUsize,
     /// May be given to a VM: it is up, and has what the decisions were made with.
     usable: AtomicBool,
     /// The vCPU that it runs.
     vcpu: Once<(&'static Vm, VcpuId)>,
+}
+
+/// What a CPU has said of itself.
+struct Identity {
+    id: HostId,
+    /// What its firmware says of the SMCCC workarounds.
+    workarounds: [i32; 3],
 }
 
 static SLOTS: Once<Vec<Slot>> = Once::new();
@@ -29,7 +39,8 @@ static SLOTS: Once<Vec<Slot>> = Once::new();
 /// Makes the table, for as many CPUs as the tree names.
 pub(crate) fn init(count: usize) {
     let _ = SLOTS.call_once(|| {
-        let slot = || Slot { identity: Once::new(), usable: AtomicBool::new(false), vcpu: Once::new() };
+        let kind = || AtomicUsize::new(0);
+        let slot = || Slot { identity: Once::new(), kind: kind(), usable: AtomicBool::new(false), vcpu: Once::new() };
         (0..count).map(|_| slot()).collect()
     });
 }
@@ -41,7 +52,10 @@ fn slots() -> &'static [Slot] {
 /// Notes what the running CPU is.
 pub(crate) fn identify(id: PcpuId) {
     if let Some(slot) = slots().get(id.0) {
-        let _ = slot.identity.call_once(|| HostId::new(cpu::id_table()));
+        let _ = slot.identity.call_once(|| {
+            let workarounds = firmware::workarounds();
+            Identity { id: HostId::new(cpu::id_table()), workarounds }
+        });
     }
 }
 
@@ -70,15 +84,42 @@ pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
         slot.usable.store(up, Ordering::Release);
         debug_assert!(PcpuId(index) != this || up);
     }
+    let kinds = kinds();
+    for slot in slots() {
+        let kind = identity(slot).and_then(|mine| kinds.iter().position(|kind| *kind == mine.id));
+        slot.kind.store(kind.unwrap_or(0), Ordering::Release);
+    }
+}
+
+/// Returns what a CPU is that may be given to a VM.
+fn identity(slot: &Slot) -> Option<&Identity> {
+    slot.identity.get().filter(|_| slot.usable.load(Ordering::Acquire))
+}
+
+/// Returns what CPUs there are, each kind once.
+pub(crate) fn kinds() -> Vec<HostId> {
+    let mut kinds: Vec<HostId> = Vec::new();
+    for identity in slots().iter().filter_map(identity) {
+        if !kinds.contains(&identity.id) {
+            kinds.push(identity.id.clone());
+        }
+    }
+    kinds
+}
+
+/// Returns the place of a CPU's kind in [`kinds`].
+pub(crate) fn kind(id: PcpuId) -> usize {
+    slots()[id.0].kind.load(Ordering::Relaxed)
+}
+
+/// Returns the worst that any CPU's firmware says of the SMCCC workarounds.
+pub(crate) fn workarounds() -> [i32; 3] {
+    smccc::worst(slots().iter().filter_map(identity).map(|identity| identity.workarounds))
 }
 
 /// Returns the field-wise minimum of all CPUs that are up: what decisions are made with.
 pub(crate) fn common_identity() -> Option<HostId> {
-    let usable = |slot: &&Slot| slot.usable.load(Ordering::Acquire);
-    let identities = slots().iter().filter(usable).filter_map(|slot| slot.identity.get());
-    identities.fold(None, |common: Option<HostId>, next| {
-        Some(common.map_or_else(|| next.clone(), |common| common.minimum(next)))
-    })
+    kinds().into_iter().reduce(|common, next| common.minimum(&next))
 }
 
 /// Returns the CPUs that no VM has, lowest first.

@@ -10,7 +10,7 @@ use assay_spec::cpu_id::VcpuId;
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{cpu, firmware, float, guest_regs};
+use assay_el2::{cpu, float, guest_regs};
 use assay_model::loader::Loader;
 use assay_model::schedule::Share;
 use assay_model::smccc::{self, Workarounds};
@@ -56,7 +56,13 @@ pub(crate) struct Member {
 pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coherent: &mut Pool<'_>) -> Made {
     let mut claims = claims::resolve(&world);
     vm_plan::order(&mut claims);
-    let facts = HostFacts { id: host, counter_frequency: cpu::counter_frequency(), workarounds: workarounds(host) };
+    let kinds = cpus::kinds();
+    let facts = HostFacts {
+        id: host,
+        kinds: &kinds,
+        counter_frequency: cpu::counter_frequency(),
+        workarounds: workarounds(host),
+    };
     let mut planner = Planner::new(world, facts, Left::new(cpus::free(), None, world.vms));
     let mut stock =
         Stock { guests, host, machine: world.machine, coherent, shared: Regions::default(), members: Vec::new() };
@@ -204,10 +210,12 @@ impl Stock<'_, '_> {
     }
 }
 
-fn traps(plan: &VmPlan<'_>, stage2: Regime) -> Config {
+/// What each kind of CPU loads.
+fn traps(plan: &VmPlan<'_>, stage2: Regime) -> Vec<Config> {
     // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
     let vectors = if matches!(plan.cpus, Cpus::Dedicated(_)) { 0xf } else { float::vector_length() };
-    Config { traps: plan.traps, zcr: plan.features.sve.then_some(vectors), stage2, vpidr: 0, vmpidr: 0 }
+    let zcr = plan.features.sve.then_some(vectors);
+    plan.traps.iter().map(|traps| Config { traps: *traps, zcr, stage2, vpidr: 0, vmpidr: 0 }).collect()
 }
 
 fn workarounds(host: &HostId) -> Workarounds {
@@ -215,6 +223,6 @@ fn workarounds(host: &HostId) -> Workarounds {
         csv2: (host.get(4, 0) >> 56 & 0xf) as u8,
         ssbs: host.ssbs(),
         ssbd_forced: false,
-        firmware: firmware::workarounds(),
+        firmware: cpus::workarounds(),
     })
 }

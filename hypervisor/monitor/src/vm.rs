@@ -40,8 +40,8 @@ pub(crate) struct Vm {
     /// See [`Self::index`].
     index: AtomicUsize,
     pub(crate) machine: GuestMachine,
-    /// What a CPU loads before it runs a vCPU, but for `VPIDR_EL2` and `VMPIDR_EL2`.
-    pub(crate) traps: Config,
+    /// What a CPU of each kind loads before it runs a vCPU, but for `VPIDR_EL2` and `VMPIDR_EL2`.
+    pub(crate) traps: Vec<Config>,
     /// Which optional EL1 registers its vCPUs have.
     pub(crate) registers: guest_regs::Optional,
     pub(crate) devices: Mutex<Devices, DEVICES>,
@@ -112,7 +112,7 @@ pub(crate) fn listener() -> Option<&'static Vm> {
 pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) machine: GuestMachine,
-    pub(crate) traps: Config,
+    pub(crate) traps: Vec<Config>,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
     pub(crate) function: Option<Owned>,

@@ -1,6 +1,7 @@
-//! What EL2 makes trap, computed from the host's features and the VM's (DDI0487 D24.2).
+//! What EL2 makes trap on one CPU, computed from its features, those that all CPUs have, and the VM's (DDI0487 D24.2).
 //!
-//! A bit of a feature that the host lacks is RES0 and stays 0. `assay_el2` writes the values and adds the two it
+//! VMs are offered what all CPUs have. What only some have is trapped there, and on the others its bit is RES0 and stays
+//! 0. `assay_el2` writes the values and adds the two it
 //! alone knows: `MDCR_EL2.HPMN` and the pending-interrupt bits of HCR_EL2.
 
 use assay_spec::hcr::{self, cnthctl, cptr, mdcr, mpam};
@@ -8,21 +9,22 @@ use assay_spec::traps::TrapConfig;
 
 use crate::idregs::{HostId, VmFeatures};
 
-/// Computes the configuration. `dedicated`: the vCPU has a physical CPU to itself and never leaves it.
-pub const fn traps_of(host: &HostId, features: VmFeatures, dedicated: bool) -> TrapConfig {
-    let features = features.limited_to(host);
+/// Computes the configuration for CPU `here`; `common` is what all CPUs have. `dedicated`: the vCPU has a physical CPU to
+/// itself and never leaves it.
+pub const fn traps_of(common: &HostId, here: &HostId, features: VmFeatures, dedicated: bool) -> TrapConfig {
+    let features = features.limited_to(common);
     TrapConfig {
-        hcr: hcr_el2(host, features, dedicated),
+        hcr: hcr_el2(common, here, features, dedicated),
         // Every bit of HCRX_EL2 enables or lifts something that no VM is offered.
-        hcrx: if host.hcx() { Some(0) } else { None },
-        cptr: cptr_el2(host, features),
+        hcrx: if here.hcx() { Some(0) } else { None },
+        cptr: cptr_el2(here, features),
         mdcr: mdcr_el2(dedicated),
         // The counter is the guest's to read, the physical timer is emulated.
         cnthctl: cnthctl::EL1PCTEN,
-        fgt: host.fgt(),
-        fgt_amu: host.amu(),
+        fgt: here.fgt(),
+        fgt_amu: here.amu(),
         // Otherwise a guest could join another's memory partition.
-        mpam2: if host.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
+        mpam2: if here.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
     }
 }
 
@@ -50,30 +52,31 @@ const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
 
 /// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
 /// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.
-const fn set_way(host: &HostId, dedicated: bool) -> u64 {
-    if !dedicated && host.fwb() { hcr::TSW } else { 0 }
+const fn set_way(common: &HostId, dedicated: bool) -> u64 {
+    if !dedicated && common.fwb() { hcr::TSW } else { 0 }
 }
 
-const fn hcr_el2(host: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
+const fn hcr_el2(common: &HostId, here: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
     HCR_ALWAYS
         | if dedicated { 0 } else { HCR_SHARED }
-        | set_way(host, dedicated)
-        | if host.fwb() { hcr::FWB } else { 0 }
-        | if host.ras() { hcr::TERR } else { 0 }
-        | if host.lor() { hcr::TLOR } else { 0 }
+        | set_way(common, dedicated)
+        // It says how the VM's tables are to be read, which all CPUs share.
+        | if common.fwb() { hcr::FWB } else { 0 }
+        | if here.ras() { hcr::TERR } else { 0 }
+        | if here.lor() { hcr::TLOR } else { 0 }
         | if features.pauth { hcr::API | hcr::APK } else { 0 }
         // DCT stays 0 in both cases: with DC = 0 it has no use. ATA = 0 alone would leave GMID_EL1 readable.
-        | match (host.mte(), features.mte) {
+        | match (here.mte(), features.mte) {
             (true, true) => hcr::ATA,
             (true, false) => hcr::TID5,
             (false, _) => 0,
         }
 }
 
-const fn cptr_el2(host: &HostId, features: VmFeatures) -> u64 {
+const fn cptr_el2(here: &HostId, features: VmFeatures) -> u64 {
     // TZ and TSM are RES1 where there is no SVE or SME, so setting them is right either way.
     let sve = if features.sve { 0 } else { cptr::TZ };
-    let amu = if host.amu() { cptr::TAM } else { 0 };
+    let amu = if here.amu() { cptr::TAM } else { 0 };
     cptr::RES1 | cptr::TSM | cptr::TTA | sve | amu
 }
 

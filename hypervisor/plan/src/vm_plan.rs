@@ -44,6 +44,8 @@ pub use left::{Left, Memory, Shortage};
 pub struct HostFacts<'a> {
     /// The CPUs: the field-wise minimum of all.
     pub id: &'a HostId,
+    /// What CPUs there are, each kind once.
+    pub kinds: &'a [HostId],
     /// Ticks of the counter in a second.
     pub counter_frequency: u64,
     /// What guests are told of the SMCCC workarounds.
@@ -76,8 +78,8 @@ pub struct VmPlan<'a> {
     pub machine: GuestMachine,
     /// The CPU features that it is offered.
     pub features: VmFeatures,
-    /// What traps to EL2.
-    pub traps: TrapConfig,
+    /// What traps to EL2 on each kind of CPU.
+    pub traps: Vec<TrapConfig>,
     /// Its PCI function.
     pub function: Option<Function<'a>>,
 }
@@ -160,6 +162,7 @@ impl<'a> Planner<'a> {
         let ram = &space[0];
         let mte = ram.decision.mte == Mte::Exposed;
         let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(host);
+        let dedicated = matches!(cpus, Cpus::Dedicated(_));
         Ok(VmPlan {
             vm: claims.vm,
             config,
@@ -177,7 +180,7 @@ impl<'a> Planner<'a> {
                 pci: function.is_some(),
             },
             features,
-            traps: traps_of(host, features, matches!(cpus, Cpus::Dedicated(_))),
+            traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
             function,
             space,
             cpus,

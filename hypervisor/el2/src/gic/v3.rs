@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
@@ -47,7 +46,6 @@ static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
 /// The private interrupts of each CPU that is up, by index. What lies beyond is never asked for.
 static PRIVATE: [Once<Mmio<Private>>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 const MAX_CPUS: usize = 512;
-static LR_COUNT: AtomicU32 = AtomicU32::new(0);
 
 fn gic_intid(intid: IntId) -> GicIntId {
     match intid.0 {
@@ -91,7 +89,6 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     write_sysreg!("icc_ctlr_el1", 2);
     write_sysreg!("icc_igrpen1_el1", 1);
     isb();
-    LR_COUNT.store((read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1, Ordering::Relaxed);
     reset_virtual();
     Ok(())
 }
@@ -190,7 +187,8 @@ pub(super) fn kick(cpu: PcpuId) {
 
 #[inline]
 pub(super) fn lr_count() -> u32 {
-    LR_COUNT.load(Ordering::Relaxed)
+    // CPUs may differ.
+    (read_sysreg!("ich_vtr_el2") as u32 & 0x1f) + 1
 }
 
 /// Applies `$operation!(register, arguments)` to List Register `$index`. One beyond 15 is our bug.

@@ -248,3 +248,15 @@ fn guests_share_branch_prediction_where_neither_cpus_nor_firmware_say_otherwise(
         assert_eq!(workarounds.is_branch_prediction_shared(), shared, "{csv2} {firmware:?}");
     }
 }
+
+#[test]
+fn of_several_cpus_answers_the_worst_counts() {
+    let worst = |answers: &[[i32; 3]]| super::worst(answers.iter().copied());
+    assert_eq!(worst(&[]), [-1; 3], "nothing is known of no CPU");
+    assert_eq!(worst(&[[1, 1, 1], [0, 0, 0]]), [0, 0, 0], "one CPU needs them");
+    assert_eq!(worst(&[[1, -2, 1], [-1, -1, -1]]), [-1, -1, -1], "of one nothing is known");
+    assert_eq!(worst(&[[-1, 0, -1], [0, -1, 0]]), [0, -1, 0], "a call helps, but for 2");
+    let order = [[0, 1, -1], [1, -2, 0], [1, 0, 1]];
+    let turned = [order[2], order[0], order[1]];
+    assert_eq!(worst(&order), worst(&turned), "whichever is asked first");
+}

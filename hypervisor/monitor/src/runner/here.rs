@@ -22,8 +22,8 @@ use super::seat::Seat;
 use super::traced::Traced;
 use super::{Runner, Stage, drain};
 use crate::adapter::Lists;
-use crate::pool;
 use crate::vm::Phase;
+use crate::{cpus, pool};
 
 /// What a step came to.
 pub(super) enum Step {
@@ -180,6 +180,7 @@ impl<'a> Here<'a> {
         let (None, Some(context)) = (&self.guest, &seat.context) else { return };
         let (vm, vcpu) = (seat.runner.vm, seat.runner.vcpu.index);
         let offset = vm.devices.lock().virtual_offset;
+        seat.config.traps = vm.traps[cpus::kind(self.cpu)].traps;
         let mixed = !vm.sharing.as_ref().is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
         self.guest = Some(context.load(&seat.config, offset, mixed));
         seat.runner.follow();
@@ -191,6 +192,7 @@ impl<'a> Here<'a> {
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
         runner.vcpu = Vcpu::new(vcpu);
+        seat.config = vm.traps[cpus::kind(self.cpu)];
         seat.config.vpidr = cpu::midr();
         seat.config.vmpidr = assay_model::psci::mpidr(vcpu);
         let offset = vm.devices.lock().virtual_offset;

@@ -44,6 +44,6 @@ pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT> {
 impl Seat {
     /// Makes vCPU `vcpu`, which is off.
     pub(super) fn new(vm: &'static Vm, vcpu: VcpuId, context: Option<Context>) -> Self {
-        Self { runner: Runner::new(vm, vcpu), config: vm.traps, context, has_erred: false }
+        Self { runner: Runner::new(vm, vcpu), config: vm.traps[0], context, has_erred: false }
     }
 }

@@ -30,7 +30,12 @@ fn plan_on(
     // 40 bits of addresses.
     registers[6][0] = 2;
     let id = HostId::new(registers);
-    let host = HostFacts { id: &id, counter_frequency: 1_000_000, workarounds: Workarounds::default() };
+    let host = HostFacts {
+        id: &id,
+        kinds: core::slice::from_ref(&id),
+        counter_frequency: 1_000_000,
+        workarounds: Workarounds::default(),
+    };
     let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, fwb()) };
     let left = Left::new((0..cpus).map(PcpuId).collect(), Some(Memory::of(machine)), vms);
     let mut planner = Planner::new(world, host, left);

@@ -75,7 +75,12 @@ impl Report {
             occupied: &[],
             proof: &proof,
         };
-        let facts = HostFacts { id: host, counter_frequency: 62_500_000, workarounds: Workarounds::default() };
+        let facts = HostFacts {
+            id: host,
+            kinds: core::slice::from_ref(host),
+            counter_frequency: 62_500_000,
+            workarounds: Workarounds::default(),
+        };
         let left = Left::new((0..machine.cpus.len()).map(PcpuId).collect(), Some(Memory::of(machine)), &tree.vms);
         let mut planner = Planner::new(world, facts, left);
         let mut report = Self::default();
