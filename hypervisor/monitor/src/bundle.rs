@@ -29,6 +29,7 @@ struct Memory {
     all: Vec<Region<Pa>>,
     /// EL2 would map it cacheable, which `no-map` forbids and coherent memory may not bear.
     barred: Vec<Region<Pa>>,
+    devices: Vec<Region<Pa>>,
 }
 
 impl Memory {
@@ -39,11 +40,12 @@ impl Memory {
         Self {
             all: machine.memory.iter().map(|node| node.region).collect(),
             barred: reserved.chain(coherent).collect(),
+            devices: machine.registers().map(|registers| registers.region).collect(),
         }
     }
 
     fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
-        let ground = Ground { memory: &self.all, barred: &self.barred, image: image::region() };
+        let ground = Ground { memory: &self.all, barred: &self.barred, devices: &self.devices, image: image::region() };
         modules::check(place, &ground)
     }
 }
@@ -57,9 +59,12 @@ pub(crate) fn survey(
     machine: &mut HostPlatform,
 ) -> Result<Vec<Region<Pa>>, String> {
     let bytes = match place {
-        Some(place) => boot
-            .view(place)
-            .ok_or_else(|| format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB"))?,
+        Some(place) => {
+            // What is no memory answers a read with an abort, or with what a device does when it is read.
+            Memory::of(machine).check(place).map_err(|why| why.of_bundle(place))?;
+            let seen = boot.view(place);
+            seen.ok_or_else(|| format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB"))?
+        }
         None => &[],
     };
     let bundle = read(bytes)?;

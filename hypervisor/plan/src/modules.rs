@@ -3,6 +3,7 @@
 //! Says whether such an address can be believed: EL2 reads there, and keeps the memory from everybody. Whether
 //! the bytes are a kernel is `kernel`'s matter.
 
+use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
@@ -15,7 +16,9 @@ pub struct Ground<'a> {
     pub memory: &'a [Region<Pa>],
     /// What EL2 may not map as Normal memory: `no-map` reservations and coherent regions.
     pub barred: &'a [Region<Pa>],
-    /// Assay's image.
+    /// The registers of devices, which some trees have inside of memory nodes.
+    pub devices: &'a [Region<Pa>],
+    /// Assay's image, with what follows it in memory.
     pub image: Region<Pa>,
 }
 
@@ -25,8 +28,11 @@ pub enum Misplaced {
     /// Some of it is in no memory node.
     #[error("is not wholly in a memory node of the platform tree")]
     NoMemory,
+    /// Some of it is a device.
+    #[error("overlaps a device's registers or window, {start} to {end}", start = .0.start, end = .0.end())]
+    Device(Region<Pa>),
     /// Some of it is where Assay's image runs.
-    #[error("overlaps Assay itself, {start} to {end}", start = .0.start, end = .0.end())]
+    #[error("overlaps Assay itself, {start} to {end}: its file, and the BSS, heap and stacks behind it", start = .0.start, end = .0.end())]
     Assay(Region<Pa>),
     /// Some of it is in memory that EL2 does not map.
     #[error("overlaps memory that is reserved with no-map, or coherent, {start} to {end}", start = .0.start, end = .0.end())]
@@ -37,9 +43,24 @@ impl Misplaced {
     /// Says what to do about it.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::NoMemory => "load it into the machine's RAM, and give its real address and size in `reg`",
+            Self::NoMemory | Self::Device(_) => {
+                "load it into the machine's RAM, and give its real address and size in `reg`"
+            }
             Self::Assay(_) | Self::Barred(_) => "load it elsewhere, and give its real address and size in `reg`",
         }
+    }
+
+    /// Says of the bundle at `place` what is wrong and what to do.
+    pub fn of_bundle(self, place: Region<Pa>) -> String {
+        let to = match self {
+            Self::NoMemory | Self::Device(_) => "into the machine's RAM",
+            Self::Assay(_) | Self::Barred(_) => "elsewhere",
+        };
+        format!(
+            "the bundle at {}, {:#x} bytes, {self}; load it {to}, and have the boot loader pass its real place \
+             (/chosen: linux,initrd-start and linux,initrd-end)",
+            place.start, place.size
+        )
     }
 }
 
@@ -70,6 +91,9 @@ impl fmt::Display for ModuleAt<'_> {
 /// # Errors
 /// It cannot. Two modules at one place are no error: VMs may start from the same kernel.
 pub fn check(place: Region<Pa>, ground: &Ground<'_>) -> Result<(), Misplaced> {
+    if let Some(device) = ground.devices.iter().find(|device| device.overlaps(&place)) {
+        return Err(Misplaced::Device(*device));
+    }
     // A module may lie across memory nodes that touch, and boards have them; the loader did not care.
     let mut at = place.start;
     while at < place.end() {
@@ -102,7 +126,9 @@ mod tests {
     fn at(start: u64, size: u64) -> Result<(), Misplaced> {
         let memory = [region(0x5000_0000, 0x1000_0000), region(0x4000_0000, 0x1000_0000)];
         let barred = [region(0x5800_0000, 0x10_0000)];
-        let ground = Ground { memory: &memory, barred: &barred, image: region(0x4020_0000, 0x10_0000) };
+        let devices = [region(0x900_0000, 0x1000), region(0x5900_0000, 0x18)];
+        let ground =
+            Ground { memory: &memory, barred: &barred, devices: &devices, image: region(0x4020_0000, 0x10_0000) };
         check(region(start, size), &ground)
     }
 
@@ -115,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_module_beyond_memory_is_refused() {
-        for (start, size) in [(0x3fff_ffff, 2), (0x5fff_0000, 0x1_0001), (0x900_0000, 0x1000), (u64::MAX - 1, 1)] {
+        for (start, size) in [(0x3fff_ffff, 2), (0x5fff_0000, 0x1_0001), (0xa00_0000, 0x1000), (u64::MAX - 1, 1)] {
             assert_eq!(at(start, size), Err(Misplaced::NoMemory), "{start:#x}");
         }
     }
@@ -128,6 +154,32 @@ mod tests {
         let barred = at(0x57ff_ffff, 2).unwrap_err();
         assert_eq!(barred, Misplaced::Barred(region(0x5800_0000, 0x10_0000)));
         assert!(!barred.remedy().is_empty());
+    }
+
+    #[test]
+    fn a_module_over_registers_is_refused_also_where_a_memory_node_covers_them() {
+        for (start, device) in [(0x900_0fff, region(0x900_0000, 0x1000)), (0x5900_0000, region(0x5900_0000, 0x18))] {
+            assert_eq!(at(start, 1), Err(Misplaced::Device(device)));
+        }
+        assert_eq!(at(0x5900_0018, 0x1000), Ok(()));
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_where_it_is_said_to_be_is_told_where_and_why() {
+        for (start, size, words) in [
+            (
+                0x1_0000_0000,
+                0x9000,
+                "is not wholly in a memory node of the platform tree; load it into the machine's RAM",
+            ),
+            (0x900_0000, 0x9000, "overlaps a device's registers or window, 0x9000000 to 0x9001000"),
+            (0x57ff_f000, 0x9000, "overlaps memory that is reserved with no-map"),
+            (0x4020_0000, 0x9000, "and the BSS, heap and stacks behind it; load it elsewhere"),
+        ] {
+            let text = at(start, size).unwrap_err().of_bundle(region(start, size));
+            assert!(text.starts_with(&std::format!("the bundle at {start:#x}, 0x9000 bytes, ")), "{text}");
+            assert!(text.contains(words) && text.contains("linux,initrd-start"), "{text}");
+        }
     }
 
     #[test]

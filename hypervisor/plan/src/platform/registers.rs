@@ -120,7 +120,8 @@ impl HostPlatform {
 /// Tells whether a node's `reg` is read elsewhere, as memory.
 fn is_elsewhere(node: Node<'_, '_>) -> bool {
     let is_reserved = |parent: Node<'_, '_>| parent.name() == "reserved-memory" && is_top(parent);
-    (is_top(node) && is_called_memory(&node)) || node.parent().is_some_and(is_reserved)
+    let is_module = node.is_compatible(&["multiboot,module"]);
+    is_module || (is_top(node) && is_called_memory(&node)) || node.parent().is_some_and(is_reserved)
 }
 
 fn is_top(node: Node<'_, '_>) -> bool {
