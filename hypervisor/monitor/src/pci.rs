@@ -57,7 +57,7 @@ pub(crate) fn find_bars(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u
 fn find(machine: &HostPlatform, bar: PciBar, length: u64, pa_bits: u8) -> Result<(Region<Pa>, bool), BarFault> {
     let function = Function(bar.requester_id);
     let (host, mut config) = open(machine, bar.segment, function)?;
-    let prepared = pci::prepare(host, &mut config, function, pa_bits)?;
+    let prepared = pci::prepare(host, &mut config, function, pa_bits, &machine.kept_in(host))?;
     Ok((prepared.region(bar.bar, length)?, prepared.moved))
 }
 
@@ -72,7 +72,7 @@ fn open(machine: &HostPlatform, segment: u32, function: Function) -> Result<(&Ec
 pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
     for address in claims::claimed_functions(machine, vms) {
         let found = match open(machine, address.segment, address.function) {
-            Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits),
+            Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits, &machine.kept_in(host)),
             Err(fault) => Found { address, outcome: Err(DeviceFault::Bar(fault)), intx: None },
         };
         machine.functions.push(found);

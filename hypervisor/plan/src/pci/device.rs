@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, prepare};
@@ -82,15 +83,21 @@ pub struct Found {
     pub intx: Option<IntId>,
 }
 
-/// Looks for the function at `address` behind `host` and prepares it, unless it works by DMA.
-pub fn look(host: &EcamHost, config: &mut dyn ConfigSpace, address: Address, pa_bits: u8) -> Found {
+/// Looks for the function at `address` behind `host` and prepares it beside what is `kept`, unless it works by DMA.
+pub fn look(
+    host: &EcamHost,
+    config: &mut dyn ConfigSpace,
+    address: Address,
+    pa_bits: u8,
+    kept: &[Region<Pa>],
+) -> Found {
     let function = address.function;
     let class = (config.read(function, CLASS) >> 16) as u16;
     let is_there = config.read(function, ID) & 0xffff != 0xffff;
     let outcome = if is_there && needs_dma(class) {
         Err(DeviceFault::NeedsDma(class))
     } else {
-        prepare(host, config, function, pa_bits).map_err(DeviceFault::Bar)
+        prepare(host, config, function, pa_bits, kept).map_err(DeviceFault::Bar)
     };
     let pin = config.read(function, INTERRUPT) >> 8 & 0xff;
     Found { address, intx: host.intx(function, pin).filter(|_| outcome.is_ok()), outcome }

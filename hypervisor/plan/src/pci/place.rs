@@ -10,6 +10,7 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use super::PciWindow;
 use super::walk::Found;
 use super::{Bar, ConfigSpace, Function, bar, bridge};
+use crate::ranges::widen;
 use assay_model::pci::header::{Layout, ROM_ADDRESS, ROM_ENABLE};
 
 /// Lists what every function but `own` has: BARs and ROMs with an address, and bridges' windows.
@@ -60,6 +61,16 @@ pub(super) fn seen_at(windows: &[PciWindow], range: &Range<u64>, pa_bits: u8) ->
         let offset = range.start.checked_sub(window.bus)?;
         let region = Region::new(Pa(window.region.start.0.checked_add(offset)?), size)?;
         (window.region.covers(&region) && region.end().0 <= 1 << pa_bits.min(48)).then_some(region)
+    })
+}
+
+/// Yields the bus addresses at which the CPUs' `region` is seen, in whole pages.
+pub(super) fn on_bus(windows: &[PciWindow], region: &Region<Pa>) -> impl Iterator<Item = Range<u64>> {
+    let region = widen(region, PAGE_SIZE);
+    windows.iter().filter(move |window| window.region.overlaps(&region)).map(move |window| {
+        let offset = |address: u64| address.saturating_sub(window.region.start.0).min(window.region.size);
+        let at = |address: u64| window.bus.saturating_add(offset(address));
+        at(region.start.0)..at(region.end().0)
     })
 }
 

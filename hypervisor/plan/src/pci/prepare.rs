@@ -35,7 +35,8 @@ pub struct Prepared {
     pub moved: bool,
 }
 
-/// Prepares `function` behind `host`, on CPUs with `pa_bits` address bits.
+/// Prepares `function` behind `host`, on CPUs with `pa_bits` address bits. No BAR of it is where something of `kept`
+/// is, as the CPUs see it: memory, reservations, coherent regions, registers.
 ///
 /// # Errors
 /// What is wrong with it; it is then left answering nowhere, or was not found.
@@ -44,6 +45,7 @@ pub fn prepare(
     config: &mut dyn ConfigSpace,
     function: Function,
     pa_bits: u8,
+    kept: &[Region<Pa>],
 ) -> Result<Prepared, BarFault> {
     let found = walk::all(config, host.buses);
     let own = found.iter().find(|other| other.function == function);
@@ -60,6 +62,7 @@ pub fn prepare(
         let windows = bridge_windows(config, &found);
         taken.retain(|range| !windows.contains(range));
     }
+    taken.extend(kept.iter().flat_map(|region| place::on_bus(&host.windows, region)));
     let mut moved = Vec::new();
     let mut stay = Vec::new();
     for bar in memory {

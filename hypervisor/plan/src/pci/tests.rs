@@ -49,7 +49,7 @@ fn at(device: u8) -> Function {
 }
 
 fn run(fake: &mut Fake, function: Function) -> Result<Prepared, BarFault> {
-    prepare(&host(), fake, function, 48)
+    prepare(&host(), fake, function, 48, &[])
 }
 
 /// Index, start and size of each BAR of memory.

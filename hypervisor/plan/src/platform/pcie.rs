@@ -54,6 +54,15 @@ impl HostPlatform {
     }
 }
 
+impl HostPlatform {
+    /// Lists what lies in the windows of a host bridge by the tree's word, so that no BAR may be placed there.
+    pub fn kept_in(&self, host: &EcamHost) -> Vec<Region<Pa>> {
+        let memory = self.memory.iter().map(|node| node.region);
+        let is_in = |region: &Region<Pa>| host.windows.iter().any(|window| window.region.overlaps(region));
+        memory.chain(self.not_free()).filter(is_in).collect()
+    }
+}
+
 fn host<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Option<EcamHost>, Malformed> {
     let Some(&ecam) = bus::registers(node)?.first() else {
         return Ok(None);

@@ -102,3 +102,18 @@ fn only_bars_that_are_claimed_are_looked_for_and_each_once() {
     let vms = vms(&[vm("a", "", &[AS_RAM, claim]), vm("b", "", &[claim])]);
     assert_eq!(claimed_bars(&machine, &vms), [2]);
 }
+
+#[test]
+fn what_the_tree_has_in_a_bridges_window_is_kept_from_its_bars() {
+    let root = r#"pcie@10000000 {
+        compatible = "pci-host-ecam-generic"; device_type = "pci"; #address-cells = <3>; #size-cells = <2>;
+        reg = <0x40 0x10000000 0 0x10000000>; ranges = <0x3000000 0x80 0 0x80 0 0 0x40000000>;
+    }; odd@8030000000 { reg = <0x80 0x30000000 0 0x10>; };"#;
+    let reserved = r#"gpu@80 { compatible = "assay,coherent-memory"; reg = <0x80 0 0 0x1000>; no-map; };
+        fw@80 { reg = <0x80 0x10000000 0 0x1000>; }; far@90 { reg = <0x90 0 0 0x1000>; };"#;
+    let machine = platform(root, reserved);
+    let mut kept = machine.kept_in(&machine.pcie[0]);
+    kept.sort_by_key(|region| region.start);
+    let expected = [pa(0x80_0000_0000, 0x1000), pa(0x80_1000_0000, 0x1000), pa(0x80_3000_0000, 0x10)];
+    assert_eq!(kept, expected);
+}

@@ -63,14 +63,14 @@ fn a_function_is_prepared_unless_it_works_by_dma() {
         .with(at(2), one(0x0500_0000))
         .with(at(7), one(0x1200_0001))
         .with(at(3), one(0x0200_0000).with_command(7));
-    let found = look(&host, &mut fake, address(2), 48);
+    let found = look(&host, &mut fake, address(2), 48, &[]);
     assert_eq!(found.intx, Some(IntId::spi(5)));
     assert_eq!(found.outcome.unwrap().memory.len(), 1);
-    assert_eq!(look(&host, &mut fake, address(7), 48).intx, Some(IntId::spi(6)));
-    let found = look(&host, &mut fake, address(3), 48);
+    assert_eq!(look(&host, &mut fake, address(7), 48, &[]).intx, Some(IntId::spi(6)));
+    let found = look(&host, &mut fake, address(3), 48, &[]);
     assert_eq!((found.outcome, found.intx), (Err(DeviceFault::NeedsDma(0x0200)), None));
     assert_eq!(fake.word(at(3), 0x04), 7, "what is refused is not touched");
-    let found = look(&host, &mut fake, address(9), 48);
+    let found = look(&host, &mut fake, address(9), 48, &[]);
     assert_eq!(found.outcome, Err(DeviceFault::Bar(BarFault::NoFunction)));
 }
 
@@ -105,7 +105,7 @@ fn regions() -> Vec<CoherentNode> {
 }
 
 fn found(one: One) -> Found {
-    look(&host(), &mut Fake::default().with(at(2), one), address(2), 48)
+    look(&host(), &mut Fake::default().with(at(2), one), address(2), 48, &[])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::{Function, prepare};
 use super::fake::{Fake, One};
-use super::{BarFault, GIB, MIB, at, host, places, run, window};
+use super::{BarFault, GIB, MIB, at, host, places, region, run, window};
 use assay_model::pci::header::COMMAND;
 
 const NARROW: u64 = 0x1000_0000;
@@ -83,7 +83,7 @@ fn memory_that_is_not_prefetchable_stays_out_of_a_prefetchable_window() {
     .to_vec();
     let one = One::endpoint().narrow(0, 0x1000, 0).wide(2, MIB, 0);
     let mut fake = Fake::default().with(at(2), one);
-    let prepared = prepare(&host, &mut fake, at(2), 48).unwrap();
+    let prepared = prepare(&host, &mut fake, at(2), 48, &[]).unwrap();
     assert_eq!(places(&prepared), [(0, 0x3000_0000, 0x1000), (2, 0x2000_0000, MIB)]);
 }
 
@@ -92,7 +92,7 @@ fn bus_addresses_need_not_be_the_cpus() {
     let mut host = host();
     host.windows = [window(0x8000_0000, 0x6_0000_0000, 0x4000_0000, false, false)].to_vec();
     let mut fake = Fake::default().with(at(2), One::endpoint().wide(0, MIB, 0));
-    let prepared = prepare(&host, &mut fake, at(2), 48).unwrap();
+    let prepared = prepare(&host, &mut fake, at(2), 48, &[]).unwrap();
     assert_eq!(places(&prepared), [(0, 0x6_0000_0000, MIB)]);
     assert_eq!(fake.word(at(2), 0x10), 0x8000_000c);
 }
@@ -100,7 +100,7 @@ fn bus_addresses_need_not_be_the_cpus() {
 #[test]
 fn a_window_beyond_the_cpus_addresses_is_none() {
     let mut fake = Fake::default().with(at(2), One::endpoint().wide(0, MIB, 0));
-    let prepared = prepare(&host(), &mut fake, at(2), 39).unwrap();
+    let prepared = prepare(&host(), &mut fake, at(2), 39, &[]).unwrap();
     assert_eq!(places(&prepared), [(0, NARROW, MIB)]);
 }
 
@@ -111,8 +111,8 @@ fn a_narrow_bar_stays_below_4_gib() {
     let mut fake = Fake::default()
         .with(at(2), One::endpoint().narrow(0, 0x1_0000, 0))
         .with(at(3), One::endpoint().narrow(0, 0x1000, 0));
-    assert_eq!(places(&prepare(&host, &mut fake, at(2), 48).unwrap()), [(0, 0xffff_0000, 0x1_0000)]);
-    assert_eq!(prepare(&host, &mut fake, at(3), 48), Err(BarFault::NoRoom));
+    assert_eq!(places(&prepare(&host, &mut fake, at(2), 48, &[]).unwrap()), [(0, 0xffff_0000, 0x1_0000)]);
+    assert_eq!(prepare(&host, &mut fake, at(3), 48, &[]), Err(BarFault::NoRoom));
 }
 
 #[test]
@@ -135,4 +135,42 @@ fn behind_a_bridge_only_what_firmware_placed_in_its_window_answers() {
     let mut unconfigured =
         Fake::default().with(at(1), One::bridge(0, 0x200, 0x20f)).with(below, One::endpoint().wide(0, MIB, 0));
     assert_eq!(run(&mut unconfigured, below), Err(BarFault::NoFunction));
+}
+
+#[test]
+fn no_bar_is_placed_where_the_tree_has_something_else() {
+    let page = 0x1000;
+    // A region that begins before the window, registers of a few bytes, memory in the middle, and all of the rest.
+    let kept = [
+        region(NARROW - page, 2 * page),
+        region(NARROW + 2 * page + 0x800, 0x10),
+        region(WIDE, 128 * MIB),
+        region(WIDE + 256 * MIB, MIB),
+    ];
+    let one = One::endpoint().narrow(0, 0x1000, 0).narrow(1, 0x1000, 0).wide(2, 128 * MIB, 0);
+    let mut fake = Fake::default().with(at(2), one);
+    let prepared = prepare(&host(), &mut fake, at(2), 48, &kept).unwrap();
+    let expected = [(0, NARROW + page, 0x1000), (1, NARROW + 3 * page, 0x1000), (2, WIDE + 128 * MIB, 128 * MIB)];
+    assert_eq!(places(&prepared), expected);
+}
+
+#[test]
+fn a_place_that_firmware_gave_on_something_else_is_none() {
+    let one = One::endpoint().narrow(0, 0x1000, 0x1234_5000);
+    let kept = [region(0x1234_5ff0, 0x10)];
+    let prepared = prepare(&host(), &mut Fake::default().with(at(2), one), at(2), 48, &kept).unwrap();
+    assert_eq!((places(&prepared), prepared.moved), ([(0, NARROW, 0x1000)].to_vec(), true));
+}
+
+#[test]
+fn what_is_kept_is_found_through_a_window_that_moves_addresses() {
+    let mut host = host();
+    host.windows = [window(0x2000_0000, 0x1000_0000, 4 * MIB, false, false)].to_vec();
+    let one = || Fake::default().with(at(2), One::endpoint().narrow(0, 0x10_0000, 0));
+    let beside = [region(0x1000_0000, MIB), region(0x2000_0000, 4 * MIB)];
+    let prepared = prepare(&host, &mut one(), at(2), 48, &beside).unwrap();
+    assert_eq!(places(&prepared), [(0, 0x1000_0000 + MIB, MIB)]);
+    assert_eq!(prepared.memory[0].bar.address, 0x2000_0000 + MIB);
+    let everything = [region(0, GIB)];
+    assert_eq!(prepare(&host, &mut one(), at(2), 48, &everything), Err(BarFault::NoRoom));
 }
