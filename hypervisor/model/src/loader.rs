@@ -54,7 +54,7 @@ impl<'a> Sources<'a> {
         let whole = |file: &'a [u8]| Some(file).filter(|file| file.len() as u64 == load.to.size);
         let bytes = match &load.origin {
             Origin::Kernel { offset } => self.kernel.get(*offset..),
-            Origin::Inflated { deflate } => self.kernel.get(deflate.clone()),
+            Origin::Inflated { members } => self.kernel.get(members.clone()),
             Origin::Ramdisk => whole(self.ramdisk),
             Origin::DeviceTree => whole(self.dtb),
         };
@@ -100,6 +100,8 @@ enum Work {
     Sum,
     Zero(usize),
     Load(usize),
+    /// Clear what an inflated load has left of its room.
+    Rest(usize),
     End(Option<KernelError>),
 }
 
@@ -143,6 +145,7 @@ impl Loader {
                 Work::Sum => self.sum(sources, memory, piece),
                 Work::Zero(index) => Ok(self.zero(index, memory, piece)),
                 Work::Load(index) => self.load(index, sources, memory, piece),
+                Work::Rest(index) => Ok(self.clear_rest(index, memory, piece)),
                 Work::End(None) => return Progress::Done,
                 Work::End(Some(error)) => return Progress::Failed(error),
             };
@@ -233,28 +236,51 @@ impl Loader {
         Ok(size)
     }
 
-    fn inflate(&mut self, index: usize, deflate: &[u8], memory: &mut dyn GuestMemory) -> Result<u64, KernelError> {
+    fn inflate(&mut self, index: usize, file: &[u8], memory: &mut dyn GuestMemory) -> Result<u64, KernelError> {
         let load = &self.plan.loads[index];
         // It was made with the plan that has this load.
         let inflater = self.inflater.get_or_insert_with(Inflater::new);
         let before = inflater.produced();
-        let bytes = inflater.next(deflate)?;
+        let bytes = inflater.next(file)?;
         let size = bytes.len() as u64;
-        // Never beyond what the trailer promised and the plan made room for.
+        // Never beyond what the plan made room for.
         if size > load.to.size.saturating_sub(before) {
-            return Err(KernelError::GzipSum);
+            return Err(KernelError::GzipLong);
         }
         let to = Ipa(load.to.start.raw() + before);
         self.crc = memory.copy_and_sum(to, bytes, self.crc);
-        if inflater.is_done() {
-            let whole = before + size == load.to.size;
-            let (crc, _) = gzip::trailer(deflate).ok_or(KernelError::Gzip)?;
-            if !whole || crc != self.crc {
-                return Err(KernelError::GzipSum);
+        if inflater.is_member_done() {
+            inflater.end_member(file, Some(self.crc))?;
+            self.crc = 0;
+            if inflater.is_done() {
+                self.enter(Work::Rest(index));
+                self.offset = before + size;
             }
-            self.enter(Work::Load(index + 1));
         }
         Ok(size)
+    }
+
+    fn clear_rest(&mut self, index: usize, memory: &mut dyn GuestMemory, piece: u64) -> u64 {
+        let to = self.plan.loads[index].to;
+        let left = to.size - self.offset;
+        if left == 0 {
+            self.enter(Work::Load(index + 1));
+            return 0;
+        }
+        let at = to.start.raw() + self.offset;
+        let below_page = at.next_multiple_of(PAGE_SIZE) - at;
+        let size = if below_page == 0 && left >= PAGE_SIZE {
+            let size = Ipa(piece.next_multiple_of(PAGE_SIZE).min(left)).align_down(PAGE_SIZE).raw();
+            memory.zero(Region { start: Ipa(at), size });
+            size
+        } else {
+            let zeros = [0; 256];
+            let size = (if below_page == 0 { left } else { left.min(below_page) }).min(zeros.len() as u64);
+            memory.copy(Ipa(at), part(&zeros, 0, size).unwrap_or_default());
+            size
+        };
+        self.offset += size;
+        size
     }
 }
 

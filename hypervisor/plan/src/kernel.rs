@@ -22,14 +22,14 @@ use assay_model::loader::{KernelError, gzip, inflate};
 pub enum KernelKind {
     /// An arm64 `Image`.
     Image(ImageHeader),
-    /// An arm64 `Image` in one gzip member, alone or inside an EFI zboot image.
+    /// An arm64 `Image` in gzip members, alone or inside an EFI zboot image.
     GzipImage {
         /// The header of the `Image` inside.
         header: ImageHeader,
-        /// Where the raw deflate stream and gzip's trailer after it lie in the file, in bytes.
-        deflate: Range<usize>,
-        /// The length of the `Image` inside, in bytes, as gzip's trailer says.
-        inflated: u64,
+        /// Where the members lie in the file, in bytes; more may follow them.
+        members: Range<usize>,
+        /// The most that they may inflate to: what the `Image` says that it takes.
+        room: u64,
     },
     /// An ELF file.
     Elf,
@@ -69,16 +69,35 @@ pub fn identify(bytes: &[u8], format: Option<Format>) -> Result<KernelKind, Kern
     }
     match ImageHeader::read(bytes) {
         Some(header) => header.check().map(KernelKind::Image),
-        None => Err(KernelError::Unknown),
+        None => Err(unknown(bytes)),
     }
 }
 
-fn gzip_image(bytes: &[u8], member: Range<usize>) -> Result<KernelKind, KernelError> {
-    let start = member.start;
-    let member = bytes.get(member).ok_or(KernelError::Gzip)?;
-    let (deflate, inflated) = gzip::bounds(member)?;
+fn gzip_image(bytes: &[u8], members: Range<usize>) -> Result<KernelKind, KernelError> {
+    let file = bytes.get(members.clone()).ok_or(KernelError::Gzip)?;
     let mut head = [0; ImageHeader::SIZE];
-    inflate::head(member.get(deflate.clone()), &mut head)?;
-    let header = ImageHeader::read(&head).ok_or(KernelError::GzipOfOther)?;
-    Ok(KernelKind::GzipImage { header: header.check()?, deflate: start + deflate.start..start + deflate.end, inflated })
+    inflate::head(file, &mut head)?;
+    let header = ImageHeader::read(&head).ok_or(KernelError::GzipOfOther)?.check()?;
+    // Only kernels before 3.17 do not say it: all others are inflated once, where they run.
+    let room = if header.image_size == 0 { inflate::length(file)? } else { header.image_size };
+    Ok(KernelKind::GzipImage { header, members, room })
+}
+
+/// How files begin that a packer wrote, and its name. Bytes of a packer's are no flat binary, whatever they look like.
+const PACKERS: &[(&[u8], &str)] = &[
+    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
+    (&[0x1f, 0x8b], "gzip with an unknown method"),
+    (b"BZh", "bzip2"),
+    (&[0x5d, 0, 0], "lzma"),
+    (&[0x89, b'L', b'Z', b'O', 0], "lzop"),
+    (&[0x02, 0x21, 0x4c, 0x18], "lz4"),
+    (&[0x04, 0x22, 0x4d, 0x18], "lz4"),
+    (b"PK\x03\x04", "zip"),
+];
+
+/// Returns what a file is that is none of the known kinds.
+fn unknown(bytes: &[u8]) -> KernelError {
+    let packer = PACKERS.iter().find(|(magic, _)| bytes.starts_with(magic));
+    packer.map_or(KernelError::Unknown, |(_, name)| KernelError::Packed(name))
 }

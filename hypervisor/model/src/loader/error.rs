@@ -14,16 +14,22 @@ pub enum KernelError {
     #[error("the kernel is neither an arm64 Image (plain or gzip) nor ELF")]
     Unknown,
     /// A gzip header, trailer or stream is damaged or cut off.
-    #[error("the kernel's gzip stream is damaged")]
+    #[error("the kernel's gzip stream is damaged or cut off")]
     Gzip,
     /// The stream's CRC-32 differs from its trailer.
     #[error("the kernel's gzip stream inflates to something else than its trailer says")]
     GzipSum,
+    /// The stream is longer than the `Image` inside says.
+    #[error("the kernel's gzip stream inflates to more than image_size in the Image's header says")]
+    GzipLong,
     /// A gzip file holds something else than an `Image`.
     #[error("the gzip file holds no arm64 Image")]
     GzipOfOther,
-    /// An EFI zboot image is packed by something else than gzip.
-    #[error("the EFI zboot image is not packed by gzip")]
+    /// The file is packed by something else than gzip, which is what this inflates.
+    #[error("the kernel is packed by {0}")]
+    Packed(&'static str),
+    /// An EFI zboot image is packed by something else than gzip, or is cut off.
+    #[error("the EFI zboot image is not packed by gzip, or is cut off")]
     Zboot,
     /// An `Image` for big-endian CPUs.
     #[error("the Image is big-endian")]
@@ -75,12 +81,14 @@ impl KernelError {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Empty | Self::Gzip | Self::GzipSum | Self::Digest { .. } => "build the bundle again from whole files",
-            Self::Unknown | Self::GzipOfOther => {
-                "give an arm64 Image or ELF, or say format = \"raw\" for a flat binary"
+            Self::Unknown => "give an arm64 Image or ELF, or say format = \"raw\" for a flat binary",
+            Self::GzipOfOther => "give an arm64 Image in gzip, or an Image, ELF file or flat binary that is not packed",
+            Self::Packed(_) => "have the tools make the bundle (they unpack zstd and xz), or unpack it",
+            Self::Zboot => {
+                "have the tools make the bundle (they unpack zstd and xz), or build it with CONFIG_KERNEL_GZIP"
             }
-            Self::Zboot => "unpack it, or build the kernel with CONFIG_KERNEL_GZIP",
             Self::BigEndian => "give a little-endian kernel",
-            Self::ImageHeader => "give an Image as the kernel's build leaves it",
+            Self::ImageHeader | Self::GzipLong => "give an Image as the kernel's build leaves it",
             Self::ElfKind | Self::ElfSegments => "link a static AArch64 executable",
             Self::ElfSegment(_) | Self::ElfEntry(_) => {
                 "link it to addresses inside the VM's RAM, from 0x40000000, or raise memory"

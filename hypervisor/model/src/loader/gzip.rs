@@ -1,42 +1,19 @@
-//! The wrapping of gzip (RFC 1952): what stands before and after the deflate stream.
-//!
-//! One member a file, as kernel builds and `gzip` write them.
-
-use super::KernelError;
-use core::ops::Range;
+//! The wrapping of gzip (RFC 1952): what stands before and after a deflate stream.
 
 /// ID1, ID2 and CM = deflate.
 pub const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
-/// CRC32 and ISIZE.
-const TRAILER: usize = 8;
-
-/// Finds the deflate stream with the trailer behind it, and the length it inflates to.
-///
-/// ISIZE is modulo 2^32; a kernel of 4 GiB or more is found out when it inflates beyond it.
-pub fn bounds(member: &[u8]) -> Result<(Range<usize>, u64), KernelError> {
-    let start = header(member).ok_or(KernelError::Gzip)?;
-    if start + TRAILER >= member.len() {
-        return Err(KernelError::Gzip);
-    }
-    let (_, size) = trailer(member).ok_or(KernelError::Gzip)?;
-    Ok((start..member.len(), u64::from(size)))
+/// Takes CRC32 and ISIZE, which is modulo 2^32, from where a deflate stream ends.
+pub(crate) fn trailer(rest: &[u8]) -> Option<(u32, u32)> {
+    let (crc, size) = rest.split_first_chunk::<4>()?;
+    Some((u32::from_le_bytes(*crc), u32::from_le_bytes(*size.first_chunk()?)))
 }
 
-/// Reads CRC32 and ISIZE at the end of some bytes.
-pub fn trailer(bytes: &[u8]) -> Option<(u32, u32)> {
-    let (rest, size) = bytes.split_last_chunk::<4>()?;
-    let crc = rest.last_chunk::<4>()?;
-    Some((u32::from_le_bytes(*crc), u32::from_le_bytes(*size)))
-}
+/// The bytes that [`trailer`] reads.
+pub(crate) const TRAILER: usize = 8;
 
-/// Splits the trailer off.
-pub fn stream(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.get(..bytes.len().checked_sub(TRAILER)?)
-}
-
-/// Returns the header's length.
-fn header(member: &[u8]) -> Option<usize> {
+/// Returns the length of a member's header.
+pub(crate) fn header(member: &[u8]) -> Option<usize> {
     const FHCRC: u8 = 1 << 1;
     const FEXTRA: u8 = 1 << 2;
     const FNAME: u8 = 1 << 3;

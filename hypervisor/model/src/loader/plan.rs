@@ -39,10 +39,10 @@ pub enum Origin {
         /// The offset in the file, in bytes.
         offset: usize,
     },
-    /// What inflates from this part of the kernel file.
+    /// What inflates from this part of the kernel file; zeros follow it to the load's end.
     Inflated {
-        /// The deflate stream and gzip's trailer, in bytes of the file.
-        deflate: Range<usize>,
+        /// The gzip members, and maybe more behind them, in bytes of the file.
+        members: Range<usize>,
     },
     /// The whole ramdisk.
     Ramdisk,

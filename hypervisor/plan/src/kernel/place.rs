@@ -40,9 +40,9 @@ pub fn plan(
     let whole = Origin::Kernel { offset: 0 };
     let (kernel, entry, mut loads) = match kind {
         KernelKind::Image(header) => image(header, size, whole, ram, needs)?,
-        KernelKind::GzipImage { header, deflate, inflated } => {
-            let deflate = deflate.clone();
-            image(header, *inflated, Origin::Inflated { deflate }, ram, needs)?
+        KernelKind::GzipImage { header, members, room } => {
+            let members = members.clone();
+            image(header, *room, Origin::Inflated { members }, ram, needs)?
         }
         KernelKind::Elf => {
             let layout = elf_file::layout(bytes, ram)?;

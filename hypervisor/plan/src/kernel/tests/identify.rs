@@ -1,7 +1,7 @@
 //! What kind of file it is.
 
 use super::super::{Format, ImageHeader, KernelError, KernelKind, identify};
-use super::{IMAGE_GZ, IMAGE_GZ_SIZE, image};
+use super::{IMAGE_GZ, image};
 use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
@@ -57,13 +57,12 @@ fn an_old_image_lies_at_the_old_offset() {
 #[test]
 fn a_gzip_file_is_known_by_the_image_inside() {
     let kind = identify(IMAGE_GZ, None).unwrap();
-    let KernelKind::GzipImage { header, deflate, inflated } = kind else {
+    let KernelKind::GzipImage { header, members, room } = kind else {
         panic!("{kind:?}");
     };
     assert_eq!((header.text_offset, header.image_size), (0, 0x2_0000));
-    // Ten bytes of header and the name "Image".
-    assert_eq!(deflate, 16..IMAGE_GZ.len());
-    assert_eq!(inflated, IMAGE_GZ_SIZE as u64);
+    assert_eq!(members, 0..IMAGE_GZ.len());
+    assert_eq!(room, 0x2_0000, "the header's word, which needs no inflating");
 }
 
 #[test]
@@ -72,8 +71,7 @@ fn every_optional_field_of_a_gzip_header_is_skipped() {
     let extra = b"\x03\0abcname\0comment\0hc";
     let whole = gzip(0x1e, extra, &stored(&file), 64);
     let kind = identify(&whole, None).unwrap();
-    let is_right = matches!(&kind, KernelKind::GzipImage { deflate, .. } if deflate.start == 10 + extra.len());
-    assert!(is_right, "{kind:?}");
+    assert!(matches!(&kind, KernelKind::GzipImage { room: 0x1000, .. }), "{kind:?}");
     let reserved = gzip(0x20, &[], &stored(&file), 64);
     assert_eq!(identify(&reserved, None), Err(KernelError::Gzip));
 }
@@ -89,10 +87,43 @@ fn a_gzip_file_of_something_else_says_so() {
 }
 
 #[test]
+fn an_image_without_a_size_is_measured_by_inflating() {
+    let file = image(0, 0, 0, 300);
+    let (first, second) = file.split_at(40);
+    let members = [gzip(0, &[], &stored(first), 40), gzip(0, &[], &stored(second), 260)].concat();
+    for rest in [&b""[..], &[0; 512], b"rubbish"] {
+        let kind = identify(&[&members, rest].concat(), None).unwrap();
+        assert!(matches!(&kind, KernelKind::GzipImage { room: 300, .. }), "{kind:?}");
+    }
+    let cut = &members[..members.len() - 1];
+    assert_eq!(identify(cut, None), Err(KernelError::Gzip));
+    let wrong = gzip(0, &[], &stored(&file), 301);
+    assert_eq!(identify(&wrong, None), Err(KernelError::GzipSum));
+}
+
+#[test]
+fn what_another_packer_wrote_is_named_and_never_called_raw() {
+    let packers: [(&[u8], &str); 5] = [
+        (b"\x28\xb5\x2f\xfd\x04", "zstd"),
+        (b"\xfd7zXZ\0\0", "xz"),
+        (b"BZh91AY", "bzip2"),
+        (b"\x02\x21\x4c\x18", "lz4"),
+        (b"\x1f\x8b\x07", "gzip with an unknown method"),
+    ];
+    for (file, name) in packers {
+        assert_eq!(identify(file, None), Err(KernelError::Packed(name)));
+        assert_eq!(identify(file, Some(Format::Raw)), Ok(KernelKind::Raw), "whoever says so may");
+    }
+    for error in [KernelError::Packed("xz"), KernelError::GzipOfOther, KernelError::Zboot, KernelError::Gzip] {
+        assert!(!error.remedy().contains("raw"), "{error}");
+    }
+}
+
+#[test]
 fn an_efi_zboot_image_is_unwrapped_if_it_is_gzip() {
     let file = zboot(b"gzip", IMAGE_GZ);
     let kind = identify(&file, None).unwrap();
-    let is_right = matches!(&kind, KernelKind::GzipImage { deflate, .. } if *deflate == (64 + 16..64 + IMAGE_GZ.len()));
+    let is_right = matches!(&kind, KernelKind::GzipImage { members, .. } if *members == (64..64 + IMAGE_GZ.len()));
     assert!(is_right, "{kind:?}");
     assert_eq!(identify(&zboot(b"zstd", IMAGE_GZ), None), Err(KernelError::Zboot));
     assert_eq!(identify(&zboot(b"gzip", b"no gzip"), None), Err(KernelError::Zboot));

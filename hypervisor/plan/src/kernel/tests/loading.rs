@@ -52,13 +52,74 @@ fn a_compressed_image_is_inflated_in_place() {
     let (progress, steps) = run(&mut loader, &sources, &mut memory, 100_000);
     assert_eq!(progress, Progress::Done);
     assert!(steps >= 10, "{steps} steps of 100 KB for 1 MiB");
+    check(&loader, &memory, &[&inflated(&loader, &memory), DTB]);
+    // The digest is the stored file's.
+    assert_eq!(memory.summed, (IMAGE_GZ.len() + IMAGE_GZ_SIZE) as u64);
+}
+
+/// What [`IMAGE_GZ`] inflates to, whose header is believed.
+fn inflated(loader: &Loader, memory: &Memory) -> Vec<u8> {
     let mut expected: Vec<u8> = (0..IMAGE_GZ_SIZE).map(body).collect();
     let header = loader.plan().loads[0].to;
     expected[..64].copy_from_slice(&memory.at(header)[..64]);
     assert_eq!(&expected[56..60], b"ARM\x64");
-    check(&loader, &memory, &[&expected, DTB]);
-    // The digest is the stored file's.
-    assert_eq!(memory.summed, (IMAGE_GZ.len() + IMAGE_GZ_SIZE) as u64);
+    expected
+}
+
+/// A gzip member of one stored block.
+fn member(data: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(data.len()).unwrap();
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 1];
+    file.extend([size, !size].iter().flat_map(|half| half.to_le_bytes()));
+    file.extend(data);
+    file.extend([crc32(0, data), data.len() as u32].iter().flat_map(|word| word.to_le_bytes()));
+    file
+}
+
+#[test]
+fn padding_rubbish_and_members_behind_a_stream_are_what_gzip_takes_them_for() {
+    let tail = vec![7; 5000];
+    let cases: [(Vec<u8>, &[u8]); 5] = [
+        (vec![0; 1], &[]),
+        (vec![0; 4096], &[]),
+        (b"signed by somebody\xff".to_vec(), &[]),
+        (member(&tail), &tail),
+        ([member(&tail[..100]), member(&[]), member(&tail[100..]), vec![0; 512]].concat(), &tail),
+    ];
+    for (rest, more) in cases {
+        let kernel = [IMAGE_GZ, &rest].concat();
+        let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        for budget in [1 << 20, 1000] {
+            let mut memory = Memory::new(ram(MIB));
+            loader.restart();
+            assert_eq!(run(&mut loader, &sources, &mut memory, budget).0, Progress::Done);
+            let image = [&inflated(&loader, &memory), more].concat();
+            check(&loader, &memory, &[&image, DTB]);
+        }
+    }
+}
+
+#[test]
+fn a_gzip_file_that_is_cut_or_too_long_is_found_where_it_inflates() {
+    let end = |kernel: &[u8]| {
+        let mut loader = loader(kernel, &[], DTB, MIB, Sums::default());
+        let sources = Sources { kernel, ramdisk: &[], dtb: DTB };
+        run(&mut loader, &sources, &mut Memory::new(ram(MIB)), 1 << 20).0
+    };
+    let whole = IMAGE_GZ.len();
+    for cut in [1, 4, 7, 8, 9, 100] {
+        assert_eq!(end(&IMAGE_GZ[..whole - cut]), Progress::Failed(KernelError::Gzip), "{cut} bytes are missing");
+    }
+    let second = [IMAGE_GZ, &member(&[1; 100])[..50]].concat();
+    assert_eq!(end(&second), Progress::Failed(KernelError::Gzip));
+    let header = [IMAGE_GZ, &member(&[1; 100])[..5]].concat();
+    assert_eq!(end(&header), Progress::Failed(KernelError::Gzip));
+    // 131072 bytes are what the header asks for.
+    let room = 0x2_0000 - IMAGE_GZ_SIZE;
+    assert_eq!(end(&[IMAGE_GZ, &member(&vec![1; room])].concat()), Progress::Done);
+    let long = [IMAGE_GZ, &member(&vec![1; room + 1])].concat();
+    assert_eq!(end(&long), Progress::Failed(KernelError::GzipLong));
 }
 
 #[test]
