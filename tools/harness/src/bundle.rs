@@ -1,5 +1,7 @@
 //! The bundle: VM tree, kernels and ramdisks in one `cpio` archive, passed to Assay as an initrd.
 
+mod unpack;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +32,11 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     for vm in &manifest.vm {
         let of = |what: &str| format!("vm \"{}\": {what}", vm.name);
         let kernel = kernel_path(&vm.kernel, folder).with_context(|| of("kernel"))?;
-        let kernel = members.add("kernel", &vm.kernel, &kernel)?;
+        let kernel = members.add("kernel", &vm.kernel, &kernel, vm.format.is_none()).with_context(|| of("kernel"))?;
         let ramdisk = match &vm.initrd {
             Some(name) => {
                 let path = ramdisk_path(name, folder).with_context(|| of("initrd"))?;
-                Some(members.add("initrd", name, &path)?)
+                Some(members.add("initrd", name, &path, false)?)
             }
             None => None,
         };
@@ -95,17 +97,23 @@ fn fetched(path: PathBuf) -> Result<PathBuf> {
 #[derive(Default)]
 struct Members {
     list: Vec<(String, Vec<u8>)>,
-    by_path: BTreeMap<PathBuf, String>,
+    /// By file, and whether it was unpacked if it could be.
+    by_path: BTreeMap<(PathBuf, bool), String>,
 }
 
 impl Members {
     /// The member's name; a file that several VMs use is stored once.
-    fn add(&mut self, kind: &str, name: &str, path: &Path) -> Result<String> {
+    fn add(&mut self, kind: &str, name: &str, path: &Path, unpacks: bool) -> Result<String> {
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
-        if let Some(known) = self.by_path.get(&path) {
+        let key = (path, unpacks);
+        if let Some(known) = self.by_path.get(&key) {
             return Ok(known.clone());
         }
-        let data = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        let path = &key.0;
+        let mut data = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        if unpacks {
+            data = unpack::kernel(data).with_context(|| path.display().to_string())?;
+        }
         let stem = Path::new(name).file_name().map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
         let taken = |candidate: &str, list: &[(String, Vec<u8>)]| list.iter().any(|(other, _)| other == candidate);
         let mut member = format!("{kind}-{stem}");
@@ -116,7 +124,7 @@ impl Members {
             member = format!("{kind}-{stem}-{number}");
         }
         self.list.push((member.clone(), data));
-        self.by_path.insert(path, member.clone());
+        self.by_path.insert(key, member.clone());
         Ok(member)
     }
 

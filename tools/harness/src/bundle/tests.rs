@@ -111,3 +111,19 @@ fn overlays_come_after_the_vms_files_as_blobs_under_platform() {
     let complaint = format!("{:#}", build(&vms, &scratch.0).unwrap_err());
     assert!(complaint.contains("nowhere.dtso"), "{complaint}");
 }
+
+#[test]
+fn a_packed_kernel_is_stored_unpacked_unless_it_is_raw() {
+    let scratch = Scratch::new("packed");
+    let packed = include_bytes!("tests/image.zst");
+    scratch.file("k.zst", packed);
+    let mut manifest = manifest(&[("a", "k.zst", Some("k.zst")), ("b", "k.zst", None), ("c", "k.zst", None)]);
+    manifest.vm[2].format = Some(crate::manifest::Format::Raw);
+    let members = members(&build(&manifest, &scratch.0).unwrap());
+    let sizes: Vec<_> = members[1..].iter().map(|(name, data)| (name.as_str(), data.len())).collect();
+    let stored = packed.len();
+    assert_eq!(sizes, [("kernel-k.zst", 100_003), ("initrd-k.zst", stored)], "the raw one is the ramdisk's file");
+    scratch.file("k.zst", &packed[..stored - 1]);
+    let error = format!("{:#}", build(&manifest, &scratch.0).unwrap_err());
+    assert!(error.starts_with("vm \"a\": kernel: /") && error.contains("zstd"), "{error}");
+}

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// Run this guest: debian (the default), debian-6.12, or a program of guests/ such as hello
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
     guest: Option<String>,
-    /// Run this kernel: an arm64 Image (plain or gzip) or ELF file
+    /// Run this kernel: an arm64 Image (plain, or packed by gzip, zstd or xz) or ELF file
     #[arg(long, value_name = "FILE")]
     kernel: Option<String>,
     /// The kernel is a flat binary with its entry at its first byte

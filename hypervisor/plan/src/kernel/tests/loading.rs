@@ -72,7 +72,7 @@ fn member(data: &[u8]) -> Vec<u8> {
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 1];
     file.extend([size, !size].iter().flat_map(|half| half.to_le_bytes()));
     file.extend(data);
-    file.extend([crc32(0, data), data.len() as u32].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend([crc32(0, data), u32::from(size)].iter().flat_map(|word| word.to_le_bytes()));
     file
 }
 
