@@ -1,7 +1,8 @@
-//! How long a VM that crashes again and again waits before it is started again.
+//! How long a VM that crashes or resets again and again waits before it is started again.
 //!
 //! The first crash after a life of [`CALM_MS`] costs no wait; each one after it, twice the wait before, from
-//! [`FIRST_MS`] up to [`MOST_MS`].
+//! [`FIRST_MS`] up to [`MOST_MS`]. Resets cost no wait until [`RESETS`] of them in a row have ended a life shorter than
+//! [`SHORT_MS`]; from then on each waits for [`FIRST_MS`].
 
 /// The first wait, in milliseconds.
 pub const FIRST_MS: u64 = 100;
@@ -10,17 +11,24 @@ pub const MOST_MS: u64 = 30_000;
 /// A life of so many milliseconds begins the count anew.
 pub const CALM_MS: u64 = 60_000;
 
+/// A life of less than so many milliseconds is a short one.
+pub const SHORT_MS: u64 = 1000;
+/// So many resets after short lives are done at once.
+pub const RESETS: u32 = 32;
+
 /// The crashes of one VM, without a long life between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Backoff {
     restarts: u32,
     most: Option<u32>,
+    /// Resets after short lives, without a longer one between them.
+    resets: u32,
 }
 
 impl Backoff {
     /// For a VM that is restarted at most `most` times in a row, or as often as it takes.
     pub const fn new(most: Option<u32>) -> Self {
-        Self { restarts: 0, most }
+        Self { restarts: 0, most, resets: 0 }
     }
 
     /// Notes a crash after a life of `lived_ms`; returns how long to wait, or `None` if it is not to be started again.
@@ -40,6 +48,12 @@ impl Backoff {
         Some(wait)
     }
 
+    /// Notes a reset after a life of `lived_ms`; returns how long to wait, and how many short lives in a row there were.
+    pub fn reset(&mut self, lived_ms: u64) -> (u64, u32) {
+        self.resets = if lived_ms < SHORT_MS { self.resets.saturating_add(1) } else { 0 };
+        (if self.resets > RESETS { FIRST_MS } else { 0 }, self.resets)
+    }
+
     /// Returns how many restarts in a row there were.
     pub const fn restarts(&self) -> u32 {
         self.restarts
@@ -47,13 +61,13 @@ impl Backoff {
 
     /// Forgets the crashes: somebody has looked at the VM.
     pub fn forget(&mut self) {
-        self.restarts = 0;
+        (self.restarts, self.resets) = (0, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Backoff, CALM_MS, MOST_MS};
+    use super::{Backoff, CALM_MS, FIRST_MS, MOST_MS, RESETS, SHORT_MS};
     use std::vec::Vec;
 
     #[test]
@@ -62,6 +76,17 @@ mod tests {
         let waits: Vec<_> = (0..12).filter_map(|_| backoff.crashed(10)).collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         assert_eq!(backoff.restarts(), 12);
+    }
+
+    #[test]
+    fn resets_wait_once_many_short_lives_are_in_a_row() {
+        let mut backoff = Backoff::new(Some(0));
+        for n in 1..=RESETS {
+            assert_eq!(backoff.reset(SHORT_MS - 1), (0, n));
+        }
+        assert_eq!(backoff.reset(0), (FIRST_MS, RESETS + 1));
+        assert_eq!(backoff.reset(SHORT_MS), (0, 0), "a longer life begins anew");
+        assert_eq!(backoff.reset(0), (0, 1));
     }
 
     #[test]
@@ -86,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_vm_that_crashes_for_ever_waits_the_longest_for_ever() {
-        let mut backoff = Backoff { restarts: u32::MAX - 1, most: None };
+        let mut backoff = Backoff { restarts: u32::MAX - 1, ..Backoff::new(None) };
         for _ in 0..4 {
             assert_eq!(backoff.crashed(0), Some(MOST_MS));
         }

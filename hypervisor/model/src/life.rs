@@ -193,7 +193,7 @@ pub struct Life {
     has_run: bool,
     /// When this life began, in ticks.
     born: u64,
-    /// While it waits: until when, in ticks, and after which crash.
+    /// While it waits: until when, in ticks, and after what.
     until: u64,
     cause: &'static str,
     /// Ticks in a millisecond.
@@ -343,7 +343,7 @@ impl Life {
             }
             (None, Some(Stop::Crash(crash))) if self.on_crash == OnCrash::Restart => self.after_crash(crash, now),
             (None, Some(Stop::Crash(_))) => After::Crashed,
-            (None, Some(Stop::Reset)) => After::Restarted("reset"),
+            (None, Some(Stop::Reset)) => self.after_reset(now),
             (None, Some(Stop::PowerOff) | None) => After::Stopped("off"),
         };
         match after {
@@ -356,17 +356,30 @@ impl Life {
         Some(Ended { crash, after })
     }
 
+    fn lived_ms(&self, now: u64) -> u64 {
+        now.saturating_sub(self.born) / self.per_ms
+    }
+
     fn after_crash(&mut self, crash: Crash, now: u64) -> After {
-        let lived = now.saturating_sub(self.born) / self.per_ms;
-        match self.backoff.crashed(lived) {
+        match self.backoff.crashed(self.lived_ms(now)) {
             None => After::GivenUp { restarts: self.backoff.restarts() },
-            Some(0) => After::Restarted(crash.name()),
-            Some(ms) => {
-                self.until = now.saturating_add(ms.saturating_mul(self.per_ms));
-                self.cause = crash.name();
-                After::Waits { ms, restart: self.backoff.restarts() }
-            }
+            Some(ms) => self.again(crash.name(), now, ms, self.backoff.restarts()),
         }
+    }
+
+    fn after_reset(&mut self, now: u64) -> After {
+        let (ms, restart) = self.backoff.reset(self.lived_ms(now));
+        self.again("reset", now, ms, restart)
+    }
+
+    /// The next life begins after `ms` milliseconds.
+    fn again(&mut self, cause: &'static str, now: u64, ms: u64, restart: u32) -> After {
+        if ms == 0 {
+            return After::Restarted(cause);
+        }
+        self.until = now.saturating_add(ms.saturating_mul(self.per_ms));
+        self.cause = cause;
+        After::Waits { ms, restart }
     }
 
     /// Returns until when it waits, in ticks, if it does.

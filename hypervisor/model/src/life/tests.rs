@@ -200,3 +200,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_vm_that_does_nothing_but_reset_waits_from_the_33rd_time_on() {
+    let mut life = Life::new(1, OnCrash::Stop, None, 1000);
+    let mut now = 0;
+    let mut reset = |life: &mut Life| {
+        let _ = life.loaded(now);
+        now += 1;
+        assert!(life.end(Stop::Reset));
+        let after = life.parked(VcpuId(0), now).map(|ended| ended.after);
+        if let Some(until) = life.waits_until() {
+            now = until;
+            assert_eq!(life.tick(now), Some("reset"));
+        }
+        after
+    };
+    for _ in 0..32 {
+        assert_eq!(reset(&mut life), Some(After::Restarted("reset")));
+    }
+    assert_eq!(reset(&mut life), Some(After::Waits { ms: 100, restart: 33 }));
+    assert_eq!(life.phase(), Phase::Loading);
+}
