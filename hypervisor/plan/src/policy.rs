@@ -127,52 +127,57 @@ fn marked_without_fwb<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied
         return Ok(Decision::of(Rule::R5, Attr::NormalWb, cpu, claim));
     }
     if claim.allow.has(Allow::NonCacheable) {
-        if !claim.is_ram_with_mte() {
-            return Ok(non_cacheable(cpu, claim));
-        }
-        return Err(Denied::new(Rule::C3, Reason::NotForRamWithMte));
+        return non_cacheable(cpu, claim).map_err(|denied| Denied { rule: Rule::C3, ..denied });
     }
     Err(Denied::new(Rule::C3, Reason::NoFwb))
 }
 
-/// C4 and C5, and the relaxations that lift them, in the order R1, R3, R2.
+/// C4 and C5, and the relaxations that lift them: of those asked for, the first that can be had of R1, R3, R2.
 fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
-    if claim.allow.has(Allow::MteHidden) {
-        if claim.vm_mte {
-            return Err(Denied::new(Rule::R1, Reason::MteAskedAndHidden));
-        }
-        if cpu.fwb() {
-            return Ok(Decision::of(Rule::R1, Attr::NormalWb, cpu, claim));
-        }
-    }
-    if !claim.is_ram_with_mte() {
-        if claim.allow.has(Allow::NoTagAccess) {
-            return no_tag_access(cpu, claim);
-        }
-        if claim.allow.has(Allow::NonCacheable) {
-            return Ok(non_cacheable(cpu, claim));
+    let relaxed = [
+        (Allow::MteHidden, mte_hidden as fn(CpuBits, Claim) -> Result<Decision, Denied<'a>>),
+        (Allow::NoTagAccess, no_tag_access),
+        (Allow::NonCacheable, non_cacheable),
+    ];
+    // Of what cannot be had, what its own rule refuses is said before what the strict default does.
+    let mut denied: Option<Denied<'a>> = None;
+    for (_, relax) in relaxed.into_iter().filter(|(allow, _)| claim.allow.has(*allow)) {
+        match relax(cpu, claim) {
+            Ok(decision) => return Ok(decision),
+            Err(next) => denied = denied.filter(|first| first.rule != Rule::C5).or(Some(next)),
         }
     }
-    if claim.use_ == Use::Aperture {
-        return Ok(Decision::of(Rule::C4, Attr::DeviceNgnre, cpu, claim));
-    }
-    let lifted_elsewhere = claim.allow.has(Allow::NoTagAccess) || claim.allow.has(Allow::NonCacheable);
-    let reason = if lifted_elsewhere {
-        Reason::NotForRamWithMte
-    } else if claim.allow.has(Allow::MteHidden) {
-        Reason::HiddenNeedsFwb
-    } else if disproved {
+    let nothing_asked = if disproved {
         Reason::Disproved
     } else if facts.no_mte {
         Reason::SaidIncapable
     } else {
         Reason::Unmarked
     };
-    Err(Denied::new(Rule::C5, reason))
+    let denied = denied.unwrap_or_else(|| Denied::new(Rule::C5, nothing_asked));
+    // What only the strict default denies, an aperture has as Device.
+    if claim.use_ == Use::Aperture && denied.rule == Rule::C5 {
+        return Ok(Decision::of(Rule::C4, Attr::DeviceNgnre, cpu, claim));
+    }
+    Err(denied)
+}
+
+/// R1.
+fn mte_hidden<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
+    if claim.vm_mte {
+        return Err(Denied::new(Rule::R1, Reason::MteAskedAndHidden));
+    }
+    if !cpu.fwb() {
+        return Err(Denied::new(Rule::C5, Reason::HiddenNeedsFwb));
+    }
+    Ok(Decision::of(Rule::R1, Attr::NormalWb, cpu, claim))
 }
 
 /// R3. MTE_PERM implies MTE and so FWB: one bit is enough to ask for.
 fn no_tag_access<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
+    if claim.is_ram_with_mte() {
+        return Err(Denied::new(Rule::C5, Reason::NotForRamWithMte));
+    }
     if !cpu.mte_perm() {
         return Err(Denied::new(Rule::R3, Reason::NoMtePerm));
     }
@@ -184,10 +189,13 @@ fn no_tag_access<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>>
 }
 
 /// R2.
-fn non_cacheable(cpu: CpuBits, claim: Claim) -> Decision {
+fn non_cacheable<'a>(cpu: CpuBits, claim: Claim) -> Result<Decision, Denied<'a>> {
+    if claim.is_ram_with_mte() {
+        return Err(Denied::new(Rule::C5, Reason::NotForRamWithMte));
+    }
     let mut decision = Decision::of(Rule::R2, Attr::NormalNc, cpu, claim);
     decision.notices.add(Notice::AtomicsNotPromised);
-    decision
+    Ok(decision)
 }
 
 /// D1 and D2.

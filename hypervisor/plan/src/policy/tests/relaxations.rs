@@ -17,9 +17,11 @@ fn r1_gives_unmarked_memory_as_normal_wb_to_a_vm_without_mte() {
 
 #[test]
 fn r1_refuses_a_vm_with_mte_and_names_both_fields() {
-    let claim = allowing(with_mte(Use::Dax), &[Allow::MteHidden, Allow::NoTagAccess]);
+    let claim = allowing(with_mte(Use::Dax), &[Allow::MteHidden]);
     let answer = decide(&UNMARKED, mte_perm(), claim);
     assert_refused(answer, Rule::R1, Reason::MteAskedAndHidden);
+    let barred = allowing(with_mte(Use::Ram), &[Allow::MteHidden, Allow::NoTagAccess, Allow::NonCacheable]);
+    assert_refused(decide(&UNMARKED, mte_perm(), barred), Rule::R1, Reason::MteAskedAndHidden);
     let text = std::format!("{}", answer.unwrap_err().reason);
     assert!(text.contains("mte = true") && text.contains("mte-hidden"), "{text}");
 }
@@ -61,9 +63,19 @@ fn r3_gives_write_back_memory_without_tag_access() {
 #[test]
 fn r3_refuses_without_mte_perm() {
     for cpu in [no_fwb(), no_mte(), mte()] {
-        let claim = allowing(claim(Use::Dax), &[Allow::NoTagAccess, Allow::NonCacheable]);
+        let claim = allowing(claim(Use::Dax), &[Allow::NoTagAccess]);
         assert_refused(decide(&UNMARKED, cpu, claim), Rule::R3, Reason::NoMtePerm);
     }
+}
+
+#[test]
+fn one_claim_serves_two_cpus_by_the_first_relaxation_that_can_be_had() {
+    let dax = allowing(with_mte(Use::Dax), &[Allow::MteHidden, Allow::NoTagAccess, Allow::NonCacheable]);
+    assert_gets(decide(&UNMARKED, mte_perm(), dax), Rule::R3, Attr::NormalWbNoTag, false, Mte::Exposed);
+    assert_gets(decide(&UNMARKED, mte(), dax), Rule::R2, Attr::NormalNc, false, Mte::Exposed);
+    let plain = allowing(claim(Use::Dax), &[Allow::MteHidden, Allow::NonCacheable]);
+    assert_gets(decide(&UNMARKED, mte(), plain), Rule::R1, Attr::NormalWb, false, Mte::Hidden);
+    assert_gets(decide(&UNMARKED, no_fwb(), plain), Rule::R2, Attr::NormalNc, false, Mte::Hidden);
 }
 
 #[test]
