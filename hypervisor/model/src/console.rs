@@ -138,8 +138,12 @@ impl Console {
         self.shown
     }
 
-    /// Prints a line of Assay's own.
+    /// Prints a line of Assay's own, after what is known of the open line.
     pub fn own(&mut self, line: fmt::Arguments<'_>, out: &mut impl Terminal) {
+        if let Some(vm) = self.owner().filter(|vm| self.is_waiting(*vm)) {
+            let mut left = CHUNK;
+            self.show_line(vm, &mut left, out);
+        }
         self.end_line(out);
         // Terminals cannot fail, and our own messages format without error.
         let _ = write!(Text(out), "{OWN}{line}\r\n");

@@ -162,6 +162,20 @@ fn one_call_shows_a_chunk_and_asks_to_come_again() {
 }
 
 #[test]
+fn a_line_of_assays_does_not_cut_what_is_already_known() {
+    let mut desk = Desk::new(2, Prefix::Several);
+    desk.say(0, "open");
+    desk.say(1, &"x".repeat(CHUNK as usize + 10));
+    desk.say(1, "\nnext\n");
+    desk.wait(TIMES.hold);
+    assert!(desk.seen().ends_with('x'), "a chunk");
+    desk.own("vm name=b");
+    assert_eq!(desk.seen(), "xxxxxxxxxx\nassay: vm name=b\r\n");
+    desk.wait(TIMES.hold);
+    assert_eq!(desk.seen(), "[b] next\n");
+}
+
+#[test]
 fn a_vm_that_is_shown_alone_has_no_prefix_unless_a_script_reads() {
     for (prefix, seen) in [(Prefix::Several, "one\n"), (Prefix::Always, "[a] one\n")] {
         let mut desk = Desk::new(2, prefix);
