@@ -146,8 +146,8 @@ boot_map_block:
     add     x6, x6, :lo12:boot_table_cursor
     ldr     x5, [x6]
     add     x5, x5, #0x1000
-    cmp     x5, #0xc000
-    b.hs    boot_park               // cannot happen: four places need at most 12 tables
+    cmp     x5, #0x12000
+    b.hs    boot_park               // cannot happen: six places need at most 18 tables
     str     x5, [x6]
     adrp    x6, __early_tables_start
     add     x5, x6, x5

@@ -80,7 +80,7 @@ impl Boot {
     /// Ends the hand-over: gives the allocator the machine's free memory, as [`frames::init`] says. No slice of
     /// firmware's tree, whose memory may be among it, outlives this.
     pub fn give_memory(self, free: &[(Region<Pa>, Pool)]) {
-        frames::init(free);
+        frames::init(free, &heap::early().collect::<Vec<_>>());
     }
 
     /// Returns where the image runs.
@@ -105,8 +105,8 @@ impl Boot {
         if size > BLOCK_2M {
             return Err(TreeFault::TooLarge);
         }
-        // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there before the copy
-        // that the caller makes.
+        // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there while the borrow of `self`
+        // lasts, as in `view`.
         Ok(unsafe { core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0)) })
     }
 
@@ -114,11 +114,34 @@ impl Boot {
     ///
     /// `None` if it is not wholly within what 48 bits address, or so large that the early tables might not do.
     pub fn view(&self, region: Region<Pa>) -> Option<&[u8]> {
+        self.map_memory(region)?;
+        let length = usize::try_from(region.size).ok()?;
+        // SAFETY: mapped just now; nothing writes there while the borrow of `self` lasts, since frames, the only
+        // way to memory, begin to exist when the hand-over is consumed (`frames::init`).
+        Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
+    }
+
+    /// Gives the heap memory beside the image's, twice at most, for what is to be read before frames exist: some of what
+    /// [`Self::give_memory`] would give, and will then leave out. False if it cannot be mapped, or is the tree's.
+    pub fn add_heap(&mut self, region: Region<Pa>) -> bool {
+        let tree = self.tree().map_or(0, <[u8]>::len) as u64;
+        let tree = Region { start: Pa(self.tree), size: tree };
+        let fits = !tree.overlaps(&region) && self.map_memory(region).is_some();
+        if fits {
+            // SAFETY: mapped just now, and neither the image's nor the tree's. Nobody has another view, or this were
+            // borrowed, and none will have one: `map_memory` shows nothing of the heap.
+            unsafe { heap::add_early(region) }
+        }
+        fits
+    }
+
+    /// Maps memory on the early map, if that is possible.
+    fn map_memory(&self, region: Region<Pa>) -> Option<()> {
         const MOST: u64 = 1 << 30;
         let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
         let blocks = Region { start: Pa(region.start.0 & !(BLOCK_2M - 1)), size: region.size + BLOCK_2M };
         let on_device = self.devices.borrow().iter().any(|block| blocks.contains(Pa(*block)));
-        if bad || on_device || region.overlaps(&image::region()) {
+        if bad || on_device || heap::early().chain([image::region()]).any(|own| own.overlaps(&region)) {
             return None;
         }
         let mut block = region.start.0 & !(BLOCK_2M - 1);
@@ -128,10 +151,7 @@ impl Boot {
             unsafe { boot_map_block(block, EARLY_MEMORY) }
             block += BLOCK_2M;
         }
-        let length = usize::try_from(region.size).ok()?;
-        // SAFETY: mapped just now; nothing writes there while the borrow of `self` lasts, since frames, the only
-        // way to memory, begin to exist when the hand-over is consumed (`frames::init`).
-        Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const u8, length) })
+        Some(())
     }
 
     /// Makes a device's registers reachable on the early map, unless the block is the image's or the tree's.

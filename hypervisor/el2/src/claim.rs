@@ -3,8 +3,8 @@
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::frames::{self, Use};
-use crate::image;
 use crate::mmu::{self, Kind};
+use crate::{heap, image};
 
 /// Notes that `region` is used for `purpose`, for good. False: some of it is the image's, is memory that frames come
 /// from, is in EL2's map as what it must not be, or has another use or owner.
@@ -16,6 +16,7 @@ pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
     };
     let fits = matches!(purpose, Use::Lent | Use::Granted) || region.is_aligned(PAGE_SIZE);
     fits && !region.overlaps(&image::region())
+        && !heap::early().any(|heap| heap.overlaps(&region))
         && !frames::manages(region)
         && !mmu::is_mapped(region, is_against)
         && frames::keep(region, purpose)

@@ -86,16 +86,18 @@ unsafe fn add(region: Region<Pa>, pool: Pool) {
 /// Gives the allocator the machine's free memory, once.
 ///
 /// `free` is what the platform tree calls memory less everything that is reserved, firmware's or the bundle's.
-/// Regions that overlap each other or the image are dropped: they would break what every other module relies on.
-pub(crate) fn init(free: &[(Region<Pa>, Pool)]) {
+/// Regions that overlap each other, the image or `own`, the heap beside it, are dropped: they would break what every
+/// other module relies on.
+pub(crate) fn init(free: &[(Region<Pa>, Pool)], own: &[Region<Pa>]) {
     static DONE: spin::Once<()> = spin::Once::new();
     let _ = DONE.call_once(|| {
         for (index, (region, pool)) in free.iter().enumerate() {
-            let taken =
-                region.overlaps(&crate::image::region()) || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
+            let taken = region.overlaps(&crate::image::region())
+                || own.iter().any(|own| own.overlaps(region))
+                || KEPT.lock().iter().any(|(kept, _)| kept.overlaps(region));
             if !taken && !free.iter().take(index).any(|(other, _)| other.overlaps(region)) {
-                // SAFETY: disjoint from the image, which holds every Rust object (heap, stacks and statics), and
-                // from the other regions; `call_once` makes this the only call.
+                // SAFETY: disjoint from the image and the heap beside it, which hold every Rust object (stacks and
+                // statics too), and from the other regions; `call_once` makes this the only call.
                 unsafe { add(*region, *pool) };
                 MANAGED.lock().push(*region);
             }
@@ -151,6 +153,12 @@ pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
 /// Takes from either pool, the plain one first.
 pub fn take(bytes: u64) -> Option<Frames> {
     take_from(Pool::Plain, bytes).or_else(|| take_from(Pool::Tagged, bytes))
+}
+
+/// Takes from either pool like [`take`], unless some CPU is at it, which may be this one: the books are on the heap.
+pub(crate) fn try_take(bytes: u64) -> Option<Frames> {
+    let is_free = |pool: Pool| pool.free().try_lock().is_some();
+    (is_free(Pool::Plain) && is_free(Pool::Tagged)).then(|| take(bytes))?
 }
 
 /// Gives frames back.

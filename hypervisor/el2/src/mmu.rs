@@ -13,7 +13,7 @@ use assay_spec::addr::{Address, PAGE_SIZE, Pa, Region};
 use spin::{Mutex, Once};
 
 use crate::sysreg::{dsb_ish, isb, read_sysreg};
-use crate::{image, percpu};
+use crate::{heap, image, percpu};
 
 /// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC, 4
 /// Device-nGnRnE.
@@ -80,10 +80,10 @@ pub(crate) struct Registers {
 }
 
 impl Map {
-    /// Makes a map that holds the image itself, section by section, without the boot CPU's guard page.
+    /// Makes a map that holds the image itself, section by section, without the boot CPU's guard page; and the heap.
     ///
     /// # Errors
-    /// [`MapFailed`] if the image lies where EL2 cannot map.
+    /// [`MapFailed`] if they lie where EL2 cannot map.
     pub fn new() -> Result<Self, MapFailed> {
         let mut map = Self { tables: IdMap::new(0, El2), ranges: Vec::new(), prepared: 0 };
         let block = image::boot_cpu_block();
@@ -91,6 +91,9 @@ impl Map {
         map.add(between(image::rodata_start(), image::data_start()), Kind::ReadOnly)?;
         map.add(between(image::data_start(), block + percpu::GUARD), Kind::Data)?;
         map.add(between(block + percpu::GUARD + PAGE_SIZE, image::end()), Kind::Data)?;
+        for heap in heap::early() {
+            map.add(heap, Kind::Data)?;
+        }
         Ok(map)
     }
 
@@ -119,7 +122,7 @@ impl Map {
 
     /// Switches this CPU to the map and keeps it for all others and for ever.
     ///
-    /// The tables' own pages are in the image's heap, which [`Map::new`] mapped.
+    /// The tables' own pages are in the heap, which [`Map::new`] mapped.
     ///
     /// Once only: the tables stay in use, so that a second map would have to replace them under every CPU.
     pub fn activate(mut self) {
@@ -158,6 +161,7 @@ impl Map {
                 options(nostack, preserves_flags),
             );
         }
+        heap::let_grow();
     }
 }
 

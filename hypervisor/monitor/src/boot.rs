@@ -1,7 +1,7 @@
 //! The boot, step by step: from firmware's tree to VMs that only have to be loaded.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
 
@@ -13,7 +13,6 @@ use assay_el2::{cpu, cpus as numbers, float, image, serror, uart};
 use assay_model::console::Prefix;
 use assay_model::lock;
 use assay_plan::claims::World;
-use assay_plan::gate;
 use assay_plan::idregs::HostId;
 use assay_plan::platform::{self, Console, ConsoleKind, Enable, HostGic, HostPlatform};
 use assay_plan::policy::line::Quoted;
@@ -24,29 +23,34 @@ use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{bundle, cpus, create, deferred, interrupts, memory, operator, pci, pool, proof, runner, seeds, vm};
+use crate::{bundle, cpus, create, deferred, heap, interrupts, memory, operator, pci, pool, proof, runner, seeds, vm};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
 /// An error here is one of the platform: without it there is no VM to refuse.
-pub(crate) fn boot(boot: Boot) -> Result<(), String> {
-    let blob = boot.tree().map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))?;
+pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
+    let blob = firmware_tree(&boot)?;
     early_console(&boot, blob);
+    set_conduit(&boot, blob);
     check_level(&boot)?;
-    // Copied before anything can overwrite it.
-    let blob = gate::compact(blob).map_err(|error| error.to_string())?;
-    let mut machine = platform::parse(&blob).map_err(|error| error.to_string())?;
+    let more = heap::for_platform(blob)?;
+    heap::add(&mut boot, more)?;
+    let mut machine = platform::parse(firmware_tree(&boot)?).map_err(|error| error.to_string())?;
     say!("boot version={} model={}", env!("CARGO_PKG_VERSION"), Quoted(&machine.model));
 
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
     let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
-    set_conduit(&machine);
+    if machine.psci.is_none() {
+        say!("warning reason=\"/psci is not in the tree: one CPU, and no power-off\"");
+    }
     secondary::name_boot_cpu(this);
     cpus::init(machine.cpus.len());
     cpus::identify(this);
 
     let place = image::appended().or(machine.initrd);
-    let kept = bundle::survey(&boot, place, &blob, &mut machine)?;
+    let more = heap::for_bundle(&boot, place, &machine)?;
+    heap::add(&mut boot, more)?;
+    let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, &mut machine)?;
     let free = memory::free(&machine, &kept, cpu::has_mte2());
     boot.give_memory(&free);
     let blocks = take_blocks(&machine, this);
@@ -57,7 +61,7 @@ pub(crate) fn boot(boot: Boot) -> Result<(), String> {
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
     warn_of_serror("the proof of RAM");
-    let guests = bundle::open(place, &blob, &machine)?;
+    let guests = bundle::open(place, tree, &machine)?;
     seeds::init(&machine);
     report_tree(&guests.tree);
 
@@ -131,6 +135,11 @@ fn make(
 ) -> create::Made {
     let mut occupied =
         alloc::vec![Occupied { name: "Assay's image", occupant: Occupant::Assay, region: image::region() }];
+    occupied.extend(assay_el2::heap::early().map(|region| Occupied {
+        name: "Assay's heap",
+        occupant: Occupant::Assay,
+        region,
+    }));
     occupied.extend(kept.iter().map(|region| Occupied {
         name: "the bundle or a module",
         occupant: Occupant::Assay,
@@ -182,11 +191,14 @@ fn check_level(boot: &Boot) -> Result<(), String> {
     }
 }
 
-fn set_conduit(machine: &HostPlatform) {
-    match machine.psci {
-        Some(conduit) => firmware::set_conduit(conduit),
-        None => say!("warning reason=\"/psci is not in the tree: one CPU, and no power-off\""),
-    }
+fn firmware_tree(boot: &Boot) -> Result<&[u8], String> {
+    boot.tree().map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))
+}
+
+/// Lets firmware be called, before all that can end the boot. At EL3 there is nobody above to call.
+fn set_conduit(boot: &Boot, blob: &[u8]) {
+    let conduit = platform::early::conduit(blob).filter(|_| boot.level() != Level::Other(3));
+    conduit.into_iter().for_each(firmware::set_conduit);
 }
 
 /// Takes a block of memory for each CPU that firmware can start.
@@ -231,5 +243,5 @@ fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;
-    image.size + blocks + tables + shared + float::all_bytes()
+    image.size + assay_el2::heap::added_bytes() + blocks + tables + shared + float::all_bytes()
 }

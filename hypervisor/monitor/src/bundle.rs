@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
-use assay_el2::image;
+use assay_el2::{heap, image};
 use assay_model::loader::Sums;
 use assay_plan::bundle::{Bundle, Member, VM_TREE};
 use assay_plan::gate::Tree;
@@ -45,29 +45,21 @@ impl Memory {
     }
 
     fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
-        let ground = Ground { memory: &self.all, barred: &self.barred, devices: &self.devices, image: image::region() };
+        let assay: Vec<_> = [image::region()].into_iter().chain(heap::early()).collect();
+        let ground = Ground { memory: &self.all, barred: &self.barred, devices: &self.devices, assay: &assay };
         modules::check(place, &ground)
     }
 }
 
-/// Looks at the bundle before frames exist: adds its facts about the platform to the machine's, and returns the
-/// memory that must stay as the boot loader filled it.
+/// Looks at the bundle before frames exist: adds its facts about the platform to the machine's, and returns the VM tree
+/// as read, with the memory that must stay as the boot loader filled it.
 pub(crate) fn survey(
     boot: &Boot,
     place: Option<Region<Pa>>,
     platform: &[u8],
     machine: &mut HostPlatform,
-) -> Result<Vec<Region<Pa>>, String> {
-    let bytes = match place {
-        Some(place) => {
-            // What is no memory answers a read with an abort, or with what a device does when it is read.
-            Memory::of(machine).check(place).map_err(|why| why.of_bundle(place))?;
-            let seen = boot.view(place);
-            seen.ok_or_else(|| format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB"))?
-        }
-        None => &[],
-    };
-    let bundle = read(bytes)?;
+) -> Result<(VmTree, Vec<Region<Pa>>), String> {
+    let bundle = read(view(boot, place, machine)?)?;
     let is_overlay = |member: &Member<'_>| member.name.starts_with("platform/") && member.name.ends_with(".dtbo");
     let overlays: Vec<_> = bundle.iter().flat_map(Bundle::members).filter(is_overlay).collect();
     if !overlays.is_empty() {
@@ -90,7 +82,17 @@ pub(crate) fn survey(
         Source::Address(place) => memory.check(place).is_ok().then_some(place),
         Source::Member(_) => None,
     });
-    Ok(place.into_iter().chain(addresses).collect())
+    let kept = place.into_iter().chain(addresses).collect();
+    Ok((tree, kept))
+}
+
+/// Shows the bundle's bytes before frames exist.
+pub(crate) fn view<'b>(boot: &'b Boot, place: Option<Region<Pa>>, machine: &HostPlatform) -> Result<&'b [u8], String> {
+    let Some(place) = place else { return Ok(&[]) };
+    // What is no memory answers a read with an abort, or with what a device does when it is read.
+    Memory::of(machine).check(place).map_err(|why| why.of_bundle(place))?;
+    let fail = || format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB");
+    boot.view(place).ok_or_else(fail)
 }
 
 /// Reads an archive; none is no bundle.
@@ -114,8 +116,8 @@ fn vm_tree_of(bundle: Option<&Bundle<'_>>, platform: &[u8]) -> Result<VmTree, St
     vm_tree::parse(&tree).map_err(|error| format!("{error}"))
 }
 
-/// Opens the bundle at `place` for good, or without one the platform's own tree.
-pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &HostPlatform) -> Result<Guests, String> {
+/// Opens the bundle at `place`, if there is one, for good.
+pub(crate) fn open(place: Option<Region<Pa>>, tree: VmTree, machine: &HostPlatform) -> Result<Guests, String> {
     let bytes: &'static [u8] = match place {
         Some(place) => {
             boot::lend(place).ok_or_else(|| format!("the bundle at {place:?} lies in memory that is in use"))?
@@ -123,7 +125,6 @@ pub(crate) fn open(place: Option<Region<Pa>>, platform: &[u8], machine: &HostPla
         None => &[],
     };
     let bundle = read(bytes)?;
-    let tree = vm_tree_of(bundle.as_ref(), platform)?;
     Ok(Guests { bundle, ground: Memory::of(machine), tree })
 }
 

@@ -17,6 +17,7 @@ mod cpus;
 mod create;
 mod deferred;
 mod hardware;
+mod heap;
 mod interrupts;
 mod load;
 mod memory;

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_el2::frames::Pool;
-use assay_el2::image;
 use assay_el2::mmu::{Kind, Map};
+use assay_el2::{heap, image};
 use assay_plan::platform::{HostGic, HostPlatform};
 use assay_plan::ranges::{subtract, widen};
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
@@ -22,7 +22,7 @@ pub(crate) fn free(machine: &HostPlatform, kept: &[Region<Pa>], mte: bool) -> Ve
     for node in &machine.memory {
         let pool = if mte && !node.no_mte { Pool::Tagged } else { Pool::Plain };
         let mut ranges = [node.region].to_vec();
-        for hole in machine.not_free().chain(kept.iter().copied()).chain([image::region()]) {
+        for hole in machine.not_free().chain(kept.iter().copied()).chain([image::region()]).chain(heap::early()) {
             subtract(&mut ranges, &widen(&hole, PAGE_SIZE));
         }
         // Page 0 is nobody's: a null pointer must stay one.

@@ -21,14 +21,14 @@ mod shape;
 pub(crate) mod tests;
 
 pub use decode::Cells;
-pub(crate) use node::Bare;
+pub(crate) use node::{Bare, names_one, says_available};
 pub use node::{Flag, Node};
 
 /// The most bytes a tree may have: what the arm64 boot protocol allows (2 MiB).
 pub const MAX_BYTES: usize = 0x20_0000;
 /// The deepest node, the root being at 0: as deep as `fdt` follows a tree.
 pub const MAX_DEPTH: usize = 15;
-/// The most nodes a tree may have; the largest boards have a third of it.
+/// The most nodes a tree may have; the largest boards, with symbols, have half of it.
 pub const MAX_NODES: usize = 8192;
 /// The most bytes in a `reg` that is read: 256 entries of four cells.
 pub const MAX_REG: usize = 4096;
@@ -45,7 +45,7 @@ pub enum TreeError {
     #[error("device tree: totalsize is larger than the memory given for it; pass the whole file")]
     Truncated,
     /// The blob is larger than [`MAX_BYTES`].
-    #[error("device tree: larger than 2 MiB, which the arm64 boot protocol forbids; make it smaller")]
+    #[error("device tree: larger than 2 MiB, the most that the arm64 boot protocol allows; make it smaller")]
     TooLarge,
     /// The format is not version 17.
     #[error("device tree: not format version 17; write it with a current dtc")]
@@ -59,9 +59,12 @@ pub enum TreeError {
     /// A node is deeper than [`MAX_DEPTH`].
     #[error("device tree: nodes nested deeper than 15 levels; flatten the tree")]
     TooDeep,
-    /// There are more nodes than [`MAX_NODES`], or the heap cannot hold their index.
-    #[error("device tree: too many nodes; remove what the board does not need")]
+    /// There are more nodes than [`MAX_NODES`].
+    #[error("device tree: more than 8192 nodes; remove what the board does not need")]
     TooManyNodes,
+    /// The heap cannot hold the index of so many nodes.
+    #[error("device tree: no memory for an index of its {0} nodes; remove what the board does not need")]
+    NoMemory(usize),
     /// The memory reservation block has no end inside the tree.
     #[error("device tree: the /memreserve/ block has no end; write it with dtc")]
     Reservations,
@@ -118,18 +121,26 @@ pub struct Tree<'a> {
     reservations: &'a [u8],
 }
 
-/// Copies a tree without the padding that firmware leaves for additions (QEMU: up to 1 MiB).
-///
-/// # Errors
-/// What [`Tree::new`] finds wrong with the blob.
-pub fn compact(bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
-    let shape = shape::check(bytes)?;
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(shape.used).map_err(|_| TreeError::TooLarge)?;
-    copy.extend_from_slice(&shape.bytes[..shape.used]);
-    let total = u32::try_from(shape.used).map_err(|_| TreeError::TooLarge)?;
-    copy[4..8].copy_from_slice(&total.to_be_bytes());
-    Ok(copy)
+/// How large a tree is, by a look that needs no heap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Measure {
+    /// Its bytes, without the padding that firmware leaves for additions.
+    pub bytes: usize,
+    /// Its nodes.
+    pub nodes: usize,
+    /// The bytes of all nodes' paths together, counted again for each entry of `reg` and `ranges`.
+    pub paths: usize,
+}
+
+/// Measures a tree; a broken one is nothing.
+pub fn measure(bytes: &[u8]) -> Measure {
+    shape::check(bytes).map_or(Measure::default(), |shape| shape.measure)
+}
+
+/// Shows the properties of a tree up to where it is broken, each with its node's number.
+pub(crate) fn scan<'a>(bytes: &'a [u8], see: &mut dyn FnMut(usize, &'a str, &'a [u8])) {
+    // What is wrong with it is for whoever reads the tree to say.
+    let _ = shape::check_and_show(bytes, see);
 }
 
 /// One node in document order.
@@ -153,9 +164,12 @@ impl<'a> Tree<'a> {
         let shape = shape::check(bytes)?;
         let tree = Fdt::new_unaligned_fallible(shape.bytes).map_err(|_| TreeError::Header)?;
         let root = tree.root().map_err(|_| TreeError::Structure(0))?;
+        let nodes = shape.measure.nodes;
+        if nodes > MAX_NODES {
+            return Err(TreeError::TooManyNodes);
+        }
         let mut entries = Vec::new();
-        let reserved = entries.try_reserve_exact(shape.nodes);
-        reserved.map_err(|_| TreeError::TooManyNodes)?;
+        entries.try_reserve_exact(nodes).map_err(|_| TreeError::NoMemory(nodes))?;
         entries.push(Entry::new(Bare::root(root), 0, 0));
         let mut open = [0; MAX_DEPTH + 1];
         // `all_nodes` repeats an error for ever: the first one ends the walk.
@@ -167,7 +181,7 @@ impl<'a> Tree<'a> {
             open[depth] = entries.len();
             entries.push(Entry::new(Bare::new(node), open[depth - 1], entries.len()));
         }
-        if entries.len() != shape.nodes {
+        if entries.len() != nodes {
             return Err(TreeError::Structure(0));
         }
         close(&mut entries);
@@ -203,11 +217,7 @@ impl<'a> Tree<'a> {
 
     /// Iterates over the `/memreserve/` entries as (address, size in bytes), up to the end mark.
     pub fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
-        let words = |entry: &[u8]| {
-            let (address, size) = entry.split_at_checked(8)?;
-            Some((decode::u64(address)?, decode::u64(size)?))
-        };
-        self.reservations.chunks_exact(16).filter_map(words)
+        Reservations(self.reservations)
     }
 }
 
@@ -246,11 +256,29 @@ pub(crate) fn components(path: &str) -> Option<impl Iterator<Item = &str>> {
     }))
 }
 
-/// Checks a blob and hands its root to `with`, all without the heap and so without an index.
+/// Checks a blob and hands its root and reservations to `with`, all without the heap and so without an index.
 ///
-/// For the console before there is a heap. `None` if the blob is no tree, or if `with` says so.
-pub(crate) fn without_heap<R>(bytes: &[u8], with: impl FnOnce(Bare<'_>) -> Option<R>) -> Option<R> {
+/// For the first steps of a boot. `None` if the blob is no tree, or if `with` says so.
+pub(crate) fn without_heap<'a, R>(
+    bytes: &'a [u8],
+    with: impl FnOnce(Bare<'a>, Reservations<'a>) -> Option<R>,
+) -> Option<R> {
     let shape = shape::check(bytes).ok()?;
     let tree = Fdt::new_unaligned_fallible(shape.bytes).ok()?;
-    with(Bare::root(tree.root().ok()?))
+    with(Bare::root(tree.root().ok()?), Reservations(shape.reservations))
+}
+
+/// The `/memreserve/` entries as (address, size in bytes).
+#[derive(Clone)]
+pub(crate) struct Reservations<'a>(&'a [u8]);
+
+impl Iterator for Reservations<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (entry, rest) = self.0.split_at_checked(16)?;
+        self.0 = rest;
+        let (address, size) = entry.split_at_checked(8)?;
+        Some((decode::u64(address)?, decode::u64(size)?))
+    }
 }

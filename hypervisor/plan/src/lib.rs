@@ -17,6 +17,7 @@ pub mod claims;
 pub mod fields;
 pub mod gate;
 pub mod guest_tree;
+pub mod heap;
 pub mod idregs;
 pub mod kernel;
 pub mod modules;

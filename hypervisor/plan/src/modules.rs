@@ -18,8 +18,8 @@ pub struct Ground<'a> {
     pub barred: &'a [Region<Pa>],
     /// The registers of devices, which some trees have inside of memory nodes.
     pub devices: &'a [Region<Pa>],
-    /// Assay's image, with what follows it in memory.
-    pub image: Region<Pa>,
+    /// Assay's image, with what follows it in memory, and its heap beside it.
+    pub assay: &'a [Region<Pa>],
 }
 
 /// Why a module cannot be where the VM tree says.
@@ -100,8 +100,8 @@ pub fn check(place: Region<Pa>, ground: &Ground<'_>) -> Result<(), Misplaced> {
         let under = ground.memory.iter().find(|memory| memory.contains(at));
         at = under.ok_or(Misplaced::NoMemory)?.end();
     }
-    if ground.image.overlaps(&place) {
-        return Err(Misplaced::Assay(ground.image));
+    if let Some(assay) = ground.assay.iter().find(|assay| assay.overlaps(&place)) {
+        return Err(Misplaced::Assay(*assay));
     }
     let barred = ground.barred.iter().find(|barred| barred.overlaps(&place));
     barred.map_or(Ok(()), |barred| Err(Misplaced::Barred(*barred)))
@@ -127,8 +127,8 @@ mod tests {
         let memory = [region(0x5000_0000, 0x1000_0000), region(0x4000_0000, 0x1000_0000)];
         let barred = [region(0x5800_0000, 0x10_0000)];
         let devices = [region(0x900_0000, 0x1000), region(0x5900_0000, 0x18)];
-        let ground =
-            Ground { memory: &memory, barred: &barred, devices: &devices, image: region(0x4020_0000, 0x10_0000) };
+        let assay = [region(0x4020_0000, 0x10_0000), region(0x4040_0000, 0x1000)];
+        let ground = Ground { memory: &memory, barred: &barred, devices: &devices, assay: &assay };
         check(region(start, size), &ground)
     }
 
@@ -151,6 +151,7 @@ mod tests {
         let image = at(0x402f_ffff, 1).unwrap_err();
         assert_eq!(image, Misplaced::Assay(region(0x4020_0000, 0x10_0000)));
         assert!(image.to_string().contains("40200000"), "{image}");
+        assert_eq!(at(0x4040_0fff, 1), Err(Misplaced::Assay(region(0x4040_0000, 0x1000))));
         let barred = at(0x57ff_ffff, 2).unwrap_err();
         assert_eq!(barred, Misplaced::Barred(region(0x5800_0000, 0x10_0000)));
         assert!(!barred.remedy().is_empty());

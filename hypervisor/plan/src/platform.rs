@@ -19,6 +19,7 @@ mod bus;
 mod chosen;
 mod console;
 mod cpus;
+pub mod early;
 pub mod facts;
 mod fault;
 mod gic;

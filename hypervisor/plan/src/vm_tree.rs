@@ -26,6 +26,7 @@ use assay_model::life::OnCrash;
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use thiserror::Error;
+pub use vm::LINUX_COMMAND_LINE;
 
 /// A VM tree as read.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use assay_plan::gate::Tree;
 use cpio::newc::{Builder, trailer};
 
 use crate::cache::{self, Cache};
@@ -47,6 +48,7 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     }
     let digests: Vec<Digest> = members.list.iter().map(|(name, data)| digest(name, data)).collect();
     let tree = vm_tree::build(manifest, &modules, &digests);
+    let _ = Tree::new(&tree).context("the VM tree that the manifest compiles into")?;
     let mut archive = append(Vec::new(), "vms.dtb", &tree)?;
     for (name, data) in &members.list {
         archive = append(archive, name, data)?;

@@ -151,6 +151,9 @@ pub struct Coherent {
     pub device: Option<String>,
 }
 
+/// The most bytes of all command lines: EL2 reads a VM tree of 2 MiB, and a guest's tree has 2 MiB too.
+const CMDLINES_MAX: usize = 1 << 20;
+
 impl Manifest {
     /// Reads and checks a manifest's text.
     ///
@@ -187,6 +190,12 @@ impl Manifest {
             vm.check().with_context(|| format!("vm \"{}\"", vm.name))?;
             ensure!(names.insert(&vm.name), "two VMs are named \"{}\": rename one", vm.name);
         }
+        let longest = self.vm.iter().max_by_key(|vm| vm.cmdline.len());
+        ensure!(
+            self.vm.iter().map(|vm| vm.cmdline.len()).sum::<usize>() <= CMDLINES_MAX,
+            "the VMs' command lines have more than 1 MiB together: shorten cmdline, \"{}\" has the longest",
+            longest.map_or("", |vm| &vm.name)
+        );
         self.check_shared()
     }
 }

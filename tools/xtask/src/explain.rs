@@ -94,9 +94,8 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
 fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<HostPlatform> {
     let named = || format!("platform tree {}", tree.display());
     let bytes = fs::read(tree).with_context(named)?;
-    let blob = gate::compact(&bytes).with_context(named)?;
-    let mut machine = platform::parse(&blob).with_context(named)?;
-    let firmware = gate::Tree::new(&blob).with_context(named)?;
+    let mut machine = platform::parse(&bytes).with_context(named)?;
+    let firmware = gate::Tree::new(&bytes).with_context(named)?;
     for file in &manifest.platform {
         let path = folder.join(file);
         let overlay = overlay::read(&path).context("platform")?;

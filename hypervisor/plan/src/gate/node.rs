@@ -23,7 +23,7 @@ impl<'a> Bare<'a> {
     }
 
     /// The name split at the `@`; the root has none.
-    fn name(&self) -> (&'a str, Option<&'a str>) {
+    pub(crate) fn name(&self) -> (&'a str, Option<&'a str>) {
         let name = self.0.name().ok();
         name.map_or(("", None), |name| (name.name, name.unit_address))
     }
@@ -45,10 +45,19 @@ impl<'a> Bare<'a> {
 
     /// The first child of that name, by going through them: only for when there is no [`Tree`].
     pub(crate) fn child(&self, component: &str) -> Option<Self> {
+        self.children().find(|child| child.is_called(component))
+    }
+
+    /// The children, as long as there is no [`Tree`].
+    pub(crate) fn children(&self) -> impl Iterator<Item = Self> + use<'a> {
         // `map_while` and not `flatten`: the iterator repeats an error for ever.
-        let children = self.0.children().ok()?.iter();
-        let mut children = children.map_while(Result::ok).map(Self);
-        children.find(|child| child.is_called(component))
+        let children = self.0.children().ok();
+        children.into_iter().flat_map(|children| children.iter().map_while(Result::ok).map(Self))
+    }
+
+    /// Tells whether `status` is "okay", "ok" or not there.
+    pub(crate) fn is_available(&self) -> bool {
+        says_available(self.property("status"))
     }
 
     /// The cells of the children's `reg`; `None` if they are not one cell each.
@@ -76,8 +85,13 @@ impl<'a> Bare<'a> {
     }
 }
 
+/// Tells whether this `status` is "okay", "ok" or not there.
+pub(crate) fn says_available(status: Option<&[u8]>) -> bool {
+    matches!(status, None | Some(b"okay\0" | b"ok\0"))
+}
+
 /// Tells whether one of `with` is in a list of strings.
-fn names_one(list: &[u8], with: &[&str]) -> bool {
+pub(crate) fn names_one(list: &[u8], with: &[&str]) -> bool {
     decode::strs(list).is_some_and(|mut list| list.any(|one| with.contains(&one)))
 }
 
@@ -269,7 +283,7 @@ impl<'t, 'a> Node<'t, 'a> {
 
     /// Tells whether `status` is "okay", "ok" or not there.
     pub fn is_available(&self) -> bool {
-        matches!(self.property("status"), None | Some(b"okay\0" | b"ok\0"))
+        self.bare().is_available()
     }
 
     /// Makes the error for a property of this node; `wants` ends a sentence ("must be …").

@@ -3,7 +3,7 @@
 //! It is one loop over the structure block without recursion, so its time is bounded by the size. After
 //! it the `fdt` crate finds nothing that it could trip over (Devicetree Specification 0.4 §5).
 
-use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, MAX_NODES, TreeError, decode};
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, Measure, TreeError, decode};
 
 const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
@@ -19,16 +19,22 @@ const FDT_END: u32 = 9;
 pub(super) struct Shape<'a> {
     /// The blob, cut to its `totalsize`.
     pub(super) bytes: &'a [u8],
-    /// Where the last of its blocks ends: what firmware left behind as padding begins here.
-    pub(super) used: usize,
-    /// How many nodes there are, the root included.
-    pub(super) nodes: usize,
+    /// How much of everything there is.
+    pub(super) measure: Measure,
     /// The memory reservation entries without the end mark.
     pub(super) reservations: &'a [u8],
 }
 
+/// Is shown each property: its node's number, its name and its value.
+type See<'s, 'a> = &'s mut dyn FnMut(usize, &'a str, &'a [u8]);
+
 /// Checks a blob whole.
 pub(super) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
+    check_and_show(bytes, &mut |_, _, _| {})
+}
+
+/// Checks a blob whole, and shows its properties on the way.
+pub(super) fn check_and_show<'a>(bytes: &'a [u8], see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
     if word(bytes, 0).ok_or(TreeError::NoMagic)? != MAGIC {
         return Err(TreeError::NoMagic);
     }
@@ -47,16 +53,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
     if !field(8).is_multiple_of(4) || !structs.len().is_multiple_of(4) {
         return Err(TreeError::Header);
     }
+    let (nodes, paths) = walk(structs, strings, see)?;
     let reservations = reservations(bytes, field(16))?;
     let end = |start: usize, length: usize| start.saturating_add(length);
     // The list of reservations has an entry of zeros at its end.
     let ends = [end(field(8), structs.len()), end(field(12), strings.len()), end(field(16), reservations.len() + 16)];
-    Ok(Shape {
-        bytes,
-        used: ends.into_iter().fold(HEADER_BYTES, usize::max).min(total),
-        nodes: walk(structs, strings)?,
-        reservations,
-    })
+    let used = ends.into_iter().fold(HEADER_BYTES, usize::max).min(total);
+    Ok(Shape { bytes, measure: Measure { bytes: used, nodes, paths }, reservations })
 }
 
 fn block(bytes: &[u8], start: usize, size: usize) -> Option<&[u8]> {
@@ -67,9 +70,11 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     decode::u32(bytes.get(at..at.checked_add(4)?)?)
 }
 
-/// Follows all tokens and returns the number of nodes.
-fn walk(structs: &[u8], strings: &[u8]) -> Result<usize, TreeError> {
+/// Follows all tokens and returns the number of nodes, and of the bytes in their paths.
+fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(usize, usize), TreeError> {
     let (mut at, mut depth, mut nodes) = (0usize, 0usize, 0usize);
+    // The length of the path at each depth, and of all.
+    let (mut path, mut paths) = ([0usize; MAX_DEPTH + 2], 0usize);
     // Properties come before child nodes (§5.4.2); `fdt` stops at the first one that does not.
     let mut may_have_properties = false;
     loop {
@@ -87,9 +92,12 @@ fn walk(structs: &[u8], strings: &[u8]) -> Result<usize, TreeError> {
                 if depth > MAX_DEPTH + 1 {
                     return Err(TreeError::TooDeep);
                 }
-                if nodes > MAX_NODES {
-                    return Err(TreeError::TooManyNodes);
+                let above = depth.checked_sub(1).and_then(|above| path.get(above)).copied();
+                let length = above.unwrap_or(0).wrapping_add(name.len()).wrapping_add(1);
+                if let Some(path) = path.get_mut(depth) {
+                    *path = length;
                 }
+                paths = paths.wrapping_add(length);
                 at = padded(at, name.len().wrapping_add(1));
                 may_have_properties = true;
             }
@@ -101,15 +109,20 @@ fn walk(structs: &[u8], strings: &[u8]) -> Result<usize, TreeError> {
                 let size = word(structs, at).ok_or(broken)? as usize;
                 let name = word(structs, at.wrapping_add(4)).ok_or(broken)? as usize;
                 at = at.wrapping_add(8);
-                let _ = block(structs, at, size).ok_or(broken)?;
+                let value = block(structs, at, size).ok_or(broken)?;
                 let name = strings.get(name..).and_then(name_at).ok_or(broken)?;
                 if name.is_empty() {
                     return Err(broken);
                 }
+                // What `reg` and `ranges` list is kept with the node's path, an entry at a time.
+                if let ("reg" | "ranges", Some(length)) = (name, depth.checked_sub(1).and_then(|at| path.get(at))) {
+                    paths = paths.wrapping_add(length.wrapping_mul(value.len() / 8));
+                }
+                see(nodes, name, value);
                 at = padded(at, size);
             }
             FDT_NOP => {}
-            FDT_END if depth == 0 && nodes != 0 && at == structs.len() => return Ok(nodes),
+            FDT_END if depth == 0 && nodes != 0 && at == structs.len() => return Ok((nodes, paths)),
             _ => return Err(broken),
         }
     }

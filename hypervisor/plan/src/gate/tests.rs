@@ -1,6 +1,5 @@
 //! The gate against good trees, every kind of broken ones, and random damage.
 
-mod compact;
 pub(crate) mod dts;
 
 use std::string::{String, ToString};
@@ -9,7 +8,7 @@ use std::vec::Vec;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use proptest::sample::Index;
 
-use super::{Cells, MAX_DEPTH, MAX_NODES, Tree, TreeError, decode};
+use super::{Cells, MAX_DEPTH, MAX_NODES, Measure, Tree, TreeError, decode, measure};
 use dts::compile;
 
 const SMALL: &str = r#"
@@ -276,4 +275,21 @@ proptest! {
             read_all(&tree);
         }
     }
+}
+
+#[test]
+fn padding_does_not_count_and_what_is_read_is_the_same() {
+    let small = compile(SMALL);
+    let mut padded = small.clone();
+    padded.resize(small.len() + 0x1000, 0);
+    let total = u32::try_from(padded.len()).unwrap();
+    padded[TOTAL_SIZE..TOTAL_SIZE + 4].copy_from_slice(&total.to_be_bytes());
+    let paths = |blob: &[u8]| -> Vec<String> { Tree::new(blob).unwrap().nodes().map(|node| node.path()).collect() };
+    assert_eq!(paths(&padded), paths(&small));
+    let (one, other) = (Tree::new(&padded).unwrap(), Tree::new(&small).unwrap());
+    assert!(one.reservations().eq(other.reservations()));
+    assert_eq!(measure(&padded), measure(&small));
+    let Measure { bytes, nodes, paths } = measure(&small);
+    assert!(bytes <= small.len() && nodes == 7 && paths > 7 * 4, "{bytes} {nodes} {paths}");
+    assert_eq!(measure(&[]), Measure::default());
 }

@@ -7,7 +7,7 @@ use super::PlatformError;
 use crate::gate::{Malformed, Node, Tree};
 
 /// PSCI 0.1 is left out: its function numbers are in the tree and mean nothing to anyone today.
-const PSCI: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
+pub(super) const PSCI: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
 
 /// Reads `bootargs`, which may be there without a value (a legal empty property).
 pub(super) fn bootargs<'a>(chosen: Node<'_, 'a>) -> Result<&'a str, Malformed> {
@@ -53,9 +53,15 @@ pub(super) fn conduit(tree: &Tree<'_>) -> Result<Option<Conduit>, PlatformError>
     let Some(node) = tree.nodes().find(psci) else {
         return Ok(None);
     };
-    match node.str("method")? {
-        Some("smc") => Ok(Some(Conduit::Smc)),
-        Some("hvc") => Ok(Some(Conduit::Hvc)),
-        _ => Err(node.malformed("method", "must be \"smc\" or \"hvc\"").into()),
+    let method = node.str("method")?.and_then(method);
+    method.map(Some).ok_or_else(|| node.malformed("method", "must be \"smc\" or \"hvc\"").into())
+}
+
+/// The instruction of this name.
+pub(super) fn method(name: &str) -> Option<Conduit> {
+    match name {
+        "smc" => Some(Conduit::Smc),
+        "hvc" => Some(Conduit::Hvc),
+        _ => None,
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Op
 /// is then for [`super::parse`] to say why. The blob is checked whole first, so the time is bounded. The
 /// compiler is free to use unaligned loads here, which fault on memory that is Device (MMU off).
 pub fn early_console(dtb: &[u8]) -> Option<Console> {
-    gate::without_heap(dtb, |root| {
+    gate::without_heap(dtb, |root, _| {
         let path = stdout_path(&root.child("chosen")?)?;
         let path = full_path(path, || root.child("aliases"))?;
         // The nodes from the root to the console: the buses on the way, outermost first.

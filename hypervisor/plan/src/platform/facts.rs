@@ -97,7 +97,7 @@ impl<'p> Overlay<'_, '_, 'p> {
     /// What is RAM the firmware knows: it may itself be in what an overlay adds.
     fn memory(&mut self, path: &str, node: Node<'_, '_>) {
         let is_known = self.machine.memory.iter().any(|memory| memory.path == path);
-        let is_memory = is_known || (path.rfind('/') == Some(0) && is_called_memory(&node));
+        let is_memory = is_known || (path.rfind('/') == Some(0) && is_called_memory(&node.bare()));
         if is_memory && ["reg", "status"].iter().any(|name| node.has(name)) {
             let reason =
                 "what is RAM the firmware's tree alone says: reg and status of memory are not read from an overlay";

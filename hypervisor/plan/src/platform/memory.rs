@@ -7,17 +7,18 @@ use assay_spec::addr::{Pa, Region};
 
 use super::reserved::Facts;
 use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
-use crate::gate::{Node, Tree};
+use crate::gate::{Bare, Node, Tree};
 
 /// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
 pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>, facts: &mut Facts) -> Result<(), PlatformError> {
-    let is_denied = |node: &Node<'_, '_>| is_called_memory(node) && !node.is_available() && node.has("arm,no-mte");
+    let is_denied =
+        |node: &Node<'_, '_>| is_called_memory(&node.bare()) && !node.is_available() && node.has("arm,no-mte");
     for node in tree.root().children().filter(is_denied) {
         let regions = node.reg()?.filter_map(|(start, size)| Region::new(Pa(start), size));
         facts.denied.extend(regions.map(|region| (node.path(), region)));
     }
 
-    for node in tree.root().children().filter(is_memory) {
+    for node in tree.root().children().filter(|node| is_memory(&node.bare())) {
         for (start, size) in node.reg()? {
             if size == 0 {
                 continue;
@@ -40,15 +41,16 @@ pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>, facts: &mut F
     distinct(memory, |node| &node.path, |one, other| one.region.overlaps(&other.region), clash)
 }
 
-fn is_memory(node: &Node<'_, '_>) -> bool {
+/// Tells whether a child of the root is RAM.
+pub(super) fn is_memory(node: &Bare<'_>) -> bool {
     is_called_memory(node) && node.is_available()
 }
 
 /// Tells whether a node describes RAM, be it enabled or not.
-pub(super) fn is_called_memory(node: &Node<'_, '_>) -> bool {
+pub(super) fn is_called_memory(node: &Bare<'_>) -> bool {
     match node.property("device_type") {
         Some(value) => value == b"memory\0",
-        None => node.name() == "memory",
+        None => node.name().0 == "memory",
     }
 }
 

@@ -82,7 +82,7 @@ impl Devices {
             self.below(known)?;
         }
         let is_on = above.is_on && known.map_or_else(|| node.is_available(), |known| self.is_on(known));
-        let is_ram = path.rfind('/') == Some(0) && is_called_memory(&node);
+        let is_ram = path.rfind('/') == Some(0) && is_called_memory(&node.bare());
         if is_on && !is_ram && !path.starts_with(reserved::PARENT) {
             self.add(path, node, &above.buses)?;
         }
@@ -121,7 +121,7 @@ impl HostPlatform {
 fn is_elsewhere(node: Node<'_, '_>) -> bool {
     let is_reserved = |parent: Node<'_, '_>| parent.name() == "reserved-memory" && is_top(parent);
     let is_module = node.is_compatible(&["multiboot,module"]);
-    is_module || (is_top(node) && is_called_memory(&node)) || node.parent().is_some_and(is_reserved)
+    is_module || (is_top(node) && is_called_memory(&node.bare())) || node.parent().is_some_and(is_reserved)
 }
 
 fn is_top(node: Node<'_, '_>) -> bool {

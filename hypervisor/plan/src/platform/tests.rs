@@ -2,6 +2,7 @@
 
 mod boards;
 mod damage;
+mod early;
 mod overlays;
 mod refusals;
 

@@ -33,16 +33,25 @@ const NODES: [(&str, &str); 2] = [
 /// The kinds of a module that belongs to no `xen,domain` node.
 const MODULES: [&str; 4] = ["multiboot,module", "multiboot,kernel", "multiboot,ramdisk", "xen,multiboot-module"];
 
+/// How many are told of: a tree of nothing else must not fill EL2's memory.
+const MOST: usize = 64;
+
+/// Tells of one more.
+pub(super) fn warn(warnings: &mut Vec<Warning>, node: &Node<'_, '_>, property: Option<&str>, reason: &'static str) {
+    let reason = match warnings.len() {
+        0..MOST => reason,
+        MOST => "and there is more that is ignored here or below, which is not listed",
+        _ => return,
+    };
+    warnings.push(Warning { node: node.path(), property: property.map(String::from), reason });
+}
+
 /// Names the properties of a node beyond those that are read.
 pub(super) fn properties(node: &Node<'_, '_>, known: impl Fn(&str) -> bool, warnings: &mut Vec<Warning>) {
     for (property, _) in node.properties() {
         if !known(property) {
             let said = PROPERTIES.iter().find(|(word, _)| *word == property);
-            warnings.push(Warning {
-                node: node.path(),
-                property: Some(String::from(property)),
-                reason: said.map_or(UNKNOWN, |(_, reason)| reason),
-            });
+            warn(warnings, node, Some(property), said.map_or(UNKNOWN, |(_, reason)| reason));
         }
     }
 }
@@ -50,16 +59,13 @@ pub(super) fn properties(node: &Node<'_, '_>, known: impl Fn(&str) -> bool, warn
 /// Names a node below a VM's that is not read.
 pub(super) fn node(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) {
     let said = NODES.iter().find(|(word, _)| node.is_compatible(&[word]));
-    warnings.push(Warning { node: node.path(), property: None, reason: said.map_or(UNKNOWN, |(_, reason)| reason) });
+    warn(warnings, node, None, said.map_or(UNKNOWN, |(_, reason)| reason));
 }
 
 /// Names a child of `/chosen` that is a module by itself: dom0's.
 pub(super) fn module_of_dom0(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) {
     if node.is_compatible(&MODULES) {
-        warnings.push(Warning {
-            node: node.path(),
-            property: None,
-            reason: "ignored: there is no dom0, and a module outside a xen,domain node is dom0's",
-        });
+        let reason = "ignored: there is no dom0, and a module outside a xen,domain node is dom0's";
+        warn(warnings, node, None, reason);
     }
 }

@@ -187,6 +187,23 @@ fn a_raw_kernel_is_raw_only_by_the_manifests_word() {
 }
 
 #[test]
+fn a_command_line_that_linux_cuts_is_a_warning() {
+    let warnings = |bytes: usize| one(vm("hello").child(kernel().text("bootargs", &"x".repeat(bytes)))).warnings;
+    assert_eq!(warnings(2047).len(), 0);
+    let long = warnings(2048).remove(0);
+    assert_eq!((long.node.as_str(), long.property.as_deref()), ("/chosen/hello/kernel", Some("bootargs")));
+    assert!(long.reason.contains("2047"), "{}", long.reason);
+}
+
+#[test]
+fn what_is_ignored_is_told_of_up_to_a_bound() {
+    let junk = (0..1000).fold(vm("hello").child(kernel()), |vm, n| vm.child(N::new(&format!("junk{n}"))));
+    let warnings = one(junk).warnings;
+    assert_eq!(warnings.len(), 65);
+    assert!(warnings[64].reason.contains("not listed"));
+}
+
+#[test]
 fn a_bad_vm_is_refused_and_the_others_go_on() {
     let tree = read(&chosen(&[
         vm("first").child(kernel()),

@@ -18,6 +18,8 @@ use assay_model::life::OnCrash;
 use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 
+/// Linux's `COMMAND_LINE_SIZE` for arm64, with the NUL at the end: it reads no more of a command line.
+pub const LINUX_COMMAND_LINE: usize = 2048;
 /// The longest name.
 const NAME_MAX: usize = 32;
 /// More vCPUs than any VM can have, and than a list is read to.
@@ -53,11 +55,8 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             sharing.push(claim);
             field::unknown(&child, sharing::TABLE.properties, &shared::XENS, warnings);
             if by_host {
-                warnings.push(Warning {
-                    node: child.path(),
-                    property: Some(String::from("xen,shared-mem")),
-                    reason: "the host address is ignored: the memory is taken wherever the machine has some free",
-                });
+                let reason = "the host address is ignored: the memory is taken wherever the machine has some free";
+                ignored::warn(warnings, &child, Some("xen,shared-mem"), reason);
             }
         } else {
             ignored::node(&child, warnings);
@@ -69,6 +68,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     };
     let bootargs = kernel.str(CMDLINE.property);
     let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
+    if bootargs.is_some_and(|line| line.len() >= LINUX_COMMAND_LINE) {
+        ignored::warn(warnings, &kernel, Some("bootargs"), "longer than the 2047 bytes that Linux reads of it");
+    }
     let cpus = vm.cpus()?;
     Ok(VmConfig {
         sched: vm.sched(&cpus)?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use assay_plan::vm_tree::LINUX_COMMAND_LINE;
 use serde::Deserialize;
 
 use super::Manifest;
@@ -64,6 +65,11 @@ impl Manifest {
                 _ => {}
             }
         }
+        let long = self.vm.iter().filter(|vm| vm.cmdline.len() >= LINUX_COMMAND_LINE);
+        warnings.extend(long.map(|vm| {
+            let (name, bytes, most) = (&vm.name, vm.cmdline.len(), LINUX_COMMAND_LINE - 1);
+            format!("vm \"{name}\": cmdline: {bytes} bytes, and Linux reads the first {most}")
+        }));
         warnings
     }
 

@@ -165,3 +165,14 @@ fn two_vms_of_one_name_are_refused() {
 fn a_manifest_without_a_vm_is_refused() {
     assert!(complaint("").contains("at least one"));
 }
+
+#[test]
+fn a_command_line_that_linux_cuts_is_a_warning_and_one_that_ends_in_no_tree_an_error() {
+    let line = |bytes: usize| with(&format!("cmdline = \"{}\"", "x".repeat(bytes)));
+    assert_eq!(Manifest::parse(&line(2047)).unwrap().warnings(), [""; 0]);
+    let warning = "vm \"a\": cmdline: 2048 bytes, and Linux reads the first 2047";
+    assert_eq!(Manifest::parse(&line(2048)).unwrap().warnings(), [warning]);
+    assert!(Manifest::parse(&line(1 << 20)).is_ok());
+    let complaint = complaint(&line((1 << 20) + 1));
+    assert!(complaint.contains("1 MiB") && complaint.contains("\"a\""), "{complaint}");
+}

@@ -3,7 +3,7 @@
 use assay_spec::cpu_id::PcpuId;
 use std::fmt::Display;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use assay_harness::Event;
 use assay_harness::events::PREFIX;
 use assay_harness::manifest::Manifest;
@@ -167,7 +167,8 @@ fn compiled(manifest: &Manifest) -> Result<vm_tree::VmTree> {
     let module = |vm: &assay_harness::manifest::Vm| Modules { kernel: vm.kernel.clone(), ramdisk: vm.initrd.clone() };
     let modules: Vec<Modules> = manifest.vm.iter().map(module).collect();
     let blob = writer::build(manifest, &modules, &[]);
-    Ok(vm_tree::parse(&Tree::new(&blob)?)?)
+    let tree = Tree::new(&blob).context("the VM tree that the manifest compiles into")?;
+    Ok(vm_tree::parse(&tree)?)
 }
 
 /// Places kernel, ramdisk and device tree in the VM's RAM, if the files are there. (Those of guests that `setup` knows
