@@ -147,6 +147,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::chosen(guest))?;
     add(root, nodes::cpus(guest)?)?;
     space::add_all(root, guest)?;
+    add(root, nodes::hypervisor())?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;
     add(root, nodes::gic(guest))?;

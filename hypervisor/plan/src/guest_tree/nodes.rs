@@ -114,6 +114,14 @@ pub(super) fn reserve(root: &mut DeviceTreeNode, child: DeviceTreeNode) -> Resul
     }
 }
 
+/// By this node Linux's user space knows that it is in a virtual machine (`systemd-detect-virt` says `vm-other`). There is
+/// no interface behind it.
+pub(super) fn hypervisor() -> DeviceTreeNode {
+    let mut node = named("hypervisor");
+    put_texts(&mut node, "compatible", &["assay,hypervisor"]);
+    node
+}
+
 pub(super) fn psci() -> DeviceTreeNode {
     let mut node = named("psci");
     put_texts(&mut node, "compatible", &["arm,psci-1.0", "arm,psci-0.2"]);

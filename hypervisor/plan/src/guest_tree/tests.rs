@@ -122,6 +122,11 @@ fn other_seeds_change_nothing_else() {
 }
 
 #[test]
+fn a_guest_can_tell_that_it_is_in_a_virtual_machine() {
+    assert_eq!(text(&blob(&plain()), "/hypervisor", "compatible"), ["assay,hypervisor"]);
+}
+
+#[test]
 fn each_vcpu_is_a_cpu_started_by_psci() {
     let two = blob(&plain());
     assert_eq!(cells(&two, "/cpus", "#address-cells"), [1]);
