@@ -33,6 +33,7 @@ pub mod mmu;
 pub mod pci;
 pub mod percpu;
 mod probe;
+pub mod rtc;
 pub mod secondary;
 pub mod serror;
 pub mod shared;

@@ -25,6 +25,8 @@ pub const GICR_SIZE: u64 = 0x2_0000;
 pub const UART: Region<Ipa> = region(0x0900_0000, 0x1000);
 /// The PL011's interrupt: SPI 1, level.
 pub const UART_INTID: IntId = IntId(33);
+/// The PL031.
+pub const RTC: Region<Ipa> = region(0x0901_0000, 0x1000);
 /// Stolen time of a VM that shares CPUs, 64 bytes a vCPU (DEN0057 §3.2): memory that it can read.
 pub const STOLEN_TIME: Region<Ipa> = region(0x090a_0000, 0x1000);
 /// The watchdog's refresh frame.

@@ -28,6 +28,7 @@ pub mod monitor_command;
 pub mod pci;
 pub mod psci;
 pub mod ptimer;
+pub mod rtc;
 pub mod schedule;
 pub mod seeds;
 pub mod smccc;

@@ -11,6 +11,7 @@ use crate::layout;
 use crate::pci::GuestFunction;
 use crate::psci::PowerTable;
 use crate::ptimer::PhysTimer;
+use crate::rtc::Rtc;
 use crate::smccc::Workarounds;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{ListRegisters, Version, Vgic};
@@ -33,6 +34,8 @@ pub struct GuestMachine {
     pub vcpus: usize,
     /// Whether it has the SBSA watchdog.
     pub watchdog: bool,
+    /// Its real-time clock, if the host has one.
+    pub rtc: Option<Rtc>,
     /// Its doorbells.
     pub doorbells: Doorbells,
     /// Whether it has a PCI host bridge with a function.

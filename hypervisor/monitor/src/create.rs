@@ -10,8 +10,9 @@ use assay_spec::cpu_id::VcpuId;
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{cpu, float, guest_regs};
+use assay_el2::{cpu, float, guest_regs, rtc};
 use assay_model::loader::Loader;
+use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
 use assay_model::smccc::{self, Workarounds};
 use assay_plan::claims::{self, VmClaims, World};
@@ -62,6 +63,11 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
         kinds: &kinds,
         counter_frequency: cpu::counter_frequency(),
         workarounds: workarounds(host),
+        rtc: world.machine.rtc.and_then(rtc::seconds).map(|seconds| Rtc {
+            seconds,
+            at: cpu::counter(),
+            frequency: cpu::counter_frequency().max(1),
+        }),
     };
     let mut planner = Planner::new(world, facts, Left::new(cpus::free(), None, world.vms));
     let mut stock =

@@ -40,6 +40,8 @@ pub struct GuestTree<'a> {
     pub seeds: Option<Seeds>,
     /// Whether the VM has the SBSA watchdog.
     pub watchdog: bool,
+    /// Whether the VM has a real-time clock.
+    pub rtc: bool,
     /// The PCI function that the VM got.
     pub function: Option<PciFunction>,
 }
@@ -153,6 +155,9 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::gic(guest))?;
     add(root, nodes::clock())?;
     add(root, nodes::uart())?;
+    if guest.rtc {
+        add(root, nodes::rtc())?;
+    }
     if guest.watchdog {
         add(root, nodes::watchdog())?;
     }

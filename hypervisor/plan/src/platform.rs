@@ -84,6 +84,8 @@ pub struct HostPlatform {
     pub gic: Gic,
     /// The Generic Timer's interrupts.
     pub timer: Timer,
+    /// The registers of a real-time clock (`arm,pl031`).
+    pub rtc: Option<Region<Pa>>,
     /// The UART that `/chosen/stdout-path` names.
     pub console: Option<Console>,
     /// How PSCI is called, if the tree offers PSCI 0.2 or later.
@@ -260,6 +262,7 @@ impl HostPlatform {
             cpus: Vec::new(),
             gic,
             timer,
+            rtc: None,
             console: None,
             psci: None,
             bootargs: String::new(),
@@ -287,6 +290,9 @@ impl HostPlatform {
         memory::nodes(tree, &mut self.memory, &mut self.facts)?;
         cpus::all(tree, &mut self.cpus)?;
         self.console = console::chosen(tree, gic)?;
+        // One that cannot be read is as good as none.
+        let rtc = tree.nodes().find(|node| node.is_compatible(&["arm,pl031"]) && node.is_available());
+        self.rtc = rtc.and_then(|node| bus::registers(node).ok()).and_then(|regions| regions.first().copied());
         self.psci = chosen::conduit(tree)?;
         if let Some(chosen) = tree.find("/chosen") {
             self.bootargs.push_str(chosen::bootargs(chosen)?);

@@ -12,6 +12,7 @@ use assay_model::layout;
 use assay_model::life::Life;
 use assay_model::loader::{LoadPlan, Sums};
 use assay_model::psci;
+use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
 use assay_model::smccc::Workarounds;
 use assay_model::stage2::Geometry;
@@ -50,6 +51,8 @@ pub struct HostFacts<'a> {
     pub counter_frequency: u64,
     /// What guests are told of the SMCCC workarounds.
     pub workarounds: Workarounds,
+    /// What guests' real-time clocks go by.
+    pub rtc: Option<Rtc>,
 }
 
 /// Plans the VMs of a machine, one after the other.
@@ -176,6 +179,7 @@ impl<'a> Planner<'a> {
                 gic,
                 vcpus,
                 watchdog: config.watchdog,
+                rtc: self.host.rtc,
                 doorbells: Doorbells::new(space::doorbells(&space)),
                 pci: function.is_some(),
             },
@@ -220,6 +224,7 @@ impl VmPlan<'_> {
                 ramdisk,
                 seeds,
                 watchdog: self.config.watchdog,
+                rtc: self.machine.rtc.is_some(),
                 function: self.function.as_ref().map(Function::node),
             });
             tree.map_err(|error| refuse(&error))

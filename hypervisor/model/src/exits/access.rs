@@ -81,6 +81,7 @@ enum Device {
     Distributor,
     Redistributors,
     Uart,
+    Rtc,
     WatchdogRefresh,
     WatchdogControl,
     Config,
@@ -96,6 +97,7 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
     const GICR: u64 = layout::GICR.0 / GRANULE;
     const GICR_GRANULES: u64 = VCPUS_MAX_V3 as u64 * layout::GICR_SIZE / GRANULE;
     const UART: u64 = layout::UART.start.0 / GRANULE;
+    const RTC: u64 = layout::RTC.start.0 / GRANULE;
     const REFRESH: u64 = layout::WATCHDOG_REFRESH.start.0 / GRANULE;
     const CONTROL: u64 = layout::WATCHDOG_CONTROL.start.0 / GRANULE;
     const CONFIG: u64 = layout::PCI_CONFIG.start.0 / GRANULE;
@@ -109,6 +111,7 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
     }
     match granule {
         UART if offset < layout::UART.size => Some((Device::Uart, offset)),
+        RTC if machine.rtc.is_some() && offset < layout::RTC.size => Some((Device::Rtc, offset)),
         REFRESH if machine.watchdog && offset < layout::WATCHDOG_REFRESH.size => {
             Some((Device::WatchdogRefresh, offset))
         }
@@ -135,6 +138,7 @@ fn load<C: Cpu>(
         Device::Redistributors => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
         Device::Uart if offset == UARTDR => Some(Read::Value(load_input(width, vcpu, devices, cpu))),
         Device::Uart => Some(Read::Value(devices.uart.read(offset, width))),
+        Device::Rtc => machine.rtc.map(|rtc| Read::Value(width.truncate(rtc.read(offset, cpu.now())))),
         Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
         Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
         Device::Config => Some(Read::Value(config_read(offset, width, devices, cpu))),
@@ -185,6 +189,8 @@ fn store<C: Cpu>(
             cpu.deadlines_changed(vcpu, &devices);
             Some(kicks)
         }
+        // It cannot be set.
+        Device::Rtc => Some(VcpuSet::EMPTY),
         Device::Config => {
             config_write(offset, width, value, &mut devices, cpu);
             Some(VcpuSet::EMPTY)

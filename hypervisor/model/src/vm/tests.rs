@@ -21,6 +21,7 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         ram,
         gic: Version::V3,
         vcpus: 2,
+        rtc: None,
         watchdog: true,
         doorbells: Doorbells::default(),
         pci: false,

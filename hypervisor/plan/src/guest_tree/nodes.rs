@@ -182,6 +182,16 @@ pub(super) fn uart() -> DeviceTreeNode {
     node
 }
 
+/// Without an interrupt, Linux sets no alarms on it.
+pub(super) fn rtc() -> DeviceTreeNode {
+    let mut node = at("pl031", layout::RTC);
+    put_texts(&mut node, "compatible", &["arm,pl031", "arm,primecell"]);
+    put_regions(&mut node, &[layout::RTC]);
+    put_cells(&mut node, "clocks", &[CLOCK_PHANDLE]);
+    put_texts(&mut node, "clock-names", &["apb_pclk"]);
+    node
+}
+
 pub(super) fn watchdog() -> DeviceTreeNode {
     let mut node = at("watchdog", layout::WATCHDOG_CONTROL);
     put_texts(&mut node, "compatible", &["arm,sbsa-gwdt"]);

@@ -50,6 +50,7 @@ fn plain() -> GuestTree<'static> {
         ramdisk: Region::new(Ipa(0x5800_0000), 0x12_3456),
         seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: Some([7; 32]) }),
         watchdog: false,
+        rtc: false,
         function: None,
     }
 }
@@ -119,6 +120,14 @@ fn other_seeds_change_nothing_else() {
     assert!(renewed != other);
     renewed.reseed(&seeds);
     assert!(renewed == other);
+}
+
+#[test]
+fn a_real_time_clock_is_there_if_the_host_has_one() {
+    let with = blob(&GuestTree { rtc: true, ..plain() });
+    assert_eq!(text(&with, "/pl031@9010000", "compatible"), ["arm,pl031", "arm,primecell"]);
+    assert_eq!(cells(&with, "/pl031@9010000", "reg"), [0, 0x901_0000, 0, 0x1000]);
+    assert!(!has(&blob(&plain()), "/pl031@9010000", "reg"));
 }
 
 #[test]

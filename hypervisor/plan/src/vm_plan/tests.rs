@@ -35,6 +35,7 @@ fn plan_on(
         kinds: core::slice::from_ref(&id),
         counter_frequency: 1_000_000,
         workarounds: Workarounds::default(),
+        rtc: None,
     };
     let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, fwb()) };
     let left = Left::new((0..cpus).map(PcpuId).collect(), Some(Memory::of(machine)), vms);

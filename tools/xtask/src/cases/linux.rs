@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("linux/the-shell-is-a-terminal-6.12", || shell_session("debian-6.12")),
         Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
         Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
+        Case::new("linux/knows-the-time", time),
         Case::new("linux/poweroff-by-init", poweroff),
         Case::new("linux/reboots-twenty-times", || reboots(20)),
         Case::new("linux/reboots-a-hundred-times", || reboots(100)).long(),
@@ -100,6 +101,18 @@ fn clean_log(kernel: &str) -> Result<String> {
     ensure!(ours.is_empty(), "the kernel warns of what it doesn't natively:\n{}", ours.join("\n"));
     power_off(machine)?;
     Ok(String::new())
+}
+
+/// The host's clock, through QEMU's and the guest's.
+fn time() -> Result<String> {
+    let mut machine = to_the_shell(debian("debian", 1, ""))?;
+    let said = machine.shell(VM, "date +%s; cat /proc/device-tree/hypervisor/compatible", PROMPT, SOON)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let guests: u64 = said.split_whitespace().find_map(|word| word.parse().ok()).context("no time")?;
+    ensure!(now.abs_diff(guests) < 60, "the guest's clock says {guests}, the host's {now}");
+    ensure!(said.contains("assay,hypervisor"), "nothing tells of a hypervisor: {said:?}");
+    power_off(machine)?;
+    Ok(format!("{} s off", now.abs_diff(guests)))
 }
 
 fn poweroff() -> Result<String> {

@@ -80,6 +80,7 @@ impl Report {
             kinds: core::slice::from_ref(host),
             counter_frequency: 62_500_000,
             workarounds: Workarounds::default(),
+            rtc: None,
         };
         let left = Left::new((0..machine.cpus.len()).map(PcpuId).collect(), Some(Memory::of(machine)), &tree.vms);
         let mut planner = Planner::new(world, facts, left);

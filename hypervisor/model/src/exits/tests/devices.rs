@@ -7,6 +7,7 @@ use super::fixture::{RT, SIDES, STARTED_AT, Vm, loads, stores, syndrome};
 use crate::doorbell::Ring;
 use crate::exits::Next;
 use crate::layout;
+use crate::rtc::Rtc;
 use crate::vcpus::VcpuSet;
 use crate::vgic::Version;
 use crate::vpl011::RING_BYTES;
@@ -164,6 +165,17 @@ fn a_refresh_of_the_watchdog_puts_its_deadline_off() {
     assert_eq!(vm.cpu.armed.last(), Some(&(None, Some(STARTED_AT + 151))));
     vm.store(CONTROL, Width::W4, 0);
     assert_eq!(vm.cpu.armed.last(), Some(&(None, None)));
+}
+
+#[test]
+fn the_real_time_clock_tells_the_time_and_cannot_be_set() {
+    let mut vm = v3(1);
+    vm.machine.rtc = Some(Rtc { seconds: 1000, at: 0, frequency: 10 });
+    vm.cpu.now = 50;
+    assert_eq!(vm.load(layout::RTC.start.0, Width::W4), 1005);
+    // RTCLR.
+    vm.store(layout::RTC.start.0 + 8, Width::W4, 1);
+    assert_eq!(vm.load(layout::RTC.start.0, Width::W4), 1005);
 }
 
 const BELL: u64 = layout::DOORBELLS.0;

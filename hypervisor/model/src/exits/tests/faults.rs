@@ -77,6 +77,7 @@ fn only_a_vm_that_asked_for_a_watchdog_has_its_frames() {
     let mut vm = Vm::with(Version::V3, 1, false);
     assert_nobody(&mut vm, layout::WATCHDOG_REFRESH.start.0);
     assert_nobody(&mut vm, layout::WATCHDOG_CONTROL.start.0);
+    assert_nobody(&mut vm, layout::RTC.start.0);
 }
 
 /// A load of a register that exists, with a syndrome that is not that of a plain load.

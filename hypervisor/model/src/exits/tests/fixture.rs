@@ -190,6 +190,7 @@ impl Vm {
                 firmware: [0, 0, -1],
             }),
             pstate: PstateBits::default(),
+            rtc: None,
             ram: Region { start: layout::RAM, size: 0x1000_0000 },
             gic,
             vcpus,
