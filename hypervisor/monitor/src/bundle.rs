@@ -44,10 +44,13 @@ impl Memory {
         }
     }
 
-    fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
+    fn look<E>(&self, check: impl FnOnce(&Ground<'_>) -> Result<(), E>) -> Result<(), E> {
         let assay: Vec<_> = [image::region()].into_iter().chain(heap::early()).collect();
-        let ground = Ground { memory: &self.all, barred: &self.barred, devices: &self.devices, assay: &assay };
-        modules::check(place, &ground)
+        check(&Ground { memory: &self.all, barred: &self.barred, devices: &self.devices, assay: &assay })
+    }
+
+    fn check(&self, place: Region<Pa>) -> Result<(), Misplaced> {
+        self.look(|ground| modules::check(place, ground))
     }
 }
 
@@ -90,7 +93,7 @@ pub(crate) fn survey(
 pub(crate) fn view<'b>(boot: &'b Boot, place: Option<Region<Pa>>, machine: &HostPlatform) -> Result<&'b [u8], String> {
     let Some(place) = place else { return Ok(&[]) };
     // What is no memory answers a read with an abort, or with what a device does when it is read.
-    Memory::of(machine).check(place).map_err(|why| why.of_bundle(place))?;
+    Memory::of(machine).look(|ground| modules::check_bundle(place, ground))?;
     let fail = || format!("the bundle at {place:?} is not where memory can be, or beyond 1 GiB");
     boot.view(place).ok_or_else(fail)
 }
