@@ -3,6 +3,7 @@
 //! Everything is decided in `plan`; what is left to go wrong here is that something cannot be had.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::cpu_id::VcpuId;
@@ -156,7 +157,8 @@ impl Stock<'_, '_> {
             Cpus::Shared(share) => Some(share.clone()),
             Cpus::Dedicated(_) => None,
         };
-        let (vm, contexts) = self.assemble(plan, &files, start).map_err(|shortage| Refusal::of(name, &shortage))?;
+        let (vm, contexts) =
+            self.assemble(plan, &files, start).map_err(|shortage| Refusal::of(name, &shortage.blame(self.machine)))?;
         let vm: &'static Vm = Box::leak(Box::new(vm));
         match share {
             Some(share) => self.members.push(Member { vm, share, contexts }),
@@ -209,6 +211,7 @@ impl Stock<'_, '_> {
             life: plan.life(cpu::counter_frequency()),
             cpus,
             listing: holdings.listing,
+            regions: plan.coherent_regions().map(String::from).collect(),
             sharing: time.map(|time| Sharing::new(first, vcpus, cpus::count(), time)),
             machine: plan.machine,
         });

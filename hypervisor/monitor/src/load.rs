@@ -61,11 +61,11 @@ impl Contents {
         if let Some(done) = self.cleaned {
             return self.clean(done);
         }
-        for grant in &mut self.coherent {
+        for (index, grant) in self.coherent.iter_mut().enumerate() {
             match grant.clear_step(CHUNK) {
                 Clearing::Done => {}
                 Clearing::More => return Progress::More,
-                Clearing::Failed => return Progress::Failed(KernelError::Region),
+                Clearing::Failed => return Progress::Failed(KernelError::Region(index)),
             }
         }
         let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };

@@ -57,6 +57,8 @@ pub(crate) struct Vm {
     pub(crate) sharing: Option<Sharing>,
     /// What was decided of its memory, as it was printed, and its map: lines for the monitor.
     pub(crate) listing: Vec<String>,
+    /// The names of its coherent regions, in the order of its space.
+    regions: Vec<String>,
     /// What each vCPU came to EL2 for.
     pub(crate) counters: Vec<Counters>,
     /// Its last exits, while [`Self::is_traced`].
@@ -122,6 +124,7 @@ pub(crate) struct Parts {
     pub(crate) cpus: Vec<PcpuId>,
     pub(crate) sharing: Option<Sharing>,
     pub(crate) listing: Vec<String>,
+    pub(crate) regions: Vec<String>,
 }
 
 impl Vm {
@@ -141,6 +144,7 @@ impl Vm {
             cpus: parts.cpus,
             sharing: parts.sharing,
             listing: parts.listing,
+            regions: parts.regions,
             counters: (0..parts.machine.vcpus).map(|_| Counters::new()).collect(),
             machine: parts.machine,
             trace: lock::Mutex::new(ExitTrace::new()),
@@ -313,15 +317,22 @@ impl Vm {
     /// The VM cannot be loaded. Before its first start that is a refusal, after it the end of a life; either way it
     /// is not tried again.
     pub(crate) fn failed_to_load(&self, error: KernelError) {
+        let region = match error {
+            KernelError::Region(index) => self.regions.get(index).map(String::as_str),
+            _ => None,
+        };
         let failure = self.live(|life| {
             let failure = life.failed_to_load();
             match failure {
                 LoadFailure::Refused => {
                     let (rule, remedy) = (error.rule(), error.remedy());
-                    say!("{}", RefusedLine { vm: &self.name, region: None, rule, reason: &error, remedy });
+                    say!("{}", RefusedLine { vm: &self.name, region, rule, reason: &error, remedy });
                 }
                 LoadFailure::Crashed => {
-                    say!("error vm={} reason={}", self.name, Quoted(&error));
+                    match region {
+                        Some(region) => say!("error vm={} region={region} reason={}", self.name, Quoted(&error)),
+                        None => say!("error vm={} reason={}", self.name, Quoted(&error)),
+                    }
                     let cause = Crash::Load.name();
                     say!("vm name={} event=crashed cause={cause}", self.name);
                 }

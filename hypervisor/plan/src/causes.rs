@@ -43,6 +43,7 @@ impl Cause for Reason<'_> {
     fn tell(&self, say: Say<'_>) {
         match self {
             Self::Fault(fault) => fault.tell(say),
+            Self::ContradictedBy(node) => say(T1, format_args!("the node has assay,mte-capable, and {node} has arm,no-mte for the same memory"), "delete the one that is wrong from the platform tree"),
             Self::Contradiction => say(T1, format_args!("the node has both assay,mte-capable and arm,no-mte"), "delete the one that is wrong from the platform tree"),
             Self::NotMemory => say(T1, format_args!("the region did not behave as memory when it was probed"), "check the region's address and length, and that its device is ready before boot"),
             Self::TwoOwners(vm) => say(T2, format_args!("VM {vm} claims the region too"), "leave the region in one VM's manifest entry only"),
@@ -52,6 +53,7 @@ impl Cause for Reason<'_> {
             Self::RamWithoutTags(NoTags::Disproved) => say(M3, format_args!("the VM asks for MTE, but tags written to this RAM did not come back"), "set mte = false, or give the VM other RAM"),
             Self::NoFwb => say(C3, format_args!("the CPUs have no FWB, so the guest could make its accesses non-cacheable"), "allow el2-cache-maintenance or non-cacheable, use it as an aperture, or use CPUs with FWB"),
             Self::Unmarked => say(C5, format_args!("the node has no assay,mte-capable"), "add assay,mte-capable to the node if every granule has tag storage; else use it as an aperture, or allow mte-hidden (with mte = false), no-tag-access or non-cacheable"),
+            Self::SaidIncapableBy(node) => say(C5, format_args!("{node} has arm,no-mte for the region's memory"), USE_OTHERWISE),
             Self::SaidIncapable => say(C5, format_args!("the node has arm,no-mte"), USE_OTHERWISE),
             Self::Disproved => say(C5, format_args!("the region is marked, but tags written to it did not come back"), USE_OTHERWISE),
             Self::HiddenNeedsFwb => say(C5, format_args!("allow mte-hidden needs FWB, which the CPUs do not have"), "allow non-cacheable, or use it as an aperture"),
@@ -192,7 +194,11 @@ impl Cause for Missing {
 
 impl Cause for KernelError {
     fn tell(&self, say: Say<'_>) {
-        let rule = if matches!(self, Self::NoRoom { .. }) { V2 } else { V3 };
+        let rule = match self {
+            Self::NoRoom { .. } => V2,
+            Self::Region(_) => T1,
+            _ => V3,
+        };
         say(rule, format_args!("{self}"), (*self).remedy());
     }
 }
@@ -211,6 +217,10 @@ impl Cause for GeometryError {
 
 #[rustfmt::skip]
 impl Cause for Shortage {
+    fn region(&self) -> Option<&str> {
+        self.refused_region()
+    }
+
     fn tell(&self, say: Say<'_>) {
         let with_tags = |tagged: &bool| if *tagged { " of memory with tags" } else { "" };
         match self {
@@ -225,6 +235,7 @@ impl Cause for Shortage {
             Self::RamOf(bytes, tagged, free) => say(V2, format_args!("{} MiB{} are wanted and at most {} MiB are free", bytes >> 20, with_tags(tagged), free >> 20), LESS_RAM),
             Self::Shared(region, bytes, tagged) => say(V2, format_args!("{} KiB{} are wanted for shared region {region} and not free in large enough pieces", bytes >> 10, with_tags(tagged)), SMALLER_REGION),
             Self::SharedOf(region, bytes, tagged, free) => say(V2, format_args!("{} KiB{} are wanted for shared region {region} and at most {} KiB are free", bytes >> 10, with_tags(tagged), free >> 10), SMALLER_REGION),
+            Self::Tagged(shortage, nodes) => shortage.tell(&mut |_, reason, _| say(M3, format_args!("{reason}; a VM with MTE gets no RAM of {nodes}, which has arm,no-mte"), "set mte = false, make it smaller, or give the machine more RAM with tags")),
             Self::Registers => say(V2, format_args!("there is no memory for the registers of its vCPUs"), "give the VM less `memory` or fewer `cpus`, or the machine more (QEMU: -m)"),
             Self::Tables(why) => say(V2, format_args!("{why}"), "give the VM less `memory`, or the machine more"),
             Self::InUse(region) => say(V2, format_args!("region {region} lies in memory that is in use"), "correct the platform tree"),

@@ -67,7 +67,7 @@ fn unusable<'a>(facts: &Facts<'a>) -> Option<Reason<'a>> {
     if let Some(fault) = facts.fault {
         Some(Reason::Fault(fault))
     } else if facts.marked && facts.no_mte {
-        Some(Reason::Contradiction)
+        Some(facts.no_mte_by.map_or(Reason::Contradiction, Reason::ContradictedBy))
     } else if facts.proof == Proof::FailedMemory {
         Some(Reason::NotMemory)
     } else {
@@ -150,7 +150,7 @@ fn unmarked<'a>(facts: &Facts<'a>, disproved: bool, cpu: CpuBits, claim: Claim) 
     let nothing_asked = if disproved {
         Reason::Disproved
     } else if facts.no_mte {
-        Reason::SaidIncapable
+        facts.no_mte_by.map_or(Reason::SaidIncapable, Reason::SaidIncapableBy)
     } else {
         Reason::Unmarked
     };

@@ -26,9 +26,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The refusal of a VM that is not about a region.
+    /// The refusal of a VM, about a region only if the cause says so.
     pub fn of(vm: &str, cause: &dyn Cause) -> Self {
-        let mut refusal = Self { vm: vm.into(), region: None, rule: Rule::V3, reason: String::new(), remedy: "" };
+        let region = cause.region().map(String::from);
+        let mut refusal = Self { vm: vm.into(), region, rule: Rule::V3, reason: String::new(), remedy: "" };
         cause.tell(&mut |rule, reason, remedy| {
             refusal.rule = rule;
             refusal.reason = reason.to_string();
@@ -57,6 +58,11 @@ pub type Say<'s> = &'s mut dyn FnMut(Rule, fmt::Arguments<'_>, &'static str);
 pub trait Cause {
     /// Tells its rule, reason and remedy, once.
     fn tell(&self, say: Say<'_>);
+
+    /// Returns the region that it is about, if it says so itself.
+    fn region(&self) -> Option<&str> {
+        None
+    }
 
     /// Returns the rule that a `refused` line names.
     fn rule(&self) -> Rule {

@@ -28,7 +28,7 @@ use crate::kernel;
 use crate::policy::Mte;
 use crate::policy::line::DecisionLine;
 use crate::refusal::{Cause, Refusal};
-use crate::space::{self, Mapping};
+use crate::space::{self, Backing, Mapping};
 use crate::traps::traps_of;
 use crate::vm_tree::{Sched, VmConfig};
 
@@ -161,7 +161,7 @@ impl<'a> Planner<'a> {
         devices::add(&self.world, &mut space, function.as_ref(), gic, &cpus)?;
         let end = space.iter().map(|mapping| mapping.ipa.end()).max().unwrap_or(Ipa(0));
         let geometry = Geometry::new(Geometry::bits_below(end.0), host.pa_range_bits())?;
-        self.left.check(config, &space)?;
+        self.left.check(config, &space).map_err(|shortage| shortage.blame(self.world.machine))?;
         let ram = &space[0];
         let mte = ram.decision.mte == Mte::Exposed;
         let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(host);
@@ -196,6 +196,12 @@ impl VmPlan<'_> {
     /// Returns the RAM's place.
     pub fn ram(&self) -> Region<Ipa> {
         self.machine.ram
+    }
+
+    /// Iterates over the names of its coherent regions, in the order of its space.
+    pub fn coherent_regions(&self) -> impl Iterator<Item = &str> {
+        let coherent = self.space.iter().filter(|mapping| matches!(mapping.backing, Backing::Coherent { .. }));
+        coherent.map(|mapping| &*mapping.name)
     }
 
     /// Returns the lines of what was decided of its memory.

@@ -71,9 +71,9 @@ pub enum KernelError {
     /// The sources given to the loader are not those that were planned for.
     #[error("kernel, ramdisk or device tree changed its size after it was placed")]
     Sources,
-    /// A coherent region of the VM could not be reached to be cleared.
-    #[error("a coherent region could not be reached to be cleared")]
-    Region,
+    /// The VM's coherent region of this index could not be reached to be cleared. (Who prints it names the region.)
+    #[error("the region could not be reached to be cleared")]
+    Region(usize),
 }
 
 impl KernelError {
@@ -96,7 +96,9 @@ impl KernelError {
             Self::NoRoom { .. } => "raise the VM's memory",
             Self::DeviceTree => "shorten the command line or the list of regions",
             Self::Sources => "report this, with the bundle",
-            Self::Region => "check the region's address and length in the platform tree, and that its device is ready",
+            Self::Region(_) => {
+                "check the region's address and length in the platform tree, and that its device is ready"
+            }
         }
     }
 }

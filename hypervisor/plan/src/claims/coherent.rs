@@ -67,9 +67,11 @@ impl<'w, 'a> Regions<'w, 'a> {
     fn facts(&self, index: usize) -> Facts<'a> {
         let machine = self.world.machine;
         let node = &machine.coherent[index];
+        let no_mte_by = machine.denies_tags(node).filter(|_| !node.no_mte);
         Facts {
             marked: node.mte_capable,
-            no_mte: node.no_mte || machine.denies_tags(node).is_some(),
+            no_mte: node.no_mte || no_mte_by.is_some(),
+            no_mte_by,
             uniform: machine.uniform_memory,
             proof: (self.world.proof)(&node.path),
             fault: self.faults[index],

@@ -84,6 +84,8 @@ pub struct Facts<'a> {
     pub marked: bool,
     /// `arm,no-mte`: wins over every positive word.
     pub no_mte: bool,
+    /// The other node that says so, if the region's own does not.
+    pub no_mte_by: Option<&'a str>,
     /// `assay,uniform-memory` at the root (R4).
     pub uniform: bool,
     /// The boot's proof.
@@ -101,6 +103,7 @@ impl Facts<'_> {
             kind,
             marked: false,
             no_mte: false,
+            no_mte_by: None,
             uniform: false,
             proof: Proof::NotRun,
             fault: None,

@@ -21,6 +21,8 @@ pub enum Reason<'a> {
     Fault(Fault<'a>),
     /// T1: marked and `arm,no-mte`.
     Contradiction,
+    /// T1: marked, and the node named has `arm,no-mte` for the same memory.
+    ContradictedBy(&'a str),
     /// T1: the memory part of the proof failed.
     NotMemory,
     /// T2: the VM named claims it too.
@@ -33,6 +35,8 @@ pub enum Reason<'a> {
     Unmarked,
     /// C5: `arm,no-mte`.
     SaidIncapable,
+    /// C5: the node named has `arm,no-mte` for the same memory.
+    SaidIncapableBy(&'a str),
     /// C5 after C2.
     Disproved,
     /// C5: R1 was allowed, but there is no FWB.

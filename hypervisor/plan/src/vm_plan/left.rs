@@ -1,6 +1,7 @@
 //! What is left of the machine while VMs are given theirs: CPUs, memory, VMIDs.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
@@ -62,6 +63,8 @@ pub enum Shortage {
     Shared(String, u64, bool),
     /// The same, of so many that are free.
     SharedOf(String, u64, bool, u64),
+    /// RAM with tags, while these memory nodes have none (`arm,no-mte`).
+    Tagged(Box<Shortage>, String),
     /// Memory for the registers of vCPUs.
     Registers,
     /// Memory for stage-2 tables.
@@ -78,6 +81,35 @@ pub enum Shortage {
     NoBridge,
     /// The tables and VTCR_EL2 contradict each other.
     Vtcr,
+}
+
+impl Shortage {
+    /// Of memory with tags, names the nodes whose memory such a VM does not get (rule M3).
+    pub fn blame(self, machine: &HostPlatform) -> Self {
+        let wants_tags = match &self {
+            Self::Ram(_, tagged) | Self::RamOf(_, tagged, _) => *tagged,
+            Self::Shared(_, _, tagged) | Self::SharedOf(_, _, tagged, _) => *tagged,
+            _ => false,
+        };
+        let mut nodes: Vec<&str> = Vec::new();
+        for node in machine.memory.iter().filter(|node| node.no_mte && wants_tags) {
+            if !nodes.contains(&node.path.as_str()) {
+                nodes.push(&node.path);
+            }
+        }
+        if nodes.is_empty() { self } else { Self::Tagged(Box::new(self), nodes.join(", ")) }
+    }
+
+    /// Names the region that M3 refuses; what else there is too little of is not a region's.
+    pub(crate) fn refused_region(&self) -> Option<&str> {
+        match self {
+            Self::Tagged(shortage, _) => Some(match &**shortage {
+                Self::Shared(region, ..) | Self::SharedOf(region, ..) => region,
+                _ => "memory",
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl Memory {

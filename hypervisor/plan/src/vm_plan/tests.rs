@@ -10,17 +10,29 @@ use assay_model::schedule::Placement;
 use assay_model::smccc::Workarounds;
 use assay_spec::stage2_desc::Rights;
 
-use super::{Cpus, Files, HostFacts, Left, Memory, Planner, VmPlan, order};
+use super::{Cpus, Files, HostFacts, Left, Memory, Planner, Shortage, VmPlan, order};
 use crate::claims::tests::{fwb, platform, vm, vms, world};
 use crate::claims::{World, resolve};
 use crate::idregs::HostId;
 use crate::platform::HostPlatform;
+use crate::policy::CpuBits;
 use crate::refusal::Refusal;
 use crate::space::Backing;
 use crate::vm_tree::VmConfig;
 
 /// Plans all VMs on so many CPUs, and passes the plans and the refusals, in the order of their making.
 fn plan_on(
+    machine: &HostPlatform,
+    cpus: usize,
+    vms: &[VmConfig],
+    check: impl FnOnce(Vec<Result<VmPlan<'_>, Refusal>>),
+) {
+    plan_with(fwb(), machine, cpus, vms, check);
+}
+
+/// The same on CPUs with these bits.
+fn plan_with(
+    bits: CpuBits,
     machine: &HostPlatform,
     cpus: usize,
     vms: &[VmConfig],
@@ -37,7 +49,7 @@ fn plan_on(
         workarounds: Workarounds::default(),
         rtc: None,
     };
-    let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, fwb()) };
+    let world: World<'_> = World { pa_bits: 40, ..world(machine, vms, bits) };
     let left = Left::new((0..cpus).map(PcpuId).collect(), Some(Memory::of(machine)), vms);
     let mut planner = Planner::new(world, host, left);
     let mut claims = resolve(&world);
@@ -107,6 +119,44 @@ fn memory_is_summed_up() {
         let refusal = plans[2].as_ref().err().unwrap();
         assert_eq!(refusal.reason, "512 MiB are wanted and at most 0 MiB are free");
     });
+}
+
+#[test]
+fn too_little_ram_with_tags_is_m3_and_names_the_node_that_has_none() {
+    let no_tags = r#"memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x40000000>; arm,no-mte; };"#;
+    let big = |name: &str| domain(name, "cpus = <1>", "assay,mte;").replace("0x80000>", "0x140000>");
+    let bits = CpuBits::new(true, true, false).unwrap();
+    let first = |root: &str, vms: &[VmConfig]| {
+        let mut found = None;
+        plan_with(bits, &platform(root, ""), 4, vms, |mut plans| found = plans.remove(0).err());
+        found
+    };
+    let refused = first(no_tags, &vms(&[big("a")])).unwrap();
+    assert_eq!((format!("{}", refused.rule), refused.region.as_deref()), ("M3".into(), Some("memory")));
+    assert!(
+        refused.reason.ends_with("a VM with MTE gets no RAM of /memory@80000000, which has arm,no-mte"),
+        "{refused}"
+    );
+    assert!(refused.reason.starts_with("1280 MiB of memory with tags are wanted and at most 1024 MiB are free"));
+    assert!(refused.remedy.contains("mte = false"));
+    // Where all RAM has tags, or the VM wants none, it is a shortage of memory.
+    for (root, name) in
+        [("", big("a")), (no_tags, big("a").replace("assay,mte;", "").replace("0x140000>", "0x240000>"))]
+    {
+        let refused = first(root, &vms(&[name])).unwrap();
+        assert_eq!((format!("{}", refused.rule), refused.region), ("V2".into(), None), "{}", refused.reason);
+    }
+}
+
+#[test]
+fn memory_between_vms_that_lacks_tags_is_m3_too() {
+    let machine =
+        platform(r#"memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x1000>; arm,no-mte; };"#, "");
+    let blamed = Shortage::Shared("ring".into(), 0x1000, true).blame(&machine);
+    let refusal = Refusal::of("a", &blamed);
+    assert_eq!((format!("{}", refusal.rule), refusal.region.as_deref()), ("M3".into(), Some("ring")));
+    let plain = Shortage::Shared("ring".into(), 0x1000, false);
+    assert_eq!(plain.clone().blame(&machine), plain);
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn no_mte_on_memory_holds_for_what_is_carved_out_of_it() {
     let vms = vms(&[vm("a", "", &[AS_RAM])]);
     let without = platform(root, &node("0x90000000"));
     let refusal = only(&world(&without, &vms, fwb())).unwrap_err();
-    assert_eq!((refusal.rule, refusal.reason), (Rule::T1, Reason::Contradiction));
+    assert_eq!((refusal.rule, refusal.reason), (Rule::T1, Reason::ContradictedBy("/memory@80000000")));
     let with = platform(root, &node("0x50000000"));
     assert!(only(&world(&with, &vms, fwb())).is_ok());
 }

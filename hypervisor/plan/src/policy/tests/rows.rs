@@ -1,5 +1,7 @@
 //! Every row of the strict default, one test each.
 
+use std::string::ToString;
+
 use crate::refusal::Cause as _;
 use assay_spec::stage2_desc::Rights;
 
@@ -204,4 +206,17 @@ fn t2_refuses_coherent_memory_between_vms() {
         let answer = decide(&facts, mte(), Claim::shared(Rights::ReadWrite, true));
         assert_refused(answer, Rule::T2, Reason::SharedIsRam);
     }
+}
+
+#[test]
+fn another_nodes_no_mte_is_that_nodes_word_in_t1_and_c5() {
+    let around = Some("/memory@40000000");
+    let marked = Facts { no_mte: true, no_mte_by: around, ..MARKED };
+    let reason = Reason::ContradictedBy("/memory@40000000");
+    assert_refused(decide(&marked, mte(), claim(Use::Dax)), Rule::T1, reason);
+    assert!(reason.to_string().contains("/memory@40000000 has arm,no-mte"), "{reason}");
+    let unmarked = Facts { no_mte: true, no_mte_by: around, ..UNMARKED };
+    let reason = Reason::SaidIncapableBy("/memory@40000000");
+    assert_refused(decide(&unmarked, mte(), claim(Use::Dax)), Rule::C5, reason);
+    assert!(reason.to_string().starts_with("/memory@40000000 has arm,no-mte"), "{reason}");
 }
