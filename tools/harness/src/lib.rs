@@ -49,4 +49,4 @@ pub mod vm_tree;
 
 pub use events::Event;
 pub use ktap::{Counts, Report};
-pub use machine::{Builder, Machine};
+pub use machine::{Builder, Machine, Output};

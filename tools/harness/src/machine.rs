@@ -1,9 +1,11 @@
 //! A machine that runs: QEMU with Assay and its VMs, from start to end.
 
 mod builder;
+mod expect;
 mod feed;
 mod monitor;
 mod scratch;
+mod shell;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use crate::qmp::Qmp;
 pub use builder::Builder;
 use feed::Feed;
 use scratch::Scratch;
+pub use shell::Output;
 
 /// Starts of QEMU's monitor commands; doubled when a guest shall get it.
 const MUX_ESCAPE: u8 = 1;
@@ -28,6 +31,8 @@ pub struct Machine {
     read: Vec<usize>,
     /// How far `expect_event` has read.
     events_read: usize,
+    /// How many of Assay's lines the caller has seen as far as each VM's end is concerned.
+    ends_seen: Vec<usize>,
     /// The VM that the console's input goes to, once one was chosen.
     listener: Option<usize>,
     scratch: Scratch,
@@ -38,30 +43,6 @@ impl Machine {
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    /// Waits until the VM has said `what`, after all that was expected before, and gives what came up to
-    /// its end.
-    ///
-    /// # Errors
-    /// It didn't within `limit`, or the machine ended first: the message shows the console's end.
-    pub fn expect(&mut self, vm: &str, what: &str, limit: Duration) -> Result<String> {
-        let index = self.index(vm)?;
-        let from = self.read[index];
-        let found = self.feed.wait(limit, |console| find(console.stream(vm), what.as_bytes(), from));
-        let Some(end) = found else {
-            let ended = if self.events().iter().any(Event::is_panic) {
-                "Assay panicked"
-            } else if self.feed.ended() {
-                "the machine ended"
-            } else {
-                "it didn't come in time"
-            };
-            bail!("expected {what:?} from {vm}, but {ended} ({limit:?}). The console's end:\n{}", self.tail());
-        };
-        self.read[index] = end;
-        let text = self.feed.look(|console| String::from_utf8_lossy(&console.stream(vm)[from..end]).into_owned());
-        Ok(text)
     }
 
     /// Waits for a line of Assay's own that `wanted` accepts, after all that was expected before.
@@ -77,6 +58,7 @@ impl Machine {
         match found {
             Some((index, event)) => {
                 self.events_read = index + 1;
+                self.has_seen(&event, index + 1);
                 Ok(event)
             }
             None => bail!("no line of Assay's said {what} within {limit:?}. The console's end:\n{}", self.tail()),
@@ -90,10 +72,10 @@ impl Machine {
     pub fn send(&mut self, vm: &str, text: &str) -> Result<()> {
         let index = self.index(vm)?;
         if self.names.len() > 1 && self.listener != Some(index) {
-            self.open_monitor()?;
+            self.enter_monitor()?;
             self.leave_monitor(&format!("console {vm}"))?;
             // All are shown again, and the input stays.
-            self.open_monitor()?;
+            self.enter_monitor()?;
             self.leave_monitor("console all")?;
             self.listener = Some(index);
         }
@@ -109,19 +91,6 @@ impl Machine {
             bytes.push(byte);
         }
         self.feed.send(bytes)
-    }
-
-    /// Types a command at a shell and gives what it printed, without its echo and the next prompt.
-    ///
-    /// # Errors
-    /// As [`Machine::expect`]; the prompt comes back late or never.
-    pub fn shell(&mut self, vm: &str, command: &str, prompt: &str, limit: Duration) -> Result<String> {
-        self.send(vm, &format!("{command}\n"))?;
-        let text = self.expect(vm, prompt, limit)?;
-        let text = text.strip_suffix(prompt).unwrap_or(&text);
-        let lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches('\r')).collect();
-        // The first line is the terminal's echo of the command.
-        Ok(lines.get(1..).unwrap_or_default().join("\n"))
     }
 
     /// All that the VM has said so far.
@@ -216,31 +185,15 @@ impl Machine {
     /// The last lines of the console and what QEMU complained of.
     fn tail(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+        let tail = last_lines(&log);
         let complaint = self.feed.complaint();
-        if complaint.is_empty() { tail } else { format!("{tail}\nQEMU says: {complaint}") }
+        if complaint.is_empty() { tail.to_owned() } else { format!("{tail}\nQEMU says: {complaint}") }
     }
 }
 
-/// The end of the first `what` in `text` at or after `from`.
-fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    if what.is_empty() {
-        return Some(from);
-    }
-    rest.windows(what.len()).position(|window| window == what).map(|at| from + at + what.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::find;
-
-    #[test]
-    fn a_text_is_found_only_after_what_was_read() {
-        assert_eq!(find(b"ok ok", b"ok", 0), Some(2));
-        assert_eq!(find(b"ok ok", b"ok", 2), Some(5));
-        assert_eq!(find(b"ok ok", b"ok", 4), None);
-        assert_eq!(find(b"o", b"ok", 7), None);
-    }
+/// As much of a text's end as an error shows.
+fn last_lines(text: &str) -> &str {
+    const LINES: usize = 25;
+    let start = text.trim_end().rmatch_indices('\n').nth(LINES - 1).map_or(0, |(at, _)| at + 1);
+    &text[start..]
 }

@@ -122,3 +122,73 @@ fn a_report_is_read_from_the_vms_own_lines() {
     let fake = Fake::new("notok", &format!("printf '[a] KTAP version 1\\n[a] 1..1\\n[a] not ok 1 sad # 3\\n'; {ends}"));
     assert!(fake.start(&["a"]).finish_ktap("a", SOON).unwrap_err().to_string().contains("not ok 1 sad: 3"));
 }
+
+#[test]
+fn a_command_of_one_of_two_vms_gives_its_own_output_and_status_whatever_prompts_stand_there() {
+    // Both have shown prompts; the switch of the input makes them show more.
+    let monitor = |order: &str, more: &str| {
+        let length = order.len() + 1;
+        format!(
+            "head -c 1 >/dev/null; printf '\\r\\n\\rassay> '; head -c {length} >/dev/null; \
+             printf '{order}\\r\\n{more}'\n"
+        )
+    };
+    let answer = "read -r line; printf '[b] %s\\r\\n' \"$line\"; sh -c \"$line\" | sed 's/^/[b] /'; printf '[b] # '\n";
+    let script = format!(
+        "printf '[a] # \\r\\n[b] # \\r\\n'\n{}{}{answer}{answer}exec sleep 60",
+        monitor("console b", ""),
+        monitor("console all", "[b] # \\r\\n[b] # ")
+    );
+    let fake = Fake::new("shell", &script);
+    let mut machine = fake.start(&["a", "b"]);
+    machine.expect("b", "# ", SOON).unwrap();
+    assert_eq!(machine.shell("b", "echo 2", "# ", SOON).unwrap(), "2");
+    let long = format!("test {} = x; (exit 3)", "y".repeat(200));
+    let output = machine.run("b", &long, "# ", SOON).unwrap();
+    assert_eq!((output.text.as_str(), output.status), ("", 3));
+}
+
+/// What ends the wait for words of `a` that never come, and how soon.
+fn end_of_a_wait(name: &str, lines: &str) -> (String, Duration) {
+    let fake = Fake::new(name, &format!("printf '{lines}'; exec sleep 60"));
+    let mut machine = fake.start(&["a", "b"]);
+    let start = Instant::now();
+    let error = machine.expect("a", "never", Duration::from_secs(50)).unwrap_err().to_string();
+    (error, start.elapsed())
+}
+
+#[test]
+fn a_wait_for_a_vm_that_can_say_no_more_ends_at_once_with_its_last_words() {
+    for (name, lines, why) in [
+        ("crash", "[a] last words\\nassay: vm name=a event=crashed cause=serror\\n", "crashed: serror"),
+        ("stop", "[a] last words\\nassay: vm name=a event=stopped cause=poweroff\\n", "stopped: poweroff"),
+        ("refusal", "assay: refused vm=a region=- rule=V2 reason=\"last words\"\\n", "refused: last words"),
+        ("panic", "[a] Kernel panic - not syncing: last words\\n[a] Call trace:\\n", "panicked"),
+    ] {
+        let (error, time) = end_of_a_wait(name, lines);
+        assert!(error.contains(why) && error.contains("last words"), "{error}");
+        assert!(time < Duration::from_secs(20), "{name}: {time:?}");
+    }
+    // A neighbour's console doesn't hide them.
+    let many = "[b] chatter\\n".repeat(40);
+    let (error, _) = end_of_a_wait("chatter", &format!("[a] Kernel panic - not syncing: mine\\n{many}"));
+    assert!(error.contains("mine"), "{error}");
+}
+
+#[test]
+fn a_wait_goes_on_over_another_vms_crash_and_a_restart() {
+    let script = "echo 'assay: vm name=b event=crashed cause=serror'
+         echo 'assay: vm name=a event=crashed cause=serror'; echo 'assay: vm name=a event=waiting restart=1 ms=900'
+         sleep 1; echo 'assay: vm name=a event=restarted cause=serror'; echo '[a] here again'; exec sleep 60";
+    let fake = Fake::new("again", script);
+    fake.start(&["a", "b"]).expect("a", "again", SOON).unwrap();
+    // An end that the caller has heard of: what is said after the panic is still found.
+    let fake = Fake::new(
+        "heard",
+        "echo '[a] Kernel panic - not syncing: x'; sleep 1; echo 'assay: vm name=a event=restarted cause=reset'
+         echo '[a] here again'; exec sleep 60",
+    );
+    let mut machine = fake.start(&["a", "b"]);
+    machine.expect("a", "Kernel panic", SOON).unwrap();
+    machine.expect("a", "again", SOON).unwrap();
+}

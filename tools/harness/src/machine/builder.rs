@@ -208,8 +208,8 @@ impl Builder {
         command.args(&self.arguments);
         let names: Vec<&str> = loaded.names.iter().map(String::as_str).collect();
         let feed = Feed::start(command, Splitter::new(&names))?;
-        let read = vec![0; names.len()];
-        Ok(Machine { feed, names: loaded.names, read, events_read: 0, listener: None, scratch })
+        let (read, ends_seen) = (vec![0; names.len()], vec![0; names.len()]);
+        Ok(Machine { feed, names: loaded.names, read, events_read: 0, ends_seen, listener: None, scratch })
     }
 
     fn load(&mut self, scratch: &Scratch) -> Result<Loaded> {

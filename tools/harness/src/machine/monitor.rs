@@ -24,6 +24,13 @@ impl Machine {
     /// # Errors
     /// It doesn't show its prompt.
     pub fn open_monitor(&mut self) -> Result<()> {
+        // What has ended until now may be started anew from here.
+        let seen = self.feed.look(|console| console.events().len());
+        self.ends_seen.fill(seen);
+        self.enter_monitor()
+    }
+
+    pub(super) fn enter_monitor(&self) -> Result<()> {
         let from = self.log().len();
         self.send_raw(ESCAPE)?;
         self.prompted(from, "")

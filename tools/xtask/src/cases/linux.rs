@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("linux/the-shell-is-a-terminal", || shell_session("debian")),
         Case::new("linux/the-shell-is-a-terminal-6.12", || shell_session("debian-6.12")),
+        Case::new("linux/two-shells-answer-apart", two_shells),
         Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
         Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
         Case::new("linux/knows-the-time", time),
@@ -86,6 +87,42 @@ fn shell_session(kernel: &str) -> Result<String> {
     let is_named = |line: &str| line.starts_with(&format!("[{VM}] "));
     ensure!(lines().count() >= 3 && lines().all(is_named), "{:?}", lines().collect::<Vec<_>>());
     power_off(machine)?;
+    Ok(String::new())
+}
+
+/// Each command's output and exit status are its own: two VMs, long lines, what is no command; and a panic ends it.
+fn two_shells() -> Result<String> {
+    let vm = |name, cpus| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = {cpus}\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\n"
+        )
+    };
+    let mut machine = Machine::builder().manifest_text(&(vm("a", 1) + &vm("b", 2))).start()?;
+    for name in ["a", "b"] {
+        machine.expect(name, PROMPT, BOOT)?;
+    }
+    let long = format!("echo {}", "long ".repeat(150));
+    for _ in 0..2 {
+        for (name, cpus) in [("a", "1"), ("b", "2")] {
+            for (command, text, status) in [
+                ("nproc", cpus, 0),
+                ("false", "", 1),
+                ("printf 'no end'; (exit 42)", "no end", 42),
+                ("stty size | cut -d' ' -f2", "1000", 0),
+                (&long, long["echo ".len()..].trim(), 0),
+            ] {
+                let output = machine.run(name, command, PROMPT, SOON)?;
+                ensure!((output.text.as_str(), output.status) == (text, status), "{name}: {command}: {output:?}");
+            }
+        }
+    }
+    let wrong = machine.run("a", "if", PROMPT, SOON)?;
+    ensure!(wrong.status != 0, "a syntax error: {wrong:?}");
+    let start = std::time::Instant::now();
+    let error = machine.run("a", "echo c > /proc/sysrq-trigger", PROMPT, BOOT).err().context("no panic")?.to_string();
+    ensure!(error.contains("panicked") && start.elapsed() < BOOT / 2, "after {:?}: {error}", start.elapsed());
+    let cpus = machine.shell("b", "nproc", PROMPT, SOON)?;
+    ensure!(cpus == "2", "nproc says {cpus:?}");
     Ok(String::new())
 }
 
