@@ -11,9 +11,9 @@ use assay_plan::gate::Tree;
 use cpio::newc::{Builder, trailer};
 
 use crate::cache::{self, Cache};
+use crate::home::Home;
 use crate::manifest::Manifest;
 use crate::overlay;
-use crate::programs;
 use crate::vm_tree::{self, Digest, Modules};
 
 /// With tables for 16 bytes at a time: kernels are large.
@@ -28,11 +28,16 @@ const FILE_MODE: u32 = 0o100644;
 /// A kernel or ramdisk is missing: the message names the VM and says how to get it. An overlay is missing or
 /// not understood.
 pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
+    build_from(manifest, folder, None)
+}
+
+/// As [`build`], with the programs of `guests/` from the given checkout.
+pub(crate) fn build_from(manifest: &Manifest, folder: &Path, checkout: Option<&Path>) -> Result<Vec<u8>> {
     let mut members = Members::default();
     let mut modules = Vec::new();
     for vm in &manifest.vm {
         let of = |what: &str| format!("vm \"{}\": {what}", vm.name);
-        let kernel = kernel_path(&vm.kernel, folder).with_context(|| of("kernel"))?;
+        let kernel = kernel_path(&vm.kernel, folder, checkout).with_context(|| of("kernel"))?;
         let kernel = members.add("kernel", &vm.kernel, &kernel, vm.format.is_none()).with_context(|| of("kernel"))?;
         let ramdisk = match &vm.initrd {
             Some(name) => {
@@ -56,7 +61,7 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
     Ok(trailer(archive)?)
 }
 
-pub(crate) fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn kernel_path(name: &str, folder: &Path, checkout: Option<&Path>) -> Result<PathBuf> {
     if cache::KERNELS.contains(&name) {
         return fetched(Cache::locate()?.kernel(name));
     }
@@ -64,16 +69,19 @@ pub(crate) fn kernel_path(name: &str, folder: &Path) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
-    if programs::is_one(name) {
-        let path = programs::path(name)?;
-        if !path.is_file() {
-            bail!("{name} is not built: `cargo xtask build` builds guests/");
-        }
-        return Ok(path);
+    let known = cache::KERNELS.join(", ");
+    let home = Home::find(checkout).with_context(|| {
+        let file = file.display();
+        format!("{name} is neither a guest known to the set-up ({known}) nor the file {file}, and may be a program of guests/")
+    })?;
+    let programs = home.programs()?;
+    if programs.iter().any(|program| program == name) {
+        return home.program(name);
     }
     bail!(
-        "{name} is neither a guest known to the set-up ({}), nor a program of guests/, nor the file {}",
-        cache::KERNELS.join(", "),
+        "{name} is neither a guest known to the set-up ({known}), nor a program of guests/ in {} ({}), nor the file {}",
+        home.top().display(),
+        programs.join(", "),
         file.display()
     )
 }

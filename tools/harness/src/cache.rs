@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+
+use crate::home;
 
 /// Raised when the layout below changes, so that an old cache is fetched anew and not misread.
 const LAYOUT: &str = "v1";
@@ -74,9 +76,6 @@ pub const RAMDISKS: &[&str] = &["busybox"];
 /// The current directory is outside a checkout.
 pub fn repository() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
-    let is_top = |path: &&Path| path.join("hypervisor").is_dir() && path.join("tools/xtask").is_dir();
-    match here.ancestors().find(is_top) {
-        Some(path) => Ok(path.to_path_buf()),
-        None => bail!("{} is not inside a checkout of Assay: change into one", here.display()),
-    }
+    let top = home::above(&here);
+    top.with_context(|| format!("{} is not inside a checkout of Assay: change into one", here.display()))
 }

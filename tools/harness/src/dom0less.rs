@@ -203,9 +203,19 @@ impl Dom0less {
     /// # Errors
     /// A file can't be found, no module of the tree begins at its address, or its node says that it is shorter.
     pub fn arguments(&self, dtb: &Path, files: &[(u64, String)]) -> Result<Vec<String>> {
+        self.arguments_from(dtb, files, None)
+    }
+
+    /// As [`Dom0less::arguments`], with the programs of `guests/` from the given checkout.
+    pub(crate) fn arguments_from(
+        &self,
+        dtb: &Path,
+        files: &[(u64, String)],
+        checkout: Option<&Path>,
+    ) -> Result<Vec<String>> {
         let mut arguments = vec!["-dtb".to_owned(), dtb.display().to_string()];
         for (address, name) in files {
-            let path = file(name).with_context(|| format!("the module at {address:#x}"))?;
+            let path = file(name, checkout).with_context(|| format!("the module at {address:#x}"))?;
             let length = std::fs::metadata(&path)?.len();
             let loader = self.loader(*address, &path, length)?;
             arguments.extend(["-device".to_owned(), loader]);
@@ -233,9 +243,9 @@ impl Dom0less {
     }
 }
 
-fn file(name: &str) -> Result<PathBuf> {
+fn file(name: &str, checkout: Option<&Path>) -> Result<PathBuf> {
     let here = Path::new("");
-    if RAMDISKS.contains(&name) { bundle::ramdisk_path(name, here) } else { bundle::kernel_path(name, here) }
+    if RAMDISKS.contains(&name) { bundle::ramdisk_path(name, here) } else { bundle::kernel_path(name, here, checkout) }
 }
 
 /// Compiles with the device tree compiler, for what [`overlay::compile`] doesn't know.

@@ -26,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! What it doesn't do: set up or build. `cargo xtask setup` and `cargo xtask build` do that first, and an
-//! error here says so. Kernels and ramdisks may be files of your own.
+//! What it doesn't do: set up or build. `cargo xtask setup` and `cargo xtask build` in a checkout do that first, and
+//! an error here says so. Which checkout it is from a crate elsewhere: [`home`]. Kernels and ramdisks may be files of
+//! your own.
 
 #![forbid(unsafe_code)]
 
@@ -36,6 +37,7 @@ pub mod cache;
 pub mod console;
 pub mod dom0less;
 pub mod events;
+pub mod home;
 pub mod image;
 pub mod ktap;
 mod machine;

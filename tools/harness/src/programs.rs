@@ -1,10 +1,10 @@
-//! The bare-metal programs of this repository's `guests/`: which there are and where cargo puts them.
+//! The bare-metal programs of `guests/` in the checkout that is used: which there are and where cargo puts them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::cache;
+use crate::home::Home;
 
 /// The target that they are built for.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -14,9 +14,28 @@ const SOURCES: &str = "guests/programs/src/bin";
 /// Their names, sorted.
 ///
 /// # Errors
-/// The current directory is outside the repository, or the sources can't be listed.
+/// There is no checkout, or the sources can't be listed.
 pub fn list() -> Result<Vec<String>> {
-    let folder = cache::repository()?.join(SOURCES);
+    Home::find(None)?.programs()
+}
+
+/// Whether `name` is one of them.
+#[must_use]
+pub fn is_one(name: &str) -> bool {
+    list().is_ok_and(|names| names.iter().any(|known| known == name))
+}
+
+/// The ELF file of the program `name`.
+///
+/// # Errors
+/// There is no checkout, or the program isn't built.
+pub fn path(name: &str) -> Result<PathBuf> {
+    Home::find(None)?.program(name)
+}
+
+/// Their names in the work tree at `top`, sorted.
+pub(crate) fn sources(top: &Path) -> Result<Vec<String>> {
+    let folder = top.join(SOURCES);
     let entries = std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
@@ -30,22 +49,4 @@ pub fn list() -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Whether `name` is one of them.
-#[must_use]
-pub fn is_one(name: &str) -> bool {
-    list().is_ok_and(|names| names.iter().any(|known| known == name))
-}
-
-/// The ELF file of the program `name`, built or not.
-///
-/// # Errors
-/// The current directory is outside the repository.
-pub fn path(name: &str) -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => std::path::absolute(PathBuf::from(folder).join("guests"))?,
-        None => cache::repository()?.join("guests/target"),
-    };
-    Ok(target.join(TARGET).join("release").join(name))
 }

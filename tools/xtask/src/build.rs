@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use assay_harness::home::Home;
 use assay_harness::manifest::Manifest;
 use assay_harness::{bundle, cache, image, programs};
 
@@ -92,6 +93,7 @@ pub(crate) fn firmware(profile: Profile) -> Result<Artifacts> {
     }
     replace(&artifacts.elf, &bytes)?;
     replace(&artifacts.image, &image)?;
+    Home::remember(&cache::repository()?);
     Ok(artifacts)
 }
 

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use super::Machine;
 use super::feed::Feed;
 use super::scratch::Scratch;
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
 use crate::console::Splitter;
 use crate::dom0less::{Dom0less, PREFIXED};
+use crate::home::Home;
 use crate::manifest::{ConsoleStyle, Manifest};
 use crate::qemu::{self, Gic, Hardware};
 use crate::{bundle, image, process};
@@ -20,6 +21,7 @@ pub struct Builder {
     manifest: Manifest,
     folder: PathBuf,
     problem: Option<String>,
+    checkout: Option<PathBuf>,
     image: Option<PathBuf>,
     qemu: Option<PathBuf>,
     cpu: Option<String>,
@@ -57,6 +59,13 @@ impl Builder {
             Ok(manifest) => (self.manifest, self.folder) = (manifest, folder),
             Err(error) => self.problem = Some(format!("{error:#}")),
         }
+        self
+    }
+
+    /// The checkout of Assay whose firmware and programs are used, where [`crate::home`]'s own choice doesn't suit.
+    #[must_use]
+    pub fn checkout(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkout = Some(path.into());
         self
     }
 
@@ -200,7 +209,7 @@ impl Builder {
         if let Some(tree) = &self.tree {
             let own = qemu::own_tree(&program, &hardware.arguments(), scratch.path())?;
             let dtb = scratch.write("tree.dtb", &tree.complete(&own)?)?;
-            command.args(tree.arguments(&dtb, &self.modules)?);
+            command.args(tree.arguments_from(&dtb, &self.modules, self.checkout.as_deref())?);
         }
         // The same wiring as `-nographic`, without its meaning for Ctrl-C.
         command.args(["-display", "none", "-serial", "mon:stdio"]);
@@ -223,7 +232,7 @@ impl Builder {
         self.manifest.console = Some(ConsoleStyle::Prefix);
         let archive = match self.bundle.take() {
             Some(archive) => archive,
-            None => bundle::build(&self.manifest, &self.folder)?,
+            None => bundle::build_from(&self.manifest, &self.folder, self.checkout.as_deref())?,
         };
         let firmware = self.firmware()?;
         let arguments = if self.appended {
@@ -244,14 +253,13 @@ impl Builder {
     }
 
     fn firmware(&self) -> Result<PathBuf> {
-        let firmware = match self.image.clone() {
-            Some(path) => path,
-            None => default_image()?,
+        let Some(path) = self.image.clone() else {
+            return Home::find(self.checkout.as_deref())?.image();
         };
-        if !firmware.is_file() {
-            bail!("{} is not there: `cargo xtask build` builds it", firmware.display());
+        if !path.is_file() {
+            bail!("{} is not there: it was given as the firmware", path.display());
         }
-        Ok(firmware)
+        Ok(path)
     }
 }
 
@@ -279,13 +287,4 @@ fn load_natively(scratch: &Scratch, program: &Path) -> Result<Loaded> {
     let path = scratch.write("native.img", &flat)?;
     let arguments = vec!["-kernel".to_owned(), path.display().to_string()];
     Ok(Loaded { names: vec!["native".to_owned()], arguments, size: flat.len() as u64, el2: false })
-}
-
-/// Where `cargo xtask build` leaves the firmware.
-fn default_image() -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => std::path::absolute(PathBuf::from(folder))?,
-        None => cache::repository()?.join("target"),
-    };
-    Ok(target.join("assay/assay.img"))
 }

@@ -14,6 +14,9 @@ use super::expect::{PANIC, Search, Wait};
 /// The terminal's width at a guest, in columns: what programs print for people isn't cut or folded at 80.
 const COLUMNS: u32 = 1000;
 
+/// And its height, which few consoles know: programs that ask for the size want both.
+const ROWS: u32 = 24;
+
 /// Makes each command's marks differ.
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -75,7 +78,7 @@ impl Marks {
         let number = self.number;
         let quoted = command.replace('\'', "'\\''");
         format!(
-            "stty cols {COLUMNS} 2>/dev/null; printf '@%s \\n' {number}b; command eval '{quoted}'; \
+            "stty rows {ROWS} cols {COLUMNS} 2>/dev/null; printf '@%s \\n' {number}b; command eval '{quoted}'; \
              printf '@%s %s \\n' {number}e $?\n"
         )
     }

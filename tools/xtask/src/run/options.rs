@@ -134,9 +134,11 @@ impl Options {
     fn vm(&self) -> Result<toml::Table> {
         let guest = self.guest.as_deref().unwrap_or("debian");
         let linux = KERNELS.contains(&guest);
-        if self.kernel.is_none() && !linux && !programs::is_one(guest) {
-            let programs = programs::list().unwrap_or_default();
-            bail!("no guest is named {guest}: there are {}, {}", KERNELS.join(", "), programs.join(", "));
+        if self.kernel.is_none() && !linux {
+            let programs = programs::list()?;
+            if !programs.iter().any(|program| program == guest) {
+                bail!("no guest is named {guest}: there are {}, {}", KERNELS.join(", "), programs.join(", "));
+            }
         }
         let small = self.kernel.is_none() && !linux;
         let known = self.kernel.is_none() && linux;
