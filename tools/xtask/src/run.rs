@@ -1,5 +1,6 @@
 //! `run`: a guest under Assay in QEMU, on the user's terminal.
 
+mod gdb;
 mod options;
 mod vm_tree;
 
@@ -46,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         arguments.extend([option.to_owned(), path.display().to_string()]);
     }
     let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
-    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, names: &names };
+    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names };
     start(options, &start_with, arguments)
 }
 
@@ -55,6 +56,8 @@ struct Start<'a> {
     qemu: &'a Path,
     /// The firmware with symbols.
     elf: &'a Path,
+    /// The firmware as QEMU loads it.
+    image: &'a Path,
     /// The VMs that are to start and power off.
     names: &'a [&'a str],
 }
@@ -72,7 +75,8 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
         return Ok(());
     }
     if options.gdb {
-        eprintln!("waiting for gdb: gdb-multiarch {} -ex 'target remote :1234'", with.elf.display());
+        let image = std::fs::read(with.image).with_context(|| with.image.display().to_string())?;
+        eprintln!("waiting for gdb:\n{}", gdb::line(with.elf, &image)?);
     }
     let events = converse(with.qemu, &arguments)?;
     events::verdict(&events, with.names).map_err(anyhow::Error::msg)

@@ -72,7 +72,8 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
         arguments.extend(["-append", PREFIXED].map(str::to_owned));
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
-    start(options, &Start { qemu: &qemu, elf: &artifacts.elf, names: &names }, arguments)
+    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names };
+    start(options, &start_with, arguments)
 }
 
 #[cfg(test)]
