@@ -10,6 +10,8 @@ use assay_harness::home::Home;
 use assay_harness::manifest::Manifest;
 use assay_harness::{bundle, cache, image, programs};
 
+use crate::compile;
+
 /// What a build leaves.
 pub(crate) struct Artifacts {
     /// What QEMU and boards load.
@@ -80,12 +82,12 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn firmware(profile: Profile) -> Result<Artifacts> {
     let mut command = cargo();
     command
-        .args(["build", "--quiet", "--profile", profile.name(), "--package", "assay", "--target", programs::TARGET])
+        .args(["build", "--profile", profile.name(), "--package", "assay", "--target", programs::TARGET])
         .current_dir(cache::repository()?);
-    let status = command.status().context("can't run cargo")?;
-    ensure!(status.success(), "the firmware doesn't build");
     let artifacts = Artifacts::locate()?;
     let built = target()?.join(programs::TARGET).join(profile.name()).join("assay");
+    let status = compile::run(command, "the firmware", !built.is_file())?;
+    ensure!(status.success(), "the firmware doesn't build");
     let bytes = fs::read(&built).with_context(|| format!("can't read {}", built.display()))?;
     let image = image::flatten(&bytes).with_context(|| built.display().to_string())?;
     if let Some(folder) = artifacts.image.parent() {
@@ -107,14 +109,17 @@ pub(crate) fn guests(names: &[&str]) -> Result<()> {
         bail!("{} has no Cargo.toml: there are no guests to build", folder.display());
     }
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--target", programs::TARGET]).current_dir(&folder);
-    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
-        command.env("CARGO_TARGET_DIR", std::path::absolute(PathBuf::from(target).join("guests"))?);
-    }
+    command.args(["build", "--release", "--target", programs::TARGET]).current_dir(&folder);
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => std::path::absolute(PathBuf::from(target).join("guests"))?,
+        None => folder.join("target"),
+    };
+    command.env("CARGO_TARGET_DIR", &target);
     for name in names {
         command.args(["--bin", name]);
     }
-    let status = command.status().context("can't run cargo")?;
+    let is_first = !target.join(programs::TARGET).is_dir();
+    let status = compile::run(command, "the programs of guests/", is_first)?;
     ensure!(status.success(), "the guests don't build");
     Ok(())
 }

@@ -8,6 +8,7 @@ mod board;
 mod build;
 mod cases;
 mod ci;
+mod compile;
 mod explain;
 mod failure;
 mod floors;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use assay_harness::cache;
 
 use super::Tally;
-use crate::{build, source};
+use crate::{build, compile, source};
 
 /// Runs the host crates' tests whose name contains `filter`, and counts.
 ///
@@ -18,13 +18,22 @@ use crate::{build, source};
 pub(super) fn run(filter: &str) -> Result<Tally> {
     println!("host tests");
     let mut command = build::cargo();
-    command.args(["test", "--no-fail-fast", "--quiet"]).current_dir(cache::repository()?);
+    command.arg("test").current_dir(cache::repository()?);
     if !filter.is_empty() {
         let crates = crates_with(filter)?;
         if crates.is_empty() {
             return Ok(Tally::default());
         }
-        command.args(crates.iter().flat_map(|name| ["--package", name])).args(["--", filter]);
+        command.args(crates.iter().flat_map(|name| ["--package", name]));
+    }
+    // Compiled apart, so that minutes of it are no silence.
+    if !compile::run(again(&command, &["--no-run"]), "the host tests", false)?.success() {
+        println!("host tests ... FAILED: they don't build");
+        return Ok(Tally { failed: 1, ..Tally::default() });
+    }
+    let mut command = again(&command, &["--no-fail-fast", "--quiet"]);
+    if !filter.is_empty() {
+        command.args(["--", filter]);
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("can't run cargo")?;
     let mut tally = Tally::default();
@@ -41,6 +50,16 @@ pub(super) fn run(filter: &str) -> Result<Tally> {
         tally.failed = 1;
     }
     Ok(tally)
+}
+
+/// The command with more arguments.
+fn again(command: &Command, more: &[&str]) -> Command {
+    let mut copy = Command::new(command.get_program());
+    copy.args(command.get_args()).args(more);
+    if let Some(folder) = command.get_current_dir() {
+        copy.current_dir(folder);
+    }
+    copy
 }
 
 /// The host crates that may have a test whose name contains `filter`: only they are built.
