@@ -138,11 +138,16 @@ fn load<C: Cpu>(
         Device::Redistributors => devices.vgic.redist_read(vcpu.index, offset, width, cpu),
         Device::Uart if offset == UARTDR => Some(Read::Value(load_input(width, vcpu, devices, cpu))),
         Device::Uart => Some(Read::Value(devices.uart.read(offset, width))),
-        Device::Rtc => machine.rtc.map(|rtc| Read::Value(width.truncate(rtc.read(offset, cpu.now())))),
+        Device::Rtc => load_rtc(offset, width, machine, cpu),
         Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
         Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
         Device::Config => Some(Read::Value(config_read(offset, width, devices, cpu))),
     }
+}
+
+#[inline(never)]
+fn load_rtc<C: Cpu>(offset: u64, width: Width, machine: &GuestMachine, cpu: &C) -> Option<Read> {
+    machine.rtc.map(|rtc| Read::Value(width.truncate(rtc.read(offset, cpu.now()))))
 }
 
 /// Offset of the UART's data register.

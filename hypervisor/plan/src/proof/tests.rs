@@ -104,6 +104,7 @@ fn looks(mut fake: Fake, pages: &[u64]) -> Vec<Look> {
 const SIZES: [u64; 6] = [BLOCK, 3 * BLOCK, 1000, 262_144, 300_000, 200_000_000];
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn good_memory_is_good_and_clear_afterwards() {
     for pages in SIZES {
         assert_eq!(looks(good(), &[pages, pages / 2]), [Look::Good, Look::Good], "{pages}");
@@ -111,6 +112,7 @@ fn good_memory_is_good_and_clear_afterwards() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn storage_that_wraps_at_a_part_of_the_size_shows() {
     for pages in SIZES {
         for turn in 1..=8 {
@@ -124,6 +126,7 @@ fn storage_that_wraps_at_a_part_of_the_size_shows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn storage_that_wraps_at_a_power_of_two_shows() {
     for pages in SIZES {
         for wrap in (0..64).map(|shift| 1u64 << shift).take_while(|wrap| *wrap < pages) {
@@ -136,6 +139,7 @@ fn storage_that_wraps_at_a_power_of_two_shows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn an_address_line_that_is_not_there_shows() {
     for line in 0..18 {
         let fake = Fake { data: Box::new(move |_, page| Some(page & !(1 << line))), ..good() };
@@ -144,6 +148,7 @@ fn an_address_line_that_is_not_there_shows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn two_regions_over_one_storage_show() {
     for (pages, at) in [(BLOCK, 0), (262_144, 131_072), (300_000, 0), (4096, 4096 - 64)] {
         let shared = move |region: usize, page: u64| Some(if region == 0 { page } else { at + page });
@@ -174,6 +179,7 @@ fn an_abort_that_comes_late_is_the_regions() {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "many steps of safe code")]
     fn missing_storage_of_any_2_mib_shows(pages in BLOCK..1_900_000u64, at in any::<u64>()) {
         let block = at % (pages / BLOCK);
         let missing = move |region: usize, page: u64| (page / BLOCK != block).then_some((region as u64) << 40 | page);
@@ -182,6 +188,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "many steps of safe code")]
     fn a_sample_is_in_the_region_and_small_and_has_both_ends(pages in 1u64..1 << 36) {
         let sample = Sample::of(pages);
         let set: BTreeSet<u64> = sample.pages().collect();
