@@ -81,6 +81,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -88,6 +89,19 @@ fn main() -> ExitCode {
             ExitCode::from(failure::status(&error))
         }
     }
+}
+
+/// A reader that has seen enough (`… | head`) ends the command without a panic's words. Nobody heard the rest, so
+/// that is no success.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload().downcast_ref::<String>();
+        if words.is_some_and(|words| words.starts_with("failed printing to stdout") && words.contains("Broken pipe")) {
+            std::process::exit(1);
+        }
+        usual(panic);
+    }));
 }
 
 fn execute(command: Command) -> Result<()> {

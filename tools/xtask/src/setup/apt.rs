@@ -16,6 +16,8 @@ use crate::progress::Progress;
 pub(crate) struct Apt {
     root: PathBuf,
     release: Option<String>,
+    /// Whom it asks.
+    mirror: String,
 }
 
 /// What an [`Apt`] shall see.
@@ -54,8 +56,10 @@ impl Apt {
         }
         fs::write(root.join("debian.sources"), list)?;
         write_configuration(root, suites.architecture)?;
-        let apt = Self { root: root.to_path_buf(), release: suites.prefer.map(str::to_owned) };
-        apt.run("package lists", "apt-get", &["update"])?;
+        let (release, mirror) = (suites.prefer.map(str::to_owned), debian.archive.shown());
+        let apt = Self { root: root.to_path_buf(), release, mirror };
+        // Without this, lists that can't be fetched are a warning, and packages of them unknown ones later.
+        apt.run("package lists", "apt-get", &["update", "-o", "APT::Update::Error-Mode=any"])?;
         Ok(apt)
     }
 
@@ -154,11 +158,21 @@ impl Apt {
         let mut complaint = String::new();
         child.stderr.take().context("no pipe")?.read_to_string(&mut complaint)?;
         if !child.wait()?.success() {
-            bail!("{program} {} failed:\n{}", arguments.join(" "), complaint.trim());
+            bail!(failure(what, &self.mirror, &complaint));
         }
         progress.done(&format!("done ({bytes} files)"));
         Ok(())
     }
+}
+
+/// What a user can do where apt can't fetch.
+fn failure(what: &str, mirror: &str, complaint: &str) -> String {
+    format!(
+        "can't fetch {what} from {mirror}. Is this machine offline? ASSAY_DEBIAN_MIRROR names another mirror; or do \
+         without one: `--qemu PATH` (8.2 or newer) and `--kernel FILE --initrd FILE`, or `--guest hello`, which needs \
+         a QEMU only.\napt says:\n{}",
+        complaint.trim()
+    )
 }
 
 /// Whether apt and dpkg are here at all.
@@ -218,4 +232,19 @@ fn write_configuration(root: &Path, architecture: &str) -> Result<()> {
     // A proxy's name may carry a password.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failure;
+
+    #[test]
+    fn what_cannot_be_fetched_is_named_with_the_mirror_and_what_to_give_instead() {
+        let text = failure("package lists", "http://deb.example/debian", "E: Temporary failure resolving\n");
+        for word in
+            ["package lists", "http://deb.example/debian", "ASSAY_DEBIAN_MIRROR", "--qemu", "--kernel", "E: Temp"]
+        {
+            assert!(text.contains(word), "{text}");
+        }
+    }
 }

@@ -27,6 +27,14 @@ impl Source {
         stanza
     }
 
+    /// Its URI without a user's name and password.
+    pub(crate) fn shown(&self) -> String {
+        match (self.uri.split_once("//"), self.uri.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}//{host}"),
+            _ => self.uri.clone(),
+        }
+    }
+
     fn serves(&self, archive: &str) -> bool {
         // `mirror+file:/etc/apt/mirrors/debian.list` is how Debian's cloud images name theirs.
         let last = self.uri.trim_end_matches('/').rsplit('/').next().unwrap_or("");
@@ -152,6 +160,13 @@ mod tests {
         assert_eq!(source.components, ["main", "contrib"]);
         assert_eq!(source.signed_by.as_deref(), Some("/k.gpg"));
         assert!(source.serves("debian"));
+    }
+
+    #[test]
+    fn a_users_password_is_not_shown() {
+        let source = |uri: &str| one_line(&format!("deb {uri} bookworm main")).unwrap();
+        assert_eq!(source("https://me:secret@mirror.example/debian").shown(), "https://mirror.example/debian");
+        assert_eq!(source("http://mirror.example/debian").shown(), "http://mirror.example/debian");
     }
 
     #[test]
