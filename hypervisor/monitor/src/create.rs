@@ -11,12 +11,13 @@ use assay_spec::cpu_id::VcpuId;
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{cpu, float, guest_regs, rtc};
+use assay_el2::{cpu, float, guest_regs, heap, rtc};
 use assay_model::loader::Loader;
 use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
 use assay_model::smccc::{self, Workarounds};
 use assay_plan::claims::{self, VmClaims, World};
+use assay_plan::heap as needs;
 use assay_plan::idregs::HostId;
 use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted};
@@ -56,6 +57,7 @@ pub(crate) struct Member {
 
 /// Makes every VM that can be made; the others are refused, and stop nobody.
 pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coherent: &mut Pool<'_>) -> Made {
+    let to_run = needs::to_run(world.vms);
     let mut claims = claims::resolve(&world);
     vm_plan::order(&mut claims);
     let kinds = cpus::kinds();
@@ -77,6 +79,11 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     let mut made: Vec<Option<&'static Vm>> = world.vms.iter().map(|_| None).collect();
     for claims in &claims {
         notice(claims);
+        let needed = needs::to_make(claims.config);
+        if !heap::reserve(needed + to_run) {
+            say!("{}", Refusal::of(&claims.config.name, &Shortage::Heap(needed)));
+            continue;
+        }
         let plan = match planner.plan(claims) {
             Ok(plan) => plan,
             Err(refusals) => {

@@ -90,19 +90,18 @@ pub(crate) fn named(name: &str) -> Option<&'static Vm> {
 }
 
 /// The VM that was chosen for the input, plus 1; 0 for none.
-static CHOSEN: AtomicU8 = AtomicU8::new(0);
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Gives the console's input to this VM for as long as it has not ended.
 pub(crate) fn listen(vm: &Vm) {
-    let number = u8::try_from(vm.index().wrapping_add(1)).unwrap_or(0);
-    CHOSEN.store(number, Ordering::Relaxed);
+    CHOSEN.store(vm.index().wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Returns the VM that the console's input goes to: the chosen one, or while all are shown the first that has not
 /// ended.
 pub(crate) fn listener() -> Option<&'static Vm> {
     let is_up = |vm: &&'static Vm| vm.phase() != Phase::Stopped;
-    let chosen = usize::from(CHOSEN.load(Ordering::Relaxed)).checked_sub(1);
+    let chosen = CHOSEN.load(Ordering::Relaxed).checked_sub(1);
     let chosen = chosen.and_then(|index| all().get(index).copied());
     match console::shown() {
         Shown::One(_) => chosen.filter(is_up),

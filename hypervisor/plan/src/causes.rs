@@ -237,6 +237,7 @@ impl Cause for Shortage {
             Self::SharedOf(region, bytes, tagged, free) => say(V2, format_args!("{} KiB{} are wanted for shared region {region} and at most {} KiB are free", bytes >> 10, with_tags(tagged), free >> 10), SMALLER_REGION),
             Self::Tagged(shortage, nodes) => shortage.tell(&mut |_, reason, _| say(M3, format_args!("{reason}; a VM with MTE gets no RAM of {nodes}, which has arm,no-mte"), "set mte = false, make it smaller, or give the machine more RAM with tags")),
             Self::Registers => say(V2, format_args!("there is no memory for the registers of its vCPUs"), "give the VM less `memory` or fewer `cpus`, or the machine more (QEMU: -m)"),
+            Self::Heap(bytes) => say(V2, format_args!("EL2 needs {} KiB for the VM itself, and no memory is left for that", bytes.div_ceil(1024)), "give the VMs less `memory`, this one fewer `cpus` or a shorter `cmdline`, or the machine more (QEMU: -m)"),
             Self::Tables(why) => say(V2, format_args!("{why}"), "give the VM less `memory`, or the machine more"),
             Self::InUse(region) => say(V2, format_args!("region {region} lies in memory that is in use"), "correct the platform tree"),
             Self::FunctionInUse(name) => say(V2, format_args!("{name} lies in memory that is in use"), "correct the platform tree: the host bridge's `ranges` overlap something"),

@@ -5,6 +5,7 @@ mod coherent;
 mod contract;
 mod dom0less;
 mod endings;
+mod large;
 mod leak;
 mod linux;
 mod many;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(operator::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());
+    cases.extend(large::cases());
     cases.extend(leak::cases());
     cases.extend(shared::cases());
     cases.extend(between::cases());

@@ -67,6 +67,8 @@ pub enum Shortage {
     Tagged(Box<Shortage>, String),
     /// Memory for the registers of vCPUs.
     Registers,
+    /// So many bytes for what EL2 itself keeps of the VM.
+    Heap(usize),
     /// Memory for stage-2 tables.
     Tables(String),
     /// The memory of this region is in use.
