@@ -115,6 +115,8 @@ pub fn handle<C: Cpu>(
             frame.x[0] = ret::register(ret::NOT_SUPPORTED);
             Next::Resume
         }
+        // Where there is no memory there is nothing to maintain.
+        Exit::DataAbort(abort) if abort.maintenance && !abort.table_walk && esr::ipa_is_valid(&abort) => Next::Advance,
         // Those that are a device's are `access`'s.
         Exit::DataAbort(abort) => Next::Inject(Fault::of_data(&abort)),
         Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),

@@ -62,6 +62,8 @@ const S1PTW: u64 = 1 << 7;
 pub const WNR: u64 = 1 << 6;
 /// `ISS2.TagAccess`: bit 9 of ISS2, which starts at bit 32.
 const TAG_ACCESS: u64 = 1 << 41;
+/// `ISS.CM` of a data abort.
+const CM: u64 = 1 << 8;
 /// `HPFAR_EL2.FIPA`, bits 43:4 = `IPA[51:12]`.
 const FIPA: u64 = 0x0000_0fff_ffff_fff0;
 
@@ -136,6 +138,7 @@ const fn abort(esr: u64, far: u64, hpfar: u64, tag_access: bool) -> Abort {
         ipa: Ipa((hpfar & FIPA) << 8 | offset),
         va: Va(far),
         write: esr & WNR != 0,
+        maintenance: esr & CM != 0,
         table_walk,
         tag_access,
         status: (esr & 0x3f) as u8,

@@ -78,6 +78,8 @@ pub struct Abort {
     pub va: Va,
     /// The access was a write (`WnR`), valid for data aborts.
     pub write: bool,
+    /// It was no load or store but cache maintenance by address (`CM`), valid for data aborts.
+    pub maintenance: bool,
     /// The fault came from a stage-1 table walk (`S1PTW`).
     pub table_walk: bool,
     /// Tag access to memory mapped NoTagAccess (`ISS2.TagAccess`).

@@ -8,8 +8,16 @@ use crate::exit::{Abort, Exit, SysRegAccess, Width};
 use crate::sysreg::SysReg;
 
 /// A data abort as it comes when nothing special is set.
-const PLAIN: Abort =
-    Abort { ipa: Ipa(0), va: Va(0), write: false, table_walk: false, tag_access: false, status: 0, from_el0: false };
+const PLAIN: Abort = Abort {
+    ipa: Ipa(0),
+    va: Va(0),
+    write: false,
+    maintenance: false,
+    table_walk: false,
+    tag_access: false,
+    status: 0,
+    from_el0: false,
+};
 
 #[test]
 fn hvc_carries_its_immediate() {

@@ -97,7 +97,7 @@ fn an_access_that_the_syndrome_does_not_describe_gets_an_abort() {
     let pair = |esr: &mut u64| *esr &= !(1 << 24);
     assert_eq!(told(pair), (data(TYPER, false), false));
     let cache_operation = |esr: &mut u64| *esr = *esr & !(1 << 24) | 1 << 8 | esr::WNR;
-    assert_eq!(told(cache_operation), (data(TYPER, true), false));
+    assert_eq!(told(cache_operation), (Next::Advance, false), "no access at all");
 }
 
 #[test]
@@ -132,6 +132,19 @@ fn guest_tables_in_a_device_are_an_abort_on_the_walk() {
 }
 
 #[test]
+fn maintenance_where_nothing_is_has_no_effect() {
+    let mut vm = Vm::new(Version::V3, 1);
+    let before = vm.frame.clone();
+    // EC 0x24, IL; CM and WnR, level 3 translation fault: DC CIVAC.
+    let exit = |esr: u64| esr::decode(0x9200_0000 | esr, 0x1000, 0x8000_0000 >> 8);
+    assert_eq!(vm.handle(exit(1 << 8 | 1 << 6 | 7)), Next::Advance);
+    assert_eq!(vm.frame, before, "the caller steps over it");
+    assert!(matches!(vm.handle(exit(1 << 6 | 7)), Next::Inject(Fault::DataAbort { write: true, .. })));
+    assert!(matches!(vm.handle(exit(1 << 8 | 1 << 7 | 7)), Next::Inject(_)), "its own walk found no table");
+    assert!(matches!(vm.handle(exit(1 << 8 | u64::from(fsc::EXTERNAL))), Next::Inject(_)), "not stage 2's doing");
+}
+
+#[test]
 fn a_fetch_from_nowhere_is_an_instruction_abort() {
     for table_walk in [false, true] {
         let mut vm = Vm::new(Version::V3, 1);
@@ -140,6 +153,7 @@ fn a_fetch_from_nowhere_is_an_instruction_abort() {
             ipa: Ipa(0x0900_0000),
             va: Va(0x1234),
             write: false,
+            maintenance: false,
             table_walk,
             tag_access: false,
             status: fsc::PERMISSION + 3,
