@@ -166,7 +166,7 @@ impl Stock<'_, '_> {
         };
         let (vm, contexts) =
             self.assemble(plan, &files, start).map_err(|shortage| Refusal::of(name, &shortage.blame(self.machine)))?;
-        let vm: &'static Vm = Box::leak(Box::new(vm));
+        let vm: &'static Vm = Box::leak(vm);
         match share {
             Some(share) => self.members.push(Member { vm, share, contexts }),
             None => vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu))),
@@ -180,7 +180,7 @@ impl Stock<'_, '_> {
         plan: VmPlan<'_>,
         files: &Files<'static>,
         start: Start,
-    ) -> Result<(Vm, Vec<Context>), Shortage> {
+    ) -> Result<(Box<Vm>, Vec<Context>), Shortage> {
         let (host, features) = (self.host, plan.features);
         let registers =
             guest_regs::Optional { pauth: features.pauth, mte: features.mte, sve: features.sve, ras: host.ras() };
@@ -196,7 +196,8 @@ impl Stock<'_, '_> {
         let (function, guest_function) = function.map(|taken| taken.ok_or(Shortage::NoBridge)).transpose()?.unzip();
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);
-        let vm = Vm::new(Parts {
+        // Boxed here: it is large, and each move of it is a copy on the boot's stack.
+        let vm = Box::new(Vm::new(Parts {
             name: plan.config.name.clone(),
             traps: traps(&plan, regime),
             registers,
@@ -221,7 +222,7 @@ impl Stock<'_, '_> {
             regions: plan.coherent_regions().map(String::from).collect(),
             sharing: time.map(|time| Sharing::new(first, vcpus, cpus::count(), time)),
             machine: plan.machine,
-        });
+        }));
         Ok((vm, contexts))
     }
 }
