@@ -56,13 +56,7 @@ pub fn prepare(
     silence(config, function, own.layout);
     let (memory, io): (Vec<_>, Vec<_>) =
         bar::all(config, function, own.layout).into_iter().partition(|bar| bar.memory().is_some());
-    let mut taken = place::taken(config, &found, function);
-    if own.behind.is_some() {
-        // What is behind a bridge has to be in its window.
-        let windows = bridge_windows(config, &found);
-        taken.retain(|range| !windows.contains(range));
-    }
-    taken.extend(kept.iter().flat_map(|region| place::on_bus(&host.windows, region)));
+    let mut taken = taken(host, config, &found, own, kept);
     let mut moved = Vec::new();
     let mut stay = Vec::new();
     for bar in memory {
@@ -103,6 +97,24 @@ pub fn prepare(
     }
     config.write(function, COMMAND, MEMORY_SPACE | INTX_DISABLE);
     Ok(Prepared { function, memory, io: io.iter().map(|bar| bar.index).collect(), moved: has_moved })
+}
+
+/// Where on the bus nothing can be put: the other functions' ranges, and what the machine has there besides.
+fn taken(
+    host: &EcamHost,
+    config: &mut dyn ConfigSpace,
+    found: &[Found],
+    own: &Found,
+    kept: &[Region<Pa>],
+) -> Vec<Range<u64>> {
+    let mut taken = place::taken(config, found, own.function);
+    if own.behind.is_some() {
+        // What is behind a bridge has to be in its window.
+        let windows = bridge_windows(config, found);
+        taken.retain(|range| !windows.contains(range));
+    }
+    taken.extend(kept.iter().flat_map(|region| place::on_bus(&host.windows, region)));
+    taken
 }
 
 /// Has the function answer nowhere and do nothing.
