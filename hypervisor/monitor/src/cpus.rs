@@ -59,8 +59,8 @@ pub(crate) fn identify(id: PcpuId) {
     }
 }
 
-/// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, at
-/// most half a second.
+/// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, or none
+/// has for half a second.
 pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
     let mut started = Vec::new();
     for (index, block) in blocks {
@@ -71,9 +71,15 @@ pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
             }
         }
     }
-    let deadline = cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
+    // Many CPUs come up one after the other: as long as they do, the rest is waited for.
+    let half_a_second = || cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
+    let (mut missing, mut deadline) = (started.len(), half_a_second());
     let late = |id: &PcpuId| slots().get(id.0).is_some_and(|slot| slot.identity.get().is_none());
-    while started.iter().any(late) && cpu::counter() < deadline {
+    while missing != 0 && cpu::counter() < deadline {
+        let now = started.iter().filter(|id| late(id)).count();
+        if now < missing {
+            (missing, deadline) = (now, half_a_second());
+        }
         core::hint::spin_loop();
     }
     for index in started.iter().filter(|index| late(index)) {

@@ -62,6 +62,17 @@ impl Profile {
     }
 }
 
+/// This program's file. Where it was compiled anew while it ran, the kernel says that its file is deleted: the new one is
+/// at the same place.
+///
+/// # Errors
+/// The system does not tell.
+pub(crate) fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let name = path.to_string_lossy().into_owned();
+    Ok(name.strip_suffix(" (deleted)").map_or(path, PathBuf::from))
+}
+
 /// cargo's target folder.
 pub(crate) fn target() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {

@@ -81,7 +81,7 @@ fn unusable_input() -> Result<String> {
 
 /// This program again, as a script runs it.
 pub(super) fn xtask(words: &[&str]) -> Result<Output> {
-    let program = std::env::current_exe()?;
+    let program = crate::build::this_program()?;
     Command::new(program).args(words).stdin(Stdio::null()).output().context("can't run this program")
 }
 

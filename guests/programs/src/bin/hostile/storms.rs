@@ -42,6 +42,8 @@ pub fn maintain() {
 pub fn interrupts() -> Outcome {
     let gic = gic::gic();
     gic.enable();
+    // A wild store may have left it any priority: the lowest never gets through the mask.
+    gic.set_priority(2, 0);
     gic.enable_intid(2);
     irq::forget(0);
     cpu::unmask_irq();

@@ -72,7 +72,7 @@ pub(in crate::cases) fn check(name: &str, manifest: &str, platform: &Platform<'_
         let found = proof_of(events, |region| region == REGION);
         proofs += &format!(",{REGION}={found}");
     }
-    let output = Command::new(std::env::current_exe()?)
+    let output = Command::new(crate::build::this_program()?)
         .arg("explain")
         .arg("--tree")
         .arg(&tree)
