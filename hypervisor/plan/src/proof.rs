@@ -26,18 +26,16 @@ pub trait Memory {
 
 /// Looks at the sampled pages of all regions, and returns what each has shown: the first thing that is not good.
 /// A region that has aborted is not touched again.
-pub fn run(samples: &[Sample], memory: &mut impl Memory) -> Vec<Look> {
+pub fn run<M: Memory>(samples: &[Sample], memory: &mut M) -> Vec<Look> {
     let mut looks: Vec<Look> = samples.iter().map(|_| Look::Good).collect();
-    let mut pass = |looks: &mut [Look], act: &mut dyn FnMut(&mut _, usize, u64) -> Look| {
-        for (region, (sample, look)) in samples.iter().zip(looks).enumerate() {
+    for act in [M::write, M::check] {
+        for (region, (sample, look)) in samples.iter().zip(&mut looks).enumerate() {
             if *look == Look::Good {
                 let found = sample.pages().map(|page| act(memory, region, page)).find(|look| *look != Look::Good);
                 *look = if memory.is_late(region) { Look::Aborted } else { found.unwrap_or(Look::Good) };
             }
         }
-    };
-    pass(&mut looks, &mut |memory: &mut _, region, page| Memory::write(memory, region, page));
-    pass(&mut looks, &mut |memory: &mut _, region, page| Memory::check(memory, region, page));
+    }
     for (region, (sample, look)) in samples.iter().zip(&mut looks).enumerate() {
         if *look != Look::Aborted {
             sample.pages().for_each(|page| memory.clear(region, page));
