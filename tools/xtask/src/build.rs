@@ -121,10 +121,8 @@ pub(crate) fn guests(names: &[&str]) -> Result<()> {
     }
     let mut command = cargo();
     command.args(["build", "--release", "--target", programs::TARGET]).current_dir(&folder);
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => std::path::absolute(PathBuf::from(target).join("guests"))?,
-        None => folder.join("target"),
-    };
+    let is_shared = std::env::var_os("CARGO_TARGET_DIR").is_some();
+    let target = if is_shared { target()?.join("guests") } else { folder.join("target") };
     command.env("CARGO_TARGET_DIR", &target);
     for name in names {
         command.args(["--bin", name]);

@@ -24,7 +24,7 @@ use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
 use crate::platform::{self, HostPlatform};
 use crate::policy::regions::Occupied;
-use crate::policy::{CpuBits, Decision, Denied, Proof};
+use crate::policy::{CpuBits, Decision, Denied, Proof, Rule};
 use crate::refusal::Cause as _;
 use crate::vm_tree::{self, VmConfig};
 
@@ -138,6 +138,13 @@ fn only<'a>(world: &World<'a>) -> Result<Decision, Denied<'a>> {
     assert_eq!(all[0].troubles, []);
     assert_eq!(all[0].starts(), all[0].rows.iter().all(|row| row.outcome.is_ok()));
     all[0].rows[1].outcome
+}
+
+/// T1's words about the only region; `None` if it is granted.
+fn t1(world: &World<'_>) -> Option<String> {
+    let refusal = only(world).err()?;
+    assert_eq!(refusal.rule, Rule::T1);
+    Some(refusal.reason.to_string())
 }
 
 /// The sentences about a VM's only trouble: reason and remedy.

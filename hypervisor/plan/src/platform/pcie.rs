@@ -52,9 +52,7 @@ impl HostPlatform {
         }
         Ok(host)
     }
-}
 
-impl HostPlatform {
     /// Lists what lies in the windows of a host bridge by the tree's word, so that no BAR may be placed there.
     pub fn kept_in(&self, host: &EcamHost) -> Vec<Region<Pa>> {
         let memory = self.memory.iter().map(|node| node.region);

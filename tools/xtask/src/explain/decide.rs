@@ -1,6 +1,5 @@
 //! The decisions on a platform and a manifest, each as the console line that EL2 prints for it.
 
-use assay_spec::cpu_id::PcpuId;
 use std::fmt::Display;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +20,7 @@ use assay_plan::refusal::{Cause as _, Refusal};
 use assay_plan::vm_plan::{self, Files, HostFacts, Left, Memory, Planner, VmPlan};
 use assay_plan::vm_tree::{self, Module, Source};
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::cpu_id::PcpuId;
 
 use super::proof::Proofs;
 use super::{Given, cpus, reason};

@@ -1,20 +1,17 @@
 //! What denies memory stays, whatever a later tree says: tag storage, reservations, `arm,no-mte`.
 
 use std::format;
-use std::string::{String, ToString};
+use std::string::String;
 
-use super::{AS_RAM, MARKED, gpu, mte, only, overlaid, pa, platform, resolve, vm, vms, world};
+use super::{AS_RAM, MARKED, gpu, mte, overlaid, pa, platform, resolve, t1, vm, vms, world};
 use crate::platform::HostPlatform;
-use crate::policy::Rule;
 
 const COHERENT: &str = r#"compatible = "assay,coherent-memory"; assay,mte-capable; no-map; status = "okay";"#;
 
 /// T1's words about the region called gpu0-memory; `None` if it is granted.
 fn refused(machine: &HostPlatform) -> Option<String> {
     let vms = vms(&[vm("a", "assay,mte;", &[AS_RAM])]);
-    let refusal = only(&world(machine, &vms, mte())).err()?;
-    assert_eq!(refusal.rule, Rule::T1);
-    Some(refusal.reason.to_string())
+    t1(&world(machine, &vms, mte()))
 }
 
 /// A child of `/reserved-memory` at 256 GiB with these properties.

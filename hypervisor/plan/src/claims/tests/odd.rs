@@ -1,11 +1,9 @@
 //! Nodes that are not as the binding wants them, and overlays that say something in vain: each has its sentence.
 
 use std::format;
-use std::string::{String, ToString};
+use std::string::String;
 
-use super::{
-    AS_RAM, MARKED, add, board, compile, fwb, gpu, only, overlaid, platform, resolve, trouble, vm, vms, world,
-};
+use super::{AS_RAM, MARKED, add, board, compile, fwb, gpu, overlaid, platform, resolve, t1, trouble, vm, vms, world};
 use crate::platform::{self as machine, HostPlatform};
 use crate::policy::Rule;
 use crate::refusal::Cause as _;
@@ -13,9 +11,7 @@ use crate::refusal::Cause as _;
 /// T1's words about the region called gpu0-memory; `None` if it is granted.
 fn refused(machine: &HostPlatform) -> Option<String> {
     let vms = vms(&[vm("a", "", &[AS_RAM])]);
-    let refusal = only(&world(machine, &vms, fwb())).err()?;
-    assert_eq!(refusal.rule, Rule::T1);
-    Some(refusal.reason.to_string())
+    t1(&world(machine, &vms, fwb()))
 }
 
 /// What is odd in a machine: nodes and reasons.
