@@ -1,14 +1,13 @@
 //! The CPUs: which are up, what they are, and which vCPU each is for.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use assay_el2::secondary::Block;
 use assay_el2::{cpu, firmware, gic, secondary};
 use assay_model::smccc;
 use assay_plan::idregs::HostId;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::intid::IntId;
 use spin::Once;
 
@@ -19,7 +18,7 @@ use crate::vm::Vm;
 pub(crate) struct Slot {
     /// What it is, once it is up.
     identity: Once<Identity>,
-    /// Which kind of CPU that is.
+    /// Which kind of CPU that is, of [`KINDS`].
     kind: AtomicUsize,
     /// May be given to a VM: it is up, and has what the decisions were made with.
     usable: AtomicBool,
@@ -35,6 +34,8 @@ struct Identity {
 }
 
 static SLOTS: Once<Vec<Slot>> = Once::new();
+/// What CPUs there are that may be given to VMs, each kind once.
+static KINDS: Once<Vec<HostId>> = Once::new();
 
 /// Makes the table, for as many CPUs as the tree names.
 pub(crate) fn init(count: usize) {
@@ -90,11 +91,15 @@ pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
         slot.usable.store(up, Ordering::Release);
         debug_assert!(PcpuId(index) != this || up);
     }
-    let kinds = kinds();
-    for slot in slots() {
-        let kind = identity(slot).and_then(|mine| kinds.iter().position(|kind| *kind == mine.id));
-        slot.kind.store(kind.unwrap_or(0), Ordering::Release);
+    let mut kinds: Vec<HostId> = Vec::new();
+    for (slot, identity) in slots().iter().filter_map(|slot| Some((slot, identity(slot)?))) {
+        let known = kinds.iter().position(|kind| *kind == identity.id);
+        slot.kind.store(known.unwrap_or(kinds.len()), Ordering::Release);
+        if known.is_none() {
+            kinds.push(identity.id.clone());
+        }
     }
+    let _ = KINDS.call_once(|| kinds);
 }
 
 /// Returns what a CPU is that may be given to a VM.
@@ -103,14 +108,8 @@ fn identity(slot: &Slot) -> Option<&Identity> {
 }
 
 /// Returns what CPUs there are, each kind once.
-pub(crate) fn kinds() -> Vec<HostId> {
-    let mut kinds: Vec<HostId> = Vec::new();
-    for identity in slots().iter().filter_map(identity) {
-        if !kinds.contains(&identity.id) {
-            kinds.push(identity.id.clone());
-        }
-    }
-    kinds
+pub(crate) fn kinds() -> &'static [HostId] {
+    KINDS.get().map_or(&[], Vec::as_slice)
 }
 
 /// Returns the place of a CPU's kind in [`kinds`].
@@ -125,7 +124,7 @@ pub(crate) fn workarounds() -> [i32; 3] {
 
 /// Returns the field-wise minimum of all CPUs that are up: what decisions are made with.
 pub(crate) fn common_identity() -> Option<HostId> {
-    kinds().into_iter().reduce(|common, next| common.minimum(&next))
+    kinds().iter().cloned().reduce(|common, next| common.minimum(&next))
 }
 
 /// Returns the CPUs that no VM has, lowest first.

@@ -2,8 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use assay_el2::traps::Config;
@@ -11,8 +9,7 @@ use assay_el2::{cpu, gic, guest_regs, lock};
 use assay_model::console::Shown;
 use assay_model::counters::Counters;
 use assay_model::exit_trace::ExitTrace;
-use assay_model::life::{After, Ended, Life, LoadFailure, Obeyed, Order};
-use assay_model::life::{Crash, Stop};
+use assay_model::life::{After, Crash, Ended, Life, LoadFailure, Obeyed, Order, Stop};
 use assay_model::loader::KernelError;
 use assay_model::lock::{CONTENTS, DEVICES, LIFE, Mutex};
 use assay_model::pci::GuestFunction;
@@ -20,6 +17,8 @@ use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, GuestMachine};
 use assay_plan::policy::line::{Quoted, RefusedLine};
 use assay_plan::refusal::Cause;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
+use assay_spec::traps::TrapConfig;
 use spin::Once;
 
 pub(crate) use assay_model::life::Phase;
@@ -40,8 +39,10 @@ pub(crate) struct Vm {
     /// See [`Self::index`].
     index: AtomicUsize,
     pub(crate) machine: GuestMachine,
-    /// What a CPU of each kind loads before it runs a vCPU, but for `VPIDR_EL2` and `VMPIDR_EL2`.
-    pub(crate) traps: Vec<Config>,
+    /// What a CPU loads before it runs a vCPU, but for the traps of its kind, `VPIDR_EL2` and `VMPIDR_EL2`.
+    pub(crate) config: Config,
+    /// What traps on each kind of CPU.
+    pub(crate) traps: Vec<TrapConfig>,
     /// Which optional EL1 registers its vCPUs have.
     pub(crate) registers: guest_regs::Optional,
     pub(crate) devices: Mutex<Devices, DEVICES>,
@@ -113,7 +114,8 @@ pub(crate) fn listener() -> Option<&'static Vm> {
 pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) machine: GuestMachine,
-    pub(crate) traps: Vec<Config>,
+    pub(crate) config: Config,
+    pub(crate) traps: Vec<TrapConfig>,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
     pub(crate) function: Option<Owned>,
@@ -135,6 +137,7 @@ impl Vm {
             devices: Mutex::new(devices),
             name: parts.name,
             index: AtomicUsize::new(usize::MAX),
+            config: parts.config,
             traps: parts.traps,
             registers: parts.registers,
             contents: Mutex::new(parts.contents),

@@ -13,8 +13,7 @@ use assay_model::schedule::Entity;
 use assay_model::stage::Start;
 use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::frame::Frame;
 
 use super::exits::Sharer;
@@ -180,7 +179,7 @@ impl<'a> Here<'a> {
         let (None, Some(context)) = (&self.guest, &seat.context) else { return };
         let (vm, vcpu) = (seat.runner.vm, seat.runner.vcpu.index);
         let offset = vm.devices.lock().virtual_offset;
-        seat.config.traps = vm.traps[cpus::kind(self.cpu)].traps;
+        seat.config.traps = vm.traps[cpus::kind(self.cpu)];
         let mixed = !vm.sharing.as_ref().is_some_and(|sharing| sharing.was_last(vcpu, self.cpu));
         self.guest = Some(context.load(&seat.config, offset, mixed));
         seat.runner.follow();
@@ -192,7 +191,7 @@ impl<'a> Here<'a> {
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
         runner.vcpu = Vcpu::new(vcpu);
-        seat.config = vm.traps[cpus::kind(self.cpu)];
+        seat.config.traps = vm.traps[cpus::kind(self.cpu)];
         seat.config.vpidr = cpu::midr();
         seat.config.vmpidr = assay_model::psci::mpidr(vcpu);
         let offset = vm.devices.lock().virtual_offset;
