@@ -3,10 +3,10 @@
 //! EL2 acknowledges every physical interrupt, drops its priority at once (EOImode 1) and deactivates it
 //! itself, unless it is handed to a guest through a List Register with HW = 1.
 
-use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 

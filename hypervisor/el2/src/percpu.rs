@@ -8,10 +8,10 @@
 //! | 28 KiB | 4 KiB | guard page, never mapped |
 //! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
-use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::AtomicU32;
 
 use crate::sysreg::{read_sysreg, write_el2};
+use assay_spec::cpu_id::PcpuId;
 
 /// Size and alignment of a block in bytes.
 pub const BLOCK_SIZE: u64 = 0x1_0000;

@@ -1,9 +1,9 @@
 //! Starting the other CPUs.
 
 use alloc::boxed::Box;
-use assay_spec::cpu_id::PcpuId;
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 
 use crate::firmware::FirmwareError;
 use crate::frames::{self, Frames};

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use assay_spec::cpu_id::VcpuId;
 use core::fmt;
 
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 
 use crate::counters;

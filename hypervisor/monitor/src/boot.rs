@@ -3,7 +3,6 @@
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
 
 use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware;
@@ -20,6 +19,7 @@ use assay_plan::policy::regions::{Occupant, Occupied};
 use assay_plan::policy::{CpuBits, Proof};
 use assay_plan::vm_tree;
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 
 use crate::coherent::Pool;
 use crate::console::{self, say};

@@ -5,8 +5,6 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
@@ -23,6 +21,7 @@ use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted};
 use assay_plan::refusal::Refusal;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::adapter::Ram;
 use crate::bundle::Guests;
@@ -60,10 +59,9 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     let to_run = needs::to_run(world.vms);
     let mut claims = claims::resolve(&world);
     vm_plan::order(&mut claims);
-    let kinds = cpus::kinds();
     let facts = HostFacts {
         id: host,
-        kinds: &kinds,
+        kinds: cpus::kinds(),
         counter_frequency: cpu::counter_frequency(),
         workarounds: workarounds(host),
         rtc: world.machine.rtc.and_then(rtc::seconds).map(|seconds| Rtc {
@@ -199,7 +197,7 @@ impl Stock<'_, '_> {
         // Boxed here: it is large, and each move of it is a copy on the boot's stack.
         let vm = Box::new(Vm::new(Parts {
             name: plan.config.name.clone(),
-            traps: traps(&plan, regime),
+            config: config(&plan, regime),
             registers,
             contents: Contents {
                 ram: Ram { parts: holdings.ram },
@@ -221,18 +219,17 @@ impl Stock<'_, '_> {
             listing: holdings.listing,
             regions: plan.coherent_regions().map(String::from).collect(),
             sharing: time.map(|time| Sharing::new(first, vcpus, cpus::count(), time)),
+            traps: plan.traps,
             machine: plan.machine,
         }));
         Ok((vm, contexts))
     }
 }
 
-/// What each kind of CPU loads.
-fn traps(plan: &VmPlan<'_>, stage2: Regime) -> Vec<Config> {
+fn config(plan: &VmPlan<'_>, stage2: Regime) -> Config {
     // The longest vectors that the hardware has; of a vCPU that moves, those that all CPUs have.
     let vectors = if matches!(plan.cpus, Cpus::Dedicated(_)) { 0xf } else { float::vector_length() };
-    let zcr = plan.features.sve.then_some(vectors);
-    plan.traps.iter().map(|traps| Config { traps: *traps, zcr, stage2, vpidr: 0, vmpidr: 0 }).collect()
+    Config { traps: plan.traps[0], zcr: plan.features.sve.then_some(vectors), stage2, vpidr: 0, vmpidr: 0 }
 }
 
 fn workarounds(host: &HostId) -> Workarounds {

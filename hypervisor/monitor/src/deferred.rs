@@ -4,10 +4,10 @@
 //! there is one. It looks when its EL2 timer fires or another CPU kicks it, and does a bounded piece of each work at a
 //! time. What the works are is set once, by the boot: they lie on higher floors.
 
-use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_el2::{cpu, gic, percpu, timer};
+use assay_spec::cpu_id::PcpuId;
 use spin::Once;
 
 /// A work: does a piece of it at the count `now`, and returns when to come again.

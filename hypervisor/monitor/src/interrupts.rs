@@ -1,10 +1,10 @@
 //! Physical interrupts that are EL2's own: what each is for, wherever the CPU was when it came.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
 
 use assay_el2::gic::{self, Ack};
 use assay_el2::timer;
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use spin::Once;
 

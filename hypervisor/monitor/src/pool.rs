@@ -1,12 +1,12 @@
 //! The CPUs that VMs share: who runs on them, as the scheduler decides, and how a vCPU is woken.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_el2::{cpu, gic, percpu};
 use assay_model::lock::{Mutex, SCHEDULER};
 use assay_model::schedule::{Entity, Pick, Scheduler, Share};
+use assay_spec::cpu_id::PcpuId;
 use spin::Once;
 
 /// All CPUs that VMs share.

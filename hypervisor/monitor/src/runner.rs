@@ -10,8 +10,7 @@ use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Stage;
 use assay_model::vm::Vcpu;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::intid::IntId;
 
 use crate::hardware::Hardware;

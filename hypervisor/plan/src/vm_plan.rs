@@ -4,8 +4,6 @@
 //! grants, maps and loads what the plan says; `explain` prints it.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 
 use assay_model::doorbell::Doorbells;
 use assay_model::layout;
@@ -18,6 +16,7 @@ use assay_model::smccc::Workarounds;
 use assay_model::stage2::Geometry;
 use assay_model::vm::GuestMachine;
 use assay_spec::addr::{Ipa, Region};
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::gic::Version;
 use assay_spec::traps::TrapConfig;
 

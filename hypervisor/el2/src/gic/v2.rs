@@ -1,9 +1,9 @@
 //! GICv2 with virtualisation extensions (IHI 0048B): Distributor, CPU interface, virtual interface control.
 
-use assay_spec::cpu_id::PcpuId;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v2 as lr_v2};
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;

@@ -1,13 +1,13 @@
 //! GICv3 and later (IHI 0069H): `arm-gic` sets up Distributor and Redistributors, the hot path is here.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
 use core::ptr::NonNull;
 
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
 use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v3 as lr_v3};
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;

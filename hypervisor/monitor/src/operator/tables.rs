@@ -1,7 +1,5 @@
 //! The monitor's tables, printed a line at a time.
 
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 use core::fmt;
 
 use assay_el2::lock::Relax;
@@ -10,6 +8,7 @@ use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, TABLE};
 use assay_model::monitor_command::{COMMANDS, Entry};
 use assay_plan::policy::line::Quoted;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::console::{self, say};
 use crate::vm::{self, Vm};

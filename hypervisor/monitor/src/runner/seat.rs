@@ -1,12 +1,12 @@
 //! Where a vCPU is kept while no CPU runs it.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::VcpuId;
 
 use assay_el2::context::Context;
 use assay_el2::traps::Config;
 use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
+use assay_spec::cpu_id::VcpuId;
 use spin::Once;
 
 use super::Runner;
@@ -44,6 +44,6 @@ pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT> {
 impl Seat {
     /// Makes vCPU `vcpu`, which is off.
     pub(super) fn new(vm: &'static Vm, vcpu: VcpuId, context: Option<Context>) -> Self {
-        Self { runner: Runner::new(vm, vcpu), config: vm.traps[0], context, has_erred: false }
+        Self { runner: Runner::new(vm, vcpu), config: vm.config, context, has_erred: false }
     }
 }

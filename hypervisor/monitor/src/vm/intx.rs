@@ -3,13 +3,13 @@
 //! With a GICv3 and dedicated CPUs, such an interrupt goes to the CPU of the vCPU that the guest has sent it to. It
 //! stays active until the guest ends the virtual one, which deactivates it; if the line is still high, it comes again.
 
-use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::Ordering;
 
 use assay_el2::{gic, percpu};
 use assay_model::layout;
 use assay_model::pci::header::{INTX_DISABLE, MEMORY_SPACE};
 use assay_model::vgic::Version;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 use super::{Phase, Vm};

@@ -1,8 +1,6 @@
 //! What a VM that shares CPUs has besides: its vCPUs in the pool, and the time that was stolen from them.
 
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
-use assay_spec::cpu_id::VcpuId;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use assay_el2::cpu;
@@ -11,6 +9,7 @@ use assay_model::lock::{Mutex, TIME};
 use assay_model::schedule::Entity;
 use assay_model::smccc;
 use assay_model::vcpus::VcpuSet;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::pool;
 

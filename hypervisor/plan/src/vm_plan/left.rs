@@ -4,10 +4,10 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use assay_spec::cpu_id::PcpuId;
 
 use assay_model::schedule::{Cap, Placement, Share};
 use assay_spec::addr::PAGE_SIZE;
+use assay_spec::cpu_id::PcpuId;
 
 use super::{Cpus, VmPlan};
 use crate::idregs::HostId;

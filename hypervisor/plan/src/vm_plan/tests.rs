@@ -1,6 +1,5 @@
 //! What is left of a machine while VMs are planned, and what a plan holds.
 
-use assay_spec::cpu_id::PcpuId;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -8,6 +7,7 @@ use std::vec::Vec;
 use assay_model::loader::Sums;
 use assay_model::schedule::Placement;
 use assay_model::smccc::Workarounds;
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::stage2_desc::Rights;
 
 use super::{Cpus, Files, HostFacts, Left, Memory, Planner, Shortage, VmPlan, order};

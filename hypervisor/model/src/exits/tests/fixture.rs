@@ -1,11 +1,11 @@
 //! A VM with one of its vCPUs on a CPU that writes down what was asked of it.
 
-use assay_spec::cpu_id::VcpuId;
 use std::vec;
 use std::vec::Vec;
 
 use crate::lock::{DEVICES, Mutex};
 use assay_spec::addr::Region;
+use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::{self, Exit, SysRegAccess, Width};
 use assay_spec::frame::Frame;
