@@ -3,8 +3,6 @@
 //! It is in no frame and in none of EL2's maps but for the time of one access here. Whether a VM may have it at
 //! all, and as what, is the policy's decision; this proves, clears and grants it.
 
-use core::ops::Range;
-
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::look::Look;
 
@@ -40,6 +38,16 @@ pub struct CoherentMemory {
     /// It is in EL2's map just now, with this type.
     mapped: Option<Type>,
     granted: bool,
+    /// Bytes from the start that parts were taken of.
+    taken: u64,
+    /// Parts that are taken and not put back: the map stays while there are any.
+    out: usize,
+}
+
+/// Some pages of coherent memory that one CPU clears. Nobody else has them, and they stay in EL2's map.
+pub struct Part {
+    pages: Region<Pa>,
+    tagged: bool,
 }
 
 /// The memory cannot be mapped by EL2 now: it overlaps something that is.
@@ -50,7 +58,7 @@ impl CoherentMemory {
     /// Claims whole pages that are neither the image's nor frames nor anybody's else, for good.
     pub fn claim(region: Region<Pa>) -> Option<Self> {
         let free = region.size != 0 && claim(region, Use::Coherent) && mmu::prepare(region);
-        free.then_some(Self { region, mapped: None, granted: false })
+        free.then_some(Self { region, mapped: None, granted: false, taken: 0, out: 0 })
     }
 
     /// Notes that a VM is granted the memory. Returns whether it is the first.
@@ -78,12 +86,47 @@ impl CoherentMemory {
         Ok(())
     }
 
-    /// Takes the memory out of EL2's map again. Nothing of it is dirty in the caches, so that a guest, or the next
-    /// access, may have another type (DDI0487 B2.11).
+    /// Takes the memory out of EL2's map again, unless parts of it are out. Nothing of it is dirty in the caches, so
+    /// that a guest, or the next access, may have another type (DDI0487 B2.11). The next part is the first one.
     pub fn close(&mut self) {
+        if self.out != 0 {
+            return;
+        }
+        self.taken = 0;
         if self.mapped.take().is_some() {
             mmu::remove(self.region);
         }
+    }
+
+    /// Takes the next part, of at most `bytes`, whole pages, to be cleared by the running CPU; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Unreachable`] as [`Self::open`].
+    pub fn take_part(&mut self, as_type: Type, bytes: u64) -> Result<Option<Part>, Unreachable> {
+        let start = self.taken;
+        if start >= self.region.size {
+            return Ok(None);
+        }
+        self.open(as_type)?;
+        let size = (bytes & !(PAGE_SIZE - 1)).clamp(PAGE_SIZE, self.region.size - start);
+        self.taken += size;
+        self.out += 1;
+        let pages = Region { start: Pa(self.region.start.0 + start), size };
+        Ok(Some(Part { pages, tagged: self.mapped == Some(Type::Tagged) }))
+    }
+
+    /// Takes back a part of this memory.
+    ///
+    /// # Panics
+    /// If it is of another memory: our bug, by which that one's map would go while the part is in use.
+    pub fn put_back(&mut self, part: Part) {
+        assert!(self.region.covers(&part.pages) && self.out != 0, "a part comes back to another memory");
+        self.out -= 1;
+    }
+
+    /// Tells whether parts are out.
+    pub fn is_in_parts(&self) -> bool {
+        self.out != 0
     }
 
     /// Writes a page of memory that is open with data that depends on its address, and tags by `pattern` if Tagged.
@@ -103,13 +146,13 @@ impl CoherentMemory {
 
     /// Clears a page of memory that is open, and its tags if Tagged. It must have answered.
     pub fn clear_page(&mut self, page: u64) {
-        if let Some(as_type) = self.mapped {
-            self.zero(self.page(page), as_type == Type::Tagged);
+        if let Some(as_type) = self.whole() {
+            Part { pages: self.page(page), tagged: as_type == Type::Tagged }.zero();
         }
     }
 
     fn probe(&mut self, page: u64, argument: u64, [plain, tagged]: [unsafe extern "C" fn(u64, u64) -> u64; 2]) -> Look {
-        let probe = match self.mapped {
+        let probe = match self.whole() {
             Some(Type::Tagged) => tagged,
             Some(Type::WriteBack | Type::NonCacheable) => plain,
             None => return Look::Aborted,
@@ -119,55 +162,51 @@ impl CoherentMemory {
         probe::look(unsafe { probe(self.page(page).start.0, argument) })
     }
 
+    /// Returns with which type the memory is open, if no part of it is another CPU's just now.
+    fn whole(&self) -> Option<Type> {
+        self.mapped.filter(|_| self.out == 0)
+    }
+
     fn page(&self, page: u64) -> Region<Pa> {
         let page = page % (self.region.size / PAGE_SIZE);
         Region { start: Pa(self.region.start.0 + page * PAGE_SIZE), size: PAGE_SIZE }
     }
+}
 
-    /// Clears bytes `range`, whole pages, and their tags if the type is Tagged, and looks whether they are clear; what
-    /// is outside is left alone. Keeps the memory open for the next part until [`Self::close`].
-    ///
-    /// # Errors
-    /// [`Unreachable`], if some page does not answer or keeps something; as [`Self::open`].
-    pub fn clear(&mut self, as_type: Type, range: Range<u64>) -> Result<(), Unreachable> {
-        self.open(as_type)?;
-        let end = range.end.min(self.region.size);
-        if range.start >= end {
-            return Ok(());
-        }
-        if !range.start.is_multiple_of(PAGE_SIZE) || !end.is_multiple_of(PAGE_SIZE) {
-            return Err(Unreachable);
-        }
-        let part = Region { start: Pa(self.region.start.0 + range.start), size: end - range.start };
-        // The proof has seen samples only, and what clears memory survives no abort.
-        let is_there = Self::look_at(part, probe::probe_touch);
-        if is_there {
-            self.zero(part, as_type == Type::Tagged);
-        }
-        if !is_there || !Self::look_at(part, probe::probe_clear) {
-            self.close();
-            return Err(Unreachable);
-        }
-        Ok(())
+impl Part {
+    /// Returns how many bytes it has.
+    pub fn bytes(&self) -> u64 {
+        self.pages.size
     }
 
-    /// Looks at every page of a part that is mapped.
-    fn look_at(part: Region<Pa>, probe: unsafe extern "C" fn(u64, u64) -> u64) -> bool {
-        // SAFETY: our caller has mapped the part, which is of memory that we own exclusively; it is only read, under
-        // a guard.
-        let result = unsafe { probe(part.start.0, part.end().0) };
+    /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
+    /// answered and kept nothing.
+    pub fn clear(&mut self) -> bool {
+        // The proof has seen samples only, and what clears memory survives no abort.
+        let is_there = self.look(probe::probe_touch);
+        if is_there {
+            self.zero();
+        }
+        is_there && self.look(probe::probe_clear)
+    }
+
+    /// Looks at every page.
+    fn look(&self, probe: unsafe extern "C" fn(u64, u64) -> u64) -> bool {
+        // SAFETY: a part is mapped for as long as it is out, and is of memory that we own exclusively; it is only
+        // read, under a guard.
+        let result = unsafe { probe(self.pages.start.0, self.pages.end().0) };
         result == 0 && !serror::drain()
     }
 
-    /// Zeroes a part that lies in the region and is mapped, and leaves nothing of it in the caches.
-    fn zero(&self, part: Region<Pa>, tagged: bool) {
-        // SAFETY: our callers pass parts of memory that we own exclusively and that they have mapped read-write
-        // (Tagged if `tagged`); it holds no Rust objects.
-        unsafe { fill::zero(part, tagged) };
-        if tagged {
-            cache::clean_and_invalidate_tags(part);
+    /// Zeroes all, and leaves nothing of it in the caches.
+    fn zero(&mut self) {
+        // SAFETY: a part is mapped read-write (Tagged if `tagged`) for as long as it is out, is of memory that we own
+        // exclusively and in no other part, and holds no Rust objects.
+        unsafe { fill::zero(self.pages, self.tagged) };
+        if self.tagged {
+            cache::clean_and_invalidate_tags(self.pages);
         } else {
-            cache::clean_and_invalidate(part);
+            cache::clean_and_invalidate(self.pages);
         }
     }
 }

@@ -53,6 +53,8 @@ pub fn class_name(class: u8) -> &'static str {
 pub struct Counters {
     classes: [AtomicU64; CLASSES],
     interrupts: [AtomicU64; INTERRUPTS.len()],
+    /// Bytes of coherent memory that its CPU has cleared.
+    cleared: AtomicU64,
 }
 
 impl Default for Counters {
@@ -74,6 +76,7 @@ impl Counters {
         Self {
             classes: [const { AtomicU64::new(0) }; CLASSES],
             interrupts: [const { AtomicU64::new(0) }; INTERRUPTS.len()],
+            cleared: AtomicU64::new(0),
         }
     }
 
@@ -89,7 +92,13 @@ impl Counters {
         count(&self.interrupts[which as usize]);
     }
 
-    /// Calls `each` with every name and count, [`NAMED`], the other classes, then [`INTERRUPTS`].
+    /// Notes that the vCPU's CPU has cleared so many bytes of coherent memory.
+    pub fn cleared(&self, bytes: u64) {
+        self.cleared.store(self.cleared.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Calls `each` with every name and count, [`NAMED`], the other classes, [`INTERRUPTS`], then the MiB of coherent
+    /// memory that were cleared.
     pub fn each(&self, mut each: impl FnMut(&'static str, u64)) {
         for (class, name) in NAMED {
             each(name, self.classes[usize::from(class)].load(Ordering::Relaxed));
@@ -99,6 +108,7 @@ impl Counters {
         for (interrupt, name) in INTERRUPTS {
             each(name, self.interrupts[interrupt as usize].load(Ordering::Relaxed));
         }
+        each("cleared_mib", self.cleared.load(Ordering::Relaxed) >> 20);
     }
 }
 
@@ -117,12 +127,15 @@ mod tests {
         counters.interrupt(Interrupt::Timer);
         counters.interrupt(Interrupt::Timer);
         counters.interrupt(Interrupt::Other);
+        counters.cleared(0x18_0000);
+        counters.cleared(0x18_0000);
         let mut found = BTreeMap::new();
         counters.each(|name, count| assert_eq!(found.insert(name, count), None, "{name} twice"));
         assert_eq!(found["hvc"], 2);
         assert_eq!(found["dabt"], 1);
         assert_eq!(found["other"], 64 - 8);
         assert_eq!((found["timer"], found["kick"], found["irq"]), (2, 0, 1));
+        assert_eq!(found.remove("cleared_mib"), Some(3));
         assert_eq!(found.values().sum::<u64>(), 65 + 3);
     }
 }

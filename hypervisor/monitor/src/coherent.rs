@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use assay_el2::coherent::{CoherentMemory, Type, Unreachable};
+use assay_el2::coherent::{CoherentMemory, Part, Type, Unreachable};
 use assay_plan::claims::{self, ToProve, World};
 use assay_plan::platform::CoherentNode;
 use assay_plan::policy::{Attr, Decision, Proof};
@@ -25,8 +25,8 @@ pub(crate) struct Pool<'a> {
 pub(crate) struct Grant {
     pub(crate) memory: CoherentMemory,
     decision: Decision,
-    /// Bytes that are clear, of this life.
-    cleared: u64,
+    /// Some of it could not be cleared.
+    has_failed: bool,
 }
 
 impl<'a> Pool<'a> {
@@ -81,7 +81,7 @@ impl<'a> Pool<'a> {
             // Nothing had to be proved: an aperture without tags.
             None => CoherentMemory::claim(node.region()?),
         };
-        Some(Grant { memory: memory?, decision, cleared: 0 })
+        Some(Grant { memory: memory?, decision, has_failed: false })
     }
 }
 
@@ -94,11 +94,12 @@ fn touched_as(attr: Attr) -> Option<Type> {
     }
 }
 
-/// How far clearing a region is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What there is to do for a region before a life.
 pub(crate) enum Clearing {
-    /// Again, please.
-    More,
+    /// This part is to be cleared, and given back.
+    Part(Part),
+    /// Others still clear parts of it.
+    Others,
     /// All is clear.
     Done,
     /// It cannot be reached: what it holds must not get to the guest.
@@ -106,37 +107,41 @@ pub(crate) enum Clearing {
 }
 
 impl Grant {
-    /// Clears the next `bytes` of the region, with its tags where it has any. An aperture that is Device is never
-    /// touched.
-    pub(crate) fn clear_step(&mut self, bytes: u64) -> Clearing {
-        let size = self.memory.region().size;
+    /// Hands out the next part of the region, of `bytes`, to be cleared with its tags where it has any. An aperture
+    /// that is Device is never touched.
+    pub(crate) fn next_part(&mut self, bytes: u64) -> Clearing {
         let Some(as_type) = touched_as(self.decision.attr) else {
             return Clearing::Done;
         };
         let as_type = if self.decision.zero_tags { Type::Tagged } else { as_type };
-        if self.cleared >= size {
-            return Clearing::Done;
+        let next = if self.has_failed { Ok(None) } else { self.memory.take_part(as_type, bytes) };
+        match next {
+            Ok(Some(part)) => return Clearing::Part(part),
+            Ok(None) => {}
+            Err(Unreachable) => self.has_failed = true,
         }
-        let range = self.cleared..self.cleared.saturating_add(bytes);
-        if self.memory.clear(as_type, range).is_err() {
-            return Clearing::Failed;
+        match (self.memory.is_in_parts(), self.has_failed) {
+            (true, _) => Clearing::Others,
+            (false, true) => Clearing::Failed,
+            (false, false) => Clearing::Done,
         }
-        self.cleared = self.cleared.saturating_add(bytes);
-        if self.cleared < size {
-            return Clearing::More;
-        }
-        self.memory.close();
-        Clearing::Done
     }
 
-    /// Begins a new life: everything is to be cleared again. That also takes what the guest has left in the
-    /// caches out of them, where its own maintenance does not count (R5).
-    pub(crate) fn restart(&mut self) {
-        self.cleared = 0;
+    /// Takes a part back, and whether it is clear.
+    pub(crate) fn put_back(&mut self, part: Part, is_clear: bool) {
+        self.memory.put_back(part);
+        self.has_failed |= !is_clear;
     }
 
-    /// Stops clearing where it is.
-    pub(crate) fn abandon(&mut self) {
+    /// Tells whether somebody clears a part of it.
+    pub(crate) fn is_in_parts(&self) -> bool {
+        self.memory.is_in_parts()
+    }
+
+    /// Ends clearing, done or not; with parts out, say it again once they are back. The next life clears all anew: that
+    /// also takes what the guest has left in the caches out of them, where its own maintenance does not count (R5).
+    pub(crate) fn end(&mut self) {
         self.memory.close();
+        self.has_failed &= self.memory.is_in_parts();
     }
 }

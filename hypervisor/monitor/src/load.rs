@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use assay_el2::coherent::Part;
 use assay_model::loader::{KernelError, Loader, Progress, Sources};
 use assay_plan::guest_tree::Blob;
 use assay_spec::addr::Ipa;
@@ -33,10 +34,39 @@ pub(crate) struct Contents {
 /// Bytes that are loaded or cleared between two looks at the interrupts.
 const CHUNK: u64 = 0x20_0000;
 
+/// What vCPU 0 has to do next.
+pub(crate) enum Work {
+    /// Clear this part of a region, with no lock held, and give it back.
+    Clear(ToClear),
+    /// A chunk of the rest was done.
+    Did(Progress),
+}
+
+/// A part of one of the VM's coherent regions.
+pub(crate) struct ToClear {
+    region: usize,
+    part: Part,
+}
+
+impl ToClear {
+    /// Clears it. Returns whether it is clear.
+    pub(crate) fn clear(&mut self) -> bool {
+        self.part.clear()
+    }
+
+    /// Returns how much it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.part.bytes()
+    }
+}
+
 impl Contents {
-    /// Goes to the beginning of a load; each after the first has new seeds.
-    fn begin(&mut self) {
-        self.is_loading = true;
+    /// Begins a load unless one is under way; each after the first has new seeds. Returns whether it has begun one that
+    /// other vCPUs can help with.
+    pub(crate) fn begin(&mut self) -> bool {
+        if core::mem::replace(&mut self.is_loading, true) {
+            return false;
+        }
         self.cleaned = None;
         if core::mem::replace(&mut self.is_used, true) {
             if let Some(seeds) = seeds::next() {
@@ -44,29 +74,58 @@ impl Contents {
             }
             self.loader.restart();
         }
-        self.coherent.iter_mut().for_each(Grant::restart);
+        !self.coherent.is_empty()
     }
 
-    /// Ends a load that is under way, done or not: the next step begins another.
-    pub(crate) fn abandon(&mut self) {
+    /// Ends a load that is under way, done or not.
+    pub(crate) fn end(&mut self) {
         self.is_loading = false;
-        self.coherent.iter_mut().for_each(Grant::abandon);
+        self.coherent.iter_mut().for_each(Grant::end);
     }
 
-    /// Does one chunk of work: coherent memory is cleared first, then RAM is filled.
-    pub(crate) fn step(&mut self) -> Progress {
-        if !self.is_loading {
-            self.begin();
+    /// Returns a part of coherent memory that any vCPU may clear, if there is one; an error says which region cannot be
+    /// cleared, and `None` that some are in others' hands only.
+    fn next_part(&mut self) -> Result<Option<ToClear>, KernelError> {
+        for (region, grant) in self.coherent.iter_mut().enumerate() {
+            match grant.next_part(CHUNK) {
+                Clearing::Part(part) => return Ok(Some(ToClear { region, part })),
+                Clearing::Others | Clearing::Done => {}
+                Clearing::Failed => return Err(KernelError::Region(region)),
+            }
         }
+        Ok(None)
+    }
+
+    /// Returns a part to clear for a vCPU that helps.
+    pub(crate) fn help(&mut self) -> Option<ToClear> {
+        if self.is_loading { self.next_part().ok().flatten() } else { None }
+    }
+
+    /// Takes a part back, and whether it is clear. The VM may have been stopped meanwhile.
+    pub(crate) fn put_back(&mut self, cleared: ToClear, is_clear: bool) {
+        let grant = &mut self.coherent[cleared.region];
+        grant.put_back(cleared.part, is_clear);
+        if !self.is_loading {
+            grant.end();
+        }
+    }
+
+    /// Does vCPU 0's next chunk of work: coherent memory is cleared first, then RAM is filled.
+    pub(crate) fn step(&mut self) -> Work {
+        let failed = match self.next_part() {
+            Ok(Some(part)) => return Work::Clear(part),
+            Ok(None) => None,
+            Err(error) => Some(Progress::Failed(error)),
+        };
+        let progress = failed.unwrap_or_else(|| self.fill());
+        // What others still clear is waited for.
+        let is_in_parts = progress != Progress::More && self.coherent.iter().any(Grant::is_in_parts);
+        Work::Did(if is_in_parts { Progress::More } else { progress })
+    }
+
+    fn fill(&mut self) -> Progress {
         if let Some(done) = self.cleaned {
             return self.clean(done);
-        }
-        for (index, grant) in self.coherent.iter_mut().enumerate() {
-            match grant.clear_step(CHUNK) {
-                Clearing::Done => {}
-                Clearing::More => return Progress::More,
-                Clearing::Failed => return Progress::Failed(KernelError::Region(index)),
-            }
         }
         let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };
         match self.loader.step(&sources, &mut self.ram, CHUNK) {
@@ -91,7 +150,7 @@ impl Contents {
         let plan = self.loader.plan();
         let (kernel, entry, tree) = (plan.kernel, plan.entry, plan.dtb.start);
         self.ram.make_executable(kernel);
-        self.is_loading = false;
+        self.end();
         (entry, tree)
     }
 }

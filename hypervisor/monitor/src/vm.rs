@@ -195,7 +195,8 @@ impl Vm {
         }
     }
 
-    fn kick_all(&self) {
+    /// Interrupts the CPUs of all vCPUs, but for the running one.
+    pub(crate) fn kick_all(&self) {
         self.kick(VcpuSet::first(self.machine.vcpus));
     }
 
@@ -277,7 +278,7 @@ impl Vm {
     pub(crate) fn parked(&self, vcpu: VcpuId) {
         if vcpu == VcpuId(0) {
             // It may have been loading.
-            self.contents.lock().abandon();
+            self.contents.lock().end();
         }
         let now = cpu::counter();
         let ended = self.live(|life| {

@@ -1,4 +1,4 @@
-//! What vCPU 0 does before a life: its VM's memory is filled, a chunk at a time.
+//! What vCPUs do before a life: vCPU 0 fills its VM's memory, a chunk at a time, and all clear coherent memory.
 
 use assay_el2::cpu;
 use assay_model::loader::Progress;
@@ -6,6 +6,7 @@ use assay_model::stage::Start;
 
 use super::Runner;
 use crate::console;
+use crate::load::{ToClear, Work};
 use crate::vm::intx;
 
 impl Runner {
@@ -13,11 +14,18 @@ impl Runner {
     pub(super) fn load_step(&mut self) {
         let vm = self.vm;
         let mut contents = vm.contents.lock();
+        if contents.begin() {
+            vm.kick_all();
+        }
         match contents.step() {
-            Progress::More => return,
-            Progress::Done => {}
-            Progress::Failed(error) => {
-                contents.abandon();
+            Work::Clear(part) => {
+                drop(contents);
+                return self.clear(part);
+            }
+            Work::Did(Progress::More) => return,
+            Work::Did(Progress::Done) => {}
+            Work::Did(Progress::Failed(error)) => {
+                contents.end();
                 drop(contents);
                 return vm.failed_to_load(error);
             }
@@ -39,5 +47,19 @@ impl Runner {
         console::input_room();
         vm.started();
         intx::connect(vm);
+    }
+
+    /// Clears a part of the VM's coherent memory, if there is one to help with. Returns whether there was.
+    pub(super) fn help(&mut self) -> bool {
+        let part = self.vm.contents.lock().help();
+        let is_there = part.is_some();
+        part.into_iter().for_each(|part| self.clear(part));
+        is_there
+    }
+
+    fn clear(&self, mut part: ToClear) {
+        let is_clear = part.clear();
+        self.counters.cleared(part.bytes());
+        self.vm.contents.lock().put_back(part, is_clear);
     }
 }

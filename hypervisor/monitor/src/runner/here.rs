@@ -100,10 +100,16 @@ impl<'a> Here<'a> {
         runner.hardware.until = until;
         match vm.phase() {
             Phase::Running => return self.live(),
-            Phase::Loading if vcpu == VcpuId(0) => {
+            Phase::Loading => {
                 self.let_go();
-                self.load_vm();
-                return Step::Again;
+                if vcpu == VcpuId(0) {
+                    self.load_vm();
+                    return Step::Again;
+                }
+                if self.seat.runner.help() {
+                    drain();
+                    return Step::Again;
+                }
             }
             Phase::Stopping => {
                 self.let_go();
@@ -116,7 +122,7 @@ impl<'a> Here<'a> {
                     return Step::Again;
                 }
             }
-            Phase::Loading | Phase::Waiting | Phase::Stopped => self.let_go(),
+            Phase::Waiting | Phase::Stopped => self.let_go(),
         }
         Step::Block(None)
     }

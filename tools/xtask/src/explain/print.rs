@@ -29,6 +29,9 @@ pub(super) fn table(report: &Report) -> String {
         if let Some(remedy) = row.line.get("remedy") {
             let _ = writeln!(text, "    to change that: {remedy}");
         }
+        if let Some(cost) = &row.cost {
+            let _ = writeln!(text, "    {cost}");
+        }
         for notice in &row.notices {
             let _ = writeln!(text, "    note: {notice}");
         }
@@ -62,7 +65,7 @@ fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
 }
 
 /// An array with an object for each row: the keys and values of its console line, and `kind`, `node`,
-/// `reason` and `notices`. Every value but `notices` is a string, as on the console.
+/// `reason`, `notices`, and `cost` where a start has one. Every value but `notices` is a string, as on the console.
 pub(super) fn json(report: &Report) -> String {
     let rows: Vec<Value> = report.rows.iter().map(object).collect();
     format!("{:#}", Value::Array(rows))
@@ -85,6 +88,9 @@ fn object(row: &Row) -> Value {
     }
     object.insert("node".to_owned(), text(&row.node));
     object.insert("reason".to_owned(), text(&row.reason));
+    if let Some(cost) = &row.cost {
+        object.insert("cost".to_owned(), text(cost));
+    }
     let notices = row.notices.iter().map(|notice| text(notice)).collect();
     object.insert("notices".to_owned(), Value::Array(notices));
     Value::Object(object)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use assay_harness::{Machine, Report};
+use anyhow::{Context as _, Result, bail, ensure};
+use assay_harness::{Event, Machine, Report};
 
 use super::facts::{Facts, MARKED, UNMARKED};
-use super::{LIMIT, RAM, vm};
+use super::{LIMIT, RAM, REGION, vm};
 use crate::cases::Case;
 
 /// How often each VM resets.
@@ -24,7 +24,48 @@ pub(super) fn cases() -> Vec<Case> {
             let allow = "allow = [\"mte-hidden\"]";
             resets("plain", &UNMARKED, false, "ram", "wb-untagged exec=yes", allow)
         }),
+        Case::new("coherent/all-cpus-clear", || clearers("own", "", 4)),
+        Case::new("coherent/all-shared-cpus-clear", || clearers("shared", "sched = \"shared\"\n", 2)),
     ]
+}
+
+/// The VM's `vcpus` CPUs clear the region together, at the first start and at each restart.
+fn clearers(name: &str, lines: &str, vcpus: usize) -> Result<String> {
+    let text = format!(
+        "platform = [{:?}]\n[[vm]]\nname = \"look\"\ncpus = {vcpus}\nmemory = \"16M\"\nkernel = \"crash\"\n\
+         cmdline = \"crash=spin\"\nmte = true\n{lines}[[vm.coherent]]\nregion = \"{REGION}\"\nuse = \"ram\"\n",
+        MARKED.file(&format!("clear-{name}"))?
+    );
+    let mut machine = Machine::builder().manifest_text(&text).physical_memory(RAM).machine_mte(true).start()?;
+    machine.expect("look", "crash: spin", LIMIT)?;
+    machine.open_monitor()?;
+    for lives in 2..5 {
+        machine.monitor("restart look")?;
+        until(&mut machine, lives)?;
+    }
+    let stats = machine.monitor("stats look")?;
+    let cleared = |event: &Event| event.get("cleared_mib").and_then(|mib| mib.parse::<u64>().ok());
+    let cleared: Vec<u64> = stats.iter().filter_map(cleared).collect();
+    ensure!(cleared.len() == vcpus && cleared.iter().all(|mib| *mib != 0), "somebody has cleared nothing: {cleared:?}");
+    // Each count is rounded down.
+    let sum: u64 = cleared.iter().sum();
+    ensure!((4 * 128 - 4..=4 * 128).contains(&sum), "{sum} MiB were cleared: {cleared:?}");
+    machine.monitor("stop look")?;
+    machine.leave_monitor("quit")?;
+    machine.wait(LIMIT)?;
+    Ok(format!("{cleared:?} MiB"))
+}
+
+/// Waits until the VM runs its life number `lives`.
+fn until(machine: &mut Machine, lives: u64) -> Result<()> {
+    for _ in 0..1000 {
+        let vms = machine.monitor("vms")?;
+        if vms.iter().any(|event| event.get("lives") == Some(&*lives.to_string())) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("life {lives} does not begin: {}", machine.log())
 }
 
 fn resets(name: &str, facts: &Facts, mte: bool, use_: &str, sees: &str, claim: &str) -> Result<String> {
