@@ -12,7 +12,7 @@ use cpio::newc::{Builder, trailer};
 
 use crate::cache::{self, Cache};
 use crate::home::Home;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Vm};
 use crate::overlay;
 use crate::vm_tree::{self, Digest, Modules};
 
@@ -59,6 +59,28 @@ pub(crate) fn build_from(manifest: &Manifest, folder: &Path, checkout: Option<&P
         archive = append(archive, name, data)?;
     }
     Ok(trailer(archive)?)
+}
+
+/// The bytes of a VM's kernel as its bundle has them, unpacked where EL2 does not.
+///
+/// # Errors
+/// As [`build`].
+pub fn kernel(vm: &Vm, folder: &Path) -> Result<Vec<u8>> {
+    read(&kernel_path(&vm.kernel, folder, None)?, vm.format.is_none())
+}
+
+/// The bytes of a VM's ramdisk, if it has one.
+///
+/// # Errors
+/// As [`build`].
+pub fn ramdisk(vm: &Vm, folder: &Path) -> Result<Option<Vec<u8>>> {
+    let path = vm.initrd.as_ref().map(|name| ramdisk_path(name, folder)).transpose()?;
+    path.map(|path| read(&path, false)).transpose()
+}
+
+fn read(path: &Path, unpacks: bool) -> Result<Vec<u8>> {
+    let data = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+    if unpacks { unpack::kernel(data).with_context(|| path.display().to_string()) } else { Ok(data) }
 }
 
 pub(crate) fn kernel_path(name: &str, folder: &Path, checkout: Option<&Path>) -> Result<PathBuf> {
@@ -119,11 +141,7 @@ impl Members {
         if let Some(known) = self.by_path.get(&key) {
             return Ok(known.clone());
         }
-        let path = &key.0;
-        let mut data = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-        if unpacks {
-            data = unpack::kernel(data).with_context(|| path.display().to_string())?;
-        }
+        let data = read(&key.0, unpacks)?;
         let stem = Path::new(name).file_name().map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
         let taken = |candidate: &str, list: &[(String, Vec<u8>)]| list.iter().any(|(other, _)| other == candidate);
         let mut member = format!("{kind}-{stem}");

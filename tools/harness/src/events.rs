@@ -116,7 +116,8 @@ fn words(text: &str) -> Vec<(String, Option<usize>)> {
 pub fn verdict(events: &[Event], names: &[&str]) -> Result<(), String> {
     if let Some(refused) = events.iter().find(|event| event.kind == "refused") {
         let vm = refused.get("vm").unwrap_or("-");
-        return Err(format!("VM {vm} was refused: {}", refused.get("reason").unwrap_or("no reason given")));
+        let remedy = refused.get("remedy").map_or_else(String::new, |remedy| format!("; to change that: {remedy}"));
+        return Err(format!("VM {vm} was refused: {}{remedy}", refused.get("reason").unwrap_or("no reason given")));
     }
     for name in names {
         // A VM that crashed and was restarted by its manifest's wish may still power off at the end.

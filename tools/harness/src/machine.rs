@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::events::{self, Event};
 use crate::ktap::{Counts, Report};
+use crate::qemu;
 use crate::qmp::Qmp;
 
 pub use builder::Builder;
@@ -154,7 +155,11 @@ impl Machine {
     pub fn finish(mut self, limit: Duration) -> Result<()> {
         let status = self.wait(limit)?;
         if status != 0 {
-            bail!("QEMU ended with status {status}: {}", self.feed.complaint());
+            let said = self.feed.complaint();
+            if self.events().is_empty() {
+                bail!("{}", qemu::refusal(&said, &[], "of this machine"));
+            }
+            bail!("QEMU ended with status {status}: {said}");
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         events::verdict(&self.events(), &names)

@@ -4,6 +4,7 @@
 
 mod hardware;
 mod own_tree;
+mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 
 pub use hardware::{Gic, Hardware};
 pub use own_tree::own_tree;
+pub use refusal::refusal;
 
 /// The oldest QEMU whose model of Allocation Tag storage can be relied on.
 pub const OLDEST: (u32, u32) = (8, 2);

@@ -10,7 +10,7 @@ use assay_harness::home::Home;
 use assay_harness::manifest::Manifest;
 use assay_harness::{bundle, cache, image, programs};
 
-use crate::compile;
+use crate::{compile, preflight};
 
 /// What a build leaves.
 pub(crate) struct Artifacts {
@@ -152,12 +152,22 @@ pub(crate) fn warn(manifest: &Manifest) {
     }
 }
 
+/// Makes the manifest's bundle and checks it.
+///
+/// # Errors
+/// As [`bundle::build`], or a VM that no machine starts.
+pub(crate) fn bundle(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
+    let bytes = bundle::build(manifest, folder)?;
+    preflight::check(&bytes)?;
+    Ok(bytes)
+}
+
 /// Writes the manifest's bundle to `to` and gives its length.
 ///
 /// # Errors
-/// As [`bundle::build`].
+/// As [`bundle()`].
 pub(crate) fn write_bundle(manifest: &Manifest, folder: &Path, to: &Path) -> Result<u64> {
-    let bytes = bundle::build(manifest, folder)?;
+    let bytes = bundle(manifest, folder)?;
     replace(to, &bytes)?;
     Ok(bytes.len() as u64)
 }

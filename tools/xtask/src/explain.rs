@@ -1,7 +1,7 @@
 //! `explain`: what EL2 would decide about a platform and a manifest, told on the host by the same code.
 //!
-//! It probes nothing: what the boot would find of memory is an option. Whether files are there shows when a bundle is
-//! built; those that are, are placed in their VM's RAM.
+//! It probes nothing: what the boot would find of memory is an option. Files that are not there are a warning; those that
+//! are, are placed in their VM's RAM.
 
 mod cpus;
 mod decide;
@@ -11,19 +11,20 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use assay_harness::manifest::Manifest;
-use assay_harness::overlay;
+use assay_harness::manifest::{Manifest, Vm};
+use assay_harness::{bundle, overlay};
 use assay_plan::gate;
 use assay_plan::platform::{self, HostPlatform};
 use clap::Args;
 
 use crate::failure::unusable;
 
-pub(crate) use decide::Report;
+pub(crate) use decide::{Loaded, Report};
 pub(crate) use proof::Given;
 
 #[derive(Args, Debug)]
@@ -87,7 +88,17 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
     let machine = machine(tree, &manifest, folder, warnings)?;
     warnings.extend(machine.oddities().iter().map(|odd| format!("{}: {}", odd.node, odd.reason)));
     warnings.extend(manifest.warnings());
-    Report::new(&machine, &manifest, &host, &options.proof, &|file| fs::read(folder.join(file)).ok())
+    let missing = RefCell::new(Vec::new());
+    let files = |vm: &Vm| {
+        let kernel = bundle::kernel(vm, folder);
+        let loaded =
+            kernel.and_then(|kernel| Ok(Loaded { kernel, ramdisk: bundle::ramdisk(vm, folder)?.unwrap_or_default() }));
+        let say = |error| format!("vm \"{}\": whether its files can be started is not known: {error:#}", vm.name);
+        loaded.map_err(|error| missing.borrow_mut().push(say(error))).ok()
+    };
+    let report = Report::new(&machine, &manifest, &host, &options.proof, &files);
+    warnings.append(&mut missing.borrow_mut());
+    report
 }
 
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.

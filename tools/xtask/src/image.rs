@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use assay_harness::image;
 use assay_harness::manifest::Manifest;
-use assay_harness::{bundle, image};
 use clap::Args;
 
 use crate::board::Board;
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::ensure(setup::Needs { qemu: false, guests: true })?;
     build::guests_of(&manifest, folder)?;
     let firmware = fs::read(build::firmware(build::Profile::Release)?.image)?;
-    let archive = bundle::build(&manifest, folder).map_err(unusable)?;
+    let archive = build::bundle(&manifest, folder).map_err(unusable)?;
     fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
     for (name, bytes) in [(names.firmware, &firmware), (names.bundle, &archive), (names.whole, &whole)] {

@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod floors;
 mod image;
+mod preflight;
 mod progress;
 mod run;
 mod schema;

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
 use assay_harness::events::{self, Event};
 use assay_harness::manifest::{ConsoleStyle, Manifest};
@@ -47,7 +47,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         arguments.extend([option.to_owned(), path.display().to_string()]);
     }
     let names: Vec<&str> = manifest.vm.iter().map(|vm| vm.name.as_str()).collect();
-    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names };
+    let mte: Vec<&str> = manifest.vm.iter().filter(|vm| vm.mte).map(|vm| vm.name.as_str()).collect();
+    let cpu = &hardware.cpu;
+    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names, mte: &mte, cpu };
     start(options, &start_with, arguments)
 }
 
@@ -60,6 +62,10 @@ struct Start<'a> {
     image: &'a Path,
     /// The VMs that are to start and power off.
     names: &'a [&'a str],
+    /// Those of them that have MTE.
+    mte: &'a [&'a str],
+    /// QEMU's name of the CPU.
+    cpu: &'a str,
 }
 
 /// Starts QEMU, or prints how, and judges how its VMs ended.
@@ -78,7 +84,10 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
         let image = std::fs::read(with.image).with_context(|| with.image.display().to_string())?;
         eprintln!("waiting for gdb:\n{}", gdb::line(with.elf, &image)?);
     }
-    let events = converse(with.qemu, &arguments)?;
+    let events = match converse(with.qemu, &arguments)? {
+        End::Ran(events) => events,
+        End::Refused(said) => return Err(unusable(anyhow!(qemu::refusal(&said, with.mte, with.cpu)))),
+    };
     events::verdict(&events, with.names).map_err(anyhow::Error::msg)
 }
 
@@ -102,14 +111,24 @@ fn prepare(options: &Options, guests: bool) -> Result<PathBuf> {
     qemu::find(given, &cache)
 }
 
-/// Passes bytes both ways until QEMU ends, and gives Assay's own lines.
-fn converse(qemu: &Path, arguments: &[String]) -> Result<Vec<Event>> {
+/// How a QEMU ended.
+enum End {
+    /// By itself, after these lines of Assay's own.
+    Ran(Vec<Event>),
+    /// Before Assay said a word, with these words of its own.
+    Refused(String),
+}
+
+/// Passes bytes both ways until QEMU ends.
+fn converse(qemu: &Path, arguments: &[String]) -> Result<End> {
     let mut command = process::dies_with_us(qemu);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("can't run {}", qemu.display()))?;
     let mut to_guest = child.stdin.take().context("no pipe to QEMU")?;
     let mut from_guest = child.stdout.take().context("no pipe from QEMU")?;
+    let mut complaints = child.stderr.take().context("no pipe from QEMU")?;
     let raw = Raw::enter()?;
+    let said = std::thread::spawn(move || pass_on(&mut complaints));
     // Left behind in its read when QEMU ends: the process ends soon after.
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -148,8 +167,26 @@ fn converse(qemu: &Path, arguments: &[String]) -> Result<Vec<Event>> {
     }
     let status = child.wait()?;
     drop(raw);
+    let said = said.join().unwrap_or_default();
+    if status.code() == Some(1) && events.is_empty() {
+        return Ok(End::Refused(said));
+    }
     if !status.success() {
         bail!("QEMU ended with {status}");
     }
-    Ok(events)
+    Ok(End::Ran(events))
+}
+
+/// Copies what QEMU complains of to our stderr until it ends, and gives its beginning.
+fn pass_on(complaints: &mut impl std::io::Read) -> String {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = complaints.read(&mut buffer) {
+        // Nobody may listen.
+        let _ = std::io::stderr().write_all(&buffer[..count]);
+        if said.len() < 1 << 16 {
+            said.extend_from_slice(&buffer[..count]);
+        }
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }

@@ -50,7 +50,7 @@ pub enum KernelError {
     #[error("the ELF entry point {0:#x} is in no loadable segment")]
     ElfEntry(u64),
     /// Kernel, ramdisk and device tree do not fit into RAM.
-    #[error("{needed:#x} bytes of RAM are needed for kernel, ramdisk and device tree, {ram:#x} given")]
+    #[error("{} KiB of RAM are needed for kernel, ramdisk and device tree, {} KiB given", needed.div_ceil(1024), ram >> 10)]
     NoRoom {
         /// The least RAM that would do, in bytes.
         needed: u64,

@@ -65,6 +65,9 @@ pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> 
     if own.filter(|claim| claim.device.is_some()).count() > 1 {
         return Some(DeviceFault::Second);
     }
+    if let Err(fault) = world.machine.ecam_host(address.segment, address.function.bus()) {
+        return Some(DeviceFault::Bar(fault));
+    }
     let found = found_function(world.machine, address)?;
     if let Err(fault) = &found.outcome {
         return Some(*fault);

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use assay_model::pci::Function;
 use assay_spec::addr::{Pa, Region};
 
 use super::World;
@@ -13,7 +14,7 @@ use crate::policy::{Fault, Kind};
 /// Returns what is wrong with the place of each coherent region, by its index in [`HostPlatform::coherent`].
 pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let machine = world.machine;
-    let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(region).collect();
+    let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(|node| region(machine, node)).collect();
     devices(machine, |name, place| {
         // The list is long and lives in the heap: of no matter is what overlaps nothing.
         if machine.coherent.iter().filter_map(CoherentNode::region).any(|region| region.overlaps(&place)) {
@@ -41,12 +42,12 @@ pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
         .collect()
 }
 
-fn region(node: &CoherentNode) -> RegionFact<'_> {
+fn region<'a>(machine: &HostPlatform, node: &'a CoherentNode) -> RegionFact<'a> {
     RegionFact {
         name: &node.path,
         kind: Kind::Coherent,
         extent: match node.reg {
-            _ if node.pci_bar.is_some() => bar(node),
+            _ if node.pci_bar.is_some() => bar(machine, node),
             Some(region) => Extent::One(region),
             None if node.reg_count > 1 => Extent::Several,
             None => Extent::Missing,
@@ -55,15 +56,16 @@ fn region(node: &CoherentNode) -> RegionFact<'_> {
 }
 
 /// What the tree has wrong counts before what the hardware has.
-fn bar(node: &CoherentNode) -> Extent {
+fn bar(machine: &HostPlatform, node: &CoherentNode) -> Extent {
     let Some(size) = node.size() else {
         return Extent::Unusable(BarFault::NoLength);
     };
+    let host = node.pci_bar.map(|bar| machine.ecam_host(bar.segment, Function(bar.requester_id).bus()));
     match node.bar {
         _ if node.reg_count != 0 => Extent::Unusable(BarFault::AlsoReg),
         Some(Err(fault)) => Extent::Unusable(fault),
         Some(Ok(region)) => Extent::One(region),
-        None => Extent::Unplaced(size),
+        None => host.and_then(Result::err).map_or(Extent::Unplaced(size), Extent::Unusable),
     }
 }
 

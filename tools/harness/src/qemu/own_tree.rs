@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::refusal;
 use crate::process;
 
 /// Has QEMU write the tree of the machine that `arguments` describe, and gives it. `folder` must exist.
@@ -21,10 +22,6 @@ pub fn own_tree(program: &Path, arguments: &[String], folder: &Path) -> Result<V
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("can't run {}", program.display()))?;
-    ensure!(
-        output.status.success(),
-        "QEMU doesn't describe this machine: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "{}", refusal(&String::from_utf8_lossy(&output.stderr), &[], "of this machine"));
     std::fs::read(&file).with_context(|| format!("QEMU left no {}", file.display()))
 }

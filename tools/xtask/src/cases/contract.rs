@@ -71,6 +71,12 @@ fn unusable_input() -> Result<String> {
         &["run", "--guest", "hello", "--platform", "toaster"],
         &["run", "--kernel", "nowhere.img"],
         &["run", "--frobnicate"],
+        &["run", "--guest", "hello", "--mte", "on", "--cpu", "cortex-a72"],
+        &["run", "--guest", "hello", "--cpu", "z80"],
+        &["run", "--guest", "hello", "--cpus", "9", "--gic", "2"],
+        &["run", "--guest", "hello", "--", "-frobnicate"],
+        &["run", "--guest", "hello", "--memory", "4K"],
+        &["run", "--kernel", "/bin/sh"],
     ] {
         let output = xtask(words)?;
         ensure!(output.status.code() == Some(2), "{words:?}: {}", told(&output));

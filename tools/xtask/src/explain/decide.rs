@@ -5,7 +5,7 @@ use std::fmt::Display;
 use anyhow::{Context as _, Result, bail};
 use assay_harness::Event;
 use assay_harness::events::PREFIX;
-use assay_harness::manifest::Manifest;
+use assay_harness::manifest::{Manifest, Vm};
 use assay_harness::vm_tree::{self as writer, Modules};
 use assay_model::loader::Sums;
 use assay_model::smccc::Workarounds;
@@ -18,13 +18,23 @@ use assay_plan::policy::line::DecisionLine;
 use assay_plan::policy::{Attr, Use};
 use assay_plan::refusal::{Cause as _, Refusal};
 use assay_plan::space::Backing;
-use assay_plan::vm_plan::{self, Files, HostFacts, Left, Memory, Planner, VmPlan};
-use assay_plan::vm_tree::{self, Module, Source};
+use assay_plan::vm_plan::{self, HostFacts, Left, Memory, Planner, VmPlan};
+use assay_plan::vm_tree;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::PcpuId;
 
 use super::proof::Proofs;
 use super::{Given, cpus, reason};
+use crate::preflight::told;
+
+/// The bytes of what a VM starts from; the ramdisk is empty if there is none.
+pub(crate) struct Loaded {
+    pub(crate) kernel: Vec<u8>,
+    pub(crate) ramdisk: Vec<u8>,
+}
+
+/// Gives a VM's files, if they are there.
+pub(crate) type Files<'f> = dyn Fn(&Vm) -> Option<Loaded> + 'f;
 
 /// One decision or refusal.
 #[derive(Debug)]
@@ -55,7 +65,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Decides everything. `files` are the bytes of a kernel or ramdisk, if they are there.
+    /// Decides everything. `files` are a VM's kernel and ramdisk, if they are there.
     ///
     /// # Errors
     /// CPUs that cannot be, a claim whose `region` names nothing, a `--proof` of no region.
@@ -64,7 +74,7 @@ impl Report {
         manifest: &Manifest,
         host: &HostId,
         given: &[Given],
-        files: &dyn Fn(&str) -> Option<Vec<u8>>,
+        files: &Files<'_>,
     ) -> Result<Self> {
         let tree = compiled(manifest)?;
         let proofs = Proofs::new(given, machine)?;
@@ -94,7 +104,8 @@ impl Report {
             if let Some(name) = claims.troubles.iter().find(|one| one.is_bad_name()) {
                 bail!("vm \"{}\": {name}: {}", claims.config.name, name.remedy());
             }
-            report.vm(&mut planner, claims, files);
+            let Some(vm) = manifest.vm.iter().find(|vm| vm.name == claims.config.name) else { continue };
+            report.vm(&mut planner, claims, &|| files(vm));
         }
         let place = |row: &Row| tree.vms.iter().position(|vm| vm.name == row.vm());
         report.rows.sort_by_key(place);
@@ -120,7 +131,7 @@ impl Report {
         names
     }
 
-    fn vm<'a>(&mut self, planner: &mut Planner<'a>, claims: &VmClaims<'a>, files: &dyn Fn(&str) -> Option<Vec<u8>>) {
+    fn vm<'a>(&mut self, planner: &mut Planner<'a>, claims: &VmClaims<'a>, files: &dyn Fn() -> Option<Loaded>) {
         let vm = &claims.config.name;
         self.rows.extend(
             claims.rows.iter().map(|claim| Row { cost: clearing(claim, claims.config.cpus.count()), ..row(vm, claim) }),
@@ -170,28 +181,20 @@ impl Row {
 
 /// Compiles the manifest as a bundle has it, and reads it as EL2 does. Files are named, not read.
 fn compiled(manifest: &Manifest) -> Result<vm_tree::VmTree> {
-    let module = |vm: &assay_harness::manifest::Vm| Modules { kernel: vm.kernel.clone(), ramdisk: vm.initrd.clone() };
+    let module = |vm: &Vm| Modules { kernel: vm.kernel.clone(), ramdisk: vm.initrd.clone() };
     let modules: Vec<Modules> = manifest.vm.iter().map(module).collect();
     let blob = writer::build(manifest, &modules, &[]);
     let tree = Tree::new(&blob).context("the VM tree that the manifest compiles into")?;
     Ok(vm_tree::parse(&tree)?)
 }
 
-/// Places kernel, ramdisk and device tree in the VM's RAM, if the files are there. (Those of guests that `setup` knows
-/// are looked at when a bundle is built.)
-fn loads(plan: &VmPlan<'_>, files: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), Refusal> {
-    let file = |module: &Module| match &module.source {
-        Source::Member(name) => files(name),
-        Source::Address(_) => None,
-    };
-    let ramdisk = plan.config.ramdisk.as_ref().map(file);
-    let (Some(kernel), Some(ramdisk)) = (file(&plan.config.kernel), ramdisk.unwrap_or(Some(Vec::new()))) else {
-        return Ok(());
-    };
-    let files = Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default() };
+/// Places kernel, ramdisk and device tree in the VM's RAM, if the files are there.
+fn loads(plan: &VmPlan<'_>, files: &dyn Fn() -> Option<Loaded>) -> Result<(), Refusal> {
+    let Some(Loaded { kernel, ramdisk }) = files() else { return Ok(()) };
+    let files = vm_plan::Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default() };
     // Seeds are the machine's; they take room in the tree.
     let seeds = Some(Seeds { kaslr: 0, rng: Some([0; 32]) });
-    plan.start(&files, seeds).map(|_| ())
+    plan.start(&files, seeds).map(drop).map_err(|refused| told(refused, &kernel))
 }
 
 /// What EL2 executes to clear a MiB of coherent memory and its tags, and to look whether it is clear: of 64-byte lines and

@@ -41,8 +41,7 @@ pub(super) fn table(report: &Report) -> String {
 
 fn columns(row: &Row) -> [String; HEAD.len()] {
     let get = |key: &str| row.line.get(key).unwrap_or("-").to_owned();
-    let (ipa, size) =
-        row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| (ipa.start.to_string(), format!("{:#x}", ipa.size)));
+    let (ipa, size) = row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| (ipa.start.to_string(), bytes(ipa.size)));
     let attribute = if row.is_refused() { "refused".to_owned() } else { get("attr") };
     [
         get("vm"),
@@ -56,6 +55,13 @@ fn columns(row: &Row) -> [String; HEAD.len()] {
         get("rule"),
         get("proof"),
     ]
+}
+
+/// A size as a manifest has it.
+fn bytes(size: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let unit = units.iter().find(|(shift, _)| size >> shift << shift == size && size > 0);
+    unit.map_or_else(|| format!("{size:#x}"), |(shift, unit)| format!("{}{unit}", size >> shift))
 }
 
 fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
@@ -94,4 +100,18 @@ fn object(row: &Row) -> Value {
     let notices = row.notices.iter().map(|notice| text(notice)).collect();
     object.insert("notices".to_owned(), Value::Array(notices));
     Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_written_as_in_a_manifest() {
+        for (size, text) in
+            [(512 << 20, "512M"), (3 << 30, "3G"), (0x1000, "4K"), (0x40_1000, "4100K"), (0x1234, "0x1234")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+    }
 }

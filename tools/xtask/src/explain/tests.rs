@@ -193,6 +193,10 @@ fn a_bar_is_decided_on_and_its_place_is_said_to_be_unknown() {
         "npu { compatible = \"assay,coherent-memory\"; assay,pci-bar = <0 16 2>; assay,length = <0 0x200000>; \
          no-map; assay,mte-capable; };\ncxl@5000000000 {",
     );
+    let bridge = "pcie@10000000 { compatible = \"pci-host-ecam-generic\"; device_type = \"pci\"; \
+         #address-cells = <3>; #size-cells = <2>; reg = <0x41 0 0 0x10000000>; \
+         ranges = <0x3000000 0x80 0 0x80 0 0 0x40000000>; };\ntimer {";
+    let tree = tree.replace("timer {", bridge);
     let machine = platform::parse(&overlay::compile(&tree).unwrap()).unwrap();
     let manifest = Manifest::parse(&vm("linux", "", "npu", "dax", "")).unwrap();
     let host = cpus::common(&["max".to_owned()]).unwrap();

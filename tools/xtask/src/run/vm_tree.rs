@@ -60,7 +60,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     let mut machine = hardware.arguments();
     machine.extend(options.qemu_arguments.iter().cloned());
     let folder = artifacts.tree.parent().context("a folder")?;
-    let own = if tree.is_whole() { Vec::new() } else { qemu::own_tree(&qemu, &machine, folder)? };
+    let own = if tree.is_whole() { Vec::new() } else { qemu::own_tree(&qemu, &machine, folder).map_err(unusable)? };
     build::replace(&artifacts.tree, &tree.complete(&own)?)?;
 
     let mut arguments = hardware.arguments();
@@ -72,7 +72,8 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
         arguments.extend(["-append", PREFIXED].map(str::to_owned));
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
-    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names };
+    let cpu = &hardware.cpu;
+    let start_with = Start { qemu: &qemu, elf: &artifacts.elf, image: &artifacts.image, names: &names, mte: &[], cpu };
     start(options, &start_with, arguments)
 }
 

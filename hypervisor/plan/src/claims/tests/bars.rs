@@ -12,10 +12,16 @@ use crate::vm_tree::VmConfig;
 
 const BAR: &str = "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x4000000>;";
 
+/// A bridge of segment 0.
+const BRIDGE: &str = r#"pcie@10000000 {
+    compatible = "pci-host-ecam-generic"; device_type = "pci"; #address-cells = <3>; #size-cells = <2>;
+    reg = <0x40 0x10000000 0 0x10000000>; ranges = <0x3000000 0x80 0 0x80 0 0 0x40000000>;
+};"#;
+
 /// A machine with one BAR called npu.
 fn npu(properties: &str) -> HostPlatform {
     let node = std::format!(r#"npu {{ compatible = "assay,coherent-memory"; no-map; {properties} }};"#);
-    platform("", &node)
+    platform(BRIDGE, &node)
 }
 
 fn claims(use_: &str) -> std::vec::Vec<VmConfig> {
@@ -76,12 +82,14 @@ fn what_is_wrong_with_a_bar_is_t1() {
     assert_eq!(of("assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1800>;"), "Unaligned");
     let both = std::format!("{BAR} reg = <0x50 0 0 0x4000000>;");
     assert_eq!(of(&both), "Bar(AlsoReg)");
+    // The tree alone says which segments there are.
+    assert_eq!(of("assay,pci-bar = <1 0x10 2>; assay,length = <0 0x4000000>;"), "Bar(NoHost)");
 }
 
 #[test]
 fn two_nodes_for_one_bar_are_both_wrong() {
     let node = |name: &str| std::format!(r#"{name} {{ compatible = "assay,coherent-memory"; no-map; {BAR} }};"#);
-    let machine = platform("", &(node("npu") + &node("tpu")));
+    let machine = platform(BRIDGE, &(node("npu") + &node("tpu")));
     let world = world(&machine, &[], fwb());
     let faults = unclaimed_faults(&world);
     assert_eq!(faults.len(), 2);
@@ -105,13 +113,10 @@ fn only_bars_that_are_claimed_are_looked_for_and_each_once() {
 
 #[test]
 fn what_the_tree_has_in_a_bridges_window_is_kept_from_its_bars() {
-    let root = r#"pcie@10000000 {
-        compatible = "pci-host-ecam-generic"; device_type = "pci"; #address-cells = <3>; #size-cells = <2>;
-        reg = <0x40 0x10000000 0 0x10000000>; ranges = <0x3000000 0x80 0 0x80 0 0 0x40000000>;
-    }; odd@8030000000 { reg = <0x80 0x30000000 0 0x10>; };"#;
+    let root = String::from(BRIDGE) + "odd@8030000000 { reg = <0x80 0x30000000 0 0x10>; };";
     let reserved = r#"gpu@80 { compatible = "assay,coherent-memory"; reg = <0x80 0 0 0x1000>; no-map; };
         fw@80 { reg = <0x80 0x10000000 0 0x1000>; }; far@90 { reg = <0x90 0 0 0x1000>; };"#;
-    let machine = platform(root, reserved);
+    let machine = platform(&root, reserved);
     let mut kept = machine.kept_in(&machine.pcie[0]);
     kept.sort_by_key(|region| region.start);
     let expected = [pa(0x80_0000_0000, 0x1000), pa(0x80_1000_0000, 0x1000), pa(0x80_3000_0000, 0x10)];

@@ -60,6 +60,13 @@ fn prepared(text: &str) -> Prepared {
 }
 
 #[test]
+fn a_function_of_a_segment_that_the_tree_does_not_have_is_refused_before_anybody_looks() {
+    let vms = one(&[claim("gpu0-memory", "aperture", &device("0007:00:02.0"))]);
+    let said = troubles(&machine(), &vms);
+    assert!(said[0][0].contains("cannot be used: no ECAM host bridge has the PCI function's segment"), "{said:?}");
+}
+
+#[test]
 fn a_function_is_named_by_its_address_or_by_its_node() {
     let machine = machine();
     for name in ["0000:00:02.0", "00:02.0", "/pcie@10000000/gpu@2,0"] {
