@@ -99,6 +99,7 @@ pub fn counter_frequency() -> u64 {
 /// There must be no guest on this CPU: stage 2 is off afterwards.
 pub(crate) unsafe fn init_el2() {
     crate::switch::install_vectors();
+    crate::guest_regs::note_debugger();
     // SAFETY: nothing of a guest's is loaded, as our caller promises. IMO: physical interrupts are EL2's, also to wake it from WFI
     // before there is a guest.
     unsafe { write_el2!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO) }

@@ -3,6 +3,7 @@
 //! EL2 acknowledges every physical interrupt, drops its priority at once (EOImode 1) and deactivates it
 //! itself, unless it is handed to a guest through a List Register with HW = 1.
 
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_spec::addr::{Pa, Region};
@@ -44,6 +45,21 @@ pub enum GicError {
     BadFrame(Region<Pa>),
     /// No Redistributor has this CPU's affinity.
     NoRedistributor(u64),
+    /// Firmware left LPIs on for good, with a table in memory that is given away.
+    LpisOn(Region<Pa>),
+}
+
+impl fmt::Display for GicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadFrame(region) => write!(f, "the registers at {region:?} are too small, or in memory"),
+            Self::NoRedistributor(affinity) => write!(f, "no Redistributor has the CPU's affinity {affinity:#x}"),
+            Self::LpisOn(table) => write!(
+                f,
+                "firmware left LPIs on, they cannot be turned off, and their table at {table:?} is not reserved: add it to /reserved-memory"
+            ),
+        }
+    }
 }
 
 /// The SGI by which Assay's CPUs call each other.
@@ -97,7 +113,7 @@ by_version! {
     /// Sets up this CPU's part, with only [`KICK`] and the given private interrupts enabled.
     ///
     /// # Errors
-    /// [`GicError::NoRedistributor`].
+    /// [`GicError::NoRedistributor`], [`GicError::LpisOn`].
     pub fn init_cpu(private: &[IntId]) -> Result<(), GicError>;
 
     /// Deactivates an acknowledged interrupt.

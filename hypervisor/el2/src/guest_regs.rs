@@ -1,10 +1,11 @@
 //! The EL1 and EL0 registers of the vCPU that this CPU runs: kept and given back, reset, exceptions, a look for reports.
 
-use crate::sysreg::{bank, isb, read_sysreg, write_sysreg};
+use crate::sysreg::{bank, dmb_sy, isb, read_sysreg, write_sysreg};
 
 mod debug;
 
 use debug::Debug;
+pub(crate) use debug::note_debugger;
 
 /// Which optional registers the vCPU has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,8 +16,8 @@ pub struct Optional {
     pub mte: bool,
     /// SVE registers.
     pub sve: bool,
-    /// VDISR_EL2, behind DISR_EL1: every CPU that the vCPU may run on has FEAT_RAS.
-    pub ras: bool,
+    /// SCXTNUM_EL0 and SCXTNUM_EL1.
+    pub scxt: bool,
 }
 
 bank! {
@@ -81,6 +82,14 @@ bank! {
 }
 
 bank! {
+    /// SCXTNUM_EL0, SCXTNUM_EL1.
+    Contexts {
+        el0 = "s3_3_c13_c0_7";
+        el1 = "s3_0_c13_c0_7";
+    }
+}
+
+bank! {
     /// VDISR_EL2, which is what a guest's DISR_EL1 is with FEAT_RAS and `HCR_EL2.AMO` = 1.
     Deferred {
         vdisr = "s3_4_c12_c1_1";
@@ -102,8 +111,14 @@ pub(crate) struct Registers {
     keys: Keys,
     tagging: Tagging,
     vectors: Vectors,
+    contexts: Contexts,
     deferred: Deferred,
     debug: Debug,
+}
+
+/// Tells whether this CPU has FEAT_RAS. A guest is not told; DISR_EL1 is there all the same, on each CPU that has it.
+fn has_ras() -> bool {
+    read_sysreg!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
 impl Registers {
@@ -117,6 +132,7 @@ impl Registers {
             keys: Keys::default(),
             tagging: Tagging::default(),
             vectors: Vectors::default(),
+            contexts: Contexts::default(),
             deferred: Deferred::default(),
             debug: Debug::default(),
         }
@@ -125,6 +141,9 @@ impl Registers {
     /// Reads this CPU's. The virtual timer is off afterwards.
     pub(crate) fn save(&mut self, optional: Optional) {
         self.el1 = El1::save();
+        // Cortex-A77 (erratum 1508412) may not find its way out of a read of PAR_EL1 between loads of Device memory: the
+        // barrier before it is `Context::save`'s.
+        dmb_sy();
         self.sctlr = read_sysreg!("sctlr_el1");
         self.tcr = read_sysreg!("tcr_el1");
         self.timer = read_sysreg!("cntv_ctl_el0");
@@ -138,7 +157,10 @@ impl Registers {
         if optional.sve {
             self.vectors = Vectors::save();
         }
-        if optional.ras {
+        if optional.scxt {
+            self.contexts = Contexts::save();
+        }
+        if has_ras() {
             self.deferred = Deferred::save();
         }
         self.debug.save();
@@ -157,7 +179,10 @@ impl Registers {
         if optional.sve {
             self.vectors.load();
         }
-        if optional.ras {
+        if optional.scxt {
+            self.contexts.load();
+        }
+        if has_ras() {
             self.deferred.load();
         }
         self.debug.load();

@@ -133,6 +133,11 @@ pub fn syndrome() -> Exit {
     assay_spec::esr::decode(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
+/// Tells whether a physical FIQ is pending (`ISR_EL1.F`).
+pub fn is_fiq_pending() -> bool {
+    read_sysreg!("isr_el1") & 1 << 6 != 0
+}
+
 /// Returns the raw `ESR_EL2` of the last exit, for reports.
 pub fn raw_syndrome() -> u64 {
     read_sysreg!("esr_el2")

@@ -127,6 +127,12 @@ pub(crate) fn dsb_sy() {
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::SY);
 }
 
+/// `DMB SY`.
+#[inline(always)]
+pub(crate) fn dmb_sy() {
+    aarch64_cpu::asm::barrier::dmb(aarch64_cpu::asm::barrier::SY);
+}
+
 /// `DSB ISH`.
 #[inline(always)]
 pub(crate) fn dsb_ish() {

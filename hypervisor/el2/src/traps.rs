@@ -55,6 +55,12 @@ pub(crate) fn write(config: &Config) {
     write_sysreg!("sctlr_el1", sctlr | 1);
     isb();
     let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
+    let mpam = traps.mpam.then(|| hcr::mpam::hidden(read_sysreg!("s3_0_c10_c4_4")));
+    if mpam.is_some() {
+        // MPAM0_EL1 and MPAM1_EL1, which firmware may have left in another partition.
+        write_sysreg!("s3_0_c10_c5_1", 0);
+        write_sysreg!("s3_0_c10_c5_0", 0);
+    }
     // SAFETY: these registers govern EL1 and EL0 only. The bits that keep a guest inside its stage 2 are forced
     // here, and the tables behind VTTBR_EL2 hold what `stage2::TableMemory::store` let through.
     unsafe {
@@ -81,8 +87,11 @@ pub(crate) fn write(config: &Config) {
             write_el2!("s3_4_c3_c1_3", 0u64);
             write_el2!("s3_4_c3_c1_7", 0u64);
         }
-        if let Some(mpam2) = traps.mpam2 {
+        if let Some((mpam2, mpamhcr)) = mpam {
             write_el2!("s3_4_c10_c5_0", mpam2);
+            if let Some(mpamhcr) = mpamhcr {
+                write_el2!("s3_4_c10_c4_0", mpamhcr);
+            }
         }
         write_el2!("cptr_el2", traps.cptr);
         write_el2!("mdcr_el2", traps.mdcr & !hcr::mdcr::TDE | counters);

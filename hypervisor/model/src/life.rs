@@ -36,6 +36,8 @@ pub enum Crash {
     Watchdog,
     /// It cannot be loaded again.
     Load,
+    /// An FIQ stays pending on its CPU, which is nobody's here: its guest would not get an instruction done.
+    Fiq,
 }
 
 impl Crash {
@@ -46,6 +48,7 @@ impl Crash {
             Self::NoVectors => "no-vectors",
             Self::Watchdog => "watchdog",
             Self::Load => "load",
+            Self::Fiq => "fiq",
         }
     }
 }

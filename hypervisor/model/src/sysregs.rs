@@ -19,7 +19,7 @@
 //! | RGSR_EL1, GCR_EL1, TFSR_EL1, TFSRE0_EL1, GMID_EL1 | `HCR_EL2.ATA` = 0, `TID5` | UNDEFINED | UNDEFINED |
 //! | pointer authentication keys | `HCR_EL2.APK` = 0 | UNDEFINED | UNDEFINED |
 //! | PMU, SPE, TRBE, trace, AMU | `MDCR_EL2`, `CPTR_EL2` | UNDEFINED | UNDEFINED |
-//! | error records, LORegions, SCXTNUM, MPAM | `HCR_EL2`, MPAM2_EL2 | UNDEFINED | UNDEFINED |
+//! | error records, LORegions, MPAM; SCXTNUM where not all CPUs have it | `HCR_EL2`, MPAM2_EL2, MPAMHCR_EL2 | UNDEFINED | UNDEFINED |
 //! | TCR2_EL1, SCTLR2_EL1 and what else HCRX_EL2 and the fine-grained traps hold back | both 0 | UNDEFINED | UNDEFINED |
 //! | IMPLEMENTATION DEFINED | `HCR_EL2.TIDCP` | UNDEFINED | UNDEFINED |
 //!

@@ -213,7 +213,7 @@ fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {
         HostGic::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
         HostGic::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },
     };
-    let fail = |error: gic::GicError| format!("{}: {error:?}", machine.gic.path);
+    let fail = |error: gic::GicError| format!("{}: {error}", machine.gic.path);
     gic::init(&layout).map_err(fail)?;
     let uart = machine.console.as_ref().and_then(|console| console.intid);
     interrupts::init(machine.timer.virt, machine.timer.hyp, machine.gic.maintenance, uart);

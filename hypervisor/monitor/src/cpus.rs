@@ -167,7 +167,7 @@ pub(crate) fn join(index: u64, private: &[IntId]) {
     }
     let index = assay_el2::percpu::index();
     if let Err(error) = gic::init_cpu(private) {
-        say!("warning cpu={index} reason=\"no interrupts: {error:?}\"");
+        say!("warning cpu={index} reason=\"no interrupts: {error}\"");
         cpu::park()
     }
     identify(index);

@@ -4,7 +4,7 @@
 //! 0. `assay_el2` writes the values and adds the two it
 //! alone knows: `MDCR_EL2.HPMN` and the pending-interrupt bits of HCR_EL2.
 
-use assay_spec::hcr::{self, cnthctl, cptr, mdcr, mpam};
+use assay_spec::hcr::{self, cnthctl, cptr, hcrx, mdcr};
 use assay_spec::traps::TrapConfig;
 
 use crate::idregs::{HostId, VmFeatures};
@@ -15,16 +15,18 @@ pub const fn traps_of(common: &HostId, here: &HostId, features: VmFeatures, dedi
     let features = features.limited_to(common);
     TrapConfig {
         hcr: hcr_el2(common, here, features, dedicated),
-        // Every bit of HCRX_EL2 enables or lifts something that no VM is offered.
-        hcrx: if here.hcx() { Some(0) } else { None },
+        // Every other bit of HCRX_EL2 enables or lifts something that no VM is offered.
+        hcrx: match (here.hcx(), common.mops()) {
+            (true, mops) => Some(if mops { hcrx::MSCEN } else { 0 }),
+            (false, _) => None,
+        },
         cptr: cptr_el2(here, features),
         mdcr: mdcr_el2(dedicated),
         // The counter is the guest's to read, the physical timer is emulated.
         cnthctl: cnthctl::EL1PCTEN,
         fgt: here.fgt(),
         fgt_amu: here.amu(),
-        // Otherwise a guest could join another's memory partition.
-        mpam2: if here.mpam() { Some(mpam::TRAPMPAM0EL1 | mpam::TRAPMPAM1EL1) } else { None },
+        mpam: here.mpam(),
     }
 }
 
@@ -64,6 +66,7 @@ const fn hcr_el2(common: &HostId, here: &HostId, features: VmFeatures, dedicated
         | if common.fwb() { hcr::FWB } else { 0 }
         | if here.ras() { hcr::TERR } else { 0 }
         | if here.lor() { hcr::TLOR } else { 0 }
+        | if common.scxt() { hcr::EN_SCXT } else { 0 }
         | if features.pauth { hcr::API | hcr::APK } else { 0 }
         // DCT stays 0 in both cases: with DC = 0 it has no use. ATA = 0 alone would leave GMID_EL1 readable.
         | match (here.mte(), features.mte) {

@@ -141,7 +141,7 @@ pub mod cnthctl {
 /// Bits of HCRX_EL2 (FEAT_HCX). All others enable what no guest is offered.
 pub mod hcrx {
     bits! {
-        /// Enable the Memory Copy and Memory Set instructions.
+        /// Enable the Memory Copy and Memory Set instructions. Their exceptions are EL1's own: MCE2 (bit 10) is 0.
         MSCEN = 11;
         /// Do not trap TCR2_EL1.
         TCR2EN = 14;
@@ -150,7 +150,7 @@ pub mod hcrx {
     }
 }
 
-/// Bits of MPAM2_EL2 and MPAMHCR_EL2 (DDI0598).
+/// Bits of MPAM2_EL2, MPAMHCR_EL2 and MPAMIDR_EL1 (DDI0598).
 pub mod mpam {
     bits! {
         /// MPAM2_EL2: trap MPAM1_EL1.
@@ -161,5 +161,30 @@ pub mod mpam {
         TRAP_MPAMIDR_EL1 = 31;
         /// MPAMIDR_EL1: MPAMHCR_EL2 exists.
         HAS_HCR = 17;
+        /// MPAM2_EL2: trap MPAMIDR_EL1, where MPAMIDR_EL1.HAS_TIDR is 1.
+        TIDR = 58;
+        /// MPAMIDR_EL1: MPAM2_EL2.TIDR exists.
+        HAS_TIDR = 58;
+    }
+
+    /// Returns MPAM2_EL2, and MPAMHCR_EL2 where there is one, of a CPU whose MPAMIDR_EL1 is `id`: everything runs in the
+    /// default partition, no guest can change that, and all of MPAM traps.
+    pub const fn hidden(id: u64) -> (u64, Option<u64>) {
+        let tidr = if id & HAS_TIDR != 0 { TIDR } else { 0 };
+        let hcr = if id & HAS_HCR != 0 { Some(TRAP_MPAMIDR_EL1) } else { None };
+        (TRAPMPAM0EL1 | TRAPMPAM1EL1 | tidr, hcr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mpam::{HAS_HCR, HAS_TIDR, hidden};
+
+    #[test]
+    fn all_of_mpam_traps_as_far_as_the_cpu_can() {
+        assert_eq!(hidden(0), (3 << 48, None));
+        assert_eq!(hidden(HAS_HCR), (3 << 48, Some(1 << 31)));
+        assert_eq!(hidden(HAS_TIDR), (3 << 48 | 1 << 58, None));
+        assert_eq!(hidden(u64::MAX), (3 << 48 | 1 << 58, Some(1 << 31)));
     }
 }

@@ -19,6 +19,6 @@ pub struct TrapConfig {
     pub fgt: u8,
     /// HAFGRTR_EL2 exists too (FEAT_AMUv1 with FEAT_FGT).
     pub fgt_amu: bool,
-    /// MPAM2_EL2, where there is one.
-    pub mpam2: Option<u64>,
+    /// There is MPAM, which [`crate::hcr::mpam::hidden`] hides: otherwise a guest could join another's partition.
+    pub mpam: bool,
 }

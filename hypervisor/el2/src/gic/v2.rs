@@ -43,6 +43,8 @@ register_structs! {
         (0x000c => iar: ReadOnly<u32>),
         (0x0010 => eoir: WriteOnly<u32>),
         (0x0014 => _reserved0),
+        (0x00d0 => apr: [ReadWrite<u32>; 4]),
+        (0x00e0 => _reserved1),
         (0x1000 => dir: WriteOnly<u32>),
         (0x1004 => @END),
     },
@@ -125,6 +127,8 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     if let Some(target) = TARGETS.get(percpu::index().0) {
         target.store(gicd.itargetsr[0].get(), Ordering::Release);
     }
+    // A priority that firmware left active keeps all below it from coming.
+    frames.cpu.apr.iter().for_each(|active| active.set(0));
     frames.cpu.pmr.set(0xff);
     frames.cpu.bpr.set(0);
     frames.cpu.ctlr.set(ENABLE | GICC_EOI_MODE);

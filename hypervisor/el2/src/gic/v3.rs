@@ -9,13 +9,14 @@ use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v3 as lr_v3};
+use assay_spec::gic::redist;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use safe_mmio::UniqueMmioPointer;
 use spin::{Mutex, Once};
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
-use tock_registers::registers::{ReadWrite, WriteOnly};
+use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
 use super::{Ack, First, GicError, Interface, Others, Second};
 use crate::mmio::{Mmio, Registers, is_usable};
@@ -23,15 +24,19 @@ use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
 use crate::{cpus, percpu};
 
 register_structs! {
-    /// What `arm_gic` has no functions for, in the SGI_base frame after RD_base (IHI 0069H §12.11).
+    /// What `arm_gic` has no functions for, in RD_base and the SGI_base frame after it (IHI 0069H §12.11).
     Private {
-        (0x000 => _reserved0),
-        (0x200 => ispendr0: ReadWrite<u32>),
-        (0x204 => _reserved1),
-        (0x280 => icpendr0: WriteOnly<u32>),
-        (0x284 => _reserved2),
-        (0x380 => icactiver0: WriteOnly<u32>),
-        (0x384 => @END),
+        (0x00000 => ctlr: ReadWrite<u32>),
+        (0x00004 => _reserved0),
+        (0x00070 => propbaser: ReadOnly<u64>),
+        (0x00078 => pendbaser: ReadOnly<u64>),
+        (0x00080 => _reserved1),
+        (0x10200 => ispendr0: ReadWrite<u32>),
+        (0x10204 => _reserved2),
+        (0x10280 => icpendr0: WriteOnly<u32>),
+        (0x10284 => _reserved3),
+        (0x10380 => icactiver0: WriteOnly<u32>),
+        (0x10384 => @END),
     }
 }
 
@@ -83,6 +88,7 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     isb();
     let affinity = crate::cpu::mpidr() & cpus::AFFINITY;
     init_redistributor(affinity, private)?;
+    quieten();
     write_sysreg!("icc_pmr_el1", 0xff);
     write_sysreg!("icc_bpr1_el1", 0);
     // EOImode 1: EOIR drops the priority, DIR deactivates.
@@ -91,6 +97,54 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     isb();
     reset_virtual();
     Ok(())
+}
+
+/// Applies to the active priorities of `$group`, of which there are as many registers as `$bits` of priority need.
+macro_rules! clear_active {
+    ($group:literal, $bits:expr) => {
+        write_sysreg!(concat!("icc_ap", $group, "r0_el1"), 0);
+        if $bits >= 6 {
+            write_sysreg!(concat!("icc_ap", $group, "r1_el1"), 0);
+        }
+        if $bits >= 7 {
+            write_sysreg!(concat!("icc_ap", $group, "r2_el1"), 0);
+            write_sysreg!(concat!("icc_ap", $group, "r3_el1"), 0);
+        }
+    };
+}
+
+/// Ends what firmware was in the middle of: a priority that stays active keeps all below it from coming. And turns Group
+/// 0 off, where that is ours: nobody here takes FIQs.
+fn quieten() {
+    let bits = (read_sysreg!("icc_ctlr_el1") >> 8 & 7) + 1;
+    clear_active!("1", bits);
+    // Where Group 0 is Secure's, its registers trap to EL3 (SCR_EL3.FIQ), and we see the mask shifted by one: the lowest
+    // priority bit does not come back (IHI 0069H §4.8.6).
+    write_sysreg!("icc_pmr_el1", 1 << (8 - bits));
+    isb();
+    if read_sysreg!("icc_pmr_el1") != 0 {
+        clear_active!("0", bits);
+        write_sysreg!("icc_igrpen0_el1", 0);
+    }
+    isb();
+}
+
+/// Turns LPIs off, of which there are none here. Some Redistributors keep them on for good (`GICR_CTLR.CES` = 0), and
+/// with them the use of their tables: then no memory that is given away may be among these.
+fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
+    let ctlr = &registers.ctlr;
+    if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
+        return Ok(());
+    }
+    ctlr.set(ctlr.get() & !redist::CTLR_ENABLE_LPIS);
+    while ctlr.get() & redist::CTLR_RWP != 0 {
+        core::hint::spin_loop();
+    }
+    let tables = redist::lpi_tables(registers.propbaser.get(), registers.pendbaser.get());
+    match tables.into_iter().find(|table| crate::frames::manages(*table)) {
+        Some(table) if ctlr.get() & redist::CTLR_ENABLE_LPIS != 0 => Err(GicError::LpisOn(table)),
+        _ => Ok(()),
+    }
 }
 
 /// Wakes this CPU's Redistributor and sets its private interrupts: Group 1, disabled but for `private`.
@@ -118,8 +172,8 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
             let _ = frame.mark_core_awake();
             frame.configure_default_settings();
             frame.enable_all_interrupts(false);
-            let sgi_base = Region { start: Pa(this + 0x1_0000), size: 0x1_0000 };
-            let registers: Mmio<Private> = super::frame(sgi_base)?;
+            let registers: Mmio<Private> = super::frame(Region { start: Pa(this), size: FRAMES_SIZE })?;
+            turn_off_lpis(&registers)?;
             // One that stays active never comes again.
             registers.icpendr0.set(u32::MAX);
             registers.icactiver0.set(u32::MAX);

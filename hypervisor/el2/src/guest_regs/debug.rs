@@ -1,5 +1,7 @@
 //! The self-hosted debug registers of a vCPU (DDI0487 D2, D24.3). The OS Lock is not among them: it traps.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::sysreg::{isb, read_sysreg, write_sysreg};
 
 /// Breakpoints, watchpoints and what belongs to them.
@@ -64,7 +66,7 @@ impl Debug {
         // flags, which MDCCSR_EL0 shows and which can be written only while the OS Lock is locked.
         lock();
         isb();
-        let external = read_sysreg!("mdscr_el1") & EXTERNAL & !FULL;
+        let external = read_sysreg!("mdscr_el1") & KEPT.load(Ordering::Relaxed);
         each!(load, self.breakpoints, breakpoints, "4", "5");
         each!(load, self.watchpoints, watchpoints, "6", "7");
         write_sysreg!("mdscr_el1", self.mdscr & !EXTERNAL | external);
@@ -78,6 +80,22 @@ impl Debug {
         write_sysreg!("s2_0_c1_c0_4", 0);
     }
 }
+
+/// Looks whether an external debugger is attached to this CPU before its first guest: then its fields of MDSCR_EL1 are
+/// its own for good. Otherwise a guest that may lock the OS Lock may write them, and they are reset like all others.
+pub(crate) fn note_debugger() {
+    lock();
+    isb();
+    if read_sysreg!("mdscr_el1") & HALTING != 0 {
+        KEPT.store(EXTERNAL & !FULL, Ordering::Relaxed);
+    }
+}
+
+/// Which fields of MDSCR_EL1 are kept whichever vCPU comes.
+static KEPT: AtomicU64 = AtomicU64::new(0);
+
+/// MDSCR_EL1.HDE, which is EDSCR's: halting debug is on.
+const HALTING: u64 = 1 << 14;
 
 /// Locks the OS Lock (OSLAR_EL1), as after a cold reset.
 pub(super) fn lock() {

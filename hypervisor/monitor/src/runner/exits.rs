@@ -164,7 +164,8 @@ impl Handler for Runner {
     fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
         match cause {
             Cause::Irq => self.interrupt(frame),
-            // Group 0 is not ours: whoever it is for takes it elsewhere.
+            // Group 0 is not ours: whoever it is for takes it elsewhere. One that stays would bring the guest back for ever.
+            Cause::Fiq if switch::is_fiq_pending() => self.stop(Stop::Crash(Crash::Fiq), frame),
             Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Fiq => Control::Leave,
             Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),

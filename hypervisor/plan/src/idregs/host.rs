@@ -91,6 +91,8 @@ has! {
     amu: ID_AA64PFR0_EL1 44 >= 1;
     /// Branch targets cannot be controlled from another context (`CSV2`).
     csv2: ID_AA64PFR0_EL1 56 >= 1;
+    /// FEAT_CSV2_2: SCXTNUM_EL0 and SCXTNUM_EL1 exist.
+    scxt: ID_AA64PFR0_EL1 56 >= 2;
     /// FEAT_SSBS.
     ssbs: ID_AA64PFR1_EL1 4 >= 1;
     /// FEAT_MTE2 or later: there are Allocation Tags in memory.
@@ -103,6 +105,8 @@ has! {
     lse: ID_AA64ISAR0_EL1 20 >= 2;
     /// FEAT_RNG: RNDR.
     rng: ID_AA64ISAR0_EL1 60 >= 1;
+    /// FEAT_MOPS, whose enable is in HCRX_EL2.
+    mops: ID_AA64ISAR2_EL1 16 >= 1;
     /// FEAT_VMID16.
     vmid16: ID_AA64MMFR1_EL1 4 >= 2;
     /// FEAT_LOR.

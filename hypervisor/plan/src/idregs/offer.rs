@@ -3,7 +3,7 @@
 //! What is not named is not offered, for one of these reasons. It is EL2's or EL3's (VMIDBits, VH, XNX, FWB, EVT,
 //! NV, FGT, HCX, TWED, TGran*_2, MTEPERM, SEL2, RME). It is not built: RAS, MPAM, AMU, SPE, TRBE, BRBE, SME, the
 //! PMU and trace. Or it needs an enable in HCRX_EL2, or a fine-grained trap lifted, that EL2 does not give:
-//! MOPS, LS64, SCTLR2, TCR2, GCS, THE, S1PIE, S1POE, D128, FPMR, NMI, CPA, CMOW.
+//! LS64, SCTLR2, TCR2, GCS, THE, S1PIE, S1POE, D128, FPMR, NMI, CPA, CMOW.
 
 use assay_model::idregs::{COUNT, index};
 use assay_spec::sysreg::SysReg;
@@ -53,14 +53,14 @@ const FIELDS: &[Field] = fields! {
         GIC     24 GicV3;
         SVE     32 Sve;
         DIT     48 AtMost(1);
-        CSV2    56 AtMost(1); // 2 would promise SCXTNUM_ELx, which trap.
+        CSV2    56 AtMost(3); // From 2 on SCXTNUM_EL0 and SCXTNUM_EL1 are there.
         CSV3    60 Host;
     }
     ID_AA64PFR1_EL1 {
         BT        0  AtMost(1);
         SSBS      4  AtMost(2);
         MTE       8  Mte;
-        CSV2_frac 32 AtMost(1); // As CSV2.
+        CSV2_frac 32 AtMost(1); // 2 would promise SCXTNUM_ELx with a CSV2 of 1, where they trap.
         MTE_frac  40 Mte;
         MTEX      52 Mte;
     }
@@ -127,6 +127,7 @@ const FIELDS: &[Field] = fields! {
         RPRES    4  Host;
         GPA3     8  Pauth;
         APA3     12 Pauth;
+        MOPS     16 Host;
         BC       20 Host;
         PAC_frac 24 Pauth;
         CLRBHB   28 Host;

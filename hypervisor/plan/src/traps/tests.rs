@@ -1,6 +1,6 @@
 //! Which traps which machine and VM make.
 
-use assay_spec::hcr::{self, cptr, mdcr};
+use assay_spec::hcr::{self, cptr, hcrx, mdcr};
 use assay_spec::sysreg::SysReg;
 use assay_spec::traps::TrapConfig;
 
@@ -23,7 +23,7 @@ fn what_only_some_cpus_have_traps_there_and_is_left_alone_elsewhere() {
         let some = hcr::TERR | hcr::TLOR | hcr::TID5;
         assert_eq!((there.hcr & some, elsewhere.hcr & some), (some, 0));
         assert_eq!((there.cptr & cptr::TAM, elsewhere.cptr & cptr::TAM), (cptr::TAM, 0));
-        assert_eq!((there.mpam2.is_some(), elsewhere.mpam2), (true, None));
+        assert_eq!((there.mpam, elsewhere.mpam), (true, false));
         assert_eq!((there.fgt, elsewhere.fgt), (big.fgt(), 0));
         // What is offered, and how the tables read, is the same on all.
         let same = hcr::ATA | hcr::FWB | hcr::API | hcr::APK | hcr::TSW;
@@ -46,7 +46,7 @@ fn a_plain_vm_on_a_plain_cpu_has_this_trap_configuration() {
     // TPMCR TPM TDRA TPMS TTRF.
     assert_eq!(config.mdcr, 0x0008_4860);
     assert_eq!(config.cnthctl, 1);
-    assert_eq!((config.fgt, config.mpam2), (0, None));
+    assert_eq!((config.fgt, config.mpam), (0, false));
 }
 
 #[test]
@@ -78,10 +78,26 @@ fn what_the_host_has_and_no_vm_gets_is_trapped() {
     assert_ne!(config.hcr & hcr::TLOR, 0, "LORegions");
     assert_ne!(config.hcr & hcr::FWB, 0);
     assert_ne!(config.cptr & cptr::TAM, 0, "AMU");
-    assert!(config.mpam2.is_some());
-    assert_eq!(config.hcr & (hcr::EN_SCXT | hcr::E2H | hcr::DC | hcr::CD), 0);
+    assert!(config.mpam);
+    assert_eq!(config.hcr & (hcr::E2H | hcr::DC | hcr::CD), 0);
     let hcx = on(&host(&[(SysReg::ID_AA64MMFR1_EL1, 1 << 40)]), FULL, true);
     assert_eq!(hcx.hcrx, Some(0));
+}
+
+#[test]
+fn memory_copies_are_on_and_the_software_context_number_is_there_where_all_cpus_have_them() {
+    let all = host(&[
+        (SysReg::ID_AA64PFR0_EL1, 3 << 56),
+        (SysReg::ID_AA64ISAR2_EL1, 1 << 16),
+        (SysReg::ID_AA64MMFR1_EL1, 1 << 40),
+    ]);
+    let hcx = host(&[(SysReg::ID_AA64PFR0_EL1, 1 << 56), (SysReg::ID_AA64MMFR1_EL1, 1 << 40)]);
+    let of = |common: &HostId| {
+        let config = traps_of(common, &all, PLAIN, true);
+        (config.hcrx, config.hcr & hcr::EN_SCXT)
+    };
+    assert_eq!(of(&all), (Some(hcrx::MSCEN), hcr::EN_SCXT));
+    assert_eq!(of(&all.minimum(&hcx)), (Some(0), 0), "only some CPUs have them");
 }
 
 #[test]

@@ -66,6 +66,7 @@ const SETUPS: &[Setup] = &[
     setup("watchdog", "-absent", 1, ""),
     setup("uart", "", 1, ""),
     on_gic2(setup("uart", "-gic2", 1, "")),
+    setup("sweep", "", 2, ""),
     setup("reset", "", 2, ""),
     setup("reset", "-mte", 2, "mte = true"),
     setup("memory", "", 2, ""),

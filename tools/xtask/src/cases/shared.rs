@@ -31,6 +31,19 @@ pub(super) fn cases() -> Vec<Case> {
             registers("", |builder| builder.cpu("cortex-a53"))
         }),
         Case::new("shared/a-new-life-finds-nothing-of-another", new_lives),
+        Case::new("shared/registers-begin-as-documented-in-each-life", || {
+            sweeps("sched = \"shared\"", 1, Gic::V3, "max")
+        }),
+        Case::new("shared/registers-begin-as-documented-in-each-life-mte", || {
+            sweeps("sched = \"shared\"\nmte = true", 1, Gic::V3, "max")
+        }),
+        Case::new("shared/registers-begin-as-documented-in-each-life-gic2", || {
+            sweeps("sched = \"shared\"", 1, Gic::V2, "cortex-a72")
+        }),
+        Case::new("life/registers-begin-as-documented", || sweeps("", 4, Gic::V3, "max")),
+        Case::new("life/registers-begin-as-documented-mte", || sweeps("mte = true", 4, Gic::V3, "max")),
+        Case::new("life/registers-begin-as-documented-gic2", || sweeps("", 4, Gic::V2, "cortex-a72")),
+        Case::new("life/registers-begin-as-documented-neoverse-n2", || sweeps("", 4, Gic::V3, "neoverse-n2")),
         Case::new("shared/three-vms-on-one-cpu-by-weight", || weights(1, &[100, 200, 400], &[1, 2, 4])),
         Case::new("shared/four-vms-on-two-cpus-by-weight", || weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])),
         Case::new("shared/a-budget-is-kept", budget),
@@ -133,6 +146,28 @@ fn new_lives() -> Result<String> {
     ensure!(!output.contains("not ok"), "{output}");
     ensure!(output.contains("ok 2 vector_registers_begin_clear"));
     Ok("20 lives".to_owned())
+}
+
+/// Two VMs leave every register that they can write with another value, and look at their next lives' beginnings.
+fn sweeps(lines: &str, cpus: u32, gic: Gic, cpu: &str) -> Result<String> {
+    let one = |name: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = 2\nmemory = \"64M\"\nkernel = \"sweep\"\ncmdline = \"reset\"\n{lines}\n"
+        )
+    };
+    let builder = Machine::builder().manifest_text(&(one("one") + &one("two"))).physical_cpus(cpus).gic(gic).cpu(cpu);
+    let mut machine = builder.start()?;
+    for name in ["one", "two"] {
+        for life in 1..=3 {
+            machine.expect(name, "sweep: again", LIMIT).with_context(|| format!("{name}, life {life}"))?;
+        }
+    }
+    for name in ["one", "two"] {
+        let output = machine.output(name);
+        ensure!(!output.contains("not ok"), "{name}: {output}");
+        ensure!(output.contains("ok 6 ") && !output.contains("SKIP"), "{name}: {output}");
+    }
+    Ok("3 lives".to_owned())
 }
 
 fn worker(name: &str, vcpus: u32, lines: &str) -> String {

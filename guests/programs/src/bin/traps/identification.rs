@@ -1,5 +1,7 @@
 //! The ID registers: what they say is what there is.
 
+use core::arch::global_asm;
+
 use guest_kit::code::{self, Encoding};
 use guest_kit::machine::machine;
 use guest_kit::{Outcome, ensure, ensure_equal, gic, ktap, sysreg};
@@ -88,7 +90,7 @@ pub fn not_offered() -> Outcome {
 
 /// Registers that are UNDEFINED where an ID field is zero, and that EL2 can make so: feature, its
 /// field, the register.
-const FEATURES: [(&str, Encoding, u32, Encoding); 14] = [
+const FEATURES: [(&str, Encoding, u32, Encoding); 16] = [
     ("SVE: ZCR_EL1", PFR0, 32, Encoding(3, 0, 1, 2, 0)),
     ("SME: SMCR_EL1", PFR1, 24, Encoding(3, 0, 1, 2, 6)),
     ("RAS: ERRIDR_EL1", PFR0, 28, Encoding(3, 0, 5, 3, 0)),
@@ -100,6 +102,8 @@ const FEATURES: [(&str, Encoding, u32, Encoding); 14] = [
     ("LOR: LORC_EL1", MMFR1, 16, Encoding(3, 0, 10, 4, 3)),
     ("TCR2_EL1", MMFR3, 0, Encoding(3, 0, 2, 0, 3)),
     ("GCS: GCSCR_EL1", PFR1, 44, Encoding(3, 0, 2, 5, 0)),
+    ("CSV2: SCXTNUM_EL1", PFR0, 56, Encoding(3, 0, 13, 0, 7)),
+    ("CSV2: SCXTNUM_EL0", PFR0, 56, Encoding(3, 3, 13, 0, 7)),
     ("MTE: GCR_EL1", PFR1, 8, Encoding(3, 0, 1, 0, 6)),
     ("MTE: RGSR_EL1", PFR1, 8, Encoding(3, 0, 1, 0, 5)),
     ("MTE: TFSR_EL1", PFR1, 8, Encoding(3, 0, 5, 6, 0)),
@@ -107,10 +111,11 @@ const FEATURES: [(&str, Encoding, u32, Encoding); 14] = [
 
 pub fn not_reported() -> Outcome {
     for (name, id, shift, register) in FEATURES {
-        // MTE's registers come with its level 2.
-        let least = if name.starts_with("MTE") { 2 } else { 1 };
+        // MTE's registers, and those of CSV2, come with level 2.
+        let least = if name.starts_with("MTE") || name.starts_with("CSV2") { 2 } else { 1 };
         match code::read(register) {
             Ok(value) if field(id, shift) < least => ensure!(false, "{} reads {:#x}", name, value),
+            Err(_) if name.starts_with("CSV2") && field(id, shift) >= least => ensure!(false, "{} is UNDEFINED", name),
             Err(caught) => ensure!(is_answer(caught), "{}: esr={:#x}", name, caught.esr),
             Ok(_) => {}
         }
@@ -125,5 +130,41 @@ pub fn not_reported() -> Outcome {
     let absent = version == 0 || version == 0xf;
     let control = code::read(Encoding(3, 3, 9, 12, 0));
     ensure!(absent == control.is_err(), "PMU: version {} and PMCR_EL0 {:?}", version, control.is_ok());
+    Ok(())
+}
+
+// x0 = a number, x1 = where to. Fills 64 bytes by FEAT_MOPS; returns how many are left.
+global_asm!(
+    r#"
+    .arch_extension mops
+traps_fill:
+    mov     x2, #64
+    setp    [x1]!, x2!, x0
+    setm    [x1]!, x2!, x0
+    sete    [x1]!, x2!, x0
+    mov     x0, x2
+    ret
+"#
+);
+
+/// The instructions that copy and set memory are there exactly if they are reported.
+pub fn memory_sets() -> Outcome {
+    unsafe extern "C" {
+        static traps_fill: u8;
+    }
+    let target = crate::PAGE.0.get().cast::<u64>();
+    let reported = field(ISAR2, 16) != 0;
+    match guest_kit::exception::guarded(&raw const traps_fill as u64, 0x5a, target as u64) {
+        Ok(left) => {
+            // SAFETY: the page is the instructions' alone.
+            let (last, next) = unsafe { (target.add(7).read_volatile(), target.add(8).read_volatile()) };
+            ensure!(reported, "MOPS: done, and not reported");
+            ensure!((left, last) == (0, 0x5a5a_5a5a_5a5a_5a5a), "MOPS: {} left, {:#x}", left, last);
+            ensure!(next != last, "MOPS: more than was asked for");
+        }
+        Err(caught) => {
+            ensure!(!reported && is_answer(caught), "MOPS: reported {}, esr={:#x}", reported, caught.esr);
+        }
+    }
     Ok(())
 }

@@ -23,6 +23,7 @@ const CASES: &[Case] = &[
     ("id_registers_are_stable_and_say_el1", identification::id_registers),
     ("what_is_not_offered_is_not_reported", identification::not_offered),
     ("what_is_not_reported_is_undefined", identification::not_reported),
+    ("memory_is_set_by_its_instructions_or_they_are_undefined", identification::memory_sets),
     ("interrupts_work_after_all_that", interrupts),
 ];
 
