@@ -99,6 +99,22 @@ pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
             kinds.push(identity.id.clone());
         }
     }
+    for (place, kind) in kinds.iter().enumerate() {
+        let count = slots()
+            .iter()
+            .filter(|slot| identity(slot).is_some() && slot.kind.load(Ordering::Relaxed) == place)
+            .count();
+        say!(
+            "cpu count={count} ID_AA64PFR0_EL1={:#x} ID_AA64PFR1_EL1={:#x} ID_AA64PFR2_EL1={:#x} ID_AA64MMFR0_EL1={:#x} \
+             ID_AA64MMFR1_EL1={:#x} ID_AA64MMFR2_EL1={:#x}",
+            kind.get(4, 0),
+            kind.get(4, 1),
+            kind.get(4, 2),
+            kind.get(7, 0),
+            kind.get(7, 1),
+            kind.get(7, 2)
+        );
+    }
     let _ = KINDS.call_once(|| kinds);
 }
 

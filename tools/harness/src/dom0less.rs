@@ -10,7 +10,6 @@ mod node;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dtoolkit::Node as _;
@@ -81,7 +80,7 @@ impl Dom0less {
             .map_err(|_| anyhow::anyhow!("{}: neither a device tree nor its source", name()))?;
         let blob = match overlay::compile(&source) {
             Ok(blob) => blob,
-            Err(error) => dtc(path).with_context(|| format!("{}: {error:#}", name()))?,
+            Err(error) => overlay::dtc(path).with_context(|| format!("{}: {error:#}", name()))?,
         };
         Self::from_blob(&blob).with_context(name)
     }
@@ -246,16 +245,6 @@ impl Dom0less {
 fn file(name: &str, checkout: Option<&Path>) -> Result<PathBuf> {
     let here = Path::new("");
     if RAMDISKS.contains(&name) { bundle::ramdisk_path(name, here) } else { bundle::kernel_path(name, here, checkout) }
-}
-
-/// Compiles with the device tree compiler, for what [`overlay::compile`] doesn't know.
-fn dtc(path: &Path) -> Result<Vec<u8>> {
-    let output = Command::new("dtc").args(["-q", "-I", "dts", "-O", "dtb"]).arg(path).output();
-    let Ok(output) = output else {
-        bail!("there is no dtc that would know more: install it, or give a .dtb file");
-    };
-    ensure!(output.status.success(), "dtc doesn't know either: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(output.stdout)
 }
 
 fn domain(node: &DeviceTreeNode, cells: Cells) -> Domain {

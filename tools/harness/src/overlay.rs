@@ -1,15 +1,17 @@
 //! Facts about a platform from a file: an overlay, as a blob or as source.
 //!
 //! Not a device-tree compiler: it knows the part of the language that an overlay of facts needs. Nodes,
-//! cells, strings, bytes, flags, comments and `&{/PATH}`; no references to labels, macros, includes or
-//! arithmetic. For those there is `dtc -@`, and its `.dtbo`.
+//! cells, strings, bytes, flags, comments and `&{/PATH}`; no references to labels, includes or arithmetic. For those `dtc` is
+//! asked, if it is installed.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dtoolkit::Node as _;
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node as _, Property as _};
 
 /// How deep nodes may be nested.
 const DEEPEST: usize = 16;
@@ -24,10 +26,37 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         Some("dtbo") => fs::read(path).with_context(can),
         Some("dtso") => {
             let source = fs::read_to_string(path).with_context(can)?;
-            compile(&source).with_context(|| path.display().to_string())
+            let blob = compile(&source).or_else(|error| dtc(path).with_context(|| format!("{error:#}")));
+            blob.and_then(|blob| known(&blob).map(|()| blob)).with_context(|| path.display().to_string())
         }
         _ => bail!("{}: give an overlay, a .dtbo file or its source, .dtso", path.display()),
     }
+}
+
+/// Compiles with the device tree compiler, for what [`compile`] doesn't know.
+///
+/// # Errors
+/// It isn't installed, or doesn't know either.
+pub(crate) fn dtc(path: &Path) -> Result<Vec<u8>> {
+    let output = Command::new("dtc").args(["-q", "-@", "-I", "dts", "-O", "dtb"]).arg(path).output();
+    let Ok(output) = output else {
+        bail!("there is no dtc that would know more: install it, or give what it makes (.dtbo, .dtb)");
+    };
+    ensure!(output.status.success(), "dtc doesn't know either: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(output.stdout)
+}
+
+/// Checks that nothing refers to a label of the platform's tree, which only a tree with symbols could tell.
+fn known(blob: &[u8]) -> Result<()> {
+    let tree = Fdt::new(blob)?;
+    let Some(fixups) = tree.find_node("/__fixups__") else { return Ok(()) };
+    let labels: Vec<String> = fixups.properties().map(|label| format!("&{}", label.name())).collect();
+    ensure!(
+        labels.is_empty(),
+        "{}: a label of the platform's tree, and firmware's trees have none: write the path, as &{{/reserved-memory}}",
+        labels.join(", ")
+    );
+    Ok(())
 }
 
 /// Compiles an overlay's source.
@@ -216,7 +245,31 @@ mod tests {
     use dtoolkit::fdt::Fdt;
     use dtoolkit::{Node as _, Property as _};
 
-    use super::compile;
+    use super::{compile, read};
+
+    /// A file with this source, and what is made of it; `None` if there is no dtc.
+    fn by_file(name: &str, source: &str) -> Option<anyhow::Result<Vec<u8>>> {
+        std::process::Command::new("dtc").arg("--version").output().ok()?;
+        let path = std::env::temp_dir().join(format!("assay-overlay-{}-{name}.dtso", std::process::id()));
+        std::fs::write(&path, source).unwrap();
+        let blob = read(&path);
+        std::fs::remove_file(&path).unwrap();
+        Some(blob)
+    }
+
+    #[test]
+    fn labels_of_its_own_and_arithmetic_are_left_to_dtc_and_the_platforms_labels_are_named() {
+        let source = "/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };\n\
+             &{/} { gpu: gpu { reg = <(1 << 4)>; }; user { memory-region = <&gpu>; }; };\n";
+        let Some(blob) = by_file("own", source) else { return };
+        let blob = blob.unwrap();
+        assert_eq!(property(&blob, "/fragment@0/__overlay__/gpu", "reg"), 16u32.to_be_bytes());
+        let source = "/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };\n&gpu0 { assay,mte-capable; };\n";
+        let error = format!("{:#}", by_file("platforms", source).unwrap().unwrap_err());
+        assert!(error.contains("&gpu0: a label of the platform's tree") && error.contains("write the path"), "{error}");
+        let error = format!("{:#}", by_file("wrong", "/dts-v1/; / { x = <(1 +)>; };").unwrap().unwrap_err());
+        assert!(error.contains("line 1") && error.contains("dtc doesn't know either"), "{error}");
+    }
 
     const SOURCE: &str = r#"/dts-v1/;
 /plugin/;

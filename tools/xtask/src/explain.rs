@@ -35,7 +35,8 @@ pub(crate) struct Options {
     /// The VMs, and the overlays beside them
     #[arg(long, value_name = "FILE", required_unless_present = "list_cpus")]
     manifest: Option<PathBuf>,
-    /// The CPUs by name; of several, what all of them have counts
+    /// The CPUs: a name, a file with the lines of a machine's console that begin with `assay: cpu`, or REGISTER=VALUE
+    /// (ID_AA64PFR1_EL1=0x221), which changes the one before it. Of several, what all of them have counts
     #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',', required_unless_present = "list_cpus")]
     cpu: Vec<String>,
     /// What the boot's proof finds: passed, failed-tags or failed-memory, of all regions or of one; of RAM

@@ -23,3 +23,8 @@ pub(crate) fn unusable(error: impl Into<anyhow::Error>) -> anyhow::Error {
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<Unusable>().is_some() { 2 } else { 1 }
 }
+
+/// Whether all that went wrong is that nobody reads our output any more (`… | head`).
+pub(crate) fn is_unheard(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -85,6 +85,7 @@ fn main() -> ExitCode {
     end_with_the_reader();
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if failure::is_unheard(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(failure::status(&error))

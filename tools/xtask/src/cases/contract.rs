@@ -29,6 +29,10 @@ pub(super) fn cases() -> Vec<Case> {
                 ensure!(event.get(key).is_some(), "no {key} in: {event}");
             }
             ensure!(event.get("attr") == Some("normal-wb"), "RAM is not Normal WB: {event}");
+            // What `explain --cpu LOG` reads.
+            let cpu = events.iter().find(|event| event.kind == "cpu").context("no cpu line")?;
+            let has = |key| cpu.get(key).is_some_and(|value| value.starts_with("0x"));
+            ensure!(has("ID_AA64PFR1_EL1") && has("ID_AA64MMFR2_EL1") && cpu.get("count") == Some("1"), "{cpu}");
             machine.finish(LIMIT)?;
             Ok(String::new())
         }),
