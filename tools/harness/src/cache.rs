@@ -52,7 +52,7 @@ impl Cache {
         self.root.join("guests").join(name).join("Image")
     }
 
-    /// The ramdisk known by this name (`busybox`).
+    /// The ramdisk known by this name (`busybox`, `busybox-dax`).
     #[must_use]
     pub fn ramdisk(&self, name: &str) -> PathBuf {
         self.root.join("guests").join(name).join("initrd.cpio")
@@ -68,7 +68,7 @@ impl Cache {
 /// Kernels that the set-up knows how to fetch.
 pub const KERNELS: &[&str] = &["debian", "debian-6.12"];
 /// Ramdisks that the set-up builds.
-pub const RAMDISKS: &[&str] = &["busybox"];
+pub const RAMDISKS: &[&str] = &["busybox", "busybox-dax"];
 
 /// The top of the repository's work tree, found upwards from the current directory.
 ///

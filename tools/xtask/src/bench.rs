@@ -72,7 +72,7 @@ type Figures = BTreeMap<String, Figure>;
 /// # Errors
 /// Something can't be built or doesn't run; never a figure.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    setup::ensure(setup::Needs { qemu: true, guests: !options.no_linux })?;
+    setup::ensure(setup::Needs { qemu: true, guests: if options.no_linux { &[] } else { &["debian", "busybox"] } })?;
     let artifacts = build::firmware(build::Profile::Release)?;
     if options.scaling {
         build::guests(&["scale"])?;

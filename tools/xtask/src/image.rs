@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
     build::warn(&manifest);
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
-    setup::ensure(setup::Needs { qemu: false, guests: true })?;
+    setup::ensure(setup::Needs { qemu: false, guests: &setup::guests_of(&manifest) })?;
     build::guests_of(&manifest, folder)?;
     let firmware = fs::read(build::firmware(build::Profile::Release)?.image)?;
     let archive = build::bundle(&manifest, folder).map_err(unusable)?;

@@ -137,7 +137,7 @@ fn build_all(manifest: Option<&Path>, profile: build::Profile) -> Result<()> {
     let artifacts = build::firmware(profile)?;
     build::guests(&[])?;
     if let (Some(manifest), Some(path)) = (parsed, manifest) {
-        setup::ensure(setup::Needs { qemu: false, guests: true })?;
+        setup::ensure(setup::Needs { qemu: false, guests: &setup::guests_of(&manifest) })?;
         build::warn(&manifest);
         let folder = path.parent().unwrap_or(Path::new(""));
         build::write_bundle(&manifest, folder, &artifacts.bundle).map_err(failure::unusable)?;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
+use assay_harness::cache::Cache;
 use assay_harness::events::{self, Event};
-use assay_harness::manifest::{ConsoleStyle, Manifest};
+use assay_harness::manifest::ConsoleStyle;
 use assay_harness::process;
 use assay_harness::qemu::{self, Hardware};
 
@@ -32,7 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (mut manifest, folder) = options.manifest().map_err(unusable)?;
     build::warn(&manifest);
     let board = options.board().map_err(unusable)?;
-    let qemu = prepare(options, needs_guests(&manifest))?;
+    let qemu = prepare(options, &setup::guests_of(&manifest))?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
     if !std::io::stdin().is_terminal() {
         manifest.console = Some(ConsoleStyle::Prefix);
@@ -91,17 +91,8 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
     events::verdict(&events, with.names).map_err(anyhow::Error::msg)
 }
 
-/// Whether a VM starts from what the set-up fetches.
-fn needs_guests(manifest: &Manifest) -> bool {
-    let known = |list: &[&str], name: &str| list.contains(&name);
-    manifest
-        .vm
-        .iter()
-        .any(|vm| known(KERNELS, &vm.kernel) || vm.initrd.as_deref().is_some_and(|name| known(RAMDISKS, name)))
-}
-
 /// Sets up what this run needs and gives the QEMU to use.
-fn prepare(options: &Options, guests: bool) -> Result<PathBuf> {
+fn prepare(options: &Options, guests: &[&str]) -> Result<PathBuf> {
     let cache = Cache::locate()?;
     let given = options.qemu.as_deref();
     if given.is_some() {

@@ -4,6 +4,7 @@ mod apt;
 mod guests;
 mod host;
 mod initramfs;
+pub(crate) mod modules;
 mod qemu;
 mod rust;
 mod selftests;
@@ -14,27 +15,34 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
+use assay_harness::manifest::Manifest;
 use assay_harness::qemu as found_qemu;
 
 /// What the caller is going to do, so that only that is set up.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Needs {
+pub(crate) struct Needs<'a> {
     pub(crate) qemu: bool,
-    pub(crate) guests: bool,
+    /// Kernels and ramdisks by name; names that the set-up doesn't know are passed over.
+    pub(crate) guests: &'a [&'a str],
 }
 
 /// Everything.
-pub(crate) const ALL: Needs = Needs { qemu: true, guests: true };
+pub(crate) const ALL: Needs<'_> = Needs { qemu: true, guests: &["debian", "debian-6.12", "busybox", "busybox-dax"] };
+
+/// The kernels and ramdisks that a manifest names.
+pub(crate) fn guests_of(manifest: &Manifest) -> Vec<&str> {
+    manifest.vm.iter().flat_map(|vm| [Some(vm.kernel.as_str()), vm.initrd.as_deref()]).flatten().collect()
+}
 
 /// Sets up what is missing of `needs`; quiet when nothing is.
 ///
 /// # Errors
 /// Something can't be fetched; the message says how to give it instead.
-pub(crate) fn ensure(needs: Needs) -> Result<()> {
+pub(crate) fn ensure(needs: Needs<'_>) -> Result<()> {
     let cache = Cache::locate()?;
     rust::ensure_targets()?;
     let want_qemu = needs.qemu && !qemu_is_there(&cache);
-    let want_guests = needs.guests && !missing_guests(&cache).is_empty();
+    let want_guests = !missing(&cache, needs.guests).is_empty();
     if !(want_qemu || want_guests) {
         return Ok(());
     }
@@ -46,8 +54,9 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         let program = qemu::install(&cache, false)?;
         eprintln!("QEMU: {}", program.display());
     }
-    if want_guests && !missing_guests(&cache).is_empty() {
-        let made = guests::install(&cache)?;
+    let missing = missing(&cache, needs.guests);
+    if !missing.is_empty() {
+        let made = guests::install(&cache, &missing)?;
         eprintln!("guests: {} in {}", made.join(", "), cache.root().display());
     }
     Ok(())
@@ -160,8 +169,37 @@ fn qemu_is_there(cache: &Cache) -> bool {
     found_qemu::find(None, cache).is_ok()
 }
 
-fn missing_guests(cache: &Cache) -> Vec<&'static str> {
-    let kernels = KERNELS.iter().filter(|name| !cache.kernel(name).is_file());
-    let ramdisks = RAMDISKS.iter().filter(|name| !cache.ramdisk(name).is_file());
-    kernels.chain(ramdisks).copied().collect()
+/// What is not there of these kernels and ramdisks, and of what they are made of.
+fn missing<'a>(cache: &Cache, names: &[&'a str]) -> Vec<&'a str> {
+    let is_missing = |name: &&str| {
+        let is_kernel = KERNELS.contains(name) && !cache.kernel(name).is_file();
+        is_kernel || (RAMDISKS.contains(name) && !cache.ramdisk(name).is_file())
+    };
+    names.iter().copied().filter(is_missing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use assay_harness::cache::{KERNELS, RAMDISKS};
+    use assay_harness::manifest::Manifest;
+
+    use super::{ALL, guests, guests_of};
+
+    #[test]
+    fn all_is_each_kernel_and_ramdisk_that_there_is() {
+        let all: BTreeSet<&str> = ALL.guests.iter().copied().collect();
+        assert_eq!(all, KERNELS.iter().chain(RAMDISKS).copied().collect());
+    }
+
+    #[test]
+    fn a_run_needs_what_its_manifest_names_and_what_that_is_made_of() {
+        let text = "[[vm]]\nname = \"a\"\nmemory = \"1G\"\nkernel = \"debian\"\ninitrd = \"busybox\"\n\
+                    [[vm]]\nname = \"b\"\nmemory = \"1G\"\nkernel = \"hello\"\n";
+        let manifest = Manifest::parse(text).unwrap();
+        assert_eq!(guests_of(&manifest), ["debian", "busybox", "hello"]);
+        assert_eq!(guests::with_parts(&["debian", "busybox"]), ["debian", "busybox"]);
+        assert_eq!(guests::with_parts(&["busybox-dax"]), ["busybox-dax", "debian-6.12", "busybox"]);
+    }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
         options.modules.iter().map(|module| (module.address, module.file.clone())).collect();
     let known = |name: &&str| KERNELS.contains(name) || RAMDISKS.contains(name);
     let names = || files.iter().map(|(_, name)| name.as_str());
-    let qemu = prepare(options, names().any(|name| known(&name)))?;
+    let qemu = prepare(options, &names().collect::<Vec<_>>())?;
     let mut ours: Vec<&str> =
         names().filter(|name| !known(name) && !Path::new(name).is_file() && programs::is_one(name)).collect();
     ours.sort_unstable();

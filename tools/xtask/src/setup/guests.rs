@@ -3,13 +3,15 @@
 //! Kernels and busybox are unchanged; only the ramdisk's archive and its few scripts are ours.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use assay_harness::cache::Cache;
+use cpio::newc::Reader;
 
 use super::apt::{self, Apt, Suites};
-use super::initramfs;
+use super::{initramfs, modules};
 
 /// The release whose kernels are the tested guests, whatever the host runs.
 const RELEASE: Suites<'_> = Suites {
@@ -31,31 +33,82 @@ const KERNELS: &[Kernel] = &[
     Kernel { name: "debian-6.12", package: "linux-image-arm64/bookworm-backports", version: "6.12." },
 ];
 
-/// Fetches and builds what is missing. Gives the names of what it made.
+/// The kernel whose modules are in `busybox-dax`.
+const DAX_KERNEL: &str = "debian-6.12";
+
+/// What has to be there for these guests: `busybox-dax` is made of two others.
+pub(super) fn with_parts<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    let mut all = wanted.to_vec();
+    if wanted.contains(&"busybox-dax") {
+        all.extend([DAX_KERNEL, "busybox"]);
+    }
+    all
+}
+
+/// Fetches and builds what is missing of `wanted`. Gives the names of what it made.
 ///
 /// # Errors
 /// A package can't be fetched or isn't what it should be.
-pub(crate) fn install(cache: &Cache) -> Result<Vec<String>> {
-    let guests = cache.root().join("guests");
-    let work = guests.join("apt");
-    let private = Apt::open(&work, &RELEASE)?;
+pub(crate) fn install(cache: &Cache, wanted: &[&str]) -> Result<Vec<String>> {
+    let wanted = with_parts(wanted);
+    let work = cache.root().join("guests/apt");
     let mut made = Vec::new();
-    for kernel in KERNELS.iter().filter(|kernel| !cache.kernel(kernel.name).is_file()) {
-        fetch_kernel(&private, kernel, &cache.kernel(kernel.name))?;
-        made.push(kernel.name.to_owned());
+    let is_missing = |kernel: &&Kernel| wanted.contains(&kernel.name) && !cache.kernel(kernel.name).is_file();
+    let kernels: Vec<&Kernel> = KERNELS.iter().filter(is_missing).collect();
+    let wants_busybox = wanted.contains(&"busybox") && !cache.ramdisk("busybox").is_file();
+    if wants_busybox || !kernels.is_empty() {
+        let private = Apt::open(&work, &RELEASE)?;
+        for kernel in kernels {
+            fetch_kernel(&private, kernel, &cache.kernel(kernel.name))?;
+            made.push(kernel.name.to_owned());
+        }
+        if wants_busybox {
+            fetch_busybox(&private, &work, &cache.ramdisk("busybox"))?;
+            made.push("busybox".to_owned());
+        }
+        private.discard()?;
     }
-    let ramdisk = cache.ramdisk("busybox");
-    if !ramdisk.is_file() {
-        let archive = private.download("busybox-static")?;
-        let tree = fresh(&work.join("tree"))?;
-        apt::unpack(&archive, &tree)?;
-        let busybox = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")];
-        let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
-        store(&ramdisk, &initramfs::build(&fs::read(busybox)?)?)?;
-        made.push("busybox".to_owned());
+    let dax = cache.ramdisk("busybox-dax");
+    if made.iter().any(|name| name == DAX_KERNEL) && dax.is_file() {
+        // Its modules are another kernel's.
+        fs::remove_file(&dax)?;
     }
-    private.discard()?;
+    if wanted.contains(&"busybox-dax") && !dax.is_file() {
+        let folder = fresh(&dax.with_file_name("modules"))?;
+        let modules = modules::unpack(cache, DAX_KERNEL, &folder)?.into_iter();
+        let modules = modules.map(|(name, path)| Ok((name, fs::read(path)?))).collect::<Result<Vec<_>>>()?;
+        store(&dax, &initramfs::build(&busybox_of(&cache.ramdisk("busybox"))?, &modules)?)?;
+        fs::remove_dir_all(&folder)?;
+        made.push("busybox-dax".to_owned());
+    }
     Ok(made)
+}
+
+fn fetch_busybox(private: &Apt, work: &Path, to: &Path) -> Result<()> {
+    let archive = private.download("busybox-static")?;
+    let tree = fresh(&work.join("tree"))?;
+    apt::unpack(&archive, &tree)?;
+    let busybox = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")];
+    let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
+    store(to, &initramfs::build(&fs::read(busybox)?, &[])?)
+}
+
+/// The program in a ramdisk that was made here.
+fn busybox_of(ramdisk: &Path) -> Result<Vec<u8>> {
+    let archive = fs::read(ramdisk)?;
+    let mut rest = archive.as_slice();
+    loop {
+        let mut entry = Reader::new(rest)?;
+        if entry.entry().is_trailer() {
+            bail!("{} has no busybox", ramdisk.display());
+        }
+        if entry.entry().name() == "bin/busybox" {
+            let mut program = Vec::new();
+            entry.read_to_end(&mut program)?;
+            return Ok(program);
+        }
+        rest = entry.finish()?;
+    }
 }
 
 fn fetch_kernel(private: &Apt, kernel: &Kernel, to: &Path) -> Result<()> {

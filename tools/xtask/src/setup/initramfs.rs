@@ -1,4 +1,5 @@
-//! The ramdisk: busybox, a console device and an `/init` that ends in a shell with job control.
+//! The ramdisks: busybox, a console device and an `/init` that ends in a shell with job control; and the same with modules
+//! and commands that make memory of a `pmem-region`.
 
 use anyhow::Result;
 use cpio::newc::{Builder, trailer};
@@ -36,6 +37,57 @@ cd /
 exec /bin/sh
 ";
 
+/// Of the ramdisk with modules: loads them before the shell starts. busybox unpacks what the kernel's package has packed.
+const LOAD: &str = "\
+#!/bin/sh
+[ -e /run/loaded ] && exec /bin/sh /etc/shell
+touch /run/loaded
+cd /lib/dax
+unxz *.xz 2>/dev/null
+for module in *.ko; do
+    insmod $module || echo \"$module: is the kernel another one than the ramdisk's?\"
+done
+echo
+echo \"'devdax' makes /dev/dax0.0 of the region; 'kmem' gives that to Linux as memory of its node.\"
+exec /bin/sh /etc/shell
+";
+
+/// Makes a devdax of the first region: what `ndctl create-namespace -f -e namespace0.0 -m devdax -M mem` does.
+const DEVDAX: &str = "\
+#!/bin/sh
+nd=/sys/bus/nd
+wait_for() {
+    for _ in $(seq 100); do [ -e $1 ] && return; usleep 100000; done
+    echo \"there is no $1: the VM needs a region with use = dax, and Linux 6.12\" >&2
+    exit 1
+}
+[ -e /dev/dax0.0 ] && exit
+wait_for $nd/drivers/nd_pmem/namespace0.0
+echo namespace0.0 > $nd/drivers/nd_pmem/unbind
+cd $nd/devices/dax0.0 || exit 1
+echo 2097152 > align
+cat /proc/sys/kernel/random/uuid > uuid
+echo pmem > mode
+echo namespace0.0 > namespace
+echo dax0.0 > $nd/drivers/dax_pmem/bind
+wait_for /dev/dax0.0
+ls -l /dev/dax0.0
+";
+
+/// Gives the devdax to the kernel, movable, so that the kernel's own data does not go there: what
+/// `daxctl reconfigure-device -m system-ram dax0.0` does.
+const KMEM: &str = "\
+#!/bin/sh
+devdax >/dev/null || exit 1
+dax=/sys/bus/dax/drivers
+echo dax0.0 > $dax/device_dax/unbind
+echo dax0.0 > $dax/kmem/new_id
+for state in /sys/devices/system/memory/memory*/state; do
+    [ $(cat $state) = offline ] && echo online_movable > $state
+done
+awk '/^Node/ { line = $0 } /managed/ && $2 { print line, $2 * 4, \"kB\" }' /proc/zoneinfo
+";
+
 struct Entry<'a> {
     name: &'a str,
     mode: u32,
@@ -43,14 +95,16 @@ struct Entry<'a> {
     data: &'a [u8],
 }
 
-/// The archive around this `busybox` program; the same input gives the same bytes.
+/// The archive around this `busybox` program, with these modules by name; the same input gives the same bytes.
 ///
 /// # Errors
 /// Writing to memory fails.
-pub(crate) fn build(busybox: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn build(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let folder = |name| Entry { name, mode: DIRECTORY, device: (0, 0), data: &[] };
     let program = |name, data| Entry { name, mode: PROGRAM, device: (0, 0), data };
-    let entries = [
+    let with_modules = INITTAB.replace("/etc/shell", "/etc/load");
+    let inittab = if modules.is_empty() { INITTAB } else { &with_modules };
+    let mut entries = vec![
         folder("bin"),
         folder("etc"),
         folder("dev"),
@@ -58,9 +112,17 @@ pub(crate) fn build(busybox: &[u8]) -> Result<Vec<u8>> {
         Entry { name: "dev/console", mode: CHARACTER_DEVICE, device: (5, 1), data: &[] },
         program("bin/busybox", busybox),
         program("init", INIT.as_bytes()),
-        program("etc/inittab", INITTAB.as_bytes()),
+        program("etc/inittab", inittab.as_bytes()),
         program("etc/shell", SHELL.as_bytes()),
     ];
+    if !modules.is_empty() {
+        entries.extend([folder("lib"), folder("lib/dax")]);
+        for (name, text) in [("etc/load", LOAD), ("bin/devdax", DEVDAX), ("bin/kmem", KMEM)] {
+            entries.push(program(name, text.as_bytes()));
+        }
+    }
+    let paths: Vec<String> = modules.iter().map(|(name, _)| format!("lib/dax/{name}")).collect();
+    entries.extend(paths.iter().zip(modules).map(|(path, (_, data))| program(path, data)));
     let mut archive = Vec::new();
     for (inode, entry) in (1u32..).zip(&entries) {
         let builder =

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use assay_harness::{Machine, Report};
+use assay_harness::{Machine, Report, cache};
 
 use super::facts::{Facts, MARKED};
 use super::{REGION, ramdisk};
@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("coherent/linux-6.1-has-ram-without-tags", || ram("debian", false, true)),
         Case::new("coherent/linux-6.12-has-dax-and-hot-plugs-it", dax),
         Case::new("coherent/linux-6.12-finds-dax-clear-after-a-reboot", reboot),
+        Case::new("coherent/linux-6.12-takes-dax-by-the-commands-of-its-ramdisk", commands),
         Case::new("coherent/linux-6.1-has-dax-as-a-block-device", block),
         Case::new("coherent/linux-6.1-has-an-aperture", || aperture("debian")),
         Case::new("coherent/linux-6.12-has-an-aperture", || aperture("debian-6.12")),
@@ -85,6 +86,19 @@ fn dax() -> Result<String> {
     passed += report(&mut machine, "node 1")?;
     power_off(machine)?;
     Ok(format!("{passed} results"))
+}
+
+/// The example manifest, as a person uses it.
+fn commands() -> Result<String> {
+    let path = cache::repository()?.join("guests/manifests/coherent-dax.toml");
+    let mut machine = Machine::builder().manifest(path).start()?;
+    machine.expect(VM, PROMPT, BOOT)?;
+    let device = machine.run(VM, "devdax", PROMPT, LONGER)?;
+    ensure!(device.status == 0 && device.text.contains("/dev/dax0.0"), "devdax: {device:?}");
+    let zones = machine.run(VM, "kmem", PROMPT, LONGER)?;
+    ensure!(zones.status == 0 && zones.text.contains("Node 1, zone  Movable 131072 kB"), "kmem: {zones:?}");
+    power_off(machine)?;
+    Ok(String::new())
 }
 
 /// devdax writes a header of its own into the region: the next life must not find it.

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,11 +11,10 @@ use assay_harness::cache::{self, Cache};
 use cpio::newc::{Builder, trailer};
 
 use crate::build;
+use crate::setup::modules;
 
 const TARGET: &str = "aarch64-unknown-linux-musl";
 const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "node"];
-/// In the order of loading; 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
-const MODULES: &[&str] = &["libnvdimm", "dax", "nd_btt", "nd_pmem", "of_pmem", "dax_pmem", "device_dax", "kmem"];
 pub(in crate::cases) const DIRECTORY: u32 = 0o040755;
 pub(in crate::cases) const PROGRAM: u32 = 0o100755;
 const FILE: u32 = 0o100644;
@@ -44,7 +42,7 @@ pub(in crate::cases) fn make(kernel: &str) -> Result<PathBuf> {
     let shell = cache.ramdisk("busybox");
     let mut archive = fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
     archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(ours(&programs()?, &modules(&cache, kernel, &folder)?)?);
+    archive.extend(ours(&programs()?, &modules::unpack(&cache, kernel, &folder)?)?);
     store(&path, &archive)?;
     Ok(path)
 }
@@ -68,71 +66,6 @@ fn programs() -> Result<PathBuf> {
     let status = status.context("can't run cargo")?;
     ensure!(status.success(), "guests/linux doesn't build");
     Ok(target.join(TARGET).join("release"))
-}
-
-/// Unpacks the modules of the package that the kernel came in. Kept as long as it is that kernel.
-fn modules(cache: &Cache, kernel: &str, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let image = cache.kernel(kernel);
-    let package = image.with_file_name("modules.deb");
-    let version = fs::read_to_string(image.with_file_name("version"))
-        .with_context(|| format!("{} has no version beside it", image.display()))?;
-    let tree = folder.join(format!("modules-{kernel}-{}", version.trim()));
-    if !tree.is_dir() {
-        let partial = tree.with_extension("partial");
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial)?;
-        extract(&package, &partial)?;
-        fs::rename(&partial, &tree)?;
-    }
-    let mut files = Vec::new();
-    collect(&tree, &mut files)?;
-    let mut found = Vec::new();
-    for (number, module) in MODULES.iter().enumerate() {
-        let ours = |path: &&PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.split('.').next() == Some(module)
-        };
-        if let Some(path) = files.iter().find(ours) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            found.push((format!("{number}-{name}"), path.clone()));
-        }
-    }
-    ensure!(found.len() + 1 >= MODULES.len(), "{} has only the modules {found:?}", package.display());
-    Ok(found)
-}
-
-/// `dpkg-deb` and `tar`, which are wherever the set-up's `dpkg` is: the whole package is large.
-fn extract(package: &Path, to: &Path) -> Result<()> {
-    let mut unpacked = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("can't run dpkg-deb")?;
-    let pipe = unpacked.stdout.take().context("no pipe")?;
-    let status = Command::new("tar")
-        .arg("-x")
-        .arg("-C")
-        .arg(to)
-        .args(["--wildcards", "*/drivers/nvdimm/*", "*/drivers/dax/*"])
-        .stdin(pipe)
-        .status()
-        .context("can't run tar")?;
-    let whole = unpacked.wait()?.success();
-    ensure!(status.success() && whole, "{} can't be unpacked", package.display());
-    Ok(())
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn ours(programs: &Path, modules: &[(String, PathBuf)]) -> Result<Vec<u8>> {
