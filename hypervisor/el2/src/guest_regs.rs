@@ -1,5 +1,7 @@
 //! The EL1 and EL0 registers of the vCPU that this CPU runs: kept and given back, reset, exceptions, a look for reports.
 
+use assay_spec::addr::Ipa;
+
 use crate::sysreg::{bank, dmb_sy, isb, read_sysreg, write_sysreg};
 
 mod debug;
@@ -208,6 +210,21 @@ pub fn vbar() -> u64 {
 /// Returns `SCTLR_EL1`.
 pub fn sctlr() -> u64 {
     read_sysreg!("sctlr_el1")
+}
+
+/// Translates an address that the vCPU's EL1 may read, by its stage 1.
+pub fn translate(va: u64) -> Option<Ipa> {
+    // Reads of PAR_EL1 stand between barriers: Cortex-A77's erratum 1508412, as in `save`.
+    dmb_sy();
+    let kept = read_sysreg!("par_el1");
+    // SAFETY: a walk of EL1's tables, of which nothing but PAR_EL1 changes, and that is the vCPU's and given back.
+    unsafe { core::arch::asm!("at s1e1r, {}", in(reg) va, options(nostack, preserves_flags)) };
+    isb();
+    let par = read_sysreg!("par_el1");
+    dmb_sy();
+    write_sysreg!("par_el1", kept);
+    // PAR_EL1.F = 0: PA in bits 51:12 (DDI0487 PAR_EL1).
+    (par & 1 == 0).then_some(Ipa(par & 0x000f_ffff_ffff_f000 | va & 0xfff))
 }
 
 /// Writes what an exception to EL1 leaves behind: `ESR_EL1`, `ELR_EL1`, `SPSR_EL1`, and `FAR_EL1` if it has one.

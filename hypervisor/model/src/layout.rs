@@ -1,6 +1,6 @@
 //! Where things are in a guest: QEMU `virt`'s addresses and interrupts.
 //!
-//! Fixed for all VMs, so that what was built for that machine runs unchanged.
+//! Fixed for all VMs but for RAM, so that what was built for that machine runs unchanged.
 
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::intid::IntId;
@@ -9,7 +9,7 @@ const fn region(start: u64, size: u64) -> Region<Ipa> {
     Region { start: Ipa(start), size }
 }
 
-/// Where RAM begins.
+/// Where RAM begins, unless the manifest says otherwise.
 pub const RAM: Ipa = Ipa(0x4000_0000);
 /// The Distributor of a GICv3 (IHI0069H 12.8: 64 KiB).
 pub const GICD_V3: Region<Ipa> = region(0x0800_0000, 0x1_0000);
@@ -50,6 +50,10 @@ pub fn doorbell_intid(index: usize) -> IntId {
     IntId(DOORBELL_INTID.0 + index)
 }
 
+/// All of these devices, and room for more: no memory of a guest is there.
+pub const DEVICES: Region<Ipa> = region(0x0800_0000, 0x0800_0000);
+/// What a VM with a PCI function has besides.
+pub const PCI: Region<Ipa> = region(0x1000_0000, 0x3000_0000);
 /// The registers of a PCI function.
 pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
 /// The configuration space of the emulated PCI host bridge: one bus.

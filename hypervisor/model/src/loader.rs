@@ -1,4 +1,4 @@
-//! Clearing and filling a guest's RAM, in steps between which interrupts can be taken.
+//! Clearing and filling a guest's RAM and flashes, in steps between which interrupts can be taken.
 //!
 //! Everything it needs is there from its creation on: a restart allocates nothing. Whole pages are
 //! cleared first, then the loads are written, so that an implementation may clear by the cache line
@@ -46,6 +46,17 @@ pub struct Sources<'a> {
     pub ramdisk: &'a [u8],
     /// The guest's device tree.
     pub dtb: &'a [u8],
+    /// The flashes' files.
+    pub flash: &'a [FlashFile<'a>],
+}
+
+/// What a flash is filled with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlashFile<'a> {
+    /// The file, empty without one.
+    pub bytes: &'a [u8],
+    /// The digest that it must have.
+    pub digest: Option<Digest>,
 }
 
 impl<'a> Sources<'a> {
@@ -55,6 +66,7 @@ impl<'a> Sources<'a> {
         let bytes = match &load.origin {
             Origin::Kernel { offset } => self.kernel.get(*offset..),
             Origin::Inflated { members } => self.kernel.get(members.clone()),
+            Origin::Flash(index) => self.flash.get(*index).and_then(|file| whole(file.bytes)),
             Origin::Ramdisk => whole(self.ramdisk),
             Origin::DeviceTree => whole(self.dtb),
         };
@@ -113,7 +125,7 @@ impl Loader {
     pub fn new(plan: LoadPlan, sums: Sums) -> Self {
         let inflates = |load: &Load| matches!(load.origin, Origin::Inflated { .. });
         Self {
-            pages: unfilled(plan.ram, &plan.loads),
+            pages: plan.memory.iter().flat_map(|memory| unfilled(*memory, &plan.loads)).collect(),
             inflater: plan.loads.iter().any(inflates).then(Inflater::new),
             plan,
             sums,
@@ -171,7 +183,7 @@ impl Loader {
             self.enter(Work::Zero(0));
             return Ok(0);
         };
-        let refuse = |error| KernelError::Digest { ramdisk: false, error };
+        let refuse = |error| KernelError::Digest { member: "the kernel", error };
         digest.check_size(sources.kernel).map_err(refuse)?;
         let size = digest.size;
         let bytes = part(sources.kernel, self.offset, piece.min(size - self.offset))?;
@@ -219,13 +231,16 @@ impl Loader {
         let bytes = part(source, self.offset, size)?;
         self.offset += size;
         let is_last = self.offset == load.to.size;
-        let ramdisk = load.origin == Origin::Ramdisk;
-        let digest = if ramdisk { self.sums.ramdisk } else { self.sums.kernel.filter(|digest| is_whole(load, digest)) };
+        let (member, digest) = match load.origin {
+            Origin::Ramdisk => ("the ramdisk", self.sums.ramdisk),
+            Origin::Flash(index) => ("a flash's file", sources.flash.get(index).and_then(|file| file.digest)),
+            _ => ("the kernel", self.sums.kernel.filter(|digest| is_whole(load, digest))),
+        };
         if let Some(digest) = digest {
             self.crc = memory.copy_and_sum(to, bytes, self.crc);
             if is_last {
                 let same = digest.check_size(source).and(digest.check_sum(self.crc));
-                same.map_err(|error| KernelError::Digest { ramdisk, error })?;
+                same.map_err(|error| KernelError::Digest { member, error })?;
             }
         } else {
             memory.copy(to, bytes);
@@ -294,12 +309,13 @@ fn part(bytes: &[u8], offset: u64, size: u64) -> Result<&[u8], KernelError> {
     range.and_then(|(start, end)| bytes.get(start..end)).ok_or(KernelError::Sources)
 }
 
-/// Lists the pages of RAM that the loads, which are sorted, do not fill wholly.
+/// Lists the pages of a memory that the loads, which are sorted, do not fill wholly.
 fn unfilled(ram: Region<Ipa>, loads: &[Load]) -> Vec<Region<Ipa>> {
     let mut pages = Vec::with_capacity(loads.len() + 1);
     // Below `filled` all is filled by a load; below `listed` all is filled or listed.
     let (mut filled, mut listed) = (ram.start.raw(), ram.start.raw());
-    for (gap_end, load_end) in loads.iter().map(|load| (load.to.start, load.to.end())).chain([(ram.end(), ram.end())]) {
+    let loads = loads.iter().map(|load| load.to).filter(|to| ram.covers(to));
+    for (gap_end, load_end) in loads.map(|to| (to.start, to.end())).chain([(ram.end(), ram.end())]) {
         let first = Ipa(filled).align_down(PAGE_SIZE).raw().max(listed);
         let end = gap_end.raw().next_multiple_of(PAGE_SIZE);
         if filled != gap_end.raw() && first < end {

@@ -1,5 +1,7 @@
 //! One VM while it runs: what never changes, what its vCPUs share, and what each has for itself.
 
+use alloc::vec::Vec;
+
 use assay_spec::addr::{Address, Ipa, Region};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
@@ -28,6 +30,8 @@ pub struct GuestMachine {
     pub pstate: PstateBits,
     /// Its RAM, one range of guest addresses.
     pub ram: Region<Ipa>,
+    /// Its flashes.
+    pub flashes: Vec<Region<Ipa>>,
     /// Its interrupt controller.
     pub gic: Version,
     /// How many vCPUs it has.
@@ -43,9 +47,15 @@ pub struct GuestMachine {
 }
 
 impl GuestMachine {
+    /// Tells whether a flash is at this guest address.
+    pub fn is_flash(&self, ipa: Ipa) -> bool {
+        self.flashes.iter().any(|flash| flash.contains(ipa))
+    }
+
     /// Tells whether a vCPU may start at this guest address.
     pub fn is_code(&self, address: u64) -> bool {
-        self.ram.contains(Ipa(address)) && Ipa(address).is_aligned(4)
+        let mut memory = core::iter::once(&self.ram).chain(&self.flashes);
+        memory.any(|memory| memory.contains(Ipa(address))) && Ipa(address).is_aligned(4)
     }
 }
 

@@ -64,7 +64,7 @@ impl Tables for TableAdapter {
     }
 }
 
-/// One VM's RAM: parts that follow each other in guest addresses.
+/// One VM's RAM and flashes, by the parts that they were taken in.
 pub(crate) struct Ram {
     pub(crate) parts: alloc::vec::Vec<(Region<Ipa>, GuestRam)>,
 }
@@ -83,19 +83,16 @@ impl Ram {
 
     /// Cleans and invalidates `size` bytes from the `from`th on. Returns whether there was anything.
     pub(crate) fn clean_and_invalidate(&mut self, from: u64, size: u64) -> bool {
-        let Some(start) = self.parts.first().map(|(place, _)| place.start.0) else {
-            return false;
-        };
-        let range = Region { start: Ipa(start.saturating_add(from)), size };
-        let mut any = false;
-        self.each(range, |ram, offset, bytes| {
-            any = true;
-            cache::clean_and_invalidate(Region {
-                start: Pa(ram.region().start.0 + offset),
-                size: bytes.end - bytes.start,
-            });
-        });
-        any
+        let (mut before, to) = (0u64, from.saturating_add(size));
+        for (_, ram) in &self.parts {
+            let memory = ram.region();
+            let (start, end) = (from.max(before) - before, to.min(before + memory.size).saturating_sub(before));
+            if start < end {
+                cache::clean_and_invalidate(Region { start: Pa(memory.start.0 + start), size: end - start });
+            }
+            before += memory.size;
+        }
+        from < before
     }
 
     /// Makes what was written at guest addresses `range` fit for execution.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use assay_el2::boot::{self, Boot};
 use assay_el2::{heap, image};
-use assay_model::loader::Sums;
+use assay_model::loader::{FlashFile, Sums};
 use assay_plan::bundle::{Bundle, Member, VM_TREE};
 use assay_plan::gate::Tree;
 use assay_plan::modules::{self, Ground, Misplaced, Missing};
@@ -139,7 +139,12 @@ impl Guests {
             Source::Address(_) => None,
         };
         let ramdisk = config.ramdisk.as_ref().map(|module| &module.source);
+        let flash = config.flash.iter().map(|flash| match &flash.file {
+            Some(source) => Ok(FlashFile { bytes: self.file(source)?, digest: digest(source) }),
+            None => Ok(FlashFile::default()),
+        });
         Ok(Files {
+            flash: flash.collect::<Result<_, _>>()?,
             kernel: self.file(&config.kernel.source)?,
             ramdisk: ramdisk.map(|source| self.file(source)).transpose()?.unwrap_or_default(),
             sums: Sums { kernel: digest(&config.kernel.source), ramdisk: ramdisk.and_then(digest) },

@@ -205,6 +205,7 @@ impl Stock<'_, '_> {
                 loader: Loader::new(start.load, files.sums),
                 kernel: files.kernel,
                 ramdisk: files.ramdisk,
+                flash: files.flash.clone(),
                 tree: start.tree,
                 fwb: host.fwb(),
                 tables,

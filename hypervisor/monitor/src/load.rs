@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_el2::coherent::Part;
-use assay_model::loader::{KernelError, Loader, Progress, Sources};
+use assay_model::loader::{FlashFile, KernelError, Loader, Origin, Progress, Sources};
 use assay_plan::guest_tree::Blob;
 use assay_spec::addr::Ipa;
 
@@ -18,6 +18,7 @@ pub(crate) struct Contents {
     pub(crate) loader: Loader,
     pub(crate) kernel: &'static [u8],
     pub(crate) ramdisk: &'static [u8],
+    pub(crate) flash: Vec<FlashFile<'static>>,
     pub(crate) tree: Blob,
     /// `HCR_EL2.FWB`: the guest's accesses cannot bypass the caches.
     pub(crate) fwb: bool,
@@ -127,7 +128,8 @@ impl Contents {
         if let Some(done) = self.cleaned {
             return self.clean(done);
         }
-        let sources = Sources { kernel: self.kernel, ramdisk: self.ramdisk, dtb: self.tree.bytes() };
+        let (kernel, ramdisk, flash) = (self.kernel, self.ramdisk, &self.flash);
+        let sources = Sources { kernel, ramdisk, dtb: self.tree.bytes(), flash };
         match self.loader.step(&sources, &mut self.ram, CHUNK) {
             Progress::Done if !self.fwb => self.clean(0),
             progress => progress,
@@ -150,6 +152,8 @@ impl Contents {
         let plan = self.loader.plan();
         let (kernel, entry, tree) = (plan.kernel, plan.entry, plan.dtb.start);
         self.ram.make_executable(kernel);
+        let flashes = plan.loads.iter().filter(|part| matches!(part.origin, Origin::Flash(_))).map(|part| part.to);
+        flashes.for_each(|flash| self.ram.make_executable(flash));
         self.end();
         (entry, tree)
     }

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use assay_el2::frames::{self, Frames, Pool};
 use assay_el2::guest_ram::GuestRam;
-use assay_model::layout;
 use assay_spec::addr::{Address, BLOCK_2M, Ipa, Region};
 
 /// Takes `bytes` (whole pages) in as few pieces as there are, of falling size and none of less than 2 MiB that
@@ -36,10 +35,9 @@ fn prev_power_of_two(bytes: u64) -> u64 {
     bytes.checked_ilog2().map_or(0, |bits| 1 << bits)
 }
 
-/// Lays pieces out from the start of guest RAM. They come by falling size, so each is as aligned as it is long
-/// or as RAM's start is.
-pub(crate) fn place(pieces: Vec<Frames>) -> Vec<(Region<Ipa>, GuestRam)> {
-    let mut at = layout::RAM;
+/// Lays pieces out from a guest address on. They come by falling size, so each is as aligned as it is long
+/// or as that address is.
+pub(crate) fn place(mut at: Ipa, pieces: Vec<Frames>) -> Vec<(Region<Ipa>, GuestRam)> {
     let mut placed = Vec::new();
     for frames in pieces {
         let size = frames.region().size;

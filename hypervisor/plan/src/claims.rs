@@ -19,6 +19,7 @@ use crate::vm_tree::VmConfig;
 mod bars;
 mod coherent;
 mod devices;
+mod flash;
 mod ground;
 mod naming;
 mod place;
@@ -108,7 +109,7 @@ pub struct VmClaims<'a> {
     pub vm: usize,
     /// The VM.
     pub config: &'a VmConfig,
-    /// Its RAM, the claims of regions that exist, and the regions that it shares with other VMs, in the manifest's order.
+    /// Its RAM, the claims of regions that exist, its flashes, and the regions that it shares with other VMs, in the manifest's order.
     pub rows: Vec<Row<'a>>,
     /// What is wrong with claims beside the policy's answer.
     pub troubles: Vec<Trouble<'a>>,
@@ -135,6 +136,7 @@ impl<'a> VmClaims<'a> {
     /// Gives every row but the VM's RAM its place, and says of which there is none.
     fn place(&mut self, world: &World<'a>, wanted: &[place::Wanted<'a>]) {
         let places = place::all(self.config, world.pa_bits, wanted);
+        self.troubles.extend(place::ram(self.config, world.pa_bits));
         for (row, place) in self.rows.iter_mut().skip(1).zip(places) {
             match place {
                 Ok(ipa) => row.ipa = ipa,
@@ -150,6 +152,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
     let resolve = |(vm, config): (usize, &'a VmConfig)| {
         let mut claims = VmClaims { vm, config, rows: [ram::row(world, config)].into(), troubles: Vec::new() };
         let mut wanted = regions.claim(&mut claims);
+        wanted.extend(flash::claim(world, &mut claims));
         wanted.extend(shared::claim(world, &mut claims));
         claims.place(world, &wanted);
         devices::check_places(world.machine, &mut claims);

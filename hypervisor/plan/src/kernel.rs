@@ -11,11 +11,12 @@ mod place;
 mod tests;
 
 pub use image::ImageHeader;
-pub use place::plan;
+pub use place::{Memory, plan};
 
 use core::ops::Range;
 
 use assay_model::loader::{KernelError, gzip, inflate};
+use assay_spec::addr::Ipa;
 
 /// A kernel file by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,15 +34,26 @@ pub enum KernelKind {
     },
     /// An ELF file.
     Elf,
-    /// A flat binary, entered at its first byte, which lies at the beginning of RAM.
-    Raw,
+    /// A flat binary.
+    Raw(Raw),
 }
 
 /// What the manifest says about a kernel's format; without a word of it the bytes decide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// A flat binary.
-    Raw,
+    Raw(Raw),
+}
+
+/// Where a flat binary goes; what is not said is the beginning of RAM, or of the binary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Raw {
+    /// Where its first byte goes, in RAM or in a flash.
+    pub load: Option<Ipa>,
+    /// Where the guest starts.
+    pub entry: Option<Ipa>,
+    /// Whether the device tree goes to the beginning of RAM.
+    pub tree_first: bool,
 }
 
 /// Finds out what kind of kernel a file is.
@@ -55,8 +67,8 @@ pub fn identify(bytes: &[u8], format: Option<Format>) -> Result<KernelKind, Kern
     if bytes.is_empty() {
         return Err(KernelError::Empty);
     }
-    if format == Some(Format::Raw) {
-        return Ok(KernelKind::Raw);
+    if let Some(Format::Raw(raw)) = format {
+        return Ok(KernelKind::Raw(raw));
     }
     if bytes.starts_with(&gzip::MAGIC) {
         return gzip_image(bytes, 0..bytes.len());

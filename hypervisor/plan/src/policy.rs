@@ -17,6 +17,7 @@
 //! - MMIO is claimed as an aperture. As anything else it is refused under D1 or D2.
 //! - Memory between VMs is RAM: M1 to M3 decide for each of its VMs by itself, and none of them executes from
 //!   it. A coherent region has one owner, so that sharing one is refused under T2.
+//! - A flash is the VM's own RAM: M1 to M3 decide, and the VM may execute from it.
 //! - A VM that asks for MTE on CPUs without it is refused for its RAM (M3); decisions on its other
 //!   regions say `hidden`, since nothing is exposed.
 //!
@@ -220,9 +221,9 @@ impl Decision {
         Self {
             rule,
             attr,
-            exec: may_execute && (claim.use_ == Use::Ram || claim.exec),
+            exec: may_execute && (matches!(claim.use_, Use::Ram | Use::Flash(_)) || claim.exec),
             rights: match claim.use_ {
-                Use::Shared(rights) => rights,
+                Use::Shared(rights) | Use::Flash(rights) => rights,
                 Use::Ram | Use::Dax | Use::Aperture => Rights::ReadWrite,
             },
             mte: if claim.vm_mte && cpu.mte() { Mte::Exposed } else { Mte::Hidden },

@@ -13,6 +13,7 @@ use crate::pci::Address;
 use crate::platform::CoherentNode;
 use crate::policy::line::DecisionLine;
 use crate::policy::{Decision, Proof, Use};
+use crate::vm_tree::FlashClaim;
 
 /// One range of guest addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +44,8 @@ pub enum Backing<'a> {
         /// The function.
         device: Option<Address>,
     },
+    /// RAM in the place of a flash.
+    Flash(&'a FlashClaim),
     /// RAM that other VMs see too.
     Shared(Share<'a>),
     /// A PCI function's registers.
@@ -79,6 +82,11 @@ impl<'a> Mapping<'a> {
             decision: *decision,
             proof: *proof,
         })
+    }
+
+    /// Tells whether it is RAM that is filled at each start: the VM's, and its flashes.
+    pub fn is_filled(&self) -> bool {
+        matches!(self.backing, Backing::Ram | Backing::Flash(_))
     }
 
     /// Returns the coherent region, if it is one.

@@ -6,9 +6,9 @@
 use alloc::vec::Vec;
 
 use assay_model::doorbell::Doorbells;
-use assay_model::layout;
 use assay_model::life::Life;
-use assay_model::loader::{LoadPlan, Sums};
+pub use assay_model::loader::{FlashFile, Sums};
+use assay_model::loader::{LoadPlan, Origin};
 use assay_model::psci;
 use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
@@ -20,7 +20,7 @@ use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::gic::Version;
 use assay_spec::traps::TrapConfig;
 
-use crate::claims::{VmClaims, World};
+use crate::claims::{Trouble, VmClaims, World};
 use crate::guest_tree::{self, Blob, GuestTree, Seeds};
 use crate::idregs::{self, HostId, VmFeatures};
 use crate::kernel;
@@ -29,7 +29,7 @@ use crate::policy::line::DecisionLine;
 use crate::refusal::{Cause, Refusal};
 use crate::space::{self, Backing, Mapping};
 use crate::traps::traps_of;
-use crate::vm_tree::{Sched, VmConfig};
+use crate::vm_tree::{FlashClaim, Sched, VmConfig};
 
 mod devices;
 mod left;
@@ -96,7 +96,6 @@ pub enum Cpus {
 }
 
 /// The files that a VM starts from.
-#[derive(Clone, Copy)]
 pub struct Files<'f> {
     /// The kernel.
     pub kernel: &'f [u8],
@@ -104,6 +103,8 @@ pub struct Files<'f> {
     pub ramdisk: &'f [u8],
     /// What they must be.
     pub sums: Sums,
+    /// The flashes', in the manifest's order.
+    pub flash: Vec<FlashFile<'f>>,
 }
 
 /// What is written into a VM's RAM at its start.
@@ -175,6 +176,7 @@ impl<'a> Planner<'a> {
                 workarounds: self.host.workarounds,
                 pstate: idregs::pstate_bits(host),
                 ram: ram.ipa,
+                flashes: config.flash.iter().map(FlashClaim::place).collect(),
                 gic,
                 vcpus,
                 watchdog: config.watchdog,
@@ -213,7 +215,7 @@ impl VmPlan<'_> {
         Life::new(self.machine.vcpus, self.config.on_crash, self.config.max_restarts, counter_frequency)
     }
 
-    /// Plans what goes where in RAM, and writes the guest's tree.
+    /// Plans what goes where in memory, and writes the guest's tree.
     ///
     /// # Errors
     /// The kernel is none, something does not fit, or the tree cannot be written.
@@ -236,10 +238,35 @@ impl VmPlan<'_> {
         };
         // A draft: the size of the tree does not depend on the addresses in it.
         let ramdisk_size = files.ramdisk.len() as u64;
-        let draft = tree(Region::new(layout::RAM, ramdisk_size))?.bytes().len() as u64;
-        let kind = kernel::identify(files.kernel, self.config.kernel.format).map_err(|error| refuse(&error))?;
-        let load = kernel::plan(&kind, files.kernel, self.ram(), ramdisk_size, draft);
-        let load = load.map_err(|error| refuse(&error))?;
+        let draft = tree(Region::new(self.ram().start, ramdisk_size))?.bytes().len() as u64;
+        let load = load(self.config, files, draft)?;
         Ok(Start { tree: tree(load.ramdisk)?, load })
     }
+}
+
+/// Plans what goes where in a VM's memory, with a device tree of `tree` bytes.
+///
+/// # Errors
+/// The kernel is none, or something does not fit.
+pub fn load(config: &VmConfig, files: &Files<'_>, tree: u64) -> Result<LoadPlan, Refusal> {
+    let refuse = |cause: &dyn Cause| Refusal::of(&config.name, cause);
+    let mut flashes = Vec::new();
+    for (index, flash) in config.flash.iter().enumerate() {
+        let file = files.flash.get(index).map_or(0, |file| file.bytes.len() as u64);
+        if file > flash.size {
+            return Err(refuse(&Trouble::FlashFile { region: &flash.name, size: flash.size, file }));
+        }
+        flashes.push((flash.place(), file));
+    }
+    let kind = kernel::identify(files.kernel, config.kernel.format).map_err(|error| refuse(&error))?;
+    let ram = Region { start: config.memory_ipa, size: config.memory_bytes };
+    let memory = kernel::Memory { ram, flashes: &flashes };
+    let load = kernel::plan(&kind, files.kernel, memory, files.ramdisk.len() as u64, tree);
+    let load = load.map_err(|error| refuse(&error))?;
+    let twice = load.loads.iter().filter(|part| part.to.overlaps(&load.kernel));
+    let twice = twice.filter_map(|part| if let Origin::Flash(index) = part.origin { Some(index) } else { None });
+    if let Some(flash) = twice.filter_map(|index| config.flash.get(index)).next() {
+        return Err(refuse(&Trouble::FlashTwice { region: &flash.name, kernel: load.kernel.start }));
+    }
+    Ok(load)
 }

@@ -7,6 +7,7 @@
 
 mod cells;
 mod field;
+mod flash;
 mod ignored;
 mod sched;
 mod shared;
@@ -54,6 +55,8 @@ pub struct VmConfig {
     pub sched: Sched,
     /// The RAM in bytes, a multiple of 4 KiB.
     pub memory_bytes: u64,
+    /// Where the guest finds it.
+    pub memory_ipa: Ipa,
     /// Whether it is to have MTE.
     pub mte: bool,
     /// Whether it is to have the SBSA watchdog.
@@ -70,8 +73,17 @@ pub struct VmConfig {
     pub bootargs: String,
     /// The coherent regions it claims, in the manifest's order.
     pub coherent: Vec<CoherentClaim>,
+    /// Its flashes, in the manifest's order.
+    pub flash: Vec<FlashClaim>,
     /// The regions that it shares with other VMs, in the manifest's order.
     pub shared: Vec<SharedClaim>,
+}
+
+impl VmConfig {
+    /// Returns the bytes of memory that it has alone: its RAM and its flashes.
+    pub fn own_bytes(&self) -> u64 {
+        self.flash.iter().fold(self.memory_bytes, |sum, flash| sum.saturating_add(flash.size))
+    }
 }
 
 /// Which physical CPUs a VM wants.
@@ -150,6 +162,30 @@ pub struct CoherentClaim {
     pub ipa: Option<Ipa>,
     /// The device that it belongs to.
     pub device: Option<String>,
+}
+
+/// A VM's wish for memory in the place of a flash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlashClaim {
+    /// Its name, as a shared region's.
+    pub name: String,
+    /// Where it is to lie.
+    pub ipa: Ipa,
+    /// Its length in bytes, a multiple of 4 KiB.
+    pub size: u64,
+    /// What it is filled with; nothing is zeros.
+    pub file: Option<Source>,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+    /// Whether the guest's tree describes it.
+    pub cfi: bool,
+}
+
+impl FlashClaim {
+    /// Returns its place, which a VM that starts has room for.
+    pub const fn place(&self) -> Region<Ipa> {
+        Region { start: self.ipa, size: self.size }
+    }
 }
 
 /// A VM's part in a region of RAM that several VMs see. The region is all claims of one name.

@@ -112,6 +112,13 @@ pub const fn device_access((esr, far, hpfar): (u64, u64, u64)) -> Option<(Ipa, A
     Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), Access((esr & 0xffff_ffff) as u32)))
 }
 
+/// Tells whether a syndrome is of a load or store by one general register, or of cache maintenance, that stage 2 does not
+/// permit. Which address it is for is not known: see [`ipa_is_valid`].
+pub const fn is_unpermitted_write(esr: u64) -> bool {
+    let is_told = class(esr) == ec::DABT_LOWER && esr & (ISV | CM) != 0 && esr & WNR != 0;
+    is_told && esr & (S1PTW | TAG_ACCESS) == 0 && esr & 0x3c == fsc::PERMISSION as u64
+}
+
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
 ///
 /// It is for stage-2 Translation, Access flag and Address size faults, and for any stage-2 fault on a stage-1

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use assay_plan::gate::Tree;
 use cpio::newc::{Builder, trailer};
 
 use crate::cache::{self, Cache};
 use crate::home::Home;
-use crate::manifest::{Manifest, Vm};
+use crate::manifest::{Flash, Manifest, Vm};
 use crate::overlay;
 use crate::vm_tree::{self, Digest, Modules};
 
@@ -38,15 +38,22 @@ pub(crate) fn build_from(manifest: &Manifest, folder: &Path, checkout: Option<&P
     for vm in &manifest.vm {
         let of = |what: &str| format!("vm \"{}\": {what}", vm.name);
         let kernel = kernel_path(&vm.kernel, folder, checkout).with_context(|| of("kernel"))?;
-        let kernel = members.add("kernel", &vm.kernel, &kernel, vm.format.is_none()).with_context(|| of("kernel"))?;
+        let kernel = members.add("kernel", &vm.kernel, &kernel, Form::of_kernel(vm)).with_context(|| of("kernel"))?;
         let ramdisk = match &vm.initrd {
             Some(name) => {
                 let path = ramdisk_path(name, folder).with_context(|| of("initrd"))?;
-                Some(members.add("initrd", name, &path, false)?)
+                Some(members.add("initrd", name, &path, Form::Whole)?)
             }
             None => None,
         };
-        modules.push(Modules { kernel, ramdisk });
+        let flash = vm.flash.iter().map(|flash| {
+            let name = flash.file.as_ref();
+            name.map(|name| {
+                members.add_flash(flash, name, folder).with_context(|| of(&format!("flash \"{}\"", flash.name)))
+            })
+            .transpose()
+        });
+        modules.push(Modules { kernel, ramdisk, flash: flash.collect::<Result<_>>()? });
     }
     for file in &manifest.platform {
         members.add_overlay(&folder.join(file))?;
@@ -66,7 +73,7 @@ pub(crate) fn build_from(manifest: &Manifest, folder: &Path, checkout: Option<&P
 /// # Errors
 /// As [`build`].
 pub fn kernel(vm: &Vm, folder: &Path) -> Result<Vec<u8>> {
-    read(&kernel_path(&vm.kernel, folder, None)?, vm.format.is_none())
+    read(&kernel_path(&vm.kernel, folder, None)?, Form::of_kernel(vm))
 }
 
 /// The bytes of a VM's ramdisk, if it has one.
@@ -75,23 +82,39 @@ pub fn kernel(vm: &Vm, folder: &Path) -> Result<Vec<u8>> {
 /// As [`build`].
 pub fn ramdisk(vm: &Vm, folder: &Path) -> Result<Option<Vec<u8>>> {
     let path = vm.initrd.as_ref().map(|name| ramdisk_path(name, folder)).transpose()?;
-    path.map(|path| read(&path, false)).transpose()
+    path.map(|path| read(&path, Form::Whole)).transpose()
 }
 
-fn read(path: &Path, unpacks: bool) -> Result<Vec<u8>> {
-    let data = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-    if unpacks { unpack::kernel(data).with_context(|| path.display().to_string()) } else { Ok(data) }
+/// The bytes of a flash's file, none without one.
+///
+/// # Errors
+/// As [`build`].
+pub fn flash(flash: &Flash, folder: &Path) -> Result<Vec<u8>> {
+    flash.file.as_ref().map_or(Ok(Vec::new()), |name| read(&flash_path(name, folder)?, Form::Whole))
+}
+
+fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
+    let mut data = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+    match form {
+        Form::Whole => {}
+        Form::Unpacked => data = unpack::kernel(data).with_context(|| path.display().to_string())?,
+        Form::Trimmed => data.truncate(data.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)),
+    }
+    Ok(data)
 }
 
 pub(crate) fn kernel_path(name: &str, folder: &Path, checkout: Option<&Path>) -> Result<PathBuf> {
     if cache::KERNELS.contains(&name) {
         return fetched(Cache::locate()?.kernel(name));
     }
+    if cache::FIRMWARE.contains(&name) {
+        return fetched_firmware(name);
+    }
     let file = folder.join(name);
     if file.is_file() {
         return Ok(file);
     }
-    let known = cache::KERNELS.join(", ");
+    let known = [cache::KERNELS, cache::FIRMWARE].concat().join(", ");
     let home = Home::find(checkout).with_context(|| {
         let file = file.display();
         format!("{name} is neither a guest known to the set-up ({known}) nor the file {file}, and may be a program of guests/")
@@ -119,6 +142,16 @@ pub(crate) fn ramdisk_path(name: &str, folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
+fn flash_path(name: &str, folder: &Path) -> Result<PathBuf> {
+    if cache::FIRMWARE.contains(&name) { fetched_firmware(name) } else { Ok(folder.join(name)) }
+}
+
+fn fetched_firmware(name: &str) -> Result<PathBuf> {
+    let path = Cache::locate()?.firmware(name);
+    ensure!(path.is_file(), "{} is not there: `cargo xtask setup --firmware` fetches it", path.display());
+    Ok(path)
+}
+
 fn fetched(path: PathBuf) -> Result<PathBuf> {
     if !path.is_file() {
         bail!("{} is not there: `cargo xtask setup` fetches it", path.display());
@@ -129,19 +162,34 @@ fn fetched(path: PathBuf) -> Result<PathBuf> {
 #[derive(Default)]
 struct Members {
     list: Vec<(String, Vec<u8>)>,
-    /// By file, and whether it was unpacked if it could be.
-    by_path: BTreeMap<(PathBuf, bool), String>,
+    by_path: BTreeMap<(PathBuf, Form), String>,
+}
+
+/// How much of a file a member has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    Whole,
+    /// Unpacked, if it is packed by what EL2 does not inflate.
+    Unpacked,
+    /// Without the zeros at its end, which a flash has anyway.
+    Trimmed,
+}
+
+impl Form {
+    fn of_kernel(vm: &Vm) -> Self {
+        if vm.format.is_none() { Self::Unpacked } else { Self::Whole }
+    }
 }
 
 impl Members {
     /// The member's name; a file that several VMs use is stored once.
-    fn add(&mut self, kind: &str, name: &str, path: &Path, unpacks: bool) -> Result<String> {
+    fn add(&mut self, kind: &str, name: &str, path: &Path, form: Form) -> Result<String> {
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
-        let key = (path, unpacks);
+        let key = (path, form);
         if let Some(known) = self.by_path.get(&key) {
             return Ok(known.clone());
         }
-        let data = read(&key.0, unpacks)?;
+        let data = read(&key.0, form)?;
         let stem = Path::new(name).file_name().map_or_else(|| "file".into(), |stem| stem.to_string_lossy());
         let taken = |candidate: &str, list: &[(String, Vec<u8>)]| list.iter().any(|(other, _)| other == candidate);
         let mut member = format!("{kind}-{stem}");
@@ -154,6 +202,19 @@ impl Members {
         self.list.push((member.clone(), data));
         self.by_path.insert(key, member.clone());
         Ok(member)
+    }
+
+    /// The member of a flash's file.
+    fn add_flash(&mut self, flash: &Flash, name: &str, folder: &Path) -> Result<String> {
+        let path = flash_path(name, folder)?;
+        let length = fs::metadata(&path).with_context(|| format!("file: can't read {}", path.display()))?.len();
+        let size = flash.size;
+        ensure!(
+            length <= size,
+            "file: {} has {length:#x} bytes, and the flash {size:#x}: give the flash a larger size, or another file",
+            path.display()
+        );
+        self.add("flash", name, &path, Form::Trimmed)
     }
 
     /// EL2 reads all `platform/*.dtbo` in the archive's order.

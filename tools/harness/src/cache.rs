@@ -58,6 +58,12 @@ impl Cache {
         self.root.join("guests").join(name).join("initrd.cpio")
     }
 
+    /// The file of a firmware known by this name (`u-boot`, `aavmf`, `aavmf-vars`).
+    #[must_use]
+    pub fn firmware(&self, name: &str) -> PathBuf {
+        self.root.join("guests/firmware").join(name)
+    }
+
     /// The kernel's self-tests of arm64: a folder for each suite (`mte`, `pauth`, `fp`), with its programs.
     #[must_use]
     pub fn selftests(&self) -> PathBuf {
@@ -67,6 +73,8 @@ impl Cache {
 
 /// Kernels that the set-up knows how to fetch.
 pub const KERNELS: &[&str] = &["debian", "debian-6.12"];
+/// Firmware that the set-up fetches where it is asked for.
+pub const FIRMWARE: &[&str] = &["u-boot", "aavmf", "aavmf-vars"];
 /// Ramdisks that the set-up builds.
 pub const RAMDISKS: &[&str] = &["busybox", "busybox-dax"];
 

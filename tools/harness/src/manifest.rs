@@ -60,6 +60,8 @@ pub struct Vm {
     pub period: Option<u32>,
     /// RAM, such as `"512M"`.
     pub memory: u64,
+    /// Where the guest sees its RAM; 0x40000000 if absent.
+    pub memory_ipa: Option<u64>,
     /// Whether the guest gets memory tagging.
     pub mte: bool,
     /// Whether the guest gets an SBSA watchdog.
@@ -72,12 +74,20 @@ pub struct Vm {
     pub kernel: String,
     /// `"raw"` for a kernel with its entry at its first byte; the other formats are recognised.
     pub format: Option<Format>,
+    /// Where a raw kernel goes.
+    pub load: Option<u64>,
+    /// Where a VM with a raw kernel starts.
+    pub entry: Option<u64>,
+    /// Where a VM with a raw kernel finds its device tree.
+    pub tree: Option<TreePlace>,
     /// A ramdisk known to the set-up, or a path relative to the manifest.
     pub initrd: Option<String>,
     /// The kernel's command line.
     pub cmdline: String,
     /// Coherent accelerator memory.
     pub coherent: Vec<Coherent>,
+    /// Memory in the place of flashes.
+    pub flash: Vec<Flash>,
     /// Its parts in regions that several VMs see.
     pub shared: Vec<Sharing>,
 }
@@ -129,6 +139,33 @@ pub enum OnCrash {
 pub enum Format {
     /// Entry at byte 0 of the VM's RAM.
     Raw,
+}
+
+/// Where a guest's device tree goes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreePlace {
+    /// To RAM's first byte.
+    Start,
+    /// To the end of RAM.
+    End,
+}
+
+/// Memory that is filled from a file, in the place of a flash.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Flash {
+    /// Unique in the VM.
+    pub name: String,
+    /// Where the guest sees it.
+    pub ipa: u64,
+    /// Its length, such as `"64M"`.
+    pub size: u64,
+    /// What it is filled with, a path relative to the manifest.
+    pub file: Option<String>,
+    /// What the guest may do there.
+    pub access: Access,
+    /// Whether the guest's tree describes it.
+    pub cfi: bool,
 }
 
 /// A claim on a coherent-memory region of the platform tree.
@@ -209,6 +246,10 @@ impl Vm {
                 "coherent region \"{}\": region: name a node",
                 claim.region
             );
+        }
+        let mut regions = BTreeSet::new();
+        for flash in &self.flash {
+            ensure!(regions.insert(&flash.name), "two flashes are named \"{}\": rename one", flash.name);
         }
         match (self.budget, self.period) {
             (None, None) => Ok(()),

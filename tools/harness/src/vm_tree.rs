@@ -1,9 +1,11 @@
 //! The VM tree that EL2 reads: the manifest as a device tree, in the shape of Xen's dom0less nodes.
 
-use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, coherent, sharing, vm};
+use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, coherent, flash, sharing, vm};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
-use crate::manifest::{Access, Coherent, ConsoleStyle, Cpus, Format, Manifest, OnCrash, Schedule, Sharing, Vm};
+use crate::manifest::{
+    Access, Coherent, ConsoleStyle, Cpus, Flash, Format, Manifest, OnCrash, Schedule, Sharing, TreePlace, Vm,
+};
 
 /// A bundle member as the tree describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Modules {
     pub kernel: String,
     /// The ramdisk's member.
     pub ramdisk: Option<String>,
+    /// The members of the flashes, in the manifest's order.
+    pub flash: Vec<Option<String>>,
 }
 
 /// The flattened tree of `manifest`; `modules` has an entry for each of its VMs, in order.
@@ -74,6 +78,7 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
     some(&mut domain, &vm::PERIOD, config.period);
     // Xen's unit is KiB.
     put(&mut domain, vm::MEMORY.property, config.memory / 1024);
+    some(&mut domain, &vm::MEMORY_IPA, config.memory_ipa);
     flag(&mut domain, "vpl011", true);
     flag(&mut domain, vm::MTE.property, config.mte);
     flag(&mut domain, vm::WATCHDOG.property, config.watchdog);
@@ -84,12 +89,19 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
     let mut kernel = module("kernel", "multiboot,kernel", &modules.kernel);
     put(&mut kernel, vm::CMDLINE.property, config.cmdline.as_str());
     some(&mut kernel, &vm::FORMAT, config.format.map(|Format::Raw| "raw"));
+    some(&mut kernel, &vm::LOAD, config.load);
+    some(&mut kernel, &vm::ENTRY, config.entry);
+    some(&mut kernel, &vm::TREE, config.tree.map(|place| if place == TreePlace::Start { "start" } else { "end" }));
     domain.add_child(kernel);
     if let Some(ramdisk) = &modules.ramdisk {
         domain.add_child(module("ramdisk", "multiboot,ramdisk", ramdisk));
     }
     for (index, claim) in config.coherent.iter().enumerate() {
         domain.add_child(self::claim(index, claim));
+    }
+    for (index, flash) in config.flash.iter().enumerate() {
+        let member = modules.flash.get(index).and_then(Option::as_deref);
+        domain.add_child(self::flash(index, flash, member));
     }
     domain
 }
@@ -113,6 +125,20 @@ fn claim(index: usize, claim: &Coherent) -> DeviceTreeNode {
     flag(&mut entry, coherent::EXEC.property, claim.exec);
     some(&mut entry, &coherent::IPA, claim.ipa);
     some(&mut entry, &coherent::DEVICE, claim.device.as_deref());
+    entry
+}
+
+fn flash(index: usize, config: &Flash, member: Option<&str>) -> DeviceTreeNode {
+    let mut entry = node(&format!("flash-{index}"));
+    put(&mut entry, "compatible", "assay,flash");
+    put(&mut entry, flash::NAME.property, config.name.as_str());
+    put(&mut entry, flash::IPA.property, config.ipa);
+    put(&mut entry, flash::SIZE.property, config.size);
+    if let Some(member) = member {
+        put(&mut entry, MEMBER, member);
+    }
+    put(&mut entry, flash::ACCESS.property, if config.access == Access::ReadOnly { "ro" } else { "rw" });
+    flag(&mut entry, flash::CFI.property, config.cfi);
     entry
 }
 
@@ -185,7 +211,8 @@ mod tests {
             "[[vm]]\nname = \"linux\"\nmemory = \"512M\"\nkernel = \"k\"\ncmdline = \"console=ttyAMA0\"\n{extra}"
         );
         let manifest = Manifest::parse(&text).unwrap();
-        let modules = [Modules { kernel: "kernel-debian".into(), ramdisk: Some("initrd-busybox".into()) }];
+        let modules =
+            [Modules { kernel: "kernel-debian".into(), ramdisk: Some("initrd-busybox".into()), flash: Vec::new() }];
         let members = [Digest { name: "kernel-debian".into(), size: 0x1_0000_0001, crc32: 0xdead_beef }];
         build(&manifest, &modules, &members)
     }
@@ -266,7 +293,7 @@ mod tests {
              [[vm.shared]]\nregion = \"ring0\"\naccess = \"rw\"\ndoorbell = true\n\
              [[vm.shared]]\nregion = \"log\"\naccess = \"ro\"\nipa = \"0x100000000\"\n";
         let manifest = Manifest::parse(text).unwrap();
-        let modules = [Modules { kernel: "k".into(), ramdisk: None }];
+        let modules = [Modules { kernel: "k".into(), ramdisk: None, flash: Vec::new() }];
         let dtb = build(&manifest, &modules, &[]);
         let (ring, log) = ("/chosen/a/shared-0", "/chosen/a/shared-1");
         let is = |path, name, value: &[u8]| property(&dtb, path, name).as_deref() == Some(value);

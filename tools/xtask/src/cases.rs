@@ -5,6 +5,7 @@ mod coherent;
 mod contract;
 mod dom0less;
 mod endings;
+mod firmware;
 mod large;
 mod leak;
 mod linux;
@@ -44,6 +45,11 @@ impl Case {
         Self { long: true, ..self }
     }
 
+    /// What is fetched for this is small.
+    fn wants(self, extra: Extra) -> Self {
+        Self { extra: Some(extra), ..self }
+    }
+
     /// What is fetched for this alone is nothing that the quick tests should wait for.
     fn needs(self, extra: Extra) -> Self {
         Self { extra: Some(extra), ..self.long() }
@@ -58,6 +64,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = programs::cases()?;
     cases.extend(contract::cases());
     cases.extend(endings::cases());
+    cases.extend(firmware::cases());
     cases.extend(operator::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());

@@ -91,11 +91,17 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
     warnings.extend(manifest.warnings());
     let missing = RefCell::new(Vec::new());
     let files = |vm: &Vm| {
-        let kernel = bundle::kernel(vm, folder);
-        let loaded =
-            kernel.and_then(|kernel| Ok(Loaded { kernel, ramdisk: bundle::ramdisk(vm, folder)?.unwrap_or_default() }));
-        let say = |error| format!("vm \"{}\": whether its files can be started is not known: {error:#}", vm.name);
-        loaded.map_err(|error| missing.borrow_mut().push(say(error))).ok()
+        let loaded = || {
+            Ok(Loaded {
+                kernel: bundle::kernel(vm, folder)?,
+                ramdisk: bundle::ramdisk(vm, folder)?.unwrap_or_default(),
+                flash: vm.flash.iter().map(|flash| bundle::flash(flash, folder)).collect::<Result<_>>()?,
+            })
+        };
+        let say = |error: anyhow::Error| {
+            format!("vm \"{}\": whether its files can be started is not known: {error:#}", vm.name)
+        };
+        loaded().map_err(|error| missing.borrow_mut().push(say(error))).ok()
     };
     let report = Report::new(&machine, &manifest, &host, &options.proof, &files);
     warnings.append(&mut missing.borrow_mut());

@@ -78,6 +78,9 @@ enum Command {
         /// Also fetch and build the kernel's self-tests of arm64 (`test --long` does so itself)
         #[arg(long)]
         kselftests: bool,
+        /// Also fetch the firmware that guests can run: U-Boot and AAVMF (what needs it does so itself)
+        #[arg(long)]
+        firmware: bool,
     },
 }
 
@@ -119,9 +122,10 @@ fn execute(command: Command) -> Result<()> {
         Command::Schema(options) => schema::run(&options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
-        Command::Setup { check: false, qemu_next, kselftests } => {
+        Command::Setup { check: false, qemu_next, kselftests, firmware } => {
             setup::ensure(setup::ALL)?;
-            for (wanted, extra) in [(qemu_next, Extra::NextQemu), (kselftests, Extra::Selftests)] {
+            let extras = [(qemu_next, Extra::NextQemu), (kselftests, Extra::Selftests), (firmware, Extra::Firmware)];
+            for (wanted, extra) in extras {
                 if wanted {
                     setup::fetch(extra)?;
                 }
@@ -138,6 +142,7 @@ fn build_all(manifest: Option<&Path>, profile: build::Profile) -> Result<()> {
     build::guests(&[])?;
     if let (Some(manifest), Some(path)) = (parsed, manifest) {
         setup::ensure(setup::Needs { qemu: false, guests: &setup::guests_of(&manifest) })?;
+        run::fetch_firmware(&manifest)?;
         build::warn(&manifest);
         let folder = path.parent().unwrap_or(Path::new(""));
         build::write_bundle(&manifest, folder, &artifacts.bundle).map_err(failure::unusable)?;

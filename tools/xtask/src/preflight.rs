@@ -22,7 +22,8 @@ use assay_plan::pci::DeviceFault;
 use assay_plan::platform::{self, HostPlatform};
 use assay_plan::policy::{CpuBits, Fault, Proof, Reason};
 use assay_plan::refusal::Refusal;
-use assay_plan::vm_tree::{self, Module, Source, VmConfig};
+use assay_plan::vm_plan::{self, Files, FlashFile, Sums};
+use assay_plan::vm_tree::{self, FlashClaim, Source, VmConfig};
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
@@ -127,7 +128,7 @@ fn placed(claims: &VmClaims<'_>) -> Vec<Refusal> {
     let rows = claims.rows.iter().filter(|row| is_always_wrong(row)).filter_map(|row| row.refusal(vm));
     let troubles = claims.troubles.iter().filter(|trouble| is_never_right(trouble));
     let mut refusals: Vec<Refusal> = rows.chain(troubles.map(|trouble| Refusal::of(vm, trouble))).collect();
-    let ram = Region::new(assay_model::layout::RAM, claims.config.memory_bytes);
+    let ram = Region::new(claims.config.memory_ipa, claims.config.memory_bytes);
     let bits = Geometry::bits_below(ram.map_or(Ipa(u64::MAX), |ram| ram.end()).0);
     refusals.extend(Geometry::new(bits, PA_BITS_MAX).err().map(|error| Refusal::of(vm, &error)));
     refusals
@@ -152,19 +153,26 @@ fn is_never_right(trouble: &Trouble<'_>) -> bool {
 
 /// Places kernel and ramdisk in the VM's RAM, with the least tree that the VM can have.
 fn loads(vm: &VmConfig, bundle: &Bundle<'_>) -> Result<(), Refusal> {
-    let file = |module: &Module| match &module.source {
+    let file = |source: &Source| match source {
         Source::Member(name) => bundle.member(name),
         Source::Address(_) => None,
     };
-    let Some(kernel) = file(&vm.kernel) else { return Ok(()) };
-    let ramdisk = vm.ramdisk.as_ref().and_then(file).map_or(0, <[u8]>::len) as u64;
-    let fits = || {
-        let kind = kernel::identify(kernel, vm.kernel.format)?;
-        if let KernelKind::GzipImage { members, .. } = &kind {
-            inflate::length(kernel.get(members.clone()).ok_or(KernelError::Gzip)?)?;
-        }
-        let Some(ram) = Region::new(assay_model::layout::RAM, vm.memory_bytes) else { return Ok(()) };
-        kernel::plan(&kind, kernel, ram, ramdisk, vm.bootargs.len() as u64 + 1).map(drop)
+    let Some(kernel) = file(&vm.kernel.source) else { return Ok(()) };
+    let refuse = |error: KernelError| told(Refusal::of(&vm.name, &error), kernel);
+    if let Ok(KernelKind::GzipImage { members, .. }) = kernel::identify(kernel, vm.kernel.format) {
+        let members = kernel.get(members).ok_or(KernelError::Gzip).map_err(refuse)?;
+        inflate::length(members).map_err(refuse)?;
+    }
+    if Region::new(vm.memory_ipa, vm.memory_bytes).is_none() {
+        return Ok(());
+    }
+    let flash =
+        |flash: &FlashClaim| FlashFile { bytes: flash.file.as_ref().and_then(file).unwrap_or_default(), digest: None };
+    let files = Files {
+        kernel,
+        ramdisk: vm.ramdisk.as_ref().and_then(|ramdisk| file(&ramdisk.source)).unwrap_or_default(),
+        sums: Sums::default(),
+        flash: vm.flash.iter().map(flash).collect(),
     };
-    fits().map_err(|error: KernelError| told(Refusal::of(&vm.name, &error), kernel))
+    vm_plan::load(vm, &files, vm.bootargs.len() as u64 + 1).map(drop).map_err(|refusal| told(refusal, kernel))
 }

@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use assay_harness::cache::Cache;
+use assay_harness::cache::{Cache, FIRMWARE};
 use assay_harness::events::{self, Event};
-use assay_harness::manifest::ConsoleStyle;
+use assay_harness::manifest::{ConsoleStyle, Manifest, Vm};
 use assay_harness::process;
 use assay_harness::qemu::{self, Hardware};
 
 pub(crate) use options::Options;
 
 use crate::failure::unusable;
+use crate::setup::Extra;
 use crate::terminal::Raw;
 use crate::{build, setup};
 
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build::warn(&manifest);
     let board = options.board().map_err(unusable)?;
     let qemu = prepare(options, &setup::guests_of(&manifest))?;
+    fetch_firmware(&manifest)?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
     if !std::io::stdin().is_terminal() {
         manifest.console = Some(ConsoleStyle::Prefix);
@@ -89,6 +91,16 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
         End::Refused(said) => return Err(unusable(anyhow!(qemu::refusal(&said, with.mte, with.cpu)))),
     };
     events::verdict(&events, with.names).map_err(anyhow::Error::msg)
+}
+
+/// Fetches the firmware that a VM starts from, if one does.
+pub(crate) fn fetch_firmware(manifest: &Manifest) -> Result<()> {
+    let is_known = |name: &str| FIRMWARE.contains(&name);
+    let files = |vm: &Vm| vm.flash.iter().filter_map(|flash| flash.file.as_deref()).any(is_known);
+    if manifest.vm.iter().any(|vm| is_known(&vm.kernel) || files(vm)) {
+        setup::fetch(Extra::Firmware)?;
+    }
+    Ok(())
 }
 
 /// Sets up what this run needs and gives the QEMU to use.

@@ -74,7 +74,7 @@ fn value(kind: Kind) -> Result<Value> {
         Kind::Words(words) => json!({ "type": "array", "items": { "enum": words } }),
         Kind::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Duration { .. } => json!({ "type": "string", "pattern": "^[0-9]+ *(us|ms|s)$" }),
-        Kind::Size | Kind::Address => bytes,
+        Kind::Size | Kind::Address | Kind::Code => bytes,
         Kind::Cpus => json!({ "oneOf": [
             { "type": "integer", "minimum": 1, "maximum": CPUS_MAX },
             { "type": "array", "items": { "type": "integer", "minimum": 0 }, "uniqueItems": true,
@@ -138,6 +138,7 @@ fn kind(kind: Kind) -> String {
         Kind::Duration { least, most } => format!("duration, {} to {}", time(least), time(most)),
         Kind::Size => "size, a multiple of 4 KiB".into(),
         Kind::Address => "address, a multiple of 4 KiB".into(),
+        Kind::Code => "address, a multiple of 4".into(),
         Kind::Cpus => format!("integer, 1 to {CPUS_MAX}, or list of integers"),
         Kind::Tables(_) => "array of tables".into(),
     }

@@ -1,6 +1,7 @@
 //! `setup`: what the other commands need on a fresh machine. Idempotent, asks nothing, needs no root.
 
 mod apt;
+mod firmware;
 mod guests;
 mod host;
 mod initramfs;
@@ -69,16 +70,19 @@ pub(crate) enum Extra {
     NextQemu,
     /// The kernel's self-tests of arm64.
     Selftests,
+    /// U-Boot and AAVMF.
+    Firmware,
 }
 
 impl Extra {
     /// All, in the order of fetching.
-    pub(crate) const ALL: [Self; 2] = [Self::NextQemu, Self::Selftests];
+    pub(crate) const ALL: [Self; 3] = [Self::NextQemu, Self::Selftests, Self::Firmware];
 
     fn name(self) -> &'static str {
         match self {
             Self::NextQemu => "newer QEMU",
             Self::Selftests => "kernel self-tests",
+            Self::Firmware => "firmware for guests",
         }
     }
 
@@ -86,6 +90,7 @@ impl Extra {
         match self {
             Self::NextQemu => "--qemu-next",
             Self::Selftests => "--kselftests",
+            Self::Firmware => "--firmware",
         }
     }
 
@@ -94,6 +99,7 @@ impl Extra {
         let path = match self {
             Self::NextQemu => cache.qemu(true),
             Self::Selftests => cache.selftests(),
+            Self::Firmware => cache.root().join("guests/firmware"),
         };
         path.exists().then_some(path)
     }
@@ -117,6 +123,7 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
     let path = match extra {
         Extra::NextQemu => qemu::install(&cache, true)?,
         Extra::Selftests => selftests::install(&cache)?,
+        Extra::Firmware => firmware::install(&cache)?,
     };
     eprintln!("{}: {}", extra.name(), path.display());
     Ok(())

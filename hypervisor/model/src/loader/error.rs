@@ -57,14 +57,23 @@ pub enum KernelError {
         /// The RAM given, in bytes.
         ram: u64,
     },
+    /// A flat binary goes where there is no memory.
+    #[error("load = {0}: the kernel's {1:#x} bytes there are not wholly in the VM's RAM or in one of its flashes")]
+    Load(Ipa, u64),
+    /// A flat binary goes where the device tree does.
+    #[error("load = {0} puts the kernel over the device tree, which tree = \"start\" has at the start of RAM")]
+    LoadOverTree(Ipa),
+    /// A flat binary's entry is not in it.
+    #[error("entry = {0} is not in the kernel's file where it is loaded")]
+    Entry(Ipa),
     /// The guest's device tree is larger than the boot protocol's 2 MiB.
     #[error("the guest's device tree is larger than 2 MiB")]
     DeviceTree,
     /// A member differs from the VM tree's digest.
-    #[error("{member} differs from its digest: {error}", member = if *.ramdisk { "the ramdisk" } else { "the kernel" })]
+    #[error("{member} differs from its digest: {error}")]
     Digest {
-        /// Whether it is the ramdisk; else the kernel.
-        ramdisk: bool,
+        /// Which it is.
+        member: &'static str,
         /// The difference.
         error: DigestError,
     },
@@ -94,6 +103,9 @@ impl KernelError {
                 "link it to addresses inside the VM's RAM, from 0x40000000, or raise memory"
             }
             Self::NoRoom { .. } => "raise the VM's memory",
+            Self::Load(..) => "correct load, or memory, memory-ipa or the flash's ipa and size",
+            Self::LoadOverTree(_) => "load it elsewhere, 2 MiB above the start of RAM for instance",
+            Self::Entry(_) => "correct entry, or leave it out: the VM then starts at the file's first byte",
             Self::DeviceTree => "shorten the command line or the list of regions",
             Self::Sources => "report this, with the bundle",
             Self::Region(_) => {

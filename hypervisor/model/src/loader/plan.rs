@@ -8,8 +8,8 @@ use assay_spec::addr::{Ipa, Region};
 /// What a guest's first vCPU finds in memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoadPlan {
-    /// The RAM that was planned for.
-    pub ram: Region<Ipa>,
+    /// The memory that was planned for: RAM, and flashes.
+    pub memory: Vec<Region<Ipa>>,
     /// The kernel with its BSS.
     pub kernel: Region<Ipa>,
     /// The first instruction.
@@ -18,7 +18,7 @@ pub struct LoadPlan {
     pub ramdisk: Option<Region<Ipa>>,
     /// The device tree, whose address goes into x0.
     pub dtb: Region<Ipa>,
-    /// What is written, by rising address; the parts lie in RAM and do not overlap.
+    /// What is written, by rising address; each part lies in one memory, and they do not overlap.
     pub loads: Vec<Load>,
 }
 
@@ -44,6 +44,8 @@ pub enum Origin {
         /// The gzip members, and maybe more behind them, in bytes of the file.
         members: Range<usize>,
     },
+    /// The whole file of the flash of this index.
+    Flash(usize),
     /// The whole ramdisk.
     Ramdisk,
     /// The whole device tree.

@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
@@ -19,6 +21,7 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         workarounds: Workarounds::default(),
         pstate: PstateBits::default(),
         ram,
+        flashes: Vec::new(),
         gic: Version::V3,
         vcpus: 2,
         rtc: None,

@@ -21,6 +21,7 @@ use crate::shared::Regions;
 
 /// What was taken for a VM.
 pub(super) struct Holdings {
+    /// Of RAM, then of the flashes.
     pub(super) ram: Vec<(Region<Ipa>, GuestRam)>,
     /// In the order of the mappings.
     pub(super) coherent: Vec<Grant>,
@@ -45,13 +46,16 @@ impl Holdings {
                 }
                 Backing::Shared(_)
                 | Backing::Ram
+                | Backing::Flash(_)
                 | Backing::StolenTime
                 | Backing::Function(_)
                 | Backing::Interface(_) => {}
             }
         }
-        let (bytes, tagged) = (plan.config.memory_bytes, plan.config.mte);
-        taken.ram = ram::place(ram::take(bytes, tagged).ok_or(Shortage::Ram(bytes, tagged))?);
+        let (bytes, tagged) = (plan.config.own_bytes(), plan.config.mte);
+        for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.is_filled()) {
+            taken.ram.extend(ram::place(ipa.start, ram::take(ipa.size, tagged).ok_or(Shortage::Ram(bytes, tagged))?));
+        }
         for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.backing == Backing::StolenTime) {
             // The guest may look at the tags of all memory that it reads.
             let frames =
@@ -78,7 +82,10 @@ impl Holdings {
         let mut coherent = self.coherent.iter_mut();
         for mapping in &plan.space {
             let pieces: Vec<Memory<'_>> = match &mapping.backing {
-                Backing::Ram => self.ram.iter_mut().map(|(_, ram)| Memory::Ram(ram)).collect(),
+                Backing::Ram | Backing::Flash(_) => {
+                    let parts = self.ram.iter_mut().filter(|(place, _)| mapping.ipa.covers(place));
+                    parts.map(|(_, ram)| Memory::Ram(ram)).collect()
+                }
                 Backing::Coherent { .. } => {
                     coherent.next().into_iter().map(|grant| Memory::Coherent(&mut grant.memory)).collect()
                 }
@@ -112,7 +119,7 @@ impl Holdings {
 
 /// The map's line of a piece of memory. Registers are no memory.
 fn line(plan: &VmPlan<'_>, mapping: &Mapping<'_>, ipa: Region<Ipa>, pa: Pa) -> Option<String> {
-    let is_memory = matches!(mapping.backing, Backing::Ram | Backing::Coherent { .. } | Backing::Shared(_));
+    let is_memory = mapping.is_filled() || matches!(mapping.backing, Backing::Coherent { .. } | Backing::Shared(_));
     let (vm, region) = (&plan.config.name, &mapping.name);
     is_memory.then(|| format!("memory vm={vm} region={region} ipa={} size={:#x} pa={pa}", ipa.start, ipa.size))
 }

@@ -100,7 +100,18 @@ impl Runner {
         if exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             return Control::Resume;
         }
+        if !vm.machine.flashes.is_empty() && self.is_flash_write(syndrome) {
+            frame.advance();
+            return Control::Resume;
+        }
         self.decide(frame)
+    }
+
+    /// A store to a flash that the guest may only read: a command, to which the flash does not listen.
+    #[inline(never)]
+    fn is_flash_write(&self, (esr, far, _): (u64, u64, u64)) -> bool {
+        let ipa = esr::is_unpermitted_write(esr).then(|| guest_regs::translate(far)).flatten();
+        ipa.is_some_and(|ipa| self.vm.machine.is_flash(ipa))
     }
 
     /// A synchronous exit that takes more than a look at the registers.

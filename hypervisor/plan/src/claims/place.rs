@@ -1,5 +1,5 @@
 //! Where a guest finds its regions: at the `ipa` that a claim gives, else in the manifest's order upwards from
-//! the first 1 GiB boundary above the VM's RAM.
+//! the first 1 GiB boundary above the VM's RAM, and never below 1 GiB.
 //!
 //! A region that is placed here is aligned to its own size, rounded up to a power of two, from 2 MiB to 1 GiB:
 //! then stage 2 can use blocks, and Linux can hot-plug it. One that comes with a device is aligned to that size whatever
@@ -55,6 +55,27 @@ pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<
     placed
 }
 
+/// Where a VM's devices are: memory can be anywhere else.
+fn devices(vm: &VmConfig) -> impl Iterator<Item = Region<Ipa>> {
+    let has_function = vm.coherent.iter().any(|claim| claim.device.is_some());
+    core::iter::once(layout::DEVICES).chain(has_function.then_some(layout::PCI))
+}
+
+/// Says what is wrong with the place of the VM's RAM, if the manifest chose it.
+pub(super) fn ram<'a>(vm: &VmConfig, pa_bits: u8) -> Option<Trouble<'a>> {
+    let (ipa, size, bits) = (vm.memory_ipa, vm.memory_bytes, pa_bits.min(PA_BITS_MAX));
+    // At its usual place, what is too large is said by those who count RAM.
+    if ipa == layout::RAM {
+        return None;
+    }
+    let place = Region::new(ipa, size).filter(|place| place.end().0 <= 1 << bits);
+    let Some(place) = place else {
+        return Some(Trouble::RamBeyond { ipa, size, bits });
+    };
+    let device = devices(vm).find(|device| device.overlaps(&place));
+    device.map(|device| Trouble::RamOverDevices { ipa, size, device })
+}
+
 impl Wanted<'_> {
     /// How much the region occupies: that of a BAR in the guest is a power of two, and its place a multiple of that
     /// (PCI Local Bus Specification 3.0 §6.2.5.1).
@@ -68,15 +89,14 @@ impl<'a> Space<'a> {
     /// The VM before it has any region. The input size of stage 2 may not exceed the physical address size
     /// (DDI0487 D8.2.2).
     fn of(vm: &VmConfig, pa_bits: u8) -> Self {
-        let devices = Region { start: Ipa(0), size: layout::RAM.0 };
-        let mut taken = [(devices, Holder::Devices)].to_vec();
-        let ram = Region::new(layout::RAM, vm.memory_bytes);
+        let mut taken: Vec<_> = devices(vm).map(|place| (place, Holder::Devices(place))).collect();
+        let ram = Region::new(vm.memory_ipa, vm.memory_bytes);
         taken.extend(ram.map(|ram| (ram, Holder::Ram)));
         Self {
             taken,
             bits: pa_bits.min(PA_BITS_MAX),
             // RAM that has no end leaves no room above it.
-            next: ram.and_then(|ram| ram.end().0.checked_next_multiple_of(GIB)),
+            next: ram.and_then(|ram| ram.end().0.max(GIB).checked_next_multiple_of(GIB)),
         }
     }
 

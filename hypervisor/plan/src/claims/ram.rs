@@ -8,7 +8,6 @@ use super::{Row, World, naming};
 use crate::policy::{self, Claim, CpuBits, Facts, Kind, Proof};
 use crate::space::Backing;
 use crate::vm_tree::VmConfig;
-use assay_model::layout;
 
 /// Decides on the RAM of one VM.
 ///
@@ -23,7 +22,7 @@ pub(super) fn row<'a>(world: &World<'a>, vm: &VmConfig) -> Row<'a> {
         nodes,
         size: Some(vm.memory_bytes),
         claim,
-        ipa: Region::new(layout::RAM, vm.memory_bytes),
+        ipa: Region::new(vm.memory_ipa, vm.memory_bytes),
         // The refusal of RAM without tags is to say which is missing, the CPUs' part or the memory's.
         outcome: policy::decide(&facts, world.bits, claim),
         proof: facts.proof,

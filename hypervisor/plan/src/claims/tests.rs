@@ -3,6 +3,7 @@
 mod bars;
 mod denials;
 mod devices;
+mod flash;
 mod marks;
 mod naming;
 mod odd;

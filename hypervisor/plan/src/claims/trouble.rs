@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use assay_spec::addr::Ipa;
+use assay_spec::addr::{Ipa, Region};
 
 use crate::pci::DeviceFault;
 use crate::vm_tree::CoherentClaim;
@@ -66,6 +66,40 @@ pub enum Trouble<'a> {
         /// The first region without one.
         region: &'a str,
     },
+    /// The VM's RAM is where its devices are.
+    RamOverDevices {
+        /// Its `memory-ipa`.
+        ipa: Ipa,
+        /// Its length in bytes.
+        size: u64,
+        /// The devices.
+        device: Region<Ipa>,
+    },
+    /// The VM's RAM is beyond what the CPUs can address.
+    RamBeyond {
+        /// Its `memory-ipa`.
+        ipa: Ipa,
+        /// Its length in bytes.
+        size: u64,
+        /// Bits of a guest address.
+        bits: u8,
+    },
+    /// A flash is smaller than its file.
+    FlashFile {
+        /// The flash.
+        region: &'a str,
+        /// Its length in bytes.
+        size: u64,
+        /// The file's.
+        file: u64,
+    },
+    /// A flash has a file, and the kernel goes there too.
+    FlashTwice {
+        /// The flash.
+        region: &'a str,
+        /// Where the kernel goes.
+        kernel: Ipa,
+    },
     /// `ipa` is not a multiple of what it has to be.
     Unaligned {
         /// What the claim says.
@@ -100,8 +134,8 @@ pub enum Trouble<'a> {
 /// What occupies guest addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Holder<'a> {
-    /// The first GiB, where the devices of a VM are.
-    Devices,
+    /// Devices of the VM, which are there.
+    Devices(Region<Ipa>),
     /// The VM's RAM.
     Ram,
     /// Another region that the VM claims.
@@ -111,7 +145,7 @@ pub enum Holder<'a> {
 impl fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Devices => f.write_str("the devices below 0x40000000"),
+            Self::Devices(place) => write!(f, "the VM's devices ({} to {})", place.start, place.end()),
             Self::Ram => f.write_str("the VM's RAM"),
             Self::Region(region) => write!(f, "region {region}"),
         }

@@ -38,6 +38,8 @@ pub enum Kind {
     Size,
     /// An address, a multiple of 4 KiB; as a property, two cells.
     Address,
+    /// An instruction's address, a multiple of 4; as a property, two cells.
+    Code,
     /// A number of CPUs, or a list of indices into `/cpus`.
     Cpus,
     /// An array of tables; their path.
@@ -52,6 +54,21 @@ impl Kind {
     pub const fn takes(self, number: u32) -> bool {
         match self {
             Self::Number { least, most } | Self::Duration { least, most } => least <= number && number <= most,
+            _ => true,
+        }
+    }
+
+    /// Tells whether a word is one of those.
+    pub fn has(self, word: &str) -> bool {
+        matches!(self, Self::Word(words) if words.contains(&word))
+    }
+
+    /// Tells whether bytes or an address are such a multiple as they have to be.
+    pub const fn takes_wide(self, number: u64) -> bool {
+        match self {
+            Self::Size => number != 0 && number.is_multiple_of(4096),
+            Self::Address => number.is_multiple_of(4096),
+            Self::Code => number.is_multiple_of(4),
             _ => true,
         }
     }
@@ -76,6 +93,7 @@ impl fmt::Display for Kind {
             Self::Duration { least, most } => write!(f, "must be a time from {least}us to {most}us"),
             Self::Size => f.write_str("must be a multiple of 4K, from 4K"),
             Self::Address => f.write_str("must be an address, a multiple of 4K"),
+            Self::Code => f.write_str("must be an address, a multiple of 4"),
             Self::Cpus => {
                 write!(f, "must be a number of CPUs from 1 to {0}, or a list of 1 to {0} different indices", CPUS_MAX)
             }

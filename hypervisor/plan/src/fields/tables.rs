@@ -24,7 +24,7 @@ macro_rules! table {
 }
 
 /// All tables, the manifest's own first.
-pub static TABLES: [Table; 5] = [top::TABLE, vm::TABLE, coherent::TABLE, shared::TABLE, sharing::TABLE];
+pub static TABLES: [Table; 6] = [top::TABLE, vm::TABLE, coherent::TABLE, flash::TABLE, shared::TABLE, sharing::TABLE];
 
 table! {
     /// The manifest itself.
@@ -49,6 +49,8 @@ table! {
     CPUS = Field::optional("cpus", "cpus", Kind::Cpus, Default::Number(1));
     /// the VM's RAM
     MEMORY = Field::required("memory", "memory", Kind::Size);
+    /// where the guest sees its RAM; clear of the devices (0x08000000 to 0x10000000) and of what else the VM claims
+    MEMORY_IPA = Field::optional("memory-ipa", "assay,memory-ipa", Kind::Address, Default::None("`0x40000000`"));
     /// the guest gets memory tagging. Refused where RAM has no tags
     MTE = Field::optional("mte", "assay,mte", Kind::Flag, Default::Off);
     /// the guest gets an SBSA watchdog (`arm,sbsa-gwdt`)
@@ -65,12 +67,23 @@ table! {
     /// for a kernel that is neither an arm64 `Image` (plain or gzip) nor ELF: it is loaded at the start of the VM's
     /// RAM and entered at its first byte, with the device tree's address in x0
     FORMAT = Field::optional("format", "assay,format", Kind::Word(&["raw"]), Default::None("recognised"));
+    /// where the file goes, in the VM's RAM or in one of its flashes
+    LOAD = Field::optional("load", "assay,load", Kind::Address, Default::None("RAM's start")).with(&FORMAT, &["raw"]);
+    /// where the VM starts, in the file
+    ENTRY = Field::optional("entry", "assay,entry", Kind::Code, Default::None("the first byte"))
+        .with(&FORMAT, &["raw"]);
+    /// where the guest's device tree goes: to the start of RAM, where firmware looks for it (the file then goes 2 MiB
+    /// above, unless `load` says otherwise), or to its end
+    TREE = Field::optional("tree", "assay,tree", Kind::Word(&["start", "end"]), Default::None("`\"end\"`"))
+        .with(&FORMAT, &["raw"]);
     /// see below
     INITRD = Field::optional("initrd", "", Kind::Text, Default::None("absent"));
     /// the guest's `bootargs`
     CMDLINE = Field::optional("cmdline", "bootargs", Kind::Text, Default::Empty);
     /// coherent accelerator memory
     COHERENT = Field::optional("coherent", "", Kind::Tables("vm.coherent"), Default::Empty);
+    /// memory that is filled from a file at each start, where firmware has its flash ([firmware.md](firmware.md))
+    FLASH = Field::optional("flash", "", Kind::Tables("vm.flash"), Default::Empty);
     /// its parts in regions that several VMs see
     SHARED = Field::optional("shared", "", Kind::Tables("vm.shared"), Default::Empty);
     /// whether the VM shares CPUs with others, see below
@@ -108,6 +121,24 @@ table! {
     /// the PCI function that goes with it: `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path
     /// of its node; one for each VM ([pci.md](pci.md))
     DEVICE = Field::optional("device", "assay,device", Kind::Text, Default::None("absent")).with(&USE, &["aperture"]);
+}
+
+table! {
+    /// `[[vm.flash]]`: memory that is filled from a file, an `assay,flash` node.
+    flash, "vm.flash", "flash";
+    /// unique in the VM
+    NAME = Field::required("name", "assay,region", Kind::Name { region: true });
+    /// where the guest sees it
+    IPA = Field::required("ipa", "assay,ipa", Kind::Address);
+    /// its length
+    SIZE = Field::required("size", "assay,size", Kind::Size);
+    /// what it is filled with at each start, from its first byte on; what is left is zeros. A relative path starts at
+    /// the manifest's folder
+    FILE = Field::optional("file", "", Kind::Text, Default::None("zeros"));
+    /// whether the guest may write. What it writes is kept until its next start
+    ACCESS = Field::optional("access", "assay,access", Kind::Word(&["ro", "rw"]), Default::Word("ro"));
+    /// the guest's device tree has it as `cfi-flash`
+    CFI = Field::optional("cfi", "assay,cfi", Kind::Flag, Default::Off);
 }
 
 table! {

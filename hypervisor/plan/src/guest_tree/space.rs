@@ -15,6 +15,8 @@ pub(super) fn add_all(root: &mut DeviceTreeNode, guest: &GuestTree<'_>) -> Resul
             Backing::Ram => add(root, memory(mapping.ipa, guest.numa(), false))?,
             Backing::Coherent { node, .. } => coherent(root, guest, mapping, node.numa)?,
             Backing::Shared(share) => shared.add(root, mapping, share)?,
+            Backing::Flash(flash) if flash.cfi => add(root, flash_node(mapping.ipa))?,
+            Backing::Flash(_) => {}
             Backing::Function(_) | Backing::Interface(_) | Backing::StolenTime => {}
         }
     }
@@ -41,7 +43,7 @@ fn coherent(
             Ok(())
         }
         // The policy shares no coherent region (T2).
-        Use::Aperture | Use::Shared(_) => {
+        Use::Aperture | Use::Shared(_) | Use::Flash(_) => {
             let mut node = at(&mapping.name, mapping.ipa);
             put_regions(&mut node, &[mapping.ipa]);
             put_bytes(&mut node, "no-map", &[]);
@@ -51,6 +53,15 @@ fn coherent(
             reserve(root, node)
         }
     }
+}
+
+/// Two chips of 16 bits side by side, as firmware for QEMU's `virt` has them.
+fn flash_node(region: Region<Ipa>) -> DeviceTreeNode {
+    let mut node = at("flash", region);
+    put_texts(&mut node, "compatible", &["cfi-flash"]);
+    put_regions(&mut node, &[region]);
+    put_cells(&mut node, "bank-width", &[4]);
+    node
 }
 
 fn dax(region: Region<Ipa>, numa: Option<u32>) -> DeviceTreeNode {

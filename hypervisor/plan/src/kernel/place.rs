@@ -6,7 +6,7 @@
 //! way of a kernel that grows beyond what its header says. They begin at multiples of 64 KiB, so that a
 //! kernel with 64 KiB pages that frees its ramdisk's pages never frees the tree's with them.
 
-use super::{ImageHeader, KernelKind, elf_file};
+use super::{ImageHeader, KernelKind, Raw, elf_file};
 use alloc::vec;
 use alloc::vec::Vec;
 use assay_model::loader::{KernelError, Load, LoadPlan, Origin};
@@ -17,6 +17,21 @@ const ALIGN: u64 = 0x1_0000;
 /// The boot protocol's window for kernel and ramdisk.
 const WINDOW: u64 = 32 * BLOCK_1G;
 
+/// The memory of one guest, as far as its files go into it.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<'a> {
+    /// Its RAM.
+    pub ram: Region<Ipa>,
+    /// Its flashes, each with the length of its file, which fits.
+    pub flashes: &'a [(Region<Ipa>, u64)],
+}
+
+impl Memory<'_> {
+    fn parts(&self) -> impl Iterator<Item = Region<Ipa>> {
+        core::iter::once(self.ram).chain(self.flashes.iter().map(|(place, _)| *place))
+    }
+}
+
 /// Chooses addresses for one guest.
 ///
 /// `bytes` is the kernel file that `kind` was found in; `ramdisk_size` is 0 without one. The tree's size
@@ -24,17 +39,18 @@ const WINDOW: u64 = 32 * BLOCK_1G;
 ///
 /// # Errors
 ///
-/// RAM is too small, the tree too large, or an ELF segment lies where it cannot.
+/// RAM is too small, the tree too large, or an ELF segment or a flat binary lies where it cannot.
 pub fn plan(
     kind: &KernelKind,
     bytes: &[u8],
-    ram: Region<Ipa>,
+    memory: Memory<'_>,
     ramdisk_size: u64,
     dtb_size: u64,
 ) -> Result<LoadPlan, KernelError> {
     if dtb_size > BLOCK_2M {
         return Err(KernelError::DeviceTree);
     }
+    let ram = memory.ram;
     let size = bytes.len() as u64;
     let needs = |kernel_end: u64| no_room(ram, kernel_end, ramdisk_size, dtb_size);
     let whole = Origin::Kernel { offset: 0 };
@@ -48,26 +64,85 @@ pub fn plan(
             let layout = elf_file::layout(bytes, ram)?;
             (layout.hull, layout.entry, layout.loads)
         }
-        KernelKind::Raw => single(ram.start, size, size, whole, needs)?,
+        KernelKind::Raw(raw) => flat(raw, size, memory, needs)?,
     };
-    if !ram.covers(&kernel) {
+    if !memory.parts().any(|part| part.covers(&kernel)) {
         return Err(needs(kernel.end().raw()));
     }
 
-    let window = kernel.start.align_down(BLOCK_1G).checked_add(WINDOW);
-    let top = window.map_or(ram.end(), |window| window.min(ram.end()));
-    let below = |top: Ipa, size: u64| {
-        let start = Ipa(top.raw().checked_sub(size)?).align_down(ALIGN);
-        (start >= kernel.end()).then_some(start)
+    let free = Free::of(ram, kernel);
+    let no_room = needs(kernel.end().raw());
+    let (dtb, top) = match kind {
+        KernelKind::Raw(Raw { tree_first: true, .. }) => (free.first(dtb_size)?, free.top),
+        _ => {
+            let start = free.last(free.top, dtb_size).ok_or(no_room)?;
+            (Region { start, size: dtb_size }, start)
+        }
     };
-    let dtb = below(top, dtb_size).and_then(|start| Region::new(start, dtb_size));
-    let dtb = dtb.ok_or(needs(kernel.end().raw()))?;
-    let start = below(dtb.start, ramdisk_size).ok_or(needs(kernel.end().raw()))?;
+    let start = free.last(top, ramdisk_size).ok_or(no_room)?;
     let ramdisk = Region::new(start, ramdisk_size);
+    if ramdisk.is_some_and(|ramdisk| ramdisk.overlaps(&dtb)) {
+        return Err(no_room);
+    }
 
     loads.extend(ramdisk.map(|to| Load { to, origin: Origin::Ramdisk }));
     loads.push(Load { to: dtb, origin: Origin::DeviceTree });
-    Ok(LoadPlan { ram, kernel, entry, ramdisk, dtb, loads })
+    let files = memory.flashes.iter().enumerate();
+    loads.extend(files.filter_map(|(index, (place, file))| {
+        Some(Load { to: Region::new(place.start, *file)?, origin: Origin::Flash(index) })
+    }));
+    loads.sort_unstable_by_key(|load| load.to.start);
+    Ok(LoadPlan { memory: memory.parts().collect(), kernel, entry, ramdisk, dtb, loads })
+}
+
+/// What is free of RAM beside the kernel.
+struct Free {
+    ram: Region<Ipa>,
+    kernel: Region<Ipa>,
+    /// Where the boot protocol's window ends, or RAM does.
+    top: Ipa,
+}
+
+impl Free {
+    fn of(ram: Region<Ipa>, kernel: Region<Ipa>) -> Self {
+        let window = kernel.start.align_down(BLOCK_1G).checked_add(WINDOW);
+        let window = window.filter(|_| ram.covers(&kernel));
+        Self { ram, kernel, top: window.map_or(ram.end(), |window| window.min(ram.end())) }
+    }
+
+    /// The highest place below `top` and above the kernel, or below a kernel that leaves no room above it.
+    fn last(&self, top: Ipa, size: u64) -> Option<Ipa> {
+        let below = |top: Ipa| {
+            let start = Ipa(top.raw().checked_sub(size)?).align_down(ALIGN);
+            (start >= self.ram.start).then_some(start)
+        };
+        let is_free = |start: &Ipa| *start >= self.kernel.end() || start.raw() + size <= self.kernel.start.raw();
+        below(top).filter(is_free).or_else(|| below(self.kernel.start.min(top)))
+    }
+
+    /// The beginning of RAM, for a device tree.
+    fn first(&self, size: u64) -> Result<Region<Ipa>, KernelError> {
+        let place = Region { start: self.ram.start, size };
+        if place.overlaps(&self.kernel) {
+            return Err(KernelError::LoadOverTree(self.kernel.start));
+        }
+        Ok(place)
+    }
+}
+
+/// A flat binary: the manifest says where it goes.
+fn flat(raw: &Raw, size: u64, memory: Memory<'_>, needs: impl Fn(u64) -> KernelError) -> Result<Placed, KernelError> {
+    let low = if raw.tree_first { BLOCK_2M } else { 0 };
+    let start = raw.load.unwrap_or(Ipa(memory.ram.start.raw().saturating_add(low)));
+    let (kernel, first, loads) = single(start, size, size, Origin::Kernel { offset: 0 }, needs)?;
+    if raw.load.is_some() && !memory.parts().any(|part| part.covers(&kernel)) {
+        return Err(KernelError::Load(start, size));
+    }
+    let entry = raw.entry.unwrap_or(first);
+    if !kernel.contains(entry) {
+        return Err(KernelError::Entry(entry));
+    }
+    Ok((kernel, entry, loads))
 }
 
 type Placed = (Region<Ipa>, Ipa, Vec<Load>);

@@ -4,7 +4,8 @@ mod identify;
 mod loading;
 mod placing;
 
-use assay_model::loader::{GuestMemory, Loader, Progress, Sources, Sums};
+use super::KernelKind;
+use assay_model::loader::{GuestMemory, KernelError, LoadPlan, Loader, Progress, Sources, Sums};
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Region};
 use core::ops::Range;
 use std::vec;
@@ -136,9 +137,14 @@ fn run(loader: &mut Loader, sources: &Sources<'_>, memory: &mut Memory, budget: 
     panic!("the loader makes no progress");
 }
 
+/// Plans for a guest without flashes.
+fn plan(kind: &KernelKind, kernel: &[u8], ram: Region<Ipa>, ramdisk: u64, dtb: u64) -> Result<LoadPlan, KernelError> {
+    super::plan(kind, kernel, super::Memory { ram, flashes: &[] }, ramdisk, dtb)
+}
+
 fn loader(kernel: &[u8], ramdisk: &[u8], dtb: &[u8], size: u64, sums: Sums) -> Loader {
     let kind = super::identify(kernel, None).unwrap();
     let (ramdisk, dtb) = (ramdisk.len() as u64, dtb.len() as u64);
-    let plan = super::plan(&kind, kernel, ram(size), ramdisk, dtb).unwrap();
+    let plan = plan(&kind, kernel, ram(size), ramdisk, dtb).unwrap();
     Loader::new(plan, sums)
 }

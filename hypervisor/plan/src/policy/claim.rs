@@ -15,6 +15,8 @@ pub enum Use {
     Aperture,
     /// Reserved, and other VMs see the same memory; how this one may access it.
     Shared(Rights),
+    /// Its own RAM in the place of a flash; how it may access it.
+    Flash(Rights),
 }
 
 impl Use {
@@ -41,6 +43,7 @@ impl fmt::Display for Use {
             Self::Dax => "dax",
             Self::Aperture => "aperture",
             Self::Shared(_) => "shared",
+            Self::Flash(_) => "flash",
         })
     }
 }
@@ -101,7 +104,7 @@ impl AllowSet {
 pub struct Claim {
     /// How the guest is to see it.
     pub use_: Use,
-    /// Execution from a `dax` or `aperture` mapping. RAM is executable without, shared memory never.
+    /// Execution from a `dax` or `aperture` mapping. RAM and flash are executable without, shared memory never.
     pub exec: bool,
     /// Relaxations asked for.
     pub allow: AllowSet,
@@ -117,6 +120,10 @@ impl Claim {
     /// The claim of a VM on memory that it shares with others.
     pub const fn shared(rights: Rights, vm_mte: bool) -> Self {
         Self { use_: Use::Shared(rights), exec: false, allow: AllowSet::NONE, vm_mte }
+    }
+    /// The claim of a VM on RAM in the place of a flash.
+    pub const fn flash(rights: Rights, vm_mte: bool) -> Self {
+        Self { use_: Use::Flash(rights), exec: false, allow: AllowSet::NONE, vm_mte }
     }
     /// The claim of a VM on a device's registers.
     pub const fn device(vm_mte: bool) -> Self {

@@ -11,7 +11,7 @@ use assay_spec::stage2_desc::Rights;
 use super::{Decision, Notice, Proof, Rule, Use};
 
 /// `decision vm=… region=… use=… ipa=… size=… attr=… exec=… mte=… rule=… proof=…`, and `access=ro` or `rw` of
-/// memory that is shared
+/// memory that is shared, or a flash
 #[derive(Clone, Copy)]
 pub struct DecisionLine<'a> {
     /// The VM's name.
@@ -44,8 +44,8 @@ impl fmt::Display for DecisionLine<'_> {
             self.proof,
         )?;
         match self.use_ {
-            Use::Shared(Rights::ReadOnly) => f.write_str(" access=ro"),
-            Use::Shared(Rights::ReadWrite) => f.write_str(" access=rw"),
+            Use::Shared(Rights::ReadOnly) | Use::Flash(Rights::ReadOnly) => f.write_str(" access=ro"),
+            Use::Shared(Rights::ReadWrite) | Use::Flash(Rights::ReadWrite) => f.write_str(" access=rw"),
             Use::Ram | Use::Dax | Use::Aperture => Ok(()),
         }
     }

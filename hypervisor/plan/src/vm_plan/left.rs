@@ -180,8 +180,9 @@ impl Left {
                 left = left.without(size, tagged).map_err(none)?;
             }
         }
-        let none = |there| Shortage::RamOf(vm.memory_bytes, vm.mte, there);
-        left.without(vm.memory_bytes, vm.mte).map(Some).map_err(none)
+        let bytes = vm.own_bytes();
+        let none = |there| Shortage::RamOf(bytes, vm.mte, there);
+        left.without(bytes, vm.mte).map(Some).map_err(none)
     }
 
     /// Returns the next VM's VMID.

@@ -181,7 +181,8 @@ fn a_kernel_that_is_none_is_v3_and_one_that_does_not_fit_is_v2() {
         let mut image = [0; 64].to_vec();
         image[56..60].copy_from_slice(b"ARM\x64");
         image[16..24].copy_from_slice(&0x10_0000u64.to_le_bytes());
-        let start = |kernel: &[u8]| plan.start(&Files { kernel, ramdisk: &[], sums: Sums::default() }, None);
+        let start =
+            |kernel: &[u8]| plan.start(&Files { kernel, ramdisk: &[], sums: Sums::default(), flash: Vec::new() }, None);
         let started = start(&image).ok().unwrap();
         assert!(plan.machine.ram.covers(&started.load.dtb));
         assert_eq!(started.load.dtb.size, started.tree.bytes().len() as u64);

@@ -1,13 +1,23 @@
 //! Reads the manifest's fields from a node, by their table.
 
 use super::{Warning, ignored};
-use crate::fields::vm::{CMDLINE, FORMAT};
+use crate::fields::vm::{CMDLINE, ENTRY, FORMAT, LOAD, TREE};
 use crate::fields::{Field, MEMBER};
 use crate::gate::{Malformed, Node};
 use alloc::vec::Vec;
 
-/// The properties of a module's node. Two of them are fields of the VM in the manifest.
-pub(super) const OF_MODULES: [&str; 6] = ["compatible", "reg", "phandle", CMDLINE.property, MEMBER, FORMAT.property];
+/// The properties of a module's node. Some of them are fields of the VM in the manifest.
+pub(super) const OF_MODULES: [&str; 9] = [
+    "compatible",
+    "reg",
+    "phandle",
+    CMDLINE.property,
+    MEMBER,
+    FORMAT.property,
+    LOAD.property,
+    ENTRY.property,
+    TREE.property,
+];
 
 /// Whether a flag is set.
 pub(super) fn flag(node: &Node<'_, '_>, field: &Field) -> bool {
@@ -18,6 +28,14 @@ pub(super) fn flag(node: &Node<'_, '_>, field: &Field) -> bool {
 pub(super) fn number(node: &Node<'_, '_>, field: &Field) -> Result<Option<u32>, Malformed> {
     match node.u32(field.property)? {
         Some(number) if !field.kind.takes(number) => Err(node.malformed(field.property, field.kind)),
+        number => Ok(number),
+    }
+}
+
+/// Bytes or an address.
+pub(super) fn wide(node: &Node<'_, '_>, field: &Field) -> Result<Option<u64>, Malformed> {
+    match node.u64(field.property)? {
+        Some(number) if !field.kind.takes_wide(number) => Err(node.malformed(field.property, field.kind)),
         number => Ok(number),
     }
 }

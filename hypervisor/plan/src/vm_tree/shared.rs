@@ -15,14 +15,17 @@ use assay_spec::addr::{Ipa, PAGE_SIZE};
 /// The longest name: with an address behind it, it becomes a node's name in the guest's tree.
 const NAME_MAX: usize = 31;
 
+/// What a name must be.
+pub(super) const NAME: &str =
+    "must be 1 to 31 letters, digits, comma, dot, underscore, plus and minus, the first a letter, and not \"memory\"";
+
 /// Xen's properties beside the manifest's fields that are read here, or that change nothing.
 pub(super) const XENS: [&str; 6] = ["compatible", "phandle", "role", SHARED_MEM, READ_ONLY, SIZE.property];
 
 /// Reads the node. The second answer: whether it names a host address, which has no effect.
 pub(super) fn read(node: &Node<'_, '_>) -> Result<(SharedClaim, bool), Malformed> {
     let region = node.str(REGION.property)?.filter(|name| is_name(name));
-    let wants = "must be 1 to 31 letters, digits, comma, dot, underscore, plus and minus, the first a letter, and not \"memory\"";
-    let region = region.ok_or_else(|| node.malformed(REGION.property, wants))?;
+    let region = region.ok_or_else(|| node.malformed(REGION.property, NAME))?;
     let (ipa, size, by_host) = place(node)?;
     if size == 0 || !size.is_multiple_of(PAGE_SIZE) {
         let property = if ipa.is_some() { SHARED_MEM } else { SIZE.property };
@@ -39,7 +42,7 @@ pub(super) fn read(node: &Node<'_, '_>) -> Result<(SharedClaim, bool), Malformed
 }
 
 /// RAM is called `memory` where decisions are printed.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-".contains(&byte);
     name.len() <= NAME_MAX
         && name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)

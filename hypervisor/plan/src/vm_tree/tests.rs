@@ -6,7 +6,7 @@ mod shared;
 
 use super::{CoherentClaim, CpuClaim, Module, Source, VmTree, VmTreeError, parse};
 use crate::gate::Tree;
-use crate::kernel::Format;
+use crate::kernel::{Format, Raw};
 use crate::policy::{Allow, AllowSet, Rule, Use};
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
@@ -150,6 +150,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     assert_eq!(vm.cpus, CpuClaim::List([PcpuId(0), PcpuId(3)].into()));
     assert_eq!(vm.memory_bytes, 512 << 20);
     assert!(vm.mte && vm.watchdog);
+    assert_eq!((vm.memory_ipa, vm.flash.len()), (Ipa(0x4000_0000), 0));
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     let member = |name: &str| Module { source: Source::Member(name.to_string()), format: None };
     assert_eq!(vm.kernel, member("kernel-debian"));
@@ -180,7 +181,7 @@ fn what_is_not_said_has_a_default() {
 #[test]
 fn a_raw_kernel_is_raw_only_by_the_manifests_word() {
     let tree = one(vm("hello").child(kernel().text("assay,format", "raw")));
-    assert_eq!(tree.vms[0].kernel.format, Some(Format::Raw));
+    assert_eq!(tree.vms[0].kernel.format, Some(Format::Raw(Raw::default())));
     let (rule, reason, _) = refusal(vm("hello").child(kernel().text("assay,format", "elf")));
     assert_eq!(rule, Rule::V3);
     assert_eq!(reason, "/chosen/hello/kernel: property assay,format: must be \"raw\"");

@@ -2,18 +2,19 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
-use super::{CoherentClaim, CpuClaim, Module, Sched, Source, VmConfig, Warning, ignored, shared};
-use super::{cells, field, sched};
-use crate::fields::vm::{CMDLINE, FORMAT};
-use crate::fields::{CPU_LIST, Field, MEMBER, coherent, sharing, vm};
+use super::{CoherentClaim, CpuClaim, FlashClaim, Module, Sched, Source, VmConfig, Warning, ignored, shared};
+use super::{cells, field, flash, sched};
+use crate::fields::vm::{CMDLINE, ENTRY, FORMAT, LOAD, MEMORY_IPA, TREE};
+use crate::fields::{self, CPU_LIST, Field, MEMBER, coherent, sharing, vm};
 use crate::gate::{Malformed, Node};
-use crate::kernel::Format;
+use crate::kernel::{Format, Raw};
 use crate::policy::{Allow, AllowSet, Rule, Use};
 use crate::refusal::Refusal;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use assay_model::layout;
 use assay_model::life::OnCrash;
 use assay_spec::addr::{BLOCK_1G, Ipa, PAGE_SIZE, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
@@ -38,6 +39,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     let mut kernel = None;
     let mut ramdisk = None;
     let mut coherent = Vec::new();
+    let mut flash = Vec::new();
     let mut sharing = Vec::new();
     for child in node.children() {
         if child.is_compatible(&["multiboot,kernel"]) {
@@ -49,6 +51,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         } else if child.is_compatible(&["assay,coherent-claim"]) {
             coherent.push(vm.claim(&child)?);
             field::unknown(&child, coherent::TABLE.properties, &["compatible", "phandle"], warnings);
+        } else if child.is_compatible(&["assay,flash"]) {
+            flash.push(vm.flash(&child, &flash)?);
+            field::unknown(&child, fields::flash::TABLE.properties, &flash::OTHERS, warnings);
         } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
             let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
             let (claim, by_host) = shared::read(&child).map_err(bad)?;
@@ -76,6 +81,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         sched: vm.sched(&cpus)?,
         cpus,
         memory_bytes: vm.memory()?,
+        memory_ipa: vm.memory_ipa()?,
         mte: field::flag(node, &vm::MTE),
         watchdog: field::flag(node, &vm::WATCHDOG),
         on_crash: vm.on_crash()?,
@@ -85,6 +91,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: String::from(bootargs.unwrap_or_default()),
         coherent,
+        flash,
         shared: sharing,
         name: vm.name,
     })
@@ -152,6 +159,22 @@ impl Vm<'_, '_> {
         })
     }
 
+    fn memory_ipa(&self) -> Result<Ipa, Refused> {
+        let bad = self.bad(Rule::V2, "give memory-ipa as a multiple of 4 KiB, or leave it out");
+        Ok(field::wide(self.node, &MEMORY_IPA).map_err(bad)?.map_or(layout::RAM, Ipa))
+    }
+
+    /// Reads a flash, of which no earlier one may have the name.
+    fn flash(&self, node: &Node<'_, '_>, earlier: &[FlashClaim]) -> Result<FlashClaim, Refused> {
+        let bad = self.bad(Rule::V3, "write the [[vm.flash]] entry as docs/manifest.md says");
+        let claim = flash::read(node).map_err(bad)?;
+        if earlier.iter().any(|one| one.name == claim.name) {
+            let reason = format!("two flashes of the VM are named {}", claim.name);
+            return Err(self.refuse(Rule::V3, reason, "give each flash a name of its own"));
+        }
+        Ok(claim)
+    }
+
     fn on_crash(&self) -> Result<OnCrash, Refused> {
         let bad = self.bad(Rule::V3, "write on-crash = \"stop\" or \"restart\"");
         let on_crash = field::word(self.node, &vm::ON_CRASH, OnCrash::from_word).map_err(bad)?;
@@ -160,8 +183,7 @@ impl Vm<'_, '_> {
 
     fn module(&self, node: &Node<'_, '_>) -> Result<Module, Refused> {
         let bad = self.bad(Rule::V3, "name a member of the bundle, or the module's address and size in reg");
-        let raw = |word: &str| (word == "raw").then_some(Format::Raw);
-        let format = field::word(node, &FORMAT, raw).map_err(&bad)?;
+        let format = self.format(node)?;
         let source = match node.str(MEMBER).map_err(&bad)? {
             Some(member) => Source::Member(String::from(member)),
             None => {
@@ -177,6 +199,18 @@ impl Vm<'_, '_> {
             }
         };
         Ok(Module { source, format })
+    }
+
+    fn format(&self, node: &Node<'_, '_>) -> Result<Option<Format>, Refused> {
+        let bad = self.bad(Rule::V3, "write format, load, entry and tree as docs/manifest.md says");
+        if field::word(node, &FORMAT, |word| FORMAT.kind.has(word).then_some(())).map_err(&bad)?.is_none() {
+            field::alone(node, &[LOAD, ENTRY, TREE]).map_err(&bad)?;
+            return Ok(None);
+        }
+        let address = |field| field::wide(node, field).map(|at| at.map(Ipa)).map_err(&bad);
+        let starts = |word: &str| TREE.kind.has(word).then_some(word == "start");
+        let tree_first = field::word(node, &TREE, starts).map_err(&bad)?.unwrap_or(false);
+        Ok(Some(Format::Raw(Raw { load: address(&LOAD)?, entry: address(&ENTRY)?, tree_first })))
     }
 
     fn claim(&self, node: &Node<'_, '_>) -> Result<CoherentClaim, Refused> {

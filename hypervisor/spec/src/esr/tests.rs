@@ -2,7 +2,8 @@
 
 use proptest::prelude::{any, proptest};
 
-use super::{class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid};
+use super::{CM, ISV, S1PTW, TAG_ACCESS, WNR};
+use super::{class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid, is_unpermitted_write};
 use crate::addr::{Ipa, Va};
 use crate::exit::{Abort, Exit, SysRegAccess, Width};
 use crate::sysreg::SysReg;
@@ -214,4 +215,17 @@ proptest! {
             _ => {}
         }
     }
+}
+
+#[test]
+fn a_write_that_stage_2_does_not_permit_is_told_from_others() {
+    let permission = 0x0f | WNR | ISV;
+    assert!(is_unpermitted_write(encode(ec::DABT_LOWER, permission)));
+    // Cache maintenance is told as a write, and has no register.
+    assert!(is_unpermitted_write(encode(ec::DABT_LOWER, 0x0d | WNR | CM)));
+    for iss in [permission & !ISV, permission & !WNR, permission | S1PTW, 0x07 | WNR | ISV, 0x21 | WNR | ISV] {
+        assert!(!is_unpermitted_write(encode(ec::DABT_LOWER, iss)), "{iss:#x}");
+    }
+    assert!(!is_unpermitted_write(encode(ec::DABT_LOWER, permission) | TAG_ACCESS));
+    assert!(!is_unpermitted_write(encode(ec::IABT_LOWER, permission)));
 }

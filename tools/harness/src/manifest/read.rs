@@ -141,6 +141,7 @@ fn convert(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
         }
         Kind::Size => bytes(value).filter(|&bytes| bytes > 0).and_then(integer),
         Kind::Address => bytes(value).and_then(integer),
+        Kind::Code => size(value).filter(|&address| kind.takes_wide(address)).and_then(integer),
         Kind::Cpus => cpus(value),
         Kind::Tables(_) => None,
     }
@@ -162,13 +163,17 @@ fn list(value: &DeValue<'_>, one: impl Fn(&DeValue<'_>) -> Option<Value>) -> Opt
     read.map(Value::Array)
 }
 
-/// A multiple of 4 KiB, with a unit or without.
+/// A multiple of 4 KiB.
 fn bytes(value: &DeValue<'_>) -> Option<u64> {
-    let bytes = match value.as_str() {
+    size(value).filter(|bytes| bytes.is_multiple_of(4096))
+}
+
+/// A number, with a unit or without.
+fn size(value: &DeValue<'_>) -> Option<u64> {
+    match value.as_str() {
         Some(text) => parse_size(text).ok(),
         None => number(value),
-    };
-    bytes.filter(|bytes| bytes.is_multiple_of(4096))
+    }
 }
 
 fn cpus(value: &DeValue<'_>) -> Option<Value> {

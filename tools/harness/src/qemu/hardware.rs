@@ -61,7 +61,8 @@ impl Hardware {
             memory = memory.saturating_add(region.size);
         }
         for vm in &manifest.vm {
-            memory = memory.saturating_add(vm.memory);
+            memory =
+                vm.flash.iter().fold(memory.saturating_add(vm.memory), |sum, flash| sum.saturating_add(flash.size));
             if vm.sched == Schedule::Shared {
                 shared = shared.max(vm.cpus.count());
             } else {

@@ -7,7 +7,7 @@ use assay_harness::Event;
 use assay_harness::events::PREFIX;
 use assay_harness::manifest::{Manifest, Vm};
 use assay_harness::vm_tree::{self as writer, Modules};
-use assay_model::loader::Sums;
+use assay_model::loader::{FlashFile, Sums};
 use assay_model::smccc::Workarounds;
 use assay_plan::claims::{self, VmClaims, World};
 use assay_plan::gate::Tree;
@@ -31,6 +31,8 @@ use crate::preflight::told;
 pub(crate) struct Loaded {
     pub(crate) kernel: Vec<u8>,
     pub(crate) ramdisk: Vec<u8>,
+    /// The flashes' files, in the manifest's order.
+    pub(crate) flash: Vec<Vec<u8>>,
 }
 
 /// Gives a VM's files, if they are there.
@@ -181,17 +183,22 @@ impl Row {
 
 /// Compiles the manifest as a bundle has it, and reads it as EL2 does. Files are named, not read.
 fn compiled(manifest: &Manifest) -> Result<vm_tree::VmTree> {
-    let module = |vm: &Vm| Modules { kernel: vm.kernel.clone(), ramdisk: vm.initrd.clone() };
+    let module = |vm: &Vm| Modules {
+        kernel: vm.kernel.clone(),
+        ramdisk: vm.initrd.clone(),
+        flash: vm.flash.iter().map(|flash| flash.file.clone()).collect(),
+    };
     let modules: Vec<Modules> = manifest.vm.iter().map(module).collect();
     let blob = writer::build(manifest, &modules, &[]);
     let tree = Tree::new(&blob).context("the VM tree that the manifest compiles into")?;
     Ok(vm_tree::parse(&tree)?)
 }
 
-/// Places kernel, ramdisk and device tree in the VM's RAM, if the files are there.
+/// Places kernel, ramdisk, flashes' files and device tree in the VM's memory, if the files are there.
 fn loads(plan: &VmPlan<'_>, files: &dyn Fn() -> Option<Loaded>) -> Result<(), Refusal> {
-    let Some(Loaded { kernel, ramdisk }) = files() else { return Ok(()) };
-    let files = vm_plan::Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default() };
+    let Some(Loaded { kernel, ramdisk, flash }) = files() else { return Ok(()) };
+    let flash = flash.iter().map(|bytes| FlashFile { bytes, digest: None }).collect();
+    let files = vm_plan::Files { kernel: &kernel, ramdisk: &ramdisk, sums: Sums::default(), flash };
     // Seeds are the machine's; they take room in the tree.
     let seeds = Some(Seeds { kaslr: 0, rng: Some([0; 32]) });
     plan.start(&files, seeds).map(drop).map_err(|refused| told(refused, &kernel))

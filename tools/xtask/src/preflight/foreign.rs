@@ -99,7 +99,7 @@ mod tests {
         ] {
             let error = kernel::identify(&file, None).and_then(|kind| {
                 let ram = assay_spec::addr::Region { start: assay_model::layout::RAM, size: 64 << 20 };
-                kernel::plan(&kind, &file, ram, 0, 1)
+                kernel::plan(&kind, &file, kernel::Memory { ram, flashes: &[] }, 0, 1)
             });
             let refused = told(Refusal::of("a", &error.unwrap_err()), &file);
             assert!(refused.reason.contains(words), "{words}: {}", refused.reason);

@@ -88,6 +88,42 @@ fn a_kernel_that_is_none_and_files_that_do_not_fit_are_told() {
     }
 }
 
+/// A VM that runs `text` from a flash, with something changed.
+fn flashed(from: &str, to: &str) -> String {
+    let lines = "memory = \"64M\"\nkernel = \"text\"\nformat = \"raw\"\nload = 0\ntree = \"start\"\n\
+                 [[vm.flash]]\nname = \"code\"\nipa = 0\nsize = \"1M\"\n\
+                 [[vm.flash]]\nname = \"vars\"\nipa = 0x4000000\nsize = \"64M\"\nfile = \"ramdisk\"\n";
+    assert!(lines.contains(from), "{from}");
+    said(&lines.replacen(from, to, 1))
+}
+
+#[test]
+fn flashes_and_ram_that_lie_wrong_and_binaries_that_go_nowhere_are_told() {
+    assert_eq!(flashed("load = 0", "load = 0"), "");
+    assert_eq!(flashed("load = 0", "memory-ipa = 0x10000000\nload = 0xff000\nentry = 0xff008"), "");
+    for (from, to, words) in [
+        ("load = 0", "load = 0x100000", "load = 0x100000: the kernel's 0xa bytes there are not wholly in"),
+        ("load = 0", "load = 0x40000000", "load = 0x40000000 puts the kernel over the device tree"),
+        ("load = 0", "load = 0\nentry = 0x100c", "entry = 0x100c is not in the kernel's file"),
+        (
+            "load = 0",
+            "load = 0\nmemory-ipa = 0x7000000",
+            "memory-ipa = 0x7000000: the VM's RAM of 0x4000000 bytes overlaps",
+        ),
+        ("load = 0", "load = 0\nmemory-ipa = 0x80000", "of region code lies the VM's RAM"),
+        ("ipa = 0\n", "ipa = 0x4080000\n", "at the ipa 0x4000000 of region vars lies region code"),
+        ("ipa = 0x4000000", "ipa = 0x4001000", "at the ipa 0x4001000 of region vars lies the VM's devices"),
+        (
+            "ipa = 0\nsize = \"1M\"",
+            "ipa = 0\nsize = \"1M\"\nfile = \"text\"",
+            "load = 0x0 puts the kernel over the file of flash code",
+        ),
+    ] {
+        let said = flashed(from, to);
+        assert!(said.starts_with("vm \"a\": ") && said.contains(words), "{to}: {said}");
+    }
+}
+
 #[test]
 fn addresses_beyond_every_cpu_and_devices_that_are_none_are_told() {
     for (lines, words) in [
@@ -99,7 +135,7 @@ fn addresses_beyond_every_cpu_and_devices_that_are_none_are_told() {
         (claim("gpu0-memory", "ram", "ipa = 0x1000000000000"), "do not fit at ipa 0x1000000000000"),
         (claim("of-another-tree", "ram", "ipa = 0x1000000000000"), "do not fit at ipa 0x1000000000000"),
         (claim("gpu0-memory", "ram", "ipa = 0xffffffe00000"), "do not fit at ipa"),
-        (claim("gpu0-memory", "ram", "ipa = 0x8000000"), "the devices below 0x40000000"),
+        (claim("gpu0-memory", "ram", "ipa = 0x8000000"), "lies the VM's devices (0x8000000 to 0x10000000)"),
         (claim("of-another-tree", "ram", "ipa = 0x41000000"), "the VM's RAM"),
         (
             claim("gpu0-memory", "aperture", "device = \"gpu0\""),

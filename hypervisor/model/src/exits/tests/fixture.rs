@@ -192,6 +192,7 @@ impl Vm {
             pstate: PstateBits::default(),
             rtc: None,
             ram: Region { start: layout::RAM, size: 0x1000_0000 },
+            flashes: Vec::new(),
             gic,
             vcpus,
             watchdog,

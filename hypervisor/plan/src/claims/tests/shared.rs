@@ -170,7 +170,7 @@ fn places_follow_those_of_coherent_regions_or_are_given() {
 fn a_place_that_is_taken_unaligned_or_too_high_is_named() {
     for (place, words) in [
         ("<0 0x40000000 0 0x1000>", "the VM's RAM"),
-        ("<0 0x9000000 0 0x1000>", "the devices"),
+        ("<0 0x9000000 0 0x1000>", "the VM's devices"),
         ("<1 0x800 0 0x1000>", "multiple of 0x1000 bytes"),
         ("<0x10000 0 0 0x1000>", "48 bits"),
     ] {

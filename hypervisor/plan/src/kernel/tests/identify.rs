@@ -1,6 +1,6 @@
 //! What kind of file it is.
 
-use super::super::{Format, ImageHeader, KernelError, KernelKind, identify};
+use super::super::{Format, ImageHeader, KernelError, KernelKind, Raw, identify};
 use super::{IMAGE_GZ, image};
 use proptest::prelude::*;
 use std::vec;
@@ -112,7 +112,11 @@ fn what_another_packer_wrote_is_named_and_never_called_raw() {
     ];
     for (file, name) in packers {
         assert_eq!(identify(file, None), Err(KernelError::Packed(name)));
-        assert_eq!(identify(file, Some(Format::Raw)), Ok(KernelKind::Raw), "whoever says so may");
+        assert_eq!(
+            identify(file, Some(Format::Raw(Raw::default()))),
+            Ok(KernelKind::Raw(Raw::default())),
+            "whoever says so may"
+        );
     }
     for error in [KernelError::Packed("xz"), KernelError::GzipOfOther, KernelError::Zboot, KernelError::Gzip] {
         assert!(!error.remedy().contains("raw"), "{error}");
@@ -133,9 +137,9 @@ fn an_efi_zboot_image_is_unwrapped_if_it_is_gzip() {
 
 #[test]
 fn anything_is_raw_if_the_manifest_says_so() {
-    assert_eq!(identify(b"\xd5\x03\x20\x1f", Some(Format::Raw)), Ok(KernelKind::Raw));
-    assert_eq!(identify(IMAGE_GZ, Some(Format::Raw)), Ok(KernelKind::Raw));
-    assert_eq!(identify(b"", Some(Format::Raw)), Err(KernelError::Empty));
+    assert_eq!(identify(b"\xd5\x03\x20\x1f", Some(Format::Raw(Raw::default()))), Ok(KernelKind::Raw(Raw::default())));
+    assert_eq!(identify(IMAGE_GZ, Some(Format::Raw(Raw::default()))), Ok(KernelKind::Raw(Raw::default())));
+    assert_eq!(identify(b"", Some(Format::Raw(Raw::default()))), Err(KernelError::Empty));
 }
 
 #[test]

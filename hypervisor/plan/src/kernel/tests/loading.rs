@@ -1,9 +1,10 @@
 //! What RAM holds afterwards.
 
-use super::super::{identify, plan};
-use super::{IMAGE_GZ, IMAGE_GZ_SIZE, MIB, Memory, Segment, body, crc32, elf, image, loader, ram, run};
+use super::super::identify;
+use super::{IMAGE_GZ, IMAGE_GZ_SIZE, MIB, Memory, Segment, body, crc32, elf, image, loader, plan, ram, run};
 use assay_model::digest::{Digest, DigestError};
-use assay_model::loader::{KernelError, Loader, Progress, Sources, Sums};
+use assay_model::loader::{FlashFile, KernelError, Loader, Progress, Sources, Sums};
+use assay_spec::addr::{Ipa, Region};
 use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
@@ -34,7 +35,7 @@ fn an_image_is_loaded_and_the_rest_of_ram_is_clear() {
     let kernel = image(0, 0x3_0000, 0, 0x2_0001);
     let ramdisk = vec![9; 70_001];
     let mut loader = loader(&kernel, &ramdisk, DTB, MIB, sums(&kernel, &ramdisk));
-    let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB };
+    let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB, flash: &[] };
     let mut memory = Memory::new(ram(MIB));
     assert_eq!(run(&mut loader, &sources, &mut memory, 4096).0, Progress::Done);
     check(&loader, &memory, &[&kernel, &ramdisk, DTB]);
@@ -47,7 +48,7 @@ fn an_image_is_loaded_and_the_rest_of_ram_is_clear() {
 #[test]
 fn a_compressed_image_is_inflated_in_place() {
     let mut loader = loader(IMAGE_GZ, &[], DTB, MIB, sums(IMAGE_GZ, &[]));
-    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &[], dtb: DTB };
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &[], dtb: DTB, flash: &[] };
     let mut memory = Memory::new(ram(MIB));
     let (progress, steps) = run(&mut loader, &sources, &mut memory, 100_000);
     assert_eq!(progress, Progress::Done);
@@ -89,7 +90,7 @@ fn padding_rubbish_and_members_behind_a_stream_are_what_gzip_takes_them_for() {
     for (rest, more) in cases {
         let kernel = [IMAGE_GZ, &rest].concat();
         let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
-        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &[] };
         for budget in [1 << 20, 1000] {
             let mut memory = Memory::new(ram(MIB));
             loader.restart();
@@ -104,7 +105,7 @@ fn padding_rubbish_and_members_behind_a_stream_are_what_gzip_takes_them_for() {
 fn a_gzip_file_that_is_cut_or_too_long_is_found_where_it_inflates() {
     let end = |kernel: &[u8]| {
         let mut loader = loader(kernel, &[], DTB, MIB, Sums::default());
-        let sources = Sources { kernel, ramdisk: &[], dtb: DTB };
+        let sources = Sources { kernel, ramdisk: &[], dtb: DTB, flash: &[] };
         run(&mut loader, &sources, &mut Memory::new(ram(MIB)), 1 << 20).0
     };
     let whole = IMAGE_GZ.len();
@@ -128,7 +129,7 @@ fn elf_segments_are_loaded_with_their_bss_clear() {
     let segments = [segment(0x4000_0010, 100, 5000), segment(0x4000_2000, 8192, 8192)];
     let kernel = elf(0x4000_0010, &segments);
     let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
-    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &[] };
     let mut memory = Memory::new(ram(MIB));
     assert_eq!(run(&mut loader, &sources, &mut memory, 1 << 30), (Progress::Done, 1));
     check(&loader, &memory, &[&[7; 100], &[7; 8192], DTB]);
@@ -145,7 +146,7 @@ fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
         kernel[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
     let mut loader = loader(&kernel, &[], DTB, MIB, sums(&kernel, &[]));
-    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &[] };
     let mut memory = Memory::new(ram(MIB));
     let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 30);
     assert_eq!(progress, Progress::Done);
@@ -157,7 +158,7 @@ fn a_segment_that_is_the_whole_file_is_summed_by_itself() {
 fn a_restart_leaves_the_same_memory() {
     let ramdisk = vec![3; 5000];
     let mut loader = loader(IMAGE_GZ, &ramdisk, DTB, MIB, sums(IMAGE_GZ, &ramdisk));
-    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &ramdisk, dtb: DTB };
+    let sources = Sources { kernel: IMAGE_GZ, ramdisk: &ramdisk, dtb: DTB, flash: &[] };
     let mut first = Memory::new(ram(MIB));
     assert_eq!(run(&mut loader, &sources, &mut first, 1 << 20).0, Progress::Done);
     assert_eq!(loader.step(&sources, &mut first, 1), Progress::Done);
@@ -179,12 +180,12 @@ fn a_damaged_member_is_found_and_named() {
     let ramdisk = vec![9; 5000];
     let fail = |kernel: &[u8], ramdisk: &[u8], sums| {
         let mut loader = loader(kernel, ramdisk, DTB, MIB, sums);
-        let sources = Sources { kernel, ramdisk, dtb: DTB };
+        let sources = Sources { kernel, ramdisk, dtb: DTB, flash: &[] };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 50_000);
         assert_eq!(loader.step(&sources, &mut memory, 1), progress);
         match progress {
-            Progress::Failed(KernelError::Digest { ramdisk, error }) => (ramdisk, error),
+            Progress::Failed(KernelError::Digest { member, error }) => (member == "the ramdisk", error),
             other => panic!("{other:?}"),
         }
     };
@@ -213,7 +214,7 @@ fn a_stream_that_is_not_what_its_trailer_says_fails() {
         let mut kernel = IMAGE_GZ.to_vec();
         kernel[at] = kernel[at].wrapping_add(delta);
         let mut loader = loader(&kernel, &[], DTB, MIB, Sums::default());
-        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &[] };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
         assert_eq!(progress, Progress::Failed(KernelError::GzipSum));
@@ -231,7 +232,7 @@ fn sources_of_another_size_fail() {
         (&kernel[..], &[1; 100][..], &DTB[1..]),
     ] {
         loader.restart();
-        let sources = Sources { kernel, ramdisk, dtb };
+        let sources = Sources { kernel, ramdisk, dtb, flash: &[] };
         let mut memory = Memory::new(ram(MIB));
         let (progress, _) = run(&mut loader, &sources, &mut memory, 1 << 20);
         assert_eq!(progress, Progress::Failed(KernelError::Sources));
@@ -246,7 +247,7 @@ proptest! {
         let kernel = image(0, 0, 0, size);
         let ramdisk = vec![5; ramdisk];
         let mut loader = loader(&kernel, &ramdisk, DTB, MIB, sums(&kernel, &ramdisk));
-        let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB };
+        let sources = Sources { kernel: &kernel, ramdisk: &ramdisk, dtb: DTB, flash: &[] };
         let mut memory = Memory::new(ram(MIB));
         prop_assert_eq!(run(&mut loader, &sources, &mut memory, budget).0, Progress::Done);
         let loads: [&[u8]; 3] = [&kernel, &ramdisk, DTB];
@@ -266,7 +267,7 @@ proptest! {
         let Ok(kind) = identify(&kernel, None) else { return Ok(()) };
         let Ok(plan) = plan(&kind, &kernel, ram(2 * MIB), 0, 777) else { return Ok(()) };
         let mut loader = Loader::new(plan, Sums::default());
-        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB };
+        let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &[] };
         let (progress, _) = run(&mut loader, &sources, &mut Memory::new(ram(2 * MIB)), 1 << 20);
         prop_assert!(progress != Progress::More);
     }
@@ -276,4 +277,34 @@ proptest! {
 fn the_crc_is_that_of_iso_hdlc_in_one_piece_or_two() {
     assert_eq!(crc32(0, b"123456789"), 0xcbf4_3926);
     assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xcbf4_3926);
+}
+
+#[test]
+fn a_flash_is_filled_from_its_file_and_the_rest_of_it_is_clear() {
+    let low = Region::new(Ipa(0), 0x10_0000).unwrap();
+    let (kernel, file) = ([7; 0x1801], [9; 5000]);
+    let raw = super::super::Raw { load: Some(Ipa(0x1000)), tree_first: true, ..Default::default() };
+    let flashes = [(Region { start: Ipa(0), size: 0x4000 }, 0), (Region { start: Ipa(0x8000), size: 0x3000 }, 5000)];
+    let memory = super::super::Memory { ram: Region { start: Ipa(0x2_0000), size: 0x2_0000 }, flashes: &flashes };
+    let plan = super::super::plan(&super::KernelKind::Raw(raw), &kernel, memory, 0, 777).unwrap();
+    let mut loader = Loader::new(plan, sums(&kernel, &[]));
+    let mut flash = [FlashFile::default(), FlashFile { bytes: &file, digest: Some(digest(&file)) }];
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &flash };
+    let mut memory = Memory::new(low);
+    assert_eq!(run(&mut loader, &sources, &mut memory, 4096).0, Progress::Done);
+    let mut expected = vec![0xa5u8; 0x10_0000];
+    for (start, size) in [(0, 0x4000), (0x8000, 0x3000), (0x2_0000, 0x2_0000)] {
+        expected[start..start + size].fill(0);
+    }
+    expected[0x1000..0x2801].fill(7);
+    expected[0x8000..0x8000 + 5000].fill(9);
+    expected[0x2_0000..0x2_0000 + 777].fill(0xd0);
+    assert!(memory.bytes == expected, "memory holds something else");
+    // Another file of the same length.
+    let other = [8; 5000];
+    flash[1].bytes = &other;
+    let sources = Sources { kernel: &kernel, ramdisk: &[], dtb: DTB, flash: &flash };
+    loader.restart();
+    let (progress, _) = run(&mut loader, &sources, &mut memory, 4096);
+    assert!(matches!(progress, Progress::Failed(KernelError::Digest { member: "a flash's file", .. })), "{progress:?}");
 }

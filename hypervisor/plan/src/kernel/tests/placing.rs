@@ -1,7 +1,7 @@
 //! Where things go.
 
-use super::super::{Format, KernelKind, identify, plan};
-use super::{IMAGE_GZ, MIB, RAM, Segment, elf, image, ram};
+use super::super::{Format, KernelKind, Memory, Raw, identify};
+use super::{IMAGE_GZ, MIB, RAM, Segment, elf, image, plan, ram};
 use assay_model::loader::{KernelError, LoadPlan, Origin};
 use assay_spec::addr::{Address, BLOCK_1G, BLOCK_2M, Ipa, Region};
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn check(plan: &LoadPlan) {
     let parts = [Some(plan.kernel), plan.ramdisk, Some(plan.dtb)];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     for (index, part) in parts.iter().enumerate() {
-        assert!(plan.ram.covers(part), "{plan:?}");
+        assert!(plan.memory[0].covers(part), "{plan:?}");
         assert!(!parts[..index].iter().any(|other| other.overlaps(part)), "{plan:?}");
     }
     for load in &plan.loads {
@@ -69,11 +69,54 @@ fn a_compressed_image_is_placed_by_what_its_header_says() {
 
 #[test]
 fn a_raw_kernel_lies_at_the_beginning_of_ram() {
-    let kind = identify(&[0; 100], Some(Format::Raw)).unwrap();
-    assert_eq!(kind, KernelKind::Raw);
+    let kind = identify(&[0; 100], Some(Format::Raw(Raw::default()))).unwrap();
+    assert_eq!(kind, KernelKind::Raw(Raw::default()));
     let plan = plan(&kind, &[0; 100], ram(MIB), 0, 4000).unwrap();
     check(&plan);
     assert_eq!((plan.entry, plan.dtb.start), (RAM, Ipa(0x400f_0000)));
+}
+
+/// A flat binary of 0x1000 bytes in 16 MiB of RAM, beside flashes of 64 MiB at 0 and above, the second with a file.
+fn firmware(raw: Raw, ramdisk: u64) -> Result<LoadPlan, KernelError> {
+    let flash = |start| Region::new(Ipa(start), 64 * MIB).unwrap();
+    let flashes = [(flash(0), 0), (flash(0x400_0000), 0x2345)];
+    let memory = Memory { ram: ram(16 * MIB), flashes: &flashes };
+    super::super::plan(&KernelKind::Raw(raw), &[1; 0x1000], memory, ramdisk, 0x1234)
+}
+
+#[test]
+fn firmware_goes_into_its_flash_and_the_tree_to_the_start_of_ram() {
+    let raw = Raw { load: Some(Ipa(0)), tree_first: true, ..Raw::default() };
+    let plan = firmware(raw, 100).unwrap();
+    assert_eq!((plan.entry, plan.dtb), (Ipa(0), Region::new(RAM, 0x1234).unwrap()));
+    assert_eq!(plan.ramdisk, Region::new(Ipa(0x40ff_0000), 100));
+    let loads: Vec<_> = plan.loads.iter().map(|load| (load.to.start.0, load.to.size, load.origin.clone())).collect();
+    let expected = [
+        (0, 0x1000, Origin::Kernel { offset: 0 }),
+        (0x400_0000, 0x2345, Origin::Flash(1)),
+        (RAM.0, 0x1234, Origin::DeviceTree),
+        (0x40ff_0000, 100, Origin::Ramdisk),
+    ];
+    assert_eq!(loads, expected);
+    assert_eq!(plan.memory.len(), 3);
+    // Without a place it goes above the tree, in RAM.
+    let plan = firmware(Raw { load: None, ..raw }, 0).unwrap();
+    assert_eq!((plan.entry, plan.dtb.start), (Ipa(RAM.0 + BLOCK_2M), RAM));
+    // At the end of RAM, the others go below it.
+    let plan = firmware(Raw { load: Some(Ipa(0x40ff_f000)), ..Raw::default() }, 100).unwrap();
+    assert_eq!((plan.dtb.start, plan.ramdisk.unwrap().start), (Ipa(0x40ff_0000), Ipa(0x40fe_0000)));
+}
+
+#[test]
+fn a_flat_binary_goes_only_where_memory_is_and_starts_only_in_itself() {
+    let at = |load, entry| firmware(Raw { load: Some(Ipa(load)), entry, tree_first: true }, 0);
+    for load in [0x3fff_f000, 0x40ff_f001, 0x800_0000, u64::MAX - 0x1fff] {
+        let error = at(load, None).unwrap_err();
+        assert!(matches!(error, KernelError::Load(..) | KernelError::NoRoom { .. }), "{load:#x}: {error}");
+    }
+    assert_eq!(at(0x4000_1000, None), Err(KernelError::LoadOverTree(Ipa(0x4000_1000))));
+    assert_eq!(at(0x4000_2000, Some(Ipa(0x4000_2ffc))).unwrap().entry, Ipa(0x4000_2ffc));
+    assert_eq!(at(0, Some(Ipa(0x1000))), Err(KernelError::Entry(Ipa(0x1000))));
 }
 
 #[test]

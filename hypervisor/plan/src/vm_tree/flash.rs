@@ -1,0 +1,26 @@
+//! One `assay,flash` node of a VM: memory in the place of a flash.
+
+use super::{FlashClaim, Source, field, shared};
+use crate::fields::flash::{ACCESS, CFI, IPA, NAME, SIZE};
+use crate::fields::{Field, MEMBER};
+use crate::gate::{Malformed, Node};
+use alloc::string::String;
+use assay_spec::addr::Ipa;
+
+/// The properties beside the manifest's fields.
+pub(super) const OTHERS: [&str; 3] = ["compatible", "phandle", MEMBER];
+
+/// Reads the node.
+pub(super) fn read(node: &Node<'_, '_>) -> Result<FlashClaim, Malformed> {
+    let name = node.str(NAME.property)?.filter(|name| shared::is_name(name));
+    let number = |field: &Field| field::wide(node, field)?.ok_or_else(|| node.malformed(field.property, field.kind));
+    let is_read_only = |word: &str| ACCESS.kind.has(word).then_some(word == "ro");
+    Ok(FlashClaim {
+        name: String::from(name.ok_or_else(|| node.malformed(NAME.property, shared::NAME))?),
+        ipa: Ipa(number(&IPA)?),
+        size: number(&SIZE)?,
+        file: node.str(MEMBER)?.map(|member| Source::Member(String::from(member))),
+        read_only: field::word(node, &ACCESS, is_read_only)?.unwrap_or(true),
+        cfi: field::flag(node, &CFI),
+    })
+}

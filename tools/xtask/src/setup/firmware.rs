@@ -1,0 +1,48 @@
+//! Firmware that guests can run: Debian's U-Boot and AAVMF for QEMU's `virt`, unchanged.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use assay_harness::cache::Cache;
+
+use super::apt::{self, Apt, Suites};
+
+/// The release whose firmware is tested, whatever the host runs.
+const RELEASE: Suites<'_> =
+    Suites { architecture: "arm64", archive: &["bookworm"], security: &["bookworm-security"], prefer: None };
+
+/// Each file: its name here, the package that has it, and where.
+const FILES: [(&str, &str, &str); 3] = [
+    ("u-boot", "u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin"),
+    ("aavmf", "qemu-efi-aarch64", "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"),
+    ("aavmf-vars", "qemu-efi-aarch64", "usr/share/AAVMF/AAVMF_VARS.fd"),
+];
+
+/// Fetches the files; gives their folder.
+///
+/// # Errors
+/// A package can't be fetched, or has no such file.
+pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
+    let folder = cache.root().join("guests/firmware");
+    // Filled beside and renamed at the end: an interrupted set-up never looks complete.
+    let work = folder.with_extension("new");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    let kept = work.join("kept");
+    fs::create_dir_all(&kept)?;
+    let private = Apt::open(&work.join("apt"), &RELEASE)?;
+    let tree = work.join("tree");
+    for (name, package, path) in FILES {
+        let from = tree.join(path);
+        if !from.is_file() {
+            apt::unpack(&private.download(package)?, &tree)?;
+        }
+        let _ = fs::copy(&from, kept.join(name)).with_context(|| format!("{package} has no {path}"))?;
+    }
+    private.discard()?;
+    fs::rename(&kept, &folder)?;
+    fs::remove_dir_all(&work)?;
+    Ok(folder)
+}
