@@ -5,6 +5,7 @@
 
 use core::ops::{Deref, DerefMut};
 
+use spin::mutex::{SpinMutex, SpinMutexGuard, TicketMutex, TicketMutexGuard};
 use spin::relax::{RelaxStrategy, Spin};
 
 /// A vCPU, held by the CPU that it is on.
@@ -24,16 +25,22 @@ pub const SCHEDULER: u8 = 6;
 /// The console.
 pub const CONSOLE: u8 = 7;
 
-/// A lock of rank `RANK`. A CPU that waits does as `R` says.
-pub struct Mutex<T, const RANK: u8, R = Spin>(spin::mutex::Mutex<T, R>);
+/// A lock of rank `RANK` for what is one VM's. A CPU that waits does as `R` says.
+pub struct Mutex<T, const RANK: u8, R = Spin>(SpinMutex<T, R>);
 
-/// What a lock guards, while it is held.
-pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy = Spin>(spin::mutex::MutexGuard<'a, T, R>);
+/// A lock of rank `RANK` for what VMs share: who waits gets it in turn, so that no VM can keep it from another.
+pub struct FairMutex<T, const RANK: u8, R = Spin>(TicketMutex<T, R>);
+
+/// What a lock guards, while its guard `G` is held.
+pub struct Guard<G, const RANK: u8>(G);
+
+/// What a [`Mutex`] guards, while it is held.
+pub type MutexGuard<'a, T, const RANK: u8, R = Spin> = Guard<SpinMutexGuard<'a, T, R>, RANK>;
 
 impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// Makes a lock that nobody holds.
     pub const fn new(value: T) -> Self {
-        Self(spin::mutex::Mutex::new(value))
+        Self(SpinMutex::new(value))
     }
 
     /// Waits until nobody else holds it.
@@ -41,30 +48,59 @@ impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// # Panics
     /// In debug builds, if this CPU holds a lock of this rank or a higher one: our bug.
     #[inline]
-    pub fn lock(&self) -> Guard<'_, T, RANK, R> {
+    pub fn lock(&self) -> MutexGuard<'_, T, RANK, R> {
         #[cfg(debug_assertions)]
         order::take(RANK);
         Guard(self.0.lock())
     }
 }
 
-impl<T, const RANK: u8, R: RelaxStrategy> Deref for Guard<'_, T, RANK, R> {
-    type Target = T;
+impl<T, const RANK: u8, R: RelaxStrategy> FairMutex<T, RANK, R> {
+    /// Makes a lock that nobody holds.
+    pub const fn new(value: T) -> Self {
+        Self(TicketMutex::new(value))
+    }
+
+    /// Waits until nobody else holds it and nobody has waited longer.
+    ///
+    /// # Panics
+    /// As [`Mutex::lock`].
     #[inline]
-    fn deref(&self) -> &T {
+    pub fn lock(&self) -> Guard<TicketMutexGuard<'_, T, R>, RANK> {
+        #[cfg(debug_assertions)]
+        order::take(RANK);
+        Guard(self.0.lock())
+    }
+
+    /// Takes it if nobody holds it.
+    ///
+    /// # Panics
+    /// As [`Mutex::lock`].
+    pub fn try_lock(&self) -> Option<Guard<TicketMutexGuard<'_, T, R>, RANK>> {
+        let guard = self.0.try_lock()?;
+        #[cfg(debug_assertions)]
+        order::take(RANK);
+        Some(Guard(guard))
+    }
+}
+
+impl<G: Deref, const RANK: u8> Deref for Guard<G, RANK> {
+    type Target = G::Target;
+    #[inline]
+    fn deref(&self) -> &G::Target {
         &self.0
     }
 }
 
-impl<T, const RANK: u8, R: RelaxStrategy> DerefMut for Guard<'_, T, RANK, R> {
+impl<G: DerefMut, const RANK: u8> DerefMut for Guard<G, RANK> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut T {
+    fn deref_mut(&mut self) -> &mut G::Target {
         &mut self.0
     }
 }
 
 #[cfg(debug_assertions)]
-impl<T, const RANK: u8, R: RelaxStrategy> Drop for Guard<'_, T, RANK, R> {
+impl<G, const RANK: u8> Drop for Guard<G, RANK> {
     fn drop(&mut self) {
         order::leave(RANK);
     }
@@ -103,7 +139,7 @@ mod tests {
     use core::sync::atomic::AtomicU32;
     use std::boxed::Box;
 
-    use super::{CONSOLE, DEVICES, Mutex, watch};
+    use super::{CONSOLE, DEVICES, FairMutex, Mutex, watch};
 
     /// Each thread of the tests is a CPU.
     fn held() -> &'static AtomicU32 {
@@ -112,7 +148,7 @@ mod tests {
     }
 
     static OUTER: Mutex<u8, DEVICES> = Mutex::new(1);
-    static INNER: Mutex<u8, CONSOLE> = Mutex::new(2);
+    static INNER: FairMutex<u8, CONSOLE> = FairMutex::new(2);
 
     #[test]
     fn locks_nest_inwards_and_again_once_they_are_let_go() {
@@ -131,8 +167,9 @@ mod tests {
     fn an_outer_lock_is_not_taken_under_an_inner_one() {
         static OTHER: Mutex<u8, DEVICES> = Mutex::new(0);
         watch(held);
-        let inner: Mutex<u8, CONSOLE> = Mutex::new(0);
-        let _inner = inner.lock();
+        let inner: FairMutex<u8, CONSOLE> = FairMutex::new(0);
+        let _inner = inner.try_lock().unwrap();
+        assert!(inner.try_lock().is_none());
         let _ = OTHER.lock();
     }
 }

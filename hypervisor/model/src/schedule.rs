@@ -22,8 +22,8 @@
 //! With S the slice, n(i) the vCPUs of a VM `i`, w(i) its weight, q(i) = S · n(i) / w(i) its quantum, and F
 //! [`LAG_QUANTA`]:
 //!
-//! - **Fairness.** Let two VMs whose vCPUs may run anywhere both have one waiting, all through a window. What
-//!   they run in it, each divided by its weight, differs by F · (q(i) + q(j)) at most, however long the window.
+//! - **Fairness.** Let two VMs whose vCPUs may run anywhere both have one waiting, all through a window, and none that
+//!   yields. What they run in it, each divided by its weight, differs by F · (q(i) + q(j)) at most, however long the window.
 //! - **Latency.** A vCPU of VM `i` that is not throttled waits for S + 1/m · Σ over all VMs `j` of
 //!   (S · n(j) + w(j) · F / 2 · (q(i) + q(j))) at most, for m CPUs; m is 1 if some vCPUs are bound to CPUs. One
 //!   that wakes and has run less than its share takes a CPU from another at once, or when that has run S / 8.
@@ -157,6 +157,8 @@ struct Cpu {
     is_urged: bool,
     /// Whether no more than one vCPU can ever run here.
     is_alone: bool,
+    /// Whether what runs has said that it spins.
+    yields: bool,
 }
 
 /// Those who wait for the same CPUs.
@@ -216,6 +218,9 @@ impl Scheduler {
         let current = self.charge(at, now);
         if let Some(index) = current {
             self.vcpus[index].woken = false;
+            if core::mem::take(&mut self.cpus[at].yields) {
+                self.forfeit(at, index, now);
+            }
         }
         self.ring(at, now);
         let chosen = self.choose(at, current, now);
@@ -243,6 +248,13 @@ impl Scheduler {
         if let Some(until) = until {
             self.timers.push(at, Item { key: i128::from(until), id: index });
         }
+    }
+
+    /// Says that what runs on `cpu` only waits for another vCPU. If somebody waits for the CPU, the rest of its slice is
+    /// forfeit: paid as if it had run. The caller picks next.
+    pub fn yield_now(&mut self, cpu: PcpuId) {
+        let at = self.place(cpu);
+        self.cpus[at].yields = true;
     }
 
     /// Makes a vCPU runnable. Returns the CPU to interrupt: where it runs, or which should take it.

@@ -7,6 +7,8 @@ pub enum Stage {
     Off,
     /// It goes on.
     On,
+    /// It goes on, once others have had the CPU: it waits for one of them.
+    Yielding,
     /// It waits in CPU_SUSPEND for an interrupt. Then it goes on, or starts if it asked for a power-down state.
     Suspended(Option<Start>),
     /// It waits in WFI while it shares its CPU, or in WFIT, until this virtual count at the latest.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_el2::{cpu, gic, percpu};
-use assay_model::lock::{Mutex, SCHEDULER};
+use assay_model::lock::{FairMutex, SCHEDULER};
 use assay_model::schedule::{Entity, Pick, Scheduler, Share};
 use assay_spec::cpu_id::PcpuId;
 use spin::Once;
@@ -12,7 +12,7 @@ use spin::Once;
 /// All CPUs that VMs share.
 pub(crate) struct Pool {
     cpus: Vec<PcpuId>,
-    scheduler: Mutex<Scheduler, SCHEDULER>,
+    scheduler: FairMutex<Scheduler, SCHEDULER>,
     /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
 }
@@ -23,6 +23,16 @@ const NOWHERE: usize = usize::MAX;
 const SLICES_PER_SECOND: u64 = 250;
 
 static POOL: Once<Pool> = Once::new();
+
+/// What a vCPU's step on a CPU came to.
+pub(crate) enum Step {
+    /// It can go on.
+    Again,
+    /// It can go on, but waits for another vCPU.
+    Yield,
+    /// It has nothing to do until it is woken, or until this physical count.
+    Block(Option<u64>),
+}
 
 /// What a CPU does next.
 pub(crate) struct Turn {
@@ -37,7 +47,7 @@ pub(crate) fn set(cpus: Vec<PcpuId>, shares: &[Share]) {
     let count = shares.iter().map(|share| share.vcpus.len()).sum();
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let _ = POOL.call_once(|| Pool {
-        scheduler: Mutex::new(Scheduler::new(&cpus, shares, slice)),
+        scheduler: FairMutex::new(Scheduler::new(&cpus, shares, slice)),
         cpus,
         places: (0..count).map(|_| AtomicUsize::new(NOWHERE)).collect(),
     });
@@ -61,13 +71,14 @@ pub(crate) fn of(cpu: PcpuId) -> Option<&'static Pool> {
 }
 
 impl Pool {
-    /// Chooses what CPU `cpu` does next. What it has run stays runnable, unless `block` says that it has nothing
-    /// to do, and until when.
-    pub(crate) fn next(&self, cpu: PcpuId, block: Option<Option<u64>>) -> Turn {
+    /// Chooses what CPU `cpu` does next, after a step that came to `step`.
+    pub(crate) fn next(&self, cpu: PcpuId, step: Step) -> Turn {
         let now = cpu::counter();
         let mut scheduler = self.scheduler.lock();
-        if let Some(until) = block {
-            scheduler.block(cpu, now, until);
+        match step {
+            Step::Again => {}
+            Step::Yield => scheduler.yield_now(cpu),
+            Step::Block(until) => scheduler.block(cpu, now, until),
         }
         let Pick { run, until, kick } = scheduler.pick(cpu, now);
         let stolen = run.map_or(0, |entity| scheduler.stolen(entity, now));

@@ -15,7 +15,7 @@ use assay_spec::intid::IntId;
 
 use crate::hardware::Hardware;
 use crate::interrupts::{self, Event};
-use crate::pool::{Pool, Turn};
+use crate::pool::{Pool, Step, Turn};
 use crate::vm::{Vm, intx};
 use crate::{cpus, deferred, panic, pool};
 
@@ -26,7 +26,7 @@ mod here;
 mod seat;
 mod traced;
 
-use here::{Here, Step};
+use here::Here;
 use seat::Seat;
 pub(crate) use seat::seat;
 
@@ -84,7 +84,7 @@ impl Chooser<'_> {
                 }
                 Turn { run: Some(OWN), until: None, stolen: 0 }
             }
-            Self::Pool(pool) => pool.next(cpu, step.blocked()),
+            Self::Pool(pool) => pool.next(cpu, step),
         }
     }
 

@@ -50,7 +50,7 @@ const HCR_ALWAYS: u64 = hcr::VM
 /// What a vCPU that may move between CPUs has besides: WFI makes room for others, and its local barriers and
 /// maintenance must reach the CPU it ran on before. WFE does not trap: who waits for a lock gets it soon, or loses
 /// the CPU at the end of its slice.
-const HCR_SHARED: u64 = hcr::TWI | hcr::FB | hcr::BSU_IS;
+const HCR_SHARED: u64 = hcr::TWI | hcr::TWE | hcr::FB | hcr::BSU_IS;
 
 /// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and
 /// shared CPUs' caches are spared it; without, it goes to the CPU that the vCPU is on, as it stands.

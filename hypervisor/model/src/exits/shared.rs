@@ -19,6 +19,8 @@ pub enum Shared {
         /// It goes on at this virtual count at the latest: WFIT.
         until: Option<u64>,
     },
+    /// The vCPU waits for another one, which may be waiting for its CPU: WFE, WFET. The instruction is stepped over.
+    Yield,
 }
 
 /// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
@@ -31,7 +33,7 @@ pub fn shared(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
     }
 }
 
-/// WFI and WFIT. The others do not trap, and have nothing to wait for here.
+/// WFI, WFIT, WFE and WFET. A WFE may complete at any time (DDI0487 D1.6.1).
 fn wait(esr: u64, frame: &mut Frame) -> Shared {
     /// ISS.TI, and ISS.RV: ISS.RN is valid (DDI0487 ESR_EL2, "ISS encoding for an exception from a WF*").
     const TI: u64 = 3;
@@ -42,6 +44,7 @@ fn wait(esr: u64, frame: &mut Frame) -> Shared {
     match (esr & TI, esr & RV != 0) {
         (0, _) => Shared::Wait { until: None },
         (2, true) => Shared::Wait { until: Some(until) },
+        (1 | 3, _) => Shared::Yield,
         _ => Shared::Resume,
     }
 }
@@ -104,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_say_how_long_it_waits_does_not_wait() {
-        for iss in [1, 3, 2] {
+    fn wfe_yields_and_what_does_not_say_how_long_it_waits_goes_on() {
+        for (iss, expected) in [(1, Shared::Yield), (3 | 1 << 2, Shared::Yield), (2, Shared::Resume)] {
             let mut frame = Frame::entering(PC, 0);
             let answer = shared(encode(ec::WFX, iss), &mut frame, VcpuId(0));
-            assert_eq!((answer, frame.pc), (Shared::Resume, PC + 4), "{iss}");
+            assert_eq!((answer, frame.pc), (expected, PC + 4), "{iss}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::heaps::Item;
 use super::vcpu::State;
-use super::{Scheduler, to_ticks};
+use super::{ANYWHERE, Scheduler, to_ticks};
 
 impl Scheduler {
     /// Does what is due on a CPU: wakes sleepers, begins periods.
@@ -84,6 +84,21 @@ impl Scheduler {
             self.fresh = true;
         }
         Some(index)
+    }
+
+    /// What runs on a CPU pays for the rest of its slice, if there is somebody to have it: otherwise vCPUs that spin, and
+    /// so pay little, would only make room for one another. At most two quanta, as for a sleeper.
+    pub(super) fn forfeit(&mut self, at: usize, index: usize, now: u64) {
+        if [ANYWHERE, at + 1].into_iter().all(|domain| self.queues.head(domain).is_none()) {
+            return;
+        }
+        let end = self.cpus[at].begun.saturating_add(self.slice).max(now);
+        let vcpu = &mut self.vcpus[index];
+        let vm = &self.vms[vcpu.vm];
+        let latest = self.domains[vcpu.domain].time + 2 * vm.quantum;
+        let paid = vcpu.time + vm.meter(end) - vm.meter(now);
+        vcpu.time = paid.min(latest).max(vcpu.time);
+        self.cpus[at].begun = now.saturating_sub(self.slice);
     }
 
     /// Lets nobody run on a CPU. Returns who did.

@@ -85,6 +85,29 @@ fn vcpus_that_take_turns_get_the_share_of_one() {
 }
 
 #[test]
+fn vcpus_that_yield_let_the_one_run_that_they_wait_for() {
+    // Of one VM, seven spin on a lock that the eighth holds; another VM computes.
+    let shares = [vm(1, 8), vm(1, 1)];
+    let mut habits = vec![Habit::Yield { busy: 10 }; 8];
+    habits[3] = Habit::Spin;
+    habits.push(Habit::Spin);
+    let mut machine = GuestMachine::new(1, &shares, &habits, SLICE, 1);
+    while machine.now < 1_000_000 && machine.step() {}
+    // The holder's eighth of its VM's share, and what the others leave, by who asks for it.
+    let (holder, other) = (machine.ran(3), machine.vm_ran(1));
+    assert!(machine.vm_ran(0) - holder < 40_000, "{} were spun away", machine.vm_ran(0) - holder);
+    assert!(other >= 490_000, "the other VM has only {other}");
+    assert!(holder >= 100_000, "the holder has only {holder}");
+}
+
+#[test]
+fn who_yields_to_nobody_goes_on() {
+    let mut machine = GuestMachine::new(2, &[vm(1, 2)], &[Habit::Yield { busy: 10 }; 2], SLICE, 1);
+    while machine.now < 100_000 && machine.step() {}
+    assert!(machine.vm_ran(0) >= 198_000, "{}", machine.vm_ran(0));
+}
+
+#[test]
 fn a_capped_vm_gets_its_budget_each_period_and_no_more() {
     let cap = Some(Cap { budget: 2500, period: 10_000 });
     for vcpus in [1, 2, 3, 7] {

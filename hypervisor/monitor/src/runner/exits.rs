@@ -199,6 +199,7 @@ impl Handler for Sharer<'_> {
         match shared {
             Shared::Other | Shared::Resume => Control::Resume,
             Shared::Wait { until } => self.0.leave(Stage::Waiting(until)),
+            Shared::Yield => self.0.leave(Stage::Yielding),
         }
     }
 

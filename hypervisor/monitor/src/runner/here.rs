@@ -8,7 +8,7 @@ use assay_el2::{context, guest_regs};
 use assay_el2::{cpu, gic, serror, timer};
 use assay_model::exits;
 use assay_model::life::{Crash, Stop};
-use assay_model::lock::{Guard, Mutex, SEAT};
+use assay_model::lock::{Mutex, MutexGuard, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Start;
 use assay_model::vgic::Vgic;
@@ -21,32 +21,15 @@ use super::seat::Seat;
 use super::traced::Traced;
 use super::{Runner, Stage, drain};
 use crate::adapter::Lists;
+use crate::pool::Step;
 use crate::vm::Phase;
 use crate::{cpus, pool};
-
-/// What a step came to.
-pub(super) enum Step {
-    /// The vCPU can go on.
-    Again,
-    /// It has nothing to do until it is woken, or until this physical count.
-    Block(Option<u64>),
-}
-
-impl Step {
-    /// Returns until when the vCPU has nothing to do, if it is so.
-    pub(super) fn blocked(self) -> Option<Option<u64>> {
-        match self {
-            Self::Again => None,
-            Self::Block(until) => Some(until),
-        }
-    }
-}
 
 /// A vCPU on this CPU.
 pub(super) struct Here<'a> {
     pub(super) entity: Entity,
     cpu: PcpuId,
-    seat: Guard<'a, Seat, SEAT>,
+    seat: MutexGuard<'a, Seat, SEAT>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
 }
@@ -143,7 +126,7 @@ impl<'a> Here<'a> {
         let runner = &mut self.seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
         match runner.stage {
-            Stage::On | Stage::Waiting(_) => {}
+            Stage::On | Stage::Yielding | Stage::Waiting(_) => {}
             Stage::Off => {
                 let start = vm.devices.lock().power.take_start(vcpu);
                 match start {
@@ -166,6 +149,7 @@ impl<'a> Here<'a> {
         runner.run(guest);
         match runner.stage {
             Stage::On => Step::Again,
+            Stage::Yielding => Step::Yield,
             Stage::Off => {
                 self.let_go();
                 Step::Again

@@ -45,6 +45,8 @@ pub(super) enum Habit {
     Spin,
     /// It computes for up to so long, and waits for up to so long.
     Sleep { busy: u64, rest: u64 },
+    /// It looks for so long for something that another has, yields, and looks again.
+    Yield { busy: u64 },
     /// It computes for so long and then hands on to the next vCPU of its VM.
     Pass { busy: u64 },
 }
@@ -302,7 +304,7 @@ impl GuestMachine {
             self.vcpus[vcpu].burst = match self.vcpus[vcpu].habit {
                 Habit::Spin => u64::MAX,
                 Habit::Sleep { busy, .. } => self.random.within(1, busy),
-                Habit::Pass { busy } => busy,
+                Habit::Pass { busy } | Habit::Yield { busy } => busy,
             };
         }
     }
@@ -325,6 +327,10 @@ impl GuestMachine {
             self.wake(next);
             self.ask(cpu);
             return;
+        }
+        if let Habit::Yield { .. } = self.vcpus[vcpu].habit {
+            self.scheduler.yield_now(PcpuId(index));
+            return self.ask(cpu);
         }
         let Habit::Sleep { rest, .. } = self.vcpus[vcpu].habit else {
             return;
