@@ -64,34 +64,35 @@ pub fn init(region: Region<Pa>) -> Result<(), Region<Pa>> {
     Ok(())
 }
 
-/// Polls of a full FIFO before a byte is given up: far longer than the slowest line takes, so that a UART that
-/// is stuck, or held back for ever, stops nobody.
-const PATIENCE: u32 = 1_000_000;
-
-/// Sends bytes, waiting while the FIFO is full. Without a console, or with one that is stuck, they are dropped.
-pub fn write(bytes: &[u8]) {
-    if let Some(console) = CONSOLE.lock().as_ref() {
-        for &byte in bytes {
-            let full = || console.fr.is_set(Fr::Txff);
-            if full() && (0..PATIENCE).all(|_| full()) {
-                continue;
-            }
-            console.dr.set(u32::from(byte));
+/// Sends as many bytes as the FIFO takes now, and returns how many. Without a console all are dropped.
+pub fn write(bytes: &[u8]) -> usize {
+    let console = CONSOLE.lock();
+    let Some(registers) = console.as_ref() else { return bytes.len() };
+    let send = |byte: &u8| {
+        let has_room = !registers.fr.is_set(Fr::Txff);
+        if has_room {
+            registers.dr.set(u32::from(*byte));
         }
-    }
+        has_room
+    };
+    bytes.iter().take_while(|byte| send(byte)).count()
 }
+
+/// Polls of a full FIFO before the rest is given up: far longer than the slowest line takes.
+const PATIENCE: u32 = 1_000_000;
 
 /// Sends bytes although another CPU, or this one, may hold the console: for the last words only.
 pub fn write_in_panic(bytes: &[u8]) {
-    for _ in 0..1_000_000 {
-        if !CONSOLE.is_locked() {
-            return write(bytes);
-        }
+    if (0..PATIENCE).all(|_| CONSOLE.is_locked()) {
+        // SAFETY: whoever holds the lock has been stopped, or is this CPU before its panic: the UART's registers
+        // stay valid either way, and garbled output is the worst that can come of it.
+        unsafe { CONSOLE.force_unlock() };
     }
-    // SAFETY: whoever holds the lock has been stopped, or is this CPU before its panic: the UART's registers
-    // stay valid either way, and garbled output is the worst that can come of it.
-    unsafe { CONSOLE.force_unlock() };
-    write(bytes);
+    let (mut sent, mut left) = (0, PATIENCE);
+    while sent < bytes.len() && left != 0 {
+        sent += write(&bytes[sent..]);
+        left -= 1;
+    }
 }
 
 /// Returns the next byte received, if any.

@@ -12,6 +12,7 @@
 //! done later is a deadline that the caller brings back with [`Console::tick`].
 
 mod line;
+mod queue;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use core::fmt::{self, Write as _};
 use crate::line_editor::{LineEditor, Reply};
 use crate::terminal::{Terminal, Text};
 use line::Line;
+pub use queue::{QUEUE_BYTES, Queue};
 pub use ring::Ring;
 
 /// What begins each line of Assay's own.
@@ -32,6 +34,9 @@ pub const RINGS_BYTES: usize = 128 * 1024;
 pub const RING_BYTES: usize = 16 * 1024;
 /// Bytes of VMs that one call shows at most, beyond the calling VM's own byte: what bounds a call.
 pub const CHUNK: u32 = 64;
+/// What the terminal must have room for, before a byte of a VM's is shown: the end of another's line, the notice of lost
+/// output, a name, and the longest that a byte can become.
+const ROOM: usize = 320;
 /// Bytes of an open line that are shown again when its VM is: a prompt's length.
 const PROMPT_BYTES: usize = 256;
 
@@ -184,11 +189,21 @@ impl Console {
         self.show(next, now, out)
     }
 
-    /// Shows all that waits of the VMs that are shown, however long it takes: the machine is about to end.
-    pub fn flush(&mut self, out: &mut impl Terminal) {
+    /// Shows what waits of the VMs that are shown, as far as the terminal has room: the machine is about to end. Returns
+    /// whether that was all.
+    pub fn flush(&mut self, out: &mut impl Terminal) -> bool {
         while let Some(vm) = self.next_waiting(self.owner()) {
+            if out.room() < ROOM {
+                return false;
+            }
             let _ = self.show(vm, self.touched, out);
         }
+        true
+    }
+
+    /// Tells whether a VM has said so much more than the terminal takes that it should wait.
+    pub fn is_behind(&self, vm: usize) -> bool {
+        self.is_visible(vm) && self.outputs[vm].ring.is_half_full()
     }
 
     /// Gives the terminal to the monitor.
@@ -293,15 +308,15 @@ impl Console {
         (first..first + count).map(|turn| turn % count).find(|&vm| self.is_waiting(vm))
     }
 
-    /// Shows what waits, from `vm` on and then of the others at each end of a line, [`CHUNK`] bytes at most. Returns
-    /// when to go on, if something is left.
+    /// Shows what waits, from `vm` on and then of the others at each end of a line, [`CHUNK`] bytes at most, and what the
+    /// terminal has room for. Returns when to go on, if something is left.
     fn show(&mut self, mut vm: usize, now: u64, out: &mut impl Terminal) -> Option<u64> {
         self.touched = now;
         let mut left = CHUNK;
         loop {
             self.show_line(vm, &mut left, out);
             let next = self.next_waiting(Some(vm))?;
-            if left == 0 {
+            if left == 0 || out.room() < ROOM {
                 return Some(now.wrapping_add(self.times.pace));
             }
             if self.open != Open::Nothing {
@@ -313,6 +328,9 @@ impl Console {
 
     /// Shows what waits of `vm` up to the end of a line.
     fn show_line(&mut self, vm: usize, left: &mut u32, out: &mut impl Terminal) {
+        if out.room() < ROOM {
+            return;
+        }
         let prefixed = match self.prefix {
             Prefix::Never => false,
             Prefix::Several => self.shown == Shown::All,
@@ -334,7 +352,7 @@ impl Console {
                 output.name
             );
         }
-        while *left != 0 {
+        while *left != 0 && out.room() >= ROOM {
             let Some(byte) = output.ring.take() else {
                 return;
             };

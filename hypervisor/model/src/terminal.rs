@@ -6,6 +6,10 @@ use core::fmt;
 pub trait Terminal {
     /// Sends bytes.
     fn write(&mut self, bytes: &[u8]);
+    /// Returns how many bytes it takes now.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Formatting into a terminal.

@@ -8,10 +8,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_el2::lock::Relax;
 use assay_el2::{cpu, uart};
-use assay_model::console::{Console, Prefix, Shown, Times};
+use assay_model::console::{Console, Prefix, QUEUE_BYTES, Queue, Shown, Times};
 use assay_model::line_editor::{LINE_BYTES, Reply};
-use assay_model::lock::{CONSOLE as CONSOLE_RANK, Mutex};
-use assay_model::terminal::Terminal;
+use assay_model::lock::{CONSOLE, FairMutex};
+use assay_model::terminal::Terminal as _;
+use spin::relax::RelaxStrategy as _;
 
 use crate::deferred;
 
@@ -21,16 +22,55 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-static CONSOLE: Mutex<Console, CONSOLE_RANK, Relax> = Mutex::new(Console::new());
+/// The console, and what it has written that the UART has not taken.
+struct Desk {
+    console: Console,
+    queue: Queue,
+}
+
+static DESK: FairMutex<Desk, CONSOLE, Relax> = FairMutex::new(Desk { console: Console::new(), queue: Queue::new() });
 
 /// How long an open line that stands still keeps the others from the UART, in milliseconds.
 const HOLD_MS: u64 = 20;
+/// How long a UART that takes nothing is waited for, in milliseconds: the slowest line sends a byte in one.
+const PATIENCE_MS: u64 = 20;
+/// A line of Assay's own is not longer.
+const LINE_ROOM: usize = QUEUE_BYTES / 2;
 
-struct Uart;
+impl Desk {
+    /// Gives the UART what it takes now. Returns whether nothing is left.
+    fn drain(&mut self) -> bool {
+        self.queue.is_empty() || self.queue.drain(cpu::counter(), uart::write)
+    }
 
-impl Terminal for Uart {
-    fn write(&mut self, bytes: &[u8]) {
-        uart::write(bytes);
+    fn is_stuck(&self) -> bool {
+        self.queue.is_stuck(cpu::counter(), deferred::ticks(PATIENCE_MS))
+    }
+}
+
+/// Writes, gives the UART what it takes, and sees to the rest. Nobody waits for the UART with the lock held.
+fn with<R>(write: impl FnOnce(&mut Console, &mut Queue) -> R) -> R {
+    let mut desk = DESK.lock();
+    let Desk { console, queue } = &mut *desk;
+    let result = write(console, queue);
+    let is_done = desk.drain();
+    drop(desk);
+    if !is_done {
+        deferred::ask(cpu::counter().wrapping_add(deferred::ticks(1)));
+    }
+    result
+}
+
+/// Waits until `is_enough`, or until the UART is stuck, and lets the UART take bytes meanwhile.
+fn wait(is_enough: impl Fn(&mut Desk) -> bool) {
+    loop {
+        let mut desk = DESK.lock();
+        let _ = desk.drain();
+        if is_enough(&mut desk) || desk.is_stuck() {
+            return;
+        }
+        drop(desk);
+        Relax::relax();
     }
 }
 
@@ -38,15 +78,25 @@ impl Terminal for Uart {
 pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix: Prefix) {
     let per_ms = deferred::ticks(1);
     let times = Times { hold: per_ms.wrapping_mul(HOLD_MS), pace: per_ms };
-    CONSOLE.lock().set_vms(names, prefix, times);
+    with(|console, _| console.set_vms(names, prefix, times));
 }
 
 /// Prints a whole line; use [`say`].
 pub(crate) fn line(arguments: fmt::Arguments<'_>) {
-    CONSOLE.lock().own(arguments, &mut Uart);
+    wait(|desk| desk.queue.room() >= LINE_ROOM);
+    with(|console, queue| {
+        console.own(arguments, queue);
+        let lost = queue.take_lost();
+        if lost != 0 {
+            console.own(
+                format_args!("warning reason=\"{lost} bytes of lines like this one are lost: the UART takes nothing\""),
+                queue,
+            );
+        }
+    });
 }
 
-/// Prints the last words, whoever holds what.
+/// Prints the last words, whoever holds what; first what waits, if nobody holds it.
 pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
     struct Forced;
     impl Write for Forced {
@@ -55,14 +105,32 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
             Ok(())
         }
     }
+    if let Some(mut desk) = DESK.try_lock() {
+        let _ = desk.queue.drain(0, |bytes| {
+            uart::write_in_panic(bytes);
+            bytes.len()
+        });
+    }
     let _ = write!(Forced, "\r\nassay: {arguments}\r\n");
 }
 
 /// Takes one byte of a guest's.
 pub(crate) fn guest_byte(vm: usize, byte: u8) {
-    let due = CONSOLE.lock().guest(vm, byte, cpu::counter(), &mut Uart);
+    let (due, is_behind) = with(|console, queue| {
+        let due = console.guest(vm, byte, cpu::counter(), queue);
+        (due, due.is_some() && console.is_behind(vm))
+    });
     if let Some(due) = due {
         deferred::ask(due);
+    }
+    if is_behind {
+        // It waits as it would for a UART of its own, in pieces between which it can be interrupted.
+        let until = cpu::counter().wrapping_add(deferred::ticks(1));
+        wait(|desk| {
+            let now = cpu::counter();
+            let _ = desk.console.tick(now, &mut desk.queue);
+            !desk.console.is_behind(vm) || now >= until
+        });
     }
 }
 
@@ -83,27 +151,28 @@ pub(crate) fn input_room() {
 
 /// Shows what waits, a little of it; returns when to come again.
 pub(crate) fn tick(now: u64) -> Option<u64> {
-    CONSOLE.lock().tick(now, &mut Uart)
+    let (next, is_left) = with(|console, queue| (console.tick(now, queue), !queue.is_empty()));
+    next.into_iter().chain(is_left.then(|| now.wrapping_add(deferred::ticks(1)))).min()
 }
 
 /// Shows all that waits.
 pub(crate) fn flush() {
-    CONSOLE.lock().flush(&mut Uart);
+    wait(|desk| desk.console.flush(&mut desk.queue) && desk.drain());
 }
 
 /// Tells whether the monitor has the UART.
 pub(crate) fn is_monitor_open() -> bool {
-    CONSOLE.lock().is_monitor_open()
+    DESK.lock().console.is_monitor_open()
 }
 
 /// Gives the UART to the monitor.
 pub(crate) fn open_monitor() {
-    CONSOLE.lock().open_monitor(&mut Uart);
+    with(|console, queue| console.open_monitor(queue));
 }
 
 /// Gives the UART back to the VMs; `listener` gets the input.
 pub(crate) fn close_monitor(listener: Option<usize>) {
-    let due = CONSOLE.lock().close_monitor(listener, cpu::counter(), &mut Uart);
+    let due = with(|console, queue| console.close_monitor(listener, cpu::counter(), queue));
     if let Some(due) = due {
         deferred::ask(due);
     }
@@ -111,12 +180,12 @@ pub(crate) fn close_monitor(listener: Option<usize>) {
 
 /// Returns which VMs are shown.
 pub(crate) fn shown() -> Shown {
-    CONSOLE.lock().shown()
+    DESK.lock().console.shown()
 }
 
 /// Chooses which VMs are shown, from the end of the monitor on.
 pub(crate) fn show_only(shown: Shown) {
-    CONSOLE.lock().show_only(shown);
+    DESK.lock().console.show_only(shown);
 }
 
 /// What was typed at the prompt, copied: whoever acts on it prints.
@@ -144,22 +213,23 @@ impl Line {
 
 /// Takes a byte typed at the monitor's prompt; returns what it asks for beyond editing, and about which text.
 pub(crate) fn key(byte: u8) -> Option<(Reply, Line)> {
-    let mut console = CONSOLE.lock();
-    let reply = console.key(byte, &mut Uart);
-    let text = match reply {
-        Reply::Nothing => return None,
-        Reply::Complete => console.typed_before_cursor(),
-        Reply::Run | Reply::Leave => console.typed(),
-    };
-    Some((reply, Line::of(text)))
+    with(|console, queue| {
+        let reply = console.key(byte, queue);
+        let text = match reply {
+            Reply::Nothing => return None,
+            Reply::Complete => console.typed_before_cursor(),
+            Reply::Run | Reply::Leave => console.typed(),
+        };
+        Some((reply, Line::of(text)))
+    })
 }
 
 /// Inserts text at the monitor's prompt.
 pub(crate) fn insert(text: &str) {
-    CONSOLE.lock().insert(text, &mut Uart);
+    with(|console, queue| console.insert(text, queue));
 }
 
 /// Prompts for the next command.
 pub(crate) fn next_line() {
-    CONSOLE.lock().next_line(&mut Uart);
+    with(|console, queue| console.next_line(queue));
 }

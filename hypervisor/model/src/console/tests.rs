@@ -1,4 +1,4 @@
-use super::{CHUNK, Console, Prefix, RING_BYTES, Ring, Shown, Times};
+use super::{CHUNK, Console, Prefix, Queue, RING_BYTES, Ring, Shown, Times};
 use crate::line_editor::Reply;
 use crate::terminal::Terminal;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
@@ -321,4 +321,54 @@ proptest! {
         said.retain(|_, text| !text.is_empty());
         prop_assert_eq!(heard, said);
     }
+}
+
+#[test]
+fn a_slow_terminal_gets_all_of_it_and_holds_nobody_before_half_a_ring_waits() {
+    let mut console = Console::new();
+    console.set_vms(NAMES.into_iter(), Prefix::Several, TIMES);
+    let mut queue = Queue::new();
+    let text = "0123456789abcdef0123456789abcde\n".repeat(96);
+    let mut due = None;
+    for byte in text.bytes() {
+        due = console.guest(0, byte, 0, &mut queue);
+    }
+    assert!(!console.is_behind(0) && due.is_some(), "3 KiB of 16 are in its ring");
+    console.own(format_args!("there is room for one"), &mut queue);
+    // The terminal takes 16 bytes a tick.
+    let (mut seen, mut now) = (Vec::new(), 0);
+    while !queue.is_empty() || due.is_some() {
+        now += 1;
+        due = console.tick(now, &mut queue);
+        let mut room = 16;
+        let _ = queue.drain(now, |bytes| {
+            let took = bytes.len().min(room);
+            seen.extend_from_slice(&bytes[..took]);
+            room -= took;
+            took
+        });
+    }
+    assert_eq!(queue.take_lost(), 0);
+    let seen = String::from_utf8(seen).unwrap();
+    let own = "assay: there is room for one\r\n";
+    assert_eq!(seen.matches(own).count(), 1);
+    let mut rest = seen.replace(&std::format!("\r\n{own}[a] "), "").replace(own, "");
+    rest = rest.replace("[a] ", "");
+    assert_eq!(rest, text);
+}
+
+#[test]
+fn who_is_shown_and_has_half_a_ring_waiting_is_behind() {
+    let mut desk = Desk::new(1, Prefix::Never);
+    desk.open();
+    desk.say(0, &"x".repeat(RING_BYTES / 2 + 1));
+    assert!(!desk.console.is_behind(0), "nobody waits for the monitor");
+    desk.close(None);
+    assert!(!desk.console.is_behind(0), "a part of it is shown at once");
+    desk.say(0, "");
+    let mut queue = Queue::new();
+    for _ in 0..RING_BYTES {
+        let _ = desk.console.guest(0, b'x', 0, &mut queue);
+    }
+    assert!(desk.console.is_behind(0));
 }

@@ -179,11 +179,16 @@ fn store<C: Cpu>(
         return doorbell((ipa, access), frame, machine, cpu);
     };
     let (width, value) = (access.width(), access.width().truncate(frame.get(access.register())));
+    let mut sent = None;
     let mut devices = devices.lock();
     let kicks = match device {
         Device::Distributor => devices.vgic.dist_write(vcpu.index, offset, (width, value), cpu),
         Device::Redistributors => devices.vgic.redist_write(vcpu.index, offset, (width, value), cpu),
-        Device::Uart => Some(store_uart(offset, width, value, vcpu, &mut devices, cpu)),
+        Device::Uart => {
+            let kicks;
+            (kicks, sent) = store_uart(offset, width, value, vcpu, &mut devices, cpu);
+            Some(kicks)
+        }
         Device::WatchdogRefresh | Device::WatchdogControl => {
             let now = cpu.now().wrapping_sub(devices.virtual_offset);
             let refresh = matches!(device, Device::WatchdogRefresh);
@@ -208,6 +213,10 @@ fn store<C: Cpu>(
     if !kicks.is_empty() {
         cpu.kick(kicks);
     }
+    // No lock is held: this may take as long as the terminal does.
+    if let Some(byte) = sent {
+        cpu.transmit(byte);
+    }
     frame.advance();
     true
 }
@@ -219,16 +228,14 @@ fn store_uart<C: Cpu>(
     vcpu: &Vcpu,
     devices: &mut Devices,
     cpu: &mut C,
-) -> VcpuSet {
+) -> (VcpuSet, Option<u8>) {
     let was_full = devices.uart.room() == 0;
-    if let Some(byte) = devices.uart.write(offset, width, value) {
-        cpu.transmit(byte);
-    }
+    let sent = devices.uart.write(offset, width, value);
     // The end of a loopback (UARTCR.LBE): what was held back may come.
     if was_full && devices.uart.room() != 0 {
         cpu.input_room();
     }
-    devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu))
+    (devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu)), sent)
 }
 
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.

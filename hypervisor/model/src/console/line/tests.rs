@@ -267,7 +267,7 @@ proptest! {
                     sink.0.truncate(sink.0.len() - b"\rassay> \x1b[K".len());
                     let _ = console.close_monitor(Some(vm), 0, &mut sink);
                 }
-                _ => console.flush(&mut sink),
+                _ => assert!(console.flush(&mut sink)),
             }
         }
         console.flush(&mut sink);
