@@ -231,7 +231,7 @@ boot_mmu_on:
     ret
 
 // A CPU that PSCI CPU_ON started: x0 = physical address of its `el2::secondary::Start`, MMU off.
-// The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index.
+// The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index, least MTE.
 .globl boot_secondary
 boot_secondary:
     msr     daifset, #0xf
@@ -243,6 +243,12 @@ boot_secondary:
     ldp     x0, x1, [x23]
     ldp     x2, x3, [x23, #16]
     ldp     x4, x5, [x23, #32]
+    // A map with Tagged memory is for CPUs with MTE2 alone.
+    ldr     x6, [x23, #48]
+    mrs     x7, id_aa64pfr1_el1
+    ubfx    x7, x7, #8, #4
+    cmp     x7, x6
+    b.lo    boot_park
     msr     mair_el2, x2
     msr     tcr_el2, x1
     msr     ttbr0_el2, x0

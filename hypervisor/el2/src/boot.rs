@@ -154,11 +154,14 @@ impl Boot {
         Some(())
     }
 
-    /// Makes a device's registers reachable on the early map, unless the block is the image's or the tree's.
-    pub fn map_device(&self, registers: Region<Pa>) {
+    /// Makes a device's registers reachable on the early map, unless the block is the image's, the heap's or the tree's.
+    /// Returns whether they are. To be called before memory is mapped.
+    pub fn map_device(&self, registers: Region<Pa>) -> bool {
         let block = |address: u64| address & !(BLOCK_2M - 1);
         let first = block(registers.start.0);
-        let taken = image::region().overlaps(&Region { start: Pa(first), size: BLOCK_2M })
+        let taken = heap::early()
+            .chain([image::region()])
+            .any(|own| own.overlaps(&Region { start: Pa(first), size: BLOCK_2M }))
             || first == block(self.tree)
             || first == block(self.tree) + BLOCK_2M;
         if !taken {
@@ -167,6 +170,7 @@ impl Boot {
             unsafe { boot_map_block(first, EARLY_DEVICE) }
             self.devices.borrow_mut().push(first);
         }
+        !taken
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
     let is_against = |kind: Kind| match purpose {
         Use::Lent => false,
         Use::Configuration => kind != Kind::Configuration,
+        Use::Clock => kind != Kind::Device,
         Use::Granted | Use::Coherent | Use::Function => matches!(kind, Kind::Device | Kind::Configuration),
     };
     let fits = matches!(purpose, Use::Lent | Use::Granted) || region.is_aligned(PAGE_SIZE);

@@ -15,6 +15,11 @@ pub fn set(mpidrs: Vec<u64>) {
     let _ = MPIDRS.call_once(|| mpidrs);
 }
 
+/// Returns how many there are.
+pub(crate) fn count() -> usize {
+    MPIDRS.get().map_or(0, Vec::len)
+}
+
 /// Returns the affinity of a CPU.
 pub fn affinity(cpu: PcpuId) -> Option<u64> {
     MPIDRS.get()?.get(cpu.0).map(|mpidr| mpidr & AFFINITY)

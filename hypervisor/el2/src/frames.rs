@@ -118,6 +118,8 @@ pub(crate) enum Use {
     Function,
     /// PCI configuration space, which only EL2 touches.
     Configuration,
+    /// The real-time clock's registers, which only EL2 touches.
+    Clock,
 }
 
 static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());

@@ -193,6 +193,12 @@ pub fn acknowledge() -> Option<Ack> {
     Some(Ack(ack))
 }
 
+/// After a [`KICK`]: what its sender wrote before is seen from here on. Nothing else orders the acknowledgement with
+/// later loads.
+pub fn see_kicker() {
+    crate::sysreg::dsb_sy();
+}
+
 /// Deactivates an interrupt that was handed to a guest and will not be deactivated by it.
 pub fn deactivate_intid(intid: IntId) {
     deactivate(Ack(intid.0));

@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use assay_spec::addr::{Pa, Region};
 
-use crate::{frames, image};
+use crate::{frames, heap, image};
 
 /// A layout of registers.
 ///
@@ -37,7 +37,8 @@ impl<T: Registers> Mmio<T> {
 /// Tells whether the first `least` bytes of `region` may be registers.
 pub(crate) fn is_usable(region: Region<Pa>, least: u64) -> bool {
     let fits = region.size >= least && region.start.0 != 0 && region.start.0.is_multiple_of(8);
-    fits && !region.overlaps(&image::region()) && !frames::manages(region)
+    let is_memory = |own: Region<Pa>| own.overlaps(&region);
+    fits && !is_memory(image::region()) && !heap::early().any(is_memory) && !frames::manages(region)
 }
 
 impl<T: Registers> Deref for Mmio<T> {

@@ -5,6 +5,7 @@
 //! accelerator memory are not.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_paging::descriptor::El23Attributes;
 use aarch64_paging::idmap::IdMap;
@@ -70,6 +71,9 @@ pub struct Map {
 
 static ACTIVE: Mutex<Option<Map>> = Mutex::new(None);
 
+/// The boot CPU has MTE2: some of the map is Tagged, which a CPU without must not touch (`secondary`).
+static MTE: AtomicBool = AtomicBool::new(false);
+
 /// What `boot_secondary` and [`Map::activate`] load: the map of all CPUs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers {
@@ -77,6 +81,8 @@ pub(crate) struct Registers {
     pub(crate) tcr: u64,
     pub(crate) mair: u64,
     pub(crate) sctlr: u64,
+    /// It maps memory as Tagged: a CPU without MTE2 must stay away from it.
+    pub(crate) mte: bool,
 }
 
 impl Map {
@@ -117,6 +123,8 @@ impl Map {
         let region = MemoryRegion::new(start as usize, end as usize);
         self.tables.map_range(&region, kind.attributes()).map_err(|_| MapFailed(range))?;
         self.ranges.push((pages, kind));
+        // What was prepared keeps its room.
+        self.ranges.reserve(self.prepared);
         Ok(())
     }
 
@@ -131,6 +139,7 @@ impl Map {
         let _ = DONE.call_once(|| first = true);
         assert!(first, "EL2's map is activated twice");
         self.tables.mark_active();
+        MTE.store(crate::cpu::has_mte2(), Ordering::Relaxed);
         let registers = registers(self.tables.root_address().0 as u64);
         *ACTIVE.lock() = Some(self);
         dsb_ish();
@@ -226,9 +235,10 @@ pub(crate) fn active_registers() -> Option<Registers> {
 
 fn registers(root: u64) -> Registers {
     let range = read_sysreg!("id_aa64mmfr0_el1") & 0xf;
-    let mte = crate::cpu::has_mte2();
+    let mte = MTE.load(Ordering::Relaxed);
     Registers {
         ttbr0: root,
+        mte,
         // T0SZ 16, IRGN0 and ORGN0 WB, SH0 Inner, TG0 4 KiB, PS, RES1 (DDI0487 TCR_EL2, E2H = 0).
         tcr: 0x8080_3510 | range.min(5) << 16,
         mair: if mte { MAIR } else { MAIR_WITHOUT_MTE },

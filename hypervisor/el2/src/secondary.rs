@@ -1,6 +1,7 @@
 //! Starting the other CPUs.
 
 use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
@@ -22,6 +23,8 @@ struct Start {
     sctlr: u64,
     stack: u64,
     index: u64,
+    /// What `ID_AA64PFR1_EL1.MTE` must be at least.
+    mte: u64,
 }
 
 /// A secondary CPU's block of memory (`percpu`): taken before the map is made, so that it can leave the guard
@@ -36,7 +39,7 @@ impl Block {
 
     /// Returns the bytes of all blocks in use by secondary CPUs.
     pub fn all_bytes() -> u64 {
-        BLOCKS.lock().len() as u64 * percpu::BLOCK_SIZE
+        STARTED.load(Ordering::Relaxed) * percpu::BLOCK_SIZE
     }
 
     /// Returns the page that EL2's map must leave out.
@@ -78,6 +81,9 @@ pub fn name_boot_cpu(id: PcpuId) {
 /// # Errors
 /// PSCI's answer, or `NoPsci` if the map is not active yet or the index is unknown.
 pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
+    if id == percpu::index() {
+        return Err(FirmwareError::Psci(smccc::psci::error::Error::AlreadyOn));
+    }
     let registers = mmu::active_registers().ok_or(FirmwareError::NoPsci)?;
     let affinity = cpus::affinity(id).ok_or(FirmwareError::NoPsci)?;
     let region = block.0.region();
@@ -89,9 +95,11 @@ pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
         sctlr: registers.sctlr,
         stack: region.end().0 - 16,
         index: id.0 as u64,
+        mte: if registers.mte { 2 } else { 0 },
     }));
     // `Block` has no `Drop`: its frames are never given back.
     BLOCKS.lock().push((id, region.start.0));
+    let _ = STARTED.fetch_add(1, Ordering::Relaxed);
     let record = core::ptr::from_ref(start) as u64;
     // The CPU reads the record, and walks the tables first, with its caches off or cold.
     cache::clean_to_poc(Region { start: Pa(record), size: size_of::<Start>() as u64 });
@@ -99,6 +107,10 @@ pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
     firmware::cpu_on(affinity, Pa(entry), record)
 }
 
+/// How many blocks [`start`] has given away, adopted or not.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Those that no CPU has adopted yet.
 static BLOCKS: spin::Mutex<alloc::vec::Vec<(PcpuId, u64)>> = spin::Mutex::new(alloc::vec::Vec::new());
 
 /// Makes the running CPU CPU `index`: to be called first on a CPU that [`start`] started. Returns whether the
@@ -113,7 +125,7 @@ pub fn adopt(index: u64) -> bool {
     // Once: later, this CPU may have a guest.
     blocks.retain(|(known, _)| known.0 as u64 != index);
     drop(blocks);
-    // SAFETY: `start` gave this block to this CPU alone; its stack is in use above the guard page only.
+    // SAFETY: `start` gave this block to this CPU alone, and its stack, if it is the one in use, is above the guard page.
     unsafe { percpu::install(block, index) };
     // SAFETY: this CPU comes from firmware, and has no guest.
     unsafe { cpu::init_el2() };

@@ -128,6 +128,11 @@ impl TableMemory {
         if !fits || vtcr >> 8 & 0x3f != WALKS || vtcr >> 14 & 3 != 0 || vtcr >> 21 & 3 != 0 || vtcr >> 32 != 0 {
             return None;
         }
+        // Without VTCR_EL2.VS the CPU compares 8 bits of the VMID.
+        if vmid > 0xff && vtcr >> 19 & 1 == 0 {
+            return None;
+        }
+        self.publish();
         let mut vmids = VMIDS.lock();
         if self.in_use || vmids.contains(&vmid) {
             return None;

@@ -33,6 +33,11 @@ impl Guest {
         Self { frame, host_sp: 0, vttbr: read_sysreg!("vttbr_el2"), here: PhantomData }
     }
 
+    /// Tells whether this CPU's stage 2 is the guest's.
+    pub(crate) fn is_here(&self) -> bool {
+        read_sysreg!("vttbr_el2") == self.vttbr
+    }
+
     /// Ends it, for its frame.
     pub(crate) fn into_frame(self) -> Frame {
         self.frame
@@ -90,8 +95,8 @@ unsafe extern "C" {
 /// The guest's EL1 registers, trap configuration and stage 2 are those loaded before (`guest_regs`, `traps`,
 /// `stage2`).
 pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
-    debug_assert!(read_sysreg!("hcr_el2") & hcr::VM != 0, "a guest is to run without stage 2");
-    debug_assert!(read_sysreg!("vttbr_el2") == guest.vttbr, "a guest is to run with another's stage 2");
+    assert!(read_sysreg!("hcr_el2") & hcr::VM != 0, "a guest is to run without stage 2");
+    assert!(guest.is_here(), "a guest is to run with another's stage 2");
     // SAFETY: `switch.S` keeps to the AAPCS64, writes only inside `*guest` and hands both pointers to functions
     // for which they are of the right types. They are borrowed exclusively throughout.
     unsafe { switch_enter(guest, core::ptr::from_mut(handler).cast(), synchronous::<H>, other::<H>) }

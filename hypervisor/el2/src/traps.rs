@@ -23,8 +23,9 @@ pub struct Config {
     pub vmpidr: u64,
 }
 
-/// What every guest runs under: stage 2 on, physical interrupts to EL2, AArch64 at EL1.
-const REQUIRED: u64 = hcr::VM | hcr::FMO | hcr::IMO | hcr::AMO | hcr::RW | hcr::TSC;
+/// What every guest runs under: stage 2 on, physical interrupts to EL2, AArch64 at EL1, and no IMPLEMENTATION DEFINED
+/// registers: some of them are the CPU's coherency.
+const REQUIRED: u64 = hcr::VM | hcr::FMO | hcr::IMO | hcr::AMO | hcr::RW | hcr::TSC | hcr::TIDCP | hcr::TACR;
 /// What no guest runs under: EL2 as a host, EL2 as its own EL1 (TGE), stage 1 overridden, and nested
 /// virtualisation (NV, NV1, AT, NV2), whose NV2 would have EL1 access memory through EL2's own map.
 const FORBIDDEN: u64 =

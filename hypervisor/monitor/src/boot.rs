@@ -20,6 +20,7 @@ use assay_plan::policy::{CpuBits, Proof};
 use assay_plan::vm_tree;
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
+use assay_spec::smccc::Conduit;
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
@@ -168,8 +169,9 @@ fn make(
 
 /// Finds the console before anything else can go wrong.
 fn early_console(boot: &Boot, blob: &[u8]) {
-    if let Some(console) = platform::early_console(blob) {
-        boot.map_device(console.registers);
+    if let Some(console) = platform::early_console(blob)
+        && boot.map_device(console.registers)
+    {
         take_console(&console);
     }
 }
@@ -198,6 +200,13 @@ fn firmware_tree(boot: &Boot) -> Result<&[u8], String> {
 /// Lets firmware be called, before all that can end the boot. At EL3 there is nobody above to call.
 fn set_conduit(boot: &Boot, blob: &[u8]) {
     let conduit = platform::early::conduit(blob).filter(|_| boot.level() != Level::Other(3));
+    if conduit == Some(Conduit::Hvc) {
+        // HVC is a call to EL2, which is us.
+        say!(
+            "warning node=/psci reason=\"its method is hvc, and firmware cannot be below EL2: it is not called, so there is one CPU and no power-off; smc may be meant\""
+        );
+        return;
+    }
     conduit.into_iter().for_each(firmware::set_conduit);
 }
 

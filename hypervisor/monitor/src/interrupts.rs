@@ -81,6 +81,7 @@ pub(crate) fn next() -> Option<Event> {
 fn rarer(known: &Known, ack: Ack) -> Event {
     let intid = ack.intid();
     let event = if intid == gic::KICK {
+        gic::see_kicker();
         Event::Kick
     } else if intid == known.hyp_timer {
         timer::arm(None);

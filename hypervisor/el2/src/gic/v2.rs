@@ -157,6 +157,9 @@ pub(super) fn deactivate(Ack(ack): Ack) {
     }
 }
 
+/// `GICD_ICFGR`, of which each word is for 16 interrupts.
+static CONFIGURATION: spin::Mutex<()> = spin::Mutex::new(());
+
 pub(super) fn enable_spi(intid: IntId, cpu: PcpuId, edge: bool) {
     let Some(target) = TARGETS.get(cpu.0) else { return };
     let index = intid.0 as usize;
@@ -165,8 +168,11 @@ pub(super) fn enable_spi(intid: IntId, cpu: PcpuId, edge: bool) {
     }
     let gicd = &frames().distributor;
     let shift = index % 16 * 2 + 1;
-    let config = gicd.icfgr[index / 16].get() & !(1 << shift);
-    gicd.icfgr[index / 16].set(config | u32::from(edge) << shift);
+    {
+        let _lock = CONFIGURATION.lock();
+        let config = gicd.icfgr[index / 16].get() & !(1 << shift);
+        gicd.icfgr[index / 16].set(config | u32::from(edge) << shift);
+    }
     gicd.itargetsr[index].set(target.load(Ordering::Acquire));
     gicd.isenabler[index / 32].set(1 << (index % 32));
 }

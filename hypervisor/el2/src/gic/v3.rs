@@ -49,8 +49,11 @@ const FRAMES_SIZE: u64 = 0x2_0000;
 static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
 static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
 /// The private interrupts of each CPU that is up, by index. What lies beyond is never asked for.
-static PRIVATE: [Once<Mmio<Private>>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
-const MAX_CPUS: usize = 512;
+static PRIVATE: Once<Vec<Once<Mmio<Private>>>> = Once::new();
+
+fn private_of_this() -> Option<&'static Once<Mmio<Private>>> {
+    PRIVATE.get()?.get(percpu::index().0)
+}
 
 fn gic_intid(intid: IntId) -> GicIntId {
     match intid.0 {
@@ -66,6 +69,7 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Re
         return Err(GicError::BadFrame(bad));
     }
     let _ = REDISTRIBUTORS.call_once(|| redistributors.to_vec());
+    let _ = PRIVATE.call_once(|| (0..cpus::count()).map(|_| Once::new()).collect());
     let pointer = NonNull::new(distributor.start.0 as *mut Gicd).ok_or(GicError::BadFrame(distributor))?;
     // SAFETY: the tree says that a Distributor is here; it is usable, the caller mapped it as Device, and this is the
     // only pointer to it.
@@ -157,13 +161,14 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
         };
         // SAFETY: the tree says that Redistributors are here, up to the one that says Last; the caller mapped
         // the region, and the lock above makes this the only pointer into it.
-        let Ok(frames) = (unsafe { GicRedistributorIterator::new(base) }) else {
+        let Ok(mut frames) = (unsafe { GicRedistributorIterator::new(base) }) else {
             continue;
         };
         let mut base = region.start.0;
         // No further than the tree says, whatever the frames say of Last.
-        let most = usize::try_from(region.size / FRAMES_SIZE).unwrap_or(0);
-        for mut frame in frames.take(most) {
+        while base + FRAMES_SIZE <= region.end().0
+            && let Some(mut frame) = frames.next()
+        {
             let this = base;
             base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
             if frame.typer().core_mpidr() != affinity {
@@ -180,7 +185,7 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
             for &intid in private.iter().chain([&super::KICK]) {
                 let _ = frame.enable_interrupt(gic_intid(intid), true);
             }
-            if let Some(private) = PRIVATE.get(percpu::index().0) {
+            if let Some(private) = private_of_this() {
                 let _ = private.call_once(|| registers);
             }
             return Ok(());
@@ -290,7 +295,7 @@ pub(super) fn is_pending(intid: IntId) -> bool {
     if !intid.is_private() {
         return true;
     }
-    let private = PRIVATE.get(percpu::index().0).and_then(Once::get);
+    let private = private_of_this().and_then(Once::get);
     private.is_some_and(|registers| registers.ispendr0.get() >> (intid.0 % 32) & 1 != 0)
 }
 
