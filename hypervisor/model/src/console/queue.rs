@@ -94,7 +94,7 @@ mod tests {
         let mut got: Vec<u8> = Vec::new();
         let mut sent = Vec::new();
         for round in 0..500_usize {
-            let line: Vec<u8> = (0..37).map(|at| (round * 37 + at) as u8).collect();
+            let line: Vec<u8> = (0..37).map(|at| ((round * 37 + at) % 251).try_into().unwrap()).collect();
             queue.write(&line);
             sent.extend(&line);
             let mut room = if round % 3 == 0 { 200 } else { 7 };
