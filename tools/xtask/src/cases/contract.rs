@@ -102,8 +102,41 @@ pub(super) fn told(output: &Output) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use assay_harness::cache;
     use assay_harness::manifest::Manifest;
+
+    /// All documents of the work tree.
+    fn documents() -> Vec<PathBuf> {
+        let top = cache::repository().unwrap();
+        let mut folders: Vec<PathBuf> =
+            ["docs", "guests", "hypervisor", "platforms", "tools", "boot", "linker"].map(|name| top.join(name)).into();
+        let mut files = vec![top.join("README.md"), top.join("CONTRIBUTING.md")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() && !entry.ends_with("target") {
+                    folders.push(entry);
+                } else if entry.extension().is_some_and(|extension| extension == "md") {
+                    files.push(entry);
+                }
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn every_qemu_line_of_the_documents_says_that_there_is_no_network_card() {
+        let mut count = 0;
+        for file in documents() {
+            let text = std::fs::read_to_string(&file).unwrap().replace("\\\n", " ");
+            for line in text.lines().filter(|line| line.contains("qemu-system-aarch64 -")) {
+                assert!(line.contains("-nic none"), "{}: {line}", file.display());
+                count += 1;
+            }
+        }
+        assert!(count > 2, "{count} lines");
+    }
 
     #[test]
     fn every_example_manifest_is_readable() {
