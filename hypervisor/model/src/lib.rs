@@ -26,6 +26,7 @@ pub mod loader;
 pub mod lock;
 pub mod monitor_command;
 pub mod pci;
+pub mod poison;
 pub mod psci;
 pub mod ptimer;
 pub mod rtc;

@@ -219,6 +219,7 @@ impl Stock<'_, '_> {
             cpus,
             listing: holdings.listing,
             regions: plan.coherent_regions().map(String::from).collect(),
+            places: plan.space.iter().map(|mapping| (mapping.ipa, String::from(&*mapping.name))).collect(),
             sharing: time.map(|time| Sharing::new(first, vcpus, cpus::count(), time)),
             traps: plan.traps,
             machine: plan.machine,

@@ -1,6 +1,6 @@
-//! Our own bug: the third kind of failure. An epitaph in memory, then the console, then every CPU stops.
+//! Our own bug, the third kind of failure, and memory that nobody can trust any more. An epitaph in memory, then the console, then every CPU stops.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,11 +20,23 @@ pub(crate) fn is_dying() -> bool {
 
 /// Says what happened and stops the machine.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
+    die(format_args!("error panic cpu={} {info}", assay_el2::percpu::index()))
+}
+
+/// Stops the machine after an SError that cannot be contained: nobody knows what it has changed.
+pub(crate) fn uncontainable(vm: &str) -> ! {
+    let (cpu, esr) = (assay_el2::percpu::index(), assay_el2::switch::raw_syndrome());
+    die(format_args!(
+        "error cpu={cpu} vm={vm} reason=\"uncontainable SError while the VM ran: the hardware has failed\" esr_el2={esr:#x}"
+    ))
+}
+
+fn die(words: fmt::Arguments<'_>) -> ! {
     if !DYING.swap(true, Ordering::SeqCst) {
         if let Some(mut epitaph) = ASSAY_EPITAPH.try_lock() {
-            let _ = write!(epitaph, "{info}");
+            let _ = write!(epitaph, "{words}");
         }
-        console::last_words(format_args!("error panic cpu={} {info}", assay_el2::percpu::index()));
+        console::last_words(words);
         crate::cpus::kick_all();
         assay_el2::firmware::system_off();
     }

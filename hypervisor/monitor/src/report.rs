@@ -1,7 +1,10 @@
-//! What is printed when a VM crashes.
+//! What is printed when a VM crashes, and of memory that fails.
+
+use core::fmt;
 
 use assay_el2::{guest_regs, switch};
 use assay_model::life::Crash;
+use assay_spec::addr::Ipa;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
 
@@ -30,5 +33,30 @@ pub(crate) fn crash(vm: &Vm, vcpu: VcpuId, crash: Crash, frame: &Frame) {
     }
     for (register, value) in guest_regs::report() {
         say!("error vm={name} vcpu={vcpu} {register}={value:#x}");
+    }
+}
+
+/// A vCPU's access has met an external abort at this address of its own: says so, once for each page.
+pub(crate) fn external_abort(vm: &Vm, vcpu: VcpuId, va: Option<u64>) {
+    let Some(ipa) = va.and_then(guest_regs::translate) else {
+        return;
+    };
+    let page = vm.poison.lock().note(ipa);
+    if let Some(page) = page {
+        say!("{} vcpu={vcpu}", Poisoned { vm, page });
+    }
+}
+
+/// A page of a VM's that has failed.
+pub(crate) struct Poisoned<'a> {
+    pub(crate) vm: &'a Vm,
+    pub(crate) page: Ipa,
+}
+
+impl fmt::Display for Poisoned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vm, page } = self;
+        let region = vm.places.iter().find(|(place, _)| place.contains(*page)).map_or("-", |(_, name)| name);
+        write!(f, "memory vm={} region={region} ipa={page} event=poison", vm.name)
     }
 }

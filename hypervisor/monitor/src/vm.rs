@@ -13,10 +13,12 @@ use assay_model::life::{After, Crash, Ended, Life, LoadFailure, Obeyed, Order, S
 use assay_model::loader::KernelError;
 use assay_model::lock::{CONTENTS, DEVICES, LIFE, Mutex};
 use assay_model::pci::GuestFunction;
+use assay_model::poison::Poison;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, GuestMachine};
 use assay_plan::policy::line::{Quoted, RefusedLine};
 use assay_plan::refusal::Cause;
+use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::traps::TrapConfig;
 use spin::Once;
@@ -60,6 +62,9 @@ pub(crate) struct Vm {
     pub(crate) listing: Vec<String>,
     /// The names of its coherent regions, in the order of its space.
     regions: Vec<String>,
+    /// Where its memory is, by name, and the pages of it that failed.
+    pub(crate) places: Vec<(Region<Ipa>, String)>,
+    pub(crate) poison: lock::Mutex<Poison>,
     /// What each vCPU came to EL2 for.
     pub(crate) counters: Vec<Counters>,
     /// Its last exits, while [`Self::is_traced`].
@@ -126,6 +131,7 @@ pub(crate) struct Parts {
     pub(crate) sharing: Option<Sharing>,
     pub(crate) listing: Vec<String>,
     pub(crate) regions: Vec<String>,
+    pub(crate) places: Vec<(Region<Ipa>, String)>,
 }
 
 impl Vm {
@@ -147,6 +153,8 @@ impl Vm {
             sharing: parts.sharing,
             listing: parts.listing,
             regions: parts.regions,
+            places: parts.places,
+            poison: lock::Mutex::new(Poison::default()),
             counters: (0..parts.machine.vcpus).map(|_| Counters::new()).collect(),
             machine: parts.machine,
             trace: lock::Mutex::new(ExitTrace::new()),

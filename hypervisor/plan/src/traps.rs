@@ -64,7 +64,8 @@ const fn hcr_el2(common: &HostId, here: &HostId, features: VmFeatures, dedicated
         | set_way(common, dedicated)
         // It says how the VM's tables are to be read, which all CPUs share.
         | if common.fwb() { hcr::FWB } else { 0 }
-        | if here.ras() { hcr::TERR } else { 0 }
+        // Errors of memory are seen by EL2 first, which tells whose they are.
+        | if here.ras() { hcr::TERR | hcr::TEA } else { 0 }
         | if here.lor() { hcr::TLOR } else { 0 }
         | if common.scxt() { hcr::EN_SCXT } else { 0 }
         | if features.pauth { hcr::API | hcr::APK } else { 0 }

@@ -119,6 +119,27 @@ pub const fn is_unpermitted_write(esr: u64) -> bool {
     is_told && esr & (S1PTW | TAG_ACCESS) == 0 && esr & 0x3c == fsc::PERMISSION as u64
 }
 
+/// `ISS.FnV` of an external abort: `FAR_EL2` does not hold the address.
+const FNV: u64 = 1 << 10;
+
+/// Tells whether a syndrome is of a synchronous external abort or a parity or ECC error, of an access from EL1 or EL0 or of a
+/// walk of its tables; and if so, whether `FAR_EL2` holds the address (DDI0487 ESR_EL2, DFSC and FnV).
+pub const fn external_abort(esr: u64) -> Option<bool> {
+    let is_abort = matches!(class(esr), ec::DABT_LOWER | ec::IABT_LOWER);
+    let is_external = matches!(esr & 0x3f, 0x10 | 0x13..=0x18 | 0x1b..=0x1f);
+    if is_abort && is_external { Some(esr & FNV == 0) } else { None }
+}
+
+/// Tells whether an SError's syndrome says that it cannot be contained: what any memory holds is open then
+/// (DDI0487 ESR_ELx, "ISS encoding for an SError exception", AET).
+pub const fn is_uncontainable(esr: u64) -> bool {
+    /// IDS: the rest is IMPLEMENTATION DEFINED.
+    const IDS: u64 = 1 << 24;
+    /// DFSC of an SError with AET.
+    const ASYNCHRONOUS: u64 = 0x11;
+    class(esr) == ec::SERROR && esr & IDS == 0 && esr & 0x3f == ASYNCHRONOUS && esr >> 10 & 7 == 0
+}
+
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
 ///
 /// It is for stage-2 Translation, Access flag and Address size faults, and for any stage-2 fault on a stage-1

@@ -11,6 +11,7 @@ use assay_plan::policy::line::Quoted;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::console::{self, say};
+use crate::report::Poisoned;
 use crate::vm::{self, Vm};
 
 /// What a table is about.
@@ -113,7 +114,7 @@ impl Job {
                     say!("{text}");
                     true
                 }
-                None => false,
+                None => self.poisoned(vm, line - vm.listing.len()),
             },
             Table::Stats => match vm.counters.get(line) {
                 Some(counters) => {
@@ -144,6 +145,15 @@ impl Job {
             }
             Table::Vms | Table::Help(_) => false,
         }
+    }
+
+    /// Prints a page that has failed, if there are so many.
+    fn poisoned(&self, vm: &Vm, place: usize) -> bool {
+        let page = vm.poison.lock().pages().get(place).copied();
+        if let Some(page) = page {
+            say!("{}", Poisoned { vm, page });
+        }
+        page.is_some()
     }
 
     /// Prints what is free, once.

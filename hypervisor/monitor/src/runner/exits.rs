@@ -118,6 +118,10 @@ impl Runner {
     #[inline(never)]
     fn decide(&mut self, frame: &mut Frame) -> Control {
         let exit = switch::syndrome();
+        if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
+            let (_, far, _) = switch::abort_syndrome();
+            report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
+        }
         let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
@@ -179,6 +183,7 @@ impl Handler for Runner {
             Cause::Fiq if switch::is_fiq_pending() => self.stop(Stop::Crash(Crash::Fiq), frame),
             Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Fiq => Control::Leave,
+            Cause::SError if esr::is_uncontainable(switch::raw_syndrome()) => panic::uncontainable(&self.vm.name),
             Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
         }
     }

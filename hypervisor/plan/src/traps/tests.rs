@@ -74,7 +74,7 @@ fn sve_and_pauth_trap_unless_they_are_offered() {
 #[test]
 fn what_the_host_has_and_no_vm_gets_is_trapped() {
     let config = on(&neoverse_n2(), FULL, true);
-    assert_ne!(config.hcr & hcr::TERR, 0, "RAS");
+    assert_eq!(config.hcr & (hcr::TERR | hcr::TEA), hcr::TERR | hcr::TEA, "RAS");
     assert_ne!(config.hcr & hcr::TLOR, 0, "LORegions");
     assert_ne!(config.hcr & hcr::FWB, 0);
     assert_ne!(config.cptr & cptr::TAM, 0, "AMU");

@@ -229,3 +229,28 @@ fn a_write_that_stage_2_does_not_permit_is_told_from_others() {
     assert!(!is_unpermitted_write(encode(ec::DABT_LOWER, permission) | TAG_ACCESS));
     assert!(!is_unpermitted_write(encode(ec::IABT_LOWER, permission)));
 }
+
+#[test]
+fn an_external_abort_is_told_from_the_guests_own_faults() {
+    for (status, is_external) in
+        [(0x04, false), (0x0d, false), (0x10, true), (0x11, false), (0x12, false), (0x15, true)]
+    {
+        for class in [ec::DABT_LOWER, ec::IABT_LOWER] {
+            assert_eq!(super::external_abort(encode(class, status)).is_some(), is_external, "{status:#x}");
+        }
+        assert_eq!(super::external_abort(encode(ec::SYSREG, status)), None);
+    }
+    assert_eq!(super::external_abort(encode(ec::DABT_LOWER, 0x10)), Some(true));
+    assert_eq!(super::external_abort(encode(ec::DABT_LOWER, 0x10 | 1 << 10)), Some(false));
+}
+
+#[test]
+fn only_an_serror_with_ras_syndrome_can_be_uncontainable() {
+    assert!(super::is_uncontainable(encode(ec::SERROR, 0x11)));
+    // Restartable; no RAS syndrome; IMPLEMENTATION DEFINED; no SError.
+    for (class, iss) in
+        [(ec::SERROR, 0x11 | 3 << 10), (ec::SERROR, 0), (ec::SERROR, 1 << 24 | 0x11), (ec::DABT_LOWER, 0x11)]
+    {
+        assert!(!super::is_uncontainable(encode(class, iss)), "{class:#x} {iss:#x}");
+    }
+}

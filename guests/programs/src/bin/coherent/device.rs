@@ -36,6 +36,24 @@ pub fn first_touch() -> Outcome {
     Ok(())
 }
 
+/// Nothing answers.
+pub fn dead() -> Outcome {
+    for page in pages()? {
+        for result in [probe_read(page, 8).map(|_| ()), probe_write(page, 0, 8)] {
+            match result {
+                Ok(()) => ensure!(false, "an access to {:#x} works", page),
+                Err(caught) => ensure!(
+                    caught.class() == Caught::DATA_ABORT && caught.status() == Caught::EXTERNAL,
+                    "{:#x}: esr={:#x}",
+                    page,
+                    caught.esr
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
 pub fn unaligned() -> Outcome {
     for page in pages()? {
         for offset in [1, 2, 4, 7, 0xff1] {

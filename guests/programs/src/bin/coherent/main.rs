@@ -1,7 +1,7 @@
 //! Coherent memory with the guest's own eyes: where it is, of what type it is, whether it has tags.
 //!
 //! Bootargs say what the VM was promised: `use=ram`, `dax` or `aperture`; `exec=yes` or `no`; and
-//! `expect=wb-tagged`, `wb-untagged`, `wb-notag` (a tag access aborts), `nc`, `device` or `absent`. With
+//! `expect=wb-tagged`, `wb-untagged`, `wb-notag` (a tag access aborts), `nc`, `device`, `dead` (every access aborts) or `absent`. With
 //! `reset` the region is soiled and the VM reset after each look, until a `q` is received.
 #![no_std]
 #![no_main]
@@ -85,6 +85,12 @@ const DEVICE: &[Case] = &[
     ("no_tag_check_ever_fails", tags::unchecked),
     ("code_runs_there_or_not_as_promised", execution::as_promised),
 ];
+/// The tree promises memory, and nothing answers.
+const DEAD: &[Case] = &[
+    ("the_tree_has_the_region_as_promised", region::described),
+    ("every_access_aborts", device::dead),
+    ("so_it_does_again", device::dead),
+];
 const ABSENT: &[Case] = &[("the_tree_has_no_region", region::not_described), ("nothing_is_above_ram", region::nothing)];
 
 fn main(machine: &'static Machine) {
@@ -95,6 +101,7 @@ fn main(machine: &'static Machine) {
         "wb-notag" => NO_TAG_ACCESS,
         "nc" => NON_CACHEABLE,
         "device" => DEVICE,
+        "dead" => DEAD,
         "absent" => ABSENT,
         _ => {
             println!("Bail out! bootargs: expect= what?");

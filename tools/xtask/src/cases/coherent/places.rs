@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use assay_harness::Machine;
 
 use super::agreement::{self, Platform};
-use super::facts::{Facts, MARKED};
+use super::facts::{Facts, MARKED, UNMARKED};
 use super::{BEYOND, LIMIT, RAM, line_of, teaches, vm};
 use crate::cases::Case;
 
@@ -63,9 +63,27 @@ pub(super) fn cases() -> Vec<Case> {
         let facts = Facts { start: BEYOND + 0x1_0000_0000, ..MARKED };
         fault("t1-absent-aperture", &facts, "", "aperture", false)
     }));
+    cases.push(Case::new("coherent/an-aperture-that-does-not-answer-is-the-guests-abort", dead));
     cases.push(Case::new("coherent/t2-two-vms-and-neither-gets-it", two_owners));
     cases.push(Case::new("coherent/a-region-is-in-one-vm-and-not-in-another", beside));
     cases
+}
+
+/// An aperture that is Device is not proved: that nothing is behind it shows when the guest looks, and is its own abort.
+/// QEMU takes that to EL1 whatever `HCR_EL2.TEA` says, so EL2 has nothing to tell of it here.
+fn dead() -> Result<String> {
+    let facts = Facts { start: BEYOND + 0x1_0000_0000, ..UNMARKED };
+    let text = format!(
+        "platform = [{:?}]\n{}{}",
+        facts.file("dead-aperture")?,
+        vm("look", "cmdline = \"use=aperture expect=dead exec=no\"", "use = \"aperture\""),
+        vm("other", ABSENT, "")
+    );
+    let mut machine = start(&text, false)?;
+    machine.wait(LIMIT)?;
+    other_ran(&machine)?;
+    let counts = machine.finish_ktap("look", LIMIT)?;
+    Ok(format!("{} results", counts.passed))
 }
 
 const ABSENT: &str = "cmdline = \"expect=absent\"";
