@@ -52,6 +52,14 @@ pub fn workaround(number: u32) {
     }
 }
 
+/// Has firmware turn SMCCC_ARCH_WORKAROUND_2 on or off on this CPU: no load passes an earlier store whose address is not
+/// yet known (DEN0028 §7.6).
+pub fn protect_stores(on: bool) {
+    if CONDUIT.get() == Some(&Conduit::Smc) {
+        let _ = smccc::smc32(id::ARCH_WORKAROUND_2, [on.into(), 0, 0, 0, 0, 0, 0]);
+    }
+}
+
 /// Returns 192 random bits of firmware's TRNG (DEN0098), if it has one and has them soon.
 pub fn random() -> Option<[u64; 3]> {
     /// Firmware gathers entropy while it is asked again.

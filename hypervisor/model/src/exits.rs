@@ -152,7 +152,7 @@ fn function(frame: &Frame) -> u32 {
 #[inline]
 fn call<C: Cpu>(
     frame: &mut Frame,
-    vcpu: &Vcpu,
+    vcpu: &mut Vcpu,
     machine: &GuestMachine,
     devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
@@ -169,7 +169,7 @@ fn call<C: Cpu>(
 fn slow_call<C: Cpu>(
     fid: u32,
     frame: &mut Frame,
-    vcpu: &Vcpu,
+    vcpu: &mut Vcpu,
     machine: &GuestMachine,
     devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
@@ -184,6 +184,13 @@ fn slow_call<C: Cpu>(
         Some(Reply::Workaround(which)) => {
             cpu.workaround(which);
             frame.x[0] = 0;
+        }
+        Some(Reply::StoreBypass { allowed }) => {
+            frame.x[0] = 0;
+            if core::mem::replace(&mut vcpu.store_bypass, allowed) != allowed {
+                // It is entered in another way from now on.
+                return Next::Leave(Stage::On);
+            }
         }
         None => {
             let mut devices = devices.lock();

@@ -28,6 +28,11 @@ pub enum Reply {
     Four([u64; 4]),
     /// Do the host's own workaround on this CPU, then x0 = 0.
     Workaround(Workaround),
+    /// From now on the vCPU runs with workaround 2, or without, then x0 = 0.
+    StoreBypass {
+        /// Loads may pass stores whose address is not yet known.
+        allowed: bool,
+    },
 }
 
 /// A workaround that firmware carries out.
@@ -58,8 +63,6 @@ pub struct HostFacts {
     pub csv2: u8,
     /// `ID_AA64PFR1_EL1.SSBS` is not 0: the guest has `PSTATE.SSBS` and needs no workaround 2.
     pub ssbs: bool,
-    /// EL2 has switched firmware's workaround 2 on, on every CPU and for good.
-    pub ssbd_forced: bool,
     /// Firmware's answers to SMCCC_ARCH_FEATURES for workarounds 1, 2 and 3; -1 where there is no firmware.
     pub firmware: [i32; 3],
 }
@@ -67,7 +70,7 @@ pub struct HostFacts {
 /// Returns the worst of several CPUs' answers to SMCCC_ARCH_FEATURES for workarounds 1, 2 and 3.
 ///
 /// For 1 and 3: one that firmware does, and so is needed, is worse than one of which nothing is known: calling it helps
-/// that CPU and harms no other. For 2, which guests cannot call, nothing known is the worst.
+/// that CPU and harms no other. For 2, which may leave a CPU open, nothing known is the worst.
 pub fn worst(answers: impl Iterator<Item = [i32; 3]>) -> [i32; 3] {
     let call_first = |answer: i32| match answer {
         0 => 0,
@@ -75,7 +78,7 @@ pub fn worst(answers: impl Iterator<Item = [i32; 3]>) -> [i32; 3] {
         _ => 1,
     };
     let known_last = |answer: i32| match answer {
-        -2 | 1 => 2,
+        NOT_REQUIRED | 1 => 2,
         0 => 1,
         _ => 0,
     };
@@ -99,15 +102,11 @@ pub struct Workarounds {
 impl Workarounds {
     /// Decides what guests are told.
     ///
-    /// Workaround 2 is never [`Mitigation::Call`]: its state belongs to the physical CPU and would have to be
-    /// switched with the vCPU. A guest on a CPU that needs it is safe if EL2 keeps it on.
+    /// The state of workaround 2 belongs to the physical CPU: EL2 has it on while it runs itself, and as the vCPU wants it
+    /// while that runs.
     pub fn new(host: &HostFacts) -> Self {
         let [one, two, three] = host.firmware;
-        let two = match two {
-            0 if host.ssbd_forced => Mitigation::NotNeeded,
-            1 | -2 => Mitigation::NotNeeded,
-            _ => Mitigation::Unknown,
-        };
+        let two = if two == NOT_REQUIRED { Mitigation::NotNeeded } else { by_firmware(two) };
         Self {
             one: if host.csv2 >= 1 { Mitigation::NotNeeded } else { by_firmware(one) },
             two: if host.ssbs { Mitigation::Unknown } else { two },
@@ -135,6 +134,9 @@ impl Workarounds {
         self.one == Mitigation::Unknown && self.between_guests().is_none()
     }
 }
+
+/// SMCCC_RET_NOT_REQUIRED: workaround 2 is not needed.
+const NOT_REQUIRED: i32 = -2;
 
 fn by_firmware(answer: i32) -> Mitigation {
     match answer {
@@ -184,8 +186,11 @@ pub fn handle_lockless(
         id::VERSION => return Some(Reply::One(id::VERSION_1_1.into())),
         id::ARCH_FEATURES => arch_features(first, workarounds),
         id::ARCH_WORKAROUND_1 => return Some(workaround(workarounds.one, Workaround::One)),
-        // Offered only as "not needed", and then the call has no effect.
-        id::ARCH_WORKAROUND_2 if workarounds.two == Mitigation::NotNeeded => ret::SUCCESS,
+        id::ARCH_WORKAROUND_2 => match workarounds.two {
+            Mitigation::Unknown => ret::NOT_SUPPORTED,
+            Mitigation::Call => return Some(Reply::StoreBypass { allowed: first & 0xffff_ffff == 0 }),
+            Mitigation::NotNeeded => ret::SUCCESS,
+        },
         id::ARCH_WORKAROUND_3 => return Some(workaround(workarounds.three, Workaround::Three)),
         _ if fid & !(id::SMC64 | 3) == id::TRNG_VERSION => {
             return Some(trng::call(fid, first, source));

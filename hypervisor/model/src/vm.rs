@@ -139,6 +139,8 @@ pub struct Vcpu {
     pub index: VcpuId,
     /// The emulated EL1 physical timer.
     pub timer: PhysTimer,
+    /// The guest has turned workaround 2 off: loads of its may pass stores whose address is not yet known.
+    pub store_bypass: bool,
     /// The level of its line, as the interrupt controller was last told.
     timer_line: bool,
 }
@@ -151,7 +153,7 @@ pub const VIRT_TIMER: IntId = layout::TIMER_INTIDS[2];
 impl Vcpu {
     /// Makes vCPU `index` at power-on.
     pub const fn new(index: VcpuId) -> Self {
-        Self { index, timer: PhysTimer::new(), timer_line: false }
+        Self { index, timer: PhysTimer::new(), store_bypass: false, timer_line: false }
     }
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.

@@ -55,6 +55,9 @@ pub(crate) fn identify(id: PcpuId) {
     if let Some(slot) = slots().get(id.0) {
         let _ = slot.identity.call_once(|| {
             let workarounds = firmware::workarounds();
+            if workarounds[1] == 0 {
+                firmware::protect_stores(true);
+            }
             Identity { id: HostId::new(cpu::id_table()), workarounds }
         });
     }

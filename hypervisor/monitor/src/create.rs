@@ -238,7 +238,6 @@ fn workarounds(host: &HostId) -> Workarounds {
     Workarounds::new(&smccc::HostFacts {
         csv2: (host.get(4, 0) >> 56 & 0xf) as u8,
         ssbs: host.ssbs(),
-        ssbd_forced: false,
         firmware: cpus::workarounds(),
     })
 }

@@ -6,7 +6,7 @@ use assay_spec::smccc::{self as id, ret};
 use proptest::prelude::proptest;
 
 /// A host without firmware whose CPUs say nothing of their safety.
-const NOTHING_KNOWN: HostFacts = HostFacts { csv2: 0, ssbs: false, ssbd_forced: false, firmware: [-1; 3] };
+const NOTHING_KNOWN: HostFacts = HostFacts { csv2: 0, ssbs: false, firmware: [-1; 3] };
 
 fn ask(fid: u32, first: u64, host: &HostFacts, source: Option<Source<'_>>) -> Option<Reply> {
     handle_lockless(fid, [first, 0, 0], &Workarounds::new(host), source)
@@ -89,16 +89,20 @@ fn a_workaround_that_firmware_offers_is_done_on_the_guests_call() {
 }
 
 #[test]
-fn workaround_2_is_reported_as_not_needed_only_where_it_is_not_or_is_always_on() {
+fn workaround_2_is_the_guests_choice_where_firmware_leaves_one() {
     let firmware = |two| HostFacts { firmware: [-1, two, -1], ..NOTHING_KNOWN };
     for not_needed in [1, -2] {
         assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(not_needed)), code(1));
         assert_eq!(ask(id::ARCH_WORKAROUND_2, 0, &firmware(not_needed), None), code(0));
     }
-    assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(0)), code(ret::NOT_SUPPORTED));
-    let forced = HostFacts { ssbd_forced: true, ..firmware(0) };
-    assert_eq!(features(id::ARCH_WORKAROUND_2, &forced), code(1));
-    let ssbs = HostFacts { ssbs: true, ..forced };
+    assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(-1)), code(ret::NOT_SUPPORTED));
+    assert_eq!(ask(id::ARCH_WORKAROUND_2, 0, &firmware(-1), None), code(ret::NOT_SUPPORTED));
+    assert_eq!(features(id::ARCH_WORKAROUND_2, &firmware(0)), code(0));
+    for (argument, allowed) in [(0, true), (1, false), (0xffff_ffff, false), (1 << 32, true)] {
+        let reply = ask(id::ARCH_WORKAROUND_2, argument, &firmware(0), None);
+        assert_eq!(reply, Some(Reply::StoreBypass { allowed }), "{argument:#x}");
+    }
+    let ssbs = HostFacts { ssbs: true, ..firmware(0) };
     assert_eq!(features(id::ARCH_WORKAROUND_2, &ssbs), code(ret::NOT_SUPPORTED));
 }
 
@@ -207,8 +211,8 @@ proptest! {
     }
 
     #[test]
-    fn any_facts_make_an_answer(csv2: u8, ssbs: bool, ssbd_forced: bool, firmware: [i32; 3]) {
-        let host = HostFacts { csv2, ssbs, ssbd_forced, firmware };
+    fn any_facts_make_an_answer(csv2: u8, ssbs: bool, firmware: [i32; 3]) {
+        let host = HostFacts { csv2, ssbs, firmware };
         for workaround in [id::ARCH_WORKAROUND_1, id::ARCH_WORKAROUND_2, id::ARCH_WORKAROUND_3] {
             let offered = features(workaround, &host) != code(ret::NOT_SUPPORTED);
             let served = ask(workaround, 0, &host, None) != code(ret::NOT_SUPPORTED);
@@ -219,7 +223,7 @@ proptest! {
 
 #[test]
 fn between_guests_firmware_does_what_the_cpus_need_most() {
-    let host = |csv2, firmware| HostFacts { csv2, ssbs: true, ssbd_forced: false, firmware };
+    let host = |csv2, firmware| HostFacts { csv2, ssbs: true, firmware };
     for (csv2, firmware, expected) in [
         (0, [0, -1, 0], Some(Workaround::Three)),
         (0, [0, -1, -1], Some(Workaround::One)),

@@ -1,7 +1,7 @@
 //! What becomes of an exit: `model` decides, and this applies it.
 
 use assay_el2::switch::{self, Cause, Control, Handler};
-use assay_el2::{cpu, gic, guest_regs};
+use assay_el2::{cpu, firmware, gic, guest_regs};
 use assay_model::counters::Interrupt;
 use assay_model::exits::{self, Next, Shared};
 use assay_model::inject::{self, El1State, Fault};
@@ -219,5 +219,29 @@ impl Handler for Sharer<'_> {
         let control = self.0.rare(event, frame);
         // The scheduler has something to say, by a kick or by the time that it set.
         if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }
+    }
+}
+
+/// Handles the exits of a vCPU that runs without firmware's workaround 2: EL2 has it on meanwhile.
+pub(super) struct Bypassing<'a>(pub(super) &'a mut dyn Handler);
+
+impl Bypassing<'_> {
+    fn protected(&mut self, handle: impl FnOnce(&mut dyn Handler) -> Control) -> Control {
+        firmware::protect_stores(true);
+        let control = handle(self.0);
+        if control == Control::Resume {
+            firmware::protect_stores(false);
+        }
+        control
+    }
+}
+
+impl Handler for Bypassing<'_> {
+    fn synchronous(&mut self, frame: &mut Frame) -> Control {
+        self.protected(|handler| handler.synchronous(frame))
+    }
+
+    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+        self.protected(|handler| handler.other(frame, cause))
     }
 }

@@ -3,9 +3,9 @@
 //! A vCPU that shares CPUs never waits inside EL2, and its virtual timer is never left to the hardware
 //! ([`Runner::sample_timer`]), so that nothing of it is active on a CPU that it has left.
 
-use assay_el2::switch::{self, Guest};
+use assay_el2::switch::{self, Guest, Handler};
 use assay_el2::{context, guest_regs};
-use assay_el2::{cpu, gic, serror, timer};
+use assay_el2::{cpu, firmware, gic, serror, timer};
 use assay_model::exits;
 use assay_model::life::{Crash, Stop};
 use assay_model::lock::{Mutex, MutexGuard, SEAT};
@@ -16,7 +16,7 @@ use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::frame::Frame;
 
-use super::exits::Sharer;
+use super::exits::{Bypassing, Sharer};
 use super::seat::Seat;
 use super::traced::Traced;
 use super::{Runner, Stage, drain};
@@ -226,6 +226,16 @@ impl<'a> Here<'a> {
 /// than what is left of its time, as it may in an emulator, there would be nothing but switches.
 const LEAST: u64 = 10_000;
 
+/// Runs the guest; with `bypass` without firmware's workaround 2, which is on whenever EL2 runs.
+fn enter<H: Handler>(guest: &mut Guest, handler: &mut H, bypass: bool) {
+    if bypass {
+        firmware::protect_stores(false);
+        switch::run(guest, &mut Bypassing(handler));
+    } else {
+        switch::run(guest, handler);
+    }
+}
+
 impl Runner {
     /// The vCPU comes after another one on this CPU.
     fn follow(&mut self) {
@@ -246,11 +256,12 @@ impl Runner {
             return;
         }
         self.is_traced = vm.is_traced();
+        let bypass = self.vcpu.store_bypass;
         match (vm.sharing.is_some(), self.is_traced) {
-            (false, false) => switch::run(guest, self),
-            (false, true) => switch::run(guest, &mut Traced::new(vm, vcpu, self)),
-            (true, false) => switch::run(guest, &mut Sharer(self)),
-            (true, true) => switch::run(guest, &mut Traced::new(vm, vcpu, &mut Sharer(self))),
+            (false, false) => enter(guest, self, bypass),
+            (false, true) => enter(guest, &mut Traced::new(vm, vcpu, self), bypass),
+            (true, false) => enter(guest, &mut Sharer(self), bypass),
+            (true, true) => enter(guest, &mut Traced::new(vm, vcpu, &mut Sharer(self)), bypass),
         }
     }
 

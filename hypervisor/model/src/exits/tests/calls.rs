@@ -190,6 +190,21 @@ fn a_workaround_that_the_guest_is_told_to_call_is_done_on_this_cpu() {
 }
 
 #[test]
+fn a_vcpu_chooses_workaround_2_for_itself_and_begins_with_it() {
+    let mut vm = vm(1);
+    assert!(!vm.vcpu.store_bypass);
+    vm.hvc(smccc::ARCH_FEATURES, [smccc::ARCH_WORKAROUND_2.into(), 0, 0]);
+    assert_eq!(vm.frame.x[0], 0);
+    assert_eq!(vm.hvc(smccc::ARCH_WORKAROUND_2, [1, 0, 0]), Next::Resume, "as it is");
+    let pc = vm.frame.pc;
+    assert_eq!(vm.smc(smccc::ARCH_WORKAROUND_2, [0; 3]), Next::Leave(Stage::On));
+    assert_eq!((vm.frame.x[0], vm.frame.pc, vm.vcpu.store_bypass), (0, pc + 4, true));
+    assert_eq!(vm.hvc(smccc::ARCH_WORKAROUND_2, [0; 3]), Next::Resume);
+    assert_eq!(vm.hvc(smccc::ARCH_WORKAROUND_2, [1, 0, 0]), Next::Leave(Stage::On));
+    assert!(!vm.vcpu.store_bypass);
+}
+
+#[test]
 fn a_trap_that_nothing_is_known_of_makes_the_instruction_undefined() {
     let mut vm = vm(1);
     let before = vm.frame.clone();

@@ -183,12 +183,7 @@ impl Vm {
         };
         let machine = GuestMachine {
             id,
-            workarounds: Workarounds::new(&HostFacts {
-                csv2: 0,
-                ssbs: false,
-                ssbd_forced: false,
-                firmware: [0, 0, -1],
-            }),
+            workarounds: Workarounds::new(&HostFacts { csv2: 0, ssbs: false, firmware: [0, 0, -1] }),
             pstate: PstateBits::default(),
             rtc: None,
             ram: Region { start: layout::RAM, size: 0x1000_0000 },
