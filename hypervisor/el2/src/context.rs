@@ -3,7 +3,7 @@
 //!
 //! Saved and loaded as a whole, at once, at each switch between vCPUs that share a CPU; a vCPU with a CPU to
 //! itself only starts here. What its VM does not have traps, and so is neither kept nor visible to it: pointer
-//! authentication keys, memory tagging, SVE, the PMU, and everything that `HCRX_EL2` and the fine-grained traps
+//! authentication keys, memory tagging, SVE, the PMU (which only a vCPU with a CPU to itself has), and everything that `HCRX_EL2` and the fine-grained traps
 //! hold back. List Registers are not part of it: the interrupt controller's model takes those back before.
 
 use alloc::vec::Vec;
@@ -34,6 +34,9 @@ pub fn start(optional: Optional, config: &Config, virtual_offset: u64, frame: Fr
     crate::float::clear(optional.sve);
     gic::reset_virtual();
     crate::timer::set_virtual_offset(virtual_offset);
+    if optional.pmu {
+        crate::pmu::reset();
+    }
     Registers::at_reset().load(optional);
     guest
 }

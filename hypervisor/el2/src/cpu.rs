@@ -100,6 +100,7 @@ pub fn counter_frequency() -> u64 {
 pub(crate) unsafe fn init_el2() {
     crate::switch::install_vectors();
     crate::guest_regs::note_debugger();
+    crate::pmu::init();
     // SAFETY: nothing of a guest's is loaded, as our caller promises. IMO: physical interrupts are EL2's, also to wake it from WFI
     // before there is a guest.
     unsafe { write_el2!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO) }

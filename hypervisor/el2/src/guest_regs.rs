@@ -18,6 +18,8 @@ pub struct Optional {
     pub mte: bool,
     /// SVE registers.
     pub sve: bool,
+    /// The performance monitors: of a vCPU with a CPU to itself only, and not kept.
+    pub pmu: bool,
     /// SCXTNUM_EL0 and SCXTNUM_EL1.
     pub scxt: bool,
 }

@@ -32,6 +32,7 @@ mod mmio;
 pub mod mmu;
 pub mod pci;
 pub mod percpu;
+pub mod pmu;
 mod probe;
 pub mod rtc;
 pub mod secondary;

@@ -70,7 +70,8 @@ pub(crate) const fn spares_el2(name: &str) -> bool {
         known |= is_at(name, 0, BEGINNINGS[index]);
         index += 1;
     }
-    known && !is_other
+    // Of the performance monitors, not of profiling.
+    known && (!is_other || is_at(name, 0, "pmselr_"))
 }
 
 /// Tells whether `part` is in `name` at byte `at`.

@@ -55,7 +55,10 @@ pub(crate) fn write(config: &Config) {
     isb();
     write_sysreg!("sctlr_el1", sctlr | 1);
     isb();
-    let counters = read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK;
+    let counters = match traps.mdcr & hcr::mdcr::TPMCR {
+        0 => crate::pmu::counters(),
+        _ => read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK,
+    };
     let mpam = traps.mpam.then(|| hcr::mpam::hidden(read_sysreg!("s3_0_c10_c4_4")));
     if mpam.is_some() {
         // MPAM0_EL1 and MPAM1_EL1, which firmware may have left in another partition.

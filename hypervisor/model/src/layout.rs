@@ -60,6 +60,8 @@ pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
 pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
 /// INTA of the PCI function: SPI 19, level.
 pub const PCI_INTID: IntId = IntId(51);
+/// The interrupt of the performance monitors, the one that SBSA gives them.
+pub const PMU_INTID: IntId = IntId(23);
 /// The timers' interrupts in the order of the `arm,armv8-timer` binding: secure physical, physical,
 /// virtual, hypervisor.
 pub const TIMER_INTIDS: [IntId; 4] = [IntId(29), IntId(30), IntId(27), IntId(26)];

@@ -224,8 +224,7 @@ fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {
     };
     let fail = |error: gic::GicError| format!("{}: {error}", machine.gic.path);
     gic::init(&layout).map_err(fail)?;
-    let uart = machine.console.as_ref().and_then(|console| console.intid);
-    interrupts::init(machine.timer.virt, machine.timer.hyp, machine.gic.maintenance, uart);
+    interrupts::init(machine);
     gic::init_cpu(interrupts::private()).map_err(fail)?;
     Ok(())
 }

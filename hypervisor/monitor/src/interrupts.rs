@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use assay_el2::gic::{self, Ack};
 use assay_el2::timer;
+use assay_plan::platform::HostPlatform;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use spin::Once;
@@ -17,6 +18,7 @@ struct Known {
     hyp_timer: IntId,
     maintenance: IntId,
     uart: Option<IntId>,
+    pmu: Option<IntId>,
     private: Vec<IntId>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) enum Event {
     HypTimer,
     /// The virtual CPU interface wants its List Registers looked at.
     Maintenance(Ack),
+    /// The guest's performance monitors: still active, for the guest to deactivate.
+    Pmu(IntId),
     /// INTx of a VM's PCI function: still active.
     Intx(IntId),
     /// Dealt with.
@@ -40,9 +44,11 @@ pub(crate) enum Event {
 }
 
 /// Says which interrupts are which, from the platform tree.
-pub(crate) fn init(virt_timer: IntId, hyp_timer: IntId, maintenance: IntId, uart: Option<IntId>) {
-    let private = [virt_timer, hyp_timer, maintenance].to_vec();
-    let _ = KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, private });
+pub(crate) fn init(machine: &HostPlatform) {
+    let (virt_timer, hyp_timer, maintenance) = (machine.timer.virt, machine.timer.hyp, machine.gic.maintenance);
+    let (uart, pmu) = (machine.console.as_ref().and_then(|console| console.intid), machine.pmu);
+    let private = [virt_timer, hyp_timer, maintenance].into_iter().chain(pmu).collect();
+    let _ = KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, pmu, private });
 }
 
 /// Has the console's interrupt come to CPU `cpu`.
@@ -89,6 +95,8 @@ fn rarer(known: &Known, ack: Ack) -> Event {
     } else if Some(intid) == known.uart {
         deferred::take_input();
         Event::Done
+    } else if Some(intid) == known.pmu {
+        return Event::Pmu(intid);
     } else if intx::owner(intid).is_some() {
         return Event::Intx(intid);
     } else {

@@ -4,7 +4,7 @@
 //! does is a step that ends ([`Here::step`]): a chunk of loading, or the guest until it is left. What comes next is in
 //! its [`Stage`].
 
-use assay_el2::{cpu, gic, timer};
+use assay_el2::{cpu, gic, pmu, timer};
 use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
@@ -123,6 +123,10 @@ fn drain() {
         match event {
             Event::Maintenance(ack) => gic::deactivate(ack),
             Event::VirtTimer(intid) => gic::deactivate_intid(intid),
+            Event::Pmu(intid) => {
+                pmu::stop();
+                gic::deactivate_intid(intid);
+            }
             Event::Intx(intid) => intx::keep(intid),
             Event::Kick | Event::HypTimer | Event::Done => {}
         }

@@ -234,6 +234,7 @@ impl Cause for Shortage {
             Self::SharedCpu(cpu) => say(V1, format_args!("CPU {cpu} is not there, not usable, or a VM's own"), "name other CPUs in `cpus`, by their place in /cpus"),
             Self::Vcpus(vcpus) => say(V1, format_args!("{vcpus} vCPUs, and a VM takes 64"), "give the VM at most 64 `cpus`"),
             Self::VcpusOfGicV2(vcpus) => say(V1, format_args!("{vcpus} vCPUs, and a GICv2 takes 8"), "give the VM at most 8 `cpus`"),
+            Self::Pmu => say(V1, format_args!("the VM asks for a PMU, and the CPUs have no PMUv3, or the platform tree has none with a PPI"), "set pmu = false, use CPUs with PMUv3, or add a node arm,armv8-pmuv3 with the PPI to the platform tree"),
             Self::Vmids => say(V1, format_args!("there are more VMs than VMIDs"), "start fewer VMs"),
             Self::Ram(bytes, tagged) => say(V2, format_args!("{} MiB{} are wanted and not free in large enough pieces", bytes >> 20, with_tags(tagged)), LESS_RAM),
             Self::RamOf(bytes, tagged, free) => say(V2, format_args!("{} MiB{} are wanted and at most {} MiB are free", bytes >> 20, with_tags(tagged), free >> 20), LESS_RAM),

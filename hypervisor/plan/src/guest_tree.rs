@@ -40,6 +40,8 @@ pub struct GuestTree<'a> {
     pub seeds: Option<Seeds>,
     /// Whether the VM has the SBSA watchdog.
     pub watchdog: bool,
+    /// Whether the VM has performance monitors.
+    pub pmu: bool,
     /// Whether the VM has a real-time clock.
     pub rtc: bool,
     /// The PCI function that the VM got.
@@ -152,6 +154,9 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::hypervisor())?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;
+    if guest.pmu {
+        add(root, nodes::pmu(guest))?;
+    }
     add(root, nodes::gic(guest))?;
     add(root, nodes::clock())?;
     add(root, nodes::uart())?;

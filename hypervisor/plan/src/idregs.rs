@@ -22,6 +22,8 @@ pub struct VmFeatures {
     pub sve: bool,
     /// Pointer authentication.
     pub pauth: bool,
+    /// The performance monitors.
+    pub pmu: bool,
     /// The VM's interrupt controller is a GICv3, with system registers; otherwise it is a GICv2.
     pub gic_v3: bool,
 }
@@ -33,6 +35,7 @@ impl VmFeatures {
             mte: self.mte && host.mte(),
             sve: self.sve && host.sve(),
             pauth: self.pauth && host.pauth(),
+            pmu: self.pmu && host.pmu_version() != 0,
             gic_v3: self.gic_v3,
         }
     }

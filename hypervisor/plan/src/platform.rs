@@ -84,6 +84,8 @@ pub struct HostPlatform {
     pub gic: Gic,
     /// The Generic Timer's interrupts.
     pub timer: Timer,
+    /// The private interrupt of the CPUs' performance monitors.
+    pub pmu: Option<IntId>,
     /// The registers of a real-time clock (`arm,pl031`).
     pub rtc: Option<Region<Pa>>,
     /// The UART that `/chosen/stdout-path` names.
@@ -262,6 +264,7 @@ impl HostPlatform {
             cpus: Vec::new(),
             gic,
             timer,
+            pmu: None,
             rtc: None,
             console: None,
             psci: None,
@@ -290,6 +293,7 @@ impl HostPlatform {
         memory::nodes(tree, &mut self.memory, &mut self.facts)?;
         cpus::all(tree, &mut self.cpus)?;
         self.console = console::chosen(tree, gic)?;
+        self.pmu = gic::pmu(tree, gic);
         // One that cannot be read is as good as none.
         let rtc = tree.nodes().find(|node| node.is_compatible(&["arm,pl031"]) && node.is_available());
         self.rtc = rtc.and_then(|node| bus::registers(node).ok()).and_then(|regions| regions.first().copied());

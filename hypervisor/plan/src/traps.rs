@@ -21,7 +21,7 @@ pub const fn traps_of(common: &HostId, here: &HostId, features: VmFeatures, dedi
             (false, _) => None,
         },
         cptr: cptr_el2(here, features),
-        mdcr: mdcr_el2(dedicated),
+        mdcr: mdcr_el2(here, features, dedicated),
         // The counter is the guest's to read, the physical timer is emulated.
         cnthctl: cnthctl::EL1PCTEN,
         fgt: here.fgt(),
@@ -86,8 +86,19 @@ const fn cptr_el2(here: &HostId, features: VmFeatures) -> u64 {
 
 /// Self-hosted debug is the guest's (TDE and TDA are 0). E2PB and E2TB are 0: the profiling and trace buffers are
 /// EL2's, and their registers trap. The OS Lock of a dedicated CPU is the guest's as well; a shared CPU's is open.
-const fn mdcr_el2(dedicated: bool) -> u64 {
-    mdcr::TPM | mdcr::TPMCR | mdcr::TPMS | mdcr::TTRF | mdcr::TDRA | if dedicated { 0 } else { mdcr::TDOSA }
+const fn mdcr_el2(here: &HostId, features: VmFeatures, dedicated: bool) -> u64 {
+    mdcr::TPMS
+        | mdcr::TTRF
+        | mdcr::TDRA
+        | if dedicated { 0 } else { mdcr::TDOSA }
+        | if features.pmu { uncounted(here) } else { mdcr::TPM | mdcr::TPMCR }
+}
+
+/// What keeps the guest's counters from counting EL2, as far as the CPU can: before PMUv3p1 and p5 that is the guest's
+/// own choice (`PMEVTYPER<n>_EL0.NSH`), which begins with not.
+const fn uncounted(here: &HostId) -> u64 {
+    let version = here.pmu_version();
+    (if version >= 4 { mdcr::HPMD } else { 0 }) | if version >= 6 { mdcr::HCCD } else { 0 }
 }
 
 #[cfg(test)]

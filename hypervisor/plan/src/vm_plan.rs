@@ -164,8 +164,12 @@ impl<'a> Planner<'a> {
         self.left.check(config, &space).map_err(|shortage| shortage.blame(self.world.machine))?;
         let ram = &space[0];
         let mte = ram.decision.mte == Mte::Exposed;
-        let features = VmFeatures { mte, sve: true, pauth: true, gic_v3: gic == Version::V3 }.limited_to(host);
+        let features = VmFeatures { mte, sve: true, pauth: true, pmu: config.pmu, gic_v3: gic == Version::V3 };
+        let features = features.limited_to(host);
         let dedicated = matches!(cpus, Cpus::Dedicated(_));
+        if config.pmu && !(features.pmu && dedicated && self.world.machine.pmu.is_some()) {
+            return Err(Shortage::Pmu.into());
+        }
         Ok(VmPlan {
             vm: claims.vm,
             config,
@@ -231,6 +235,7 @@ impl VmPlan<'_> {
                 ramdisk,
                 seeds,
                 watchdog: self.config.watchdog,
+                pmu: self.features.pmu,
                 rtc: self.machine.rtc.is_some(),
                 function: self.function.as_ref().map(Function::node),
             });

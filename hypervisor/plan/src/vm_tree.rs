@@ -61,6 +61,8 @@ pub struct VmConfig {
     pub mte: bool,
     /// Whether it is to have the SBSA watchdog.
     pub watchdog: bool,
+    /// Whether it is to have performance monitors.
+    pub pmu: bool,
     /// What follows a crash.
     pub on_crash: OnCrash,
     /// After how many restarts in a row a crash is the end; `None` if never.

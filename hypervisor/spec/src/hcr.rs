@@ -125,6 +125,8 @@ pub mod mdcr {
         HPMD = 17;
         /// Trap TRFCR_EL1.
         TTRF = 19;
+        /// The cycle counter does not count at EL2 (FEAT_PMUv3p5).
+        HCCD = 23;
     }
 }
 

@@ -9,7 +9,7 @@ pub struct TrapConfig {
     pub hcrx: Option<u64>,
     /// CPTR_EL2, in the layout of E2H = 0.
     pub cptr: u64,
-    /// MDCR_EL2 with HPMN = 0: the writer puts `PMCR_EL0.N` there, which 0 would contradict.
+    /// MDCR_EL2 with HPMN = 0: the writer knows how many counters the CPU has, all of which are the guest's.
     pub mdcr: u64,
     /// CNTHCTL_EL2, in the layout of E2H = 0.
     pub cnthctl: u64,

@@ -66,6 +66,8 @@ pub struct Vm {
     pub mte: bool,
     /// Whether the guest gets an SBSA watchdog.
     pub watchdog: bool,
+    /// Whether the guest gets performance monitors.
+    pub pmu: bool,
     /// What happens after a crash.
     pub on_crash: OnCrash,
     /// With `on-crash = "restart"`: after so many restarts in a row a crash is the end.

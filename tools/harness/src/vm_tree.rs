@@ -82,6 +82,7 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
     flag(&mut domain, "vpl011", true);
     flag(&mut domain, vm::MTE.property, config.mte);
     flag(&mut domain, vm::WATCHDOG.property, config.watchdog);
+    flag(&mut domain, vm::PMU.property, config.pmu);
     if config.on_crash == OnCrash::Restart {
         put(&mut domain, vm::ON_CRASH.property, "restart");
     }
@@ -246,6 +247,7 @@ mod tests {
         for name in [
             "assay,mte",
             "assay,watchdog",
+            "assay,pmu",
             "assay,on-crash",
             "assay,cpu-list",
             "assay,sched",
@@ -255,8 +257,9 @@ mod tests {
         ] {
             assert_eq!(property(&plain, "/chosen/linux", name), None, "{name}");
         }
-        let full = tree("mte = true\nwatchdog = true\non-crash = \"restart\"\ncpus = [3, 1]");
+        let full = tree("mte = true\nwatchdog = true\npmu = true\non-crash = \"restart\"\ncpus = [3, 1]");
         assert_eq!(property(&full, "/chosen/linux", "assay,mte").unwrap(), b"");
+        assert_eq!(property(&full, "/chosen/linux", "assay,pmu").unwrap(), b"");
         assert_eq!(property(&full, "/chosen/linux", "assay,on-crash").unwrap(), b"restart\0");
         assert_eq!(property(&full, "/chosen/linux", "cpus").unwrap(), 2u32.to_be_bytes());
         assert_eq!(property(&full, "/chosen/linux", "assay,cpu-list").unwrap(), [0, 0, 0, 3, 0, 0, 0, 1]);

@@ -5,6 +5,7 @@ use assay_el2::{cpu, firmware, gic, guest_regs};
 use assay_model::counters::Interrupt;
 use assay_model::exits::{self, Next, Shared};
 use assay_model::inject::{self, El1State, Fault};
+use assay_model::layout;
 use assay_model::life::{Crash, Stop};
 use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
@@ -46,7 +47,7 @@ impl Runner {
             Event::HypTimer => Interrupt::Deadline,
             Event::Maintenance(_) => Interrupt::Maintenance,
             Event::Kick => Interrupt::Kick,
-            Event::Intx(_) | Event::Done => Interrupt::Other,
+            Event::Pmu(_) | Event::Intx(_) | Event::Done => Interrupt::Other,
         });
         if matches!(event, Event::HypTimer | Event::Kick) {
             deferred::look();
@@ -66,6 +67,12 @@ impl Runner {
                 drop(devices);
                 self.vm.kick(kicks.union(more));
                 gic::deactivate(ack);
+            }
+            Event::Pmu(physical) => {
+                let mut devices = self.vm.devices.lock();
+                let kicks = devices.vgic.hw_fired_shared(self.vcpu.index, layout::PMU_INTID, physical, &mut Lists);
+                drop(devices);
+                self.vm.kick(kicks);
             }
             Event::Intx(intid) => intx::deliver(self.vm, self.vcpu.index, intid),
             Event::Kick if panic::is_dying() => cpu::park(),

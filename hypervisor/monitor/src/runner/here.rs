@@ -5,7 +5,7 @@
 
 use assay_el2::switch::{self, Guest, Handler};
 use assay_el2::{context, guest_regs};
-use assay_el2::{cpu, firmware, gic, serror, timer};
+use assay_el2::{cpu, firmware, gic, pmu, serror, timer};
 use assay_model::exits;
 use assay_model::life::{Crash, Stop};
 use assay_model::lock::{Mutex, MutexGuard, SEAT};
@@ -269,6 +269,9 @@ impl Runner {
     /// watchdog is still looked after, which does not care whether vCPU 0 is on.
     fn park(&mut self) {
         timer::stop_virtual();
+        if self.vm.registers.pmu {
+            pmu::stop();
+        }
         self.sample_timer();
         self.vcpu = Vcpu::new(self.vcpu.index);
         let mut devices = self.vm.devices.lock();

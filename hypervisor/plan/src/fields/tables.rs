@@ -55,6 +55,9 @@ table! {
     MTE = Field::optional("mte", "assay,mte", Kind::Flag, Default::Off);
     /// the guest gets an SBSA watchdog (`arm,sbsa-gwdt`)
     WATCHDOG = Field::optional("watchdog", "assay,watchdog", Kind::Flag, Default::Off);
+    /// the guest gets performance monitors (PMUv3): all of its CPUs' counters, which do not count EL2. Refused where the
+    /// CPUs or the platform tree have none
+    PMU = Field::optional("pmu", "assay,pmu", Kind::Flag, Default::Off).with(&SCHED, &["dedicated"]);
     /// what happens after a crash: an SError, exception vectors that are nowhere, a watchdog that ran out.
     /// Restarts in a row wait longer and longer ([monitor.md](monitor.md#crashes-in-a-row))
     ON_CRASH = Field::optional("on-crash", "assay,on-crash", Kind::Word(&["stop", "restart"]), Default::Word("stop"));

@@ -129,15 +129,27 @@ pub(super) fn psci() -> DeviceTreeNode {
     node
 }
 
-pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
-    // The arm,gic binding: PPI cells of a GICv2 name the CPUs in bits 15:8, those of a GICv3 must not.
+/// The specifier of a private interrupt. The arm,gic binding: PPI cells of a GICv2 name the CPUs in bits 15:8, those of a
+/// GICv3 must not.
+fn private(guest: &GuestTree<'_>, intid: IntId) -> [u32; 3] {
     let cpus = match guest.gic {
         Version::V2 => ((1u32 << guest.vcpus.len().min(8)) - 1) << 8,
         Version::V3 => 0,
     };
+    [PPI, intid.0 - IntId::PPI_BASE, LEVEL_HIGH | cpus]
+}
+
+pub(super) fn pmu(guest: &GuestTree<'_>) -> DeviceTreeNode {
+    let mut node = named("pmu");
+    put_texts(&mut node, "compatible", &["arm,armv8-pmuv3"]);
+    put_cells(&mut node, "interrupts", &private(guest, layout::PMU_INTID));
+    node
+}
+
+pub(super) fn timer(guest: &GuestTree<'_>) -> DeviceTreeNode {
     let mut node = named("timer");
     put_texts(&mut node, "compatible", &["arm,armv8-timer"]);
-    let specifiers = layout::TIMER_INTIDS.map(|id| [PPI, id.0 - IntId::PPI_BASE, LEVEL_HIGH | cpus]);
+    let specifiers = layout::TIMER_INTIDS.map(|intid| private(guest, intid));
     put_cells(&mut node, "interrupts", specifiers.as_flattened());
     put_bytes(&mut node, "always-on", &[]);
     node

@@ -50,6 +50,7 @@ fn plain() -> GuestTree<'static> {
         ramdisk: Region::new(Ipa(0x5800_0000), 0x12_3456),
         seeds: Some(Seeds { kaslr: 0x0123_4567_89ab_cdef, rng: Some([7; 32]) }),
         watchdog: false,
+        pmu: false,
         rtc: false,
         function: None,
     }
@@ -165,6 +166,9 @@ fn the_interrupt_controller_is_the_one_the_vm_has() {
 
 #[test]
 fn the_devices_stand_where_virt_has_them() {
+    let with = blob(&GuestTree { pmu: true, ..plain() });
+    assert_eq!(cells(&with, "/pmu", "interrupts"), [1, 7, 4]);
+    assert!(!has(&blob(&plain()), "/pmu", "interrupts"));
     let with = blob(&GuestTree { watchdog: true, ..plain() });
     assert_eq!(cells(&with, "/pl011@9000000", "reg"), [0, 0x0900_0000, 0, 0x1000]);
     assert_eq!(cells(&with, "/pl011@9000000", "interrupts"), [0, 1, 4]);

@@ -124,6 +124,14 @@ impl HostId {
     pub const fn mpam(&self) -> bool {
         self.field(SysReg::ID_AA64PFR0_EL1, 40) != 0 || self.field(SysReg::ID_AA64PFR1_EL1, 16) != 0
     }
+    /// The version of FEAT_PMUv3 (`PMUVer`), 0 without.
+    pub const fn pmu_version(&self) -> u8 {
+        match self.field(SysReg::ID_AA64DFR0_EL1, 8) {
+            // A form of performance monitors that is no PMUv3.
+            0xf => 0,
+            version => version,
+        }
+    }
     /// FEAT_MTE_PERM: stage 2 can say NoTagAccess. QEMU 11.1 sets the field without MTE2, hence the second look.
     pub const fn mte_perm(&self) -> bool {
         self.mte() && self.field(SysReg::ID_AA64PFR2_EL1, 0) != 0

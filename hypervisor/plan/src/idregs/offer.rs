@@ -1,8 +1,8 @@
 //! The allow-list: every field that a guest may see as something other than zero, in rows like the manual's.
 //!
 //! What is not named is not offered, for one of these reasons. It is EL2's or EL3's (VMIDBits, VH, XNX, FWB, EVT,
-//! NV, FGT, HCX, TWED, TGran*_2, MTEPERM, SEL2, RME). It is not built: RAS, MPAM, AMU, SPE, TRBE, BRBE, SME, the
-//! PMU and trace. Or it needs an enable in HCRX_EL2, or a fine-grained trap lifted, that EL2 does not give:
+//! NV, FGT, HCX, TWED, TGran*_2, MTEPERM, SEL2, RME). It is not built: RAS, MPAM, AMU, SPE, TRBE, BRBE, SME,
+//! and trace. Or it needs an enable in HCRX_EL2, or a fine-grained trap lifted, that EL2 does not give:
 //! LS64, SCTLR2, TCR2, GCS, THE, S1PIE, S1POE, D128, FPMR, NMI, CPA, CMOW.
 
 use assay_model::idregs::{COUNT, index};
@@ -26,10 +26,12 @@ enum Offer {
     Sve,
     /// The host's value in a VM with pointer authentication.
     Pauth,
+    /// The host's version in a VM with performance monitors, up to PMUv3p8: p9 brings registers that trap.
+    Pmu,
     /// 1 in a VM with a GICv3.
     GicV3,
 }
-use Offer::{AtMost, Exactly, GicV3, Host, Mte, Pauth, Sve};
+use Offer::{AtMost, Exactly, GicV3, Host, Mte, Pauth, Pmu, Sve};
 
 /// A row: a four-bit field by its register and lowest bit.
 struct Field {
@@ -84,6 +86,7 @@ const FIELDS: &[Field] = fields! {
     }
     ID_AA64DFR0_EL1 {
         DebugVer   0  AtMost(6); // Armv8.0: later ones bring registers that trap.
+        PMUVer     8  Pmu;
         BRPs       12 Host;
         WRPs       20 Host;
         CTX_CMPs   28 Host;
@@ -236,6 +239,7 @@ fn value(row: &Field, host: &HostId, features: VmFeatures) -> u8 {
         Mte => only_if(features.mte),
         Sve => only_if(features.sve),
         Pauth => only_if(features.pauth),
+        Pmu => only_if(features.pmu).min(8),
         GicV3 => u8::from(features.gic_v3),
     }
 }

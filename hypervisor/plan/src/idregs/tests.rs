@@ -22,8 +22,8 @@ fn a_guest_on_cortex_a72_reads_these_values() {
     // EL0 may be AArch32, EL1 may not, EL2 and EL3 are not there; FP and Advanced SIMD are.
     assert_eq!(id.get(4, 0), 0x0000_0012);
     assert_eq!(id.get(4, 1), 0);
-    // No PMU (0x1 in 11:8); 6 breakpoints, 4 watchpoints, 2 context-aware.
-    assert_eq!(id.get(5, 0), 0x1030_5006);
+    // 6 breakpoints, 4 watchpoints, 2 context-aware.
+    assert_eq!(id.get(5, 0), 0x1030_5106);
     assert_eq!(id.get(6, 0), 0x0001_1120);
     // 44 bits; SNSMem, which only Secure state would notice, is left out.
     assert_eq!(id.get(7, 0), 0x0000_0124);
@@ -35,7 +35,7 @@ fn a_guest_on_neoverse_n1_reads_these_values() {
     let id = guest_id(&neoverse_n1(), FULL);
     assert_eq!(id.get(4, 0), 0x1100_0000_0111_0012);
     assert_eq!(id.get(4, 1), 0x20);
-    assert_eq!(id.get(5, 0), 0x1030_5006);
+    assert_eq!(id.get(5, 0), 0x1030_5406);
     assert_eq!(id.get(6, 0), 0x0000_1000_1021_1120);
     assert_eq!(id.get(6, 1), 0x0010_0001);
     assert_eq!(id.get(7, 0), 0x0010_0125);
@@ -49,8 +49,8 @@ fn a_guest_with_everything_on_neoverse_n2_reads_these_values() {
     assert_eq!(id.get(4, 0), 0x1201_0001_0111_0012);
     assert_eq!(id.get(4, 1), 0x0221);
     assert_eq!(id.get(4, 4), 0x0000_1101_0011_0021);
-    // DoubleLock 0xf (none) stays; SPE, trace and the PMU are gone; debug is Armv8.0.
-    assert_eq!(id.get(5, 0), 0x0000_00f0_1030_5006);
+    // DoubleLock 0xf (none) stays; SPE and trace are gone; debug is Armv8.0.
+    assert_eq!(id.get(5, 0), 0x0000_00f0_1030_5606);
     assert_eq!(id.get(6, 0), 0x1221_1111_1021_2120);
     assert_eq!(id.get(6, 1), 0x0011_1111_0121_1052);
     assert_eq!(id.get(7, 0), 0x0010_0125);
@@ -164,6 +164,15 @@ fn what_el2_asks_of_these_machines_has_these_answers() {
 }
 
 #[test]
+fn the_pmu_is_told_of_where_it_is_asked_for_and_up_to_version_p8() {
+    for (has, sees) in [(0, 0), (1, 1), (6, 6), (8, 8), (9, 8), (15, 0)] {
+        let host = host(&[(SysReg::ID_AA64DFR0_EL1, has << 8)]);
+        assert_eq!(field(&guest_id(&host, FULL), SysReg::ID_AA64DFR0_EL1, 8), sees);
+        assert_eq!(field(&guest_id(&host, PLAIN), SysReg::ID_AA64DFR0_EL1, 8), 0);
+    }
+}
+
+#[test]
 fn the_minimum_of_two_kinds_of_cpu_is_taken_field_by_field() {
     let common = neoverse_n2().minimum(&cortex_a72());
     assert_eq!(common.read(SysReg::ID_AA64PFR0_EL1), 0x0000_1112);
@@ -212,7 +221,6 @@ const NEVER: &[(SysReg, u32, &str)] = &[
     (SysReg::ID_AA64PFR2_EL1, 0, "MTEPERM"),
     (SysReg::ID_AA64PFR2_EL1, 32, "FPMR"),
     (SysReg::ID_AA64DFR0_EL1, 4, "TraceVer"),
-    (SysReg::ID_AA64DFR0_EL1, 8, "PMUVer"),
     (SysReg::ID_AA64DFR0_EL1, 32, "PMSVer"),
     (SysReg::ID_AA64DFR0_EL1, 40, "TraceFilt"),
     (SysReg::ID_AA64DFR0_EL1, 44, "TraceBuffer"),
@@ -252,7 +260,7 @@ fn what_is_not_built_is_hidden_even_on_a_cpu_that_has_everything() {
 
 proptest! {
     #[test]
-    fn a_guest_never_sees_more_than_its_host_has(rows in uniform8(uniform8(any::<u64>())), features in 0u8..16) {
+    fn a_guest_never_sees_more_than_its_host_has(rows in uniform8(uniform8(any::<u64>())), features in 0u8..32) {
         let table: [[u64; 8]; 7] = core::array::from_fn(|crm| rows[crm]);
         let host = HostId::new(table);
         let asked = VmFeatures {
@@ -260,6 +268,7 @@ proptest! {
             sve: features & 2 != 0,
             pauth: features & 4 != 0,
             gic_v3: features & 8 != 0,
+            pmu: features & 16 != 0,
         };
         let id = guest_id(&host, asked);
         for crm in 1..8 {

@@ -65,3 +65,13 @@ pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Tim
     };
     Ok(Timer { phys: interrupt("phys", 1)?, virt: interrupt("virt", 2)?, hyp: interrupt("hyp-phys", 3)? })
 }
+
+/// Reads the interrupt of the CPUs' performance monitors. One that is no PPI, or cannot be read, is as good as none.
+pub(super) fn pmu<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Option<IntId> {
+    // Of the binding, `arm,armv8-pmuv3` and one for each CPU.
+    let is_pmu = |name: &str| name == "arm,armv8-pmuv3" || name.starts_with("arm,") && name.ends_with("-pmu");
+    let pmu =
+        |node: &Node<'_, '_>| node.is_available() && node.strs("compatible").is_ok_and(|mut names| names.any(is_pmu));
+    let found = tree.nodes().filter(pmu).find_map(|node| interrupts::nth(node, gic, 0).ok()?);
+    found.filter(|intid| intid.is_private())
+}

@@ -8,6 +8,8 @@ mod refusals;
 
 use std::string::{String, ToString};
 
+use assay_spec::intid::IntId;
+
 use super::{HostPlatform, PlatformError, early_console, facts, parse};
 use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
@@ -93,5 +95,22 @@ fn refused(from: &str, to: &str, words: &[&str]) {
     let text = error(from, to).to_string();
     for word in words {
         assert!(text.contains(word), "{text:?} lacks {word:?}");
+    }
+}
+
+#[test]
+fn the_performance_monitors_are_those_whose_interrupt_is_private() {
+    let with = |node: &str| machine(&changed("    soc {", &std::format!("    {node}\n    soc {{"))).pmu;
+    assert_eq!(machine(BOARD).pmu, None);
+    assert_eq!(with(r#"pmu { compatible = "arm,armv8-pmuv3"; interrupts = <1 7 4>; };"#), Some(IntId(23)));
+    assert_eq!(with(r#"pmu { compatible = "arm,neoverse-n1-pmu"; interrupts = <1 7 4>; };"#), Some(IntId(23)));
+    for none in [
+        r#"pmu { compatible = "arm,armv8-pmuv3"; interrupts = <0 7 4 0 8 4>; };"#,
+        r#"pmu { compatible = "arm,armv8-pmuv3"; };"#,
+        r#"pmu { compatible = "acme,soc-pmu"; interrupts = <1 7 4>; };"#,
+        r#"pmu { compatible = "arm,armv8-pmuv3"; interrupts = <1 7 4>; status = "disabled"; };"#,
+        r#"pmu { compatible = "arm,armv8-pmuv3"; interrupts = <1>; };"#,
+    ] {
+        assert_eq!(with(none), None, "{none}");
     }
 }

@@ -101,6 +101,17 @@ fn memory_copies_are_on_and_the_software_context_number_is_there_where_all_cpus_
 }
 
 #[test]
+fn a_vm_with_a_pmu_reaches_it_and_el2_is_not_counted_as_far_as_the_cpu_can() {
+    let version = |version: u64| host(&[(SysReg::ID_AA64DFR0_EL1, version << 8)]);
+    let pmu = mdcr::TPM | mdcr::TPMCR | mdcr::HPMD | mdcr::HCCD;
+    for (version, there) in [(version(1), 0), (version(4), mdcr::HPMD), (version(6), mdcr::HPMD | mdcr::HCCD)] {
+        assert_eq!(on(&version, FULL, true).mdcr & pmu, there);
+        assert_eq!(on(&version, PLAIN, true).mdcr & pmu, mdcr::TPM | mdcr::TPMCR);
+    }
+    assert_eq!(on(&version(0), FULL, true).mdcr & pmu, mdcr::TPM | mdcr::TPMCR);
+}
+
+#[test]
 fn a_dedicated_vcpu_waits_without_leaving_and_a_shared_one_yields() {
     let shared = hcr::TWI | hcr::TWE | hcr::FB | hcr::BSU_IS | hcr::TSW;
     assert_eq!(on(&neoverse_n2(), FULL, true).hcr & shared, 0);

@@ -53,6 +53,8 @@ pub enum Shortage {
     Vcpus(usize),
     /// So many vCPUs are more than a GICv2 takes.
     VcpusOfGicV2(usize),
+    /// The CPUs have no performance monitors, or the tree names none whose interrupt is private.
+    Pmu,
     /// There are more VMs than VMIDs.
     Vmids,
     /// So many bytes of RAM, with tags or any.

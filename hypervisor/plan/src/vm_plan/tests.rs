@@ -8,6 +8,7 @@ use assay_model::loader::Sums;
 use assay_model::schedule::Placement;
 use assay_model::smccc::Workarounds;
 use assay_spec::cpu_id::PcpuId;
+use assay_spec::intid::IntId;
 use assay_spec::stage2_desc::Rights;
 
 use super::{Cpus, Files, HostFacts, Left, Memory, Planner, Shortage, VmPlan, order};
@@ -108,6 +109,17 @@ fn a_cpu_that_another_has_or_too_many_are_v1_and_take_nothing() {
         assert_eq!(reason(1).unwrap(), "CPU 1 is not there, not usable, or another VM's");
         assert_eq!(reason(2).unwrap(), "3 CPUs are wanted and 1 are free");
         assert_eq!(plans[3].as_ref().ok().unwrap().cpus, Cpus::Dedicated([PcpuId(0)].into()));
+    });
+}
+
+#[test]
+fn a_pmu_that_cannot_be_had_is_v1() {
+    let vms = vms(&[domain("one", "cpus = <1>", "assay,pmu;")]);
+    let mut machine = platform("", "");
+    machine.pmu = Some(IntId(23));
+    plan_on(&machine, 1, &vms, |plans| {
+        let refusal = plans[0].as_ref().err().unwrap();
+        assert!(refusal.to_string().contains("rule=V1 reason=\"the VM asks for a PMU"), "{refusal}");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::{CapMicroseconds, Sched, field};
 use crate::fields::Default;
-use crate::fields::vm::{BUDGET, PERIOD, SCHED, WEIGHT};
+use crate::fields::vm::{BUDGET, PERIOD, PMU, SCHED, WEIGHT};
 use crate::gate::{Malformed, Node};
 
 /// Reads what the node of a VM with so many vCPUs says.
@@ -15,6 +15,7 @@ pub(super) fn read(node: &Node<'_, '_>, vcpus: usize) -> Result<Sched, Malformed
     if field::word(node, &SCHED, is_shared)? != Some(true) {
         return field::alone(node, &[WEIGHT, BUDGET, PERIOD]).map(|()| Sched::Dedicated);
     }
+    field::alone(node, &[PMU])?;
     let default = if let Default::Number(weight) = WEIGHT.default { weight } else { 1 };
     let weight = field::number(node, &WEIGHT)?.unwrap_or(default);
     let cap = match (field::number(node, &BUDGET)?, field::number(node, &PERIOD)?) {

@@ -132,6 +132,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .cells("assay,cpu-list", &[0, 3])
         .flag("assay,mte")
         .flag("assay,watchdog")
+        .flag("assay,pmu")
         .text("assay,on-crash", "restart")
         .cells("assay,max-restarts", &[5])
         .child(kernel())
@@ -149,7 +150,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     assert_eq!(vm.name, "linux");
     assert_eq!(vm.cpus, CpuClaim::List([PcpuId(0), PcpuId(3)].into()));
     assert_eq!(vm.memory_bytes, 512 << 20);
-    assert!(vm.mte && vm.watchdog);
+    assert!(vm.mte && vm.watchdog && vm.pmu);
     assert_eq!((vm.memory_ipa, vm.flash.len()), (Ipa(0x4000_0000), 0));
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     let member = |name: &str| Module { source: Source::Member(name.to_string()), format: None };

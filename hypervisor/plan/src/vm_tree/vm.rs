@@ -84,6 +84,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         memory_ipa: vm.memory_ipa()?,
         mte: field::flag(node, &vm::MTE),
         watchdog: field::flag(node, &vm::WATCHDOG),
+        pmu: field::flag(node, &vm::PMU),
         on_crash: vm.on_crash()?,
         max_restarts: field::number(node, &vm::MAX_RESTARTS)
             .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,

@@ -8,6 +8,7 @@ cpus = 2
 memory = "512M"
 mte = true
 watchdog = true
+pmu = true
 on-crash = "restart"
 max-restarts = 5
 kernel = "debian"
@@ -36,7 +37,7 @@ fn every_field_is_read() {
     let vm = &manifest.vm[0];
     assert!(manifest.console.is_some());
     assert_eq!((vm.name.as_str(), vm.memory, &vm.cpus), ("linux", 512 << 20, &Cpus::Count(2)));
-    assert!(vm.mte && vm.watchdog);
+    assert!(vm.mte && vm.watchdog && vm.pmu);
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     assert_eq!((vm.kernel.as_str(), vm.initrd.as_deref()), ("debian", Some("busybox")));
     let claim = &vm.coherent[0];
@@ -50,7 +51,7 @@ fn a_short_vm_has_the_documented_defaults() {
     let vm = &manifest.vm[0];
     assert_eq!(vm.cpus, Cpus::Count(1));
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Stop, None));
-    assert!(!vm.mte && !vm.watchdog && vm.initrd.is_none() && vm.cmdline.is_empty());
+    assert!(!vm.mte && !vm.watchdog && !vm.pmu && vm.initrd.is_none() && vm.cmdline.is_empty());
 }
 
 #[test]

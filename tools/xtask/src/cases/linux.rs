@@ -28,6 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
         Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
         Case::new("linux/knows-the-time", time),
+        Case::new("linux/counts-with-the-pmu", || counts("debian")),
+        Case::new("linux/counts-with-the-pmu-6.12", || counts("debian-6.12")),
         Case::new("linux/poweroff-by-init", poweroff),
         Case::new("linux/reboots-twenty-times", || reboots(20)),
         Case::new("linux/reboots-a-hundred-times", || reboots(100)).long(),
@@ -86,6 +88,23 @@ fn shell_session(kernel: &str) -> Result<String> {
     let lines = || log.split(|c: char| c.is_control() && c != '\x1b').filter(|line| line.contains("assay: forged"));
     let is_named = |line: &str| line.starts_with(&format!("[{VM}] "));
     ensure!(lines().count() >= 3 && lines().all(is_named), "{:?}", lines().collect::<Vec<_>>());
+    power_off(machine)?;
+    Ok(String::new())
+}
+
+/// Linux finds the performance monitors on all CPUs, and has an interrupt for them.
+fn counts(kernel: &str) -> Result<String> {
+    let mut machine = to_the_shell(debian(kernel, 2, "pmu = true"))?;
+    let found = machine.shell(VM, "dmesg | grep -c 'hw perfevents: enabled with armv8_pmuv3'", PROMPT, SOON)?;
+    ensure!(found.trim() == "1", "dmesg has it {found:?} times");
+    let cpus = machine.shell(VM, "cat /sys/bus/event_source/devices/armv8_pmuv3*/cpus", PROMPT, SOON)?;
+    ensure!(cpus.trim() == "0-1", "it is of CPUs {cpus:?}");
+    let interrupt = machine.shell(VM, "grep -c 'arm-pmu' /proc/interrupts", PROMPT, SOON)?;
+    ensure!(interrupt.trim() == "1", "{interrupt:?} interrupts");
+    power_off(machine)?;
+    let mut machine = to_the_shell(debian(kernel, 1, ""))?;
+    let none = machine.shell(VM, "ls /sys/bus/event_source/devices | grep -c armv8", PROMPT, SOON)?;
+    ensure!(none.trim() == "0", "a VM without one finds {none:?}");
     power_off(machine)?;
     Ok(String::new())
 }

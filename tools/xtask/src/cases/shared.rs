@@ -44,6 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("life/registers-begin-as-documented-mte", || sweeps("mte = true", 4, Gic::V3, "max")),
         Case::new("life/registers-begin-as-documented-gic2", || sweeps("", 4, Gic::V2, "cortex-a72")),
         Case::new("life/registers-begin-as-documented-neoverse-n2", || sweeps("", 4, Gic::V3, "neoverse-n2")),
+        Case::new("life/performance-monitors-begin-clear", monitors),
         Case::new("shared/three-vms-on-one-cpu-by-weight", || weights(1, &[100, 200, 400], &[1, 2, 4])),
         Case::new("shared/four-vms-on-two-cpus-by-weight", || weights(2, &[100, 200, 300, 300], &[1, 2, 3, 3])),
         Case::new("shared/a-budget-is-kept", budget),
@@ -168,6 +169,20 @@ fn sweeps(lines: &str, cpus: u32, gic: Gic, cpu: &str) -> Result<String> {
         ensure!(output.contains("ok 6 ") && !output.contains("SKIP"), "{name}: {output}");
     }
     Ok("3 lives".to_owned())
+}
+
+/// A VM leaves its performance monitors counting, with overflows that interrupt, and looks at its next lives' beginnings;
+/// one without is refused them, and one that shares CPUs.
+fn monitors() -> Result<String> {
+    let text =
+        "[[vm]]\nname = \"one\"\ncpus = 2\nmemory = \"64M\"\nkernel = \"pmu\"\ncmdline = \"reset\"\npmu = true\n";
+    let mut machine = Machine::builder().manifest_text(text).start()?;
+    for life in 1..=4 {
+        machine.expect("one", "pmu: again", LIMIT).with_context(|| format!("life {life}"))?;
+    }
+    let output = machine.output("one");
+    ensure!(!output.contains("not ok") && output.contains("ok 6 "), "{output}");
+    Ok("4 lives".to_owned())
 }
 
 fn worker(name: &str, vcpus: u32, lines: &str) -> String {

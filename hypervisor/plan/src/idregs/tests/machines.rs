@@ -5,9 +5,9 @@ use assay_spec::sysreg::SysReg;
 use crate::idregs::{HostId, VmFeatures};
 
 /// Nothing that is a choice.
-pub(crate) const PLAIN: VmFeatures = VmFeatures { mte: false, sve: false, pauth: false, gic_v3: true };
+pub(crate) const PLAIN: VmFeatures = VmFeatures { mte: false, sve: false, pauth: false, pmu: false, gic_v3: true };
 /// Everything that is a choice.
-pub(crate) const FULL: VmFeatures = VmFeatures { mte: true, sve: true, pauth: true, gic_v3: true };
+pub(crate) const FULL: VmFeatures = VmFeatures { mte: true, sve: true, pauth: true, pmu: true, gic_v3: true };
 
 /// Makes a machine from the registers that are not zero.
 pub(crate) fn host(registers: &[(SysReg, u64)]) -> HostId {

@@ -38,6 +38,7 @@ fn what_cannot_be_scheduled_is_refused_with_the_property() {
     let dedicated = vm("linux").child(kernel());
     let bad = [
         (shared().text("assay,sched", "fifo"), "assay,sched"),
+        (shared().flag("assay,pmu"), "assay,pmu"),
         (dedicated.clone().cells("assay,weight", &[5]), "assay,weight"),
         (dedicated.cells("assay,period-us", &[5000]), "assay,period-us"),
         (shared().cells("assay,weight", &[0]), "assay,weight"),
