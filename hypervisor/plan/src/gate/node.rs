@@ -92,7 +92,9 @@ pub(crate) fn says_available(status: Option<&[u8]>) -> bool {
 
 /// Tells whether one of `with` is in a list of strings.
 pub(crate) fn names_one(list: &[u8], with: &[&str]) -> bool {
-    decode::strs(list).is_some_and(|mut list| list.any(|one| with.contains(&one)))
+    // Whether it is a list is looked at last: most nodes are not the one that is looked for.
+    let mut strings = list.split(|byte| *byte == 0);
+    strings.any(|string| with.iter().any(|one| one.as_bytes() == string)) && decode::strs(list).is_some()
 }
 
 /// A property without a value, which says yes by being there (Devicetree Specification 0.4 §2.2.4).
@@ -279,6 +281,11 @@ impl<'t, 'a> Node<'t, 'a> {
     #[inline(never)]
     pub fn is_compatible(&self, with: &[&str]) -> bool {
         names_one(self.entry().compatible, with)
+    }
+
+    /// Returns the `compatible` list as it is, each string with its NUL.
+    pub fn compatible(&self) -> &'a [u8] {
+        self.entry().compatible
     }
 
     /// Tells whether `status` is "okay", "ok" or not there.

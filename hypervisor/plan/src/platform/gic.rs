@@ -68,10 +68,13 @@ pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Tim
 
 /// Reads the interrupt of the CPUs' performance monitors. One that is no PPI, or cannot be read, is as good as none.
 pub(super) fn pmu<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Option<IntId> {
-    // Of the binding, `arm,armv8-pmuv3` and one for each CPU.
-    let is_pmu = |name: &str| name == "arm,armv8-pmuv3" || name.starts_with("arm,") && name.ends_with("-pmu");
-    let pmu =
-        |node: &Node<'_, '_>| node.is_available() && node.strs("compatible").is_ok_and(|mut names| names.any(is_pmu));
+    // Of the binding, `arm,armv8-pmuv3` or Arm's name for one CPU's is last in the list. Looked at as it is: this is a
+    // part of each boot, and passes all nodes.
+    let pmu = |node: &Node<'_, '_>| {
+        let list = node.compatible();
+        let is_pmu = list.ends_with(b"arm,armv8-pmuv3\0") || list.ends_with(b"-pmu\0") && list.starts_with(b"arm,");
+        is_pmu && node.is_available()
+    };
     let found = tree.nodes().filter(pmu).find_map(|node| interrupts::nth(node, gic, 0).ok()?);
     found.filter(|intid| intid.is_private())
 }
