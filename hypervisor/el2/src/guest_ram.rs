@@ -72,6 +72,20 @@ impl GuestRam {
         Ok(())
     }
 
+    /// Reads a word at `offset`, a multiple of 8, in one access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn load(&self, offset: u64) -> Result<u64, OutOfRange> {
+        let end = offset.checked_add(8).ok_or(OutOfRange)?;
+        let part = self.part(offset..end)?;
+        if offset & 7 != 0 {
+            return Err(OutOfRange);
+        }
+        // SAFETY: as in `store`.
+        Ok(unsafe { (part.start.0 as *const u64).read_volatile() })
+    }
+
     /// Copies `source` to `offset`. With a checksum, it goes on with the CRC-32 (IEEE 802.3) of what is copied.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod doorbell;
 pub mod exit_trace;
 pub mod exits;
+pub mod flash;
 pub mod idregs;
 pub mod inject;
 pub mod layout;

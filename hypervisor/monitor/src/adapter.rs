@@ -95,6 +95,27 @@ impl Ram {
         from < before
     }
 
+    /// Reads two words in one access; there is no memory at an address only by a fault of ours.
+    pub(crate) fn load(&self, at: Ipa) -> u64 {
+        let part = self.parts.iter().find(|(place, _)| place.contains(at));
+        part.and_then(|(place, ram)| ram.load(at.0 - place.start.0).ok()).unwrap_or(0)
+    }
+
+    /// Writes two words in one access.
+    pub(crate) fn store(&mut self, at: Ipa, value: u64) {
+        if let Some((place, ram)) = self.parts.iter().find(|(place, _)| place.contains(at)) {
+            let _ = ram.store(at.0 - place.start.0, value);
+        }
+    }
+
+    /// Cleans and invalidates guest addresses `range`.
+    pub(crate) fn clean(&mut self, range: Region<Ipa>) {
+        self.each(range, |ram, offset, bytes| {
+            let start = Pa(ram.region().start.0 + offset);
+            cache::clean_and_invalidate(Region { start, size: bytes.end - bytes.start });
+        });
+    }
+
     /// Makes what was written at guest addresses `range` fit for execution.
     pub(crate) fn make_executable(&mut self, range: Region<Ipa>) {
         self.each(range, |ram, offset, bytes| {

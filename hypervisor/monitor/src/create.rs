@@ -21,12 +21,14 @@ use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted};
 use assay_plan::refusal::Refusal;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
+use assay_plan::vm_tree::{FlashAccess, VmConfig};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::adapter::Ram;
 use crate::bundle::Guests;
 use crate::coherent::Pool;
 use crate::console::say;
+use crate::flash::Chip;
 use crate::load::Contents;
 use crate::pci::Owned;
 use crate::shared::{self, Regions};
@@ -211,6 +213,7 @@ impl Stock<'_, '_> {
                 kernel: files.kernel,
                 ramdisk: files.ramdisk,
                 flash: files.flash.clone(),
+                chips: chips(plan.config),
                 tree: start.tree,
                 fwb: host.fwb(),
                 tables,
@@ -231,6 +234,11 @@ impl Stock<'_, '_> {
         }));
         Ok((vm, contexts))
     }
+}
+
+fn chips(config: &VmConfig) -> Vec<Chip> {
+    let flashes = config.flash.iter().filter(|flash| flash.access == FlashAccess::Commands);
+    flashes.map(|flash| Chip::new(flash.place())).collect()
 }
 
 fn config(plan: &VmPlan<'_>, stage2: Regime) -> Config {

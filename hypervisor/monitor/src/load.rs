@@ -6,9 +6,11 @@ use assay_el2::coherent::Part;
 use assay_model::loader::{FlashFile, KernelError, Loader, Origin, Progress, Sources};
 use assay_plan::guest_tree::Blob;
 use assay_spec::addr::Ipa;
+use assay_spec::exit::Width;
 
 use crate::adapter::{Ram, TableAdapter};
 use crate::coherent::{Clearing, Grant};
+use crate::flash::Chip;
 use crate::seeds;
 
 /// Everything that filling a VM's memory takes; nothing is allocated for it later.
@@ -19,6 +21,8 @@ pub(crate) struct Contents {
     pub(crate) kernel: &'static [u8],
     pub(crate) ramdisk: &'static [u8],
     pub(crate) flash: Vec<FlashFile<'static>>,
+    /// The flashes that the guest writes by commands.
+    pub(crate) chips: Vec<Chip>,
     pub(crate) tree: Blob,
     /// `HCR_EL2.FWB`: the guest's accesses cannot bypass the caches.
     pub(crate) fwb: bool,
@@ -69,6 +73,7 @@ impl Contents {
             return false;
         }
         self.cleaned = None;
+        self.chips.iter_mut().for_each(Chip::reset);
         if core::mem::replace(&mut self.is_used, true) {
             if let Some(seeds) = seeds::next() {
                 self.tree.reseed(&seeds);
@@ -76,6 +81,12 @@ impl Contents {
             self.loader.restart();
         }
         !self.coherent.is_empty()
+    }
+
+    /// Takes a store of the guest's to a flash that it may only read.
+    pub(crate) fn write_flash(&mut self, ipa: Ipa, width: Width, value: u64) {
+        let (ram, fwb) = (&mut self.ram, self.fwb);
+        self.chips.iter_mut().for_each(|chip| chip.write(ipa, width, value, ram, fwb));
     }
 
     /// Ends a load that is under way, done or not.

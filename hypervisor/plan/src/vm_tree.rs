@@ -177,10 +177,33 @@ pub struct FlashClaim {
     pub size: u64,
     /// What it is filled with; nothing is zeros.
     pub file: Option<Source>,
-    /// Whether the guest may only read.
-    pub read_only: bool,
+    /// How the guest may write.
+    pub access: FlashAccess,
     /// Whether the guest's tree describes it.
     pub cfi: bool,
+}
+
+/// How a guest may write to a flash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlashAccess {
+    /// What it writes has no effect.
+    ReadOnly,
+    /// As to RAM.
+    ReadWrite,
+    /// By the commands of `assay_model::flash`.
+    Commands,
+}
+
+impl FlashAccess {
+    /// Reads the manifest's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "ro" => Some(Self::ReadOnly),
+            "rw" => Some(Self::ReadWrite),
+            "commands" => Some(Self::Commands),
+            _ => None,
+        }
+    }
 }
 
 impl FlashClaim {

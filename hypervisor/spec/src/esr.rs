@@ -140,6 +140,11 @@ pub const fn is_uncontainable(esr: u64) -> bool {
     class(esr) == ec::SERROR && esr & IDS == 0 && esr & 0x3f == ASYNCHRONOUS && esr >> 10 & 7 == 0
 }
 
+/// Returns the load or store by one general register that the syndrome of a data abort describes in full.
+pub const fn told_access(esr: u64) -> Option<Access> {
+    if esr & ISV != 0 { Some(Access((esr & 0xffff_ffff) as u32)) } else { None }
+}
+
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.
 ///
 /// It is for stage-2 Translation, Access flag and Address size faults, and for any stage-2 fault on a stage-1

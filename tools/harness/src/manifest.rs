@@ -153,6 +153,20 @@ pub enum TreePlace {
     End,
 }
 
+/// How a guest may write to a flash.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum FlashAccess {
+    /// Not at all.
+    #[serde(rename = "ro")]
+    ReadOnly,
+    /// As to RAM.
+    #[serde(rename = "rw")]
+    ReadWrite,
+    /// By a flash's commands.
+    #[serde(rename = "commands")]
+    Commands,
+}
+
 /// Memory that is filled from a file, in the place of a flash.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Flash {
@@ -164,8 +178,8 @@ pub struct Flash {
     pub size: u64,
     /// What it is filled with, a path relative to the manifest.
     pub file: Option<String>,
-    /// What the guest may do there.
-    pub access: Access,
+    /// How the guest may write there.
+    pub access: FlashAccess,
     /// Whether the guest's tree describes it.
     pub cfi: bool,
 }
@@ -251,6 +265,11 @@ impl Vm {
         }
         let mut regions = BTreeSet::new();
         for flash in &self.flash {
+            ensure!(
+                flash.access != FlashAccess::Commands || flash.size.is_multiple_of(0x4_0000),
+                "flash \"{}\": size must be a multiple of 256K with access = \"commands\"",
+                flash.name
+            );
             ensure!(regions.insert(&flash.name), "two flashes are named \"{}\": rename one", flash.name);
         }
         match (self.budget, self.period) {

@@ -4,7 +4,8 @@ use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, c
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{
-    Access, Coherent, ConsoleStyle, Cpus, Flash, Format, Manifest, OnCrash, Schedule, Sharing, TreePlace, Vm,
+    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, Schedule, Sharing, TreePlace,
+    Vm,
 };
 
 /// A bundle member as the tree describes it.
@@ -138,7 +139,12 @@ fn flash(index: usize, config: &Flash, member: Option<&str>) -> DeviceTreeNode {
     if let Some(member) = member {
         put(&mut entry, MEMBER, member);
     }
-    put(&mut entry, flash::ACCESS.property, if config.access == Access::ReadOnly { "ro" } else { "rw" });
+    let access = match config.access {
+        FlashAccess::ReadOnly => "ro",
+        FlashAccess::ReadWrite => "rw",
+        FlashAccess::Commands => "commands",
+    };
+    put(&mut entry, flash::ACCESS.property, access);
     flag(&mut entry, flash::CFI.property, config.cfi);
     entry
 }

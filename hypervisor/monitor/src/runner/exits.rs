@@ -107,18 +107,25 @@ impl Runner {
         if exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             return Control::Resume;
         }
-        if !vm.machine.flashes.is_empty() && self.is_flash_write(syndrome) {
+        if !vm.machine.flashes.is_empty() && self.write_flash(syndrome, frame) {
             frame.advance();
             return Control::Resume;
         }
         self.decide(frame)
     }
 
-    /// A store to a flash that the guest may only read: a command, to which the flash does not listen.
+    /// A store to a flash that the guest may only read: a command, to which some flashes listen. Cache maintenance has
+    /// nothing to do there.
     #[inline(never)]
-    fn is_flash_write(&self, (esr, far, _): (u64, u64, u64)) -> bool {
+    fn write_flash(&self, (esr, far, _): (u64, u64, u64), frame: &Frame) -> bool {
         let ipa = esr::is_unpermitted_write(esr).then(|| guest_regs::translate(far)).flatten();
-        ipa.is_some_and(|ipa| self.vm.machine.is_flash(ipa))
+        let Some(ipa) = ipa.filter(|ipa| self.vm.machine.is_flash(*ipa)) else {
+            return false;
+        };
+        if let Some(store) = esr::told_access(esr) {
+            self.vm.contents.lock().write_flash(ipa, store.width(), frame.get(store.register()));
+        }
+        true
     }
 
     /// A synchronous exit that takes more than a look at the registers.

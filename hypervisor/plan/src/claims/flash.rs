@@ -8,7 +8,7 @@ use super::place::Wanted;
 use super::{Row, VmClaims, World, ram};
 use crate::policy::{self, Claim};
 use crate::space::Backing;
-use crate::vm_tree::FlashClaim;
+use crate::vm_tree::{FlashAccess, FlashClaim};
 
 /// Adds the rows of a VM. Returns what places they want.
 pub(super) fn claim<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) -> Vec<Wanted<'a>> {
@@ -22,7 +22,8 @@ fn wanted(flash: &FlashClaim) -> Wanted<'_> {
 }
 
 fn row<'a>(world: &World<'a>, flash: &'a FlashClaim, vm_mte: bool) -> Row<'a> {
-    let rights = if flash.read_only { Rights::ReadOnly } else { Rights::ReadWrite };
+    let is_ram = flash.access == FlashAccess::ReadWrite;
+    let rights = if is_ram { Rights::ReadWrite } else { Rights::ReadOnly };
     let (facts, nodes) = ram::facts(world, vm_mte);
     let claim = Claim::flash(rights, vm_mte);
     Row {

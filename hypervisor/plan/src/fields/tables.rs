@@ -138,8 +138,9 @@ table! {
     /// what it is filled with at each start, from its first byte on; what is left is zeros. A relative path starts at
     /// the manifest's folder
     FILE = Field::optional("file", "", Kind::Text, Default::None("zeros"));
-    /// whether the guest may write. What it writes is kept until its next start
-    ACCESS = Field::optional("access", "assay,access", Kind::Word(&["ro", "rw"]), Default::Word("ro"));
+    /// whether the guest may write: not at all (`ro`), as RAM (`rw`), or by a flash's commands, with a size that is a
+    /// multiple of 256 KiB. What it writes is kept until its next start
+    ACCESS = Field::optional("access", "assay,access", Kind::Word(&["ro", "rw", "commands"]), Default::Word("ro"));
     /// the guest's device tree has it as `cfi-flash`
     CFI = Field::optional("cfi", "assay,cfi", Kind::Flag, Default::Off);
 }

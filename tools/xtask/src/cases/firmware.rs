@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use assay_harness::Machine;
+use assay_harness::{Machine, cache};
 
 use super::Case;
 use crate::setup::Extra;
 
 const LIMIT: Duration = Duration::from_secs(180);
-const MANIFEST: &str = "guests/manifests/u-boot.toml";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("firmware/u-boot-comes-to-its-prompt", || u_boot("")).wants(Extra::Firmware),
         Case::new("firmware/u-boot-comes-to-its-prompt-mte", || u_boot("mte = true\n")).wants(Extra::Firmware),
+        Case::new("firmware/aavmf-comes-to-its-shell", aavmf).wants(Extra::Firmware),
         refused("a-flash-over-the-devices", "ipa = \"0x04000000\"", "ipa = \"0x06000000\"", "region env"),
         refused("a-flash-over-ram", "ipa = \"0x04000000\"", "ipa = \"0x4fff0000\"", "region env"),
         refused("ram-over-the-devices", "memory = ", "memory-ipa = \"0x08800000\"\nmemory = ", "memory-ipa"),
@@ -23,13 +23,13 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-fn text() -> Result<String> {
-    Ok(std::fs::read_to_string(assay_harness::cache::repository()?.join(MANIFEST))?)
+fn manifest(name: &str) -> Result<String> {
+    Ok(std::fs::read_to_string(cache::repository()?.join("guests/manifests").join(name))?)
 }
 
 /// It reads what its flash has, writes commands to it that have no effect, and its commands work.
 fn u_boot(line: &str) -> Result<String> {
-    let text = text()?.replacen("[[vm]]\n", &format!("[[vm]]\n{line}"), 1);
+    let text = manifest("u-boot.toml")?.replacen("[[vm]]\n", &format!("[[vm]]\n{line}"), 1);
     let mut machine = Machine::builder().manifest_text(&text).start()?;
     machine.expect("u-boot", "Hit any key to stop autoboot", LIMIT)?;
     machine.send("u-boot", "\r")?;
@@ -48,10 +48,26 @@ fn u_boot(line: &str) -> Result<String> {
     Ok(String::new())
 }
 
+/// It keeps its variables in its second flash, by commands, and has no boot option but its shell.
+fn aavmf() -> Result<String> {
+    let mut machine = Machine::builder().manifest_text(&manifest("aavmf.toml")?).start()?;
+    machine.expect("aavmf", "Shell> ", LIMIT)?;
+    machine.send("aavmf", "dmpstore BootOrder\r")?;
+    machine.expect("aavmf", "NV+RT+BS", LIMIT)?;
+    machine.expect("aavmf", "DataSize = 0x04", LIMIT)?;
+    machine.expect("aavmf", "Shell> ", LIMIT)?;
+    machine.send("aavmf", "reset -s\r")?;
+    machine.wait(LIMIT)?;
+    ensure!(machine.events().iter().any(|event| event.is_vm("aavmf", "stopped")), "no poweroff: {}", machine.log());
+    Ok(String::new())
+}
+
 /// A manifest with something changed, in a bundle that nobody checked: EL2 refuses the VM, and says what is wrong.
 fn refused(name: &str, from: &'static str, to: &'static str, word: &'static str) -> Case {
     Case::new(format!("firmware/refused-{name}"), move || {
-        let mut machine = Machine::builder().manifest_text(&text()?.replacen(from, to, 1)).start()?;
+        let text = manifest("u-boot.toml")?;
+        ensure!(text.contains(from), "the manifest has no {from}");
+        let mut machine = Machine::builder().manifest_text(&text.replacen(from, to, 1)).start()?;
         let event = machine.expect_event("refused", LIMIT, |event| event.kind == "refused")?;
         let is_told = event.get("vm") == Some("u-boot") && event.get("reason").is_some_and(|text| text.contains(word));
         ensure!(is_told, "not about {word}: {event}");

@@ -10,7 +10,7 @@ use assay_spec::stage2_desc::Rights;
 use super::{fwb, ipa, mte, old, platform, resolve, trouble, vm, vms, world};
 use crate::policy::{Mte, Rule, Use};
 use crate::space::Backing;
-use crate::vm_tree::VmConfig;
+use crate::vm_tree::{FlashAccess, VmConfig};
 
 const MIB: u64 = 1 << 20;
 
@@ -48,7 +48,7 @@ fn a_flash_is_ram_by_the_rules_of_ram_where_the_manifest_wants_it() {
     assert!(read.exec && write.exec && read.zero_tags && read.mte == Mte::Exposed && read.rule == Rule::M1);
     assert_eq!(code.claim.use_, Use::Flash(Rights::ReadOnly));
     let Backing::Flash(claim) = vars.backing else { panic!("a flash") };
-    assert!(claim.cfi && claim.file.is_some() && !claim.read_only);
+    assert!(claim.cfi && claim.file.is_some() && claim.access == FlashAccess::ReadWrite);
     // Without tags, a VM with MTE gets neither.
     let all = resolve(&world(&machine, &vms, old()));
     assert!(all[0].rows.iter().all(|row| row.outcome.is_err_and(|denied| denied.rule == Rule::M3)));
