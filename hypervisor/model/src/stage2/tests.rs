@@ -64,6 +64,21 @@ fn start_tables_are_allocated_together_and_aligned_to_their_size() {
 }
 
 #[test]
+fn a_table_below_them_is_a_page() {
+    let (stage2, mut machine) = stage2(48);
+    stage2.map(ipas(3 * GIB, PAGE), Pa(0), RAM, &mut machine).unwrap();
+    assert_eq!(machine.allocations, [1; 4]);
+}
+
+#[test]
+fn a_conflict_inside_a_group_names_the_page_that_is_mapped_already() {
+    let (stage2, mut machine) = stage2(32);
+    stage2.map(ipas(0x4000_5000, PAGE), Pa(0), RAM, &mut machine).unwrap();
+    let conflict = stage2.map(ipas(0x4000_0000, 16 * PAGE), Pa(0), RAM, &mut machine);
+    assert_eq!(conflict, Err(MapError::Conflict(Ipa(0x4000_5000))));
+}
+
+#[test]
 fn vtcr_says_what_the_geometry_is() {
     let (stage2, _) = stage2(40);
     // T0SZ 24, SL0 1, walks WB Inner Shareable, PS 40 bits, RES1.

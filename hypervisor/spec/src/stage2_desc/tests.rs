@@ -37,6 +37,13 @@ fn a_block_has_bit_1_clear() {
 }
 
 #[test]
+fn only_xn_0b10_lets_no_exception_level_execute() {
+    for (xn, expected) in [(0b00, true), (0b01, true), (0b10, false), (0b11, true)] {
+        assert_eq!(Descriptor(0b11 | xn << 53).is_executable(), expected, "{xn:#b}");
+    }
+}
+
+#[test]
 fn never_executable_is_bit_54_alone_with_and_without_xnx() {
     let device = bits(MemAttr::DeviceNgnre, Rights::ReadWrite, false, true);
     assert_eq!(Descriptor::leaf(3, Pa(0x900_0000), device).0, 0x0040_0000_0900_06c7);

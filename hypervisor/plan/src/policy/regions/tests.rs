@@ -86,6 +86,9 @@ fn a_region_needs_exactly_one_reg() {
 fn a_region_that_is_not_of_whole_pages_is_refused() {
     assert_eq!(only(coherent("gpu", 0x40_0000_0800, 0x1000)), Some(Fault::Unaligned));
     assert_eq!(only(coherent("gpu", 0x40_0000_0000, 0x1800)), Some(Fault::Unaligned));
+    let bar = |size| RegionFact { extent: Extent::Unplaced(size), ..coherent("npu", 0, 0x1000) };
+    assert_eq!(only(bar(0x1000)), None, "a BAR whose place nobody knows yet");
+    assert_eq!(only(bar(0x1800)), Some(Fault::Unaligned));
 }
 
 #[test]
@@ -103,6 +106,19 @@ fn ram_is_held_to_the_address_space_only() {
     assert_eq!(only(ram), None);
     let beyond = RegionFact { extent: Extent::One(at(0xff_ffff_f000, 0x2000)), ..ram };
     assert_eq!(only(beyond), Some(Fault::Beyond(40)));
+}
+
+#[test]
+fn what_overlaps_registers_is_told_that_they_are_registers() {
+    for (kind, expected) in [
+        (Kind::Mmio, Fault::OverlapsRegisters("uart")),
+        (Kind::MmioWriteCombining, Fault::OverlapsRegisters("uart")),
+        (Kind::Coherent, Fault::Overlaps("uart")),
+    ] {
+        let device = RegionFact { kind, ..coherent("uart", 0x40_0000_0000, 0x1000) };
+        let regions = [coherent("gpu", 0x40_0000_0000, 0x2000), device];
+        assert_eq!(fault(&layout(&regions), 0), Some(expected));
+    }
 }
 
 #[test]
