@@ -71,11 +71,6 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         let reason = format!("{} has no multiboot,kernel node", node.path());
         return Err(vm.refuse(Rule::V3, reason, "give the VM a kernel"));
     };
-    let bootargs = kernel.str(CMDLINE.property);
-    let bootargs = bootargs.map_err(vm.bad(Rule::V3, "write it as one string"))?;
-    if bootargs.is_some_and(|line| line.len() >= LINUX_COMMAND_LINE) {
-        ignored::warn(warnings, &kernel, Some("bootargs"), "longer than the 2047 bytes that Linux reads of it");
-    }
     let cpus = vm.cpus()?;
     Ok(VmConfig {
         sched: vm.sched(&cpus)?,
@@ -90,7 +85,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
         kernel: vm.module(&kernel)?,
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
-        bootargs: String::from(bootargs.unwrap_or_default()),
+        bootargs: vm.bootargs(&kernel, warnings)?,
         coherent,
         flash,
         shared: sharing,
@@ -105,6 +100,15 @@ struct Vm<'t, 'a> {
 }
 
 impl Vm<'_, '_> {
+    fn bootargs(&self, kernel: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<String, Refused> {
+        let bootargs = kernel.str(CMDLINE.property);
+        let bootargs = bootargs.map_err(self.bad(Rule::V3, "write it as one string"))?;
+        if bootargs.is_some_and(|line| line.len() >= LINUX_COMMAND_LINE) {
+            ignored::warn(warnings, kernel, Some("bootargs"), "longer than the 2047 bytes that Linux reads of it");
+        }
+        Ok(String::from(bootargs.unwrap_or_default()))
+    }
+
     /// The name stands in front of the guest's console lines, so nothing in it may look like their end.
     fn check_name(&self) -> Result<(), Refused> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-@".contains(&byte);
