@@ -1,6 +1,8 @@
-//! The CPUs' bits: only what the architecture has, and the minimum.
+//! The CPUs' bits: only what the architecture has, and the minimum; and what claims are made of.
 
-use super::super::{CpuBits, CpuBitsError};
+use assay_spec::stage2_desc::Rights;
+
+use super::super::{Allow, AllowSet, Claim, CpuBits, CpuBitsError};
 use super::cases::{mte, mte_perm, no_fwb, no_mte};
 use super::cpus;
 
@@ -35,4 +37,19 @@ fn the_machine_has_what_all_its_cpus_have() {
     }
     assert_eq!(mte_perm().without_mte(), no_mte());
     assert_eq!(no_fwb().without_mte(), no_fwb());
+}
+
+#[test]
+fn a_relaxation_that_is_named_twice_is_there_and_alone() {
+    for allow in Allow::ALL {
+        let set = AllowSet::NONE.with(allow).with(allow);
+        assert!(Allow::ALL.iter().all(|other| set.has(*other) == (*other == allow)), "{allow:?}");
+    }
+}
+
+#[test]
+fn memory_between_vms_and_flashes_are_never_claimed_to_be_executed() {
+    for rights in [Rights::ReadOnly, Rights::ReadWrite] {
+        assert!(!Claim::shared(rights, true).exec && !Claim::flash(rights, true).exec);
+    }
 }
