@@ -1,5 +1,6 @@
 //! What this CPU is: identification registers, entropy, counter, power.
 
+use assay_spec::branch_history::Mitigation;
 use assay_spec::hcr;
 
 use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
@@ -98,7 +99,7 @@ pub fn counter_frequency() -> u64 {
 /// # Safety
 /// There must be no guest on this CPU: stage 2 is off afterwards.
 pub(crate) unsafe fn init_el2() {
-    crate::switch::install_vectors();
+    crate::switch::install_vectors(Mitigation::None);
     crate::guest_regs::note_debugger();
     crate::pmu::init();
     // SAFETY: nothing of a guest's is loaded, as our caller promises. IMO: physical interrupts are EL2's, also to wake it from WFI

@@ -8,7 +8,7 @@
 //! | 28 KiB | 4 KiB | guard page, never mapped |
 //! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sysreg::{read_sysreg, write_el2};
 use assay_spec::cpu_id::PcpuId;
@@ -23,9 +23,11 @@ pub(crate) const GUARD: u64 = 0x7000;
 pub struct PerCpu {
     /// Where a synchronous exception or an SError in EL2 goes on, or 0: for accesses that may abort, as in `tags`, and
     /// for `serror`.
-    pub(crate) recovery: u64,
+    pub(crate) recovery: AtomicU64,
     /// Top of the spare stack.
     pub(crate) spare_stack: u64,
+    /// How many branches overwrite a guest's history, where the vectors do that.
+    pub(crate) branches: AtomicU64,
     /// Index of this CPU in the platform tree's order.
     index: u64,
     /// The ranks of the locks that this CPU holds, in debug builds.
@@ -38,25 +40,40 @@ pub struct PerCpu {
 /// `block` must be the address of a block of [`BLOCK_SIZE`] that is mapped but for its guard page, belongs
 /// to this CPU alone and for ever, and holds nothing yet but its stack.
 pub(crate) unsafe fn install(block: u64, index: u64) {
-    let control = PerCpu { recovery: 0, spare_stack: block + GUARD, index, held: AtomicU32::new(0) };
+    let control = PerCpu {
+        recovery: AtomicU64::new(0),
+        spare_stack: block + GUARD,
+        branches: AtomicU64::new(0),
+        index,
+        held: AtomicU32::new(0),
+    };
     // SAFETY: our caller's promise: the start of the block is mapped, aligned and unused.
     unsafe { (block as *mut PerCpu).write(control) };
     // SAFETY: TPIDR_EL2 is this program's own; it has no effect on hardware.
     unsafe { write_el2!("tpidr_el2", block) };
 }
 
+/// Returns the running CPU's control words.
+#[inline]
+fn control() -> &'static PerCpu {
+    let block = read_sysreg!("tpidr_el2") as *const PerCpu;
+    // SAFETY: `install` ran on this CPU before anything that asks, and its block is its own for ever. What changes
+    // afterwards is atomic.
+    unsafe { &*block }
+}
+
 /// Returns this CPU's index in the platform tree's order.
 #[inline]
 pub fn index() -> PcpuId {
-    let block = read_sysreg!("tpidr_el2") as *const PerCpu;
-    // SAFETY: `install` ran on this CPU before anything that asks for the index, and the field is never
-    // written again.
-    PcpuId(unsafe { (*block).index as usize })
+    PcpuId(control().index as usize)
 }
 
 /// Returns where the running CPU keeps the ranks of the locks that it holds, for debug builds.
 pub fn held_locks() -> &'static AtomicU32 {
-    let block = read_sysreg!("tpidr_el2") as *const PerCpu;
-    // SAFETY: `install` ran on this CPU, whose block is its own for ever; the field is only ever shared.
-    unsafe { &(*block).held }
+    &control().held
+}
+
+/// Says how many branches overwrite a guest's history on the running CPU.
+pub(crate) fn set_branches(branches: u64) {
+    control().branches.store(branches, Ordering::Relaxed);
 }

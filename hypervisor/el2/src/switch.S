@@ -7,9 +7,10 @@
 // return 0 the guest is entered again.
 // FP, SIMD and SVE registers are never touched here: EL2 is built for soft-float.
 
-.macro save_guest function, cause
+.macro save_guest function, cause, guard
     stp     x0, x1, [sp, #0]
     stp     x2, x3, [sp, #16]
+    \guard
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
     stp     x8, x9, [sp, #64]
@@ -50,46 +51,57 @@
     b       switch_el2_exception
 .endm
 
-.section .text.vectors, "ax"
+// What keeps the guest's branch history from the branches that follow (`spec::branch_history`). x0 to x3 are saved.
+.macro no_guard
+.endm
+.macro clear_guard
+    hint    #22                     // CLRBHB
+    isb
+.endm
+.macro loop_guard
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{BRANCHES}]
+1:  b       2f
+2:  subs    x0, x0, #1
+    b.ne    1b
+    dsb     nsh
+    isb
+    ldr     x0, [sp, #0]
+.endm
+.macro firmware_guard
+    mov     w0, #0x3fff             // SMCCC_ARCH_WORKAROUND_3, which changes x0 to x3 alone
+    movk    w0, #0x8000, lsl #16
+    smc     #0
+    ldp     x0, x1, [sp, #0]
+    ldp     x2, x3, [sp, #16]
+.endm
+
+.macro vectors name, guard
 .balign 2048
-.globl switch_vectors
-switch_vectors:
-    // Current EL with SP_EL0: never used, so all are our bugs.
-    el2_exception 4
+.globl \name
+\name:
+    // Current EL with SP_EL0: never used, so all are our bugs. Then current EL with SP_EL2.
+.irp kind, 4, 5, 6, 7, 0, 1, 2, 3
 .balign 128
-    el2_exception 5
+    el2_exception \kind
+.endr
+    // Lower EL, AArch64; then AArch32: EL0 below an AArch64 EL1.
+.rept 2
 .balign 128
-    el2_exception 6
+    save_guest synchronous, 0, \guard
+.irp cause, 1, 2, 3
 .balign 128
-    el2_exception 7
+    save_guest other, \cause, \guard
+.endr
+.endr
 .balign 128
-    // Current EL with SP_EL2.
-    el2_exception 0
-.balign 128
-    el2_exception 1
-.balign 128
-    el2_exception 2
-.balign 128
-    el2_exception 3
-.balign 128
-    // Lower EL, AArch64.
-    save_guest synchronous, 0
-.balign 128
-    save_guest other, 1
-.balign 128
-    save_guest other, 2
-.balign 128
-    save_guest other, 3
-.balign 128
-    // Lower EL, AArch32: EL0 below an AArch64 EL1.
-    save_guest synchronous, 0
-.balign 128
-    save_guest other, 1
-.balign 128
-    save_guest other, 2
-.balign 128
-    save_guest other, 3
-.balign 128
+.endm
+
+.section .text.vectors, "ax"
+    vectors switch_vectors, no_guard
+    vectors switch_vectors_clear, clear_guard
+    vectors switch_vectors_loop, loop_guard
+    vectors switch_vectors_firmware, firmware_guard
 
 // switch_enter(x0 = &mut Guest, x1 = handler, x2 = for synchronous exits, x3 = for the others): runs the guest
 // until one of them returns non-zero.

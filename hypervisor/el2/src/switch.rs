@@ -5,11 +5,12 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 
+use assay_spec::branch_history::Mitigation;
 use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
 use assay_spec::hcr;
 
-use crate::percpu::PerCpu;
+use crate::percpu::{self, PerCpu};
 use crate::sysreg::{isb, read_sysreg, write_el2};
 
 /// A vCPU's registers, and EL2's stack pointer while it runs. `switch.S` knows the layout.
@@ -79,6 +80,7 @@ global_asm!(
     PC = const offset_of!(Frame, pc),
     RECOVERY = const offset_of!(PerCpu, recovery),
     SPARE = const offset_of!(PerCpu, spare_stack),
+    BRANCHES = const offset_of!(PerCpu, branches),
     fatal = sym fatal,
 );
 
@@ -88,6 +90,9 @@ type Other = unsafe extern "C" fn(*mut c_void, *mut Guest, u32) -> u32;
 unsafe extern "C" {
     fn switch_enter(guest: *mut Guest, handler: *mut c_void, synchronous: Synchronous, other: Other);
     static switch_vectors: u8;
+    static switch_vectors_clear: u8;
+    static switch_vectors_loop: u8;
+    static switch_vectors_firmware: u8;
 }
 
 /// Runs `guest` on this CPU until `handler` says [`Control::Leave`].
@@ -154,10 +159,19 @@ pub fn abort_syndrome() -> (u64, u64, u64) {
     (read_sysreg!("esr_el2"), read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
-/// Points this CPU at the vectors.
-pub(crate) fn install_vectors() {
-    let vectors = &raw const switch_vectors as u64;
-    // SAFETY: the table is 2 KiB aligned, mapped executable and complete.
+/// Points this CPU at the vectors, of those that do this at each exit from a guest. Once firmware can be called, if it is
+/// that.
+pub fn install_vectors(mitigation: Mitigation) {
+    let vectors = match mitigation {
+        Mitigation::None => &raw const switch_vectors,
+        Mitigation::Clear => &raw const switch_vectors_clear,
+        Mitigation::Loop(branches) => {
+            percpu::set_branches(branches);
+            &raw const switch_vectors_loop
+        }
+        Mitigation::Firmware => &raw const switch_vectors_firmware,
+    } as u64;
+    // SAFETY: each table is 2 KiB aligned, mapped executable and complete.
     unsafe { write_el2!("vbar_el2", vectors) }
     isb();
 }

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use assay_el2::secondary::Block;
-use assay_el2::{cpu, firmware, gic, secondary};
+use assay_el2::{cpu, firmware, gic, secondary, switch};
 use assay_model::smccc;
 use assay_plan::idregs::HostId;
+use assay_spec::branch_history::CpuFacts;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::intid::IntId;
 use spin::Once;
@@ -50,15 +51,23 @@ fn slots() -> &'static [Slot] {
     SLOTS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Notes what the running CPU is.
+/// Notes what the running CPU is, and has its vectors do what such a CPU needs.
 pub(crate) fn identify(id: PcpuId) {
     if let Some(slot) = slots().get(id.0) {
         let _ = slot.identity.call_once(|| {
-            let workarounds = firmware::workarounds();
+            let (id, workarounds) = (HostId::new(cpu::id_table()), firmware::workarounds());
+            let facts = CpuFacts {
+                midr: cpu::midr(),
+                csv2: (id.get(4, 0) >> 56 & 0xf) as u8,
+                ecbhb: (id.get(7, 1) >> 60) as u8,
+                clrbhb: (id.get(6, 2) >> 28 & 0xf) as u8,
+                workaround_3: workarounds[2],
+            };
+            switch::install_vectors(facts.mitigation());
             if workarounds[1] == 0 {
                 firmware::protect_stores(true);
             }
-            Identity { id: HostId::new(cpu::id_table()), workarounds }
+            Identity { id, workarounds }
         });
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod branch_history;
 pub mod cpu_id;
 pub mod esr;
 pub mod exit;
