@@ -132,10 +132,6 @@ impl Runner {
     #[inline(never)]
     fn decide(&mut self, frame: &mut Frame) -> Control {
         let exit = switch::syndrome();
-        if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
-            let (_, far, _) = switch::abort_syndrome();
-            report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
-        }
         let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
@@ -156,6 +152,10 @@ impl Runner {
 
     /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
     fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
+        if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
+            let (_, far, _) = switch::abort_syndrome();
+            report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
+        }
         let vbar = guest_regs::vbar();
         if let Exit::InstrAbort(abort) = exit
             && frame.pc & !0x7ff == vbar & !0x7ff
@@ -167,6 +167,19 @@ impl Runner {
         let write = inject::take(fault, frame, &el1);
         guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
         Control::Resume
+    }
+
+    /// An interrupt or error that nobody has asked for.
+    #[inline(never)]
+    fn unwanted(&mut self, frame: &Frame, cause: Cause) -> Control {
+        match cause {
+            // Group 0 is not ours: whoever it is for takes it elsewhere. One that stays would bring the guest back for ever.
+            Cause::Fiq if switch::is_fiq_pending() => self.stop(Stop::Crash(Crash::Fiq), frame),
+            Cause::Irq | Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
+            Cause::Irq | Cause::Fiq => Control::Leave,
+            Cause::SError if esr::is_uncontainable(switch::raw_syndrome()) => panic::uncontainable(&self.vm.name),
+            Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
+        }
     }
 
     pub(super) fn stop(&mut self, stop: Stop, frame: &Frame) -> Control {
@@ -191,15 +204,7 @@ impl Handler for Runner {
 
     #[inline(always)]
     fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
-        match cause {
-            Cause::Irq => self.interrupt(frame),
-            // Group 0 is not ours: whoever it is for takes it elsewhere. One that stays would bring the guest back for ever.
-            Cause::Fiq if switch::is_fiq_pending() => self.stop(Stop::Crash(Crash::Fiq), frame),
-            Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
-            Cause::Fiq => Control::Leave,
-            Cause::SError if esr::is_uncontainable(switch::raw_syndrome()) => panic::uncontainable(&self.vm.name),
-            Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
-        }
+        if cause == Cause::Irq { self.interrupt(frame) } else { self.unwanted(frame, cause) }
     }
 }
 
