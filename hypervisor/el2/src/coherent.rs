@@ -9,6 +9,7 @@ use assay_spec::look::Look;
 use crate::claim::claim;
 use crate::frames::Use;
 use crate::mmu::{self, Kind};
+use crate::sysreg::isb;
 use crate::{cache, cpu, fill, probe, serror};
 
 /// With which type EL2 touches the memory: the one that the guest gets.
@@ -80,7 +81,7 @@ impl CoherentMemory {
             return Err(Unreachable);
         }
         if self.mapped.is_none() {
-            mmu::add(self.region, as_type.kind()).map_err(|_| Unreachable)?;
+            mmu::bring(self.region, as_type.kind()).map_err(|_| Unreachable)?;
             self.mapped = Some(as_type);
         }
         Ok(())
@@ -182,6 +183,8 @@ impl Part {
     /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
     /// answered and kept nothing.
     pub fn clear(&mut self) -> bool {
+        // Another CPU may have brought the memory into the map.
+        isb();
         // The proof has seen samples only, and what clears memory survives no abort.
         let is_there = self.look(probe::probe_touch);
         if is_there {

@@ -2,6 +2,7 @@
 
 use assay_spec::addr::Ipa;
 
+use crate::probe;
 use crate::sysreg::{bank, dmb_sy, isb, read_sysreg, write_sysreg};
 
 mod debug;
@@ -219,10 +220,9 @@ pub fn translate(va: u64) -> Option<Ipa> {
     // Reads of PAR_EL1 stand between barriers: Cortex-A77's erratum 1508412, as in `save`.
     dmb_sy();
     let kept = read_sysreg!("par_el1");
-    // SAFETY: a walk of EL1's tables, of which nothing but PAR_EL1 changes, and that is the vCPU's and given back.
-    unsafe { core::arch::asm!("at s1e1r, {}", in(reg) va, options(nostack, preserves_flags)) };
-    isb();
-    let par = read_sysreg!("par_el1");
+    // SAFETY: a walk of EL1's tables, of which nothing but PAR_EL1 changes, and that is the vCPU's and given back. The
+    // tables may be in memory that does not answer: that abort is recovered.
+    let par = unsafe { probe::probe_translate(va) };
     dmb_sy();
     write_sysreg!("par_el1", kept);
     // PAR_EL1.F = 0: PA in bits 51:12 (DDI0487 PAR_EL1).

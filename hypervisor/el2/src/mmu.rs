@@ -123,8 +123,6 @@ impl Map {
         let region = MemoryRegion::new(start as usize, end as usize);
         self.tables.map_range(&region, kind.attributes()).map_err(|_| MapFailed(range))?;
         self.ranges.push((pages, kind));
-        // What was prepared keeps its room.
-        self.ranges.reserve(self.prepared);
         Ok(())
     }
 
@@ -174,11 +172,22 @@ impl Map {
     }
 }
 
-/// Adds a range to the active map.
+/// Adds a range to the active map, at the boot. What was prepared keeps its room.
 ///
 /// # Errors
 /// [`MapFailed`] as [`Map::add`]; also before [`Map::activate`].
 pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
+    bring(range, kind)?;
+    let mut active = ACTIVE.lock();
+    active.iter_mut().for_each(|map| map.ranges.reserve(map.prepared));
+    Ok(())
+}
+
+/// Adds a range that was [`prepare`]d, without allocating.
+///
+/// # Errors
+/// As [`add`].
+pub(crate) fn bring(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
     let mut active = ACTIVE.lock();
     let map = active.as_mut().ok_or(MapFailed(range))?;
     map.add(range, kind)?;
@@ -187,7 +196,7 @@ pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
     Ok(())
 }
 
-/// Makes what it takes to [`add`] a range later without allocating: the tables, with invalid leaves, so that
+/// Makes what it takes to [`bring`] a range later without allocating: the tables, with invalid leaves, so that
 /// nothing is fetched from there before. False if it overlaps what is mapped, or cannot be.
 pub(crate) fn prepare(range: Region<Pa>) -> bool {
     let mut active = ACTIVE.lock();
@@ -204,9 +213,9 @@ pub(crate) fn prepare(range: Region<Pa>) -> bool {
     map.tables.map_range(&region, invalid).is_ok()
 }
 
-/// Takes a range that [`add`] added, whole, out of the active map again.
+/// Takes a range that [`bring`] added, whole, out of the active map again.
 ///
-/// The tables stay for the next time: adding the same range anew allocates nothing.
+/// The tables stay for the next time: bringing the same range anew allocates nothing.
 pub(crate) fn remove(range: Region<Pa>) {
     let mut active = ACTIVE.lock();
     let Some(map) = active.as_mut() else { return };

@@ -233,3 +233,17 @@ probe_serror:
 
 .arch_extension nomemtag
 .arch_extension nolse
+
+probe_untranslated:
+    mov     x0, #1
+    ret
+
+// probe_translate(x0 = va): PAR_EL1 after AT S1E1R. An external abort on the walk is EL2's.
+.globl probe_translate
+probe_translate:
+    guard   probe_untranslated
+    at      s1e1r, x0
+    isb
+    mrs     x4, par_el1
+    dsb     sy
+    finish  x4

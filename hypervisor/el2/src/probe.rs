@@ -39,6 +39,8 @@ unsafe extern "C" {
     pub(crate) fn probe_read(address: u64) -> u32;
     /// Writes a word of a device.
     pub(crate) fn probe_write(address: u64, value: u32);
+    /// Translates an address by stage 1 of EL1: PAR_EL1, or 1 (`F`) if the walk was aborted.
+    pub(crate) fn probe_translate(va: u64) -> u64;
     /// Takes a pending SError.
     pub(crate) fn probe_serror();
 }

@@ -166,7 +166,8 @@ pub fn install_vectors(mitigation: Mitigation) {
         Mitigation::None => &raw const switch_vectors,
         Mitigation::Clear => &raw const switch_vectors_clear,
         Mitigation::Loop(branches) => {
-            percpu::set_branches(branches);
+            // The loop counts down to 0.
+            percpu::set_branches(branches.max(1));
             &raw const switch_vectors_loop
         }
         Mitigation::Firmware => &raw const switch_vectors_firmware,

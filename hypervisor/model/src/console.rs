@@ -35,8 +35,9 @@ pub const RING_BYTES: usize = 16 * 1024;
 /// Bytes of VMs that one call shows at most, beyond the calling VM's own byte: what bounds a call.
 pub const CHUNK: u32 = 64;
 /// What the terminal must have room for, before a byte of a VM's is shown: the end of another's line, the notice of lost
-/// output, a name, and the longest that a byte can become.
-const ROOM: usize = 320;
+/// output, a name, and the longest that a byte can become; and half of the queue, which VMs leave to Assay's own lines, so
+/// that no CPU waits with one while a VM floods the terminal.
+const ROOM: usize = 320 + QUEUE_BYTES / 2;
 /// Bytes of an open line that are shown again when its VM is: a prompt's length.
 const PROMPT_BYTES: usize = 256;
 

@@ -34,7 +34,9 @@ static DESK: FairMutex<Desk, CONSOLE, Relax> = FairMutex::new(Desk { console: Co
 const HOLD_MS: u64 = 20;
 /// How long a UART that takes nothing is waited for, in milliseconds: the slowest line sends a byte in one.
 const PATIENCE_MS: u64 = 20;
-/// A line of Assay's own is not longer.
+/// How long a line of Assay's own waits for room, in milliseconds: the slowest usual line sends half a queue in 90.
+const LINE_MS: u64 = 100;
+/// A line of Assay's own is not longer. VMs leave as much.
 const LINE_ROOM: usize = QUEUE_BYTES / 2;
 
 impl Desk {
@@ -83,7 +85,8 @@ pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix
 
 /// Prints a whole line; use [`say`].
 pub(crate) fn line(arguments: fmt::Arguments<'_>) {
-    wait(|desk| desk.queue.room() >= LINE_ROOM);
+    let until = cpu::counter().wrapping_add(deferred::ticks(LINE_MS));
+    wait(|desk| desk.queue.room() >= LINE_ROOM || cpu::counter() >= until);
     with(|console, queue| {
         console.own(arguments, queue);
         let lost = queue.take_lost();
@@ -125,7 +128,7 @@ pub(crate) fn guest_byte(vm: usize, byte: u8) {
     }
     if is_behind {
         // It waits as it would for a UART of its own, in pieces between which it can be interrupted.
-        let until = cpu::counter().wrapping_add(deferred::ticks(1));
+        let until = cpu::counter().wrapping_add(deferred::ticks(1) / 10);
         wait(|desk| {
             let now = cpu::counter();
             let _ = desk.console.tick(now, &mut desk.queue);

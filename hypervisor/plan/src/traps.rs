@@ -33,8 +33,8 @@ pub const fn traps_of(common: &HostId, here: &HostId, features: VmFeatures, dedi
 /// What every VM has in HCR_EL2.
 ///
 /// SWIO because an invalidation by set/way must not undo another VM's writes. PTW so that a guest whose tables
-/// lie in Device memory gets an abort rather than speculative reads there. TEA is 0: a synchronous external abort
-/// on the guest's own access is the guest's to hear.
+/// lie in Device memory gets an abort rather than speculative reads there. A synchronous external abort on
+/// the guest's own access is the guest's to hear, after EL2 has told of it where the CPU has RAS.
 const HCR_ALWAYS: u64 = hcr::VM
     | hcr::SWIO
     | hcr::PTW
@@ -48,8 +48,7 @@ const HCR_ALWAYS: u64 = hcr::VM
     | hcr::RW;
 
 /// What a vCPU that may move between CPUs has besides: WFI makes room for others, and its local barriers and
-/// maintenance must reach the CPU it ran on before. WFE does not trap: who waits for a lock gets it soon, or loses
-/// the CPU at the end of its slice.
+/// maintenance must reach the CPU it ran on before. WFE makes room too: who waits for another vCPU may have its CPU.
 const HCR_SHARED: u64 = hcr::TWI | hcr::TWE | hcr::FB | hcr::BSU_IS;
 
 /// Cache maintenance by set/way means the caches of one CPU. With stage 2 forcing Write-Back a guest needs none, and

@@ -123,11 +123,13 @@ pub const fn is_unpermitted_write(esr: u64) -> bool {
 const FNV: u64 = 1 << 10;
 
 /// Tells whether a syndrome is of a synchronous external abort or a parity or ECC error, of an access from EL1 or EL0 or of a
-/// walk of its tables; and if so, whether `FAR_EL2` holds the address (DDI0487 ESR_EL2, DFSC and FnV).
+/// walk of its tables; and if so, whether `FAR_EL2` holds the address of what failed, which after a walk is a table's and not
+/// known (DDI0487 ESR_EL2, DFSC and FnV).
 pub const fn external_abort(esr: u64) -> Option<bool> {
     let is_abort = matches!(class(esr), ec::DABT_LOWER | ec::IABT_LOWER);
     let is_external = matches!(esr & 0x3f, 0x10 | 0x13..=0x18 | 0x1b..=0x1f);
-    if is_abort && is_external { Some(esr & FNV == 0) } else { None }
+    let is_walk = !matches!(esr & 0x3f, 0x10 | 0x18);
+    if is_abort && is_external { Some(esr & FNV == 0 && !is_walk) } else { None }
 }
 
 /// Tells whether an SError's syndrome says that it cannot be contained: what any memory holds is open then

@@ -134,7 +134,8 @@ fn quieten() {
 }
 
 /// Turns LPIs off, of which there are none here. Some Redistributors keep them on for good (`GICR_CTLR.CES` = 0), and
-/// with them the use of their tables: then no memory that is given away may be among these.
+/// with them the use of their tables: then a CPU whose table is in memory that is given away is not used, though its table
+/// is. That firmware leaves LPIs on with tables outside of its own reservations was never seen.
 fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
     let ctlr = &registers.ctlr;
     if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {

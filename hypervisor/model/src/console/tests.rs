@@ -1,4 +1,4 @@
-use super::{CHUNK, Console, Prefix, Queue, RING_BYTES, Ring, Shown, Times};
+use super::{CHUNK, Console, Prefix, QUEUE_BYTES, Queue, RING_BYTES, Ring, Shown, Times};
 use crate::line_editor::Reply;
 use crate::terminal::Terminal;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
@@ -334,6 +334,7 @@ fn a_slow_terminal_gets_all_of_it_and_holds_nobody_before_half_a_ring_waits() {
         due = console.guest(0, byte, 0, &mut queue);
     }
     assert!(!console.is_behind(0) && due.is_some(), "3 KiB of 16 are in its ring");
+    assert!(queue.room() >= QUEUE_BYTES / 2, "half is for lines of Assay's own");
     console.own(format_args!("there is room for one"), &mut queue);
     // The terminal takes 16 bytes a tick.
     let (mut seen, mut now) = (Vec::new(), 0);

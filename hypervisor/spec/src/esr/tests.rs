@@ -242,6 +242,7 @@ fn an_external_abort_is_told_from_the_guests_own_faults() {
     }
     assert_eq!(super::external_abort(encode(ec::DABT_LOWER, 0x10)), Some(true));
     assert_eq!(super::external_abort(encode(ec::DABT_LOWER, 0x10 | 1 << 10)), Some(false));
+    assert_eq!(super::external_abort(encode(ec::DABT_LOWER, 0x16)), Some(false));
 }
 
 #[test]
