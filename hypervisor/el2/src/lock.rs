@@ -16,5 +16,5 @@ impl RelaxStrategy for Relax {
     }
 }
 
-/// A lock for what CPUs of several VMs use: who waits gets it in turn.
-pub type Mutex<T> = spin::mutex::TicketMutex<T, Relax>;
+/// A lock for what CPUs of several VMs use.
+pub type Mutex<T> = spin::mutex::Mutex<T, Relax>;

@@ -2,10 +2,12 @@
 //!
 //! A CPU takes a lock only while all that it holds are of lower ranks. The ranks, outermost first, are the constants
 //! here; what each guards is in ARCHITECTURE.md. Release builds carry nothing of this.
+//!
+//! They are not taken in turn: where CPUs are an emulator's threads and more than its cores, who is next in turn may be
+//! put aside, and then all wait for it (64 of them on 2 cores took minutes for what takes seconds).
 
 use core::ops::{Deref, DerefMut};
 
-use spin::mutex::{SpinMutex, SpinMutexGuard, TicketMutex, TicketMutexGuard};
 use spin::relax::{RelaxStrategy, Spin};
 
 /// A vCPU, held by the CPU that it is on.
@@ -25,22 +27,16 @@ pub const SCHEDULER: u8 = 6;
 /// The console.
 pub const CONSOLE: u8 = 7;
 
-/// A lock of rank `RANK` for what is one VM's. A CPU that waits does as `R` says.
-pub struct Mutex<T, const RANK: u8, R = Spin>(SpinMutex<T, R>);
+/// A lock of rank `RANK`. A CPU that waits does as `R` says.
+pub struct Mutex<T, const RANK: u8, R = Spin>(spin::mutex::Mutex<T, R>);
 
-/// A lock of rank `RANK` for what VMs share: who waits gets it in turn, so that no VM can keep it from another.
-pub struct FairMutex<T, const RANK: u8, R = Spin>(TicketMutex<T, R>);
-
-/// What a lock guards, while its guard `G` is held.
-pub struct Guard<G, const RANK: u8>(G);
-
-/// What a [`Mutex`] guards, while it is held.
-pub type MutexGuard<'a, T, const RANK: u8, R = Spin> = Guard<SpinMutexGuard<'a, T, R>, RANK>;
+/// What a lock guards, while it is held.
+pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy = Spin>(spin::mutex::MutexGuard<'a, T, R>);
 
 impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// Makes a lock that nobody holds.
     pub const fn new(value: T) -> Self {
-        Self(SpinMutex::new(value))
+        Self(spin::mutex::Mutex::new(value))
     }
 
     /// Waits until nobody else holds it.
@@ -48,25 +44,7 @@ impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// # Panics
     /// In debug builds, if this CPU holds a lock of this rank or a higher one: our bug.
     #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, T, RANK, R> {
-        #[cfg(debug_assertions)]
-        order::take(RANK);
-        Guard(self.0.lock())
-    }
-}
-
-impl<T, const RANK: u8, R: RelaxStrategy> FairMutex<T, RANK, R> {
-    /// Makes a lock that nobody holds.
-    pub const fn new(value: T) -> Self {
-        Self(TicketMutex::new(value))
-    }
-
-    /// Waits until nobody else holds it and nobody has waited longer.
-    ///
-    /// # Panics
-    /// As [`Mutex::lock`].
-    #[inline]
-    pub fn lock(&self) -> Guard<TicketMutexGuard<'_, T, R>, RANK> {
+    pub fn lock(&self) -> Guard<'_, T, RANK, R> {
         #[cfg(debug_assertions)]
         order::take(RANK);
         Guard(self.0.lock())
@@ -75,8 +53,8 @@ impl<T, const RANK: u8, R: RelaxStrategy> FairMutex<T, RANK, R> {
     /// Takes it if nobody holds it.
     ///
     /// # Panics
-    /// As [`Mutex::lock`].
-    pub fn try_lock(&self) -> Option<Guard<TicketMutexGuard<'_, T, R>, RANK>> {
+    /// As [`Self::lock`].
+    pub fn try_lock(&self) -> Option<Guard<'_, T, RANK, R>> {
         let guard = self.0.try_lock()?;
         #[cfg(debug_assertions)]
         order::take(RANK);
@@ -84,23 +62,23 @@ impl<T, const RANK: u8, R: RelaxStrategy> FairMutex<T, RANK, R> {
     }
 }
 
-impl<G: Deref, const RANK: u8> Deref for Guard<G, RANK> {
-    type Target = G::Target;
+impl<T, const RANK: u8, R: RelaxStrategy> Deref for Guard<'_, T, RANK, R> {
+    type Target = T;
     #[inline]
-    fn deref(&self) -> &G::Target {
+    fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl<G: DerefMut, const RANK: u8> DerefMut for Guard<G, RANK> {
+impl<T, const RANK: u8, R: RelaxStrategy> DerefMut for Guard<'_, T, RANK, R> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut G::Target {
+    fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }
 }
 
 #[cfg(debug_assertions)]
-impl<G, const RANK: u8> Drop for Guard<G, RANK> {
+impl<T, const RANK: u8, R: RelaxStrategy> Drop for Guard<'_, T, RANK, R> {
     fn drop(&mut self) {
         order::leave(RANK);
     }
@@ -139,7 +117,7 @@ mod tests {
     use core::sync::atomic::AtomicU32;
     use std::boxed::Box;
 
-    use super::{CONSOLE, DEVICES, FairMutex, Mutex, watch};
+    use super::{CONSOLE, DEVICES, Mutex, watch};
 
     /// Each thread of the tests is a CPU.
     fn held() -> &'static AtomicU32 {
@@ -148,7 +126,7 @@ mod tests {
     }
 
     static OUTER: Mutex<u8, DEVICES> = Mutex::new(1);
-    static INNER: FairMutex<u8, CONSOLE> = FairMutex::new(2);
+    static INNER: Mutex<u8, CONSOLE> = Mutex::new(2);
 
     #[test]
     fn locks_nest_inwards_and_again_once_they_are_let_go() {
@@ -167,7 +145,7 @@ mod tests {
     fn an_outer_lock_is_not_taken_under_an_inner_one() {
         static OTHER: Mutex<u8, DEVICES> = Mutex::new(0);
         watch(held);
-        let inner: FairMutex<u8, CONSOLE> = FairMutex::new(0);
+        let inner: Mutex<u8, CONSOLE> = Mutex::new(0);
         let _inner = inner.try_lock().unwrap();
         assert!(inner.try_lock().is_none());
         let _ = OTHER.lock();

@@ -10,7 +10,7 @@ use assay_el2::lock::Relax;
 use assay_el2::{cpu, uart};
 use assay_model::console::{Console, Prefix, QUEUE_BYTES, Queue, Shown, Times};
 use assay_model::line_editor::{LINE_BYTES, Reply};
-use assay_model::lock::{CONSOLE, FairMutex};
+use assay_model::lock::{CONSOLE, Mutex};
 use assay_model::terminal::Terminal as _;
 use spin::relax::RelaxStrategy as _;
 
@@ -28,7 +28,7 @@ struct Desk {
     queue: Queue,
 }
 
-static DESK: FairMutex<Desk, CONSOLE, Relax> = FairMutex::new(Desk { console: Console::new(), queue: Queue::new() });
+static DESK: Mutex<Desk, CONSOLE, Relax> = Mutex::new(Desk { console: Console::new(), queue: Queue::new() });
 
 /// How long an open line that stands still keeps the others from the UART, in milliseconds.
 const HOLD_MS: u64 = 20;

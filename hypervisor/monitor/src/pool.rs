@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_el2::{cpu, gic, percpu};
-use assay_model::lock::{FairMutex, SCHEDULER};
+use assay_model::lock::{Mutex, SCHEDULER};
 use assay_model::schedule::{Entity, Pick, Scheduler, Share};
 use assay_spec::cpu_id::PcpuId;
 use spin::Once;
@@ -12,7 +12,7 @@ use spin::Once;
 /// All CPUs that VMs share.
 pub(crate) struct Pool {
     cpus: Vec<PcpuId>,
-    scheduler: FairMutex<Scheduler, SCHEDULER>,
+    scheduler: Mutex<Scheduler, SCHEDULER>,
     /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn set(cpus: Vec<PcpuId>, shares: &[Share]) {
     let count = shares.iter().map(|share| share.vcpus.len()).sum();
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let _ = POOL.call_once(|| Pool {
-        scheduler: FairMutex::new(Scheduler::new(&cpus, shares, slice)),
+        scheduler: Mutex::new(Scheduler::new(&cpus, shares, slice)),
         cpus,
         places: (0..count).map(|_| AtomicUsize::new(NOWHERE)).collect(),
     });

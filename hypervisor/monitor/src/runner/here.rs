@@ -8,7 +8,7 @@ use assay_el2::{context, guest_regs};
 use assay_el2::{cpu, firmware, gic, pmu, serror, timer};
 use assay_model::exits;
 use assay_model::life::{Crash, Stop};
-use assay_model::lock::{Mutex, MutexGuard, SEAT};
+use assay_model::lock::{Guard, Mutex, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Start;
 use assay_model::vgic::Vgic;
@@ -29,7 +29,7 @@ use crate::{cpus, pool};
 pub(super) struct Here<'a> {
     pub(super) entity: Entity,
     cpu: PcpuId,
-    seat: MutexGuard<'a, Seat, SEAT>,
+    seat: Guard<'a, Seat, SEAT>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
 }

@@ -1,6 +1,7 @@
 //! What scripts and users rely on: the example manifests, the console's lines, the commands' exit status.
 
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,6 +11,8 @@ use super::Case;
 use crate::build;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// `run` writes one bundle, `target/assay/bundle.cpio`: no case may write another while it is looked at.
+static BUNDLE: Mutex<()> = Mutex::new(());
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -37,18 +40,21 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(String::new())
         }),
         Case::new("contract/run-hello-exits-with-0", || {
+            let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
             let output = xtask(&["run", "--guest", "hello"])?;
             ensure!(output.status.code() == Some(0), "{}", told(&output));
             ensure!(told(&output).contains("[hello] "), "no prefix where a script drives:\n{}", told(&output));
             Ok(String::new())
         }),
         Case::new("contract/run-of-a-refused-vm-exits-with-1", || {
+            let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
             let output = xtask(&["run", "--guest", "hello", "--", "-m", "64M"])?;
             ensure!(output.status.code() == Some(1), "{}", told(&output));
             Ok(String::new())
         }),
         Case::new("contract/unusable-input-exits-with-2", unusable_input),
         Case::new("contract/run-print-gives-a-line-that-boots", || {
+            let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
             let output = xtask(&["run", "--guest", "hello", "--print"])?;
             ensure!(output.status.success(), "{}", told(&output));
             let line = String::from_utf8(output.stdout)?;
@@ -67,6 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn unusable_input() -> Result<String> {
+    let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
     for words in [
         &["run", "--guest", "nobody"] as &[&str],
         &["run", "--manifest", "nowhere.toml"],
