@@ -4,7 +4,8 @@
 //! Saved and loaded as a whole, at once, at each switch between vCPUs that share a CPU; a vCPU with a CPU to
 //! itself only starts here. What its VM does not have traps, and so is neither kept nor visible to it: pointer
 //! authentication keys, memory tagging, SVE, the PMU (which only a vCPU with a CPU to itself has), and everything that
-//! `HCRX_EL2` and the fine-grained traps hold back. List Registers are not part of it: the interrupt controller's model takes those back before.
+//! `HCRX_EL2` and the fine-grained traps hold back. List Registers are not part of it: the interrupt controller's model
+//! takes those back before.
 
 use alloc::vec::Vec;
 

@@ -10,6 +10,7 @@ use assay_plan::idregs::HostId;
 use assay_spec::branch_history::CpuFacts;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::intid::IntId;
+use assay_spec::sysreg::SysReg;
 use spin::Once;
 
 use crate::console::say;
@@ -58,9 +59,9 @@ pub(crate) fn identify(id: PcpuId) {
             let (id, workarounds) = (HostId::new(cpu::id_table()), firmware::workarounds());
             let facts = CpuFacts {
                 midr: cpu::midr(),
-                csv2: (id.get(4, 0) >> 56 & 0xf) as u8,
-                ecbhb: (id.get(7, 1) >> 60) as u8,
-                clrbhb: (id.get(6, 2) >> 28 & 0xf) as u8,
+                csv2: id.field(SysReg::ID_AA64PFR0_EL1, 56),
+                ecbhb: id.field(SysReg::ID_AA64MMFR1_EL1, 60),
+                clrbhb: id.field(SysReg::ID_AA64ISAR2_EL1, 28),
                 workaround_3: workarounds[2],
             };
             switch::install_vectors(facts.mitigation());

@@ -23,6 +23,7 @@ use assay_plan::refusal::Refusal;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
 use assay_plan::vm_tree::{FlashAccess, VmConfig};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
+use assay_spec::sysreg::SysReg;
 
 use crate::adapter::Ram;
 use crate::bundle::Guests;
@@ -249,7 +250,7 @@ fn config(plan: &VmPlan<'_>, stage2: Regime) -> Config {
 
 fn workarounds(host: &HostId) -> Workarounds {
     Workarounds::new(&smccc::HostFacts {
-        csv2: (host.get(4, 0) >> 56 & 0xf) as u8,
+        csv2: host.field(SysReg::ID_AA64PFR0_EL1, 56),
         ssbs: host.ssbs(),
         firmware: cpus::workarounds(),
     })

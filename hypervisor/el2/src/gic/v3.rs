@@ -103,7 +103,7 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
     Ok(())
 }
 
-/// Applies to the active priorities of `$group`, of which there are as many registers as `$bits` of priority need.
+/// Clears the active priorities of `$group`, of which there are as many registers as `$bits` of priority need.
 macro_rules! clear_active {
     ($group:literal, $bits:expr) => {
         write_sysreg!(concat!("icc_ap", $group, "r0_el1"), 0);
