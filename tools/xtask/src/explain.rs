@@ -108,6 +108,12 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
     report
 }
 
+/// What is decided about a machine that a test has made, with the VMs' files left out.
+#[cfg(test)]
+pub(crate) fn decide_for(machine: &HostPlatform, manifest: &Manifest, cpu: &str) -> Result<Report> {
+    Report::new(machine, manifest, &cpus::common(&[cpu.to_owned()])?, &[], &|_| None)
+}
+
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.
 fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<HostPlatform> {
     let named = || format!("platform tree {}", tree.display());

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acpi;
 mod base64;
 mod bench;
 mod board;
@@ -59,6 +60,8 @@ enum Command {
     Bench(bench::Options),
     /// Show on the host what the policy decides about a platform and a manifest
     Explain(explain::Options),
+    /// Write a platform's device tree from its ACPI tables
+    TreeFromAcpi(acpi::Options),
     /// Show where bytes and lines are
     Size(size::Options),
     /// Check that modules name each other in one direction only (hypervisor/floors.toml)
@@ -117,6 +120,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Image(options) => image::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::TreeFromAcpi(options) => acpi::run(&options),
         Command::Size(options) => size::run(options),
         Command::Floors(options) => floors::run(options),
         Command::Schema(options) => schema::run(&options),
