@@ -13,25 +13,41 @@ use crate::{frames, heap, image};
 pub(crate) unsafe trait Registers: 'static {}
 
 /// Registers of a device, which stay where they are for good.
-pub(crate) struct Mmio<T: Registers>(&'static T);
+pub(crate) struct Mmio<T: Registers + ?Sized>(&'static T);
 
 // SAFETY: Device memory at a fixed address: any CPU may access it, each access is atomic, and what is banked is each
 // CPU's own.
-unsafe impl<T: Registers> Send for Mmio<T> {}
+unsafe impl<T: Registers + ?Sized> Send for Mmio<T> {}
 // SAFETY: as above.
-unsafe impl<T: Registers> Sync for Mmio<T> {}
+unsafe impl<T: Registers + ?Sized> Sync for Mmio<T> {}
 
 impl<T: Registers> Mmio<T> {
     /// Takes the registers at the beginning of `region`, which the caller has mapped as Device; `None` if they do not
     /// fit there, or it is the image's or memory that frames come from. A wrong tree can cost an abort, not memory.
     pub(crate) fn new(region: Region<Pa>) -> Option<Self> {
-        if !is_usable(region, size_of::<T>() as u64) {
-            return None;
-        }
-        // SAFETY: aligned, and no Rust object and no guest is there; registers may change at any time, which the types
-        // that `T` consists of allow.
-        Some(Self(unsafe { &*(region.start.0 as *const T) }))
+        elements(region)?.first().map(Self)
     }
+}
+
+impl<T> Mmio<[T]>
+where
+    [T]: Registers,
+{
+    /// Takes as many registers as `region` holds, at least one; else like [`Mmio::new`].
+    pub(crate) fn all(region: Region<Pa>) -> Option<Self> {
+        elements(region).map(Self)
+    }
+}
+
+/// The layouts of registers that fit into `region`, one after the other; used with those of [`Registers`] alone.
+fn elements<T>(region: Region<Pa>) -> Option<&'static [T]> {
+    if !is_usable(region, size_of::<T>() as u64) {
+        return None;
+    }
+    let count = region.size as usize / size_of::<T>();
+    // SAFETY: aligned, and no Rust object and no guest is there; registers may change at any time, which the types
+    // that `T` consists of allow.
+    Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const T, count) })
 }
 
 /// Tells whether the first `least` bytes of `region` may be registers.
@@ -41,7 +57,7 @@ pub(crate) fn is_usable(region: Region<Pa>, least: u64) -> bool {
     fits && !is_memory(image::region()) && !heap::early().any(is_memory) && !frames::manages(region)
 }
 
-impl<T: Registers> Deref for Mmio<T> {
+impl<T: Registers + ?Sized> Deref for Mmio<T> {
     type Target = T;
 
     fn deref(&self) -> &T {

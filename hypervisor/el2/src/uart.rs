@@ -1,81 +1,82 @@
-//! The physical console: a PL011 (Arm DDI 0183G), polled for output, by interrupt for input.
-//!
-//! Baud rate and line settings are firmware's: only the enables, the FIFO and the interrupt masks are set here.
+//! The physical console: polled for output, by interrupt for input. What each kind of UART wants is `spec::uart`'s.
 
 use assay_spec::addr::{Pa, Region};
-use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
-use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
-use tock_registers::{register_bitfields, register_structs};
+use assay_spec::uart::{Layout, Wired};
+use tock_registers::UIntLike;
+use tock_registers::interfaces::{Readable as _, Writeable as _};
+use tock_registers::registers::ReadWrite;
 
 use crate::lock::Mutex;
 use crate::mmio::{Mmio, Registers};
 
-register_bitfields! {u32,
-    Fr [ Rxfe OFFSET(4) NUMBITS(1) [], Txff OFFSET(5) NUMBITS(1) [] ],
-    LcrH [ Fen OFFSET(4) NUMBITS(1) [], Wlen OFFSET(5) NUMBITS(2) [ Eight = 3 ] ],
-    Cr [ Uarten OFFSET(0) NUMBITS(1) [], Txe OFFSET(8) NUMBITS(1) [], Rxe OFFSET(9) NUMBITS(1) [] ],
-    Ifls [ Tx OFFSET(0) NUMBITS(3) [], Rx OFFSET(3) NUMBITS(3) [ Half = 2 ] ],
-    Int [ Rx OFFSET(4) NUMBITS(1) [], RxTimeout OFFSET(6) NUMBITS(1) [] ]
+// SAFETY: registers only; no UART that is known here writes to memory by itself.
+unsafe impl<T: UIntLike + 'static> Registers for [ReadWrite<T>] {}
+
+/// The registers, by the width that they are accessed with.
+enum Access {
+    Bytes(Mmio<[ReadWrite<u8>]>),
+    Words(Mmio<[ReadWrite<u32>]>),
 }
 
-register_structs! {
-    Pl011 {
-        (0x000 => dr: ReadWrite<u32>),
-        (0x004 => _reserved0),
-        (0x018 => fr: ReadOnly<u32, Fr::Register>),
-        (0x01c => _reserved1),
-        (0x02c => lcr_h: ReadWrite<u32, LcrH::Register>),
-        (0x030 => cr: ReadWrite<u32, Cr::Register>),
-        (0x034 => ifls: ReadWrite<u32, Ifls::Register>),
-        (0x038 => imsc: ReadWrite<u32, Int::Register>),
-        (0x03c => _reserved2),
-        (0x044 => icr: WriteOnly<u32, Int::Register>),
-        (0x048 => @END),
+struct Block {
+    access: Access,
+    layout: Layout,
+}
+
+impl Block {
+    fn swapped(&self, value: u32) -> u32 {
+        if self.layout.big_endian { value.swap_bytes() } else { value }
     }
 }
 
-// SAFETY: registers only; a PL011 is polled here, it does no DMA.
-unsafe impl Registers for Pl011 {}
+/// `init` has seen that all registers are there: what is not would read as 0.
+impl assay_spec::uart::Registers for Block {
+    fn get(&self, register: u16) -> u32 {
+        let place = self.layout.place(register);
+        match &self.access {
+            Access::Bytes(all) => all.get(place).map_or(0, |one| one.get().into()),
+            Access::Words(all) => all.get(place / 4).map_or(0, |one| self.swapped(one.get())),
+        }
+    }
 
-static CONSOLE: Mutex<Option<Mmio<Pl011>>> = Mutex::new(None);
+    fn set(&self, register: u16, value: u32) {
+        let place = self.layout.place(register);
+        match &self.access {
+            Access::Bytes(all) => all.get(place).into_iter().for_each(|one| one.set(value as u8)),
+            Access::Words(all) => all.get(place / 4).into_iter().for_each(|one| one.set(self.swapped(value))),
+        }
+    }
+}
 
-/// More than any PL011's receive FIFO holds.
-const FIFO_BYTES: usize = 64;
+struct Console {
+    wired: Wired,
+    block: Block,
+}
 
-/// Takes a PL011 as console.
+static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+
+/// Takes a UART as console.
 ///
 /// # Errors
-/// Returns the region if they overlap the image or are too small: the caller mapped something else.
-pub fn init(region: Region<Pa>) -> Result<(), Region<Pa>> {
-    let registers: Mmio<Pl011> = Mmio::new(region).ok_or(region)?;
-    registers.lcr_h.modify(LcrH::Fen::SET + LcrH::Wlen::Eight);
-    registers.ifls.modify(Ifls::Rx::Half);
-    registers.cr.modify(Cr::Uarten::SET + Cr::Txe::SET + Cr::Rxe::SET);
-    // What came before is dropped, its interrupt first: turning the FIFO on may have emptied it and left the
-    // interrupt up (QEMU), which no later read would take back.
-    registers.icr.write(Int::Rx::SET + Int::RxTimeout::SET);
-    for _ in 0..FIFO_BYTES {
-        if registers.fr.is_set(Fr::Rxfe) {
-            break;
-        }
-        let _ = registers.dr.get();
+/// Returns the region if it overlaps the image or is too small: the caller mapped something else.
+pub fn init(region: Region<Pa>, wired: Wired) -> Result<(), Region<Pa>> {
+    if region.size < wired.bytes() {
+        return Err(region);
     }
-    *CONSOLE.lock() = Some(registers);
+    let access = match wired.layout.width {
+        1 => Access::Bytes(Mmio::all(region).ok_or(region)?),
+        _ => Access::Words(Mmio::all(region).ok_or(region)?),
+    };
+    let block = Block { access, layout: wired.layout };
+    wired.uart.take(&block);
+    *CONSOLE.lock() = Some(Console { wired, block });
     Ok(())
 }
 
 /// Sends as many bytes as the FIFO takes now, and returns how many. Without a console all are dropped.
 pub fn write(bytes: &[u8]) -> usize {
     let console = CONSOLE.lock();
-    let Some(registers) = console.as_ref() else { return bytes.len() };
-    let send = |byte: &u8| {
-        let has_room = !registers.fr.is_set(Fr::Txff);
-        if has_room {
-            registers.dr.set(u32::from(*byte));
-        }
-        has_room
-    };
-    bytes.iter().take_while(|byte| send(byte)).count()
+    console.as_ref().map_or(bytes.len(), |console| console.wired.uart.send(bytes, &console.block))
 }
 
 /// Polls of a full FIFO before the rest is given up: far longer than the slowest line takes.
@@ -95,21 +96,16 @@ pub fn write_in_panic(bytes: &[u8]) {
     }
 }
 
-/// Returns the next byte received, if any.
+/// Returns the next byte received, if any; if none, no interrupt of the UART's stays up.
 pub fn read() -> Option<u8> {
     let console = CONSOLE.lock();
-    let registers = console.as_ref()?;
-    (!registers.fr.is_set(Fr::Rxfe)).then(|| (registers.dr.get() & 0xff) as u8)
+    console.as_ref().and_then(|console| console.wired.uart.receive(&console.block))
 }
 
 /// Turns the receive interrupts on, or off while nobody can take more input: the FIFO then fills, and
 /// flow control holds the sender back.
 pub fn listen(on: bool) {
     if let Some(console) = CONSOLE.lock().as_ref() {
-        if on {
-            console.imsc.write(Int::Rx::SET + Int::RxTimeout::SET);
-        } else {
-            console.imsc.set(0);
-        }
+        console.wired.uart.listen(on, &console.block);
     }
 }

@@ -13,7 +13,7 @@ use assay_model::console::Prefix;
 use assay_model::lock;
 use assay_plan::claims::World;
 use assay_plan::idregs::HostId;
-use assay_plan::platform::{self, Console, ConsoleKind, Enable, HostGic, HostPlatform};
+use assay_plan::platform::{self, Console, Enable, HostGic, HostPlatform};
 use assay_plan::policy::line::Quoted;
 use assay_plan::policy::regions::{Occupant, Occupied};
 use assay_plan::policy::{CpuBits, Proof};
@@ -177,9 +177,9 @@ fn early_console(boot: &Boot, blob: &[u8]) {
 }
 
 fn take_console(console: &Console) {
-    if console.kind == ConsoleKind::Pl011 {
+    if let Some(wired) = console.wired {
         // One that cannot be taken leaves us mute: there is nobody to tell.
-        let _ = uart::init(console.registers);
+        let _ = uart::init(console.registers, wired);
     }
 }
 

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
+use assay_spec::uart::Wired;
 
 use crate::gate::{Flag, Malformed, Node, Tree, TreeError};
 
@@ -225,21 +226,13 @@ pub struct Timer {
 pub struct Console {
     /// Its node; empty from [`early_console`].
     pub path: String,
-    /// Which registers it has.
-    pub kind: ConsoleKind,
-    /// Where they are.
+    /// Which kind it is and how it is wired. `None` if no driver is here for it: no VM gets it, firmware may still
+    /// write to it.
+    pub wired: Option<Wired>,
+    /// Where its registers are.
     pub registers: Region<Pa>,
     /// Its interrupt, if it is wired to the GIC; `None` from [`early_console`].
     pub intid: Option<IntId>,
-}
-
-/// The UARTs that are known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConsoleKind {
-    /// Arm PL011 or the SBSA generic UART, which is a part of it.
-    Pl011,
-    /// One that no driver is here for, yet no VM gets: firmware may still write to it.
-    Other,
 }
 
 /// Reads the platform tree. Allocates; run it once at boot.
@@ -349,6 +342,10 @@ impl HostPlatform {
         if self.uniform_has_value {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
             all.push(Oddity { node: "/", reason });
+        }
+        if let Some(console) = self.console.as_ref().filter(|console| console.wired.is_none()) {
+            let reason = "stdout-path names it, and Assay has no driver for it, so that nothing is shown and no key is taken: name another UART there";
+            all.push(Oddity { node: &console.path, reason });
         }
         all
     }

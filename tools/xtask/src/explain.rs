@@ -5,6 +5,7 @@
 
 mod cpus;
 mod decide;
+mod machine;
 mod print;
 mod proof;
 mod reason;
@@ -32,12 +33,12 @@ pub(crate) struct Options {
     /// The platform's device tree, as a blob: firmware's, or QEMU's (-M …,dumpdtb=FILE)
     #[arg(long, value_name = "FILE.dtb", required_unless_present = "list_cpus")]
     tree: Option<PathBuf>,
-    /// The VMs, and the overlays beside them
-    #[arg(long, value_name = "FILE", required_unless_present = "list_cpus")]
+    /// The VMs, and the overlays beside them. Without it only the machine is told: console, GIC, how CPUs start
+    #[arg(long, value_name = "FILE", requires = "cpu")]
     manifest: Option<PathBuf>,
     /// The CPUs: a name, a file with the lines of a machine's console that begin with `assay: cpu`, or REGISTER=VALUE
     /// (ID_AA64PFR1_EL1=0x221), which changes the one before it. Of several, what all of them have counts
-    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',', required_unless_present = "list_cpus")]
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
     cpu: Vec<String>,
     /// What the boot's proof finds: passed, failed-tags or failed-memory, of all regions or of one; of RAM
     /// (`memory=`) passed or failed-tags. Without it everything is taken to pass, and printed not-run
@@ -60,6 +61,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         print!("{}", cpus::list());
         return Ok(());
     }
+    if let (Some(tree), None) = (&options.tree, &options.manifest) {
+        return machine_alone(tree).map_err(unusable);
+    }
     let mut warnings = Vec::new();
     let report = report(options, &mut warnings);
     if let Ok(report) = &report {
@@ -74,6 +78,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let refused = report.refused();
     if !refused.is_empty() {
         bail!("{} would not start: the rows with a refusal say why, and what would change it", refused.join(", "));
+    }
+    Ok(())
+}
+
+/// Tells what firmware's tree says of the machine.
+fn machine_alone(tree: &Path) -> Result<()> {
+    let named = || format!("platform tree {}", tree.display());
+    let machine = platform::parse(&fs::read(tree).with_context(named)?).with_context(named)?;
+    print!("{}", machine::lines(&machine));
+    for odd in machine.oddities() {
+        eprintln!("warning: {}: {}", odd.node, odd.reason);
     }
     Ok(())
 }

@@ -1,25 +1,55 @@
 //! The console that `/chosen/stdout-path` names.
 //!
-//! A path that leads nowhere, or to something that is not known as a UART, means no console and is no error: the
-//! machine runs as well without one. A UART with malformed registers is one.
+//! A path that leads nowhere means no console, and one that leads to something not known as a UART, or wired as none is,
+//! one that nobody drives: no error, the machine runs as well without. A known UART with malformed registers is one.
 
 use alloc::string::String;
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::uart::{CADENCE, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, SBSA, Uart, Wired};
 
-use super::{Console, ConsoleKind, PlatformError, bus, interrupts};
+use super::{Console, PlatformError, bus, interrupts};
 use crate::gate::{self, Bare, Node, Tree, decode};
 
-const PL011: &[&str] = &["arm,pl011", "arm,sbsa-uart"];
-/// The 16550s and Cadence UARTs.
-const OTHERS: &[&str] = &[
-    "ns16550a",
+const SPREAD: Layout = Layout { shift: 2, ..Layout::WORDS };
+const BYTES: Layout = Layout { width: 1, ..Layout::WORDS };
+
+/// The UARTs by their `compatible`, as Linux's drivers have them, and how their registers lie if the tree does not say.
+const KNOWN: &[(&[&str], &Uart, Layout)] = &[
+    (&["arm,pl011"], &PL011, Layout::WORDS),
+    (&["arm,sbsa-uart"], &SBSA, Layout::WORDS),
+    (&["brcm,bcm2835-aux-uart"], &MINI_UART, SPREAD),
+    (&["mediatek,mt6577-uart", "ti,am64-uart", "ti,am654-uart"], &NS16550, SPREAD),
+    (NS16550S, &NS16550, BYTES),
+    (&["cdns,uart-r1p8", "cdns,uart-r1p12", "xlnx,xuartps"], &CADENCE, Layout::WORDS),
+    (&["fsl,imx21-uart", "fsl,imx53-uart", "fsl,imx6q-uart"], &IMX, Layout::WORDS),
+    (
+        &["fsl,imx7ulp-lpuart", "fsl,imx8ulp-lpuart", "fsl,imx8qxp-lpuart", "fsl,imxrt1050-lpuart"],
+        &LPUART,
+        Layout { offset: 0x10, ..Layout::WORDS },
+    ),
+    (&["fsl,ls1028a-lpuart"], &LPUART, Layout::WORDS),
+    (&["fsl,ls1021a-lpuart"], &LPUART, Layout { big_endian: true, ..Layout::WORDS }),
+];
+
+/// Those whose tree says how the registers lie.
+const NS16550S: &[&str] = &[
+    "ns8250",
+    "ns16450",
     "ns16550",
+    "ns16550a",
+    "ns16750",
+    "ns16850",
+    "altr,16550-FIFO32",
+    "altr,16550-FIFO64",
+    "altr,16550-FIFO128",
+    "intel,xscale-uart",
+    "marvell,armada-38x-uart",
+    "mrvl,mmp-uart",
+    "nuvoton,npcm750-uart",
+    "nvidia,tegra20-uart",
     "snps,dw-apb-uart",
-    "brcm,bcm2835-aux-uart",
-    "cdns,uart-r1p8",
-    "cdns,uart-r1p12",
-    "xlnx,xuartps",
+    "ti,da830-uart",
 ];
 
 /// Reads the chosen console.
@@ -30,13 +60,16 @@ pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Op
     let Some(node) = path.and_then(|path| tree.find(path)) else {
         return Ok(None);
     };
-    let Some(kind) = kind(&node.bare()) else {
-        return Ok(None);
+    let Some(wired) = wired(&node.bare()) else {
+        let regions = bus::registers(node).unwrap_or_default();
+        let undriven = |registers| Console { path: node.path(), wired: None, registers, intid: None };
+        return Ok(regions.first().copied().map(undriven));
     };
     let Some(&registers) = bus::registers(node)?.first() else {
         return Ok(None);
     };
-    Ok(Some(Console { path: node.path(), kind, registers, intid: interrupts::nth(node, gic, 0)? }))
+    let wired = Some(wired).filter(|wired| wired.bytes() <= registers.size);
+    Ok(Some(Console { path: node.path(), wired, registers, intid: interrupts::nth(node, gic, 0)? }))
 }
 
 /// Finds the console in a blob without the heap and without a lock, for the first words of a boot.
@@ -61,7 +94,9 @@ pub fn early_console(dtb: &[u8]) -> Option<Console> {
         let cells = buses.last()?.cells()?;
         let (start, size) = cells.entries(node.property("reg")?)?.next()?;
         let start = bus::to_physical(buses.iter().rev().copied(), start, size)?;
-        Some(Console { path: String::new(), kind: kind(&node)?, registers: Region::new(Pa(start), size)?, intid: None })
+        let registers = Region::new(Pa(start), size)?;
+        let wired = wired(&node).filter(|wired| wired.bytes() <= size)?;
+        Some(Console { path: String::new(), wired: Some(wired), registers, intid: None })
     })
 }
 
@@ -81,9 +116,20 @@ fn full_path<'a>(path: &'a str, aliases: impl FnOnce() -> Option<Bare<'a>>) -> O
     decode::str(aliases()?.property(path)?)
 }
 
-fn kind(node: &Bare<'_>) -> Option<ConsoleKind> {
-    if node.is_compatible(PL011) {
-        return Some(ConsoleKind::Pl011);
+/// Finds out which UART a node is, and how it is wired; `None` if no driver can reach its registers.
+fn wired(node: &Bare<'_>) -> Option<Wired> {
+    let (_, uart, layout) = KNOWN.iter().find(|(names, ..)| node.is_compatible(names))?;
+    let mut layout = *layout;
+    if **uart == NS16550 {
+        let number = |name, default| node.property(name).map_or(Some(default), decode::u32);
+        layout.offset = number("reg-offset", 0)?.try_into().ok()?;
+        layout.shift = number("reg-shift", layout.shift.into())?.try_into().ok()?;
+        layout.width = number("reg-io-width", layout.width.into())?.try_into().ok()?;
+        layout.big_endian = node.property("big-endian").is_some();
+        let words = layout.width == 4 && layout.shift >= 2 && layout.offset.is_multiple_of(4);
+        if layout.shift > 4 || !(words || layout.width == 1) {
+            return None;
+        }
     }
-    node.is_compatible(OTHERS).then_some(ConsoleKind::Other)
+    Some(Wired { uart, layout })
 }

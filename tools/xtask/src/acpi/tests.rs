@@ -68,7 +68,7 @@ fn facts(machine: &HostPlatform) -> String {
         HostGic::V2 { dist, cpu, hyp, vcpu } => format!("{:?}", [dist.start, cpu.start, hyp.start, vcpu.start]),
         v3 => format!("{v3:?}"),
     };
-    let console = |console: &Console| (console.kind, console.registers, console.intid);
+    let console = |console: &Console| (console.wired, console.registers, console.intid);
     let pcie: Vec<_> = machine.pcie.iter().map(|host| (host.segment, host.ecam, host.buses)).collect();
     format!(
         "{cpus:#?} {memory:#?} {gic} {:?} {:?} {:?} {:?} {:?} {pcie:?}",

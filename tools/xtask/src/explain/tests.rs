@@ -268,3 +268,33 @@ fn a_region_between_vms_takes_memory_once_and_a_vm_without_it_does_not_start() {
     assert_eq!(refused.line.get("rule"), Some("V2"));
     assert!(refused.reason.contains("shared region big"), "{}", refused.reason);
 }
+
+#[test]
+fn the_machine_alone_is_three_lines() {
+    let tree = |uart: &str, method: &str| {
+        format!(
+            r#"/ {{ #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>;
+            chosen {{ stdout-path = "/uart@9000000"; }};
+            memory@40000000 {{ device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; }}; cpus {{ #address-cells = <1>; #size-cells = <0>; cpu@0 {{ device_type = "cpu"; reg = <0>; {method} }}; cpu@1 {{ device_type = "cpu"; reg = <1>; }}; }};
+            psci {{ compatible = "arm,psci-1.0"; method = "smc"; }};
+            timer {{ compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; }};
+            gic@8000000 {{ phandle = <1>; compatible = "arm,gic-400"; #interrupt-cells = <3>; reg = <0 0x8000000 0 0x1000>, <0 0x8010000 0 0x2000>, <0 0x8030000 0 0x1000>, <0 0x8040000 0 0x2000>; interrupts = <1 9 4>; }};
+            uart@9000000 {{ compatible = "{uart}"; reg = <0 0x9000000 0 0x1000>; interrupts = <0 1 4>; }}; }};"#
+        )
+    };
+    let told = |source: &str| super::machine::lines(&platform::parse(&overlay::compile(source).unwrap()).unwrap());
+    assert_eq!(
+        told(&tree("cdns,uart-r1p12", "enable-method = \"psci\";")),
+        "console: /uart@9000000, Cadence UART at 0x9000000, interrupt 33\n\
+         gic: /gic@8000000, GICv2, maintenance interrupt 25\n\
+         cpus: 1 started by PSCI by SMC, 1 started by nothing that is known\n"
+    );
+    let spin = told(&tree("acme,uart", "enable-method = \"spin-table\"; cpu-release-addr = <0 0xd8>;"));
+    assert!(
+        spin.contains("console: /uart@9000000, a UART without a driver at 0x9000000, nothing is shown\n"),
+        "{spin}"
+    );
+    assert!(spin.contains("cpus: 1 started by spin-table, 1 started by nothing"), "{spin}");
+    let mute = told(&tree("acme,uart", "").replace("stdout-path", "no-path"));
+    assert!(mute.contains("console: none: /chosen/stdout-path is not there"), "{mute}");
+}

@@ -7,8 +7,9 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use assay_spec::smccc::Conduit;
+use assay_spec::uart::{CADENCE, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, SBSA, Uart, Wired};
 
-use super::super::{Console, ConsoleKind, Enable, HostGic, PciBar, PciWindow};
+use super::super::{Console, Enable, HostGic, PciBar, PciWindow};
 use super::{BOARD, changed, compile, early_console, machine};
 use crate::pci::BarFault;
 
@@ -119,7 +120,7 @@ fn the_console_is_found_by_alias_and_translated_through_its_bus() {
     let console = machine(BOARD).console.unwrap();
     let expected = Console {
         path: String::from("/soc/uart@1000"),
-        kind: ConsoleKind::Pl011,
+        wired: Some(Wired { uart: &PL011, layout: Layout::WORDS }),
         registers: region(0x900_1000, 0x1000),
         intid: Some(IntId(33)),
     };
@@ -139,32 +140,63 @@ fn a_console_may_be_named_by_path() {
 }
 
 #[test]
-fn a_console_that_we_cannot_drive_is_none() {
-    for (from, to) in [
-        ("arm,pl011", "acme,uart"),
-        ("serial0:115200n8", "serial9"),
-        ("serial0:115200n8", "/nowhere"),
-        ("stdout-path", "no-path"),
-    ] {
+fn a_console_that_is_nowhere_is_none() {
+    for (from, to) in [("serial0:115200n8", "serial9"), ("serial0:115200n8", "/nowhere"), ("stdout-path", "no-path")] {
         let source = changed(from, to);
         assert_eq!(machine(&source).console, None, "{to}");
         assert_eq!(early_console(&compile(&source)), None, "{to}");
     }
 }
 
+const UART: &str = r#"compatible = "arm,pl011", "arm,primecell";"#;
+
 #[test]
-fn other_uarts_are_known_by_their_compatible() {
-    for (compatible, extra, kind) in [
-        ("ns16550a", "", ConsoleKind::Other),
-        ("snps,dw-apb-uart", "reg-shift = <2>; reg-io-width = <4>;", ConsoleKind::Other),
-        ("brcm,bcm2835-aux-uart", "", ConsoleKind::Other),
-        ("xlnx,xuartps", "", ConsoleKind::Other),
-        ("arm,sbsa-uart", "", ConsoleKind::Pl011),
+fn a_console_that_nobody_drives_is_kept_from_vms() {
+    for to in [
+        r#"compatible = "acme,uart";"#,
+        r#"compatible = "ns16550a"; reg-io-width = <2>;"#,
+        r#"compatible = "ns16550a"; reg-io-width = <4>;"#,
+        r#"compatible = "ns16550a"; reg-shift = <5>;"#,
+        r#"compatible = "ns16550a"; reg-shift = <0 2>;"#,
+        r#"compatible = "ns16550a"; reg-offset = <0x10000>;"#,
+        // Its registers do not fit.
+        r#"compatible = "ns16550a"; reg-offset = <0xffc>;"#,
     ] {
-        let to = std::format!(r#"compatible = "{compatible}"; {extra}"#);
-        let source = changed(r#"compatible = "arm,pl011", "arm,primecell";"#, &to);
-        assert_eq!(machine(&source).console.unwrap().kind, kind);
-        assert_eq!(early_console(&compile(&source)).unwrap().kind, kind);
+        let source = changed(UART, to);
+        let console = machine(&source).console.unwrap();
+        assert_eq!((console.wired, console.registers), (None, region(0x900_1000, 0x1000)), "{to}");
+        assert_eq!(early_console(&compile(&source)), None, "{to}");
+    }
+    // One of which nothing is known may be wired in any way.
+    assert_eq!(machine(&changed(UART, "").replace("<0x1000 0x1000>", "<0x1000>")).console, None);
+}
+
+#[test]
+fn uarts_are_known_by_their_compatible() {
+    let bytes = Layout { width: 1, ..Layout::WORDS };
+    let spread = Layout { shift: 2, ..Layout::WORDS };
+    let at_0x10 = Layout { offset: 0x10, ..Layout::WORDS };
+    let big = Layout { big_endian: true, ..Layout::WORDS };
+    let cases: &[(&str, &str, &'static Uart, Layout)] = &[
+        ("ns16550a", "", &NS16550, bytes),
+        ("ns16550", "reg-shift = <1>; reg-offset = <3>;", &NS16550, Layout { shift: 1, offset: 3, ..bytes }),
+        ("snps,dw-apb-uart", "reg-shift = <2>; reg-io-width = <4>;", &NS16550, spread),
+        ("snps,dw-apb-uart", "reg-shift = <2>;", &NS16550, Layout { shift: 2, ..bytes }),
+        ("ns16550a", "reg-shift = <2>; reg-io-width = <4>; big-endian;", &NS16550, Layout { shift: 2, ..big }),
+        ("ti,am654-uart", "", &NS16550, spread),
+        ("brcm,bcm2835-aux-uart", "", &MINI_UART, spread),
+        ("xlnx,xuartps", "", &CADENCE, Layout::WORDS),
+        ("fsl,imx8mp-uart\", \"fsl,imx6q-uart", "", &IMX, Layout::WORDS),
+        ("fsl,imx8qxp-lpuart\", \"fsl,imx7ulp-lpuart", "", &LPUART, at_0x10),
+        ("fsl,ls1028a-lpuart", "", &LPUART, Layout::WORDS),
+        ("fsl,ls1021a-lpuart", "", &LPUART, big),
+        ("arm,sbsa-uart", "", &SBSA, Layout::WORDS),
+    ];
+    for (compatible, extra, uart, layout) in cases {
+        let source = changed(UART, &std::format!(r#"compatible = "{compatible}"; {extra}"#));
+        let wired = Some(Wired { uart, layout: *layout });
+        assert_eq!(machine(&source).console.unwrap().wired, wired, "{compatible}");
+        assert_eq!(early_console(&compile(&source)).unwrap().wired, wired, "{compatible}");
     }
 }
 
