@@ -58,7 +58,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
 
-    set_up_interrupts(&machine)?;
+    set_up_interrupts(&mut machine)?;
     cpus::start_others(this, blocks);
     let proof = proof::ram(&free);
     warn_of_serror("the proof of RAM");
@@ -217,7 +217,10 @@ fn take_blocks(machine: &HostPlatform, this: PcpuId) -> Vec<(PcpuId, Block)> {
     others.filter_map(|(index, _)| Some((PcpuId(index), Block::take()?))).collect()
 }
 
-fn set_up_interrupts(machine: &HostPlatform) -> Result<(), String> {
+fn set_up_interrupts(machine: &mut HostPlatform) -> Result<(), String> {
+    if let HostGic::V2 { cpu, vcpu, .. } = &mut machine.gic.version {
+        (*cpu, *vcpu) = gic::interfaces(*cpu, *vcpu);
+    }
     let layout = match &machine.gic.version {
         HostGic::V3 { dist, redists, .. } => Layout::V3 { distributor: *dist, redistributors: redists },
         HostGic::V2 { dist, cpu, hyp, .. } => Layout::V2 { distributor: *dist, cpu: *cpu, hypervisor: *hyp },

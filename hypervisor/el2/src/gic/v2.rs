@@ -14,6 +14,7 @@ use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
 use super::{Ack, First, GicError, Interface, frame};
 use crate::mmio::{Mmio, Registers};
+use crate::mmu::{self, Kind};
 use crate::percpu;
 use crate::sysreg::dsb_ishst;
 
@@ -45,6 +46,8 @@ register_structs! {
         (0x0014 => _reserved0),
         (0x00d0 => apr: [ReadWrite<u32>; 4]),
         (0x00e0 => _reserved1),
+        (0x00fc => iidr: ReadOnly<u32>),
+        (0x0100 => _reserved2),
         (0x1000 => dir: WriteOnly<u32>),
         (0x1004 => @END),
     },
@@ -90,6 +93,32 @@ static TARGETS: [AtomicU8; 8] = [const { AtomicU8::new(0) }; 8];
 #[inline]
 fn frames() -> &'static Frames {
     FRAMES.get().unwrap_or_else(|| super::impossible())
+}
+
+/// Pages of a CPU interface that show its first 4 KiB sixteen times over, and then its second.
+const ALIASED: u64 = 0x2_0000;
+/// The last of the sixteen: behind it comes the second page, as the architecture has it.
+const LAST_ALIAS: u64 = 0xf000;
+
+/// Finds a CPU interface, physical or virtual, in its frame: a GIC-400 wired for pages of 64 KiB repeats each page in
+/// one, as `GICC_IIDR` shows at both ends (ArchitectureID 2, and the same designer).
+fn unaliased(frame: Region<Pa>) -> Region<Pa> {
+    let at = |start: u64| Region { start: Pa(start), size: size_of::<Gicc>() as u64 };
+    let last = at(frame.start.0 + LAST_ALIAS);
+    let identity = |frame| Mmio::new(frame).map_or(0, |gicc: Mmio<Gicc>| gicc.iidr.get() & 0xf_0fff);
+    let first = identity(at(frame.start.0));
+    if first >> 16 == 2 && identity(last) == first { last } else { frame }
+}
+
+pub(super) fn interfaces(cpu: Region<Pa>, virtual_cpu: Region<Pa>) -> (Region<Pa>, Region<Pa>) {
+    let found = if cpu.size < ALIASED { cpu } else { unaliased(cpu) };
+    // Only guests use this one: it is EL2's for this look alone.
+    if virtual_cpu.size < ALIASED || mmu::add(virtual_cpu, Kind::Device).is_err() {
+        return (found, virtual_cpu);
+    }
+    let found_virtual = unaliased(virtual_cpu);
+    mmu::remove(virtual_cpu);
+    (found, found_virtual)
 }
 
 pub(super) fn init(distributor: Region<Pa>, cpu: Region<Pa>, hypervisor: Region<Pa>) -> Result<(), GicError> {

@@ -6,7 +6,8 @@ use super::{Gic, HostGic, PlatformError, Timer, bus, interrupts, missing};
 use crate::gate::{Node, Tree};
 
 const V3: &[&str] = &["arm,gic-v3"];
-const V2: &[&str] = &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
+/// Those of Linux's driver that can have the virtualisation extensions.
+const V2: &[&str] = &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "qcom,msm-qgic2"];
 const TIMER: &[&str] = &["arm,armv8-timer"];
 
 /// Finds the first GIC in the tree that is not disabled.
