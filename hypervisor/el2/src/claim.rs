@@ -10,7 +10,7 @@ use crate::{heap, image};
 /// from, is in EL2's map as what it must not be, or has another use or owner.
 pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
     let is_against = |kind: Kind| match purpose {
-        Use::Lent => false,
+        Use::Lent | Use::Interrupts => false,
         Use::Configuration => kind != Kind::Configuration,
         Use::Clock => kind != Kind::Device,
         Use::Granted | Use::Coherent | Use::Function => matches!(kind, Kind::Device | Kind::Configuration),

@@ -52,11 +52,15 @@ pub struct Frames {
 impl Frames {
     /// Takes the one frame at `address` from the tagged pool, if it is free.
     pub fn at(address: u64) -> Option<Self> {
+        Self::take_at(address, Pool::Tagged)
+    }
+
+    fn take_at(address: u64, pool: Pool) -> Option<Self> {
         let frame = usize::try_from(address / PAGE_SIZE).ok()?;
-        let start = Pool::Tagged.free().lock().alloc_at(frame, 1)?;
+        let start = pool.free().lock().alloc_at(frame, 1)?;
         let _ = FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
         let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
-        Some(Self { region, pool: Pool::Tagged })
+        Some(Self { region, pool })
     }
 
     /// Returns where they are.
@@ -118,6 +122,8 @@ pub(crate) enum Use {
     Function,
     /// PCI configuration space, which only EL2 touches.
     Configuration,
+    /// Tables that the interrupt controller goes on using.
+    Interrupts,
     /// The real-time clock's registers, which only EL2 touches.
     Clock,
 }
@@ -140,6 +146,19 @@ pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
 /// Tells whether any of `region` is memory that frames come from.
 pub fn manages(region: Region<Pa>) -> bool {
     MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
+}
+
+/// Keeps what of `region` frames come from out of use, for good. False if some of it is in use already.
+pub(crate) fn withhold(region: Region<Pa>) -> bool {
+    let pages = Region { start: region.start.align_down(PAGE_SIZE), ..region };
+    // Redistributors share a table.
+    if KEPT.lock().iter().any(|(kept, used)| *used == Use::Interrupts && kept.covers(&pages)) {
+        return true;
+    }
+    let is_managed = |page: &u64| MANAGED.lock().iter().any(|managed| managed.contains(Pa(*page)));
+    let mut pages = (pages.start.0..region.end().0).step_by(PAGE_SIZE as usize).filter(is_managed);
+    let take = |page: u64| [Pool::Plain, Pool::Tagged].into_iter().any(|pool| Frames::take_at(page, pool).is_some());
+    pages.all(take) && keep(region, Use::Interrupts)
 }
 
 /// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if

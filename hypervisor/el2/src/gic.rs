@@ -45,7 +45,7 @@ pub enum GicError {
     BadFrame(Region<Pa>),
     /// No Redistributor has this CPU's affinity.
     NoRedistributor(u64),
-    /// Firmware left LPIs on for good, with a table in memory that is given away.
+    /// Firmware left LPIs on for good, with a table in memory that is in use already.
     LpisOn(Region<Pa>),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for GicError {
             Self::NoRedistributor(affinity) => write!(f, "no Redistributor has the CPU's affinity {affinity:#x}"),
             Self::LpisOn(table) => write!(
                 f,
-                "firmware left LPIs on, they cannot be turned off, and their table at {table:?} is not reserved: add it to /reserved-memory"
+                "firmware left LPIs on, they cannot be turned off, and their table at {table:?} is in memory that Assay uses: add it to /reserved-memory"
             ),
         }
     }
@@ -75,7 +75,7 @@ fn is_v3() -> bool {
 /// Sets up the Distributor, once, on the boot CPU; all its interrupts end up disabled.
 ///
 /// # Errors
-/// [`GicError::BadFrame`].
+/// [`GicError::BadFrame`], [`GicError::LpisOn`].
 pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
     match *layout {
         Layout::V3 { distributor, redistributors } => v3::init(distributor, redistributors),
@@ -119,7 +119,7 @@ by_version! {
     /// Sets up this CPU's part, with only [`KICK`] and the given private interrupts enabled.
     ///
     /// # Errors
-    /// [`GicError::NoRedistributor`], [`GicError::LpisOn`].
+    /// [`GicError::NoRedistributor`].
     pub fn init_cpu(private: &[IntId]) -> Result<(), GicError>;
 
     /// Deactivates an acknowledged interrupt.

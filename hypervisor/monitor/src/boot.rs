@@ -57,6 +57,8 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let blocks = take_blocks(&machine, this);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
+    pci::stop_dma(&machine);
+    warn_of_serror("turning Bus Master off");
 
     set_up_interrupts(&mut machine)?;
     cpus::start_others(this, blocks);

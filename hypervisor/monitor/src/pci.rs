@@ -25,6 +25,27 @@ impl ConfigSpace for Config {
     }
 }
 
+/// Has no PCI function of the machine make accesses of its own, in whatever state firmware left it: before any memory
+/// is anybody's.
+pub(crate) fn stop_dma(machine: &HostPlatform) {
+    for host in &machine.pcie {
+        let Some(ecam) = machine.ecam_host(host.segment, host.buses.0).ok().and_then(open_host) else {
+            say!(
+                "warning node={} reason=\"its configuration space is in memory or in use: functions that firmware left able to write to memory still are\"",
+                host.path
+            );
+            continue;
+        };
+        for function in pci::stop_dma(host, &mut Config(ecam)) {
+            say!("boot function={:04x}:{function} bus_master=off", host.segment);
+        }
+    }
+}
+
+fn open_host(host: &EcamHost) -> Option<Ecam> {
+    Ecam::open(host.ecam, host.buses.0)
+}
+
 /// Finds each BAR that a VM claims as coherent memory, and notes in its node where it is or why it cannot be used.
 pub(crate) fn find_bars(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
     for index in claims::claimed_bars(machine, vms) {
@@ -64,7 +85,7 @@ fn find(machine: &HostPlatform, bar: PciBar, length: u64, pa_bits: u8) -> Result
 /// Opens the configuration space that a function is in.
 fn open(machine: &HostPlatform, segment: u32, function: Function) -> Result<(&EcamHost, Config), BarFault> {
     let host = machine.ecam_host(segment, function.bus())?;
-    let ecam = Ecam::open(host.ecam, host.buses.0).ok_or(BarFault::NoEcam)?;
+    let ecam = open_host(host).ok_or(BarFault::NoEcam)?;
     Ok((host, Config(ecam)))
 }
 

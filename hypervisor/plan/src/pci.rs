@@ -17,6 +17,6 @@ mod walk;
 pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
 pub use host::{EcamHost, PciWindow};
-pub use prepare::{Placed, Prepared, prepare};
+pub use prepare::{Placed, Prepared, prepare, stop_dma};
 
 use assay_model::pci::{Bar, ConfigSpace, Function};

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
-use arm_gic::gicv3::{GicDistributor, GicRedistributorIterator};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
@@ -80,7 +80,9 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Re
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
     *DISTRIBUTOR.lock() = Some(distributor);
-    Ok(())
+    // All CPUs' before anything is loaded: also of those that never come up.
+    let failed = |place| super::frame(place).and_then(|registers: Mmio<Private>| turn_off_lpis(&registers)).err();
+    find_redistributor(|_, place| failed(place)).map_or(Ok(()), Err)
 }
 
 pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
@@ -134,8 +136,7 @@ fn quieten() {
 }
 
 /// Turns LPIs off, of which there are none here. Some Redistributors keep them on for good (`GICR_CTLR.CES` = 0), and
-/// with them the use of their tables: then a CPU whose table is in memory that is given away is not used, though its table
-/// is. That firmware leaves LPIs on with tables outside of its own reservations was never seen.
+/// with them the use of their tables: the frames of those are then nobody's.
 fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
     let ctlr = &registers.ctlr;
     if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
@@ -145,16 +146,16 @@ fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
     while ctlr.get() & redist::CTLR_RWP != 0 {
         core::hint::spin_loop();
     }
-    let tables = redist::lpi_tables(registers.propbaser.get(), registers.pendbaser.get());
-    match tables.into_iter().find(|table| crate::frames::manages(*table)) {
-        Some(table) if ctlr.get() & redist::CTLR_ENABLE_LPIS != 0 => Err(GicError::LpisOn(table)),
-        _ => Ok(()),
+    if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
+        return Ok(());
     }
+    let mut tables = redist::lpi_tables(registers.propbaser.get(), registers.pendbaser.get()).into_iter();
+    tables.find(|table| !crate::frames::withhold(*table)).map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
 }
 
-/// Wakes this CPU's Redistributor and sets its private interrupts: Group 1, disabled but for `private`.
-fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> {
-    // One CPU at a time: the iterator walks frames of other CPUs.
+/// Calls `each` with every Redistributor, until it returns something.
+fn find_redistributor<T>(mut each: impl FnMut(&mut GicRedistributor<'_>, Region<Pa>) -> Option<T>) -> Option<T> {
+    // One CPU at a time: this walks frames of other CPUs.
     let _lock = DISTRIBUTOR.lock();
     for region in REDISTRIBUTORS.get().into_iter().flatten() {
         let Some(base) = NonNull::new(region.start.0 as *mut GicrSgi) else {
@@ -170,29 +171,41 @@ fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> 
         while base + FRAMES_SIZE <= region.end().0
             && let Some(mut frame) = frames.next()
         {
-            let this = base;
+            let this = Region { start: Pa(base), size: FRAMES_SIZE };
             base += if frame.typer().virtual_lpis_supported() { 0x4_0000 } else { 0x2_0000 };
-            if frame.typer().core_mpidr() != affinity {
-                continue;
+            if let Some(found) = each(&mut frame, this) {
+                return Some(found);
             }
-            let _ = frame.mark_core_awake();
-            frame.configure_default_settings();
-            frame.enable_all_interrupts(false);
-            let registers: Mmio<Private> = super::frame(Region { start: Pa(this), size: FRAMES_SIZE })?;
-            turn_off_lpis(&registers)?;
+        }
+    }
+    None
+}
+
+/// Wakes this CPU's Redistributor and sets its private interrupts: Group 1, disabled but for `private`.
+fn init_redistributor(affinity: u64, private: &[IntId]) -> Result<(), GicError> {
+    let registers = find_redistributor(|frame, place| {
+        if frame.typer().core_mpidr() != affinity {
+            return None;
+        }
+        let _ = frame.mark_core_awake();
+        frame.configure_default_settings();
+        frame.enable_all_interrupts(false);
+        let registers = super::frame::<Private>(place);
+        if let Ok(registers) = &registers {
             // One that stays active never comes again.
             registers.icpendr0.set(u32::MAX);
             registers.icactiver0.set(u32::MAX);
-            for &intid in private.iter().chain([&super::KICK]) {
-                let _ = frame.enable_interrupt(gic_intid(intid), true);
-            }
-            if let Some(private) = private_of_this() {
-                let _ = private.call_once(|| registers);
-            }
-            return Ok(());
         }
+        for &intid in private.iter().chain([&super::KICK]) {
+            let _ = frame.enable_interrupt(gic_intid(intid), true);
+        }
+        Some(registers)
+    });
+    let registers = registers.ok_or(GicError::NoRedistributor(affinity))??;
+    if let Some(private) = private_of_this() {
+        let _ = private.call_once(|| registers);
     }
-    Err(GicError::NoRedistributor(affinity))
+    Ok(())
 }
 
 #[inline(always)]

@@ -99,6 +99,21 @@ pub fn prepare(
     Ok(Prepared { function, memory, io: io.iter().map(|bar| bar.index).collect(), moved: has_moved })
 }
 
+/// Has no function behind `host` make accesses of its own, bridges included. Returns those that could: firmware loads
+/// from disks and networks, and leaves some as they were.
+pub fn stop_dma(host: &EcamHost, config: &mut dyn ConfigSpace) -> Vec<Function> {
+    let mut stopped = Vec::new();
+    for found in walk::all(config, host.buses) {
+        // Status, beside it, is cleared by ones.
+        let command = config.read(found.function, COMMAND) & 0xffff;
+        if command & BUS_MASTER != 0 {
+            config.write(found.function, COMMAND, command & !BUS_MASTER);
+            stopped.push(found.function);
+        }
+    }
+    stopped
+}
+
 /// Where on the bus nothing can be put: the other functions' ranges, and what the machine has there besides.
 fn taken(
     host: &EcamHost,

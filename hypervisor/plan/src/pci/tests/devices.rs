@@ -6,7 +6,9 @@ use std::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::intid::IntId;
 
-use super::super::{Address, DeviceFault, Found, Function, look, needs_dma};
+use assay_model::pci::header::{BUS_MASTER, COMMAND, MEMORY_SPACE};
+
+use super::super::{Address, DeviceFault, Found, Function, look, needs_dma, stop_dma};
 use super::fake::{Fake, One};
 use super::{BarFault, GIB, MIB, at, host};
 use crate::gate::tests::dts::compile;
@@ -156,4 +158,21 @@ fn what_does_not_fit_is_refused() {
     let place = |start| offers(&narrow, prepared, &regions, &regions[0], ipa(start, 96 * MIB));
     assert_eq!(place(0x1_0000_0000).err(), Some(DeviceFault::Narrow));
     assert_eq!(place(0xf800_0000).unwrap()[0].guest.address, 0xf800_0000);
+}
+
+#[test]
+fn no_function_keeps_bus_master_nor_does_a_bridge_or_what_is_behind_it() {
+    let behind = Function::new(1, 0, 0);
+    let mut config = Fake::default()
+        .with(at(1), One::endpoint().with_command(BUS_MASTER | MEMORY_SPACE))
+        .with(at(2), One::bridge(1, 0x1000, 0x1010).with_command(BUS_MASTER | MEMORY_SPACE))
+        .with(at(3), One::endpoint().with_command(MEMORY_SPACE))
+        .with(behind, One::endpoint().with_command(BUS_MASTER));
+    let mut stopped = stop_dma(&host(), &mut config);
+    stopped.sort();
+    assert_eq!(stopped, [at(1), at(2), behind]);
+    for (function, left) in [(at(1), MEMORY_SPACE), (at(2), MEMORY_SPACE), (at(3), MEMORY_SPACE), (behind, 0)] {
+        assert_eq!(config.word(function, COMMAND), left, "{function}");
+    }
+    assert_eq!(stop_dma(&host(), &mut config), []);
 }
