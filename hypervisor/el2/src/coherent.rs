@@ -8,7 +8,7 @@ use assay_spec::look::Look;
 
 use crate::claim::claim;
 use crate::frames::Use;
-use crate::mmu::{self, Kind};
+use crate::mmu::{self, Kind, Whole};
 use crate::sysreg::isb;
 use crate::{cache, cpu, fill, probe, serror};
 
@@ -148,6 +148,7 @@ impl CoherentMemory {
     /// Clears a page of memory that is open, and its tags if Tagged. It must have answered.
     pub fn clear_page(&mut self, page: u64) {
         if let Some(as_type) = self.whole() {
+            let _reached = Whole::enter();
             Part { pages: self.page(page), tagged: as_type == Type::Tagged }.zero();
         }
     }
@@ -158,6 +159,7 @@ impl CoherentMemory {
             Some(Type::WriteBack | Type::NonCacheable) => plain,
             None => return Look::Aborted,
         };
+        let _reached = Whole::enter();
         // SAFETY: a page of memory that we own exclusively, mapped read-write, and Tagged for what touches tags; it
         // holds no Rust objects. Aborts are recovered.
         probe::look(unsafe { probe(self.page(page).start.0, argument) })
@@ -183,6 +185,7 @@ impl Part {
     /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
     /// answered and kept nothing.
     pub fn clear(&mut self) -> bool {
+        let _reached = Whole::enter();
         // Another CPU may have brought the memory into the map.
         isb();
         // The proof has seen samples only, and what clears memory survives no abort.

@@ -1,11 +1,13 @@
-//! A guest's RAM as EL2 fills and clears it: through the identity map, which maps it Normal WB.
+//! A guest's RAM as EL2 fills and clears it: through the identity map, which maps it Normal WB, and while a guest runs
+//! does not map it at all.
 
 use core::ops::Range;
 
 use assay_spec::addr::{Pa, Region};
 
 use crate::frames::{Frames, Pool};
-use crate::{cpu, fill};
+use crate::mmu::Whole;
+use crate::{cache, cpu, fill};
 
 /// Frames that have become a guest's RAM. EL2 keeps no Rust object in them.
 pub struct GuestRam {
@@ -13,6 +15,8 @@ pub struct GuestRam {
     tagged: bool,
     /// Some VM's tables may lead to it.
     granted: bool,
+    /// It is in the whole map only.
+    hidden: bool,
 }
 
 /// A part of guest RAM that was asked for does not exist.
@@ -24,7 +28,7 @@ impl GuestRam {
     /// cleared along with data.
     pub fn new(frames: Frames) -> Self {
         let tagged = frames.pool() == Pool::Tagged;
-        Self { frames, tagged, granted: false }
+        Self { frames, tagged, granted: false, hidden: false }
     }
 
     /// Returns where it is.
@@ -35,6 +39,17 @@ impl GuestRam {
     /// Notes that a VM is granted the memory. Returns whether it is the first.
     pub(crate) fn grant(&mut self) -> bool {
         !core::mem::replace(&mut self.granted, true)
+    }
+
+    /// Notes that the narrow map will lack it (`mmu::leave_out`). Returns where it is.
+    pub fn hide(&mut self) -> Region<Pa> {
+        self.hidden = true;
+        self.region()
+    }
+
+    /// Makes it reachable for as long as the result lives.
+    fn reach(&self) -> Option<Whole> {
+        self.hidden.then(Whole::enter)
     }
 
     fn part(&self, range: Range<u64>) -> Result<Region<Pa>, OutOfRange> {
@@ -52,6 +67,7 @@ impl GuestRam {
     /// [`OutOfRange`].
     pub fn zero(&mut self, range: Range<u64>) -> Result<(), OutOfRange> {
         let part = self.part(range)?;
+        let _reached = self.reach();
         // SAFETY: inside frames that hold no Rust object, mapped read-write, Tagged if `tagged` says so.
         unsafe { fill::zero(part, self.tagged) };
         Ok(())
@@ -67,6 +83,7 @@ impl GuestRam {
         if offset & 7 != 0 {
             return Err(OutOfRange);
         }
+        let _reached = self.reach();
         // SAFETY: an aligned word inside frames that hold no Rust object and are mapped read-write.
         unsafe { (part.start.0 as *mut u64).write_volatile(word) };
         Ok(())
@@ -82,6 +99,7 @@ impl GuestRam {
         if offset & 7 != 0 {
             return Err(OutOfRange);
         }
+        let _reached = self.reach();
         // SAFETY: as in `store`.
         Ok(unsafe { (part.start.0 as *const u64).read_volatile() })
     }
@@ -93,6 +111,7 @@ impl GuestRam {
     pub fn copy(&mut self, offset: u64, source: &[u8], checksum: Option<&mut u32>) -> Result<(), OutOfRange> {
         let end = offset.checked_add(source.len() as u64).ok_or(OutOfRange)?;
         let part = self.part(offset..end)?;
+        let _reached = self.reach();
         match checksum {
             Some(checksum) if cpu::has_crc32() && part.start.0.is_multiple_of(16) => {
                 // SAFETY: as in `zero`; `source` is a Rust object and so not in these frames.
@@ -110,6 +129,28 @@ impl GuestRam {
             // A store never clears a tag. SAFETY: the tagged pool exists with MTE2 only, and is mapped Tagged.
             unsafe { fill::clear_tags(part.start.0, part.end().0) };
         }
+        Ok(())
+    }
+
+    /// Cleans and invalidates bytes `range` to the Point of Coherency.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn clean_and_invalidate(&self, range: Range<u64>) -> Result<(), OutOfRange> {
+        let part = self.part(range)?;
+        let _reached = self.reach();
+        cache::clean_and_invalidate(part);
+        Ok(())
+    }
+
+    /// Makes what was written to bytes `range` fit for execution on every CPU.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn make_executable(&self, range: Range<u64>) -> Result<(), OutOfRange> {
+        let part = self.part(range)?;
+        let _reached = self.reach();
+        cache::make_executable(part);
         Ok(())
     }
 }

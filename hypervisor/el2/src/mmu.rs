@@ -2,7 +2,7 @@
 //!
 //! The tables are `aarch64-paging`'s, from the heap. All writable RAM is mapped, guests' included: loading,
 //! clearing and restarting need it without allocating (ADR 0006). Memory marked `no-map` and coherent
-//! accelerator memory are not.
+//! accelerator memory are not. While guests run their CPUs are on a second map, without guests' RAM ([`leave_out`]).
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,10 @@ use spin::{Mutex, Once};
 
 use crate::sysreg::{dsb_ish, isb, read_sysreg};
 use crate::{heap, image, percpu};
+
+mod narrow;
+
+pub use narrow::{Whole, leave_out, narrow};
 
 /// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC, 4
 /// Device-nGnRnE.
@@ -141,42 +145,50 @@ impl Map {
         let registers = registers(self.tables.root_address().0 as u64);
         *ACTIVE.lock() = Some(self);
         dsb_ish();
-        // SAFETY: the new map holds, at the same addresses, all that this program uses: image, heap, stack,
-        // and what the caller added. Old and new map differ in block size, which the TLB must never hold
-        // together (DDI0487 D8.17.1), hence MMU off, invalidate, MMU on; nothing touches memory in between,
-        // and the code runs from an identity map.
-        unsafe {
-            core::arch::asm!(
-                "mrs {old}, sctlr_el2",
-                "bic {old}, {old}, #1",
-                "msr sctlr_el2, {old}",
-                "isb",
-                "msr mair_el2, {mair}",
-                "msr tcr_el2, {tcr}",
-                "msr ttbr0_el2, {ttbr}",
-                "isb",
-                "tlbi alle2",
-                "dsb nsh",
-                "isb",
-                "msr sctlr_el2, {sctlr}",
-                "isb",
-                old = out(reg) _,
-                mair = in(reg) registers.mair,
-                tcr = in(reg) registers.tcr,
-                ttbr = in(reg) registers.ttbr0,
-                sctlr = in(reg) registers.sctlr,
-                options(nostack, preserves_flags),
-            );
-        }
+        switch_to(&registers);
         heap::let_grow();
+    }
+}
+
+/// Puts this CPU on a map of which these are the registers.
+fn switch_to(registers: &Registers) {
+    // SAFETY: both maps hold, at the same addresses, all that this program uses just now: image, heap, stack,
+    // and what was added. Old and new map differ in block size, which the TLB must never hold
+    // together (DDI0487 D8.17.1), hence MMU off, invalidate, MMU on; nothing touches memory in between,
+    // and the code runs from an identity map.
+    unsafe {
+        core::arch::asm!(
+            "mrs {old}, sctlr_el2",
+            "bic {old}, {old}, #1",
+            "msr sctlr_el2, {old}",
+            "isb",
+            "msr mair_el2, {mair}",
+            "msr tcr_el2, {tcr}",
+            "msr ttbr0_el2, {ttbr}",
+            "isb",
+            "tlbi alle2",
+            "dsb nsh",
+            "isb",
+            "msr sctlr_el2, {sctlr}",
+            "isb",
+            old = out(reg) _,
+            mair = in(reg) registers.mair,
+            tcr = in(reg) registers.tcr,
+            ttbr = in(reg) registers.ttbr0,
+            sctlr = in(reg) registers.sctlr,
+            options(nostack, preserves_flags),
+        );
     }
 }
 
 /// Adds a range to the active map, at the boot. What was prepared keeps its room.
 ///
 /// # Errors
-/// [`MapFailed`] as [`Map::add`]; also before [`Map::activate`].
+/// [`MapFailed`] as [`Map::add`]; also before [`Map::activate`], and once there is a narrow map, which would lack it.
 pub(crate) fn add(range: Region<Pa>, kind: Kind) -> Result<(), MapFailed> {
+    if narrow::exists() {
+        return Err(MapFailed(range));
+    }
     bring(range, kind)?;
     let mut active = ACTIVE.lock();
     active.iter_mut().for_each(|map| map.ranges.reserve(map.prepared));

@@ -1,8 +1,8 @@
 //! `model`'s traits over `el2`'s types: a few lines each, and no decision.
 
+use assay_el2::gic;
 use assay_el2::guest_ram::GuestRam;
 use assay_el2::stage2::TableMemory;
-use assay_el2::{cache, gic};
 use assay_model::loader::GuestMemory;
 use assay_model::stage2::Tables;
 use assay_model::vgic::ListRegisters;
@@ -88,7 +88,7 @@ impl Ram {
             let memory = ram.region();
             let (start, end) = (from.max(before) - before, to.min(before + memory.size).saturating_sub(before));
             if start < end {
-                cache::clean_and_invalidate(Region { start: Pa(memory.start.0 + start), size: end - start });
+                let _ = ram.clean_and_invalidate(start..end);
             }
             before += memory.size;
         }
@@ -111,16 +111,14 @@ impl Ram {
     /// Cleans and invalidates guest addresses `range`.
     pub(crate) fn clean(&mut self, range: Region<Ipa>) {
         self.each(range, |ram, offset, bytes| {
-            let start = Pa(ram.region().start.0 + offset);
-            cache::clean_and_invalidate(Region { start, size: bytes.end - bytes.start });
+            let _ = ram.clean_and_invalidate(offset..offset + (bytes.end - bytes.start));
         });
     }
 
     /// Makes what was written at guest addresses `range` fit for execution.
     pub(crate) fn make_executable(&mut self, range: Region<Ipa>) {
         self.each(range, |ram, offset, bytes| {
-            let start = Pa(ram.region().start.0 + offset);
-            cache::make_executable(Region { start, size: bytes.end - bytes.start });
+            let _ = ram.make_executable(offset..offset + (bytes.end - bytes.start));
         });
     }
 }

@@ -8,7 +8,7 @@ use assay_el2::boot::{Boot, Level};
 use assay_el2::firmware;
 use assay_el2::gic::{self, Layout};
 use assay_el2::secondary::{self, Block};
-use assay_el2::{cpu, cpus as numbers, float, image, serror, uart};
+use assay_el2::{cpu, cpus as numbers, float, image, mmu, serror, uart};
 use assay_model::console::Prefix;
 use assay_model::lock;
 use assay_plan::claims::World;
@@ -19,7 +19,7 @@ use assay_plan::policy::regions::{Occupant, Occupied};
 use assay_plan::policy::{CpuBits, Proof};
 use assay_plan::vm_tree;
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
-use assay_spec::cpu_id::PcpuId;
+use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::smccc::Conduit;
 
 use crate::coherent::Pool;
@@ -98,9 +98,21 @@ fn prefix(machine: &HostPlatform, tree: &vm_tree::VmTree) -> Prefix {
 /// What the housekeeping CPU does beside its guest.
 const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick];
 
+/// Keeps guests' RAM out of the map of CPUs that run guests.
+fn hide(vms: &[&'static vm::Vm]) {
+    let ram: Vec<_> = vms.iter().flat_map(|vm| vm.contents.lock().hide()).collect();
+    if let Err(error) = mmu::leave_out(&ram) {
+        say!("warning reason=\"guests' RAM stays in EL2's map: {error:?}\"");
+    }
+}
+
 /// Lets the VMs that were made run.
 fn open(made: create::Made) {
+    hide(&made.vms);
     lock::watch(assay_el2::percpu::held_locks);
+    for vm in &made.vms {
+        vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu)));
+    }
     vm::set(made.vms);
     if !made.members.is_empty() {
         let shares: Vec<_> = made.members.iter().map(|member| member.share.clone()).collect();

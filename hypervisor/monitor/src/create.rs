@@ -22,7 +22,7 @@ use assay_plan::policy::line::{NoticeLine, Quoted};
 use assay_plan::refusal::Refusal;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
 use assay_plan::vm_tree::{FlashAccess, VmConfig};
-use assay_spec::cpu_id::{PcpuId, VcpuId};
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::sysreg::SysReg;
 
 use crate::adapter::Ram;
@@ -168,9 +168,8 @@ impl Stock<'_, '_> {
         let (vm, contexts) =
             self.assemble(plan, &files, start).map_err(|shortage| Refusal::of(name, &shortage.blame(self.machine)))?;
         let vm: &'static Vm = Box::leak(vm);
-        match share {
-            Some(share) => self.members.push(Member { vm, share, contexts }),
-            None => vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu))),
+        if let Some(share) = share {
+            self.members.push(Member { vm, share, contexts });
         }
         Ok(vm)
     }

@@ -18,6 +18,10 @@ impl Chip {
         Self { place, state: Flash::default() }
     }
 
+    pub(crate) fn place(&self) -> Region<Ipa> {
+        self.place
+    }
+
     /// Goes back to power-on: what the memory shows is of no matter, it is filled anew.
     pub(crate) fn reset(&mut self) {
         self.state = Flash::default();

@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use assay_el2::coherent::Part;
+use assay_el2::mmu::Whole;
 use assay_model::loader::{FlashFile, KernelError, Loader, Origin, Progress, Sources};
 use assay_plan::guest_tree::Blob;
-use assay_spec::addr::Ipa;
+use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::exit::Width;
 
 use crate::adapter::{Ram, TableAdapter};
@@ -89,6 +90,14 @@ impl Contents {
         self.chips.iter_mut().for_each(|chip| chip.write(ipa, width, value, ram, fwb));
     }
 
+    /// Notes that EL2 will not reach the VM's RAM while guests run, but for flashes that it writes. Returns where that is.
+    pub(crate) fn hide(&mut self) -> Vec<Region<Pa>> {
+        let Self { ram, chips, .. } = self;
+        let is_plain = |place: &Region<Ipa>| !chips.iter().any(|chip| chip.place().overlaps(place));
+        let parts = ram.parts.iter_mut().filter(|(place, _)| is_plain(place));
+        parts.map(|(_, ram)| ram.hide()).collect()
+    }
+
     /// Ends a load that is under way, done or not.
     pub(crate) fn end(&mut self) {
         self.is_loading = false;
@@ -136,6 +145,7 @@ impl Contents {
     }
 
     fn fill(&mut self) -> Progress {
+        let _whole = Whole::enter();
         if let Some(done) = self.cleaned {
             return self.clean(done);
         }

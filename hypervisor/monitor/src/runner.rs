@@ -4,7 +4,7 @@
 //! does is a step that ends ([`Here::step`]): a chunk of loading, or the guest until it is left. What comes next is in
 //! its [`Stage`].
 
-use assay_el2::{cpu, gic, pmu, timer};
+use assay_el2::{cpu, gic, mmu, pmu, timer};
 use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
@@ -55,6 +55,7 @@ enum Chooser<'a> {
 const OWN: Entity = Entity(0);
 
 fn run(chooser: &Chooser<'_>, cpu: PcpuId) -> ! {
+    mmu::narrow();
     let mut here: Option<Here<'_>> = None;
     let mut step = Step::Again;
     loop {
