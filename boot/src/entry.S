@@ -7,19 +7,61 @@
 //
 // Registers: x19 device tree, x20 image base, x21 exception level (bit 8: E2H cannot be cleared).
 
+// UEFI enters at `uefi_entry` instead (`uefi.S`), which ends here too.
+
 .section .head, "ax"
 .globl _start
 _start:
-    b       boot_primary            // code0
-    .long   0                       // code1
+    ccmp    x18, #0, #0xd, pl       // code0: "MZ" in its low half, which changes flags only
+    b       boot_primary            // code1
     .quad   0                       // text_offset
     .quad   __image_size            // image_size, up to the end of the BSS
     .quad   0xa                     // flags: little endian, 4 KiB pages, anywhere in memory
     .quad   0, 0, 0
     .ascii  "ARM\x64"
-    .long   0
+    .long   pe_header - _start
 
-.section .text.boot, "ax"
+// The image as a PE file (PE/COFF specification; UEFI 2.10 §2.1.1). Each section has the place in the file that it
+// has in memory, and nothing is to be relocated by the loader. Who appends a bundle raises what counts the end.
+pe_header:
+    .ascii  "PE\0\0"
+    .short  0xaa64                  // ARM64
+    .short  2                       // sections
+    .long   0, 0, 0
+    .short  pe_sections - pe_optional
+    .short  0x206                   // executable, no line numbers, no debugging information
+pe_optional:
+    .short  0x20b                   // PE32+
+    .short  0
+    .long   __rodata_start - pe_code  // code
+    .long   __pe_data_size          // initialized data
+    .long   0
+    .long   uefi_entry - _start
+    .long   pe_code - _start
+    .quad   0                       // image base: anywhere
+    .long   0x1000                  // alignment in memory
+    .long   0x200                   // alignment in the file
+    .long   0, 0, 0, 0
+    .long   __image_size
+    .long   pe_code - _start        // size of headers
+    .long   0
+    .short  10                      // EFI application
+    .short  0x100                   // NX compatible: nothing is both written and executed
+    .quad   0, 0, 0, 0
+    .long   0
+    .long   6                       // data directories, all empty; some loaders read them
+    .quad   0, 0, 0, 0, 0, 0
+pe_sections:
+    .ascii  ".text\0\0\0"
+    .long   __rodata_start - pe_code, pe_code - _start, __rodata_start - pe_code, pe_code - _start
+    .long   0, 0, 0
+    .long   0x60000020              // code, read, execute
+    .ascii  ".data\0\0\0"
+    .long   __pe_data_memory, __rodata_start - _start, __pe_data_size, __rodata_start - _start
+    .long   0, 0, 0
+    .long   0xc0000040              // initialized data, read, write: read-only data holds addresses too
+
+// What runs with UEFI's map, which has the headers as data, comes behind this page; what fills it does not.
 boot_primary:
     msr     daifset, #0xf
     msr     spsel, #1               // the boot protocol does not say which stack pointer is selected
@@ -42,21 +84,7 @@ boot_primary:
     cmp     x0, x1
     b.lo    1b
 
-    // Relocate: every entry of .rela.dyn is R_AARCH64_RELATIVE, *(base + offset) = base + addend.
-    adrp    x0, __rela_start
-    add     x0, x0, :lo12:__rela_start
-    adrp    x1, __rela_end
-    add     x1, x1, :lo12:__rela_end
-2:  cmp     x0, x1
-    b.hs    3f
-    ldp     x2, x3, [x0], #16
-    ldr     x4, [x0], #8
-    cmp     w3, #1027               // R_AARCH64_RELATIVE
-    b.ne    2b
-    add     x4, x4, x20
-    str     x4, [x20, x2]
-    b       2b
-3:
+    bl      boot_relocate
     // The early map: the image and the device tree (at most 2 MiB, anywhere), by 2 MiB blocks.
     mov     x0, x20
     adrp    x22, __image_end
@@ -229,6 +257,12 @@ boot_mmu_on:
     msr     sctlr_el3, x4
     isb
     ret
+    .ltorg
+
+.balign 4096
+pe_code:
+
+.section .text.boot, "ax"
 
 // A CPU that PSCI CPU_ON started: x0 = physical address of its `el2::secondary::Start`, MMU off.
 // The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index, least MTE.
@@ -270,6 +304,25 @@ boot_secondary:
 boot_park:
     wfi
     b       boot_park
+
+// Relocates the image at x20: every entry of .rela.dyn is R_AARCH64_RELATIVE, *(base + offset) = base + addend, so
+// that it can be done again elsewhere. Uses x0 to x4.
+.globl boot_relocate
+boot_relocate:
+    adrp    x0, __rela_start
+    add     x0, x0, :lo12:__rela_start
+    adrp    x1, __rela_end
+    add     x1, x1, :lo12:__rela_end
+1:  cmp     x0, x1
+    b.hs    2f
+    ldp     x2, x3, [x0], #16
+    ldr     x4, [x0], #8
+    cmp     w3, #1027               // R_AARCH64_RELATIVE
+    b.ne    1b
+    add     x4, x4, x20
+    str     x4, [x20, x2]
+    b       1b
+2:  ret
 
 .section .bss.boot, "aw", @nobits
 .balign 8

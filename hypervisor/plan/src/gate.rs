@@ -16,7 +16,7 @@ use crate::fields::{Kind, With};
 
 pub mod decode;
 mod node;
-mod shape;
+pub(crate) mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -30,5 +30,6 @@ pub mod ranges;
 pub mod refusal;
 pub mod space;
 pub mod traps;
+pub mod uefi;
 pub mod vm_plan;
 pub mod vm_tree;

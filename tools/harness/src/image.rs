@@ -55,7 +55,32 @@ pub fn append_bundle(image: &[u8], bundle: &[u8]) -> Result<Vec<u8>> {
     whole.extend_from_slice(bundle);
     let end = (whole.len() as u64).to_le_bytes();
     whole[IMAGE_SIZE].copy_from_slice(&end);
+    count_in_pe(&mut whole)?;
     Ok(whole)
+}
+
+/// Where the Image header says where the PE header is (offsets in PE files: PE/COFF specification §3).
+const PE_HEADER: usize = 60;
+/// From the PE header: the size of the image in memory, and that of the second section in memory and in the file.
+const PE_IMAGE_SIZE: usize = 24 + 56;
+const PE_SECTION: usize = 24 + 160 + 40;
+
+/// Makes the PE header count the file's end in: the last section, which has the same place in file and memory, ends there.
+fn count_in_pe(whole: &mut Vec<u8>) -> Result<()> {
+    let word = |whole: &[u8], at: usize| -> Option<usize> {
+        Some(u32::from_le_bytes(*whole.get(at..)?.first_chunk()?) as usize)
+    };
+    let header = word(whole, PE_HEADER).unwrap_or(0);
+    if whole.get(header..).is_none_or(|bytes| !bytes.starts_with(b"PE\0\0")) {
+        return Ok(());
+    }
+    whole.resize(whole.len().next_multiple_of(512), 0);
+    let start = word(whole, header + PE_SECTION + 12).context("a short PE header")?;
+    let (end, size) = (u32::try_from(whole.len())?.next_multiple_of(4096), u32::try_from(whole.len() - start)?);
+    for (at, value) in [(PE_IMAGE_SIZE, end), (PE_SECTION + 8, size), (PE_SECTION + 16, size)] {
+        whole[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -70,6 +95,22 @@ mod tests {
         assert_eq!(&whole[8192..], b"bundle");
         assert_eq!(whole[16..24], 8198u64.to_le_bytes());
         assert!(whole[64..8192].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn an_appended_bundle_counts_in_the_pe_header_too() {
+        let mut image = head();
+        image[16..24].copy_from_slice(&0x3000u64.to_le_bytes());
+        image[60..64].copy_from_slice(&64u32.to_le_bytes());
+        image.resize(0x2000, 0);
+        image[64..68].copy_from_slice(b"PE\0\0");
+        let word = |image: &[u8], at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+        let second = 64 + 24 + 160 + 40;
+        image[second + 12..second + 16].copy_from_slice(&0x1000u32.to_le_bytes());
+        let whole = append_bundle(&image, &[1; 0x1001]).unwrap();
+        assert_eq!(whole[16..24], 0x4001u64.to_le_bytes());
+        assert_eq!((whole.len(), word(&whole, 64 + 80)), (0x4200, 0x5000));
+        assert_eq!((word(&whole, second + 8), word(&whole, second + 16)), (0x3200, 0x3200));
     }
 
     #[test]

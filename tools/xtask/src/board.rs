@@ -40,6 +40,8 @@ pub(crate) struct Boot {
     pub(crate) bundle: String,
     /// Both as one file.
     pub(crate) whole: String,
+    /// Both on a disk.
+    pub(crate) disk: String,
 }
 
 impl Board {

@@ -1,6 +1,7 @@
 //! The cases that run guests under Assay in QEMU, one behaviour each.
 
 mod between;
+mod boots;
 mod coherent;
 mod contract;
 mod dom0less;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(contract::cases());
     cases.extend(endings::cases());
     cases.extend(firmware::cases());
+    cases.extend(boots::cases());
     cases.extend(operator::cases());
     cases.extend(refused::cases());
     cases.extend(dom0less::cases());

@@ -1,5 +1,6 @@
-//! `image`: the files that a board boots: firmware and bundle, apart and as one file. UEFI's loader and
-//! SD-card images are not there yet.
+//! `image`: the files that a board boots: firmware and bundle, apart and as one file, and on a disk.
+
+pub(crate) mod disk;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,11 @@ use clap::Args;
 use crate::board::Board;
 use crate::failure::unusable;
 use crate::{build, setup};
+
+/// What UEFI starts from a disk that it knows nothing of.
+pub(crate) const REMOVABLE: &str = "EFI/BOOT/BOOTAA64.EFI";
+/// Where the image looks for the bundle then.
+pub(crate) const BESIDE: &str = "EFI/BOOT/bundle.cpio";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -46,5 +52,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;
         println!("{}", path.display());
     }
+    let path = options.output.join(names.disk);
+    disk::write(&path, &[(REMOVABLE, &firmware), (BESIDE, &archive)])?;
+    println!("{}", path.display());
     Ok(())
 }

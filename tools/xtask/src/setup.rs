@@ -70,7 +70,7 @@ pub(crate) enum Extra {
     NextQemu,
     /// The kernel's self-tests of arm64.
     Selftests,
-    /// U-Boot and AAVMF.
+    /// U-Boot, AAVMF and GRUB.
     Firmware,
 }
 
@@ -82,7 +82,7 @@ impl Extra {
         match self {
             Self::NextQemu => "newer QEMU",
             Self::Selftests => "kernel self-tests",
-            Self::Firmware => "firmware for guests",
+            Self::Firmware => "firmware and boot loaders",
         }
     }
 
@@ -99,7 +99,7 @@ impl Extra {
         let path = match self {
             Self::NextQemu => cache.qemu(true),
             Self::Selftests => cache.selftests(),
-            Self::Firmware => cache.root().join("guests/firmware"),
+            Self::Firmware => cache.root().join("guests/firmware").join(firmware::LAST),
         };
         path.exists().then_some(path)
     }

@@ -5,31 +5,35 @@
 
 use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, Measure, TreeError, decode};
 
-const MAGIC: u32 = 0xd00d_feed;
-const VERSION: u32 = 17;
-const HEADER_BYTES: usize = 40;
+pub(crate) const MAGIC: u32 = 0xd00d_feed;
+pub(crate) const VERSION: u32 = 17;
+pub(crate) const HEADER_BYTES: usize = 40;
 
-const FDT_BEGIN_NODE: u32 = 1;
-const FDT_END_NODE: u32 = 2;
-const FDT_PROP: u32 = 3;
-const FDT_NOP: u32 = 4;
-const FDT_END: u32 = 9;
+pub(crate) const FDT_BEGIN_NODE: u32 = 1;
+pub(crate) const FDT_END_NODE: u32 = 2;
+pub(crate) const FDT_PROP: u32 = 3;
+pub(crate) const FDT_NOP: u32 = 4;
+pub(crate) const FDT_END: u32 = 9;
 
 /// What the check found.
-pub(super) struct Shape<'a> {
+pub(crate) struct Shape<'a> {
     /// The blob, cut to its `totalsize`.
     pub(super) bytes: &'a [u8],
     /// How much of everything there is.
     pub(super) measure: Measure,
     /// The memory reservation entries without the end mark.
-    pub(super) reservations: &'a [u8],
+    pub(crate) reservations: &'a [u8],
+    /// The structure block: its tokens are whole and in order.
+    pub(crate) structs: &'a [u8],
+    /// The strings block, in which all names of properties end.
+    pub(crate) strings: &'a [u8],
 }
 
 /// Is shown each property: its node's number, its name and its value.
 type See<'s, 'a> = &'s mut dyn FnMut(usize, &'a str, &'a [u8]);
 
 /// Checks a blob whole.
-pub(super) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
     check_and_show(bytes, &mut |_, _, _| {})
 }
 
@@ -59,14 +63,14 @@ pub(super) fn check_and_show<'a>(bytes: &'a [u8], see: See<'_, 'a>) -> Result<Sh
     // The list of reservations has an entry of zeros at its end.
     let ends = [end(field(8), structs.len()), end(field(12), strings.len()), end(field(16), reservations.len() + 16)];
     let used = ends.into_iter().fold(HEADER_BYTES, usize::max).min(total);
-    Ok(Shape { bytes, measure: Measure { bytes: used, nodes, paths }, reservations })
+    Ok(Shape { bytes, measure: Measure { bytes: used, nodes, paths }, reservations, structs, strings })
 }
 
-fn block(bytes: &[u8], start: usize, size: usize) -> Option<&[u8]> {
+pub(crate) fn block(bytes: &[u8], start: usize, size: usize) -> Option<&[u8]> {
     bytes.get(start..start.checked_add(size)?)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     decode::u32(bytes.get(at..at.checked_add(4)?)?)
 }
 
@@ -129,7 +133,7 @@ fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(u
 }
 
 /// The offset after `size` bytes and the padding to a cell; both are below 2 MiB here.
-fn padded(at: usize, size: usize) -> usize {
+pub(crate) fn padded(at: usize, size: usize) -> usize {
     at.wrapping_add(size).wrapping_add(3) & !3
 }
 
@@ -139,7 +143,7 @@ fn node_name(structs: &[u8], at: usize) -> Option<&str> {
 
 /// The NUL-terminated name at the start of `bytes`, of printable ASCII. The bound on its length keeps a
 /// tree of many properties with one endless name from costing the square of its size.
-fn name_at(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn name_at(bytes: &[u8]) -> Option<&str> {
     let bytes = bytes.get(..=MAX_NAME).unwrap_or(bytes);
     let end = bytes.iter().position(|&byte| byte == 0)?;
     let name = bytes.get(..end)?;

@@ -76,13 +76,17 @@ pub fn free_memory(dtb: &[u8], bytes: u64, image: Region<Pa>, taken: &[Region<Pa
                 at = hole.end().0.checked_next_multiple_of(PAGE_SIZE)?;
             }
         };
-        let memory = || root.children().filter(memory::is_memory).filter_map(|node| regions(&root, &node));
         let behind = |memory: Region<Pa>| {
             let from = Region::new(image.end(), memory.end().0.checked_sub(image.end().0)?)?;
             memory.covers(&from).then(|| fit(from))?
         };
-        memory().flatten().find_map(behind).or_else(|| memory().flatten().find_map(fit))
+        memory_of(&root).find_map(behind).or_else(|| memory_of(&root).find_map(fit))
     })
+}
+
+/// All memory that a tree with this root has.
+pub(crate) fn memory_of<'a>(root: &Bare<'a>) -> impl Iterator<Item = Region<Pa>> {
+    root.children().filter(memory::is_memory).filter_map(|node| regions(root, &node)).flatten()
 }
 
 /// The entries of a node's `reg`.

@@ -33,6 +33,7 @@ pub struct Builder {
     native: Option<PathBuf>,
     bare: Option<String>,
     appended: bool,
+    by_firmware: bool,
     bundle: Option<Vec<u8>>,
     tree: Option<Dom0less>,
     modules: Vec<(u64, String)>,
@@ -155,6 +156,14 @@ impl Builder {
         self
     }
 
+    /// Loads neither firmware image nor bundle: [`Builder::arguments`] give the machine's firmware, and what it boots the
+    /// manifest's VMs from. Their console style must be `prefix`.
+    #[must_use]
+    pub fn by_firmware(mut self) -> Self {
+        self.by_firmware = true;
+        self
+    }
+
     /// The VMs of a dom0less tree, without a bundle.
     #[must_use]
     pub fn vm_tree(mut self, tree: Dom0less) -> Self {
@@ -228,6 +237,10 @@ impl Builder {
         if self.manifest.vm.is_empty() {
             bail!("the machine has no VM: give it a manifest");
         }
+        let names = self.manifest.vm.iter().map(|vm| vm.name.clone()).collect();
+        if self.by_firmware {
+            return Ok(Loaded { names, arguments: Vec::new(), size: 0, el2: true });
+        }
         // Assay's lines and a guest's must not be mixed up.
         self.manifest.console = Some(ConsoleStyle::Prefix);
         let archive = match self.bundle.take() {
@@ -242,7 +255,7 @@ impl Builder {
             vec![("-kernel", firmware), ("-initrd", scratch.write("bundle.cpio", &archive)?)]
         };
         Ok(Loaded {
-            names: self.manifest.vm.iter().map(|vm| vm.name.clone()).collect(),
+            names,
             arguments: arguments
                 .iter()
                 .flat_map(|(key, path)| [(*key).to_owned(), path.display().to_string()])

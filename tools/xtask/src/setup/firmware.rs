@@ -1,4 +1,5 @@
-//! Firmware that guests can run: Debian's U-Boot and AAVMF for QEMU's `virt`, unchanged.
+//! Firmware that guests can run and that Assay starts from: Debian's U-Boot and AAVMF for QEMU's `virt`, and its GRUB,
+//! unchanged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,11 +13,15 @@ use super::apt::{self, Apt, Suites};
 const RELEASE: Suites<'_> =
     Suites { architecture: "arm64", archive: &["bookworm"], security: &["bookworm-security"], prefer: None };
 
+/// The file that came last: a folder without it is an older version's.
+pub(crate) const LAST: &str = "grub";
+
 /// Each file: its name here, the package that has it, and where.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 4] = [
     ("u-boot", "u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin"),
     ("aavmf", "qemu-efi-aarch64", "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"),
     ("aavmf-vars", "qemu-efi-aarch64", "usr/share/AAVMF/AAVMF_VARS.fd"),
+    (LAST, "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"),
 ];
 
 /// Fetches the files; gives their folder.
@@ -42,6 +47,9 @@ pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
         let _ = fs::copy(&from, kept.join(name)).with_context(|| format!("{package} has no {path}"))?;
     }
     private.discard()?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
     fs::rename(&kept, &folder)?;
     fs::remove_dir_all(&work)?;
     Ok(folder)

@@ -1,0 +1,72 @@
+//! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
+
+mod uefi;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
+use assay_harness::cache::Cache;
+use assay_harness::manifest::Manifest;
+
+use super::Case;
+use crate::build::{self, Artifacts};
+
+pub(super) fn cases() -> Vec<Case> {
+    uefi::cases()
+}
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A VM that says something and powers off.
+const HELLO: &str = "console = \"prefix\"\n[[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 1\nkernel = \"hello\"\n";
+
+/// What a disk is made of, and the folder for it, which goes with this.
+struct Parts {
+    folder: PathBuf,
+    image: Vec<u8>,
+    bundle: Vec<u8>,
+}
+
+impl Parts {
+    fn new(manifest: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("assay-boots-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let image = std::fs::read(Artifacts::locate()?.image)?;
+        let bundle = build::bundle(&Manifest::parse(manifest)?, Path::new(""))?;
+        Ok(Self { folder, image, bundle })
+    }
+
+    /// QEMU's argument for a disk with these files.
+    fn disk(&self, files: &[(&str, &[u8])]) -> Result<String> {
+        let path = self.folder.join("disk.img");
+        crate::image::disk::write(&path, files)?;
+        Ok(format!("if=virtio,format=raw,file={}", path.display()))
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The path of a file that the set-up fetched.
+fn fetched(name: &str) -> Result<String> {
+    let path = Cache::locate()?.root().join("guests/firmware").join(name);
+    Ok(path.to_str().context("the cache's path is not UTF-8")?.to_owned())
+}
+
+/// Waits until the machine has printed `text`, whoever did: firmware's lines are nobody's.
+fn wait_for(machine: &Machine, text: &str) -> Result<()> {
+    let start = Instant::now();
+    while !machine.log().contains(text) {
+        ensure!(start.elapsed() < LIMIT && !machine.ended(), "never came: {text}\n{}", machine.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

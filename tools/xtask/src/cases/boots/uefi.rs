@@ -1,0 +1,118 @@
+//! UEFI: Debian's AAVMF starts the image itself, or GRUB does.
+
+use anyhow::{Result, ensure};
+use assay_harness::cache::Cache;
+use assay_harness::{Builder, Machine, image, qemu};
+
+use super::{HELLO, LIMIT, Parts, fetched, wait_for};
+use crate::build::Artifacts;
+use crate::cases::Case;
+use crate::image::{BESIDE, REMOVABLE};
+use crate::setup::Extra;
+
+/// Firmware gives its device tree, or ACPI's tables instead.
+const TREE: &str = "acpi=off";
+const ACPI: &str = "acpi=on";
+
+/// Debian in a VM that begins beside another.
+const TWO: &str = "console = \"prefix\"\n\
+    [[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 1\nkernel = \"hello\"\n\
+    [[vm]]\nname = \"debian\"\nmemory = \"256M\"\ncpus = 2\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"console=ttyAMA0\"\n";
+
+const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img\ninitrd /bundle.cpio\nboot\n";
+
+pub(super) fn cases() -> Vec<Case> {
+    let all = vec![
+        Case::new("boots/uefi-from-a-disk", from_a_disk),
+        Case::new("boots/uefi-with-the-tree-of-the-disk", with_a_tree),
+        Case::new("boots/uefi-one-file", one_file),
+        Case::new("boots/uefi-initrd-by-loadfile2", by_loadfile2),
+        Case::new("boots/uefi-linux-beside-another", linux),
+        Case::new("boots/grub-linux-and-initrd", grub),
+        Case::new("boots/uefi-says-why-not-at-el1", || {
+            refused("virtualization=off,acpi=off", "assay: started at EL1, ")
+        }),
+        Case::new("boots/uefi-says-that-no-tree-is-there", || refused(ACPI, "assay: firmware has no device tree; ")),
+    ];
+    all.into_iter().map(|case| case.wants(Extra::Firmware)).collect()
+}
+
+/// A machine with AAVMF in its flash and this disk.
+fn machine(manifest: &str, options: &str, disk: &str) -> Result<Builder> {
+    let arguments = ["-M", options, "-bios", &fetched("aavmf")?, "-drive", disk];
+    Ok(Machine::builder().manifest_text(manifest).by_firmware().arguments(arguments))
+}
+
+fn hello(options: &str, disk: &str) -> Result<String> {
+    let _ = machine(HELLO, options, disk)?.start()?.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+fn from_a_disk() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    hello(TREE, &parts.disk(&[(REMOVABLE, &parts.image), (BESIDE, &parts.bundle)])?)
+}
+
+/// Firmware has ACPI only, so the tree is a file.
+fn with_a_tree() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let program = qemu::find(None, &Cache::locate()?)?;
+    let hardware =
+        ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "max", "-smp", "1", "-m", "1G", "-nic", "none"];
+    let tree = qemu::own_tree(&program, &hardware.map(str::to_owned), &parts.folder)?;
+    let files = [(REMOVABLE, &parts.image), (BESIDE, &parts.bundle), ("EFI/BOOT/platform.dtb", &tree)];
+    hello(ACPI, &parts.disk(&files.map(|(name, bytes)| (name, bytes.as_slice())))?)
+}
+
+fn one_file() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let whole = image::append_bundle(&parts.image, &parts.bundle)?;
+    hello(TREE, &parts.disk(&[(REMOVABLE, &whole)])?)
+}
+
+/// QEMU hands kernel and initrd to firmware, which serves the initrd as boot loaders do.
+fn by_loadfile2() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let bundle = parts.folder.join("initrd");
+    std::fs::write(&bundle, &parts.bundle)?;
+    let image = Artifacts::locate()?.image;
+    let builder = machine(HELLO, TREE, &parts.disk(&[])?)?;
+    let files = ["-kernel", &image.to_string_lossy(), "-initrd", &bundle.to_string_lossy()].map(str::to_owned);
+    let _ = builder.arguments(files.iter().map(String::as_str)).start()?.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+/// Firmware's memory is larger and its map longer, and a VM runs Linux to its shell and back.
+fn linux() -> Result<String> {
+    let parts = Parts::new(TWO)?;
+    let disk = parts.disk(&[(REMOVABLE, &parts.image), (BESIDE, &parts.bundle)])?;
+    let mut machine = machine(TWO, TREE, &disk)?.start()?;
+    machine.expect("debian", ":/# ", LIMIT)?;
+    machine.send("debian", "poweroff\r")?;
+    machine.finish(LIMIT)?;
+    Ok(String::new())
+}
+
+/// GRUB takes the image as a kernel, and serves the bundle or says in the tree where it is.
+fn grub() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let loader = std::fs::read(fetched("grub")?)?;
+    let files: [(&str, &[u8]); 4] = [
+        (REMOVABLE, &loader),
+        ("EFI/debian/grub.cfg", GRUB.as_bytes()),
+        ("assay.img", &parts.image),
+        ("bundle.cpio", &parts.bundle),
+    ];
+    hello(TREE, &parts.disk(&files)?)
+}
+
+/// The machine stays firmware's, which says what the image said.
+fn refused(options: &str, text: &str) -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let disk = parts.disk(&[(REMOVABLE, &parts.image), (BESIDE, &parts.bundle)])?;
+    let machine = machine(HELLO, options, &disk)?.start()?;
+    wait_for(&machine, text)?;
+    wait_for(&machine, "Shell> ")?;
+    ensure!(machine.events().iter().all(|event| event.kind != "boot"), "Assay has started: {}", machine.log());
+    Ok(String::new())
+}
