@@ -64,6 +64,12 @@ impl Cache {
         self.root.join("guests/firmware").join(name)
     }
 
+    /// The boards' device trees, a folder for each maker.
+    #[must_use]
+    pub fn trees(&self) -> PathBuf {
+        self.root.join("guests/trees")
+    }
+
     /// The kernel's self-tests of arm64: a folder for each suite (`mte`, `pauth`, `fp`), with its programs.
     #[must_use]
     pub fn selftests(&self) -> PathBuf {

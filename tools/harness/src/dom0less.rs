@@ -193,6 +193,7 @@ impl Dom0less {
             mte: self.vms.iter().any(|vm| vm.mte),
             icount: false,
             el2: true,
+            board: None,
         }
     }
 

@@ -25,10 +25,28 @@ pub(crate) struct Board {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Qemu {
-    /// QEMU's name of the model.
+    /// QEMU's name of the model; of a board, with its options.
     pub(crate) machine: String,
-    /// The CPU if none is asked for.
+    /// The CPU if none is asked for; a board has its own.
+    #[serde(default)]
     pub(crate) cpu: String,
+    /// A board's device tree, below the folder of Debian's kernel package that holds them. QEMU's `virt` makes its own.
+    pub(crate) tree: Option<String>,
+    /// Needs the QEMU of `setup --qemu-next`.
+    #[serde(default)]
+    pub(crate) next: bool,
+    /// A board's further arguments: CPUs, memory, and the serial ports before the console (`-serial null`).
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Qemu {
+    /// All of QEMU's arguments for a board with a tree of its own, whose trees are in `trees`; `None` for `virt`.
+    pub(crate) fn board(&self, trees: &Path) -> Option<Vec<String>> {
+        let tree = trees.join(self.tree.as_ref()?).display().to_string();
+        let own = ["-M", &self.machine, "-dtb", &tree].map(str::to_owned);
+        Some(own.into_iter().chain(self.arguments.iter().cloned()).collect())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +76,14 @@ impl Board {
         let text = std::fs::read_to_string(&path)?;
         toml::from_str(&text).with_context(|| path.display().to_string())
     }
+}
+
+/// The platforms, by name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn all() -> Result<Vec<String>> {
+    list(&cache::repository()?.join("platforms"))
 }
 
 fn list(folder: &Path) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The cases that run guests under Assay in QEMU, one behaviour each.
 
 mod between;
+mod boards;
 mod boots;
 mod coherent;
 mod contract;
@@ -79,5 +80,6 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(many::cases());
     cases.extend(matrix::cases());
     cases.extend(selftests::cases());
+    cases.extend(boards::cases()?);
     Ok(cases)
 }

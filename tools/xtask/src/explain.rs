@@ -5,7 +5,7 @@
 
 mod cpus;
 mod decide;
-mod machine;
+pub(crate) mod machine;
 mod print;
 mod proof;
 mod reason;
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Tells what firmware's tree says of the machine.
 fn machine_alone(tree: &Path) -> Result<()> {
     let named = || format!("platform tree {}", tree.display());
-    let machine = platform::parse(&fs::read(tree).with_context(named)?).with_context(named)?;
+    let machine = machine::read(&fs::read(tree).with_context(named)?).with_context(named)?;
     print!("{}", machine::lines(&machine));
     for odd in machine.oddities() {
         eprintln!("warning: {}: {}", odd.node, odd.reason);

@@ -84,6 +84,9 @@ enum Command {
         /// Also fetch the firmware that guests can run: U-Boot and AAVMF (what needs it does so itself)
         #[arg(long)]
         firmware: bool,
+        /// Also unpack the device trees of all boards that Debian's kernel knows (what needs them does so itself)
+        #[arg(long)]
+        trees: bool,
     },
 }
 
@@ -126,9 +129,14 @@ fn execute(command: Command) -> Result<()> {
         Command::Schema(options) => schema::run(&options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
-        Command::Setup { check: false, qemu_next, kselftests, firmware } => {
+        Command::Setup { check: false, qemu_next, kselftests, firmware, trees } => {
             setup::ensure(setup::ALL)?;
-            let extras = [(qemu_next, Extra::NextQemu), (kselftests, Extra::Selftests), (firmware, Extra::Firmware)];
+            let extras = [
+                (qemu_next, Extra::NextQemu),
+                (kselftests, Extra::Selftests),
+                (firmware, Extra::Firmware),
+                (trees, Extra::Trees),
+            ];
             for (wanted, extra) in extras {
                 if wanted {
                     setup::fetch(extra)?;

@@ -33,7 +33,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (mut manifest, folder) = options.manifest().map_err(unusable)?;
     build::warn(&manifest);
     let board = options.board().map_err(unusable)?;
-    let qemu = prepare(options, &setup::guests_of(&manifest))?;
+    let mut qemu = prepare(options, &setup::guests_of(&manifest))?;
+    if board.tree.is_some() {
+        setup::fetch(Extra::Trees)?;
+    }
+    if board.next && options.qemu.is_none() {
+        setup::fetch(Extra::NextQemu)?;
+        qemu = Cache::locate()?.qemu(true);
+    }
     fetch_firmware(&manifest)?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
     if !std::io::stdin().is_terminal() {
@@ -42,9 +49,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build::guests_of(&manifest, &folder)?;
     let artifacts = build::firmware(build::Profile::fast(options.fast))?;
     let bundle = build::write_bundle(&manifest, &folder, &artifacts.bundle).map_err(unusable)?;
-    let hardware = options.hardware(board, Hardware::fit(&manifest, bundle));
+    let hardware = options.hardware(board, Hardware::fit(&manifest, bundle))?;
     let mut arguments = hardware.arguments();
-    arguments.push("-nographic".to_owned());
+    // The same for `virt`; a board's console may come after other serial ports.
+    let console: &[&str] =
+        if hardware.board.is_some() { &["-display", "none", "-serial", "mon:stdio"] } else { &["-nographic"] };
+    arguments.extend(console.iter().copied().map(str::to_owned));
     for (option, path) in [("-kernel", &artifacts.image), ("-initrd", &artifacts.bundle)] {
         arguments.extend([option.to_owned(), path.display().to_string()]);
     }

@@ -10,6 +10,7 @@ mod qemu;
 mod rust;
 mod selftests;
 mod sources;
+mod trees;
 
 use std::fs;
 use std::path::PathBuf;
@@ -72,17 +73,20 @@ pub(crate) enum Extra {
     Selftests,
     /// U-Boot, AAVMF and GRUB.
     Firmware,
+    /// The boards' device trees, out of the kernel's package.
+    Trees,
 }
 
 impl Extra {
     /// All, in the order of fetching.
-    pub(crate) const ALL: [Self; 3] = [Self::NextQemu, Self::Selftests, Self::Firmware];
+    pub(crate) const ALL: [Self; 4] = [Self::NextQemu, Self::Selftests, Self::Firmware, Self::Trees];
 
     fn name(self) -> &'static str {
         match self {
             Self::NextQemu => "newer QEMU",
             Self::Selftests => "kernel self-tests",
             Self::Firmware => "firmware and boot loaders",
+            Self::Trees => "boards' device trees",
         }
     }
 
@@ -91,6 +95,7 @@ impl Extra {
             Self::NextQemu => "--qemu-next",
             Self::Selftests => "--kselftests",
             Self::Firmware => "--firmware",
+            Self::Trees => "--trees",
         }
     }
 
@@ -100,6 +105,7 @@ impl Extra {
             Self::NextQemu => cache.qemu(true),
             Self::Selftests => cache.selftests(),
             Self::Firmware => cache.root().join("guests/firmware").join(firmware::LAST),
+            Self::Trees => cache.trees(),
         };
         path.exists().then_some(path)
     }
@@ -124,6 +130,7 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
         Extra::NextQemu => qemu::install(&cache, true)?,
         Extra::Selftests => selftests::install(&cache)?,
         Extra::Firmware => firmware::install(&cache)?,
+        Extra::Trees => trees::install(&cache)?,
     };
     eprintln!("{}: {}", extra.name(), path.display());
     Ok(())

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::board::Board;
 use crate::cases::{self, Case};
 use crate::failure::unusable;
 use crate::{build, setup};
@@ -68,8 +69,8 @@ impl fmt::Display for Tally {
 /// A test failed, or what the tests need can't be built or set up.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let filter = options.filter.as_deref().unwrap_or("");
-    if let Some(board) = options.board.as_deref().filter(|board| *board != "qemu-virt") {
-        return Err(unusable(anyhow::anyhow!("no tests for the board {board}: there are some for qemu-virt")));
+    if let Some(board) = &options.board {
+        Board::read(board).map_err(unusable)?;
     }
     let (host, qemu) = (options.host || !options.qemu, options.qemu || !options.host);
     let host = host && options.board.is_none();
@@ -96,11 +97,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
-    let chosen: Vec<Case> = cases::all()?.into_iter().filter(|case| case.name.contains(filter)).collect();
+    // A board's case is named for it, and any other is of QEMU's `virt`.
+    let is_meant = |case: &Case| match options.board.as_deref() {
+        None => true,
+        Some("qemu-virt") => !case.name.starts_with("board/"),
+        Some(board) => case.name.starts_with(&format!("board/{board}/")),
+    };
+    let meant = |case: &Case| case.name.contains(filter) && is_meant(case);
+    let chosen: Vec<Case> = cases::all()?.into_iter().filter(meant).collect();
+    // Who names a board means all that it needs.
+    let long = options.long || options.board.as_deref().is_some_and(|board| board != "qemu-virt");
     if chosen.is_empty() {
         return Ok(Tally::default());
     }
-    let (run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| options.long || !case.long);
+    let (run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| long || !case.long);
     setup::ensure(setup::ALL)?;
     for extra in setup::Extra::ALL {
         if run.iter().any(|case| case.extra == Some(extra)) {

@@ -30,6 +30,7 @@ pub struct Builder {
     gic: Option<Gic>,
     mte: Option<bool>,
     icount: bool,
+    board: Option<Vec<String>>,
     native: Option<PathBuf>,
     bare: Option<String>,
     appended: bool,
@@ -126,6 +127,14 @@ impl Builder {
         self
     }
 
+    /// A board instead of `virt`: all of QEMU's arguments for it. Those of its serial ports that come before the console
+    /// are among them (`-serial null`).
+    #[must_use]
+    pub fn board(mut self, arguments: Vec<String>) -> Self {
+        self.board = Some(arguments);
+        self
+    }
+
     /// This archive instead of the one that the manifest makes: for tests of what a broken one does.
     #[must_use]
     pub fn bundle(mut self, archive: Vec<u8>) -> Self {
@@ -210,6 +219,7 @@ impl Builder {
             memory: self.memory.unwrap_or(fitted.memory),
             gic: self.gic.unwrap_or(fitted.gic),
             mte: self.mte.unwrap_or(fitted.mte),
+            board: self.board.take(),
             ..fitted
         };
         let program = qemu::find(self.qemu.as_deref(), &Cache::locate()?)?;

@@ -46,6 +46,8 @@ pub struct Hardware {
     pub icount: bool,
     /// Whether the CPUs start at EL2. Without it a guest image runs natively at EL1, for comparison.
     pub el2: bool,
+    /// A board that is as it is: all of QEMU's arguments for it, and nothing above counts.
+    pub board: Option<Vec<String>>,
 }
 
 impl Hardware {
@@ -81,12 +83,16 @@ impl Hardware {
             mte: manifest.vm.iter().any(|vm| vm.mte),
             icount: false,
             el2: true,
+            board: None,
         }
     }
 
     /// QEMU's arguments for it.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
+        if let Some(board) = &self.board {
+            return board.clone();
+        }
         let el2 = if self.el2 { ",virtualization=on" } else { "" };
         let mte = if self.mte { ",mte=on" } else { "" };
         let mut arguments = vec![
@@ -151,11 +157,14 @@ mod tests {
             mte: true,
             icount: true,
             el2: true,
+            board: None,
         };
         assert_eq!(
             hardware.arguments().join(" "),
             "-M virt,virtualization=on,gic-version=2,mte=on -cpu neoverse-n1 -smp 2 -m 1024M -nic none \
              -icount shift=0,sleep=off"
         );
+        let board = Hardware { board: Some(vec!["-M".into(), "raspi4b".into()]), ..hardware };
+        assert_eq!(board.arguments().join(" "), "-M raspi4b");
     }
 }

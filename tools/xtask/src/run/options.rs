@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use assay_harness::cache::KERNELS;
+use assay_harness::cache::{Cache, KERNELS};
 use assay_harness::manifest::Manifest;
 use assay_harness::programs;
 use assay_harness::qemu::{Gic, Hardware};
@@ -122,12 +122,16 @@ impl Options {
     }
 
     /// `fitted`, with what platform and options say about the machine itself.
-    pub(crate) fn hardware(&self, board: Qemu, fitted: Hardware) -> Hardware {
+    ///
+    /// # Errors
+    /// There is no cache that a board's tree could be in.
+    pub(crate) fn hardware(&self, board: Qemu, fitted: Hardware) -> Result<Hardware> {
         let gic = match self.gic {
             GicVersion::Two => Gic::V2,
             GicVersion::Three => Gic::V3,
         };
-        Hardware { model: board.machine, cpu: self.cpu.clone().unwrap_or(board.cpu), gic, ..fitted }
+        let own = board.board(&Cache::locate()?.trees());
+        Ok(Hardware { model: board.machine, cpu: self.cpu.clone().unwrap_or(board.cpu), gic, board: own, ..fitted })
     }
 
     /// The only VM, as a manifest's table.

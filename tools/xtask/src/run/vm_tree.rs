@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use assay_harness::cache::{KERNELS, RAMDISKS};
 use assay_harness::dom0less::{Dom0less, PREFIXED};
 use assay_harness::{programs, qemu};
@@ -38,6 +38,9 @@ pub(super) fn module(text: &str) -> Result<Module, String> {
 pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     let tree = Dom0less::read(path).map_err(unusable)?;
     let board = options.board().map_err(unusable)?;
+    if board.tree.is_some() {
+        return Err(unusable(anyhow!("{}'s tree has its VMs in a bundle: give --manifest", board.machine)));
+    }
     let files: Vec<(u64, String)> =
         options.modules.iter().map(|module| (module.address, module.file.clone())).collect();
     let known = |name: &&str| KERNELS.contains(name) || RAMDISKS.contains(name);
@@ -52,7 +55,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     }
     let artifacts = build::firmware(build::Profile::fast(options.fast))?;
 
-    let mut hardware = options.hardware(board, tree.hardware());
+    let mut hardware = options.hardware(board, tree.hardware())?;
     // A whole tree's controller is a fact; a fragment's machine has the one that is asked for.
     if let Some(gic) = tree.gic().filter(|_| tree.is_whole()) {
         hardware.gic = gic;

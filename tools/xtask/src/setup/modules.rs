@@ -25,7 +25,7 @@ pub(crate) fn unpack(cache: &Cache, kernel: &str, folder: &Path) -> Result<Vec<(
         let partial = tree.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir_all(&partial)?;
-        extract(&package, &partial)?;
+        extract(&package, &partial, &["*/drivers/nvdimm/*", "*/drivers/dax/*"])?;
         fs::rename(&partial, &tree)?;
     }
     let mut files = Vec::new();
@@ -45,8 +45,9 @@ pub(crate) fn unpack(cache: &Cache, kernel: &str, folder: &Path) -> Result<Vec<(
     Ok(found)
 }
 
-/// `dpkg-deb` and `tar`, which are wherever the set-up's `dpkg` is: the whole package is large.
-fn extract(package: &Path, to: &Path) -> Result<()> {
+/// Unpacks what one of `patterns` means by `dpkg-deb` and `tar`, which are wherever the set-up's `dpkg` is: the whole
+/// package is large.
+pub(super) fn extract(package: &Path, to: &Path, patterns: &[&str]) -> Result<()> {
     let mut unpacked = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(package)
@@ -58,7 +59,8 @@ fn extract(package: &Path, to: &Path) -> Result<()> {
         .arg("-x")
         .arg("-C")
         .arg(to)
-        .args(["--wildcards", "*/drivers/nvdimm/*", "*/drivers/dax/*"])
+        .arg("--wildcards")
+        .args(patterns)
         .stdin(pipe)
         .status()
         .context("can't run tar")?;

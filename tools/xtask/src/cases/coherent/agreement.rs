@@ -45,6 +45,7 @@ impl Platform<'_> {
             mte: self.tags,
             icount: false,
             el2: true,
+            board: None,
         };
         let program = qemu::find(self.qemu.as_deref(), &Cache::locate()?)?;
         let output = process::dies_with_us(&program)

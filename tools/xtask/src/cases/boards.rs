@@ -1,0 +1,109 @@
+//! Boards that QEMU plays, each with its device tree from Debian's kernel: from power-on to the guests' user space, a
+//! reset, and power-off.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::{self, Cache};
+use assay_harness::events::Event;
+use assay_harness::manifest::Manifest;
+use assay_harness::{Machine, qemu};
+use assay_plan::platform::{self, early};
+
+use super::Case;
+use super::linux::{BOOT, PROMPT, SOON};
+use crate::board::{self, Board, Qemu};
+use crate::explain::machine;
+use crate::setup::{self, Extra};
+
+/// Of a hundred boards, those whose tree is read, and those whose console is driven: at least.
+const READ: usize = 90;
+const HEARD: usize = 55;
+/// More than any receive FIFO holds.
+const LINE: usize = 300;
+
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut cases = vec![Case::new("trees/debians-are-read-or-refused-with-a-reason", trees).wants(Extra::Trees)];
+    for name in board::all()? {
+        let Some(qemu) = Board::read(&name)?.qemu.filter(|qemu| qemu.tree.is_some()) else { continue };
+        let (title, next) = (format!("board/{name}/from-power-on-to-power-off"), qemu.next);
+        let case = Case::new(title, move || run(&name, &qemu));
+        cases.push(if next { case.needs(Extra::NextQemu) } else { case.wants(Extra::Trees) });
+    }
+    Ok(cases)
+}
+
+fn run(name: &str, board: &Qemu) -> Result<String> {
+    setup::fetch(Extra::Trees)?;
+    let cache = Cache::locate()?;
+    let manifest = cache::repository()?.join("platforms").join(name).join("vms.toml");
+    let program = if board.next { cache.qemu(true) } else { qemu::find(None, &cache)? };
+    let arguments = board.board(&cache.trees()).context("the board has no tree")?;
+    let mut machine = Machine::builder().manifest(&manifest).qemu(program).board(arguments).start()?;
+    let vms = Manifest::read(&manifest)?.vm;
+    for vm in &vms {
+        machine.expect(&vm.name, PROMPT, BOOT)?;
+        let cpus = machine.shell(&vm.name, "nproc", PROMPT, SOON)?;
+        ensure!(cpus.trim() == vm.cpus.count().to_string(), "{}: nproc says {cpus:?}", vm.name);
+    }
+    for vm in &vms {
+        let long = "x".repeat(LINE);
+        let said = machine.shell(&vm.name, &format!("x={long}; echo ${{#x}}"), PROMPT, SOON)?;
+        ensure!(said.contains(&LINE.to_string()), "{}: a long line came as {said:?}", vm.name);
+        machine.send(&vm.name, "reboot -f\n")?;
+        machine.expect(&vm.name, PROMPT, BOOT).context("after the reset")?;
+    }
+    for vm in &vms {
+        machine.send(&vm.name, "poweroff -f\n")?;
+        let is_end = |event: &Event| event.get("event") == Some("stopped") && event.get("cause") == Some("off");
+        let _ = machine.expect_event("that a VM has stopped", SOON, is_end)?;
+    }
+    // A machine without PSCI stays on.
+    let dtb = std::fs::read(cache.trees().join(board.tree.as_deref().unwrap_or_default()))?;
+    if early::conduit(&dtb).is_some() {
+        machine.finish(SOON)?;
+    }
+    Ok(format!("{} VMs", vms.len()))
+}
+
+/// Reads the trees of all boards that Debian knows: as many as ever are read, and the others say why not.
+fn trees() -> Result<String> {
+    let mut paths = Vec::new();
+    collect(&Cache::locate()?.trees(), &mut paths)?;
+    let (mut read, mut heard, mut listening, mut refused) = (0, 0, 0, BTreeMap::<String, usize>::new());
+    for path in &paths {
+        let dtb = std::fs::read(path)?;
+        heard += usize::from(platform::early_console(&dtb).is_some());
+        match machine::read(&dtb) {
+            Ok(machine) => {
+                read += 1;
+                listening += usize::from(machine.console.is_some_and(|it| it.wired.is_some() && it.intid.is_some()));
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let (node, why) = text.split_once(": ").unwrap_or_default();
+                ensure!(node.starts_with('/') && !why.is_empty(), "{}: {text}", path.display());
+                *refused.entry(why.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    for (why, count) in &refused {
+        println!("    {count}: {why}");
+    }
+    ensure!(heard * 100 >= paths.len() * HEARD, "{heard} of {} consoles are driven", paths.len());
+    ensure!(read * 100 >= paths.len() * READ, "{read} of {} trees are read", paths.len());
+    Ok(format!("{} trees: {read} read, {heard} consoles driven, {listening} of them by interrupt too", paths.len()))
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "dtb") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
