@@ -5,6 +5,7 @@
 //! emulated devices use too. It is built once, when the VM is; a restart only renews the seeds.
 
 mod nodes;
+mod numa;
 mod pci;
 mod shared;
 mod space;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use assay_model::pci::GuestBar;
 use assay_model::vgic::VCPUS_MAX_V2;
 
+use crate::platform::HostPlatform;
 use crate::space::{Backing, Mapping};
 
 /// What a guest's device tree says.
@@ -46,6 +48,10 @@ pub struct GuestTree<'a> {
     pub rtc: bool,
     /// The PCI function that the VM got.
     pub function: Option<PciFunction>,
+    /// The machine, if it tells how far its NUMA nodes are from each other.
+    pub distances: Option<&'a HostPlatform>,
+    /// The machine's NUMA node that the vCPUs are in.
+    pub home: u32,
 }
 
 impl<'a> GuestTree<'a> {
@@ -151,6 +157,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     add(root, nodes::chosen(guest))?;
     add(root, nodes::cpus(guest)?)?;
     space::add_all(root, guest)?;
+    numa::add_distances(root, guest)?;
     add(root, nodes::hypervisor())?;
     add(root, nodes::psci())?;
     add(root, nodes::timer(guest))?;

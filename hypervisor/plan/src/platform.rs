@@ -26,6 +26,7 @@ mod fault;
 mod gic;
 mod interrupts;
 mod memory;
+mod numa;
 mod pcie;
 mod registers;
 mod reserved;
@@ -35,6 +36,7 @@ mod tests;
 pub use crate::pci::{EcamHost, PciWindow};
 pub use console::early_console;
 pub use fault::{NodeFault, Oddity, ParentFault};
+pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
 
@@ -107,6 +109,8 @@ pub struct HostPlatform {
     pub uniform_memory: bool,
     /// Some root node has it with a value.
     uniform_has_value: bool,
+    /// What `/distance-map` says, if there is one.
+    pub distances: Vec<Distance>,
     /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
     pub pcie: Vec<EcamHost>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
@@ -268,6 +272,7 @@ impl HostPlatform {
             coherent: Vec::new(),
             uniform_memory: false,
             uniform_has_value: false,
+            distances: Vec::new(),
             pcie: Vec::new(),
             functions: Vec::new(),
             devices: registers::Devices::default(),
@@ -297,6 +302,7 @@ impl HostPlatform {
             self.seed.extend_from_slice(chosen::seed(chosen));
             self.kaslr_seed = chosen::kaslr_seed(chosen)?;
         }
+        self.distances = numa::distances(tree);
         self.vouch(root);
         pcie::hosts(tree, gic, &mut self.pcie)?;
         self.devices.all(tree)?;

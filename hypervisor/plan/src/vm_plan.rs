@@ -24,6 +24,7 @@ use crate::claims::{Trouble, VmClaims, World};
 use crate::guest_tree::{self, Blob, GuestTree, Seeds};
 use crate::idregs::{self, HostId, VmFeatures};
 use crate::kernel;
+use crate::platform::HostPlatform;
 use crate::policy::Mte;
 use crate::policy::line::DecisionLine;
 use crate::refusal::{Cause, Refusal};
@@ -84,6 +85,8 @@ pub struct VmPlan<'a> {
     pub traps: Vec<TrapConfig>,
     /// Its PCI function.
     pub function: Option<Function<'a>>,
+    /// The machine.
+    host: &'a HostPlatform,
 }
 
 /// Where a VM runs.
@@ -191,6 +194,7 @@ impl<'a> Planner<'a> {
             features,
             traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
             function,
+            host: self.world.machine,
             space,
             cpus,
         })
@@ -212,6 +216,15 @@ impl VmPlan<'_> {
     /// Returns the lines of what was decided of its memory.
     pub fn decisions(&self) -> impl Iterator<Item = DecisionLine<'_>> {
         self.space.iter().filter_map(|mapping| mapping.line(&self.config.name))
+    }
+
+    /// Returns the NUMA node of its first CPU; of one that it shares, of the machine's first.
+    fn home(&self) -> u32 {
+        let first = match &self.cpus {
+            Cpus::Dedicated(cpus) => cpus.first().map_or(0, |cpu| cpu.0),
+            Cpus::Shared(_) => 0,
+        };
+        self.host.cpus.get(first).and_then(|cpu| cpu.numa).unwrap_or(0)
     }
 
     /// Returns the VM's life, before its first start.
@@ -238,6 +251,8 @@ impl VmPlan<'_> {
                 pmu: self.features.pmu,
                 rtc: self.machine.rtc.is_some(),
                 function: self.function.as_ref().map(Function::node),
+                distances: (!self.host.distances.is_empty()).then_some(self.host),
+                home: self.home(),
             });
             tree.map_err(|error| refuse(&error))
         };

@@ -30,8 +30,8 @@ pub(crate) use proof::Given;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// The platform's device tree, as a blob: firmware's, or QEMU's (-M …,dumpdtb=FILE)
-    #[arg(long, value_name = "FILE.dtb", required_unless_present = "list_cpus")]
+    /// The platform's device tree, as a blob or its source: firmware's, or QEMU's (-M …,dumpdtb=FILE)
+    #[arg(long, value_name = "FILE.dtb|FILE.dts", required_unless_present = "list_cpus")]
     tree: Option<PathBuf>,
     /// The VMs, and the overlays beside them. Without it only the machine is told: console, GIC, how CPUs start
     #[arg(long, value_name = "FILE", requires = "cpu")]
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Tells what firmware's tree says of the machine.
 fn machine_alone(tree: &Path) -> Result<()> {
     let named = || format!("platform tree {}", tree.display());
-    let machine = machine::read(&fs::read(tree).with_context(named)?).with_context(named)?;
+    let machine = machine::read(&blob(tree).with_context(named)?).with_context(named)?;
     print!("{}", machine::lines(&machine));
     for odd in machine.oddities() {
         eprintln!("warning: {}: {}", odd.node, odd.reason);
@@ -132,7 +132,7 @@ pub(crate) fn decide_for(machine: &HostPlatform, manifest: &Manifest, cpu: &str)
 /// Reads the platform as EL2 does: firmware's tree, then the bundle's overlays in their order.
 fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<String>) -> Result<HostPlatform> {
     let named = || format!("platform tree {}", tree.display());
-    let bytes = fs::read(tree).with_context(named)?;
+    let bytes = blob(tree).with_context(named)?;
     let mut machine = platform::parse(&bytes).with_context(named)?;
     let firmware = gate::Tree::new(&bytes).with_context(named)?;
     for file in &manifest.platform {
@@ -149,4 +149,12 @@ fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<S
         }
     }
     Ok(machine)
+}
+
+/// A tree's blob, compiled where it is source.
+fn blob(tree: &Path) -> Result<Vec<u8>> {
+    if tree.extension().is_some_and(|ending| ending == "dts") {
+        return overlay::compile(&fs::read_to_string(tree)?);
+    }
+    Ok(fs::read(tree)?)
 }

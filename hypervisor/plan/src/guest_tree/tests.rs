@@ -1,5 +1,6 @@
 //! What a guest reads in its tree, by a parser that is not the writer.
 
+mod numa;
 mod pci;
 mod shared;
 
@@ -53,6 +54,8 @@ fn plain() -> GuestTree<'static> {
         pmu: false,
         rtc: false,
         function: None,
+        distances: None,
+        home: 0,
     }
 }
 

@@ -298,3 +298,43 @@ fn the_machine_alone_is_three_lines() {
     let mute = told(&tree("acme,uart", "").replace("stdout-path", "no-path"));
     assert!(mute.contains("console: none: /chosen/stdout-path is not there"), "{mute}");
 }
+
+/// The rows of a manifest of `platforms/grace-class`, as `VM REGION SIZE RULE`.
+fn grace(manifest: &str, cpu: &str) -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../platforms/grace-class");
+    let manifest = Manifest::read(&folder.join(manifest)).unwrap();
+    let mut warnings = Vec::new();
+    let machine = super::machine(&folder.join("grace-class.dts"), &manifest, &folder, &mut warnings).unwrap();
+    assert_eq!((machine.cpus.len(), machine.oddities().len(), &warnings[..]), (72, 0, &[][..]));
+    assert_eq!((machine.distance(0, 1), machine.distance(2, 1)), (40, 60));
+    let report = super::decide_for(&machine, &manifest, cpu).unwrap();
+    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    let of = |line: &assay_harness::Event, key| line.get(key).unwrap_or("-").to_owned();
+    let rows =
+        report.rows.iter().map(|row| ["vm", "region", "size", "attr", "rule"].map(|key| of(&row.line, key)).join(" "));
+    rows.collect()
+}
+
+#[test]
+fn a_grace_class_machine_gives_480_gib_of_coherent_memory_with_tags() {
+    assert_eq!(
+        grace("tagged.toml", "neoverse-v2"),
+        [
+            "linux memory 0x1000000000 normal-wb M1",
+            "linux egm0-memory 0x1800000000 normal-wb C1",
+            "linux gpu0-memory 0x3000000000 normal-wb C1",
+            "linux gpu1-memory 0x3000000000 normal-wb C1",
+        ]
+    );
+    // With the CPUs' MTE tied off nobody gets what the VM asks for.
+    assert!(grace("tagged.toml", "neoverse-v2-nomte")[0].ends_with(" - - M3"));
+}
+
+#[test]
+fn without_the_vendors_word_a_grace_class_machine_gives_it_to_drivers_or_by_a_relaxation() {
+    for cpu in ["neoverse-v2", "neoverse-v2-nomte"] {
+        let rows = grace("untagged.toml", cpu);
+        assert_eq!(rows[1], "driver gpu0-memory 0x3000000000 device-ngnre C4");
+        assert_eq!(rows[3], "memory gpu1-memory 0x3000000000 normal-wb R1");
+    }
+}

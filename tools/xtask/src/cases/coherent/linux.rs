@@ -23,6 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("coherent/linux-6.1-has-ram-as-a-movable-node", || ram("debian", true, true)),
         Case::new("coherent/linux-6.12-has-ram-as-a-node", || ram("debian-6.12", true, false)),
         Case::new("coherent/linux-6.1-has-ram-without-tags", || ram("debian", false, true)),
+        Case::new("coherent/linux-has-the-distances-of-the-machine", distances),
         Case::new("coherent/linux-6.12-has-dax-and-hot-plugs-it", dax),
         Case::new("coherent/linux-6.12-finds-dax-clear-after-a-reboot", reboot),
         Case::new("coherent/linux-6.12-takes-dax-by-the-commands-of-its-ramdisk", commands),
@@ -34,6 +35,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Debian with the region, at its shell.
 fn start(name: &str, kernel: &str, use_: &str, mte: bool) -> Result<Machine> {
+    start_in(name, kernel, use_, mte, "")
+}
+
+/// The same in a machine with more arguments of QEMU's.
+fn start_in(name: &str, kernel: &str, use_: &str, mte: bool, machine: &str) -> Result<Machine> {
     let text = format!(
         "platform = [{:?}]\n[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nmte = {mte}\n\
          kernel = \"{kernel}\"\ninitrd = {:?}\ncmdline = \"console=ttyAMA0 movable_node\"\n\
@@ -41,7 +47,7 @@ fn start(name: &str, kernel: &str, use_: &str, mte: bool) -> Result<Machine> {
         LARGE.file(name)?,
         ramdisk::make(kernel)?,
     );
-    let builder = Machine::builder().manifest_text(&text);
+    let builder = Machine::builder().manifest_text(&text).arguments(machine.split_whitespace());
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
     machine.expect(VM, PROMPT, BOOT)?;
     Ok(machine)
@@ -75,6 +81,19 @@ fn ram(kernel: &str, mte: bool, movable: bool) -> Result<String> {
     let passed = report(&mut machine, words)?;
     power_off(machine)?;
     Ok(format!("{passed} results, {pages} movable pages"))
+}
+
+/// The region is in the machine's node 1, and the CPUs are in node 0.
+fn distances() -> Result<String> {
+    let nodes = "-object memory-backend-ram,id=near,size=768M -object memory-backend-ram,id=far,size=768M \
+                 -numa node,nodeid=0,cpus=0-1,memdev=near -numa node,nodeid=1,memdev=far \
+                 -numa dist,src=0,dst=1,val=42";
+    let mut machine = start_in("linux-distances", "debian", "ram", false, nodes)?;
+    let text = machine.shell(VM, "cat /sys/devices/system/node/node*/distance", PROMPT, SOON)?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    ensure!(lines == ["10 42", "42 10"], "distances: {text:?}");
+    power_off(machine)?;
+    Ok(String::new())
 }
 
 fn dax() -> Result<String> {
