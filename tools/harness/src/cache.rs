@@ -64,6 +64,12 @@ impl Cache {
         self.root.join("guests/firmware").join(name)
     }
 
+    /// The stages of Trusted Firmware-A for QEMU's `virt`.
+    #[must_use]
+    pub fn tfa(&self) -> PathBuf {
+        self.root.join("guests/tf-a")
+    }
+
     /// The boards' device trees, a folder for each maker.
     #[must_use]
     pub fn trees(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! `image`: the files that a board boots: firmware and bundle, apart and as one file, and on a disk.
 
 pub(crate) mod disk;
+pub(crate) mod fip;
 
 use std::fs;
 use std::path::{Path, PathBuf};

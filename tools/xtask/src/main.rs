@@ -87,6 +87,9 @@ enum Command {
         /// Also unpack the device trees of all boards that Debian's kernel knows (what needs them does so itself)
         #[arg(long)]
         trees: bool,
+        /// Also fetch the source of Trusted Firmware-A and build it for QEMU's virt (what needs it does so itself)
+        #[arg(long)]
+        tf_a: bool,
     },
 }
 
@@ -129,13 +132,14 @@ fn execute(command: Command) -> Result<()> {
         Command::Schema(options) => schema::run(&options),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
-        Command::Setup { check: false, qemu_next, kselftests, firmware, trees } => {
+        Command::Setup { check: false, qemu_next, kselftests, firmware, trees, tf_a } => {
             setup::ensure(setup::ALL)?;
             let extras = [
                 (qemu_next, Extra::NextQemu),
                 (kselftests, Extra::Selftests),
                 (firmware, Extra::Firmware),
                 (trees, Extra::Trees),
+                (tf_a, Extra::TrustedFirmware),
             ];
             for (wanted, extra) in extras {
                 if wanted {

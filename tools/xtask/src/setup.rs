@@ -10,6 +10,8 @@ mod qemu;
 mod rust;
 mod selftests;
 mod sources;
+pub(crate) mod tfa;
+mod tools;
 mod trees;
 
 use std::fs;
@@ -75,11 +77,14 @@ pub(crate) enum Extra {
     Firmware,
     /// The boards' device trees, out of the kernel's package.
     Trees,
+    /// Trusted Firmware-A for QEMU's `virt`.
+    TrustedFirmware,
 }
 
 impl Extra {
     /// All, in the order of fetching.
-    pub(crate) const ALL: [Self; 4] = [Self::NextQemu, Self::Selftests, Self::Firmware, Self::Trees];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::NextQemu, Self::Selftests, Self::Firmware, Self::Trees, Self::TrustedFirmware];
 
     fn name(self) -> &'static str {
         match self {
@@ -87,6 +92,7 @@ impl Extra {
             Self::Selftests => "kernel self-tests",
             Self::Firmware => "firmware and boot loaders",
             Self::Trees => "boards' device trees",
+            Self::TrustedFirmware => "Trusted Firmware-A",
         }
     }
 
@@ -96,6 +102,7 @@ impl Extra {
             Self::Selftests => "--kselftests",
             Self::Firmware => "--firmware",
             Self::Trees => "--trees",
+            Self::TrustedFirmware => "--tf-a",
         }
     }
 
@@ -106,6 +113,7 @@ impl Extra {
             Self::Selftests => cache.selftests(),
             Self::Firmware => cache.root().join("guests/firmware").join(firmware::LAST),
             Self::Trees => cache.trees(),
+            Self::TrustedFirmware => cache.tfa(),
         };
         path.exists().then_some(path)
     }
@@ -131,6 +139,7 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
         Extra::Selftests => selftests::install(&cache)?,
         Extra::Firmware => firmware::install(&cache)?,
         Extra::Trees => trees::install(&cache)?,
+        Extra::TrustedFirmware => tfa::install(&cache)?,
     };
     eprintln!("{}: {}", extra.name(), path.display());
     Ok(())

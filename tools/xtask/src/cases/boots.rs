@@ -1,5 +1,6 @@
 //! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
 
+mod tfa;
 mod uefi;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::Case;
 use crate::build::{self, Artifacts};
 
 pub(super) fn cases() -> Vec<Case> {
-    uefi::cases()
+    [uefi::cases(), tfa::cases()].into_iter().flatten().collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(240);

@@ -38,6 +38,18 @@ impl Apt {
     /// # Errors
     /// No apt, no Debian source, or the lists can't be fetched.
     pub(crate) fn open(root: &Path, suites: &Suites<'_>) -> Result<Self> {
+        Self::open_for("deb", root, suites)
+    }
+
+    /// The same for source packages alone.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_sources(root: &Path, suites: &Suites<'_>) -> Result<Self> {
+        Self::open_for("deb-src", root, suites)
+    }
+
+    fn open_for(types: &str, root: &Path, suites: &Suites<'_>) -> Result<Self> {
         if !available() {
             bail!(
                 "this system has no apt, and the set-up fetches QEMU and the guests' files with it.\n\
@@ -54,6 +66,7 @@ impl Apt {
         if let (Some(security), false) = (&debian.security, suites.security.is_empty()) {
             list = format!("{list}\n{}", security.stanza(suites.security));
         }
+        let list = list.replace("Types: deb\n", &format!("Types: {types}\n"));
         fs::write(root.join("debian.sources"), list)?;
         write_configuration(root, suites.architecture)?;
         let (release, mirror) = (suites.prefer.map(str::to_owned), debian.archive.shown());
@@ -96,6 +109,17 @@ impl Apt {
         self.run(package, "apt-get", &["download", package])?;
         let entry = fs::read_dir(&folder)?.next().context("apt-get download left no file")??;
         Ok(entry.path())
+    }
+
+    /// Downloads a source package and gives upstream's archive of it.
+    ///
+    /// # Errors
+    /// apt's own words.
+    pub(crate) fn source(&self, package: &str) -> Result<PathBuf> {
+        self.run(package, "apt-get", &["source", "--download-only", package])?;
+        let files = fs::read_dir(&self.root)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut archives = files.filter(|path| path.to_string_lossy().contains(".orig.tar."));
+        archives.next().with_context(|| format!("apt-get source left no archive of {package}"))
     }
 
     /// The packages that `package` depends on, by name.

@@ -6,12 +6,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use assay_harness::cache::Cache;
 
 use super::apt::{self, Apt, Suites};
+use super::tools::{Tools, run};
 use crate::progress::Progress;
 
 /// The release of the tested kernels: programs of an older release run on a newer host, not the reverse.
@@ -41,15 +41,7 @@ pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     }
     fs::create_dir_all(&work)?;
     let private = Apt::open(&work.join("apt"), &RELEASE)?;
-    let archives = private.closure("compiler for arm64", TOOLS)?;
-    let tools = Tools { root: work.join("tools") };
-    for archive in &archives {
-        // The host's own C library runs these programs: two of one kind in one process don't get along.
-        let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with("libc6_") {
-            apt::unpack(archive, &tools.root)?;
-        }
-    }
+    let tools = Tools::fetch(&private, "compiler for arm64", TOOLS, &work.join("tools"))?;
     let archive = private.download(&format!("{SOURCE}/bookworm-backports"))?;
     let source = tools.unpack(&archive, &work)?;
     private.discard()?;
@@ -64,32 +56,7 @@ pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Packages unpacked into a folder, which their programs don't mind.
-struct Tools {
-    root: PathBuf,
-}
-
 impl Tools {
-    fn program(&self, name: &str) -> PathBuf {
-        self.root.join("usr/bin").join(name)
-    }
-
-    /// A command that finds these programs and their libraries before the host's.
-    fn command(&self, program: &Path) -> Command {
-        let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
-        let libraries = ["usr/lib", "lib"].map(|folder| self.root.join(folder).join(&triple));
-        let libraries = libraries.map(|folder| folder.display().to_string());
-        let path = std::env::var("PATH").unwrap_or_default();
-        let bin = self.root.join("usr/bin");
-        let mut command = Command::new(program);
-        command
-            .env("LD_LIBRARY_PATH", libraries.join(":"))
-            .env("PATH", format!("{}:{path}", bin.display()))
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null());
-        command
-    }
-
     /// Unpacks `tools/` of the kernel's source, which is an archive inside of the package.
     fn unpack(&self, package: &Path, work: &Path) -> Result<PathBuf> {
         let progress = Progress::start("unpacking the kernel's tools");
@@ -135,12 +102,4 @@ impl Tools {
         progress.done("done");
         Ok(())
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("can't run {program}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} failed:\n{complaint}");
-    Ok(())
 }
