@@ -61,7 +61,11 @@ pe_sections:
     .long   0, 0, 0
     .long   0xc0000040              // initialized data, read, write: read-only data holds addresses too
 
-// What runs with UEFI's map, which has the headers as data, comes behind this page; what fills it does not.
+// A page of headers alone: firmware maps them as data, and some loads nothing that lies behind them in it.
+.balign 4096
+pe_code:
+
+.section .text.boot, "ax"
 boot_primary:
     msr     daifset, #0xf
     msr     spsel, #1               // the boot protocol does not say which stack pointer is selected
@@ -257,12 +261,6 @@ boot_mmu_on:
     msr     sctlr_el3, x4
     isb
     ret
-    .ltorg
-
-.balign 4096
-pe_code:
-
-.section .text.boot, "ax"
 
 // A CPU that PSCI CPU_ON started: x0 = physical address of its `el2::secondary::Start`, MMU off.
 // The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index, least MTE.

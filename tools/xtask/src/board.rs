@@ -60,6 +60,18 @@ pub(crate) struct Boot {
     pub(crate) whole: String,
     /// Both on a disk.
     pub(crate) disk: String,
+    /// Both as a FIT, where U-Boot starts one.
+    pub(crate) fit: Option<Fit>,
+}
+
+/// A FIT.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fit {
+    /// Its name.
+    pub(crate) file: String,
+    /// Where U-Boot puts the image: a multiple of 2 MiB, clear of the tree and of where it loads files.
+    pub(crate) load: u32,
 }
 
 impl Board {

@@ -2,6 +2,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod fip;
+pub(crate) mod uboot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use assay_harness::image;
 use assay_harness::manifest::Manifest;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::board::Board;
 use crate::failure::unusable;
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// The VMs
     #[arg(long, value_name = "FILE")]
     manifest: PathBuf,
+    /// How U-Boot starts it from the disk
+    #[arg(long, value_name = "WAY", value_enum, default_value_t)]
+    u_boot: UBoot,
     /// The folder to write to; made if missing
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -48,13 +52,53 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let archive = build::bundle(&manifest, folder).map_err(unusable)?;
     fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
-    for (name, bytes) in [(names.firmware, &firmware), (names.bundle, &archive), (names.whole, &whole)] {
+    let fit = names.fit.as_ref().map(|fit| (fit.file.as_str(), uboot::fit(&firmware, &archive, fit.load)));
+    let (script, menu) = (uboot::script(&uboot::commands()), uboot::menu().into_bytes());
+    let files = [
+        (names.firmware.as_str(), &firmware),
+        (&names.bundle, &archive),
+        (&names.whole, &whole),
+        (uboot::SCRIPT, &script),
+        ("extlinux.conf", &menu),
+    ];
+    for (name, bytes) in files.into_iter().chain(fit.iter().map(|(name, fit)| (*name, fit))) {
         let path = options.output.join(name);
         fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;
         println!("{}", path.display());
     }
     let path = options.output.join(names.disk);
-    disk::write(&path, &[(REMOVABLE, &firmware), (BESIDE, &archive)])?;
+    write_disk(&path, options.u_boot, &firmware, &archive, fit.as_ref().map(|(_, fit)| fit.as_slice()))?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// How U-Boot starts Assay from a disk. UEFI firmware starts all of them.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum UBoot {
+    /// By the menu extlinux/extlinux.conf
+    #[default]
+    Extlinux,
+    /// By the script boot.scr, with `booti`
+    Script,
+    /// By the script boot.scr, from a FIT with `bootm`
+    Fit,
+}
+
+/// Writes a disk that both UEFI firmware and U-Boot start from.
+///
+/// # Errors
+/// It can't be written, or there is no FIT.
+pub(crate) fn write_disk(path: &Path, way: UBoot, firmware: &[u8], bundle: &[u8], fit: Option<&[u8]>) -> Result<()> {
+    let mut files: Vec<(&str, Vec<u8>)> = vec![(REMOVABLE, firmware.to_vec()), (BESIDE, bundle.to_vec())];
+    match way {
+        UBoot::Extlinux => files.push((uboot::MENU, uboot::menu().into_bytes())),
+        UBoot::Script => files.push((uboot::SCRIPT, uboot::script(&uboot::commands()))),
+        UBoot::Fit => {
+            let fit = fit.context("the platform's board.toml has no [boot.fit]").map_err(unusable)?;
+            files.push((uboot::SCRIPT, uboot::script(&uboot::fit_commands())));
+            files.push((uboot::FIT, fit.to_vec()));
+        }
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    disk::write(path, &files)
 }

@@ -1,6 +1,7 @@
 //! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
 
 mod tfa;
+mod uboot;
 mod uefi;
 
 use std::path::{Path, PathBuf};
@@ -13,16 +14,25 @@ use assay_harness::cache::Cache;
 use assay_harness::manifest::Manifest;
 
 use super::Case;
+use crate::board::Board;
 use crate::build::{self, Artifacts};
+use crate::image::{UBoot, uboot as uboot_files};
+use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
-    [uefi::cases(), tfa::cases()].into_iter().flatten().collect()
+    let fetched = uefi::cases().into_iter().chain(uboot::cases()).map(|case| case.wants(Extra::Firmware));
+    fetched.chain(tfa::cases()).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// A VM that says something and powers off.
 const HELLO: &str = "console = \"prefix\"\n[[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 1\nkernel = \"hello\"\n";
+
+/// Debian in a VM that begins beside another.
+const TWO: &str = "console = \"prefix\"\n\
+    [[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 1\nkernel = \"hello\"\n\
+    [[vm]]\nname = \"debian\"\nmemory = \"256M\"\ncpus = 2\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"console=ttyAMA0\"\n";
 
 /// What a disk is made of, and the folder for it, which goes with this.
 struct Parts {
@@ -46,7 +56,15 @@ impl Parts {
     fn disk(&self, files: &[(&str, &[u8])]) -> Result<String> {
         let path = self.folder.join("disk.img");
         crate::image::disk::write(&path, files)?;
-        Ok(format!("if=virtio,format=raw,file={}", path.display()))
+        Ok(drive(&path))
+    }
+
+    /// QEMU's argument for the disk that a user would flash.
+    fn whole_disk(&self, way: UBoot) -> Result<String> {
+        let path = self.folder.join("disk.img");
+        let fit = Board::read("qemu-virt")?.boot.fit.map(|fit| uboot_files::fit(&self.image, &self.bundle, fit.load));
+        crate::image::write_disk(&path, way, &self.image, &self.bundle, fit.as_deref())?;
+        Ok(drive(&path))
     }
 }
 
@@ -54,6 +72,10 @@ impl Drop for Parts {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn drive(path: &Path) -> String {
+    format!("if=virtio,format=raw,file={}", path.display())
 }
 
 /// The path of a file that the set-up fetched.

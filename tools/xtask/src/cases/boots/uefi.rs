@@ -4,25 +4,19 @@ use anyhow::{Result, ensure};
 use assay_harness::cache::Cache;
 use assay_harness::{Builder, Machine, image, qemu};
 
-use super::{HELLO, LIMIT, Parts, fetched, wait_for};
+use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
 use crate::build::Artifacts;
 use crate::cases::Case;
-use crate::image::{BESIDE, REMOVABLE};
-use crate::setup::Extra;
+use crate::image::{BESIDE, REMOVABLE, UBoot};
 
 /// Firmware gives its device tree, or ACPI's tables instead.
 const TREE: &str = "acpi=off";
 const ACPI: &str = "acpi=on";
 
-/// Debian in a VM that begins beside another.
-const TWO: &str = "console = \"prefix\"\n\
-    [[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 1\nkernel = \"hello\"\n\
-    [[vm]]\nname = \"debian\"\nmemory = \"256M\"\ncpus = 2\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"console=ttyAMA0\"\n";
-
 const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img\ninitrd /bundle.cpio\nboot\n";
 
 pub(super) fn cases() -> Vec<Case> {
-    let all = vec![
+    vec![
         Case::new("boots/uefi-from-a-disk", from_a_disk),
         Case::new("boots/uefi-with-the-tree-of-the-disk", with_a_tree),
         Case::new("boots/uefi-one-file", one_file),
@@ -33,8 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
             refused("virtualization=off,acpi=off", "assay: started at EL1, ")
         }),
         Case::new("boots/uefi-says-that-no-tree-is-there", || refused(ACPI, "assay: firmware has no device tree; ")),
-    ];
-    all.into_iter().map(|case| case.wants(Extra::Firmware)).collect()
+    ]
 }
 
 /// A machine with AAVMF in its flash and this disk.
@@ -50,7 +43,7 @@ fn hello(options: &str, disk: &str) -> Result<String> {
 
 fn from_a_disk() -> Result<String> {
     let parts = Parts::new(HELLO)?;
-    hello(TREE, &parts.disk(&[(REMOVABLE, &parts.image), (BESIDE, &parts.bundle)])?)
+    hello(TREE, &parts.whole_disk(UBoot::Extlinux)?)
 }
 
 /// Firmware has ACPI only, so the tree is a file.

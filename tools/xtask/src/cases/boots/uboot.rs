@@ -1,0 +1,52 @@
+//! U-Boot: Debian's, as the machine's firmware, starts Assay from a disk that it finds by itself, or by commands.
+
+use anyhow::Result;
+use assay_harness::{Builder, Machine};
+
+use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
+use crate::cases::Case;
+use crate::image::UBoot;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("boots/u-boot-extlinux", || hello(UBoot::Extlinux)),
+        Case::new("boots/u-boot-script", || hello(UBoot::Script)),
+        Case::new("boots/u-boot-fit", || hello(UBoot::Fit)),
+        Case::new("boots/u-boot-linux-beside-another", linux),
+        Case::new("boots/u-boot-bootefi", by_bootefi),
+    ]
+}
+
+/// A machine with U-Boot as firmware and this disk.
+fn machine(manifest: &str, disk: &str) -> Result<Builder> {
+    let arguments = ["-bios", &fetched("u-boot")?, "-drive", disk];
+    Ok(Machine::builder().manifest_text(manifest).by_firmware().arguments(arguments))
+}
+
+fn hello(way: UBoot) -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let _ = machine(HELLO, &parts.whole_disk(way)?)?.start()?.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+fn linux() -> Result<String> {
+    let parts = Parts::new(TWO)?;
+    let mut machine = machine(TWO, &parts.whole_disk(UBoot::Extlinux)?)?.start()?;
+    machine.expect("debian", ":/# ", LIMIT)?;
+    machine.send("debian", "poweroff\r")?;
+    machine.finish(LIMIT)?;
+    Ok(String::new())
+}
+
+/// U-Boot's own UEFI starts the image, which finds its bundle beside it.
+fn by_bootefi() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let mut machine = machine(HELLO, &parts.whole_disk(UBoot::Extlinux)?)?.start()?;
+    wait_for(&machine, "Hit any key to stop autoboot")?;
+    machine.send("hello", "\r")?;
+    wait_for(&machine, "=> ")?;
+    let load = "load virtio 0:1 ${kernel_addr_r} /EFI/BOOT/BOOTAA64.EFI";
+    machine.send("hello", &format!("{load}; bootefi ${{kernel_addr_r}} ${{fdt_addr}}\r"))?;
+    let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
