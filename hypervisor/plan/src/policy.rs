@@ -11,8 +11,8 @@
 //!   are C1's.
 //! - C2 ends no search. It is a notice beside the rule that then decides, as for unmarked memory.
 //! - C3 with both R5 and R2 takes R5, which keeps the memory Write-Back.
-//! - R1 without FWB has no effect; the next relaxation is tried. R1 with V = 1 refuses even beside
-//!   others, and so does R3 without MTE_PERM beside R2: what was asked for is not silently replaced.
+//! - Of R1, R3 and R2, the first that is asked for and can be had counts. Where none can, the refusal is that of the
+//!   first whose own rule refuses (R1 with V = 1, R3 without MTE_PERM); R1 without FWB leaves the strict default's.
 //! - `exec` on a Device or Non-cacheable mapping has no effect and gives a notice.
 //! - MMIO is claimed as an aperture. As anything else it is refused under D1 or D2.
 //! - Memory between VMs is RAM: M1 to M3 decide for each of its VMs by itself, and none of them executes from
