@@ -30,22 +30,27 @@ pub(crate) struct Qemu {
     /// The CPU if none is asked for; a board has its own.
     #[serde(default)]
     pub(crate) cpu: String,
-    /// A board's device tree, below the folder of Debian's kernel package that holds them. QEMU's `virt` makes its own.
+    /// A board's device tree, below the folder of Debian's kernel package that holds them. Some models make their own.
     pub(crate) tree: Option<String>,
     /// Needs the QEMU of `setup --qemu-next`.
     #[serde(default)]
     pub(crate) next: bool,
-    /// A board's further arguments: CPUs, memory, and the serial ports before the console (`-serial null`).
+    /// What makes it a board: further arguments, of CPUs, memory, and the serial ports before the console (`-serial null`).
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
 }
 
 impl Qemu {
-    /// All of QEMU's arguments for a board with a tree of its own, whose trees are in `trees`; `None` for `virt`.
+    /// Tells whether it is a board, with its own CPUs and memory, and not `virt`.
+    pub(crate) fn is_board(&self) -> bool {
+        !self.arguments.is_empty()
+    }
+
+    /// All of QEMU's arguments for a board, with trees in `trees`; `None` for `virt`.
     pub(crate) fn board(&self, trees: &Path) -> Option<Vec<String>> {
-        let tree = trees.join(self.tree.as_ref()?).display().to_string();
-        let own = ["-M", &self.machine, "-dtb", &tree].map(str::to_owned);
-        Some(own.into_iter().chain(self.arguments.iter().cloned()).collect())
+        let tree = self.tree.iter().flat_map(|tree| ["-dtb".to_owned(), trees.join(tree).display().to_string()]);
+        let all = ["-M".to_owned(), self.machine.clone()].into_iter().chain(tree).chain(self.arguments.iter().cloned());
+        self.is_board().then(|| all.collect())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Boards that QEMU plays, each with its device tree from Debian's kernel: from power-on to the guests' user space, a
-//! reset, and power-off.
+//! Boards that QEMU plays, each with its device tree from Debian's kernel, or QEMU's own: from power-on to the guests'
+//! user space, a reset, and power-off.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,9 +26,9 @@ const LINE: usize = 300;
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = vec![Case::new("trees/debians-are-read-or-refused-with-a-reason", trees).wants(Extra::Trees)];
     for name in board::all()? {
-        let Some(qemu) = Board::read(&name)?.qemu.filter(|qemu| qemu.tree.is_some()) else { continue };
+        let Some(qemu) = Board::read(&name)?.qemu.filter(Qemu::is_board) else { continue };
         let (title, next) = (format!("board/{name}/from-power-on-to-power-off"), qemu.next);
-        let case = Case::new(title, move || run(&name, &qemu));
+        let case = Case::linux(title, move || run(&name, &qemu));
         cases.push(if next { case.needs(Extra::NextQemu) } else { case.wants(Extra::Trees) });
     }
     Ok(cases)
@@ -39,7 +39,7 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
     let cache = Cache::locate()?;
     let manifest = cache::repository()?.join("platforms").join(name).join("vms.toml");
     let program = if board.next { cache.qemu(true) } else { qemu::find(None, &cache)? };
-    let arguments = board.board(&cache.trees()).context("the board has no tree")?;
+    let arguments = board.board(&cache.trees()).context("it is no board")?;
     let mut machine = Machine::builder().manifest(&manifest).qemu(program).board(arguments).start()?;
     let vms = Manifest::read(&manifest)?.vm;
     for vm in &vms {
@@ -60,8 +60,8 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
         let _ = machine.expect_event("that a VM has stopped", SOON, is_end)?;
     }
     // A machine without PSCI stays on.
-    let dtb = std::fs::read(cache.trees().join(board.tree.as_deref().unwrap_or_default()))?;
-    if early::conduit(&dtb).is_some() {
+    let dtb = board.tree.as_ref().map(|tree| std::fs::read(cache.trees().join(tree))).transpose()?;
+    if dtb.is_none_or(|dtb| early::conduit(&dtb).is_some()) {
         machine.finish(SOON)?;
     }
     Ok(format!("{} VMs", vms.len()))

@@ -38,7 +38,7 @@ pub(super) fn module(text: &str) -> Result<Module, String> {
 pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     let tree = Dom0less::read(path).map_err(unusable)?;
     let board = options.board().map_err(unusable)?;
-    if board.tree.is_some() {
+    if board.is_board() {
         return Err(unusable(anyhow!("{}'s tree has its VMs in a bundle: give --manifest", board.machine)));
     }
     let files: Vec<(u64, String)> =
