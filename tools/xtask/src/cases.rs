@@ -32,7 +32,9 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// Runs only with `--long`.
     pub(crate) long: bool,
-    /// What it needs beside what every case needs.
+    /// Boots Debian's kernels and ramdisks.
+    pub(crate) linux: bool,
+    /// What it needs beside those.
     pub(crate) extra: Option<Extra>,
     /// The case itself.
     pub(crate) run: Run,
@@ -40,7 +42,12 @@ pub(crate) struct Case {
 
 impl Case {
     fn new(name: impl Into<String>, run: impl Fn() -> Result<String> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), long: false, extra: None, run: Box::new(run) }
+        Self { name: name.into(), long: false, linux: false, extra: None, run: Box::new(run) }
+    }
+
+    /// A case that boots Debian.
+    fn linux(name: impl Into<String>, run: impl Fn() -> Result<String> + Send + Sync + 'static) -> Self {
+        Self { linux: true, ..Self::new(name, run) }
     }
 
     fn long(self) -> Self {

@@ -111,7 +111,8 @@ fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
         return Ok(Tally::default());
     }
     let (run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| long || !case.long);
-    setup::ensure(setup::ALL)?;
+    let linux = run.iter().any(|case| case.linux);
+    setup::ensure(if linux { setup::ALL } else { setup::Needs { qemu: true, guests: &[] } })?;
     for extra in setup::Extra::ALL {
         if run.iter().any(|case| case.extra == Some(extra)) {
             setup::fetch(extra)?;

@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("dom0less/what-only-xen-knows-is-named", xens_words),
         Case::new("dom0less/modules-may-overlap", overlapping_modules),
         Case::new("dom0less/bad-modules-refuse-their-vm-alone", bad_modules),
-        Case::new("dom0less/two-debians-from-one-kernel", two_debians),
+        Case::linux("dom0less/two-debians-from-one-kernel", two_debians),
         Case::new("dom0less/run-vm-tree-exits-as-it-should", run_command),
     ]
 }

@@ -22,20 +22,20 @@ const NATIVE_WARNINGS: &[&str] = &["cacheinfo: Unable to detect cache hierarchy"
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("linux/the-shell-is-a-terminal", || shell_session("debian")),
-        Case::new("linux/the-shell-is-a-terminal-6.12", || shell_session("debian-6.12")),
-        Case::new("linux/two-shells-answer-apart", two_shells),
-        Case::new("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
-        Case::new("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
-        Case::new("linux/knows-the-time", time),
-        Case::new("linux/counts-with-the-pmu", || counts("debian")),
-        Case::new("linux/counts-with-the-pmu-6.12", || counts("debian-6.12")),
-        Case::new("linux/poweroff-by-init", poweroff),
-        Case::new("linux/reboots-twenty-times", || reboots(20)),
-        Case::new("linux/reboots-a-hundred-times", || reboots(100)).long(),
-        Case::new("linux/a-panic-comes-back-as-a-restart", panic),
-        Case::new("linux/a-paste-of-64-kib-arrives-whole", paste),
-        Case::new("linux/cpus-go-off-and-on-again", hotplug),
+        Case::linux("linux/the-shell-is-a-terminal", || shell_session("debian")),
+        Case::linux("linux/the-shell-is-a-terminal-6.12", || shell_session("debian-6.12")),
+        Case::linux("linux/two-shells-answer-apart", two_shells),
+        Case::linux("linux/dmesg-has-no-warning-of-ours", || clean_log("debian")),
+        Case::linux("linux/dmesg-has-no-warning-of-ours-6.12", || clean_log("debian-6.12")),
+        Case::linux("linux/knows-the-time", time),
+        Case::linux("linux/counts-with-the-pmu", || counts("debian")),
+        Case::linux("linux/counts-with-the-pmu-6.12", || counts("debian-6.12")),
+        Case::linux("linux/poweroff-by-init", poweroff),
+        Case::linux("linux/reboots-twenty-times", || reboots(20)),
+        Case::linux("linux/reboots-a-hundred-times", || reboots(100)).long(),
+        Case::linux("linux/a-panic-comes-back-as-a-restart", panic),
+        Case::linux("linux/a-paste-of-64-kib-arrives-whole", paste),
+        Case::linux("linux/cpus-go-off-and-on-again", hotplug),
     ]
 }
 

@@ -14,9 +14,9 @@ struct Vms(u32, u32);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("many/two-linux-vms-share-two-cpus", || run(2, &Vms(0, 0), &Vms(2, 2))),
-        Case::new("many/two-linux-vms-on-four-cpus", || run(4, &Vms(1, 2), &Vms(1, 3))),
-        Case::new("many/eight-linux-vms-on-four-cpus", || run(4, &Vms(2, 1), &Vms(6, 2))).long(),
+        Case::linux("many/two-linux-vms-share-two-cpus", || run(2, &Vms(0, 0), &Vms(2, 2))),
+        Case::linux("many/two-linux-vms-on-four-cpus", || run(4, &Vms(1, 2), &Vms(1, 3))),
+        Case::linux("many/eight-linux-vms-on-four-cpus", || run(4, &Vms(2, 1), &Vms(6, 2))).long(),
     ]
 }
 

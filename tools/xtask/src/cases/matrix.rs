@@ -64,7 +64,7 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |boot: Boot| {
         let gic = if boot.gic == Gic::V2 { 2 } else { 3 };
         let mte = if boot.mte { "-mte" } else { "" };
-        Case::new(format!("matrix/{}-{}-{}vcpu-gic{gic}{mte}", boot.cpu, boot.kernel, boot.vcpus), move || run(boot))
+        Case::linux(format!("matrix/{}-{}-{}vcpu-gic{gic}{mte}", boot.cpu, boot.kernel, boot.vcpus), move || run(boot))
     };
     short.into_iter().map(case).chain(rest.into_iter().map(|boot| case(boot).long())).collect()
 }

@@ -35,16 +35,16 @@ pub(super) fn cases() -> Vec<Case> {
         for suite in ["mte", "pauth", "fp"] {
             let name = format!("selftests/{suite}-{version}-is-as-natively");
             let run = move || as_natively(kernel, suite, None);
-            cases.push(Case::new(name, run).needs(Extra::Selftests));
+            cases.push(Case::linux(name, run).needs(Extra::Selftests));
         }
         let name = format!("selftests/mte-{version}-is-as-natively-on-the-accelerators-node");
         let run = move || as_natively(kernel, "mte", Some(1));
-        cases.push(Case::new(name, run).needs(Extra::Selftests));
+        cases.push(Case::linux(name, run).needs(Extra::Selftests));
     }
     for suite in ["pauth", "fp"] {
         let name = format!("selftests/{suite}-6.12-is-as-natively-on-shared-cpus");
         let run = move || on_shared_cpus("debian-6.12", suite);
-        cases.push(Case::new(name, run).needs(Extra::Selftests));
+        cases.push(Case::linux(name, run).needs(Extra::Selftests));
     }
     cases
 }

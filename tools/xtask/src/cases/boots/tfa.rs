@@ -17,7 +17,7 @@ const LINUX: &str = "console = \"prefix\"\n[[vm]]\nname = \"linux\"\nmemory = \"
 pub(super) fn cases() -> Vec<Case> {
     let all = vec![
         Case::new("boots/tf-a-from-the-flash", hello),
-        Case::new("boots/tf-a-linux-with-firmwares-workarounds", linux),
+        Case::linux("boots/tf-a-linux-with-firmwares-workarounds", linux),
     ];
     all.into_iter().map(|case| case.wants(Extra::TrustedFirmware)).collect()
 }

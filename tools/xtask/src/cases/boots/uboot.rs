@@ -12,7 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("boots/u-boot-extlinux", || hello(UBoot::Extlinux)),
         Case::new("boots/u-boot-script", || hello(UBoot::Script)),
         Case::new("boots/u-boot-fit", || hello(UBoot::Fit)),
-        Case::new("boots/u-boot-linux-beside-another", linux),
+        Case::linux("boots/u-boot-linux-beside-another", linux),
         Case::new("boots/u-boot-bootefi", by_bootefi),
     ]
 }

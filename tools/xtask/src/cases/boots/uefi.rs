@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("boots/uefi-with-the-tree-of-the-disk", with_a_tree),
         Case::new("boots/uefi-one-file", one_file),
         Case::new("boots/uefi-initrd-by-loadfile2", by_loadfile2),
-        Case::new("boots/uefi-linux-beside-another", linux),
+        Case::linux("boots/uefi-linux-beside-another", linux),
         Case::new("boots/grub-linux-and-initrd", grub),
         Case::new("boots/uefi-says-why-not-at-el1", || {
             refused("virtualization=off,acpi=off", "assay: started at EL1, ")

@@ -39,8 +39,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("coherent/function-is-quiet-after-a-reset", again),
         Case::new("coherent/function-with-its-memory-as-aperture", ivshmem),
         Case::new("coherent/function-in-two-vms-is-in-none", twice),
-        Case::new("coherent/linux-6.1-sees-the-function", || linux("debian")),
-        Case::new("coherent/linux-6.12-sees-the-function", || linux("debian-6.12")),
+        Case::linux("coherent/linux-6.1-sees-the-function", || linux("debian")),
+        Case::linux("coherent/linux-6.12-sees-the-function", || linux("debian-6.12")),
     ];
     cases.extend(REFUSED.iter().map(|(name, claim, arguments, wanted)| {
         Case::new(format!("coherent/{name}"), || refused(name, claim, arguments, wanted))

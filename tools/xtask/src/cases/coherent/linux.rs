@@ -20,16 +20,16 @@ const LARGE: Facts = Facts { size: 0x1000_0000, ..MARKED };
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("coherent/linux-6.1-has-ram-as-a-movable-node", || ram("debian", true, true)),
-        Case::new("coherent/linux-6.12-has-ram-as-a-node", || ram("debian-6.12", true, false)),
-        Case::new("coherent/linux-6.1-has-ram-without-tags", || ram("debian", false, true)),
-        Case::new("coherent/linux-has-the-distances-of-the-machine", distances),
-        Case::new("coherent/linux-6.12-has-dax-and-hot-plugs-it", dax),
-        Case::new("coherent/linux-6.12-finds-dax-clear-after-a-reboot", reboot),
-        Case::new("coherent/linux-6.12-takes-dax-by-the-commands-of-its-ramdisk", commands),
-        Case::new("coherent/linux-6.1-has-dax-as-a-block-device", block),
-        Case::new("coherent/linux-6.1-has-an-aperture", || aperture("debian")),
-        Case::new("coherent/linux-6.12-has-an-aperture", || aperture("debian-6.12")),
+        Case::linux("coherent/linux-6.1-has-ram-as-a-movable-node", || ram("debian", true, true)),
+        Case::linux("coherent/linux-6.12-has-ram-as-a-node", || ram("debian-6.12", true, false)),
+        Case::linux("coherent/linux-6.1-has-ram-without-tags", || ram("debian", false, true)),
+        Case::linux("coherent/linux-has-the-distances-of-the-machine", distances),
+        Case::linux("coherent/linux-6.12-has-dax-and-hot-plugs-it", dax),
+        Case::linux("coherent/linux-6.12-finds-dax-clear-after-a-reboot", reboot),
+        Case::linux("coherent/linux-6.12-takes-dax-by-the-commands-of-its-ramdisk", commands),
+        Case::linux("coherent/linux-6.1-has-dax-as-a-block-device", block),
+        Case::linux("coherent/linux-6.1-has-an-aperture", || aperture("debian")),
+        Case::linux("coherent/linux-6.12-has-an-aperture", || aperture("debian-6.12")),
     ]
 }
 
