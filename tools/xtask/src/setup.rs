@@ -73,7 +73,7 @@ pub(crate) enum Extra {
     NextQemu,
     /// The kernel's self-tests of arm64.
     Selftests,
-    /// U-Boot, AAVMF and GRUB.
+    /// U-Boot, AAVMF, GRUB, and the Pi's Trusted Firmware-A.
     Firmware,
     /// The boards' device trees, out of the kernel's package.
     Trees,

@@ -1,5 +1,6 @@
 //! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
 
+mod armstub;
 mod tfa;
 mod uboot;
 mod uefi;
@@ -20,8 +21,8 @@ use crate::image::{UBoot, uboot as uboot_files};
 use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
-    let fetched = uefi::cases().into_iter().chain(uboot::cases()).map(|case| case.wants(Extra::Firmware));
-    fetched.chain(tfa::cases()).collect()
+    let all = [uefi::cases(), uboot::cases(), armstub::cases()].into_iter().flatten();
+    all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(240);

@@ -1,5 +1,5 @@
-//! Firmware that guests can run and that Assay starts from: Debian's U-Boot and AAVMF for QEMU's `virt`, and its GRUB,
-//! unchanged.
+//! Firmware that guests can run and that Assay starts from: Debian's U-Boot and AAVMF for QEMU's `virt`, its GRUB, and its
+//! Trusted Firmware-A for the Raspberry Pi 4, unchanged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,14 +14,15 @@ const RELEASE: Suites<'_> =
     Suites { architecture: "arm64", archive: &["bookworm"], security: &["bookworm-security"], prefer: None };
 
 /// The file that came last: a folder without it is an older version's.
-pub(crate) const LAST: &str = "grub";
+pub(crate) const LAST: &str = "rpi4-bl31";
 
 /// Each file: its name here, the package that has it, and where.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("u-boot", "u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin"),
     ("aavmf", "qemu-efi-aarch64", "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"),
     ("aavmf-vars", "qemu-efi-aarch64", "usr/share/AAVMF/AAVMF_VARS.fd"),
-    (LAST, "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"),
+    ("grub", "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"),
+    (LAST, "arm-trusted-firmware", "usr/lib/arm-trusted-firmware/rpi4/bl31.bin"),
 ];
 
 /// Fetches the files; gives their folder.

@@ -1,0 +1,69 @@
+//! The Raspberry Pi 4 with Debian's Trusted Firmware-A as its `armstub8.bin`: EL3 is firmware's, and CPUs start by PSCI, where
+//! the tree of Debian's kernel alone has a spin-table.
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::Cache;
+use assay_harness::{Machine, image};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::DeviceTree;
+
+use super::{LIMIT, Parts, fetched, wait_for};
+use crate::cases::Case;
+use crate::setup::{self, Extra};
+
+/// As many CPUs as the board has: that of the VM's own, and two more that are started by firmware.
+const HELLO: &str = "console = \"prefix\"\n[[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 3\nkernel = \"hello\"\n";
+
+/// Where the board's boot loader puts tree and kernel.
+const TREE: u32 = 0x2e00_0000;
+const KERNEL: u32 = 0x20_0000;
+/// RAM below the GPU's.
+const RAM: u32 = 0x3b40_0000;
+/// In the stub: a mark that the boot loader clears once it has written the two addresses behind it.
+const MARK: usize = 0xf0;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case::new("boots/raspi4b-by-tf-a-as-armstub", hello)]
+}
+
+/// What the Pi's boot loader does with `armstub=bl31.bin`, and then from power-on to power-off.
+fn hello() -> Result<String> {
+    setup::fetch(Extra::Trees)?;
+    let parts = Parts::new(HELLO)?;
+    let stub = stub(std::fs::read(fetched("rpi4-bl31")?)?)?;
+    let tree = tree(&std::fs::read(Cache::locate()?.trees().join("broadcom/bcm2711-rpi-4-b.dtb"))?)?;
+    let whole = image::append_bundle(&parts.image, &parts.bundle)?;
+    let mut arguments = ["-M", "raspi4b", "-smp", "4"].map(str::to_owned).to_vec();
+    for (name, bytes, address) in [("stub", &stub, 0), ("tree", &tree, TREE), ("kernel", &whole, KERNEL)] {
+        let path = parts.folder.join(name);
+        std::fs::write(&path, bytes)?;
+        let loader = format!("loader,file={},addr={address:#x},force-raw=on", path.display());
+        arguments.extend(["-device".to_owned(), loader]);
+    }
+    let machine = Machine::builder().manifest_text(HELLO).by_firmware().board(arguments).start()?;
+    wait_for(&machine, "BL31: v")?;
+    let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+/// The stub with the addresses.
+fn stub(mut stub: Vec<u8>) -> Result<Vec<u8>> {
+    let header = stub.get_mut(MARK..MARK + 16).context("no armstub: it is too short")?;
+    ensure!(header[..4] == 0x5afe_570b_u32.to_le_bytes(), "no armstub: its mark is missing");
+    header.copy_from_slice(&[0, 0, TREE, KERNEL].map(u32::to_le_bytes).concat());
+    Ok(stub)
+}
+
+/// The tree with RAM, which the boot loader fills in.
+fn tree(blob: &[u8]) -> Result<Vec<u8>> {
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(blob)?);
+    let memory = tree.find_node_mut("/memory@0").context("the tree has no /memory@0")?;
+    let reg = memory.property_mut("reg").context("/memory@0 has no reg")?;
+    reg.set_value(&[0, 0, RAM][..]);
+    let mut blob = tree.to_dtb();
+    // Firmware adds PSCI to it where it lies.
+    blob.resize(blob.len() + 0x1000, 0);
+    let size = u32::try_from(blob.len())?;
+    blob[4..8].copy_from_slice(&size.to_be_bytes());
+    Ok(blob)
+}
