@@ -1,6 +1,7 @@
 //! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
 
 mod armstub;
+mod sbsa;
 mod tfa;
 mod uboot;
 mod uefi;
@@ -22,7 +23,7 @@ use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
     let all = [uefi::cases(), uboot::cases(), armstub::cases()].into_iter().flatten();
-    all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).collect()
+    all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).chain(sbsa::cases()).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(240);
