@@ -49,18 +49,9 @@ struct Written {
 /// # Errors
 /// Tables that are missing or malformed; the output can't be written.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let written = Tables::read(&options.tables).and_then(|tables| {
-        let iomem = options.iomem.as_deref().map(read_iomem).transpose()?;
-        write(&tables, iomem.as_deref())
-    });
-    let Written { tree, notes } = written.map_err(unusable)?;
-    let blob = tree.to_dtb();
-    // The parser that EL2 has: a tree that it refuses would only be refused later.
-    let _ = assay_plan::platform::parse(&blob)
-        .context("the tables do not describe a machine for Assay")
-        .map_err(unusable)?;
+    let (tree, notes) = tree(&options.tables, options.iomem.as_deref()).map_err(unusable)?;
     let bytes = match options.output.extension().and_then(|ending| ending.to_str()) {
-        Some("dtb") => blob,
+        Some("dtb") => tree.to_dtb(),
         Some("dts") => tree.to_string().into_bytes(),
         _ => return Err(unusable(anyhow::anyhow!("{}: give a .dtb or .dts file", options.output.display()))),
     };
@@ -69,6 +60,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("warning: {note}");
     }
     Ok(())
+}
+
+/// The tree of a folder of tables, which EL2's parser takes, and what one has to know of it.
+///
+/// # Errors
+/// Tables that are missing or malformed.
+pub(crate) fn tree(tables: &Path, iomem: Option<&Path>) -> Result<(DeviceTree, Vec<String>)> {
+    let tables = Tables::read(tables)?;
+    let iomem = iomem.map(read_iomem).transpose()?;
+    let Written { tree, notes } = write(&tables, iomem.as_deref())?;
+    // A tree that EL2 refuses would only be refused later.
+    let _ = assay_plan::platform::parse(&tree.to_dtb()).context("the tables do not describe a machine for Assay")?;
+    Ok((tree, notes))
 }
 
 fn read_iomem(path: &Path) -> Result<Vec<memory::Range>> {

@@ -1,7 +1,7 @@
 //! UEFI: Debian's AAVMF starts the image itself, or GRUB does.
 
 use anyhow::{Result, ensure};
-use assay_harness::cache::Cache;
+use assay_harness::cache::{self, Cache};
 use assay_harness::{Builder, Machine, image, qemu};
 
 use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("boots/uefi-from-a-disk", from_a_disk),
         Case::new("boots/uefi-with-the-tree-of-the-disk", with_a_tree),
+        Case::new("boots/uefi-with-a-tree-of-its-acpi-tables", with_tables),
         Case::new("boots/uefi-one-file", one_file),
         Case::new("boots/uefi-initrd-by-loadfile2", by_loadfile2),
         Case::linux("boots/uefi-linux-beside-another", linux),
@@ -55,6 +56,21 @@ fn with_a_tree() -> Result<String> {
     let tree = qemu::own_tree(&program, &hardware.map(str::to_owned), &parts.folder)?;
     let files = [(REMOVABLE, &parts.image), (BESIDE, &parts.bundle), ("EFI/BOOT/platform.dtb", &tree)];
     hello(ACPI, &parts.disk(&files.map(|(name, bytes)| (name, bytes.as_slice())))?)
+}
+
+/// Firmware has ACPI only, and the tree was made of the tables that it has for this machine.
+fn with_tables() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let iomem = parts.folder.join("iomem");
+    std::fs::write(&iomem, "40000000-7fffffff : System RAM\n")?;
+    let tables = cache::repository()?.join("tools/xtask/tests/acpi/plain");
+    let tree = crate::acpi::tree(&tables, Some(&iomem))?.0.to_dtb();
+    let files = [(REMOVABLE, &parts.image), (BESIDE, &parts.bundle), ("EFI/BOOT/platform.dtb", &tree)];
+    let disk = parts.disk(&files.map(|(name, bytes)| (name, bytes.as_slice())))?;
+    let machine = machine(HELLO, ACPI, &disk)?.physical_cpus(2).physical_memory(1 << 30).machine_mte(true).start()?;
+    wait_for(&machine, "by its ACPI tables")?;
+    let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
 }
 
 fn one_file() -> Result<String> {
