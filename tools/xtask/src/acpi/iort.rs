@@ -120,7 +120,7 @@ impl Map {
         let end = (u64::from(self.output) + self.count).min(u64::from(next.input) + next.count);
         let count = end.checked_sub(start.into()).filter(|&count| count > 0)?;
         let output = next.output.wrapping_add(start - next.input);
-        Some(Self { input: self.input + (start - self.output), count, output, to: next.to })
+        Some(Self { input: self.input.checked_add(start - self.output)?, count, output, to: next.to })
     }
 }
 

@@ -213,7 +213,7 @@ fn redistributors(tables: &Tables, stride: u64) -> Result<Vec<(u64, u64)>> {
     let mut regions: Vec<(u64, u64)> = Vec::new();
     for base in bases {
         match regions.last_mut() {
-            Some((start, size)) if *start + *size == base => *size += stride,
+            Some((start, size)) if start.checked_add(*size) == Some(base) => *size += stride,
             _ => regions.push((base, stride)),
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn hosts(root: &mut DeviceTreeNode, tables: &Tables, iort: &Iort, not
     for entry in list.chunks_exact(size_of::<Ecam>()) {
         let ecam: &Ecam = part(entry, "MCFG")?;
         let buses = ecam.last.checked_sub(ecam.first).context("MCFG: the last bus is below the first")?;
-        let base = ecam.base.get() + u64::from(ecam.first) * BUS;
+        let base = ecam.base.get().checked_add(u64::from(ecam.first) * BUS).context("MCFG: an address beyond 2^64")?;
         let segment = u32::from(ecam.segment.get());
         let mut host = at("pcie", base);
         put(&mut host, "compatible", "pci-host-ecam-generic");

@@ -274,3 +274,21 @@ fn what_is_missing_or_damaged_is_named() {
     }
     fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn no_byte_of_a_table_makes_a_panic() {
+    let whole = files("numa", &["DSDT", "qemu.dtb"]);
+    for (which, table) in whole.iter().enumerate() {
+        for (at, (value, run)) in (36..table.len()).flat_map(|at| [(0, 1), (0xff, 8)].map(|change| (at, change))) {
+            let mut tables = whole.clone();
+            let end = table.len().min(at + run);
+            tables[which][at..end].fill(value);
+            let sum = tables[which].iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte));
+            tables[which][9] = tables[which][9].wrapping_sub(sum);
+            // A tree or an error: both are an answer, and EL2's parser has one for the tree.
+            if let Ok(written) = write(&Tables::new(tables), None) {
+                let _ = platform::parse(&written.tree.to_dtb());
+            }
+        }
+    }
+}
