@@ -90,6 +90,7 @@ fn a_gicv3_has_its_redistributor_ranges_and_no_more() {
 #[test]
 fn a_gicv2_has_four_frames() {
     let gic = machine(&changed("arm,gic-v3", "arm,gic-400")).gic;
+    assert_eq!(machine(&changed("arm,gic-v3", "qcom,msm-qgic2")).gic, gic);
     let version = HostGic::V2 {
         dist: region(0x800_0000, 0x1_0000),
         cpu: region(0x80a_0000, 0x10_0000),
