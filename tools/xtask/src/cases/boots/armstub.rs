@@ -9,10 +9,14 @@ use dtoolkit::model::DeviceTree;
 
 use super::{LIMIT, Parts, fetched, wait_for};
 use crate::cases::Case;
+use crate::cases::linux::{PROMPT, SOON};
 use crate::setup::{self, Extra};
 
 /// As many CPUs as the board has: that of the VM's own, and two more that are started by firmware.
 const HELLO: &str = "console = \"prefix\"\n[[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 3\nkernel = \"hello\"\n";
+
+const LINUX: &str = "console = \"prefix\"\n[[vm]]\nname = \"linux\"\nmemory = \"256M\"\ncpus = 4\n\
+    kernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"console=ttyAMA0\"\n";
 
 /// Where the board's boot loader puts tree and kernel.
 const TREE: u32 = 0x2e00_0000;
@@ -23,13 +27,36 @@ const RAM: u32 = 0x3b40_0000;
 const MARK: usize = 0xf0;
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("boots/raspi4b-by-tf-a-as-armstub", hello)]
+    vec![
+        Case::new("boots/raspi4b-by-tf-a-as-armstub", hello),
+        Case::linux("boots/raspi4b-by-tf-a-linux-resets-and-powers-off", linux),
+    ]
 }
 
-/// What the Pi's boot loader does with `armstub=bl31.bin`, and then from power-on to power-off.
 fn hello() -> Result<String> {
-    setup::fetch(Extra::Trees)?;
     let parts = Parts::new(HELLO)?;
+    let machine = start(HELLO, &parts)?;
+    let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+/// A VM with all CPUs, which PSCI starts in each of its lives; the board is off at the end.
+fn linux() -> Result<String> {
+    let parts = Parts::new(LINUX)?;
+    let mut machine = start(LINUX, &parts)?;
+    for life in 0..2 {
+        machine.expect("linux", PROMPT, LIMIT)?;
+        let cpus = machine.shell("linux", "nproc", PROMPT, SOON)?;
+        ensure!(cpus.trim() == "4", "nproc says {cpus:?} in life {life}");
+        machine.send("linux", if life == 0 { "reboot -f\r" } else { "poweroff -f\r" })?;
+    }
+    machine.finish(LIMIT)?;
+    Ok(String::new())
+}
+
+/// What the Pi's boot loader does with `armstub=bl31.bin`. The parts must outlive the machine.
+fn start(manifest: &str, parts: &Parts) -> Result<Machine> {
+    setup::fetch(Extra::Trees)?;
     let stub = stub(std::fs::read(fetched("rpi4-bl31")?)?)?;
     let tree = tree(&std::fs::read(Cache::locate()?.trees().join("broadcom/bcm2711-rpi-4-b.dtb"))?)?;
     let whole = image::append_bundle(&parts.image, &parts.bundle)?;
@@ -40,10 +67,9 @@ fn hello() -> Result<String> {
         let loader = format!("loader,file={},addr={address:#x},force-raw=on", path.display());
         arguments.extend(["-device".to_owned(), loader]);
     }
-    let machine = Machine::builder().manifest_text(HELLO).by_firmware().board(arguments).start()?;
+    let machine = Machine::builder().manifest_text(manifest).by_firmware().board(arguments).start()?;
     wait_for(&machine, "BL31: v")?;
-    let _ = machine.finish_ktap("hello", LIMIT)?;
-    Ok(String::new())
+    Ok(machine)
 }
 
 /// The stub with the addresses.
