@@ -262,8 +262,47 @@ boot_mmu_on:
     isb
     ret
 
+// A CPU that a spin-table let go: its record is the one with its affinity, in the list at `boot_spin_list`, which is
+// clean to the PoC as the records are. Who shares its table with another may come before its record does.
+.globl boot_secondary_spin
+boot_secondary_spin:
+    msr     daifset, #0xf
+    mrs     x2, mpidr_el1
+    ldr     x3, =0xff00ffffff
+    and     x2, x2, x3
+    adrp    x1, boot_spin_list
+1:  ldr     x0, [x1, :lo12:boot_spin_list]
+2:  cbz     x0, 3f
+    ldr     x3, [x0, #56]
+    cmp     x3, x2
+    b.eq    boot_secondary
+    ldr     x0, [x0, #64]
+    b       2b
+3:  wfe
+    b       1b
+
+// Writes x1 to the spin-table at x0, which EL2's map need not have: with the MMU off for that long. DC CIVAC first, or
+// a dirty line of the loader's would be written back over it. The CPU looks after the event.
+.globl boot_release
+boot_release:
+    mrs     x2, daif
+    msr     daifset, #0xf
+    mrs     x3, sctlr_el2
+    bic     x4, x3, #1              // M
+    msr     sctlr_el2, x4
+    isb
+    dc      civac, x0
+    dsb     sy
+    str     x1, [x0]
+    dsb     sy
+    msr     sctlr_el2, x3
+    isb
+    msr     daif, x2
+    sev
+    ret
+
 // A CPU that PSCI CPU_ON started: x0 = physical address of its `el2::secondary::Start`, MMU off.
-// The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index, least MTE.
+// The block's fields, in order: TTBR0_EL2, TCR_EL2, MAIR_EL2, SCTLR_EL2, stack top, CPU index, least MTE, affinity, next.
 .globl boot_secondary
 boot_secondary:
     msr     daifset, #0xf

@@ -11,6 +11,8 @@ use spin::Once;
 pub enum FirmwareError {
     /// The tree names no PSCI, or something was asked of it too early.
     NoPsci,
+    /// The spin-table is in memory that somebody has.
+    NoTable,
     /// PSCI's answer.
     Psci(psci::error::Error),
 }

@@ -3,16 +3,24 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 
+use crate::claim::claim;
 use crate::firmware::FirmwareError;
-use crate::frames::{self, Frames};
+use crate::frames::{self, Frames, Use};
 use crate::{cache, cpu, cpus, firmware, float, mmu, percpu};
 
 unsafe extern "C" {
     static boot_secondary: u8;
+    static boot_secondary_spin: u8;
+    /// `entry.S`: writes `entry` to the spin-table at `release` and sends an event.
+    fn boot_release(release: u64, entry: u64);
 }
+
+/// The first record of CPUs that a spin-table lets go; `entry.S` follows the list.
+#[unsafe(no_mangle)]
+static boot_spin_list: AtomicU64 = AtomicU64::new(0);
 
 /// What `boot_secondary` loads before it has a stack. `entry.S` knows the layout.
 #[repr(C, align(64))]
@@ -25,6 +33,9 @@ struct Start {
     index: u64,
     /// What `ID_AA64PFR1_EL1.MTE` must be at least.
     mte: u64,
+    /// Whose record it is, and the next one in `boot_spin_list`.
+    affinity: u64,
+    next: u64,
 }
 
 /// A secondary CPU's block of memory (`percpu`): taken before the map is made, so that it can leave the guard
@@ -50,7 +61,7 @@ impl Block {
 
 /// Returns the guard page of the block at `start`.
 fn guard_of(start: Pa) -> Region<Pa> {
-    Region { start: Pa(start.0 + percpu::GUARD), size: assay_spec::addr::PAGE_SIZE }
+    Region { start: Pa(start.0 + percpu::GUARD), size: PAGE_SIZE }
 }
 
 /// Makes the running CPU CPU 0, on the boot CPU's block, with EL2's own registers set.
@@ -76,11 +87,13 @@ pub fn name_boot_cpu(id: PcpuId) {
     });
 }
 
-/// Starts CPU `id` on `block`.
+/// Starts CPU `id` on `block`: by the spin-table at `release`, or without one by PSCI.
+///
+/// A spin-table gives no answer.
 ///
 /// # Errors
 /// PSCI's answer, or `NoPsci` if the map is not active yet or the index is unknown.
-pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
+pub fn start(id: PcpuId, block: Block, release: Option<Pa>) -> Result<(), FirmwareError> {
     if id == percpu::index() {
         return Err(FirmwareError::Psci(smccc::psci::error::Error::AlreadyOn));
     }
@@ -96,6 +109,8 @@ pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
         stack: region.end().0 - 16,
         index: id.0 as u64,
         mte: if registers.mte { 2 } else { 0 },
+        affinity,
+        next: boot_spin_list.load(Ordering::Relaxed),
     }));
     // `Block` has no `Drop`: its frames are never given back.
     BLOCKS.lock().push((id, region.start.0));
@@ -103,8 +118,18 @@ pub fn start(id: PcpuId, block: Block) -> Result<(), FirmwareError> {
     let record = core::ptr::from_ref(start) as u64;
     // The CPU reads the record, and walks the tables first, with its caches off or cold.
     cache::clean_to_poc(Region { start: Pa(record), size: size_of::<Start>() as u64 });
-    let entry = &raw const boot_secondary as u64;
-    firmware::cpu_on(affinity, Pa(entry), record)
+    let Some(release) = release else {
+        return firmware::cpu_on(affinity, Pa(&raw const boot_secondary as u64), record);
+    };
+    let table = Region { start: Pa(release.0 & !(PAGE_SIZE - 1)), size: PAGE_SIZE };
+    if !claim(table, Use::Lent) {
+        return Err(FirmwareError::NoTable);
+    }
+    boot_spin_list.store(record, Ordering::Release);
+    cache::clean_to_poc(Region { start: Pa(&raw const boot_spin_list as u64), size: 8 });
+    // SAFETY: the table is in memory that is neither EL2's nor anybody else's, and stays so: it was claimed just now.
+    unsafe { boot_release(release.0, &raw const boot_secondary_spin as u64) };
+    Ok(())
 }
 
 /// How many blocks [`start`] has given away, adopted or not.

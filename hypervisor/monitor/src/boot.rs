@@ -13,7 +13,7 @@ use assay_model::console::Prefix;
 use assay_model::lock;
 use assay_plan::claims::World;
 use assay_plan::idregs::HostId;
-use assay_plan::platform::{self, Console, Enable, HostGic, HostPlatform};
+use assay_plan::platform::{self, Console, HostGic, HostPlatform};
 use assay_plan::policy::line::Quoted;
 use assay_plan::policy::regions::{Occupant, Occupied};
 use assay_plan::policy::{CpuBits, Proof};
@@ -42,7 +42,9 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
     let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
     if machine.psci.is_none() {
-        say!("warning reason=\"/psci is not in the tree: one CPU, and no power-off\"");
+        let several = machine.cpus.iter().any(|cpu| machine.can_start(cpu));
+        let cpus = if several { "" } else { "one CPU, and " };
+        say!("warning reason=\"/psci is not in the tree: {cpus}no power-off\"");
     }
     secondary::name_boot_cpu(this);
     cpus::init(machine.cpus.len());
@@ -61,12 +63,17 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     warn_of_serror("turning Bus Master off");
 
     set_up_interrupts(&mut machine)?;
-    cpus::start_others(this, blocks);
+    cpus::start_others(this, blocks, &machine.cpus);
     let proof = proof::ram(&free);
     warn_of_serror("the proof of RAM");
     let guests = bundle::open(place, tree, &machine)?;
     seeds::init(&machine);
     report_tree(&guests.tree);
+    if guests.tree.vms.is_empty() && guests.tree.refused.is_empty() {
+        say!(
+            "warning reason=\"no bundle: give the VMs as the initrd (QEMU: -initrd bundle.cpio), appended to the image, or in /chosen\""
+        );
+    }
 
     let host = cpus::common_identity().ok_or("no CPU is usable")?;
     let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
@@ -224,10 +231,9 @@ fn set_conduit(boot: &Boot, blob: &[u8]) {
     conduit.into_iter().for_each(firmware::set_conduit);
 }
 
-/// Takes a block of memory for each CPU that firmware can start.
+/// Takes a block of memory for each CPU that can be started.
 fn take_blocks(machine: &HostPlatform, this: PcpuId) -> Vec<(PcpuId, Block)> {
-    let startable = |cpu: &platform::Cpu| cpu.enable == Enable::Psci && machine.psci.is_some();
-    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && startable(cpu));
+    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && machine.can_start(cpu));
     others.filter_map(|(index, _)| Some((PcpuId(index), Block::take()?))).collect()
 }
 

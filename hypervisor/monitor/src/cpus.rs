@@ -7,6 +7,7 @@ use assay_el2::secondary::Block;
 use assay_el2::{cpu, firmware, gic, secondary, switch};
 use assay_model::smccc;
 use assay_plan::idregs::HostId;
+use assay_plan::platform::Cpu;
 use assay_spec::branch_history::CpuFacts;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::intid::IntId;
@@ -75,10 +76,10 @@ pub(crate) fn identify(id: PcpuId) {
 
 /// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, or none
 /// has for half a second.
-pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>) {
+pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>, cpus: &[Cpu]) {
     let mut started = Vec::new();
     for (index, block) in blocks {
-        match secondary::start(index, block) {
+        match secondary::start(index, block, cpus[index.0].release()) {
             Ok(()) => started.push(index),
             Err(error) => {
                 say!("warning cpu={index} reason=\"firmware cannot start it: {error:?}\"")

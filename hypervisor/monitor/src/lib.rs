@@ -56,5 +56,7 @@ pub fn start_secondary(index: u64) -> ! {
 /// Ends the machine: nothing runs any more.
 fn power_off() -> ! {
     assay_el2::firmware::system_off();
+    console::say!("warning reason=\"firmware cannot power the machine off: switch it off or reset it by hand\"");
+    console::flush();
     assay_el2::cpu::park()
 }

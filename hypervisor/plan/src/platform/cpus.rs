@@ -4,8 +4,26 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::Pa;
 
-use super::{Cpu, Enable, PlatformError, distinct, missing, room};
+use super::{Cpu, Enable, HostPlatform, PlatformError, distinct, missing, room};
 use crate::gate::{Cells, Malformed, Node, Tree};
+
+impl Cpu {
+    /// Returns where its spin-table looks for an entry address, if it is started by one.
+    pub fn release(&self) -> Option<Pa> {
+        match self.enable {
+            Enable::SpinTable { release } => Some(release),
+            _ => None,
+        }
+    }
+}
+
+impl HostPlatform {
+    /// Tells whether there is a way to start `cpu`: a spin-table must be in memory, where the tree says so.
+    pub fn can_start(&self, cpu: &Cpu) -> bool {
+        let is_memory = |release| self.memory.iter().any(|memory| memory.region.contains(release));
+        cpu.enable == Enable::Psci && self.psci.is_some() || cpu.release().is_some_and(is_memory)
+    }
+}
 
 /// The affinity fields of MPIDR_EL1 (DDI 0487 D24.2): Aff3 in 39:32, Aff2 to Aff0 in 23:0.
 const AFFINITY: u64 = 0xff_00ff_ffff;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use super::reserved::Facts;
 use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
@@ -55,12 +55,14 @@ pub(super) fn is_called_memory(node: &Bare<'_>) -> bool {
 }
 
 impl HostPlatform {
-    /// Iterates over what is no free RAM, whatever memory nodes say: reservations, coherent memory, registers.
+    /// Iterates over what is no free RAM, whatever memory nodes say: reservations, coherent memory, registers, and the
+    /// pages of spin-tables, where CPUs that have not come yet run.
     pub fn not_free(&self) -> impl Iterator<Item = Region<Pa>> {
         let reserved = self.reserved.iter().map(|reservation| reservation.region);
         let coherent = self.coherent.iter().filter_map(|node| node.reg);
         let registers = self.registers().filter(|registers| !registers.is_window);
-        reserved.chain(coherent).chain(registers.map(|registers| registers.region))
+        let spun = self.cpus.iter().filter_map(|cpu| Region::new(Pa(cpu.release()?.0 & !(PAGE_SIZE - 1)), PAGE_SIZE));
+        reserved.chain(coherent).chain(registers.map(|registers| registers.region)).chain(spun)
     }
 }
 

@@ -59,10 +59,13 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
         let is_end = |event: &Event| event.get("event") == Some("stopped") && event.get("cause") == Some("off");
         let _ = machine.expect_event("that a VM has stopped", SOON, is_end)?;
     }
-    // A machine without PSCI stays on.
+    // A machine without PSCI stays on, and says so.
     let dtb = board.tree.as_ref().map(|tree| std::fs::read(cache.trees().join(tree))).transpose()?;
     if dtb.is_none_or(|dtb| early::conduit(&dtb).is_some()) {
         machine.finish(SOON)?;
+    } else {
+        let is_said = |event: &Event| event.get("reason").is_some_and(|reason| reason.contains("cannot power"));
+        let _ = machine.expect_event("what to do", SOON, is_said)?;
     }
     Ok(format!("{} VMs", vms.len()))
 }

@@ -2,6 +2,7 @@
 
 mod armstub;
 mod sbsa;
+mod start;
 mod tfa;
 mod uboot;
 mod uefi;
@@ -23,7 +24,7 @@ use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
     let all = [uefi::cases(), uboot::cases(), armstub::cases()].into_iter().flatten();
-    all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).chain(sbsa::cases()).collect()
+    all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).chain(sbsa::cases()).chain(start::cases()).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(240);

@@ -56,6 +56,11 @@ fn cpus_keep_their_order_and_the_disabled_ones_are_left_out() {
     let release = Pa(0xd8);
     let expected = [(0, Enable::Psci), (0x100, Enable::SpinTable { release }), (0x1_0300, Enable::None)];
     assert_eq!(cpus, expected);
+    // The table is in no memory here; if it were, its page were nobody's.
+    let can: Vec<_> = machine.cpus.iter().map(|cpu| machine.can_start(cpu)).collect();
+    assert_eq!(can, [true, false, false]);
+    let inside = super::machine(&changed("0xd8>", "0x70000ff8>"));
+    assert!(inside.can_start(&inside.cpus[1]) && inside.not_free().any(|hole| hole == region(0x7000_0000, 0x1000)));
     assert_eq!((machine.cpus[0].numa, machine.cpus[1].numa), (Some(0), None));
     assert_eq!(machine.psci, Some(Conduit::Smc));
 }

@@ -1,0 +1,65 @@
+//! What the boot says of machines on which something is missing.
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::Cache;
+use assay_harness::{Event, Machine, qemu};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
+
+use super::{HELLO, LIMIT, Parts};
+use crate::build::Artifacts;
+use crate::cases::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("boots/spin-table-cpus-that-never-come", never_come),
+        Case::new("boots/no-bundle-is-said", no_bundle),
+    ]
+}
+
+const HARDWARE: [&str; 10] =
+    ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "max", "-smp", "2", "-m", "1G", "-nic", "none"];
+
+/// QEMU's argument for its own tree of two CPUs, changed.
+fn tree(parts: &Parts, change: impl FnOnce(&mut DeviceTree) -> Option<()>) -> Result<[String; 2]> {
+    let program = qemu::find(None, &Cache::locate()?)?;
+    let own = qemu::own_tree(&program, &HARDWARE.map(str::to_owned), &parts.folder)?;
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(&own)?);
+    change(&mut tree).context("QEMU's tree has no such node")?;
+    let path = parts.folder.join("changed.dtb");
+    std::fs::write(&path, tree.to_dtb())?;
+    Ok(["-dtb".to_owned(), path.display().to_string()])
+}
+
+fn warned(word: &'static str) -> impl Fn(&Event) -> bool {
+    move |event| event.kind == "warning" && event.get("reason").is_some_and(|reason| reason.contains(word))
+}
+
+/// QEMU's CPU does not look at a spin-table: the machine does without it, and its page is nobody's.
+fn never_come() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let arguments = tree(&parts, |tree| {
+        let cpu = tree.find_node_mut("/cpus/cpu@1")?;
+        let _ = cpu.remove_property("enable-method")?;
+        cpu.add_property(DeviceTreeProperty::new_unchecked("enable-method", "spin-table"));
+        let release = 0x5000_0ff8u64.to_be_bytes().to_vec();
+        cpu.add_property(DeviceTreeProperty::new_unchecked("cpu-release-addr", release));
+        Some(())
+    })?;
+    let builder = Machine::builder().manifest_text(HELLO).physical_cpus(2).physical_memory(1 << 30);
+    let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
+    let event = machine.expect_event("the CPU's absence", LIMIT, warned("has not come up"))?;
+    ensure!(event.get("cpu") == Some("1"), "another CPU: {event}");
+    let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+fn no_bundle() -> Result<String> {
+    let image = Artifacts::locate()?.image;
+    let arguments = ["-kernel", &image.to_string_lossy()].map(str::to_owned);
+    let builder = Machine::builder().manifest_text(HELLO).by_firmware();
+    let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
+    let _ = machine.expect_event("what to give", LIMIT, warned("no bundle: give the VMs as the initrd"))?;
+    ensure!(machine.wait(LIMIT)? == 0, "no power-off");
+    Ok(String::new())
+}
