@@ -1,5 +1,6 @@
 //! A platform's `board.toml`: what the tools must know to start it. Hardware's facts are in its device tree.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -65,6 +66,10 @@ pub(crate) struct Boot {
     pub(crate) whole: String,
     /// Both on a disk.
     pub(crate) disk: String,
+    /// What firmware of the board's own, which is no UEFI, finds on that: files by name, beside firmware and bundle at the
+    /// top of a disk with an MBR.
+    #[serde(default)]
+    pub(crate) card: Option<BTreeMap<String, String>>,
     /// Both as a FIT, where U-Boot starts one.
     pub(crate) fit: Option<Fit>,
 }

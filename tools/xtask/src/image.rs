@@ -12,9 +12,10 @@ use assay_harness::image;
 use assay_harness::manifest::Manifest;
 use clap::{Args, ValueEnum};
 
-use crate::board::Board;
+use crate::board::{Board, Boot};
 use crate::failure::unusable;
 use crate::{build, setup};
+use disk::Table;
 
 /// What UEFI starts from a disk that it knows nothing of.
 pub(crate) const REMOVABLE: &str = "EFI/BOOT/BOOTAA64.EFI";
@@ -23,7 +24,7 @@ pub(crate) const BESIDE: &str = "EFI/BOOT/bundle.cpio";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// The board: qemu-virt
+    /// The board: a folder of platforms/
     #[arg(long, value_name = "NAME", default_value = "qemu-virt")]
     platform: String,
     /// The VMs
@@ -53,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
     let fit = names.fit.as_ref().map(|fit| (fit.file.as_str(), uboot::fit(&firmware, &archive, fit.load)));
-    let (script, menu) = (uboot::script(&uboot::commands()), uboot::menu().into_bytes());
+    let (script, menu) = (uboot::script(&uboot::commands()), uboot::menu(REMOVABLE, BESIDE).into_bytes());
     let files = [
         (names.firmware.as_str(), &firmware),
         (&names.bundle, &archive),
@@ -66,8 +67,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))?;
         println!("{}", path.display());
     }
-    let path = options.output.join(names.disk);
-    write_disk(&path, options.u_boot, &firmware, &archive, fit.as_ref().map(|(_, fit)| fit.as_slice()))?;
+    let path = options.output.join(&names.disk);
+    if names.card.is_some() {
+        write_card(&path, &names, &firmware, &archive)?;
+    } else {
+        write_disk(&path, options.u_boot, &firmware, &archive, fit.as_ref().map(|(_, fit)| fit.as_slice()))?;
+    }
     println!("{}", path.display());
     Ok(())
 }
@@ -91,7 +96,7 @@ pub(crate) enum UBoot {
 pub(crate) fn write_disk(path: &Path, way: UBoot, firmware: &[u8], bundle: &[u8], fit: Option<&[u8]>) -> Result<()> {
     let mut files: Vec<(&str, Vec<u8>)> = vec![(REMOVABLE, firmware.to_vec()), (BESIDE, bundle.to_vec())];
     match way {
-        UBoot::Extlinux => files.push((uboot::MENU, uboot::menu().into_bytes())),
+        UBoot::Extlinux => files.push((uboot::MENU, uboot::menu(REMOVABLE, BESIDE).into_bytes())),
         UBoot::Script => files.push((uboot::SCRIPT, uboot::script(&uboot::commands()))),
         UBoot::Fit => {
             let fit = fit.context("the platform's board.toml has no [boot.fit]").map_err(unusable)?;
@@ -100,5 +105,17 @@ pub(crate) fn write_disk(path: &Path, way: UBoot, firmware: &[u8], bundle: &[u8]
         }
     }
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    disk::write(path, &files)
+    disk::write(path, Table::Gpt, &files)
+}
+
+/// Writes a card that firmware of the board's own starts from, once that is on it too, or U-Boot by its menu.
+///
+/// # Errors
+/// It can't be written.
+pub(crate) fn write_card(path: &Path, names: &Boot, firmware: &[u8], bundle: &[u8]) -> Result<()> {
+    let menu = uboot::menu(&names.firmware, &names.bundle);
+    let mut files: Vec<(&str, &[u8])> =
+        vec![(&names.firmware, firmware), (&names.bundle, bundle), (uboot::MENU, menu.as_bytes())];
+    files.extend(names.card.iter().flatten().map(|(name, text)| (name.as_str(), text.as_bytes())));
+    disk::write(path, Table::Mbr, &files)
 }

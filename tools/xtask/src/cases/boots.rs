@@ -19,6 +19,7 @@ use assay_harness::manifest::Manifest;
 use super::Case;
 use crate::board::Board;
 use crate::build::{self, Artifacts};
+use crate::image::disk::Table;
 use crate::image::{UBoot, uboot as uboot_files};
 use crate::setup::Extra;
 
@@ -58,7 +59,7 @@ impl Parts {
     /// QEMU's argument for a disk with these files.
     fn disk(&self, files: &[(&str, &[u8])]) -> Result<String> {
         let path = self.folder.join("disk.img");
-        crate::image::disk::write(&path, files)?;
+        crate::image::disk::write(&path, Table::Gpt, files)?;
         Ok(drive(&path))
     }
 

@@ -1,4 +1,4 @@
-//! A disk as one file: a GPT with one FAT file system on it, which UEFI takes as its system partition and U-Boot as
+//! A disk as one file: a table with one FAT file system in it, which UEFI takes as its system partition and U-Boot as
 //! the one to boot from. Written sparse, by libraries, without root.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use fscommon::StreamSlice;
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
-use gpt::mbr::ProtectiveMBR;
+use gpt::mbr::{PartRecord, ProtectiveMBR};
 use gpt::partition_types::EFI;
 
 const MIB: u64 = 1 << 20;
@@ -19,19 +19,33 @@ const LEAST: u64 = 64 * MIB;
 /// What U-Boot's scan looks for: the attribute "legacy BIOS bootable".
 const BOOTABLE: u64 = 1 << 2;
 
+/// Which table says where the file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// UEFI's.
+    Gpt,
+    /// What small boards' firmware reads.
+    Mbr,
+}
+
 /// Writes a disk with these files, `/` between the parts of their names.
 ///
 /// # Errors
 /// It can't be written, or a name is none that FAT has.
-pub(crate) fn write(path: &Path, files: &[(&str, &[u8])]) -> Result<()> {
+pub(crate) fn write(path: &Path, table: Table, files: &[(&str, &[u8])]) -> Result<()> {
     let content: u64 = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     // An eighth for tables and what else somebody puts there.
     let volume = (content + content / 8 + 8 * MIB).next_multiple_of(MIB).max(LEAST);
     // Beside it, so that what was there stays whole until this is.
     let partial = path.with_extension("partial");
     let disk = File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
-    disk.set_len(volume + 2 * MIB)?;
-    let (start, end) = partition(&disk, volume)?;
+    // QEMU takes cards of powers of two only.
+    let size = volume + 2 * MIB;
+    disk.set_len(if table == Table::Mbr { size.next_power_of_two() } else { size })?;
+    let (start, end) = match table {
+        Table::Gpt => partition(&disk, volume)?,
+        Table::Mbr => old_partition(&disk, volume)?,
+    };
     let mut space = StreamSlice::new(&disk, start, end)?;
     let options = FormatVolumeOptions::new().fat_type(FatType::Fat32).volume_label(*b"ASSAY      ");
     fatfs::format_volume(&mut space, options)?;
@@ -58,6 +72,20 @@ fn partition(disk: &File, volume: u64) -> Result<(u64, u64)> {
     Ok(place)
 }
 
+/// Writes an MBR with the one partition, FAT32 by blocks, active. Gives where it begins and ends.
+fn old_partition(disk: &File, volume: u64) -> Result<(u64, u64)> {
+    const FAT32: u8 = 0x0c;
+    // Nobody reads cylinders any more: the most that they say.
+    let (lb_start, lb_size) = (u32::try_from(MIB / 512)?, u32::try_from(volume / 512)?);
+    let none = PartRecord::new_protective(Some(0));
+    let own = PartRecord { boot_indicator: 0x80, os_type: FAT32, lb_start, lb_size, ..none };
+    let mut table = ProtectiveMBR::with_lb_size(0);
+    let _ = table.set_partition(0, own).context("an MBR has four partitions")?;
+    let mut device = disk;
+    table.overwrite_lba0(&mut device)?;
+    Ok((MIB, MIB + volume))
+}
+
 fn put<T: fatfs::ReadWriteSeek>(root: &fatfs::Dir<'_, T>, name: &str, bytes: &[u8]) -> Result<()> {
     for (at, _) in name.match_indices('/') {
         let _ = root.create_dir(&name[..at])?;
@@ -76,13 +104,13 @@ mod tests {
     use fscommon::StreamSlice;
     use gpt::GptConfig;
 
-    use super::write;
+    use super::{Table, write};
 
     #[test]
     fn a_disk_has_a_table_and_the_files() {
         let path = std::env::temp_dir().join(format!("assay-disk-{}.img", std::process::id()));
         let large = vec![7; 3 << 20];
-        write(&path, &[("EFI/BOOT/BOOTAA64.EFI", b"image"), ("EFI/BOOT/bundle.cpio", &large)]).unwrap();
+        write(&path, Table::Gpt, &[("EFI/BOOT/BOOTAA64.EFI", b"image"), ("EFI/BOOT/bundle.cpio", &large)]).unwrap();
         let disk = GptConfig::new().writable(false).open(&path).unwrap();
         let partition = disk.partitions().get(&1).unwrap().clone();
         assert_eq!(partition.part_type_guid, gpt::partition_types::EFI);
@@ -95,6 +123,23 @@ mod tests {
         system.root_dir().open_file("efi/boot/BUNDLE.CPIO").unwrap().read_to_end(&mut bytes).unwrap();
         assert!(bytes == large);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_card_has_an_mbr_with_one_partition() {
+        let path = std::env::temp_dir().join(format!("assay-card-{}.img", std::process::id()));
+        write(&path, Table::Mbr, &[("config.txt", b"kernel=assay.img")]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(bytes[510..512], [0x55, 0xaa]);
+        let entry = &bytes[446..462];
+        assert_eq!((entry[0], entry[4]), (0x80, 0x0c));
+        assert_eq!(entry[8..12], 2048u32.to_le_bytes());
+        let size = u64::from(u32::from_le_bytes(entry[12..16].try_into().unwrap())) * 512;
+        assert!(size >= super::LEAST && size + (1 << 20) <= bytes.len() as u64);
+        assert!(bytes[462..510].iter().all(|&byte| byte == 0));
+        // FAT32's own mark, in its first sector.
+        assert_eq!(bytes[(1 << 20) + 82..][..8], *b"FAT32   ");
     }
 
     /// What `fatfs` wants to write to is not written to.

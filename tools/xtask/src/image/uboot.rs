@@ -15,9 +15,9 @@ pub(crate) const FIT: &str = "assay.itb";
 /// The FIT's configuration. Some builds of U-Boot look for one with the board's tree unless it is named.
 const CHOICE: &str = "assay";
 
-/// The menu of one, for the files of the system partition. Without a tree of its own the board's is used.
-pub(crate) fn menu() -> String {
-    format!("default assay\ntimeout 10\n\nlabel assay\n    kernel /{REMOVABLE}\n    initrd /{BESIDE}\n")
+/// The menu of one, for files of the system partition. Without a tree of its own the board's is used.
+pub(crate) fn menu(image: &str, bundle: &str) -> String {
+    format!("default assay\ntimeout 10\n\nlabel assay\n    kernel /{image}\n    initrd /{bundle}\n")
 }
 
 /// Loads a file of the disk that the script is on.

@@ -1,5 +1,5 @@
-//! Firmware that guests can run and that Assay starts from: Debian's U-Boot and AAVMF for QEMU's `virt`, its GRUB, and its
-//! Trusted Firmware-A for the Raspberry Pi 4, unchanged.
+//! Firmware that guests can run and that Assay starts from: Debian's U-Boot and AAVMF for QEMU's `virt`, its GRUB and
+//! systemd-boot, and its U-Boot and Trusted Firmware-A for the Raspberry Pi 4, unchanged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,15 +14,17 @@ const RELEASE: Suites<'_> =
     Suites { architecture: "arm64", archive: &["bookworm"], security: &["bookworm-security"], prefer: None };
 
 /// The file that came last: a folder without it is an older version's.
-pub(crate) const LAST: &str = "rpi4-bl31";
+pub(crate) const LAST: &str = "u-boot-rpi";
 
 /// Each file: its name here, the package that has it, and where.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("u-boot", "u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin"),
     ("aavmf", "qemu-efi-aarch64", "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"),
     ("aavmf-vars", "qemu-efi-aarch64", "usr/share/AAVMF/AAVMF_VARS.fd"),
     ("grub", "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"),
-    (LAST, "arm-trusted-firmware", "usr/lib/arm-trusted-firmware/rpi4/bl31.bin"),
+    ("rpi4-bl31", "arm-trusted-firmware", "usr/lib/arm-trusted-firmware/rpi4/bl31.bin"),
+    ("systemd-boot", "systemd-boot-efi", "usr/lib/systemd/boot/efi/systemd-bootaa64.efi"),
+    (LAST, "u-boot-rpi", "usr/lib/u-boot/rpi_4/u-boot.bin"),
 ];
 
 /// Fetches the files; gives their folder.

@@ -1,11 +1,15 @@
 //! U-Boot: Debian's, as the machine's firmware, starts Assay from a disk that it finds by itself, or by commands.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::cache::Cache;
+use assay_harness::events::Event;
 use assay_harness::{Builder, Machine};
 
 use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
+use crate::board::Board;
 use crate::cases::Case;
-use crate::image::UBoot;
+use crate::image::{UBoot, write_card};
+use crate::setup::{self, Extra};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -14,6 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("boots/u-boot-fit", || hello(UBoot::Fit)),
         Case::linux("boots/u-boot-linux-beside-another", linux),
         Case::new("boots/u-boot-bootefi", by_bootefi),
+        Case::new("boots/u-boot-on-the-pis-card", card),
     ]
 }
 
@@ -48,5 +53,22 @@ fn by_bootefi() -> Result<String> {
     let load = "load virtio 0:1 ${kernel_addr_r} /EFI/BOOT/BOOTAA64.EFI";
     machine.send("hello", &format!("{load}; bootefi ${{kernel_addr_r}} ${{fdt_addr}}\r"))?;
     let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+/// The card that a user would flash for a Raspberry Pi 4, without the Pi's own firmware: QEMU is that, and starts U-Boot.
+fn card() -> Result<String> {
+    setup::fetch(Extra::Trees)?;
+    let (parts, board) = (Parts::new(HELLO)?, Board::read("raspi4b")?);
+    let path = parts.folder.join("card.img");
+    write_card(&path, &board.boot, &parts.image, &parts.bundle)?;
+    let qemu = board.qemu.context("QEMU plays it")?;
+    let mut arguments = qemu.board(&Cache::locate()?.trees()).context("it is a board")?;
+    let card = format!("if=sd,format=raw,file={}", path.display());
+    arguments.extend(["-kernel", &fetched("u-boot-rpi")?, "-drive", &card].map(str::to_owned));
+    let mut machine = Machine::builder().manifest_text(HELLO).by_firmware().board(arguments).start()?;
+    let is_end = |event: &Event| event.get("event") == Some("stopped") && event.get("cause") == Some("off");
+    let _ = machine.expect_event("that the VM has stopped", LIMIT, is_end)?;
+    ensure!(machine.output("hello").contains("ok 1"), "the guest has said: {}", machine.output("hello"));
     Ok(String::new())
 }

@@ -1,4 +1,4 @@
-//! UEFI: Debian's AAVMF starts the image itself, or GRUB does.
+//! UEFI: Debian's AAVMF starts the image itself, or GRUB or systemd-boot does.
 
 use anyhow::{Result, ensure};
 use assay_harness::cache::{self, Cache};
@@ -15,6 +15,8 @@ const ACPI: &str = "acpi=on";
 
 const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img\ninitrd /bundle.cpio\nboot\n";
 
+const ENTRY: &str = "title Assay\nlinux /assay.img\ninitrd /bundle.cpio\n";
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("boots/uefi-from-a-disk", from_a_disk),
@@ -24,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("boots/uefi-initrd-by-loadfile2", by_loadfile2),
         Case::linux("boots/uefi-linux-beside-another", linux),
         Case::new("boots/grub-linux-and-initrd", grub),
+        Case::new("boots/systemd-boot-linux-and-initrd", systemd_boot),
         Case::new("boots/uefi-says-why-not-at-el1", || {
             refused("virtualization=off,acpi=off", "assay: started at EL1, ")
         }),
@@ -109,6 +112,20 @@ fn grub() -> Result<String> {
     let files: [(&str, &[u8]); 4] = [
         (REMOVABLE, &loader),
         ("EFI/debian/grub.cfg", GRUB.as_bytes()),
+        ("assay.img", &parts.image),
+        ("bundle.cpio", &parts.bundle),
+    ];
+    hello(TREE, &parts.disk(&files)?)
+}
+
+/// systemd-boot starts the image as a program, and serves the bundle.
+fn systemd_boot() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let loader = std::fs::read(fetched("systemd-boot")?)?;
+    let files: [(&str, &[u8]); 5] = [
+        (REMOVABLE, &loader),
+        ("loader/loader.conf", b"timeout 0\n"),
+        ("loader/entries/assay.conf", ENTRY.as_bytes()),
         ("assay.img", &parts.image),
         ("bundle.cpio", &parts.bundle),
     ];
