@@ -109,6 +109,8 @@ pub(crate) unsafe fn init_el2() {
     write_sysreg!("cnthp_ctl_el2", 0);
     // The physical EL1 timer is nobody's: guests have an emulated one.
     write_sysreg!("cntp_ctl_el0", 0);
+    // Guests have the virtual one, each as it left it; firmware's, or what a reset left, would interrupt before there is one.
+    write_sysreg!("cntv_ctl_el0", 0);
     isb();
 }
 

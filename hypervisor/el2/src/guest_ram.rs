@@ -6,7 +6,7 @@ use core::ops::Range;
 use assay_spec::addr::{Pa, Region};
 
 use crate::frames::{Frames, Pool};
-use crate::mmu::Whole;
+use crate::mmu::{Hidden, Whole};
 use crate::{cache, cpu, fill};
 
 /// Frames that have become a guest's RAM. EL2 keeps no Rust object in them.
@@ -41,10 +41,10 @@ impl GuestRam {
         !core::mem::replace(&mut self.granted, true)
     }
 
-    /// Notes that the narrow map will lack it (`mmu::leave_out`). Returns where it is.
-    pub fn hide(&mut self) -> Region<Pa> {
+    /// Notes that the narrow map lacks it from now on (`mmu::leave_out`).
+    pub fn hide(&mut self) -> Hidden {
         self.hidden = true;
-        self.region()
+        Hidden(self.region())
     }
 
     /// Makes it reachable for as long as the result lives.

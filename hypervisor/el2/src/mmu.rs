@@ -18,7 +18,7 @@ use crate::{heap, image, percpu};
 
 mod narrow;
 
-pub use narrow::{Whole, leave_out, narrow};
+pub use narrow::{Hidden, Whole, leave_out, narrow};
 
 /// MAIR_EL2: attribute 0 Normal WB, 1 Device-nGnRE, 2 Normal Tagged WB (0xf0, with MTE2), 3 Normal-NC, 4
 /// Device-nGnRnE.
@@ -78,7 +78,7 @@ static ACTIVE: Mutex<Option<Map>> = Mutex::new(None);
 /// The boot CPU has MTE2: some of the map is Tagged, which a CPU without must not touch (`secondary`).
 static MTE: AtomicBool = AtomicBool::new(false);
 
-/// What `boot_secondary` and [`Map::activate`] load: the map of all CPUs.
+/// What `boot_secondary` and [`Map::activate`] load for a map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers {
     pub(crate) ttbr0: u64,

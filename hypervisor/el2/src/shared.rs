@@ -6,6 +6,7 @@
 use assay_spec::addr::{Pa, Region};
 
 use crate::frames::{Frames, Pool};
+use crate::mmu::Hidden;
 use crate::{cache, fill};
 
 /// Frames that have become memory between VMs. EL2 keeps no Rust object in them and does not touch them again.
@@ -28,6 +29,11 @@ impl SharedRam {
             cache::clean_and_invalidate(region);
         }
         Self { frames }
+    }
+
+    /// Lets the narrow map lack it (`mmu::leave_out`): EL2 has no business there.
+    pub fn hide(&self) -> Hidden {
+        Hidden(self.region())
     }
 
     /// Returns where it is.

@@ -106,16 +106,17 @@ fn prefix(machine: &HostPlatform, tree: &vm_tree::VmTree) -> Prefix {
 const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick];
 
 /// Keeps guests' RAM out of the map of CPUs that run guests.
-fn hide(vms: &[&'static vm::Vm]) {
-    let ram: Vec<_> = vms.iter().flat_map(|vm| vm.contents.lock().hide()).collect();
-    if let Err(error) = mmu::leave_out(&ram) {
+fn hide(made: &create::Made) {
+    let own = made.vms.iter().flat_map(|vm| vm.contents.lock().hide());
+    let hidden: Vec<_> = own.chain(made.regions.hide()).collect();
+    if let Err(error) = mmu::leave_out(&hidden) {
         say!("warning reason=\"guests' RAM stays in EL2's map: {error:?}\"");
     }
 }
 
 /// Lets the VMs that were made run.
 fn open(made: create::Made) {
-    hide(&made.vms);
+    hide(&made);
     lock::watch(assay_el2::percpu::held_locks);
     for vm in &made.vms {
         vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu)));

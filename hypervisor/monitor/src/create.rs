@@ -48,6 +48,8 @@ pub(crate) struct Made {
     pub(crate) shared_cpus: Vec<PcpuId>,
     /// The VMs that share them, in the order in which the scheduler counts their vCPUs.
     pub(crate) members: Vec<Member>,
+    /// The memory between VMs.
+    pub(crate) regions: Regions,
 }
 
 /// A VM that shares CPUs.
@@ -104,7 +106,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     let vms: Vec<&'static Vm> = made.into_iter().flatten().collect();
     shared::connect(&vms);
     warn_of_branches(&stock.members);
-    Made { vms, shared_cpus: planner.left.cpus, members: stock.members }
+    Made { vms, shared_cpus: planner.left.cpus, members: stock.members, regions: stock.shared }
 }
 
 /// Says so if VMs can steer the branches of others that have the same CPUs, and nobody offers help.

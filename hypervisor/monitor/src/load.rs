@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 
 use assay_el2::coherent::Part;
-use assay_el2::mmu::Whole;
+use assay_el2::mmu::{Hidden, Whole};
 use assay_model::loader::{FlashFile, KernelError, Loader, Origin, Progress, Sources};
 use assay_plan::guest_tree::Blob;
-use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 
 use crate::adapter::{Ram, TableAdapter};
@@ -90,8 +90,8 @@ impl Contents {
         self.chips.iter_mut().for_each(|chip| chip.write(ipa, width, value, ram, fwb));
     }
 
-    /// Notes that EL2 will not reach the VM's RAM while guests run, but for flashes that it writes. Returns where that is.
-    pub(crate) fn hide(&mut self) -> Vec<Region<Pa>> {
+    /// Keeps the VM's RAM out of the map of CPUs that run guests, but for flashes that EL2 writes.
+    pub(crate) fn hide(&mut self) -> Vec<Hidden> {
         let Self { ram, chips, .. } = self;
         let is_plain = |place: &Region<Ipa>| !chips.iter().any(|chip| chip.place().overlaps(place));
         let parts = ram.parts.iter_mut().filter(|(place, _)| is_plain(place));

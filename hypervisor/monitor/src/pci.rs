@@ -26,18 +26,26 @@ impl ConfigSpace for Config {
 }
 
 /// Has no PCI function of the machine make accesses of its own, in whatever state firmware left it: before any memory
-/// is anybody's.
+/// is a VM's.
 pub(crate) fn stop_dma(machine: &HostPlatform) {
     for host in &machine.pcie {
-        let Some(ecam) = machine.ecam_host(host.segment, host.buses.0).ok().and_then(open_host) else {
+        let Some(ecam) = machine.has_ecam(host).then(|| open_host(host)).flatten() else {
             say!(
                 "warning node={} reason=\"its configuration space is in memory or in use: functions that firmware left able to write to memory still are\"",
                 host.path
             );
             continue;
         };
-        for function in pci::stop_dma(host, &mut Config(ecam)) {
-            say!("boot function={:04x}:{function} bus_master=off", host.segment);
+        for (function, is_off) in pci::stop_dma(host, &mut Config(ecam)) {
+            if is_off {
+                say!("boot node={} function={:04x}:{function} bus_master=off", host.path, host.segment);
+            } else {
+                say!(
+                    "warning node={} function={:04x}:{function} reason=\"Bus Master stays on: it can write to memory\"",
+                    host.path,
+                    host.segment
+                );
+            }
         }
     }
 }

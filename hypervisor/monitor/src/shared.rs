@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use assay_el2::mmu::Hidden;
 use assay_el2::shared::SharedRam;
 use assay_model::doorbell::{Ring, Side};
 use spin::Once;
@@ -29,6 +30,11 @@ impl Regions {
         };
         self.taken.push((region.into(), frames.into_iter().map(SharedRam::new).collect()));
         true
+    }
+
+    /// Keeps all of it out of the map of CPUs that run guests.
+    pub(crate) fn hide(&self) -> impl Iterator<Item = Hidden> {
+        self.taken.iter().flat_map(|(_, pieces)| pieces).map(SharedRam::hide)
     }
 
     /// Returns the memory of a region, piece after piece.

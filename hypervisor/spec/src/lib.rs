@@ -18,6 +18,7 @@ pub mod exit;
 pub mod frame;
 pub mod gic;
 pub mod hcr;
+pub mod idmap;
 pub mod intid;
 pub mod look;
 pub mod lr;

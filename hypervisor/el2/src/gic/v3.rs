@@ -79,9 +79,11 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Re
     distributor.modify_control(GicdCtlr::EnableGrp0 | GicdCtlr::EnableGrp1NS, false);
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
+    let bits = distributor.typer().id_bits();
     *DISTRIBUTOR.lock() = Some(distributor);
     // All CPUs' before anything is loaded: also of those that never come up.
-    let failed = |place| super::frame(place).and_then(|registers: Mmio<Private>| turn_off_lpis(&registers)).err();
+    let turn_off = |registers: Mmio<Private>| turn_off_lpis(&registers, bits);
+    let failed = |place| super::frame(place).and_then(turn_off).err();
     find_redistributor(|_, place| failed(place)).map_or(Ok(()), Err)
 }
 
@@ -137,7 +139,7 @@ fn quieten() {
 
 /// Turns LPIs off, of which there are none here. Some Redistributors keep them on for good (`GICR_CTLR.CES` = 0), and
 /// with them the use of their tables: the frames of those are then nobody's.
-fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
+fn turn_off_lpis(registers: &Private, bits: u32) -> Result<(), GicError> {
     let ctlr = &registers.ctlr;
     if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
         return Ok(());
@@ -149,7 +151,8 @@ fn turn_off_lpis(registers: &Private) -> Result<(), GicError> {
     if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
         return Ok(());
     }
-    let mut tables = redist::lpi_tables(registers.propbaser.get(), registers.pendbaser.get()).into_iter();
+    let (properties, pending) = (registers.propbaser.get(), registers.pendbaser.get());
+    let mut tables = redist::lpi_tables(properties, pending, bits).into_iter();
     tables.find(|table| !crate::frames::withhold(*table)).map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
 }
 

@@ -6,10 +6,12 @@ use core::marker::PhantomData;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::El2;
 use alloc::vec::Vec;
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::idmap::{beside, tables};
 use spin::Once;
 
-use super::{ACTIVE, Map, MapFailed, Registers, between, registers, switch_to};
+use super::{ACTIVE, Kind, Map, MapFailed, Registers, between, registers, switch_to};
+use crate::heap;
 use crate::sysreg::{dsb_ish, read_sysreg};
 
 /// Both maps, once there are two.
@@ -20,24 +22,34 @@ struct Maps {
 
 static MAPS: Once<Maps> = Once::new();
 
+/// Memory that EL2 reaches by the whole map only: what has it sees to that.
+#[derive(Debug)]
+pub struct Hidden(pub(crate) Region<Pa>);
+
 /// Makes the narrow map, once: all that is mapped now but for `hidden`. From then on nothing is added to EL2's map.
 ///
 /// # Errors
-/// [`MapFailed`] before [`Map::activate`].
-pub fn leave_out(hidden: &[Region<Pa>]) -> Result<(), MapFailed> {
+/// [`MapFailed`] before [`Map::activate`], the second time, and if the heap has no room for the tables.
+pub fn leave_out(hidden: &[Hidden]) -> Result<(), MapFailed> {
     let nothing = MapFailed(between(0, 0));
-    let mut hidden = hidden.to_vec();
-    hidden.sort_unstable_by_key(|region| region.start);
     let active = ACTIVE.lock();
-    let whole = active.as_ref().ok_or(nothing)?;
-    let mut narrow = Map { tables: IdMap::new(0, El2), ranges: Vec::new(), prepared: 0 };
-    for (range, kind) in &whole.ranges {
-        let mut at = range.start.0;
-        for hole in hidden.iter().filter(|hole| hole.overlaps(range)) {
-            narrow.add(between(at, hole.start.0), *kind)?;
-            at = at.max(hole.end().0);
-        }
-        narrow.add(between(at, range.end().0), *kind)?;
+    let whole = active.as_ref().filter(|_| !exists()).ok_or(nothing)?;
+    let mut holes: Vec<_> = hidden.iter().map(|Hidden(region)| *region).collect();
+    holes.sort_unstable_by_key(|hole| hole.start);
+    let pieces = |(range, kind): &(Region<Pa>, Kind)| {
+        let kind = *kind;
+        beside(*range, holes.iter().copied()).map(move |piece| (piece, kind))
+    };
+    let mut pieces: Vec<_> = whole.ranges.iter().flat_map(pieces).collect();
+    pieces.sort_unstable_by_key(|(piece, _)| piece.start);
+    // One more, since each begins with a page.
+    let bytes = (tables(pieces.iter().map(|(piece, _)| *piece)) + 1) * PAGE_SIZE;
+    if !heap::reserve(bytes as usize) {
+        return Err(nothing);
+    }
+    let mut narrow = Map { tables: IdMap::new(0, El2), ranges: Vec::with_capacity(pieces.len()), prepared: 0 };
+    for (piece, kind) in pieces {
+        narrow.add(piece, kind)?;
     }
     narrow.tables.mark_active();
     let root = |map: &Map| registers(map.tables.root_address().0 as u64);

@@ -99,16 +99,18 @@ pub fn prepare(
     Ok(Prepared { function, memory, io: io.iter().map(|bar| bar.index).collect(), moved: has_moved })
 }
 
-/// Has no function behind `host` make accesses of its own, bridges included. Returns those that could: firmware loads
-/// from disks and networks, and leaves some as they were.
-pub fn stop_dma(host: &EcamHost, config: &mut dyn ConfigSpace) -> Vec<Function> {
+/// Has no function behind `host` make accesses of its own, bridges included. Returns those that could (firmware loads from
+/// disks and networks, and leaves some as they were), and whether they no longer can.
+pub fn stop_dma(host: &EcamHost, config: &mut dyn ConfigSpace) -> Vec<(Function, bool)> {
     let mut stopped = Vec::new();
-    for found in walk::all(config, host.buses) {
+    // What is behind a bridge first: its accesses would be errors at a bridge that passes none on.
+    for found in walk::all(config, host.buses).into_iter().rev() {
         // Status, beside it, is cleared by ones.
         let command = config.read(found.function, COMMAND) & 0xffff;
         if command & BUS_MASTER != 0 {
             config.write(found.function, COMMAND, command & !BUS_MASTER);
-            stopped.push(found.function);
+            // The answer comes behind the writes that are under way (PCI Express Base 4.0 §2.4.1).
+            stopped.push((found.function, config.read(found.function, COMMAND) & BUS_MASTER == 0));
         }
     }
     stopped

@@ -45,12 +45,14 @@ impl HostPlatform {
     pub fn ecam_host(&self, segment: u32, bus: u8) -> Result<&EcamHost, BarFault> {
         let is_behind = |host: &&EcamHost| host.segment == segment && (host.buses.0..=host.buses.1).contains(&bus);
         let host = self.pcie.iter().find(is_behind).ok_or(BarFault::NoHost)?;
+        if self.has_ecam(host) { Ok(host) } else { Err(BarFault::NoEcam) }
+    }
+
+    /// Tells whether a host bridge's configuration space is by the tree no memory too.
+    pub fn has_ecam(&self, host: &EcamHost) -> bool {
         let memory = self.memory.iter().map(|node| node.region);
         let kept = self.reserved.iter().map(|kept| kept.region);
-        if memory.chain(kept).any(|other| other.overlaps(&host.ecam)) {
-            return Err(BarFault::NoEcam);
-        }
-        Ok(host)
+        !memory.chain(kept).any(|other| other.overlaps(&host.ecam))
     }
 
     /// Lists what lies in the windows of a host bridge by the tree's word, so that no BAR may be placed there.

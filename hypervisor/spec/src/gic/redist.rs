@@ -31,10 +31,10 @@ pub const WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
 pub const WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
 
 /// Returns where GICR_PROPBASER and GICR_PENDBASER say that the tables of LPIs are: a byte of configuration, and a bit of
-/// state, for each INTID of `PROPBASER.IDbits` + 1 bits.
-pub fn lpi_tables(propbaser: u64, pendbaser: u64) -> [Region<Pa>; 2] {
+/// state, for each INTID of `PROPBASER.IDbits` + 1 bits, but no more than the Distributor's `bits`.
+pub fn lpi_tables(propbaser: u64, pendbaser: u64, bits: u32) -> [Region<Pa>; 2] {
     const ADDRESS: u64 = 0x000f_ffff_ffff_ffff;
-    let intids = 2u64 << (propbaser & 0x1f);
+    let intids = 1u64 << ((propbaser & 0x1f) + 1).min(u64::from(bits));
     let table = |start: u64, size: u64| Region { start: Pa(start), size };
     [table(propbaser & ADDRESS & !0xfff, intids), table(pendbaser & ADDRESS & !0xffff, intids / 8)]
 }
@@ -47,10 +47,10 @@ mod tests {
     #[test]
     fn the_tables_of_lpis_are_where_and_as_long_as_their_registers_say() {
         // 16 bits, with shareability and cacheability; PTZ.
-        let [properties, pending] = lpi_tables(0x0700_0080_4321_078f, 0x4700_0080_4329_0780);
+        let [properties, pending] = lpi_tables(0x0700_0080_4321_078f, 0x4700_0080_4329_0780, 24);
         assert_eq!(properties, Region { start: Pa(0x80_4321_0000), size: 0x1_0000 });
         assert_eq!(pending, Region { start: Pa(0x80_4329_0000), size: 0x2000 });
-        let [properties, pending] = lpi_tables(u64::MAX, u64::MAX);
-        assert_eq!((properties.size, pending.size), (1 << 32, 1 << 29));
+        let [properties, pending] = lpi_tables(u64::MAX, u64::MAX, 16);
+        assert_eq!((properties.size, pending.size), (1 << 16, 1 << 13));
     }
 }

@@ -168,11 +168,12 @@ fn no_function_keeps_bus_master_nor_does_a_bridge_or_what_is_behind_it() {
         .with(at(2), One::bridge(1, 0x1000, 0x1010).with_command(BUS_MASTER | MEMORY_SPACE))
         .with(at(3), One::endpoint().with_command(MEMORY_SPACE))
         .with(behind, One::endpoint().with_command(BUS_MASTER));
-    let mut stopped = stop_dma(&host(), &mut config);
-    stopped.sort();
-    assert_eq!(stopped, [at(1), at(2), behind]);
+    assert_eq!(stop_dma(&host(), &mut config), [(behind, true), (at(2), true), (at(1), true)]);
     for (function, left) in [(at(1), MEMORY_SPACE), (at(2), MEMORY_SPACE), (at(3), MEMORY_SPACE), (behind, 0)] {
         assert_eq!(config.word(function, COMMAND), left, "{function}");
     }
     assert_eq!(stop_dma(&host(), &mut config), []);
+    // One that cannot be stopped is told of.
+    let mut config = Fake::default().with(at(1), One::endpoint().with(COMMAND, BUS_MASTER, 0));
+    assert_eq!(stop_dma(&host(), &mut config), [(at(1), false)]);
 }
