@@ -12,6 +12,7 @@ mod ci;
 mod compile;
 mod explain;
 mod failure;
+mod flash;
 mod floors;
 mod image;
 mod preflight;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Write what a board boots
     Image(image::Options),
+    /// Write a disk image to a card or stick, and read it back
+    Flash(flash::Options),
     /// Measure the project's figures
     Bench(bench::Options),
     /// Show on the host what the policy decides about a platform and a manifest
@@ -124,6 +127,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Build { manifest, fast } => build_all(manifest.as_deref(), build::Profile::fast(fast)),
         Command::Image(options) => image::run(&options),
+        Command::Flash(options) => flash::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::TreeFromAcpi(options) => acpi::run(&options),
