@@ -154,8 +154,8 @@ impl Boot {
         Some(())
     }
 
-    /// Makes a device's registers reachable on the early map, unless the block is the image's, the heap's or the tree's.
-    /// Returns whether they are. To be called before memory is mapped.
+    /// Makes the 2 MiB block in which a device's registers begin reachable on the early map, and no more, unless it is the
+    /// image's, the heap's or the tree's. Returns whether it is. To be called before memory is mapped.
     pub fn map_device(&self, registers: Region<Pa>) -> bool {
         let block = |address: u64| address & !(BLOCK_2M - 1);
         let first = block(registers.start.0);

@@ -87,7 +87,7 @@ pub fn init(layout: &Layout<'_>) -> Result<(), GicError> {
     }
 }
 
-/// Returns where in their frames a GICv2's CPU interface and virtual CPU interface have their 8 KiB. The first frame must
+/// Returns where in their frames a GICv2's CPU interface and virtual CPU interface begin, and end. The first frame must
 /// be in EL2's map.
 pub fn interfaces(cpu: Region<Pa>, virtual_cpu: Region<Pa>) -> (Region<Pa>, Region<Pa>) {
     v2::interfaces(cpu, virtual_cpu)

@@ -22,10 +22,10 @@ unsafe impl<T: Registers + ?Sized> Send for Mmio<T> {}
 unsafe impl<T: Registers + ?Sized> Sync for Mmio<T> {}
 
 impl<T: Registers> Mmio<T> {
-    /// Takes the registers at the beginning of `region`, which the caller has mapped as Device; `None` if they do not
-    /// fit there, or it is the image's or memory that frames come from. A wrong tree can cost an abort, not memory.
+    /// Takes the registers at the beginning of `region`, where the caller has mapped them as Device; `None` if they do
+    /// not fit there, or it is the image's or memory that frames come from. A wrong tree can cost an abort, not memory.
     pub(crate) fn new(region: Region<Pa>) -> Option<Self> {
-        elements(region)?.first().map(Self)
+        elements(region, 1)?.first().map(Self)
     }
 }
 
@@ -33,20 +33,20 @@ impl<T> Mmio<[T]>
 where
     [T]: Registers,
 {
-    /// Takes as many registers as `region` holds, at least one; else like [`Mmio::new`].
-    pub(crate) fn all(region: Region<Pa>) -> Option<Self> {
-        elements(region).map(Self)
+    /// Takes `count` registers, at least one; else like [`Mmio::new`].
+    pub(crate) fn array(region: Region<Pa>, count: usize) -> Option<Self> {
+        elements(region, count).map(Self)
     }
 }
 
-/// The layouts of registers that fit into `region`, one after the other; used with those of [`Registers`] alone.
-fn elements<T>(region: Region<Pa>) -> Option<&'static [T]> {
-    if !is_usable(region, size_of::<T>() as u64) {
+/// The first `count` layouts of registers in `region`, one after the other; used with those of [`Registers`] alone.
+fn elements<T>(region: Region<Pa>, count: usize) -> Option<&'static [T]> {
+    let bytes = count.checked_mul(size_of::<T>()).filter(|bytes| isize::try_from(*bytes).is_ok())?;
+    if count == 0 || !is_usable(region, bytes as u64) {
         return None;
     }
-    let count = region.size as usize / size_of::<T>();
-    // SAFETY: aligned, and no Rust object and no guest is there; registers may change at any time, which the types
-    // that `T` consists of allow.
+    // SAFETY: aligned, within `region`, not above `isize::MAX` bytes, and no Rust object and no guest is there; registers
+    // may change at any time, which the types that `T` consists of allow.
     Some(unsafe { core::slice::from_raw_parts(region.start.0 as *const T, count) })
 }
 

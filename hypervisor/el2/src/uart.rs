@@ -1,6 +1,6 @@
 //! The physical console: polled for output, by interrupt for input. What each kind of UART wants is `spec::uart`'s.
 
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{BLOCK_2M, Pa, Region};
 use assay_spec::uart::{Layout, Wired};
 use tock_registers::UIntLike;
 use tock_registers::interfaces::{Readable as _, Writeable as _};
@@ -58,19 +58,26 @@ static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 /// Takes a UART as console.
 ///
 /// # Errors
-/// Returns the region if it overlaps the image or is too small: the caller mapped something else.
+/// Returns the region if it overlaps the image or is too small, or the registers are not all in the 2 MiB block that
+/// it begins in: the early map has just that (`Boot::map_device`).
 pub fn init(region: Region<Pa>, wired: Wired) -> Result<(), Region<Pa>> {
-    if region.size < wired.bytes() {
+    let bytes = wired.bytes();
+    if region.size < bytes || region.start.0 % BLOCK_2M + bytes > BLOCK_2M {
         return Err(region);
     }
     let access = match wired.layout.width {
-        1 => Access::Bytes(Mmio::all(region).ok_or(region)?),
-        _ => Access::Words(Mmio::all(region).ok_or(region)?),
+        1 => Access::Bytes(Mmio::array(region, bytes as usize).ok_or(region)?),
+        _ => Access::Words(Mmio::array(region, bytes as usize / 4).ok_or(region)?),
     };
     let block = Block { access, layout: wired.layout };
     wired.uart.take(&block);
     *CONSOLE.lock() = Some(Console { wired, block });
     Ok(())
+}
+
+/// Tells whether there is a console.
+pub fn is_taken() -> bool {
+    CONSOLE.lock().is_some()
 }
 
 /// Sends as many bytes as the FIFO takes now, and returns how many. Without a console all are dropped.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_el2::gic::{self, Ack};
-use assay_el2::timer;
+use assay_el2::{timer, uart};
 use assay_plan::platform::HostPlatform;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
@@ -51,10 +51,10 @@ pub(crate) fn init(machine: &HostPlatform) {
     let _ = KNOWN.call_once(|| Known { virt_timer, hyp_timer, maintenance, uart, pmu, private });
 }
 
-/// Has the console's interrupt come to CPU `cpu`.
+/// Has the console's interrupt come to CPU `cpu`, if the console is driven: nobody else would take it back.
 pub(crate) fn route_console(cpu: PcpuId) {
-    if let Some(uart) = KNOWN.get().and_then(|known| known.uart) {
-        gic::enable_spi(uart, cpu, false);
+    if let Some(intid) = KNOWN.get().and_then(|known| known.uart).filter(|_| uart::is_taken()) {
+        gic::enable_spi(intid, cpu, false);
     }
 }
 

@@ -235,7 +235,7 @@ pub struct Console {
     pub wired: Option<Wired>,
     /// Where its registers are.
     pub registers: Region<Pa>,
-    /// Its interrupt, if it is wired to the GIC; `None` from [`early_console`].
+    /// Its interrupt, if it is driven and wired to the GIC; `None` from [`early_console`].
     pub intid: Option<IntId>,
 }
 
@@ -350,7 +350,7 @@ impl HostPlatform {
             all.push(Oddity { node: "/", reason });
         }
         if let Some(console) = self.console.as_ref().filter(|console| console.wired.is_none()) {
-            let reason = "stdout-path names it, and Assay has no driver for it, so that nothing is shown and no key is taken: name another UART there";
+            let reason = "stdout-path names it, and Assay has no driver for it, or its registers are wired as no driver here can reach them, so that nothing is shown and no key is taken: name another UART there";
             all.push(Oddity { node: &console.path, reason });
         }
         all

@@ -15,7 +15,7 @@ mod tests;
 pub use cadence::CADENCE;
 pub use imx::IMX;
 pub use lpuart::LPUART;
-pub use ns16550::{MINI_UART, NS16550};
+pub use ns16550::{DW, MINI_UART, NS16550, PXA, TI};
 pub use pl011::{PL011, SBSA};
 
 /// A kind of UART. Registers are named by their offset in bytes, before [`Layout::shift`].
@@ -36,8 +36,8 @@ pub struct Uart {
     mute: &'static [Write],
     /// Takes back the interrupts that reading the FIFO empty does not.
     acknowledge: &'static [Write],
-    /// An interrupt that only a read of the empty FIFO takes back.
-    stale: Option<Is>,
+    /// Interrupts that stay up although the FIFO is empty and all is acknowledged.
+    stale: &'static [Stale],
     /// The last register.
     last: u16,
 }
@@ -49,6 +49,10 @@ struct Is(u16, u32, u32);
 /// A write to a register: the bits that are kept, and those that are set.
 #[derive(PartialEq, Eq, Debug)]
 struct Write(u16, u32, u32);
+
+/// An interrupt without a byte: how it shows, and the writes, the read and the writes that take it back.
+#[derive(PartialEq, Eq, Debug)]
+struct Stale(Is, &'static [Write], u16, &'static [Write]);
 
 /// How a UART's registers lie in its region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +103,7 @@ pub trait Registers {
 
 /// What each 16550 with a FIFO holds.
 const DEEP: usize = 16;
-/// More than any receive FIFO holds.
+/// As many bytes as are dropped at first: more than most receive FIFOs hold. What is left comes as input.
 const MOST: usize = 256;
 
 impl Is {
@@ -133,11 +137,13 @@ impl Uart {
     pub fn receive(&self, at: &impl Registers) -> Option<u8> {
         if !self.has_byte.holds(at) {
             write(self.acknowledge, at);
-            let is_stale = self.stale.as_ref().is_some_and(|stale| stale.holds(at));
+            let stale = self.stale.iter().find(|Stale(is, ..)| is.holds(at));
             // What came since the look may have been acknowledged just now.
             if !self.has_byte.holds(at) {
-                if is_stale {
-                    let _ = at.get(self.receive);
+                if let Some(Stale(_, before, read, after)) = stale {
+                    write(before, at);
+                    let _ = at.get(*read);
+                    write(after, at);
                 }
                 return None;
             }

@@ -1,10 +1,12 @@
 //! GICv2 with virtualisation extensions (IHI 0048B): Distributor, CPU interface, virtual interface control.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use assay_spec::addr::{Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v2 as lr_v2};
+use assay_spec::gic::is_repeated;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use spin::Once;
@@ -13,9 +15,10 @@ use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
 use super::{Ack, First, GicError, Interface, frame};
-use crate::mmio::{Mmio, Registers};
+use crate::mmio::{Mmio, Registers, is_usable};
 use crate::mmu::{self, Kind};
 use crate::percpu;
+use crate::probe::probe_read;
 use crate::sysreg::dsb_ishst;
 
 register_structs! {
@@ -100,20 +103,28 @@ const ALIASED: u64 = 0x2_0000;
 /// The last of the sixteen: behind it comes the second page, as the architecture has it.
 const LAST_ALIAS: u64 = 0xf000;
 
-/// Finds a CPU interface, physical or virtual, in its frame: a GIC-400 wired for pages of 64 KiB repeats each page in
-/// one, as `GICC_IIDR` shows at both ends (ArchitectureID 2, and the same designer).
+/// Finds a CPU interface, physical or virtual, in its frame, which is mapped as Device: a GIC-400 wired for pages of
+/// 64 KiB repeats each page in one.
 fn unaliased(frame: Region<Pa>) -> Region<Pa> {
-    let at = |start: u64| Region { start: Pa(start), size: size_of::<Gicc>() as u64 };
-    let last = at(frame.start.0 + LAST_ALIAS);
-    let identity = |frame| Mmio::new(frame).map_or(0, |gicc: Mmio<Gicc>| gicc.iidr.get() & 0xf_0fff);
-    let first = identity(at(frame.start.0));
-    if first >> 16 == 2 && identity(last) == first { last } else { frame }
+    if !is_usable(frame, ALIASED) {
+        return frame;
+    }
+    let last = Region { start: Pa(frame.start.0 + LAST_ALIAS), size: size_of::<Gicc>() as u64 };
+    // SAFETY: an aligned word of a frame of at least `ALIASED` bytes, mapped as Device, with neither a Rust object nor a
+    // guest in it. A read of GICC_IIDR changes nothing, and an abort is recovered.
+    let identity = |page: Pa| unsafe { probe_read(page.0 + offset_of!(Gicc, iidr) as u64) };
+    if is_repeated(identity(frame.start), identity(last.start)) { last } else { frame }
 }
 
 pub(super) fn interfaces(cpu: Region<Pa>, virtual_cpu: Region<Pa>) -> (Region<Pa>, Region<Pa>) {
     let found = if cpu.size < ALIASED { cpu } else { unaliased(cpu) };
-    // Only guests use this one: it is EL2's for this look alone.
-    if virtual_cpu.size < ALIASED || mmu::add(virtual_cpu, Kind::Device).is_err() {
+    // Only guests use this one: it is EL2's for this look alone. What a wrong tree has EL2 use too must stay in its map,
+    // and of what is not whole pages more would.
+    let may_look = virtual_cpu.size >= ALIASED
+        && virtual_cpu.is_aligned(PAGE_SIZE)
+        && !mmu::is_mapped(virtual_cpu, |_| true)
+        && mmu::add(virtual_cpu, Kind::Device).is_ok();
+    if !may_look {
         return (found, virtual_cpu);
     }
     let found_virtual = unaliased(virtual_cpu);

@@ -6,7 +6,7 @@
 use alloc::string::String;
 
 use assay_spec::addr::{Pa, Region};
-use assay_spec::uart::{CADENCE, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, SBSA, Uart, Wired};
+use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
 use super::{Console, PlatformError, bus, interrupts};
 use crate::gate::{self, Bare, Node, Tree, decode};
@@ -19,7 +19,11 @@ const KNOWN: &[(&[&str], &Uart, Layout)] = &[
     (&["arm,pl011"], &PL011, Layout::WORDS),
     (&["arm,sbsa-uart"], &SBSA, Layout::WORDS),
     (&["brcm,bcm2835-aux-uart"], &MINI_UART, SPREAD),
-    (&["mediatek,mt6577-uart", "ti,am64-uart", "ti,am654-uart"], &NS16550, SPREAD),
+    (&["mediatek,mt6577-uart"], &NS16550, SPREAD),
+    (&["ti,am64-uart", "ti,am654-uart"], &TI, SPREAD),
+    (&["marvell,armada-38x-uart", "snps,dw-apb-uart"], &DW, BYTES),
+    (&["mrvl,mmp-uart"], &PXA, SPREAD),
+    (&["intel,xscale-uart"], &PXA, BYTES),
     (NS16550S, &NS16550, BYTES),
     (&["cdns,uart-r1p8", "cdns,uart-r1p12", "xlnx,xuartps"], &CADENCE, Layout::WORDS),
     (&["fsl,imx21-uart", "fsl,imx53-uart", "fsl,imx6q-uart"], &IMX, Layout::WORDS),
@@ -33,6 +37,9 @@ const KNOWN: &[(&[&str], &Uart, Layout)] = &[
 ];
 
 /// Those whose tree says how the registers lie.
+const IS_16550: [&Uart; 4] = [&NS16550, &DW, &TI, &PXA];
+
+/// Those of which no more is to be known.
 const NS16550S: &[&str] = &[
     "ns8250",
     "ns16450",
@@ -43,12 +50,8 @@ const NS16550S: &[&str] = &[
     "altr,16550-FIFO32",
     "altr,16550-FIFO64",
     "altr,16550-FIFO128",
-    "intel,xscale-uart",
-    "marvell,armada-38x-uart",
-    "mrvl,mmp-uart",
     "nuvoton,npcm750-uart",
     "nvidia,tegra20-uart",
-    "snps,dw-apb-uart",
     "ti,da830-uart",
 ];
 
@@ -68,8 +71,10 @@ pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Op
     let Some(&registers) = bus::registers(node)?.first() else {
         return Ok(None);
     };
-    let wired = Some(wired).filter(|wired| wired.bytes() <= registers.size);
-    Ok(Some(Console { path: node.path(), wired, registers, intid: interrupts::nth(node, gic, 0)? }))
+    let wired = fitting(wired, registers.size);
+    // Nobody would take back the interrupt of one that is not driven.
+    let intid = if wired.is_some() { interrupts::nth(node, gic, 0)? } else { None };
+    Ok(Some(Console { path: node.path(), wired, registers, intid }))
 }
 
 /// Finds the console in a blob without the heap and without a lock, for the first words of a boot.
@@ -95,7 +100,7 @@ pub fn early_console(dtb: &[u8]) -> Option<Console> {
         let (start, size) = cells.entries(node.property("reg")?)?.next()?;
         let start = bus::to_physical(buses.iter().rev().copied(), start, size)?;
         let registers = Region::new(Pa(start), size)?;
-        let wired = wired(&node).filter(|wired| wired.bytes() <= size)?;
+        let wired = fitting(wired(&node)?, size)?;
         Some(Console { path: String::new(), wired: Some(wired), registers, intid: None })
     })
 }
@@ -120,7 +125,7 @@ fn full_path<'a>(path: &'a str, aliases: impl FnOnce() -> Option<Bare<'a>>) -> O
 fn wired(node: &Bare<'_>) -> Option<Wired> {
     let (_, uart, layout) = KNOWN.iter().find(|(names, ..)| node.is_compatible(names))?;
     let mut layout = *layout;
-    if **uart == NS16550 {
+    if IS_16550.contains(uart) {
         let number = |name, default| node.property(name).map_or(Some(default), decode::u32);
         layout.offset = number("reg-offset", 0)?.try_into().ok()?;
         layout.shift = number("reg-shift", layout.shift.into())?.try_into().ok()?;
@@ -132,4 +137,10 @@ fn wired(node: &Bare<'_>) -> Option<Wired> {
         }
     }
     Some(Wired { uart, layout })
+}
+
+/// Returns it if its registers fit. Where just DesignWare's status does not, what is left is a plain 16550.
+fn fitting(wired: Wired, size: u64) -> Option<Wired> {
+    let plain = (*wired.uart == DW).then_some(Wired { uart: &NS16550, ..wired });
+    [Some(wired), plain].into_iter().flatten().find(|wired| wired.bytes() <= size)
 }

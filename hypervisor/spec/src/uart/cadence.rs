@@ -36,6 +36,6 @@ pub const CADENCE: Uart = Uart {
     listen: &[Write(IER, 0, RTRIG_TOUT)],
     mute: &[Write(IDR, 0, 0x3fff)],
     acknowledge: &[Write(ISR, 0, RTRIG_TOUT)],
-    stale: None,
+    stale: &[],
     last: FIFO,
 };

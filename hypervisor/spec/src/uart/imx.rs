@@ -39,6 +39,6 @@ pub const IMX: Uart = Uart {
     // In all four: firmware may have left any on.
     mute: &[Write(UCR1, UARTEN, 0), Write(UCR3, UCR3_KEEP, RXDMUXSEL), Write(UCR4, UCR4_KEEP, 0)],
     acknowledge: &[],
-    stale: None,
+    stale: &[],
     last: UTS,
 };

@@ -27,11 +27,12 @@ pub const LPUART: Uart = Uart {
     has_byte: Is(STAT, RDRF, RDRF),
     has_room: Is(STAT, TDRE, TDRE),
     is_deep: None,
-    // Watermarks of 0: a byte is enough to read, and the FIFO is empty when there is room.
-    setup: &[Write(WATER, 0, 0), Write(CTRL, CTRL_KEEP, RE_TE)],
+    // Watermarks of 0: a byte is enough to read, and the FIFO is empty when there is room. They are written while receiver
+    // and transmitter are off.
+    setup: &[Write(CTRL, CTRL_KEEP & !RE_TE, 0), Write(WATER, 0, 0), Write(CTRL, CTRL_KEEP, RE_TE)],
     listen: &[Write(CTRL, CTRL_KEEP, RIE)],
     mute: &[Write(CTRL, CTRL_KEEP, 0)],
     acknowledge: &[Write(STAT, STAT_KEEP, STAT_FLAGS)],
-    stale: None,
+    stale: &[],
     last: WATER,
 };

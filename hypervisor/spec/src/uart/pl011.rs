@@ -33,7 +33,7 @@ pub const SBSA: Uart = Uart {
     mute: &[Write(IMSC, 0, 0)],
     // Turning the FIFO on may empty it and leave the interrupt up (QEMU).
     acknowledge: &[Write(ICR, 0, RX_RT)],
-    stale: None,
+    stale: &[],
     last: ICR,
 };
 

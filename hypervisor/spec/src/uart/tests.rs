@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::vec;
 use std::vec::Vec;
 
-use super::{CADENCE, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, Registers, SBSA, Uart, Wired};
+use super::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, Registers, SBSA, TI, Uart, Wired};
 
 /// Registers that keep what is written, with a FIFO of bytes to be received in front of one kind's flag.
 struct Fake<'a> {
@@ -47,11 +47,14 @@ const NOTHING: &dyn Fn(&mut [u32; 256], u16) = &|_, _| {};
 type Value = (u16, u32);
 
 /// Each kind with its state of an empty receiver and a full transmitter, and of a byte and of room.
-fn kinds() -> [(&'static Uart, Value, Value); 7] {
+fn kinds() -> [(&'static Uart, Value, Value); 10] {
     [
         (&PL011, (0x18, 0x30), (0x18, 0)),
         (&SBSA, (0x18, 0x30), (0x18, 0)),
         (&NS16550, (5, 0), (5, 0x21)),
+        (&DW, (5, 0), (5, 0x21)),
+        (&TI, (5, 0), (5, 0x21)),
+        (&PXA, (5, 0), (5, 0x21)),
         (&MINI_UART, (5, 0), (5, 0x21)),
         (&CADENCE, (0x2c, 0x12), (0x2c, 0)),
         (&IMX, (0xb4, 0x10), (0xb4, 0)),
@@ -107,12 +110,34 @@ fn a_timeout_with_an_empty_fifo_is_taken_back_at_its_source() {
         assert_eq!(uart.receive(&at), None);
         assert_eq!(at.written(), [(register, value)], "{}", uart.name);
     }
-    // A 16550 wants a read of its empty FIFO, and gets none without that interrupt.
-    for (iir, reads) in [(0xcc, 1), (0xc1, 0)] {
+    // A 16550 wants a read of its empty FIFO, and gets none without that interrupt; DesignWare's wants one of its status if
+    // LCR was written while it was busy.
+    for (uart, iir, fifo, status) in [
+        (&NS16550, 0xcc, 1, 0),
+        (&NS16550, 0xc1, 0, 0),
+        (&NS16550, 0xc7, 0, 0),
+        (&DW, 0xcc, 1, 0),
+        (&DW, 0xc1, 0, 0),
+        (&DW, 0xc7, 0, 1),
+    ] {
         let at = Fake::new(&[(2, iir)], NOTHING);
-        assert_eq!(NS16550.receive(&at), None);
-        assert_eq!(at.reads.borrow().iter().filter(|register| **register == 0).count(), reads);
+        assert_eq!(uart.receive(&at), None);
+        let reads = |of: u16| at.reads.borrow().iter().filter(|register| **register == of).count();
+        assert_eq!((reads(0), reads(0x1f)), (fifo, status), "{iir:#x}");
+        assert_eq!(at.written(), []);
+        // Firmware's is gone before anything is enabled.
+        let stays = move |values: &mut [u32; 256], _| values[2] = iir;
+        let at = Fake::new(&[(2, iir)], &stays);
+        uart.take(&at);
+        assert_eq!(at.reads.borrow().iter().filter(|register| **register == 0x1f).count(), status);
     }
+    // TI's wants the timeout to count from anew, and no read of the FIFO.
+    let at = Fake::new(&[(2, 0xcc), (0x23, 0x85)], NOTHING);
+    assert_eq!(TI.receive(&at), None);
+    assert_eq!(at.written(), [(0x27, 0xff), (0x26, 0xff), (0x23, 0xc5), (0x23, 0x85), (0x27, 0), (0x26, 0)]);
+    assert!(!at.reads.borrow().contains(&0));
+    let at = Fake::new(&[(2, 0xc1)], NOTHING);
+    assert_eq!((TI.receive(&at), at.written()), (None, vec![]));
     // The LPUART's receiver stands still after an overrun until that is taken back; the settings stay.
     let at = Fake::new(&[(4, 0xd000_0000)], NOTHING);
     assert_eq!(LPUART.receive(&at), None);
@@ -145,8 +170,11 @@ fn taking_one_leaves_the_lines_settings_as_firmware_made_them() {
     assert_eq!(taken(&CADENCE, &[(0x2c, 2), (0x00, 0x28)]), expected);
     let expected = [(0x80, 1), (0x88, 0x0784), (0x8c, 0x8000), (0x80, 1), (0x84, 0x4067)];
     assert_eq!(taken(&IMX, &[(0x80, 0x2201), (0x84, 0xc079), (0x88, 0x0fc8), (0x8c, 0x8103)]), expected);
-    let expected = [(8, 0x0003), (0x1c, 0), (8, 0x000c_0003), (4, 0x001f_0000)];
-    assert_eq!(taken(&LPUART, &[(8, 0x0ff0_c003), (0x1c, 0x0001_0001)]), expected);
+    // Its unit stays on while it is mute.
+    assert_eq!(taken(&PXA, &[(4, 0x30)]), [(1, 0x40), (2, 1), (4, 0x2b)]);
+    // The watermarks are written while receiver and transmitter are off.
+    let expected = [(8, 0x000c_0003), (8, 0x0003), (0x1c, 0), (8, 0x000c_0003), (4, 0x001f_0000)];
+    assert_eq!(taken(&LPUART, &[(8, 0x0ffc_c003), (0x1c, 0x0001_0001)]), expected);
 }
 
 #[test]
@@ -156,6 +184,9 @@ fn listening_is_turned_on_and_off() {
         (&SBSA, vec![(0x38, 0x50)], vec![(0x38, 0)]),
         (&NS16550, vec![(1, 5)], vec![(1, 0)]),
         (&MINI_UART, vec![(1, 5)], vec![(1, 0)]),
+        (&DW, vec![(1, 5)], vec![(1, 0)]),
+        (&TI, vec![(1, 5)], vec![(1, 0)]),
+        (&PXA, vec![(1, 0x55)], vec![(1, 0x40)]),
         (&CADENCE, vec![(8, 0x101)], vec![(0xc, 0x3fff)]),
         (&IMX, vec![(0x8c, 1)], vec![(0x80, 0), (0x88, 4), (0x8c, 0)]),
         (&LPUART, vec![(8, 1 << 21)], vec![(8, 0)]),

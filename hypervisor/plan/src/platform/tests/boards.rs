@@ -7,7 +7,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use assay_spec::smccc::Conduit;
-use assay_spec::uart::{CADENCE, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, SBSA, Uart, Wired};
+use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
 use super::super::{Console, Enable, HostGic, PciBar, PciWindow};
 use super::{BOARD, changed, compile, early_console, machine};
@@ -171,6 +171,8 @@ fn a_console_that_nobody_drives_is_kept_from_vms() {
         let source = changed(UART, to);
         let console = machine(&source).console.unwrap();
         assert_eq!((console.wired, console.registers), (None, region(0x900_1000, 0x1000)), "{to}");
+        // Nobody would take its interrupt back.
+        assert_eq!(console.intid, None, "{to}");
         assert_eq!(early_console(&compile(&source)), None, "{to}");
     }
     // One of which nothing is known may be wired in any way.
@@ -186,10 +188,16 @@ fn uarts_are_known_by_their_compatible() {
     let cases: &[(&str, &str, &'static Uart, Layout)] = &[
         ("ns16550a", "", &NS16550, bytes),
         ("ns16550", "reg-shift = <1>; reg-offset = <3>;", &NS16550, Layout { shift: 1, offset: 3, ..bytes }),
-        ("snps,dw-apb-uart", "reg-shift = <2>; reg-io-width = <4>;", &NS16550, spread),
-        ("snps,dw-apb-uart", "reg-shift = <2>;", &NS16550, Layout { shift: 2, ..bytes }),
+        ("snps,dw-apb-uart", "reg-shift = <2>; reg-io-width = <4>;", &DW, spread),
+        ("snps,dw-apb-uart", "reg-shift = <2>;", &DW, Layout { shift: 2, ..bytes }),
+        // Its status is beyond the region.
+        ("snps,dw-apb-uart", "reg-offset = <0xff0>;", &NS16550, Layout { offset: 0xff0, ..bytes }),
+        ("marvell,armada-38x-uart", "reg-shift = <2>;", &DW, Layout { shift: 2, ..bytes }),
+        ("mrvl,mmp-uart\", \"intel,xscale-uart", "", &PXA, spread),
+        ("intel,xscale-uart", "reg-shift = <2>; reg-offset = <3>;", &PXA, Layout { shift: 2, offset: 3, ..bytes }),
         ("ns16550a", "reg-shift = <2>; reg-io-width = <4>; big-endian;", &NS16550, Layout { shift: 2, ..big }),
-        ("ti,am654-uart", "", &NS16550, spread),
+        ("ti,am654-uart", "", &TI, spread),
+        ("mediatek,mt6577-uart", "", &NS16550, spread),
         ("brcm,bcm2835-aux-uart", "", &MINI_UART, spread),
         ("xlnx,xuartps", "", &CADENCE, Layout::WORDS),
         ("fsl,imx8mp-uart\", \"fsl,imx6q-uart", "", &IMX, Layout::WORDS),
