@@ -148,11 +148,8 @@ pub fn manages(region: Region<Pa>) -> bool {
     MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
 }
 
-/// Keeps what of `region` frames come from out of use, for good. False if some of it is in use already, or Assay's own.
+/// Keeps what of `region` frames come from out of use, for good. False if some of it is in use already.
 pub(crate) fn withhold(region: Region<Pa>) -> bool {
-    if region.overlaps(&crate::image::region()) || crate::heap::early().any(|heap| heap.overlaps(&region)) {
-        return false;
-    }
     let pages = Region { start: region.start.align_down(PAGE_SIZE), ..region };
     // Redistributors share a table.
     if KEPT.lock().iter().any(|(kept, used)| *used == Use::Interrupts && kept.covers(&pages)) {

@@ -21,8 +21,6 @@ pub struct Optional {
     pub sve: bool,
     /// The performance monitors: of a vCPU with a CPU to itself only, and not kept.
     pub pmu: bool,
-    /// SCXTNUM_EL0 and SCXTNUM_EL1.
-    pub scxt: bool,
 }
 
 bank! {
@@ -87,14 +85,6 @@ bank! {
 }
 
 bank! {
-    /// SCXTNUM_EL0, SCXTNUM_EL1.
-    Contexts {
-        el0 = "s3_3_c13_c0_7";
-        el1 = "s3_0_c13_c0_7";
-    }
-}
-
-bank! {
     /// VDISR_EL2, which is what a guest's DISR_EL1 is with FEAT_RAS and `HCR_EL2.AMO` = 1.
     Deferred {
         vdisr = "s3_4_c12_c1_1";
@@ -116,7 +106,6 @@ pub(crate) struct Registers {
     keys: Keys,
     tagging: Tagging,
     vectors: Vectors,
-    contexts: Contexts,
     deferred: Deferred,
     debug: Debug,
 }
@@ -137,7 +126,6 @@ impl Registers {
             keys: Keys::default(),
             tagging: Tagging::default(),
             vectors: Vectors::default(),
-            contexts: Contexts::default(),
             deferred: Deferred::default(),
             debug: Debug::default(),
         }
@@ -162,9 +150,6 @@ impl Registers {
         if optional.sve {
             self.vectors = Vectors::save();
         }
-        if optional.scxt {
-            self.contexts = Contexts::save();
-        }
         if has_ras() {
             self.deferred = Deferred::save();
         }
@@ -183,9 +168,6 @@ impl Registers {
         }
         if optional.sve {
             self.vectors.load();
-        }
-        if optional.scxt {
-            self.contexts.load();
         }
         if has_ras() {
             self.deferred.load();

@@ -42,6 +42,11 @@ impl GuestId {
         self.registers.get(usize::try_from(index).unwrap_or(usize::MAX)).copied()
     }
 
+    /// Tells whether the VM has SCXTNUM_EL0 and SCXTNUM_EL1 (FEAT_CSV2_2).
+    pub fn has_context_numbers(&self) -> bool {
+        self.read(SysReg::ID_AA64PFR0_EL1).unwrap_or(0) >> 56 & 15 >= 2
+    }
+
     /// Tells whether the VM has the GIC's system registers.
     pub fn has_gic_registers(&self) -> bool {
         self.read(SysReg::ID_AA64PFR0_EL1).unwrap_or(0) >> 24 & 15 != 0

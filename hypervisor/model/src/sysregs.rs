@@ -19,7 +19,8 @@
 //! | RGSR_EL1, GCR_EL1, TFSR_EL1, TFSRE0_EL1, GMID_EL1 | `HCR_EL2.ATA` = 0, `TID5` | UNDEFINED | UNDEFINED |
 //! | pointer authentication keys | `HCR_EL2.APK` = 0 | UNDEFINED | UNDEFINED |
 //! | PMU, SPE, TRBE, trace, AMU | `MDCR_EL2`, `CPTR_EL2` | UNDEFINED | UNDEFINED |
-//! | error records, LORegions, MPAM; SCXTNUM where not all CPUs have it | `HCR_EL2`, MPAM2_EL2, MPAMHCR_EL2 | UNDEFINED | UNDEFINED |
+//! | SCXTNUM_EL0, SCXTNUM_EL1, with CSV2 of 2 or more | `HCR_EL2.EnSCXT` = 0: EL3 need not let EL2 at them | 0 | ignored |
+//! | error records, LORegions, MPAM | `HCR_EL2`, MPAM2_EL2, MPAMHCR_EL2 | UNDEFINED | UNDEFINED |
 //! | TCR2_EL1, SCTLR2_EL1 and what else HCRX_EL2 and the fine-grained traps hold back | both 0 | UNDEFINED | UNDEFINED |
 //! | IMPLEMENTATION DEFINED | `HCR_EL2.TIDCP` | UNDEFINED | UNDEFINED |
 //!
@@ -92,6 +93,8 @@ enum Row {
     Sends(Sgi),
     /// Reads as this in a VM with a GICv3, a write is ignored; otherwise UNDEFINED.
     GicV3ReadsAs(u64),
+    /// Reads as 0 in a VM that has context numbers, a write is ignored; otherwise UNDEFINED.
+    ContextNumber,
     /// An instruction, by set/way.
     SetWay,
     /// There is no such register.
@@ -120,6 +123,7 @@ const fn row(register: SysReg) -> Row {
         SysReg::OSLSR_EL1 => Row::ReadOnly(OSLSR_UNLOCKED),
         SysReg::OSDLR_EL1 | SysReg::DBGPRCR_EL1 => Row::ReadsAs(0),
         SysReg::MDRAR_EL1 => Row::ReadOnly(0),
+        SysReg::SCXTNUM_EL0 | SysReg::SCXTNUM_EL1 => Row::ContextNumber,
         _ => Row::Undefined,
     }
 }
@@ -133,6 +137,8 @@ fn answer_by_row(access: SysRegAccess, id: &GuestId, write_value: u64) -> Answer
         (Row::Sends(kind), false) if id.has_gic_registers() => Answer::Sgi { kind, value: write_value },
         (Row::GicV3ReadsAs(value), true) if id.has_gic_registers() => Answer::Read(value),
         (Row::GicV3ReadsAs(_), false) if id.has_gic_registers() => Answer::Ignore,
+        (Row::ContextNumber, true) if id.has_context_numbers() => Answer::Read(0),
+        (Row::ContextNumber, false) if id.has_context_numbers() => Answer::Ignore,
         _ => Answer::Undefined,
     }
 }

@@ -184,13 +184,8 @@ impl Stock<'_, '_> {
         start: Start,
     ) -> Result<(Box<Vm>, Vec<Context>), Shortage> {
         let (host, features) = (self.host, plan.features);
-        let registers = guest_regs::Optional {
-            pauth: features.pauth,
-            mte: features.mte,
-            sve: features.sve,
-            pmu: features.pmu,
-            scxt: host.scxt(),
-        };
+        let registers =
+            guest_regs::Optional { pauth: features.pauth, mte: features.mte, sve: features.sve, pmu: features.pmu };
         let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared)?;
         let (cpus, contexts) = match &plan.cpus {
             Cpus::Dedicated(cpus) => (cpus.clone(), Vec::new()),

@@ -66,7 +66,6 @@ const fn hcr_el2(common: &HostId, here: &HostId, features: VmFeatures, dedicated
         // Errors of memory are seen by EL2 first, which tells whose they are.
         | if here.ras() { hcr::TERR | hcr::TEA } else { 0 }
         | if here.lor() { hcr::TLOR } else { 0 }
-        | if common.scxt() { hcr::EN_SCXT } else { 0 }
         | if features.pauth { hcr::API | hcr::APK } else { 0 }
         // DCT stays 0 in both cases: with DC = 0 it has no use. ATA = 0 alone would leave GMID_EL1 readable.
         | match (here.mte(), features.mte) {

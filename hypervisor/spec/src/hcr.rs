@@ -72,8 +72,6 @@ bits! {
     API = 41;
     /// Stage-2 MemAttr in the encoding of FEAT_S2FWB.
     FWB = 46;
-    /// Do not trap SCXTNUM_EL0 and SCXTNUM_EL1.
-    EN_SCXT = 53;
     /// Allocation Tags are accessible at EL1 and EL0.
     ATA = 56;
     /// With `DC`, the default type is Tagged.

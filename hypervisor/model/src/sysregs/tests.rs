@@ -4,8 +4,8 @@ use assay_spec::exit::SysRegAccess;
 use assay_spec::sysreg::SysReg;
 
 use super::{Answer, Sgi, answer};
-use crate::idregs::GuestId;
 use crate::idregs::tests::{gic_v2, gic_v3};
+use crate::idregs::{COUNT, GuestId, index};
 use crate::ptimer;
 
 const WRITTEN: u64 = 0x1234_5678_9abc_def0;
@@ -133,5 +133,19 @@ fn of_all_encodings_only_those_of_the_table_are_defined() {
         // Writes: ACTLR, 3 of the timer, 9 set/way, OSLAR, OSDLR, DBGPRCR, and SRE and 3 SGIs with a GICv3.
         let (reads, writes) = if id.has_gic_registers() { (65, 20) } else { (64, 16) };
         assert_eq!((defined_reads, defined_writes), (reads, writes));
+    }
+}
+
+#[test]
+fn context_numbers_are_zero_where_the_vm_has_them() {
+    for (csv2, is_there) in [(0, false), (1, false), (2, true), (3, true)] {
+        let mut registers = [0; COUNT];
+        registers[index(SysReg::ID_AA64PFR0_EL1)] = csv2 << 56;
+        let id = GuestId::new(registers);
+        for register in [SysReg::SCXTNUM_EL0, SysReg::SCXTNUM_EL1] {
+            let wanted =
+                if is_there { (Answer::Read(0), Answer::Ignore) } else { (Answer::Undefined, Answer::Undefined) };
+            assert_eq!((read(register, &id), write(register, &id)), wanted, "{csv2}");
+        }
     }
 }

@@ -89,8 +89,6 @@ has! {
     sve: ID_AA64PFR0_EL1 32 >= 1;
     /// FEAT_AMUv1.
     amu: ID_AA64PFR0_EL1 44 >= 1;
-    /// FEAT_CSV2_2: SCXTNUM_EL0 and SCXTNUM_EL1 exist.
-    scxt: ID_AA64PFR0_EL1 56 >= 2;
     /// FEAT_SSBS.
     ssbs: ID_AA64PFR1_EL1 4 >= 1;
     /// FEAT_MTE2 or later: there are Allocation Tags in memory.

@@ -55,14 +55,14 @@ const FIELDS: &[Field] = fields! {
         GIC     24 GicV3;
         SVE     32 Sve;
         DIT     48 AtMost(1);
-        CSV2    56 AtMost(3); // From 2 on SCXTNUM_EL0 and SCXTNUM_EL1 are there.
+        CSV2    56 AtMost(3); // From 2 on SCXTNUM_EL0 and SCXTNUM_EL1 are there, emulated.
         CSV3    60 Host;
     }
     ID_AA64PFR1_EL1 {
         BT        0  AtMost(1);
         SSBS      4  AtMost(2);
         MTE       8  Mte;
-        CSV2_frac 32 AtMost(1); // 2 would promise SCXTNUM_ELx with a CSV2 of 1, where they trap.
+        CSV2_frac 32 AtMost(1); // 2 would promise SCXTNUM_ELx with a CSV2 of 1.
         MTE_frac  40 Mte;
         MTEX      52 Mte;
     }

@@ -164,6 +164,8 @@ registers! {
     ICC_SRE_EL1 = 3, 0, 12, 12, 5;
     /// Software Context Number, EL1.
     SCXTNUM_EL1 = 3, 0, 13, 0, 7;
+    /// Software Context Number, EL0.
+    SCXTNUM_EL0 = 3, 3, 13, 0, 7;
 
     // op0 = 3, op1 = 1 and 3.
     /// Multiple Tag transfer ID: the block size of LDGM and STGM.
