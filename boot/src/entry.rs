@@ -22,5 +22,6 @@ extern "C" fn boot_secondary_main(index: u64) -> ! {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    crate::uefi::stop_if_firmwares();
     assay_monitor::panic::panic(info)
 }

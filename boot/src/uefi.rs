@@ -5,6 +5,7 @@ mod firmware;
 
 use core::convert::Infallible;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::{cache, image};
 use assay_plan::platform::early;
@@ -69,9 +70,20 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The machine is firmware's still, and so is the memory by which Assay's panics know their CPU.
+static IS_FIRMWARES: AtomicBool = AtomicBool::new(false);
+
+/// Stops for good, if the machine is firmware's still: for panics.
+pub(crate) fn stop_if_firmwares() {
+    while IS_FIRMWARES.load(Ordering::Relaxed) {
+        core::hint::spin_loop();
+    }
+}
+
 /// First Rust of a start by UEFI. Comes back only if the machine is still firmware's.
 #[unsafe(no_mangle)]
 extern "C" fn uefi_main(handle: Handle, table: *mut SystemTable, level: u64) -> Status {
+    IS_FIRMWARES.store(true, Ordering::Relaxed);
     // SAFETY: `uefi.S` calls this once with what firmware gave it, on firmware's map and with boot services there.
     let firmware = unsafe { Firmware::new(handle, table) };
     let Err(fault) = start(&firmware, level);
@@ -89,21 +101,31 @@ fn start(firmware: &Firmware, level: u64) -> Result<Infallible, Fault> {
     };
     let bundle = find_bundle(firmware, tree)?;
     let image = copy_image(firmware)?;
-    let copy = firmware.allocate(BLOCK, BLOCK)?;
+    // The early map has the block behind the tree's too.
+    let (copy, _) = firmware.allocate(2 * BLOCK, BLOCK)?.split_at_mut(BLOCK);
     let all = [bundle, Some(region(image)), Some(region(copy)), Some(loaded())];
     let buffer = firmware.map_buffer()?;
+    let mut has_tried = false;
     for _ in 0..TRIES {
-        let (map, key) = firmware.map(buffer)?;
-        let _ = Handover { tree, map, bundle }.write(copy).map_err(Fault::Handover)?;
-        if firmware.exit(key) {
-            let initrd = early::initrd(copy);
-            all.iter().chain([&initrd]).flatten().for_each(|range| cache::clean_and_invalidate(*range));
-            // SAFETY: boot services have ended and the machine is ours; image, tree and this code are clean, and what
-            // is at `image` is a copy of this image at a multiple of 2 MiB, which relocates itself.
-            unsafe { uefi_leave(image.as_ptr() as u64, copy.as_ptr() as u64) }
+        let ready = firmware.map(buffer).and_then(|(map, key)| {
+            let _ = Handover { tree, map, bundle }.write(copy).map_err(Fault::Handover)?;
+            Ok(key)
+        });
+        match ready {
+            Ok(key) if firmware.exit(key) => {
+                let initrd = early::initrd(copy);
+                all.iter().chain([&initrd]).flatten().for_each(|range| cache::clean_and_invalidate(*range));
+                // SAFETY: boot services have ended and the machine is ours; image, tree and this code are clean, and
+                // what is at `image` is a copy of this image at a multiple of 2 MiB, which relocates itself.
+                unsafe { uefi_leave(image.as_ptr() as u64, copy.as_ptr() as u64) }
+            }
+            Ok(_) => has_tried = true,
+            Err(fault) if !has_tried => return Err(fault),
+            Err(_) => break,
         }
     }
-    Err(Fault::Firmware("boot services do not end", Status::ABORTED))
+    // Firmware has shut down in part, and its console and timers with it perhaps (UEFI 2.10 §7.4.6).
+    firmware.reset()
 }
 
 /// Finds the bundle where the tree does not say where it is: from whoever serves an initrd, or beside the image.
@@ -134,7 +156,9 @@ fn loaded() -> Region<Pa> {
 /// Copies the image to where the ordinary entry may be.
 fn copy_image(firmware: &Firmware) -> Result<&'static [u8], Fault> {
     let loaded = loaded();
-    let copy = firmware.allocate(usize::try_from(loaded.size).unwrap_or(0), BLOCK)?;
+    let size = usize::try_from(loaded.size).unwrap_or(0);
+    // The early map has whole blocks.
+    let (copy, _) = firmware.allocate(size.next_multiple_of(BLOCK), BLOCK)?.split_at_mut(size);
     // SAFETY: firmware loaded all of it, as the PE header asks, and nothing of it is written from here on.
     let from = unsafe { core::slice::from_raw_parts(loaded.start.0 as *const u8, copy.len()) };
     copy.copy_from_slice(from);

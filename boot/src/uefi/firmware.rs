@@ -12,6 +12,7 @@ use uefi_raw::protocol::file_system::{FileAttribute, FileMode, FileProtocolV1, S
 use uefi_raw::protocol::loaded_image::LoadedImageProtocol;
 use uefi_raw::protocol::media::LoadFile2Protocol;
 use uefi_raw::table::boot::{AllocateType, BootServices, MemoryType};
+use uefi_raw::table::runtime::ResetType;
 use uefi_raw::table::system::SystemTable;
 use uefi_raw::{Boolean, Guid, Handle, Status, guid};
 
@@ -71,6 +72,9 @@ impl Firmware {
     /// Returns firmware's device tree, as long as its header says, but no longer than one may be.
     pub(super) fn tree(&self) -> Option<&'static [u8]> {
         let (first, count) = (self.table.configuration_table, self.table.number_of_configuration_table_entries);
+        if first.is_null() {
+            return None;
+        }
         // SAFETY: the system table says that so many entries are there.
         let entries = unsafe { slice::from_raw_parts(first, count) };
         let found = entries.iter().find(|entry| entry.vendor_guid == TREE)?.vendor_table.cast::<[u32; 2]>();
@@ -115,6 +119,9 @@ impl Firmware {
         file.seek(u64::MAX);
         let size = file.position();
         file.seek(0);
+        if size == 0 {
+            return Ok(None);
+        }
         let size = usize::try_from(size).unwrap_or(usize::MAX >> 1);
         let to = self.allocate(size, PAGE)?;
         match file.read(to) {
@@ -176,6 +183,20 @@ impl Firmware {
         // SAFETY: whoever calls this asks nothing more of firmware once it is true.
         let status = unsafe { (self.services.exit_boot_services)(self.image, key) };
         status == Status::SUCCESS
+    }
+}
+
+impl Firmware {
+    /// Resets the machine, by the one service that is there in any case.
+    pub(super) fn reset(&self) -> ! {
+        // SAFETY: runtime services are there as long as the machine is.
+        if let Some(services) = unsafe { self.table.runtime_services.as_ref() } {
+            // SAFETY: no data goes with it.
+            unsafe { (services.reset_system)(ResetType::COLD, Status::ABORTED, 0, ptr::null()) }
+        }
+        loop {
+            core::hint::spin_loop();
+        }
     }
 }
 
