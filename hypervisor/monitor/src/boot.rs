@@ -30,7 +30,7 @@ use crate::{bundle, cpus, create, deferred, heap, interrupts, memory, operator, 
 ///
 /// An error here is one of the platform: without it there is no VM to refuse.
 pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
-    let blob = firmware_tree(&boot)?;
+    let blob = firmware_tree(&boot).inspect_err(|_| end_without_tree(&boot))?;
     early_console(&boot, blob);
     set_conduit(&boot, blob);
     check_level(&boot)?;
@@ -219,10 +219,18 @@ fn firmware_tree(boot: &Boot) -> Result<&[u8], String> {
     boot.tree().map_err(|fault| format!("x0 does not point to a device tree: {fault:?}"))
 }
 
+/// Without a tree there is nobody to tell, and the machine is to end: at EL2 by SMC, as PSCI has it there, whether or not
+/// somebody answers.
+fn end_without_tree(boot: &Boot) {
+    if boot.level() == Level::El2 {
+        firmware::set_conduit(Conduit::Smc);
+    }
+}
+
 /// Lets firmware be called, before all that can end the boot. At EL3 there is nobody above to call.
 fn set_conduit(boot: &Boot, blob: &[u8]) {
     let conduit = platform::early::conduit(blob).filter(|_| boot.level() != Level::Other(3));
-    if conduit == Some(Conduit::Hvc) {
+    if conduit == Some(Conduit::Hvc) && boot.level() != Level::Other(1) {
         // HVC is a call to EL2, which is us.
         say!(
             "warning node=/psci reason=\"its method is hvc, and firmware cannot be below EL2: it is not called, so there is one CPU and no power-off; smc may be meant\""

@@ -14,6 +14,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("boots/spin-table-cpus-that-never-come", never_come),
         Case::new("boots/no-bundle-is-said", no_bundle),
+        Case::new("boots/no-tree-ends-the-machine", no_tree),
+        Case::new("boots/el1-is-said-and-ends-the-machine", at_el1),
     ]
 }
 
@@ -60,6 +62,29 @@ fn no_bundle() -> Result<String> {
     let builder = Machine::builder().manifest_text(HELLO).by_firmware();
     let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
     let _ = machine.expect_event("what to give", LIMIT, warned("no bundle: give the VMs as the initrd"))?;
+    ensure!(machine.wait(LIMIT)? == 0, "no power-off");
+    Ok(String::new())
+}
+
+/// The image alone, put into memory, and a CPU that begins there with all registers 0.
+fn no_tree() -> Result<String> {
+    let image = Artifacts::locate()?.image;
+    let loader = format!("loader,file={},addr=0x40200000,cpu-num=0", image.display());
+    let builder = Machine::builder().manifest_text(HELLO).by_firmware();
+    let mut machine = builder.arguments(["-device", &loader]).start()?;
+    ensure!(machine.wait(LIMIT)? == 0, "no power-off");
+    Ok(String::new())
+}
+
+fn at_el1() -> Result<String> {
+    let image = Artifacts::locate()?.image;
+    let builder = Machine::builder().manifest_text(HELLO).by_firmware();
+    let arguments = ["-M", "virtualization=off", "-kernel", &image.to_string_lossy()].map(str::to_owned);
+    let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
+    let said = |event: &Event| {
+        event.kind == "error" && event.get("reason").is_some_and(|reason| reason.starts_with("started at EL1"))
+    };
+    let _ = machine.expect_event("that it needs EL2", LIMIT, said)?;
     ensure!(machine.wait(LIMIT)? == 0, "no power-off");
     Ok(String::new())
 }
