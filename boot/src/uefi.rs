@@ -105,6 +105,7 @@ fn start(firmware: &Firmware, level: u64) -> Result<Infallible, Fault> {
     let (copy, _) = firmware.allocate(2 * BLOCK, BLOCK)?.split_at_mut(BLOCK);
     let all = [bundle, Some(region(image)), Some(region(copy)), Some(loaded())];
     let buffer = firmware.map_buffer()?;
+    firmware.say(&"leaving firmware; a reset now means that its boot services did not end");
     let mut has_tried = false;
     for _ in 0..TRIES {
         let ready = firmware.map(buffer).and_then(|(map, key)| {

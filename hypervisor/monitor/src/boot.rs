@@ -242,6 +242,13 @@ fn set_conduit(boot: &Boot, blob: &[u8]) {
 
 /// Takes a block of memory for each CPU that can be started.
 fn take_blocks(machine: &HostPlatform, this: PcpuId) -> Vec<(PcpuId, Block)> {
+    let lost = |cpu: &&platform::Cpu| cpu.release().is_some() && !machine.can_start(cpu);
+    for (index, cpu) in machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && lost(cpu)) {
+        say!(
+            "warning cpu={index} node={} reason=\"its cpu-release-addr is in no memory node: it is left out\"",
+            cpu.path
+        );
+    }
     let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && machine.can_start(cpu));
     others.filter_map(|(index, _)| Some((PcpuId(index), Block::take()?))).collect()
 }

@@ -4,16 +4,16 @@ mod device;
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, IsTerminal as _, Read, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
-use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise, major, minor};
 
 use crate::failure::unusable;
 use crate::progress::Progress;
-use device::System;
+use device::{Found, System};
 
 /// What is written at once.
 const STEP: usize = 4 << 20;
@@ -38,18 +38,40 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let image = File::open(&options.file).with_context(|| format!("can't read {}", options.file.display()));
     let image = image.map_err(unusable)?;
+    is_disk(&image).with_context(|| options.file.display().to_string()).map_err(unusable)?;
     let length = image.metadata()?.len();
     let found = System::real().look(&options.device, length).map_err(unusable)?;
+    // Before the question, so that the answer is about this device and no other that has come in its place. The kernel
+    // refuses O_EXCL for a disk that it uses itself, whatever the tables say.
+    let device =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlags::EXCL.bits().cast_signed()).open(&found.path);
+    let device = device.with_context(|| format!("can't write {}", found.path.display())).map_err(unusable)?;
+    let opened = System::real().look(&options.device, length).map_err(unusable)?;
+    if opened != found || !is_node(&device, &found)? {
+        return Err(unusable(anyhow!("{} is not the device that the kernel has by that name", found.path.display())));
+    }
     eprintln!("{found}\nAll that is on it will be lost.");
     if !options.yes && !agrees()? {
         return Err(unusable(anyhow!("nothing was written")));
     }
-    // The kernel refuses O_EXCL for a disk that it uses itself, whatever the tables say.
-    let device =
-        OpenOptions::new().read(true).write(true).custom_flags(OFlags::EXCL.bits().cast_signed()).open(&found.path);
-    let device = device.with_context(|| format!("can't write {}", found.path.display()))?;
     write(&image, &device, length)?;
     compare(&image, &device, length)
+}
+
+/// Looks whether a file is a disk: what `image` writes has a table in its first sector, and its mark at the end of that.
+fn is_disk(mut image: &File) -> Result<()> {
+    let mut sector = [0; 512];
+    let is_whole = image.metadata()?.is_file() && image.read_exact(&mut sector).is_ok();
+    image.rewind()?;
+    ensure!(is_whole && sector.ends_with(&[0x55, 0xaa]), "it is no disk image: `image` writes disk.img");
+    Ok(())
+}
+
+/// Tells whether an open file is the block device that was looked at.
+fn is_node(device: &File, found: &Found) -> Result<bool> {
+    let node = device.metadata()?;
+    let number = format!("{}:{}", major(node.rdev()), minor(node.rdev()));
+    Ok(node.file_type().is_block_device() && number == found.number)
 }
 
 /// Asks on the terminal.
@@ -113,7 +135,23 @@ mod tests {
     use std::fs::{File, OpenOptions};
     use std::os::unix::fs::FileExt as _;
 
-    use super::{STEP, compare, write};
+    use super::device::Found;
+    use super::{STEP, compare, is_disk, is_node, write};
+
+    #[test]
+    fn files_that_are_no_disks_and_files_in_a_devices_place_are_refused() {
+        let path = std::env::temp_dir().join(format!("assay-flash-mark-{}", std::process::id()));
+        let mut disk = vec![0; 1024];
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        for (bytes, is_one) in [(&[][..], false), (&[0x55, 0xaa], false), (&[0; 1024], false), (&disk, true)] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(is_disk(&File::open(&path).unwrap()).is_ok(), is_one, "{} bytes", bytes.len());
+        }
+        assert!(!is_node(&File::open(&path).unwrap(), &Found::default()).unwrap());
+        std::fs::remove_file(path).unwrap();
+        assert!(is_disk(&File::open("/dev/null").unwrap()).is_err());
+        assert!(!is_node(&File::open("/dev/null").unwrap(), &Found::numbered("1:3")).unwrap());
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_a_wrong_byte_is_found() {

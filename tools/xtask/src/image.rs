@@ -7,7 +7,7 @@ pub(crate) mod uboot;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use assay_harness::image;
 use assay_harness::manifest::Manifest;
 use clap::{Args, ValueEnum};
@@ -44,6 +44,12 @@ pub(crate) struct Options {
 /// Unusable input, or a build that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = Board::read(&options.platform).map_err(unusable)?.boot;
+    if names.card.is_some() && options.u_boot != UBoot::Extlinux {
+        return Err(unusable(anyhow!(
+            "{}'s card has a menu for U-Boot, and no script: leave --u-boot out",
+            options.platform
+        )));
+    }
     let manifest = Manifest::read(&options.manifest).map_err(unusable)?;
     build::warn(&manifest);
     let folder = options.manifest.parent().unwrap_or(Path::new(""));
@@ -54,7 +60,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.output).with_context(|| format!("can't make {}", options.output.display()))?;
     let whole = image::append_bundle(&firmware, &archive)?;
     let fit = names.fit.as_ref().map(|fit| (fit.file.as_str(), uboot::fit(&firmware, &archive, fit.load)));
-    let (script, menu) = (uboot::script(&uboot::commands()), uboot::menu(REMOVABLE, BESIDE).into_bytes());
+    let (of_image, of_bundle) =
+        if names.card.is_some() { (&*names.firmware, &*names.bundle) } else { (REMOVABLE, BESIDE) };
+    let script = uboot::script(&uboot::commands(of_image, of_bundle));
+    let menu = uboot::menu(of_image, of_bundle).into_bytes();
     let files = [
         (names.firmware.as_str(), &firmware),
         (&names.bundle, &archive),
@@ -97,7 +106,7 @@ pub(crate) fn write_disk(path: &Path, way: UBoot, firmware: &[u8], bundle: &[u8]
     let mut files: Vec<(&str, Vec<u8>)> = vec![(REMOVABLE, firmware.to_vec()), (BESIDE, bundle.to_vec())];
     match way {
         UBoot::Extlinux => files.push((uboot::MENU, uboot::menu(REMOVABLE, BESIDE).into_bytes())),
-        UBoot::Script => files.push((uboot::SCRIPT, uboot::script(&uboot::commands()))),
+        UBoot::Script => files.push((uboot::SCRIPT, uboot::script(&uboot::commands(REMOVABLE, BESIDE)))),
         UBoot::Fit => {
             let fit = fit.context("the platform's board.toml has no [boot.fit]").map_err(unusable)?;
             files.push((uboot::SCRIPT, uboot::script(&uboot::fit_commands())));

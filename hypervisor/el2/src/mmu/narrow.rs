@@ -42,12 +42,14 @@ pub fn leave_out(hidden: &[Hidden]) -> Result<(), MapFailed> {
     };
     let mut pieces: Vec<_> = whole.ranges.iter().flat_map(pieces).collect();
     pieces.sort_unstable_by_key(|(piece, _)| piece.start);
+    // Before the tables have their room.
+    let ranges = Vec::with_capacity(pieces.len());
     // One more, since each begins with a page.
     let bytes = (tables(pieces.iter().map(|(piece, _)| *piece)) + 1) * PAGE_SIZE;
     if !heap::reserve(bytes as usize) {
         return Err(nothing);
     }
-    let mut narrow = Map { tables: IdMap::new(0, El2), ranges: Vec::with_capacity(pieces.len()), prepared: 0 };
+    let mut narrow = Map { tables: IdMap::new(0, El2), ranges, prepared: 0 };
     for (piece, kind) in pieces {
         narrow.add(piece, kind)?;
     }

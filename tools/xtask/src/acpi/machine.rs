@@ -96,7 +96,8 @@ fn domains(tables: &Tables) -> Result<BTreeMap<u32, u32>> {
 
 /// The performance monitors, if all CPUs have them on one interrupt.
 fn pmu(root: &mut DeviceTreeNode, tables: &Tables) -> Result<()> {
-    let mut lines: Vec<u32> = giccs(tables)?.iter().map(|cpu| cpu.pmu.get()).collect();
+    let mut lines: Vec<u32> =
+        giccs(tables)?.iter().filter(|cpu| cpu.flags.get() & 1 == 1).map(|cpu| cpu.pmu.get()).collect();
     lines.dedup();
     if let &[line @ 16..32] = lines.as_slice() {
         let mut pmu = node("pmu");
@@ -208,7 +209,10 @@ fn redistributors(tables: &Tables, stride: u64) -> Result<Vec<(u64, u64)>> {
     if !ranges.is_empty() {
         return Ok(ranges.iter().map(|range| (range.base.get(), range.length.get().into())).collect());
     }
-    let mut bases: Vec<u64> = giccs(tables)?.iter().map(|cpu| cpu.gicr.get()).filter(|&base| base != 0).collect();
+    // The frame of a CPU that is fused off need not answer.
+    let own = giccs(tables)?;
+    let own = own.iter().filter(|cpu| cpu.flags.get() & 1 == 1).map(|cpu| cpu.gicr.get());
+    let mut bases: Vec<u64> = own.filter(|&base| base != 0).collect();
     bases.sort_unstable();
     let mut regions: Vec<(u64, u64)> = Vec::new();
     for base in bases {

@@ -80,9 +80,12 @@ fn cpus(machine: &HostPlatform) -> String {
         None => "PSCI, which the tree does not have",
     };
     let count = |is: &dyn Fn(Enable) -> bool| machine.cpus.iter().filter(|cpu| is(cpu.enable)).count();
+    let tables = count(&|enable| matches!(enable, Enable::SpinTable { .. }));
+    let lost = machine.cpus.iter().filter(|cpu| cpu.release().is_some() && !machine.can_start(cpu)).count();
     let ways = [
         (count(&|enable| enable == Enable::Psci), conduit),
-        (count(&|enable| matches!(enable, Enable::SpinTable { .. })), "spin-table"),
+        (tables - lost, "spin-table"),
+        (lost, "a spin-table that is in no memory node, which is left alone"),
         (count(&|enable| enable == Enable::None), "nothing that is known"),
     ];
     let ways = ways.iter().filter(|(count, _)| *count != 0);

@@ -289,12 +289,14 @@ fn the_machine_alone_is_three_lines() {
          gic: /gic@8000000, GICv2, maintenance interrupt 25\n\
          cpus: 1 started by PSCI by SMC, 1 started by nothing that is known\n"
     );
-    let spin = told(&tree("acme,uart", "enable-method = \"spin-table\"; cpu-release-addr = <0 0xd8>;"));
+    let spin = told(&tree("acme,uart", "enable-method = \"spin-table\"; cpu-release-addr = <0 0x400000d8>;"));
     assert!(
         spin.contains("console: /uart@9000000, a UART without a driver at 0x9000000, nothing is shown\n"),
         "{spin}"
     );
     assert!(spin.contains("cpus: 1 started by spin-table, 1 started by nothing"), "{spin}");
+    let lost = told(&tree("acme,uart", "enable-method = \"spin-table\"; cpu-release-addr = <0 0xd8>;"));
+    assert!(lost.contains("cpus: 1 started by a spin-table that is in no memory node, "), "{lost}");
     let mute = told(&tree("acme,uart", "").replace("stdout-path", "no-path"));
     assert!(mute.contains("console: none: /chosen/stdout-path is not there"), "{mute}");
 }

@@ -15,11 +15,21 @@ pub(super) struct System {
 }
 
 /// A device that may be overwritten.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
+    /// Its numbers, `MAJOR:MINOR`.
+    pub(super) number: String,
     model: String,
     bytes: u64,
+}
+
+#[cfg(test)]
+impl Found {
+    /// One with these numbers.
+    pub(super) fn numbered(number: &str) -> Self {
+        Self { number: number.to_owned(), ..Self::default() }
+    }
 }
 
 impl fmt::Display for Found {
@@ -49,7 +59,11 @@ impl System {
         let fact = |file: &str| fs::read_to_string(facts.join(file)).unwrap_or_default().trim().to_owned();
         // Readers that are built in do not call their cards removable.
         let is_card = fact("device/type") == "SD";
-        ensure!(fact("removable") == "1" || is_card, "{shown} is not removable: only cards and sticks are written");
+        // Nor is all that calls itself so a stick: disks on ports that can be plugged do too.
+        let place = fs::canonicalize(&facts)?;
+        let is_usb = place.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb"));
+        let is_stick = fact("removable") == "1" && is_usb;
+        ensure!(is_stick || is_card, "{shown} is not removable: only SD cards and USB sticks are written");
         ensure!(fact("ro") != "1", "{shown} is write-protected");
         self.check_use(&name, &facts, device)?;
         let sectors: u64 =
@@ -58,7 +72,8 @@ impl System {
         ensure!(bytes != 0, "{shown} has no medium");
         ensure!(bytes >= length, "{shown} has {} MiB, and the image {}", bytes >> 20, length.div_ceil(1 << 20));
         let model = [fact("device/model"), fact("device/name")].into_iter().find(|model| !model.is_empty());
-        Ok(Found { path, model: model.unwrap_or_else(|| "no model's name".to_owned()), bytes })
+        let number = fact("dev");
+        Ok(Found { path, number, model: model.unwrap_or_else(|| "no model's name".to_owned()), bytes })
     }
 
     /// Refuses a disk of which something is mounted, swapped to, or part of another device.
@@ -109,6 +124,7 @@ mod tests {
     impl Fake {
         fn new(name: &str) -> Self {
             let fake = Self(std::env::temp_dir().join(format!("assay-device-{}-{name}", std::process::id())));
+            fake.put("devices/usb1/block/sdx");
             for (file, text) in [
                 ("dev/sdx", ""),
                 ("dev/sdx1", ""),
@@ -124,6 +140,15 @@ mod tests {
                 fake.set(file, text);
             }
             fake
+        }
+
+        /// Puts the device there, on one bus or another.
+        fn put(&self, place: &str) {
+            let (place, link) = (self.0.join(place), self.0.join("sys/sdx"));
+            fs::create_dir_all(&place).unwrap();
+            fs::create_dir_all(self.0.join("sys")).unwrap();
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(place, link).unwrap();
         }
 
         fn set(&self, file: &str, text: &str) {
@@ -170,6 +195,10 @@ mod tests {
         fake.set("sys/sdx/ro", "1\n");
         fake.refused("write-protected");
         fake.set("sys/sdx/removable", "0\n");
+        fake.refused("is not removable");
+        // A disk inside the machine, on a port for plugging.
+        fake.put("devices/ata1/block/sdx");
+        fake.set("sys/sdx/removable", "1\n");
         fake.refused("is not removable");
     }
 

@@ -4,8 +4,6 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use sha2::{Digest as _, Sha256};
 
-use super::{BESIDE, REMOVABLE};
-
 /// Where U-Boot looks for a script, and for a menu.
 pub(crate) const SCRIPT: &str = "boot.scr";
 pub(crate) const MENU: &str = "extlinux/extlinux.conf";
@@ -28,9 +26,9 @@ fn load(to: &str, name: &str) -> String {
 /// The board's tree is where firmware left it, or U-Boot's own.
 const TREE: &str = "setenv tree ${fdt_addr}\nif test -z \"${tree}\"; then setenv tree ${fdtcontroladdr}; fi\n";
 
-/// The commands that start image and bundle as they are.
-pub(crate) fn commands() -> String {
-    let (image, bundle) = (load("kernel_addr_r", REMOVABLE), load("ramdisk_addr_r", BESIDE));
+/// The commands that start image and bundle, files of the system partition, as they are.
+pub(crate) fn commands(image: &str, bundle: &str) -> String {
+    let (image, bundle) = (load("kernel_addr_r", image), load("ramdisk_addr_r", bundle));
     format!("{TREE}{image}{bundle}booti ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} ${{tree}}\n")
 }
 
