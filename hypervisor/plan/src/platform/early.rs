@@ -52,11 +52,17 @@ pub fn initrd(dtb: &[u8]) -> Option<Region<Pa>> {
 }
 
 /// Finds `bytes` of memory, whole pages, that the tree reserves for nobody and that hold nothing: neither `image`, nor
-/// `taken`, nor a module that a VM in `/chosen` starts from. Behind the image if there is room.
+/// `taken`, nor a module that a VM in `/chosen` starts from, nor CPUs at their spin-table. Behind the image if there is room.
 pub fn free_memory(dtb: &[u8], bytes: u64, image: Region<Pa>, taken: &[Region<Pa>]) -> Option<Region<Pa>> {
     let size = bytes.checked_next_multiple_of(PAGE_SIZE)?;
     gate::without_heap(dtb, |root, reservations| {
-        let (kept, chosen) = (root.child("reserved-memory"), root.child("chosen"));
+        let (kept, chosen, cpus) = (root.child("reserved-memory"), root.child("chosen"), root.child("cpus"));
+        let spun = |range: &Region<Pa>| {
+            let release = |cpu: Bare<'_>| decode::u64(cpu.property("cpu-release-addr")?);
+            let page = |release: u64| Region::new(Pa(release & !(PAGE_SIZE - 1)), PAGE_SIZE);
+            let mut pages = cpus.as_ref()?.children().filter_map(release).filter_map(page);
+            pages.find(|page| page.overlaps(range))
+        };
         // Something that lies in `range`.
         let hole = |range: &Region<Pa>| {
             let listed = taken.iter().chain([&image]).find(|hole| hole.overlaps(range)).copied();
@@ -64,7 +70,7 @@ pub fn free_memory(dtb: &[u8], bytes: u64, image: Region<Pa>, taken: &[Region<Pa
             let mut reserved = reserved.filter(|hole| hole.overlaps(range));
             let found = listed.or_else(|| reserved.next());
             let found = found.or_else(|| overlapping(kept.as_ref()?, range));
-            let found = found.or_else(|| overlapping(chosen.as_ref()?, range));
+            let found = found.or_else(|| overlapping(chosen.as_ref()?, range)).or_else(|| spun(range));
             found.or_else(|| chosen.as_ref()?.children().find_map(|vm| overlapping(&vm, range)))
         };
         let fit = |within: Region<Pa>| {

@@ -18,7 +18,10 @@ const ENABLE: u32 = 1 | 1 << 8 | 1 << 9;
 /// The receive FIFO is half full; the other field of the register is the transmit FIFO's.
 const RX_HALF: u32 = 2 << 3;
 /// Receive, and receive timeout.
-const RX_RT: u32 = 1 << 4 | 1 << 6;
+const RX_RT: u32 = 1 << 4 | RT;
+const RT: u32 = 1 << 6;
+/// Turning the FIFO on may empty it and leave the interrupt up (QEMU).
+const DROPPED: Write = Write(ICR, 0, RX_RT);
 
 /// The generic UART: no more registers than these, and firmware has enabled it.
 pub const SBSA: Uart = Uart {
@@ -28,11 +31,12 @@ pub const SBSA: Uart = Uart {
     has_byte: Is(FR, FR_RXFE, 0),
     has_room: Is(FR, FR_TXFF, 0),
     is_deep: None,
-    setup: &[],
+    setup: &[DROPPED],
     listen: &[Write(IMSC, 0, RX_RT)],
     mute: &[Write(IMSC, 0, 0)],
-    // Turning the FIFO on may empty it and leave the interrupt up (QEMU).
-    acknowledge: &[Write(ICR, 0, RX_RT)],
+    // Not the receive interrupt: reading takes that back, and bytes that have just come would never be told of if
+    // whoever reads stops before the last one.
+    acknowledge: &[Write(ICR, 0, RT)],
     stale: &[],
     last: ICR,
 };
@@ -40,6 +44,6 @@ pub const SBSA: Uart = Uart {
 /// The PL011.
 pub const PL011: Uart = Uart {
     name: "PL011",
-    setup: &[Write(LCR_H, 0xff, FEN | WLEN_8), Write(IFLS, 7, RX_HALF), Write(CR, 0xffff, ENABLE)],
+    setup: &[Write(LCR_H, 0xff, FEN | WLEN_8), Write(IFLS, 7, RX_HALF), Write(CR, 0xffff, ENABLE), DROPPED],
     ..SBSA
 };

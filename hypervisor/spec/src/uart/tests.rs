@@ -104,7 +104,7 @@ fn a_byte_that_comes_while_the_interrupt_is_acknowledged_is_not_lost() {
 
 #[test]
 fn a_timeout_with_an_empty_fifo_is_taken_back_at_its_source() {
-    for (uart, register, value) in [(&PL011, 0x44, 0x50), (&SBSA, 0x44, 0x50), (&CADENCE, 0x14, 0x101)] {
+    for (uart, register, value) in [(&PL011, 0x44, 0x40), (&SBSA, 0x44, 0x40), (&CADENCE, 0x14, 0x101)] {
         let empty = if *uart == CADENCE { (0x2c, 2) } else { (0x18, 0x10) };
         let at = Fake::new(&[empty], NOTHING);
         assert_eq!(uart.receive(&at), None);
@@ -161,10 +161,10 @@ fn taking_one_leaves_the_lines_settings_as_firmware_made_them() {
         at.written()
     };
     let settings = [(0x18, 0x10), (0x2c, 0x0a), (0x30, 0x4000), (0x34, 0x3c), (0x38, 0x7ff)];
-    let expected = [(0x38, 0), (0x2c, 0x7a), (0x34, 0x14), (0x30, 0x4301), (0x44, 0x50)];
+    let expected = [(0x38, 0), (0x2c, 0x7a), (0x34, 0x14), (0x30, 0x4301), (0x44, 0x50), (0x44, 0x40)];
     assert_eq!(taken(&PL011, &settings), expected);
     // The generic UART has neither line nor control register.
-    assert_eq!(taken(&SBSA, &[(0x18, 0x10)]), [(0x38, 0), (0x44, 0x50)]);
+    assert_eq!(taken(&SBSA, &[(0x18, 0x10)]), [(0x38, 0), (0x44, 0x50), (0x44, 0x40)]);
     assert_eq!(taken(&NS16550, &[(4, 0x30)]), [(1, 0), (2, 1), (4, 0x2b)]);
     let expected = [(0x0c, 0x3fff), (0x20, 32), (0x1c, 10), (0x00, 0x54), (0x14, 0x101)];
     assert_eq!(taken(&CADENCE, &[(0x2c, 2), (0x00, 0x28)]), expected);

@@ -66,3 +66,10 @@ fn modules_of_vms_are_not_free() {
     let image = region(0x4020_0000, 0x12_0000);
     assert_eq!(free_memory(&blob, 0x1000, image, &[]), Some(region(0x4032_1000, 0x1000)));
 }
+
+#[test]
+fn pages_of_spin_tables_are_not_free() {
+    let blob = compile(&changed("cpu-release-addr = <0 0xd8>", "cpu-release-addr = <0 0x40320ff8>"));
+    let image = region(0x4020_0000, 0x12_0000);
+    assert_eq!(free_memory(&blob, 0x1000, image, &[]), Some(region(0x4032_1000, 0x1000)));
+}
