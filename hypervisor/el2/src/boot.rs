@@ -7,7 +7,7 @@ use assay_spec::addr::{BLOCK_2M, Pa, Region};
 
 use crate::claim::claim;
 use crate::frames::{self, Pool, Use};
-use crate::{heap, image};
+use crate::heap;
 
 unsafe extern "C" {
     /// `entry.S`: maps the 2 MiB block around `address` with the given descriptor bits into the early tables.
@@ -141,7 +141,7 @@ impl Boot {
         let bad = region.end().0 > 1 << 48 || region.size > MOST || region.start.0 == 0;
         let blocks = Region { start: Pa(region.start.0 & !(BLOCK_2M - 1)), size: region.size + BLOCK_2M };
         let on_device = self.devices.borrow().iter().any(|block| blocks.contains(Pa(*block)));
-        if bad || on_device || heap::early().chain([image::region()]).any(|own| own.overlaps(&region)) {
+        if bad || on_device || heap::is_own(region) {
             return None;
         }
         let mut block = region.start.0 & !(BLOCK_2M - 1);
@@ -159,9 +159,7 @@ impl Boot {
     pub fn map_device(&self, registers: Region<Pa>) -> bool {
         let block = |address: u64| address & !(BLOCK_2M - 1);
         let first = block(registers.start.0);
-        let taken = heap::early()
-            .chain([image::region()])
-            .any(|own| own.overlaps(&Region { start: Pa(first), size: BLOCK_2M }))
+        let taken = heap::is_own(Region { start: Pa(first), size: BLOCK_2M })
             || first == block(self.tree)
             || first == block(self.tree) + BLOCK_2M;
         if !taken {

@@ -3,13 +3,8 @@
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 
 use crate::frames::{self, Use};
+use crate::heap;
 use crate::mmu::{self, Kind};
-use crate::{heap, image};
-
-/// Tells whether some of `region` is the image's, or the heap's from before there were frames.
-pub(crate) fn is_own(region: Region<Pa>) -> bool {
-    region.overlaps(&image::region()) || heap::early().any(|heap| heap.overlaps(&region))
-}
 
 /// Notes that `region` is used for `purpose`, for good. False: some of it is the image's, is memory that frames come
 /// from, is in EL2's map as what it must not be, or has another use or owner.
@@ -21,7 +16,7 @@ pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
         Use::Granted | Use::Coherent | Use::Function => matches!(kind, Kind::Device | Kind::Configuration),
     };
     let fits = matches!(purpose, Use::Lent | Use::Granted) || region.is_aligned(PAGE_SIZE);
-    fits && !is_own(region)
+    fits && !heap::is_own(region)
         && !frames::manages(region)
         && !mmu::is_mapped(region, is_against)
         && frames::keep(region, purpose)

@@ -112,6 +112,11 @@ pub fn early() -> impl Iterator<Item = Region<Pa>> {
     EARLY.iter().filter_map(|piece| piece.get().copied())
 }
 
+/// Tells whether some of `region` is the image's, or the heap's from before there were frames.
+pub(crate) fn is_own(region: Region<Pa>) -> bool {
+    early().chain([image::region()]).any(|own| own.overlaps(&region))
+}
+
 /// Adds memory from before there are frames, twice at most.
 ///
 /// # Safety

@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use assay_spec::addr::{Pa, Region};
 
-use crate::{frames, heap, image};
+use crate::{frames, heap};
 
 /// A layout of registers.
 ///
@@ -53,8 +53,7 @@ fn elements<T>(region: Region<Pa>, count: usize) -> Option<&'static [T]> {
 /// Tells whether the first `least` bytes of `region` may be registers.
 pub(crate) fn is_usable(region: Region<Pa>, least: u64) -> bool {
     let fits = region.size >= least && region.start.0 != 0 && region.start.0.is_multiple_of(8);
-    let is_memory = |own: Region<Pa>| own.overlaps(&region);
-    fits && !is_memory(image::region()) && !heap::early().any(is_memory) && !frames::manages(region)
+    fits && !heap::is_own(region) && !frames::manages(region)
 }
 
 impl<T: Registers + ?Sized> Deref for Mmio<T> {

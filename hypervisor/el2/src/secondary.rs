@@ -121,10 +121,8 @@ pub fn start(id: PcpuId, block: Block, release: Option<Pa>) -> Result<(), Firmwa
     let Some(release) = release else {
         return firmware::cpu_on(affinity, Pa(&raw const boot_secondary as u64), record);
     };
-    let table = Region { start: Pa(release.0 & !(PAGE_SIZE - 1)), size: PAGE_SIZE };
-    if !claim(table, Use::Lent) {
-        return Err(FirmwareError::NoTable);
-    }
+    let table = Region::page_of(release).filter(|table| claim(*table, Use::Lent));
+    let _ = table.ok_or(FirmwareError::NoTable)?;
     boot_spin_list.store(record, Ordering::Release);
     cache::clean_to_poc(Region { start: Pa(&raw const boot_spin_list as u64), size: 8 });
     // SAFETY: the table is in memory that is neither EL2's nor anybody else's, and stays so: it was claimed just now.

@@ -88,6 +88,10 @@ impl<A: Address> Region<A> {
     pub fn new(start: A, size: u64) -> Option<Self> {
         (size != 0 && start.raw().checked_add(size).is_some()).then_some(Self { start, size })
     }
+    /// Returns the page that `address` lies in, or `None` if its end passes 2^64 - 1.
+    pub fn page_of(address: A) -> Option<Self> {
+        Self::new(address.align_down(PAGE_SIZE), PAGE_SIZE)
+    }
     /// Returns the first address after the region.
     pub fn end(&self) -> A {
         A::from_raw(self.start.raw() + self.size)

@@ -19,10 +19,9 @@ use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
 use super::{Ack, First, GicError, Interface, Others, Second};
-use crate::claim::is_own;
 use crate::mmio::{Mmio, Registers, is_usable};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
-use crate::{cpus, frames, percpu};
+use crate::{cpus, frames, heap, percpu};
 
 register_structs! {
     /// What `arm_gic` has no functions for, in RD_base and the SGI_base frame after it (IHI 0069H §12.11).
@@ -155,7 +154,7 @@ fn turn_off_lpis(registers: &Private, bits: u32) -> Result<(), GicError> {
     let (properties, pending) = (registers.propbaser.get(), registers.pendbaser.get());
     let mut tables = redist::lpi_tables(properties, pending, bits).into_iter();
     tables
-        .find(|table| is_own(*table) || !frames::withhold(*table))
+        .find(|table| heap::is_own(*table) || !frames::withhold(*table))
         .map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
 }
 

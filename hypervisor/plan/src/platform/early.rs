@@ -58,10 +58,8 @@ pub fn free_memory(dtb: &[u8], bytes: u64, image: Region<Pa>, taken: &[Region<Pa
     gate::without_heap(dtb, |root, reservations| {
         let (kept, chosen, cpus) = (root.child("reserved-memory"), root.child("chosen"), root.child("cpus"));
         let spun = |range: &Region<Pa>| {
-            let release = |cpu: Bare<'_>| decode::u64(cpu.property("cpu-release-addr")?);
-            let page = |release: u64| Region::new(Pa(release & !(PAGE_SIZE - 1)), PAGE_SIZE);
-            let mut pages = cpus.as_ref()?.children().filter_map(release).filter_map(page);
-            pages.find(|page| page.overlaps(range))
+            let page = |cpu: Bare<'_>| Region::page_of(Pa(decode::u64(cpu.property("cpu-release-addr")?)?));
+            cpus.as_ref()?.children().filter_map(page).find(|page| page.overlaps(range))
         };
         // Something that lies in `range`.
         let hole = |range: &Region<Pa>| {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::addr::{Pa, Region};
 
 use super::reserved::Facts;
 use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
@@ -61,7 +61,7 @@ impl HostPlatform {
         let reserved = self.reserved.iter().map(|reservation| reservation.region);
         let coherent = self.coherent.iter().filter_map(|node| node.reg);
         let registers = self.registers().filter(|registers| !registers.is_window);
-        let spun = self.cpus.iter().filter_map(|cpu| Region::new(Pa(cpu.release()?.0 & !(PAGE_SIZE - 1)), PAGE_SIZE));
+        let spun = self.cpus.iter().filter_map(|cpu| Region::page_of(cpu.release()?));
         reserved.chain(coherent).chain(registers.map(|registers| registers.region)).chain(spun)
     }
 }

@@ -8,6 +8,21 @@ use std::vec::Vec;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
+/// The source of about the least that is a machine, with `more` in its root.
+pub(crate) fn least_machine(more: &str) -> String {
+    const OWN: &str = r#"
+    #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>;
+    cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { device_type = "cpu"; reg = <0>; }; };
+    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
+    timer { compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; };
+    interrupt-controller@8000000 {
+        compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller; phandle = <1>;
+        reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x100000>; interrupts = <1 9 4>;
+    };
+"#;
+    ["/ {", OWN, more, "};"].concat()
+}
+
 /// Compiles a tree; panics on what it does not understand.
 pub(crate) fn compile(source: &str) -> Vec<u8> {
     let tokens = tokens(source);

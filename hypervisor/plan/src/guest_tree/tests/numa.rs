@@ -1,32 +1,22 @@
 //! Distances of the guest's NUMA nodes.
 
+use std::format;
 use std::vec::Vec;
 
 use assay_spec::addr::{Ipa, Region};
 
 use super::{GuestTree, NPU, blob, cells, dax, has, plain, region, with};
-use crate::gate::tests::dts::compile;
+use crate::gate::tests::dts::{compile, least_machine};
 use crate::policy::Use;
 use crate::space::Mapping;
 
 /// The cells of a machine's map and the guest's, with vCPUs in a node of the machine.
 fn distances(map: &str, home: u32, space: &[Mapping<'_>]) -> Option<Vec<u32>> {
-    let machine = crate::platform::parse(&compile(&BOARD.replace("MAP", map))).unwrap();
+    let map = format!(r#"distance-map {{ compatible = "numa-distance-map-v1"; distance-matrix = <{map}>; }};"#);
+    let machine = crate::platform::parse(&compile(&least_machine(&map))).unwrap();
     let blob = blob(&GuestTree { space, distances: Some(&machine), home, ..plain() });
     has(&blob, "/distance-map", "compatible").then(|| cells(&blob, "/distance-map", "distance-matrix"))
 }
-
-const BOARD: &str = r#"/ {
-    #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>;
-    cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { device_type = "cpu"; reg = <0>; }; };
-    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
-    timer { compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; };
-    interrupt-controller@8000000 {
-        compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller; phandle = <1>;
-        reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x100000>; interrupts = <1 9 4>;
-    };
-    distance-map { compatible = "numa-distance-map-v1"; distance-matrix = <MAP>; };
-};"#;
 
 #[test]
 fn the_guests_nodes_are_as_far_apart_as_the_machines() {

@@ -11,7 +11,7 @@ use assay_model::pci::header::{BUS_MASTER, COMMAND, MEMORY_SPACE};
 use super::super::{Address, DeviceFault, Found, Function, look, needs_dma, stop_dma};
 use super::fake::{Fake, One};
 use super::{BarFault, GIB, MIB, at, host};
-use crate::gate::tests::dts::compile;
+use crate::gate::tests::dts::{compile, least_machine};
 use crate::offers::offers;
 use crate::platform::{self, CoherentNode};
 
@@ -89,21 +89,15 @@ fn a_pin_without_an_entry_or_behind_a_bridge_has_no_interrupt() {
 
 /// Two regions that are BARs 2 and 4 of 00:02.0.
 fn regions() -> Vec<CoherentNode> {
-    let source = r#"/ {
-        #address-cells = <2>; #size-cells = <2>; interrupt-parent = <1>;
-        cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { device_type = "cpu"; reg = <0>; }; };
-        memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x40000000>; };
-        timer { compatible = "arm,armv8-timer"; interrupts = <1 13 4 1 14 4 1 11 4 1 10 4>; };
-        interrupt-controller@8000000 {
-            compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller; phandle = <1>;
-            reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x100000>; interrupts = <1 9 4>;
-        };
+    let source = least_machine(
+        r#"
         reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;
             own { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x6000000>; };
             other { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 4>; assay,length = <0 0x1000>; };
         };
-    };"#;
-    platform::parse(&compile(source)).unwrap().coherent
+        "#,
+    );
+    platform::parse(&compile(&source)).unwrap().coherent
 }
 
 fn found(one: One) -> Found {
