@@ -20,6 +20,7 @@ mod selftests;
 mod shared;
 
 use anyhow::Result;
+use assay_harness::Event;
 
 use crate::setup::Extra;
 
@@ -35,14 +36,14 @@ pub(crate) struct Case {
     /// Boots Debian's kernels and ramdisks.
     pub(crate) linux: bool,
     /// What it needs beside those.
-    pub(crate) extra: Option<Extra>,
+    pub(crate) extras: Vec<Extra>,
     /// The case itself.
     pub(crate) run: Run,
 }
 
 impl Case {
     fn new(name: impl Into<String>, run: impl Fn() -> Result<String> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), long: false, linux: false, extra: None, run: Box::new(run) }
+        Self { name: name.into(), long: false, linux: false, extras: Vec::new(), run: Box::new(run) }
     }
 
     /// A case that boots Debian.
@@ -55,14 +56,20 @@ impl Case {
     }
 
     /// What is fetched for this is small.
-    fn wants(self, extra: Extra) -> Self {
-        Self { extra: Some(extra), ..self }
+    fn wants(mut self, extra: Extra) -> Self {
+        self.extras.push(extra);
+        self
     }
 
     /// What is fetched for this alone is nothing that the quick tests should wait for.
     fn needs(self, extra: Extra) -> Self {
-        Self { extra: Some(extra), ..self.long() }
+        self.wants(extra).long()
     }
+}
+
+/// Tells whether a VM has powered off.
+fn is_power_off(event: &Event) -> bool {
+    event.get("event") == Some("stopped") && event.get("cause") == Some("off")
 }
 
 /// All of them, the quick ones first.

@@ -103,17 +103,16 @@ pub(crate) enum UBoot {
 /// # Errors
 /// It can't be written, or there is no FIT.
 pub(crate) fn write_disk(path: &Path, way: UBoot, firmware: &[u8], bundle: &[u8], fit: Option<&[u8]>) -> Result<()> {
-    let mut files: Vec<(&str, Vec<u8>)> = vec![(REMOVABLE, firmware.to_vec()), (BESIDE, bundle.to_vec())];
-    match way {
-        UBoot::Extlinux => files.push((uboot::MENU, uboot::menu(REMOVABLE, BESIDE).into_bytes())),
-        UBoot::Script => files.push((uboot::SCRIPT, uboot::script(&uboot::commands(REMOVABLE, BESIDE)))),
-        UBoot::Fit => {
-            let fit = fit.context("the platform's board.toml has no [boot.fit]").map_err(unusable)?;
-            files.push((uboot::SCRIPT, uboot::script(&uboot::fit_commands())));
-            files.push((uboot::FIT, fit.to_vec()));
-        }
+    let text = match way {
+        UBoot::Extlinux => uboot::menu(REMOVABLE, BESIDE).into_bytes(),
+        UBoot::Script => uboot::script(&uboot::commands(REMOVABLE, BESIDE)),
+        UBoot::Fit => uboot::script(&uboot::fit_commands()),
+    };
+    let name = if way == UBoot::Extlinux { uboot::MENU } else { uboot::SCRIPT };
+    let mut files: Vec<(&str, &[u8])> = vec![(REMOVABLE, firmware), (BESIDE, bundle), (name, &text)];
+    if way == UBoot::Fit {
+        files.push((uboot::FIT, fit.context("the platform's board.toml has no [boot.fit]").map_err(unusable)?));
     }
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     disk::write(path, Table::Gpt, &files)
 }
 

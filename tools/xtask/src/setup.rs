@@ -15,7 +15,7 @@ mod tools;
 mod trees;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
@@ -143,6 +143,22 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
     };
     eprintln!("{}: {}", extra.name(), path.display());
     Ok(())
+}
+
+/// Fills a folder of the cache: `make` gets another one to work in, and gives what of that is kept. Built beside and renamed
+/// at the end, so that an interrupted set-up never looks complete.
+fn fill(folder: &Path, make: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
+    let work = folder.with_extension("new");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let kept = make(&work)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::rename(kept, folder)?;
+    Ok(fs::remove_dir_all(&work)?)
 }
 
 /// Reports what is there and what is missing, and changes nothing.

@@ -114,7 +114,7 @@ fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
     let linux = run.iter().any(|case| case.linux);
     setup::ensure(if linux { setup::ALL } else { setup::Needs { qemu: true, guests: &[] } })?;
     for extra in setup::Extra::ALL {
-        if run.iter().any(|case| case.extra == Some(extra)) {
+        if run.iter().any(|case| case.extras.contains(&extra)) {
             setup::fetch(extra)?;
         }
     }

@@ -11,11 +11,11 @@ use assay_harness::manifest::Manifest;
 use assay_harness::{Machine, qemu};
 use assay_plan::platform::{self, early};
 
-use super::Case;
 use super::linux::{BOOT, PROMPT, SOON};
+use super::{Case, is_power_off};
 use crate::board::{self, Board, Qemu};
 use crate::explain::machine;
-use crate::setup::{self, Extra};
+use crate::setup::Extra;
 
 /// Of a hundred boards, those whose tree is read, and those whose console is driven: at least.
 const READ: usize = 90;
@@ -28,14 +28,13 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     for name in board::all()? {
         let Some(qemu) = Board::read(&name)?.qemu.filter(Qemu::is_board) else { continue };
         let (title, next) = (format!("board/{name}/from-power-on-to-power-off"), qemu.next);
-        let case = Case::linux(title, move || run(&name, &qemu));
-        cases.push(if next { case.needs(Extra::NextQemu) } else { case.wants(Extra::Trees) });
+        let case = Case::linux(title, move || run(&name, &qemu)).wants(Extra::Trees);
+        cases.push(if next { case.needs(Extra::NextQemu) } else { case });
     }
     Ok(cases)
 }
 
 fn run(name: &str, board: &Qemu) -> Result<String> {
-    setup::fetch(Extra::Trees)?;
     let cache = Cache::locate()?;
     let manifest = cache::repository()?.join("platforms").join(name).join("vms.toml");
     let program = if board.next { cache.qemu(true) } else { qemu::find(None, &cache)? };
@@ -56,8 +55,7 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
     }
     for vm in &vms {
         machine.send(&vm.name, "poweroff -f\n")?;
-        let is_end = |event: &Event| event.get("event") == Some("stopped") && event.get("cause") == Some("off");
-        let _ = machine.expect_event("that a VM has stopped", SOON, is_end)?;
+        let _ = machine.expect_event("that a VM has stopped", SOON, is_power_off)?;
     }
     // A machine without PSCI stays on, and says so.
     let dtb = board.tree.as_ref().map(|tree| std::fs::read(cache.trees().join(tree))).transpose()?;

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use assay_harness::Machine;
 use assay_harness::cache::Cache;
 use assay_harness::manifest::Manifest;
+use assay_harness::{Builder, Machine};
 
 use super::Case;
 use crate::board::Board;
@@ -86,6 +86,15 @@ fn drive(path: &Path) -> String {
 fn fetched(name: &str) -> Result<String> {
     let path = Cache::locate()?.root().join("guests/firmware").join(name);
     Ok(path.to_str().context("the cache's path is not UTF-8")?.to_owned())
+}
+
+/// Starts the VMs of [`TWO`], and sees Debian to its shell and both off.
+fn to_debian_and_off(builder: Builder) -> Result<String> {
+    let mut machine = builder.start()?;
+    machine.expect("debian", ":/# ", LIMIT)?;
+    machine.send("debian", "poweroff\r")?;
+    machine.finish(LIMIT)?;
+    Ok(String::new())
 }
 
 /// Waits until the machine has printed `text`, whoever did: firmware's lines are nobody's.

@@ -1,7 +1,7 @@
 //! What the tree says of the machine itself, a line each: the console, the interrupt controller, how CPUs start.
 
-use assay_plan::gate;
 use assay_plan::platform::{self, Console, Enable, HostGic, HostPlatform, PlatformError};
+use assay_plan::uefi::{Handover, MemoryMap};
 use assay_spec::smccc::Conduit;
 
 /// Reads a tree. One as the kernel's source has it often leaves to firmware how much RAM there is: it gets a little, at
@@ -13,37 +13,16 @@ pub(crate) fn read(dtb: &[u8]) -> Result<HostPlatform, PlatformError> {
     })
 }
 
-/// A blob with a memory node as the root's last child, byte by byte: no library reads all of the kernel's trees.
-/// (Devicetree Specification 0.4 §5.)
+/// A blob with a memory node of 1 MiB at 0 if it has none, as if firmware's map had said so: no library writes all of the
+/// kernel's trees.
 fn with_ram(dtb: &[u8]) -> Option<Vec<u8>> {
-    let cells = gate::Tree::new(dtb).ok()?.root().child_cells().ok()?;
-    let block = |offset: usize, size: usize| {
-        let word = |at: usize| Some(u32::from_be_bytes(*dtb.get(at..)?.first_chunk()?) as usize);
-        dtb.get(word(offset)?..)?.get(..word(size)?)
-    };
-    let (structure, strings) = (block(8, 36)?, block(12, 32)?);
-    let mut reg = vec![0; (cells.address + cells.size) as usize];
-    *reg.last_mut()? = 0x10_0000;
-    let count = |count: usize| u32::try_from(count).ok();
-    let name = |at: usize| count(strings.len() + at);
-    let text = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes);
-    // A node `memory` with `device_type = "memory"` and its `reg`; behind it the ends of the root and of the block.
-    let mut words = vec![1, text(b"memo"), text(b"ry\0\0"), 3, 7, name(0)?, text(b"memo"), text(b"ry\0\0")];
-    words.extend([3, count(reg.len())? * 4, name(12)?]);
-    words.extend(reg);
-    words.extend([2, 2, 9]);
-    let structure = structure.strip_suffix(&[0, 0, 0, 2, 0, 0, 0, 9])?;
-    let structure = [structure, &words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>()].concat();
-    let strings = [strings, b"device_type\0reg\0"].concat();
-    let start = dtb.len().next_multiple_of(4);
-    let sizes = [structure.len(), strings.len()];
-    let mut whole = dtb.to_vec();
-    whole.resize(start, 0);
-    whole.extend(structure.into_iter().chain(strings));
-    let header = [(4, start + sizes[0] + sizes[1]), (8, start), (12, start + sizes[0]), (32, sizes[1]), (36, sizes[0])];
-    for (at, value) in header {
-        whole[at..at + 4].copy_from_slice(&count(value)?.to_be_bytes());
-    }
+    /// Conventional memory from 0 on, in pages, Write-Back (UEFI 2.10 §7.2.3).
+    const MAP: [u64; 5] = [7, 0, 0, 0x100, 8];
+    let bytes: Vec<u8> = MAP.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let map = MemoryMap { bytes: &bytes, stride: bytes.len() };
+    let mut whole = vec![0; dtb.len() + 0x1000];
+    let length = Handover { tree: dtb, map, bundle: None }.write(&mut whole).ok()?;
+    whole.truncate(length);
     Some(whole)
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use assay_harness::cache::Cache;
 
 use super::apt::{self, Apt, Suites};
+use super::fill;
 
 /// The release whose firmware is tested, whatever the host runs.
 const RELEASE: Suites<'_> =
@@ -33,27 +34,20 @@ const FILES: [(&str, &str, &str); 7] = [
 /// A package can't be fetched, or has no such file.
 pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     let folder = cache.root().join("guests/firmware");
-    // Filled beside and renamed at the end: an interrupted set-up never looks complete.
-    let work = folder.with_extension("new");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    let kept = work.join("kept");
-    fs::create_dir_all(&kept)?;
-    let private = Apt::open(&work.join("apt"), &RELEASE)?;
-    let tree = work.join("tree");
-    for (name, package, path) in FILES {
-        let from = tree.join(path);
-        if !from.is_file() {
-            apt::unpack(&private.download(package)?, &tree)?;
+    fill(&folder, |work| {
+        let kept = work.join("kept");
+        fs::create_dir_all(&kept)?;
+        let private = Apt::open(&work.join("apt"), &RELEASE)?;
+        let tree = work.join("tree");
+        for (name, package, path) in FILES {
+            let from = tree.join(path);
+            if !from.is_file() {
+                apt::unpack(&private.download(package)?, &tree)?;
+            }
+            let _ = fs::copy(&from, kept.join(name)).with_context(|| format!("{package} has no {path}"))?;
         }
-        let _ = fs::copy(&from, kept.join(name)).with_context(|| format!("{package} has no {path}"))?;
-    }
-    private.discard()?;
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::rename(&kept, &folder)?;
-    fs::remove_dir_all(&work)?;
+        private.discard()?;
+        Ok(kept)
+    })?;
     Ok(folder)
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use assay_harness::cache::Cache;
 
 use super::apt::{self, Apt, Suites};
+use super::fill;
 use super::tools::{Tools, run};
 use crate::progress::Progress;
 
@@ -34,25 +35,17 @@ const SUITES: &str = "mte pauth fp";
 /// A package can't be fetched, or the tests don't build.
 pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     let folder = cache.selftests();
-    // Built beside and renamed at the end: an interrupted set-up never looks complete.
-    let work = folder.with_extension("new");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(&work)?;
-    let private = Apt::open(&work.join("apt"), &RELEASE)?;
-    let tools = Tools::fetch(&private, "compiler for arm64", TOOLS, &work.join("tools"))?;
-    let archive = private.download(&format!("{SOURCE}/bookworm-backports"))?;
-    let source = tools.unpack(&archive, &work)?;
-    private.discard()?;
-    let built = work.join("built");
-    fs::create_dir_all(&built)?;
-    tools.build(&source, &built, &work)?;
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::rename(&built, &folder)?;
-    fs::remove_dir_all(&work)?;
+    fill(&folder, |work| {
+        let private = Apt::open(&work.join("apt"), &RELEASE)?;
+        let tools = Tools::fetch(&private, "compiler for arm64", TOOLS, &work.join("tools"))?;
+        let archive = private.download(&format!("{SOURCE}/bookworm-backports"))?;
+        let source = tools.unpack(&archive, work)?;
+        private.discard()?;
+        let built = work.join("built");
+        fs::create_dir_all(&built)?;
+        tools.build(&source, &built, work)?;
+        Ok(built)
+    })?;
     Ok(folder)
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use assay_harness::cache::Cache;
 
 use super::apt::{Apt, Suites};
+use super::fill;
 use super::tools::{Tools, run};
 use crate::progress::Progress;
 
@@ -26,26 +27,23 @@ pub(crate) const STAGES: [&str; 3] = ["bl1.bin", "bl2.bin", "bl31.bin"];
 /// A package can't be fetched, or it doesn't build.
 pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
     let folder = cache.tfa();
-    // Built beside and renamed at the end: an interrupted set-up never looks complete.
-    let work = folder.with_extension("new");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(work.join("source"))?;
-    let private = Apt::open(&work.join("apt"), &TOOLS_OF)?;
-    let tools = Tools::fetch(&private, "compiler for arm64", TOOLS, &work.join("tools"))?;
-    private.discard()?;
-    let sources = Apt::open_sources(&work.join("sources"), &SOURCE_OF)?;
-    let archive = sources.source(SOURCE)?;
-    let built = build(&tools, &archive, &work)?;
-    sources.discard()?;
-    let kept = work.join("kept");
-    fs::create_dir_all(&kept)?;
-    for stage in STAGES {
-        let _ = fs::copy(built.join(stage), kept.join(stage)).with_context(|| format!("the build left no {stage}"))?;
-    }
-    fs::rename(&kept, &folder)?;
-    fs::remove_dir_all(&work)?;
+    fill(&folder, |work| {
+        fs::create_dir_all(work.join("source"))?;
+        let private = Apt::open(&work.join("apt"), &TOOLS_OF)?;
+        let tools = Tools::fetch(&private, "compiler for arm64", TOOLS, &work.join("tools"))?;
+        private.discard()?;
+        let sources = Apt::open_sources(&work.join("sources"), &SOURCE_OF)?;
+        let archive = sources.source(SOURCE)?;
+        let built = build(&tools, &archive, work)?;
+        sources.discard()?;
+        let kept = work.join("kept");
+        fs::create_dir_all(&kept)?;
+        for stage in STAGES {
+            let from = built.join(stage);
+            let _ = fs::copy(from, kept.join(stage)).with_context(|| format!("the build left no {stage}"))?;
+        }
+        Ok(kept)
+    })?;
     Ok(folder)
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
 
-use super::{guests, modules};
+use super::{fill, guests, modules};
 
 /// The newer kernel's.
 const KERNEL: &str = "debian-6.12";
@@ -20,17 +20,12 @@ pub(crate) fn install(cache: &Cache) -> Result<PathBuf> {
         let _ = guests::install(cache, &[KERNEL])?;
     }
     let folder = cache.trees();
-    // Filled beside and renamed at the end: an interrupted set-up never looks complete.
-    let work = folder.with_extension("new");
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    fs::create_dir_all(&work)?;
-    modules::extract(&cache.kernel(KERNEL).with_file_name("modules.deb"), &work, &["*.dtb"])?;
-    let made = fs::read_dir(work.join("usr/lib")).context("the kernel's package has no device trees")?;
-    let made: Vec<PathBuf> = made.flatten().map(|entry| entry.path()).collect();
-    ensure!(made.len() == 1, "the kernel's package has device trees in {made:?}");
-    fs::rename(&made[0], &folder)?;
-    fs::remove_dir_all(&work)?;
+    fill(&folder, |work| {
+        modules::extract(&cache.kernel(KERNEL).with_file_name("modules.deb"), work, &["*.dtb"])?;
+        let made = fs::read_dir(work.join("usr/lib")).context("the kernel's package has no device trees")?;
+        let mut made: Vec<PathBuf> = made.flatten().map(|entry| entry.path()).collect();
+        ensure!(made.len() == 1, "the kernel's package has device trees in {made:?}");
+        Ok(made.remove(0))
+    })?;
     Ok(folder)
 }

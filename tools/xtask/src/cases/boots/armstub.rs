@@ -10,7 +10,7 @@ use dtoolkit::model::DeviceTree;
 use super::{LIMIT, Parts, fetched, wait_for};
 use crate::cases::Case;
 use crate::cases::linux::{PROMPT, SOON};
-use crate::setup::{self, Extra};
+use crate::setup::Extra;
 
 /// As many CPUs as the board has: that of the VM's own, and two more that are started by firmware.
 const HELLO: &str = "console = \"prefix\"\n[[vm]]\nname = \"hello\"\nmemory = \"64M\"\ncpus = 3\nkernel = \"hello\"\n";
@@ -28,8 +28,8 @@ const MARK: usize = 0xf0;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("boots/raspi4b-by-tf-a-as-armstub", hello),
-        Case::linux("boots/raspi4b-by-tf-a-linux-resets-and-powers-off", linux),
+        Case::new("boots/raspi4b-by-tf-a-as-armstub", hello).wants(Extra::Trees),
+        Case::linux("boots/raspi4b-by-tf-a-linux-resets-and-powers-off", linux).wants(Extra::Trees),
     ]
 }
 
@@ -56,7 +56,6 @@ fn linux() -> Result<String> {
 
 /// What the Pi's boot loader does with `armstub=bl31.bin`. The parts must outlive the machine.
 fn start(manifest: &str, parts: &Parts) -> Result<Machine> {
-    setup::fetch(Extra::Trees)?;
     let stub = stub(std::fs::read(fetched("rpi4-bl31")?)?)?;
     let tree = tree(&std::fs::read(Cache::locate()?.trees().join("broadcom/bcm2711-rpi-4-b.dtb"))?)?;
     let whole = image::append_bundle(&parts.image, &parts.bundle)?;

@@ -2,14 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
-use assay_harness::events::Event;
 use assay_harness::{Builder, Machine};
 
-use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
+use super::{HELLO, LIMIT, Parts, TWO, fetched, to_debian_and_off, wait_for};
 use crate::board::Board;
-use crate::cases::Case;
+use crate::cases::{Case, is_power_off};
 use crate::image::{UBoot, write_card};
-use crate::setup::{self, Extra};
+use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -18,7 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("boots/u-boot-fit", || hello(UBoot::Fit)),
         Case::linux("boots/u-boot-linux-beside-another", linux),
         Case::new("boots/u-boot-bootefi", by_bootefi),
-        Case::new("boots/u-boot-on-the-pis-card", card),
+        Case::new("boots/u-boot-on-the-pis-card", card).wants(Extra::Trees),
     ]
 }
 
@@ -36,11 +35,7 @@ fn hello(way: UBoot) -> Result<String> {
 
 fn linux() -> Result<String> {
     let parts = Parts::new(TWO)?;
-    let mut machine = machine(TWO, &parts.whole_disk(UBoot::Extlinux)?)?.start()?;
-    machine.expect("debian", ":/# ", LIMIT)?;
-    machine.send("debian", "poweroff\r")?;
-    machine.finish(LIMIT)?;
-    Ok(String::new())
+    to_debian_and_off(machine(TWO, &parts.whole_disk(UBoot::Extlinux)?)?)
 }
 
 /// U-Boot's own UEFI starts the image, which finds its bundle beside it.
@@ -58,7 +53,6 @@ fn by_bootefi() -> Result<String> {
 
 /// The card that a user would flash for a Raspberry Pi 4, without the Pi's own firmware: QEMU is that, and starts U-Boot.
 fn card() -> Result<String> {
-    setup::fetch(Extra::Trees)?;
     let (parts, board) = (Parts::new(HELLO)?, Board::read("raspi4b")?);
     let path = parts.folder.join("card.img");
     write_card(&path, &board.boot, &parts.image, &parts.bundle)?;
@@ -67,8 +61,7 @@ fn card() -> Result<String> {
     let card = format!("if=sd,format=raw,file={}", path.display());
     arguments.extend(["-kernel", &fetched("u-boot-rpi")?, "-drive", &card].map(str::to_owned));
     let mut machine = Machine::builder().manifest_text(HELLO).by_firmware().board(arguments).start()?;
-    let is_end = |event: &Event| event.get("event") == Some("stopped") && event.get("cause") == Some("off");
-    let _ = machine.expect_event("that the VM has stopped", LIMIT, is_end)?;
+    let _ = machine.expect_event("that the VM has stopped", LIMIT, is_power_off)?;
     ensure!(machine.output("hello").contains("ok 1"), "the guest has said: {}", machine.output("hello"));
     Ok(String::new())
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use assay_harness::cache::{self, Cache};
 use assay_harness::{Builder, Machine, image, qemu};
 
-use super::{HELLO, LIMIT, Parts, TWO, fetched, wait_for};
+use super::{HELLO, LIMIT, Parts, TWO, fetched, to_debian_and_off, wait_for};
 use crate::build::Artifacts;
 use crate::cases::Case;
 use crate::image::{BESIDE, REMOVABLE, UBoot};
@@ -98,11 +98,7 @@ fn by_loadfile2() -> Result<String> {
 fn linux() -> Result<String> {
     let parts = Parts::new(TWO)?;
     let disk = parts.disk(&[(REMOVABLE, &parts.image), (BESIDE, &parts.bundle)])?;
-    let mut machine = machine(TWO, TREE, &disk)?.start()?;
-    machine.expect("debian", ":/# ", LIMIT)?;
-    machine.send("debian", "poweroff\r")?;
-    machine.finish(LIMIT)?;
-    Ok(String::new())
+    to_debian_and_off(machine(TWO, TREE, &disk)?)
 }
 
 /// GRUB takes the image as a kernel, and serves the bundle or says in the tree where it is.
