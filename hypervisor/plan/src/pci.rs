@@ -8,6 +8,7 @@ mod bridge;
 mod device;
 mod fault;
 mod host;
+mod idmap;
 mod place;
 mod prepare;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod walk;
 pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
 pub use host::{EcamHost, PciWindow};
+pub use idmap::{IdMap, IdRange};
 pub use prepare::{Placed, Prepared, prepare, stop_dma};
 
 use assay_model::pci::{Bar, ConfigSpace, Function};

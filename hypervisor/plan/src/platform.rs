@@ -30,6 +30,7 @@ mod numa;
 mod pcie;
 mod registers;
 mod reserved;
+mod smmu;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub use fault::{NodeFault, Oddity, ParentFault};
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
+pub use smmu::{Smmu, Stream};
 
 /// Why a platform tree, or an overlay to it, cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -113,6 +115,8 @@ pub struct HostPlatform {
     pub distances: Vec<Distance>,
     /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
     pub pcie: Vec<EcamHost>,
+    /// What translates and checks the accesses of devices.
+    pub smmus: Vec<Smmu>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
     pub functions: Vec<pci::Found>,
     /// The registers of all devices.
@@ -274,6 +278,7 @@ impl HostPlatform {
             uniform_has_value: false,
             distances: Vec::new(),
             pcie: Vec::new(),
+            smmus: Vec::new(),
             functions: Vec::new(),
             devices: registers::Devices::default(),
             facts: reserved::Facts::default(),
@@ -305,6 +310,7 @@ impl HostPlatform {
         self.distances = numa::distances(tree);
         self.vouch(root);
         pcie::hosts(tree, gic, &mut self.pcie)?;
+        smmu::all(tree, gic, &mut self.smmus)?;
         self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
         self.facts.parent = reserved::Parent::of_root(root)?;

@@ -7,6 +7,8 @@ use assay_model::pci::Function;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
+use super::IdMap;
+
 /// A PCI host bridge whose configuration space is memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EcamHost {
@@ -26,6 +28,12 @@ pub struct EcamHost {
     pub interrupts: Vec<(u32, u32, IntId)>,
     /// `interrupt-map-mask`, of the unit address's first cell and of the pin.
     pub interrupt_mask: (u32, u32),
+    /// `iommu-map`: what the SMMUs know the functions by.
+    pub streams: IdMap,
+    /// `msi-map`: what the ITSs know them by.
+    pub msis: IdMap,
+    /// `dma-coherent`: what functions access is what the CPUs' caches have.
+    pub is_coherent: bool,
 }
 
 impl EcamHost {

@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{BarFault, Function, Prepared, prepare};
+use super::{BarFault, Function, IdMap, Prepared, prepare};
 use crate::platform::{EcamHost, PciWindow};
 use fake::Fake;
 
@@ -32,6 +32,9 @@ fn host() -> EcamHost {
         functions: Vec::new(),
         interrupts: Vec::new(),
         interrupt_mask: (0x1800, 7),
+        streams: IdMap::default(),
+        msis: IdMap::default(),
+        is_coherent: true,
     }
 }
 

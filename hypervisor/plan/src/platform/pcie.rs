@@ -13,7 +13,7 @@ use crate::gate::decode::{cell_bytes, number};
 use crate::gate::{MAX_REG, Malformed, Node, Tree, decode};
 use assay_model::pci::Function;
 
-use crate::pci::BarFault;
+use crate::pci::{BarFault, IdMap, IdRange};
 
 const ECAM: &[&str] = &["pci-host-ecam-generic"];
 /// Bytes of a PCI address: the space with its flags, and 64 bits.
@@ -81,6 +81,9 @@ fn host<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Option<EcamHost
         functions: functions(node),
         interrupts: interrupts(node, gic)?,
         interrupt_mask: interrupt_mask(node)?,
+        streams: id_map(node, "iommu-map", "iommu-map-mask")?,
+        msis: id_map(node, "msi-map", "msi-map-mask")?,
+        is_coherent: node.has("dma-coherent"),
     }))
 }
 
@@ -131,6 +134,22 @@ fn interrupts<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<(u32,
         }
     }
     Ok(all)
+}
+
+/// Reads a map of requester IDs: (first ID, controller, its first ID, length) entries. A controller that is not in the
+/// tree, or disabled, has none.
+fn id_map(node: Node<'_, '_>, name: &'static str, mask: &'static str) -> Result<IdMap, Malformed> {
+    let wants = "must be (requester ID, controller, ID, length) entries";
+    let mut cells = node.cells(name)?;
+    let mut map = IdMap { mask: node.u32(mask)?.unwrap_or(u32::MAX), ranges: Vec::new() };
+    while let Some(first) = cells.next() {
+        let (Some(phandle), Some(output), Some(length)) = (cells.next(), cells.next(), cells.next()) else {
+            return Err(node.malformed(name, wants));
+        };
+        let controller = node.tree().by_phandle(phandle).filter(Node::is_available);
+        map.ranges.extend(controller.map(|node| IdRange { first, length, controller: node.path(), output }));
+    }
+    Ok(map)
 }
 
 /// Reads `bus-range`; all buses if there is none.

@@ -161,5 +161,7 @@ fn a_firmware_reservation_that_wraps_is_refused() {
 fn a_pci_host_must_hold_its_buses() {
     refused("bus-range = <0 15>", "bus-range = <0 16>", &["/pcie@10000000", "reg", "1 MiB"]);
     refused("bus-range = <0 15>", "bus-range = <5 4>", &["/pcie@10000000", "bus-range"]);
+    refused("bus-range = <0 15>", "bus-range = <0 15>; iommu-map = <0 1 2>", &["/pcie@10000000", "iommu-map"]);
+    refused("bus-range = <0 15>", "bus-range = <0 15>; msi-map = <0>", &["/pcie@10000000", "msi-map"]);
     refused("0x43000000 0x80 0 0x80 0 0x80 0", "0x43000000 0x80 0 0x80 0 0x80", &["/pcie@10000000", "ranges"]);
 }

@@ -1,0 +1,63 @@
+//! SMMUs of version 3: where they are and how they say that something went wrong. (The `arm,smmu-v3` binding.)
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
+
+use super::{EcamHost, HostPlatform, PlatformError, bus, interrupts, room};
+use crate::gate::{Node, Tree};
+use assay_model::pci::Function;
+
+/// An SMMUv3.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Smmu {
+    /// Its node.
+    pub path: String,
+    /// Its registers: pages 0 and 1.
+    pub registers: Region<Pa>,
+    /// `dma-coherent`: it reads tables and queues as the CPUs' caches have them.
+    pub is_coherent: bool,
+    /// The interrupt of its event queue, if it is wired to the GIC.
+    pub events: Option<IntId>,
+}
+
+/// What an SMMU knows the accesses of a function by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stream {
+    /// Which one of [`HostPlatform::smmus`].
+    pub smmu: usize,
+    /// The StreamID.
+    pub id: u32,
+}
+
+/// Reads all that are not disabled.
+pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, smmus: &mut Vec<Smmu>) -> Result<(), PlatformError> {
+    let wanted = |node: &Node<'_, '_>| node.is_compatible(&["arm,smmu-v3"]) && node.is_available();
+    for node in tree.nodes().filter(wanted) {
+        let registers = bus::registers(node)?;
+        let registers = registers.first().copied();
+        let registers = registers.ok_or_else(|| node.malformed("reg", "must be the SMMU's registers"))?;
+        // Without names the order is the binding's, in which the event queue is first.
+        let mut names = node.strs("interrupt-names")?;
+        let which = if node.has("interrupt-names") {
+            names.position(|name| matches!(name, "eventq" | "combined"))
+        } else {
+            Some(0)
+        };
+        let events = which.map(|which| interrupts::nth(node, gic, which)).transpose()?.flatten();
+        room(smmus, "/")?;
+        smmus.push(Smmu { path: node.path(), registers, is_coherent: node.has("dma-coherent"), events });
+    }
+    Ok(())
+}
+
+impl HostPlatform {
+    /// Returns what the accesses of a function behind `host` are known by; `None` if they pass no SMMU that is here.
+    pub fn stream(&self, host: &EcamHost, function: Function) -> Option<Stream> {
+        let (path, id) = host.streams.of(function)?;
+        let smmu = self.smmus.iter().position(|smmu| smmu.path == path)?;
+        Some(Stream { smmu, id })
+    }
+}
