@@ -9,7 +9,8 @@ use crate::{frames, heap};
 /// A layout of registers.
 ///
 /// # Safety
-/// It consists of `tock_registers`' types alone, aligned to at most 8 bytes, and no access to them makes the device write to memory.
+/// It consists of `tock_registers`' types alone, aligned to at most 8 bytes. No access to them makes the device write to
+/// memory, but for registers that only the module of the layout can reach, and sets to `DeviceMemory` that stays.
 pub(crate) unsafe trait Registers: 'static {}
 
 /// Registers of a device, which stay where they are for good.

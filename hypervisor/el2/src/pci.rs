@@ -57,6 +57,14 @@ impl Ecam {
         unsafe { probe::probe_read(address) }
     }
 
+    /// Writes a function's Command register, Bus Master too: for a function whose accesses an SMMU checks.
+    pub(crate) fn write_command_of_stream(&self, requester_id: u16, value: u32) {
+        if let Some(address) = self.address(requester_id, COMMAND) {
+            // SAFETY: as in `read`; and what the function writes to is memory of its VM (`smmu::Stream`).
+            unsafe { probe::probe_write(address, value) }
+        }
+    }
+
     /// Writes a word; nothing happens where there is none. Bus Master stays 0, whatever `value` says: a function that
     /// wrote to memory would write to anybody's.
     pub fn write(&self, requester_id: u16, offset: u16, value: u32) {

@@ -32,6 +32,14 @@ pub struct Regime {
     pub(crate) vttbr: u64,
 }
 
+/// The same of tables for a VM's devices: only [`TableMemory::put_in_use_by_devices`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceRegime {
+    pub(crate) vtcr: u64,
+    pub(crate) root: Pa,
+    pub(crate) vmid: u16,
+}
+
 /// Memory for a VM, by what it is.
 pub enum Memory<'a> {
     /// RAM that this VM has alone. How it is mapped is the policy's matter.
@@ -51,12 +59,14 @@ struct Granted {
     region: Region<Pa>,
     write: bool,
     execute: bool,
+    /// Whether the VM's devices may be led there too.
+    devices: bool,
 }
 
 impl Granted {
     /// A device's registers, if they are nobody's who must not share them.
     fn registers(region: Region<Pa>, use_: Use) -> Option<Self> {
-        claim(region, use_).then_some(Self { region, write: true, execute: false })
+        claim(region, use_).then_some(Self { region, write: true, execute: false, devices: false })
     }
 
     fn allows(&self, descriptor: Descriptor) -> bool {
@@ -70,12 +80,15 @@ pub struct TableMemory {
     pages: Vec<Page>,
     frames: Vec<Frames>,
     granted: Vec<Granted>,
-    /// A guest may run on them: nothing is stored any more.
+    /// They are for the VM's devices, else for its vCPUs.
+    for_devices: bool,
+    /// A guest may run on them, or a device: nothing is stored any more.
     in_use: bool,
 }
 
-/// The VMIDs that tables are in use under: TLBs know translations by them.
-static VMIDS: spin::Mutex<Vec<u16>> = spin::Mutex::new(Vec::new());
+/// The VMIDs that tables are in use under, and whether by devices: TLBs know translations by them, and those of SMMUs are
+/// others than those of CPUs (`SMMU_CR2.PTM`).
+static VMIDS: spin::Mutex<Vec<(bool, u16)>> = spin::Mutex::new(Vec::new());
 
 /// `VTCR_EL2` bits 13:8: walks are Inner Shareable and Write-Back, as the stores of descriptors are.
 const WALKS: u64 = 0x35;
@@ -83,7 +96,22 @@ const WALKS: u64 = 0x35;
 impl TableMemory {
     /// Makes an empty set whose first allocation will be the root at `start_level`.
     pub fn new(start_level: u8) -> Self {
-        Self { start_level, pages: Vec::new(), frames: Vec::new(), granted: Vec::new(), in_use: false }
+        Self {
+            start_level,
+            pages: Vec::new(),
+            frames: Vec::new(),
+            granted: Vec::new(),
+            for_devices: false,
+            in_use: false,
+        }
+    }
+
+    /// Makes an empty set for the devices of the VM whose tables these are: it may lead to the memory that the VM has been
+    /// granted by now, to write where the VM may write, and to no registers. Nothing there is executable.
+    pub fn for_devices(&self) -> Self {
+        let memory = self.granted.iter().filter(|granted| granted.devices);
+        let granted = memory.map(|granted| Granted { execute: false, ..*granted }).collect();
+        Self { granted, for_devices: true, ..Self::new(self.start_level) }
     }
 
     /// Lets the tables lead to `memory`, and returns where that is. `None` if registers are EL2's own, or given away:
@@ -95,14 +123,15 @@ impl TableMemory {
         let granted = match memory {
             Memory::Ram(ram) => {
                 assert!(ram.grant(), "RAM of one VM is granted twice");
-                Granted { region: ram.region(), write: true, execute: true }
+                Granted { region: ram.region(), write: true, execute: true, devices: true }
             }
             Memory::Coherent(memory) => {
                 assert!(memory.grant(), "coherent memory is granted twice");
-                Granted { region: memory.region(), write: true, execute: true }
+                Granted { region: memory.region(), write: true, execute: true, devices: true }
             }
             Memory::Shared(memory, rights) => {
-                Granted { region: memory.region(), write: rights == Rights::ReadWrite, execute: false }
+                let write = rights == Rights::ReadWrite;
+                Granted { region: memory.region(), write, execute: false, devices: true }
             }
             Memory::Interface(region) => Granted::registers(region, Use::Granted)?,
             Memory::Function(region) => Granted::registers(region, Use::Function)?,
@@ -119,6 +148,19 @@ impl TableMemory {
     /// no more start tables than there are: it would take guest memory for tables. Or if it would not see what was
     /// stored; or if other tables are in use under the VMID. Only 4 KiB, no DS, HA or HD.
     pub fn put_in_use(&mut self, vmid: u16, vtcr: u64) -> Option<Regime> {
+        let root = self.close(vmid, vtcr, false)?;
+        Some(Regime { vtcr, vttbr: assay_spec::stage2_desc::vttbr(vmid, root) })
+    }
+
+    /// Puts tables made by [`Self::for_devices`] in use under `vmid`, as [`Self::put_in_use`] does with a VM's: an SMMU
+    /// walks them as `vtcr` says.
+    pub fn put_in_use_by_devices(&mut self, vmid: u16, vtcr: u64) -> Option<DeviceRegime> {
+        let root = self.close(vmid, vtcr, true)?;
+        Some(DeviceRegime { vtcr, root, vmid })
+    }
+
+    /// Ends the storing of descriptors. Returns where the tables are.
+    fn close(&mut self, vmid: u16, vtcr: u64, for_devices: bool) -> Option<Pa> {
         let root = self.frames.first()?.region();
         let (t0sz, sl0) = (vtcr & 0x3f, vtcr >> 6 & 3);
         let bits = 64u64.checked_sub(t0sz)?;
@@ -134,13 +176,12 @@ impl TableMemory {
         }
         self.publish();
         let mut vmids = VMIDS.lock();
-        if self.in_use || vmids.contains(&vmid) {
+        if self.in_use || self.for_devices != for_devices || vmids.contains(&(for_devices, vmid)) {
             return None;
         }
-        vmids.push(vmid);
+        vmids.push((for_devices, vmid));
         self.in_use = true;
-        let vttbr = assay_spec::stage2_desc::vttbr(vmid, root.start);
-        Some(Regime { vtcr, vttbr })
+        Some(root.start)
     }
 
     /// Returns the bytes that the tables take.

@@ -24,6 +24,7 @@ pub mod look;
 pub mod lr;
 pub mod psci;
 pub mod smccc;
+pub mod smmu;
 pub mod stage2_desc;
 pub mod sve;
 pub mod sysreg;

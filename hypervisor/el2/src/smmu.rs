@@ -1,0 +1,259 @@
+//! SMMUv3: what devices may access. From the moment that it is taken, nothing passes it but streams that were given the
+//! tables of a VM's devices. (IHI 0070G.b; what entries and commands look like is `spec::smmu`'s.)
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use assay_spec::addr::{Address as _, PAGE_SIZE, Pa, Region};
+use assay_spec::smmu::event::Event;
+use assay_spec::smmu::table::{self, Entry, Shape};
+use assay_spec::smmu::{CR1_WRITE_BACK, CR2, Features, IRQ_EVENTQ, Unfit, command, cr0};
+use spin::{Mutex, Once};
+use tock_registers::interfaces::{Readable as _, Writeable as _};
+
+use crate::device_memory::DeviceMemory;
+use crate::mmio::Mmio;
+use crate::pci::Ecam;
+use crate::stage2::DeviceRegime;
+use queue::{Commands, Events};
+use registers::Block;
+
+mod queue;
+mod registers;
+
+/// Why an SMMU does not do what it should.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SmmuError {
+    /// Its registers are too short, or in the image or memory that frames come from.
+    BadFrame(Region<Pa>),
+    /// It has not answered within a tenth of a second.
+    NoAnswer(&'static str),
+    /// It lacks something.
+    Unfit(Unfit),
+    /// It cannot tell apart streams up to this one.
+    NoStream(u32),
+    /// The stream has an owner already: functions share it.
+    Taken(u32),
+    /// There is no memory for its tables or queues.
+    NoMemory,
+    /// It cannot walk these tables: they reach further than its addresses, or have a VMID that it does not know.
+    BadTables,
+}
+
+impl fmt::Display for SmmuError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadFrame(region) => write!(f, "its registers {region:?} are too short, or in memory that is in use"),
+            Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
+            Self::Unfit(unfit) => unfit.fmt(f),
+            Self::NoStream(stream) => write!(f, "it has no stream {stream:#x}"),
+            Self::Taken(stream) => write!(f, "its stream {stream:#x} is another function's too"),
+            Self::NoMemory => f.write_str("no memory for its tables"),
+            Self::BadTables => f.write_str("the VM's tables reach further than it does (SMMU_IDR5.OAS, VMID16)"),
+        }
+    }
+}
+
+/// An SMMU that lets nothing pass.
+pub struct Smmu {
+    registers: Mmio<Block>,
+    features: Result<Features, Unfit>,
+    /// What it takes to let something pass.
+    open: Once<Open>,
+}
+
+struct Open {
+    features: Features,
+    shape: Shape,
+    commands: Mutex<Commands>,
+    events: Mutex<Events>,
+    table: Mutex<StreamTable>,
+}
+
+/// The Stream table: the first level if there is one, and the leaves by their numbers.
+struct StreamTable {
+    root: Option<DeviceMemory>,
+    leaves: Vec<(u32, DeviceMemory)>,
+    /// The streams that have an owner.
+    taken: Vec<u32>,
+}
+
+impl Smmu {
+    /// Takes the SMMU whose registers are in `region`, where the caller has mapped them as Device, whatever firmware did
+    /// with it: all accesses of devices behind it abort from now on.
+    ///
+    /// # Errors
+    /// [`SmmuError::BadFrame`], [`SmmuError::NoAnswer`]: accesses may go on as they did.
+    pub fn close(region: Region<Pa>) -> Result<Self, SmmuError> {
+        let registers: Mmio<Block> = Mmio::new(region).ok_or(SmmuError::BadFrame(region))?;
+        let features = Features::of(registers.idr0.get(), registers.idr1.get(), registers.idr5.get());
+        // While it translates, GBPA means nothing: what aborts comes before what translates ends.
+        registers.abort_by_default()?;
+        registers.enable(0)?;
+        registers.interrupt(0)?;
+        Ok(Self { registers, features, open: Once::new() })
+    }
+
+    /// Returns what it can do.
+    ///
+    /// # Errors
+    /// What it lacks: it stays closed then.
+    pub fn features(&self) -> Result<Features, Unfit> {
+        self.features
+    }
+
+    /// Makes it tell streams apart, up to `highest`, all of which abort. Once, at the boot; allocates.
+    ///
+    /// # Errors
+    /// Each [`SmmuError`]; it stays closed then.
+    pub fn open(&self, highest: u32) -> Result<(), SmmuError> {
+        let features = self.features.map_err(SmmuError::Unfit)?;
+        let shape = Shape::for_streams(highest, features.stream_bits, features.two_levels);
+        let shape = shape.ok_or(SmmuError::NoStream(highest))?;
+        let mut table = StreamTable { root: None, leaves: Vec::new(), taken: Vec::new() };
+        if shape.two_levels {
+            table.root = Some(DeviceMemory::take(shape.root_bytes()).ok_or(SmmuError::NoMemory)?);
+        } else {
+            let _ = table.leaf(0)?;
+        }
+        let (commands, events) = queue::make(features.queue_bits)?;
+        let base = table.root.as_ref().or(table.leaves.first().map(|(_, leaf)| leaf)).ok_or(SmmuError::NoMemory)?;
+        let registers = &self.registers;
+        registers.cr1.set(CR1_WRITE_BACK);
+        registers.cr2.set(CR2);
+        registers.set_stream_table(base, table::base(base.region().start), shape.base_config());
+        registers.set_queues(&commands, &events);
+        registers.enable(cr0::CMDQEN)?;
+        let mut commands = commands;
+        let forget = [command::FORGET_STREAMS, command::FORGET_TRANSLATIONS];
+        commands.run(registers, &forget)?;
+        registers.enable(cr0::CMDQEN | cr0::EVENTQEN)?;
+        registers.interrupt(IRQ_EVENTQ)?;
+        registers.enable(cr0::CMDQEN | cr0::EVENTQEN | cr0::SMMUEN)?;
+        let (commands, events, table) = (Mutex::new(commands), Mutex::new(events), Mutex::new(table));
+        let _ = self.open.call_once(|| Open { features, shape, commands, events, table });
+        Ok(())
+    }
+
+    /// Returns the stream `id`, all of whose accesses abort, to its one owner; by the tree's word it is what function
+    /// `requester_id` accesses. At the boot; allocates.
+    ///
+    /// # Errors
+    /// [`SmmuError::NoStream`], [`SmmuError::Taken`], [`SmmuError::NoMemory`], [`SmmuError::NoAnswer`].
+    pub fn stream(&'static self, id: u32, ecam: Ecam, requester_id: u16) -> Result<Stream, SmmuError> {
+        let open = self.open.get().ok_or(SmmuError::NoStream(id))?;
+        if u64::from(id) >> open.shape.bits != 0 {
+            return Err(SmmuError::NoStream(id));
+        }
+        let entry = open.table.lock().take(id)?;
+        let stream = Stream { registers: &self.registers, open, id, entry, ecam, requester_id };
+        stream.set(&table::ABORT)?;
+        stream.forget(None)?;
+        Ok(stream)
+    }
+
+    /// Takes the next record of something that was not allowed, and tells whether some before it were lost.
+    pub fn event(&self) -> (Option<Event>, bool) {
+        let Some(open) = self.open.get() else { return (None, false) };
+        open.events.lock().take(&self.registers)
+    }
+}
+
+impl StreamTable {
+    /// Returns the place of a leaf; takes one if it is not there yet.
+    fn leaf(&mut self, number: u32) -> Result<Pa, SmmuError> {
+        if let Some((_, leaf)) = self.leaves.iter().find(|(known, _)| *known == number) {
+            return Ok(leaf.region().start);
+        }
+        let leaf = DeviceMemory::take(PAGE_SIZE).ok_or(SmmuError::NoMemory)?;
+        let start = leaf.region().start;
+        if let Some(root) = &self.root {
+            root.store(u64::from(number) * table::DESCRIPTOR_BYTES, table::descriptor(start));
+        }
+        self.leaves.push((number, leaf));
+        Ok(start)
+    }
+
+    /// Gives a stream to its owner. Returns the leaf that its entry is in, as an index of `leaves`, and its offset.
+    fn take(&mut self, stream: u32) -> Result<(usize, u64), SmmuError> {
+        if self.taken.contains(&stream) {
+            return Err(SmmuError::Taken(stream));
+        }
+        self.taken.push(stream);
+        let (number, index) = table::place(stream);
+        let _ = self.leaf(number)?;
+        let leaf = self.leaves.iter().position(|(known, _)| *known == number);
+        Ok((leaf.ok_or(SmmuError::NoMemory)?, index * table::ENTRY_BYTES))
+    }
+}
+
+/// The accesses of one device. They abort, or pass the tables of a VM's devices.
+pub struct Stream {
+    registers: &'static Mmio<Block>,
+    open: &'static Open,
+    id: u32,
+    entry: (usize, u64),
+    ecam: Ecam,
+    requester_id: u16,
+}
+
+impl Stream {
+    /// Returns the StreamID.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Lets accesses pass the tables of a VM's devices.
+    ///
+    /// # Errors
+    /// [`SmmuError::BadTables`]; [`SmmuError::NoAnswer`]: then they may.
+    pub fn translate(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
+        let features = &self.open.features;
+        let bits = 64 - (regime.vtcr & 0x3f);
+        let reach = u64::from(features.output_bits);
+        if bits > reach || regime.vmid > 0xff && !features.vmid_16 || !regime.root.is_aligned(PAGE_SIZE) {
+            return Err(SmmuError::BadTables);
+        }
+        self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid))?;
+        self.forget(None)
+    }
+
+    /// Has all accesses abort. On return none that passed `regime` before is under way.
+    ///
+    /// # Errors
+    /// [`SmmuError::NoAnswer`]: some may be.
+    pub fn abort(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
+        self.set(&table::ABORT)?;
+        self.forget(Some(regime.vmid))
+    }
+
+    /// Writes the function's Command register, with Bus Master as `value` has it.
+    pub fn write_command(&self, value: u32) {
+        self.ecam.write_command_of_stream(self.requester_id, value);
+    }
+
+    /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes.
+    fn set(&self, entry: &Entry) -> Result<(), SmmuError> {
+        let table = self.open.table.lock();
+        let (leaf, offset) = self.entry;
+        let (_, leaf) = table.leaves.get(leaf).ok_or(SmmuError::NoMemory)?;
+        let [first, rest @ ..] = entry;
+        leaf.store(offset, table::ABORT[0]);
+        self.forget(None)?;
+        for (word, value) in (1..).zip(rest) {
+            leaf.store(offset + 8 * word, *value);
+        }
+        leaf.store(offset, *first);
+        Ok(())
+    }
+
+    /// Has the SMMU forget the entry, and what it knows of a VMID.
+    fn forget(&self, vmid: Option<u16>) -> Result<(), SmmuError> {
+        let stream = command::forget_stream(self.id);
+        let mut commands = self.open.commands.lock();
+        match vmid {
+            Some(vmid) => commands.run(self.registers, &[stream, command::forget_vmid(vmid)]),
+            None => commands.run(self.registers, &[stream]),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The command queue and the event queue: rings whose indices count through twice (IHI 0070G.b §3.5.1).
+
+use assay_spec::addr::PAGE_SIZE;
+use assay_spec::smmu::command::{self, Command};
+use assay_spec::smmu::event::{self, Event};
+use assay_spec::smmu::{GERROR_CMDQ, OVERFLOW};
+use tock_registers::interfaces::{Readable as _, Writeable as _};
+
+use super::SmmuError;
+use super::registers::{Block, wait};
+use crate::device_memory::DeviceMemory;
+use crate::sysreg::dsb_sy;
+
+/// A ring of 2^`bits` entries of `entry` bytes.
+struct Ring {
+    memory: DeviceMemory,
+    bits: u8,
+    entry: u64,
+}
+
+impl Ring {
+    /// Makes one of a page, or shorter if the SMMU wants that.
+    fn new(entry: u64, most_bits: u8) -> Result<Self, SmmuError> {
+        let bits = ((PAGE_SIZE / entry).ilog2() as u8).min(most_bits);
+        Ok(Self { memory: DeviceMemory::take(PAGE_SIZE).ok_or(SmmuError::NoMemory)?, bits, entry })
+    }
+
+    /// The bits of an index: the place, and one that toggles with each round.
+    fn mask(&self) -> u32 {
+        (2 << self.bits) - 1
+    }
+
+    fn next(&self, index: u32) -> u32 {
+        index.wrapping_add(1) & self.mask()
+    }
+
+    fn offset(&self, index: u32) -> u64 {
+        u64::from(index & (self.mask() >> 1)) * self.entry
+    }
+}
+
+/// Makes both queues, for an SMMU whose queues may have 2^`bits` entries.
+pub(super) fn make(bits: (u8, u8)) -> Result<(Commands, Events), SmmuError> {
+    let (commands, events) = (Ring::new(command::BYTES, bits.0)?, Ring::new(event::BYTES, bits.1)?);
+    Ok((Commands { ring: commands, producer: 0 }, Events { ring: events, consumer: 0 }))
+}
+
+/// The command queue.
+pub(super) struct Commands {
+    ring: Ring,
+    producer: u32,
+}
+
+impl Commands {
+    /// Returns its memory and the bits of its indices.
+    pub(super) fn place(&self) -> (&DeviceMemory, u8) {
+        (&self.ring.memory, self.ring.bits)
+    }
+
+    /// Gives these commands, fewer than the 7 that each queue has room for, and waits until they are complete.
+    pub(super) fn run(&mut self, registers: &Block, commands: &[Command]) -> Result<(), SmmuError> {
+        for command in commands.iter().chain([&command::SYNC]) {
+            let offset = self.ring.offset(self.producer);
+            self.ring.memory.store(offset, command[0]);
+            self.ring.memory.store(offset + 8, command[1]);
+            self.producer = self.ring.next(self.producer);
+        }
+        dsb_sy();
+        registers.cmdq_prod.set(self.producer);
+        let mask = self.ring.mask();
+        let is_stopped = || (registers.gerror.get() ^ registers.gerrorn.get()) & GERROR_CMDQ != 0;
+        wait("SMMU_CMDQ_CONS", || registers.cmdq_cons.get() & mask == self.producer || is_stopped())?;
+        if is_stopped() { Err(SmmuError::NoAnswer("SMMU_GERROR.CMDQ_ERR")) } else { Ok(()) }
+    }
+}
+
+/// The event queue.
+pub(super) struct Events {
+    ring: Ring,
+    consumer: u32,
+}
+
+impl Events {
+    /// Returns its memory and the bits of its indices.
+    pub(super) fn place(&self) -> (&DeviceMemory, u8) {
+        (&self.ring.memory, self.ring.bits)
+    }
+
+    /// Takes an event, and tells whether some were lost before.
+    pub(super) fn take(&mut self, registers: &Block) -> (Option<Event>, bool) {
+        let producer = registers.eventq_prod.get();
+        let lost = (producer ^ registers.eventq_cons.get()) & OVERFLOW != 0;
+        let has_one = producer & self.ring.mask() != self.consumer;
+        let event = has_one.then(|| {
+            let offset = self.ring.offset(self.consumer);
+            let word = |index: u64| self.ring.memory.load(offset + 8 * index);
+            Event::of([word(0), word(1), word(2), word(3)])
+        });
+        if has_one {
+            self.consumer = self.ring.next(self.consumer);
+        }
+        if has_one || lost {
+            // The entry has been read before it is the SMMU's again.
+            dsb_sy();
+            registers.eventq_cons.set(producer & OVERFLOW | self.consumer);
+        }
+        (event, lost)
+    }
+}
