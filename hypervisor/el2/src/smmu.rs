@@ -122,7 +122,7 @@ impl Smmu {
         registers.cr1.set(CR1_WRITE_BACK);
         registers.cr2.set(CR2);
         registers.set_stream_table(base, table::base(base.region().start), shape.base_config());
-        registers.set_queues(&commands, &events);
+        registers.set_queues(commands.place(), events.place());
         registers.enable(cr0::CMDQEN)?;
         let mut commands = commands;
         let forget = [command::FORGET_STREAMS, command::FORGET_TRANSLATIONS];

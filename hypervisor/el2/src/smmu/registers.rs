@@ -6,7 +6,6 @@ use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite};
 
 use super::SmmuError;
-use super::queue::{Commands, Events};
 use crate::cpu;
 use crate::device_memory::DeviceMemory;
 use crate::mmio::Registers;
@@ -90,14 +89,13 @@ impl Block {
         self.strtab_base.set(base);
     }
 
-    /// Says where the queues are, both empty; while they are off.
-    pub(super) fn set_queues(&self, commands: &Commands, events: &Events) {
-        let (memory, bits) = commands.place();
-        self.cmdq_base.set(queue_base(memory.region().start.0, bits));
+    /// Says where a queue of commands and one of events of 2^`bits` entries are, both empty; while they are off.
+    pub(super) fn set_queues(&self, commands: (&DeviceMemory, u8), events: (&DeviceMemory, u8)) {
+        let base = |(memory, bits): (&DeviceMemory, u8)| queue_base(memory.region().start.0, bits);
+        self.cmdq_base.set(base(commands));
         self.cmdq_prod.set(0);
         self.cmdq_cons.set(0);
-        let (memory, bits) = events.place();
-        self.eventq_base.set(queue_base(memory.region().start.0, bits));
+        self.eventq_base.set(base(events));
         self.eventq_prod.set(0);
         self.eventq_cons.set(0);
     }
