@@ -152,9 +152,9 @@ impl Smmu {
         Ok(stream)
     }
 
-    /// Takes the next record of something that was not allowed, and tells whether some before it were lost.
-    pub fn event(&self) -> (Option<Event>, bool) {
-        let Some(open) = self.open.get() else { return (None, false) };
+    /// Takes the next record of something that was not allowed, and tells whether some were lost.
+    pub fn event(&self) -> Option<(Event, bool)> {
+        let open = self.open.get()?;
         open.events.lock().take(&self.registers)
     }
 }

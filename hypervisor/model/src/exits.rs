@@ -50,9 +50,9 @@ pub trait Cpu: ListRegisters {
     /// Arms the EL2 timer anew: a deadline of this vCPU or of its VM has changed.
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices);
     /// Reads a word of the configuration space of the VM's PCI function.
-    fn config_read(&mut self, offset: u16) -> u32;
+    fn config_read(&mut self, function: usize, offset: u16) -> u32;
     /// Writes the Command register of the VM's PCI function.
-    fn set_command(&mut self, command: u32);
+    fn set_command(&mut self, function: usize, command: u32);
 }
 
 /// What is to be done after an exit.

@@ -52,14 +52,23 @@ pub fn doorbell_intid(index: usize) -> IntId {
 
 /// All of these devices, and room for more: no memory of a guest is there.
 pub const DEVICES: Region<Ipa> = region(0x0800_0000, 0x0800_0000);
-/// What a VM with a PCI function has besides.
+/// What a VM with PCI functions has besides.
 pub const PCI: Region<Ipa> = region(0x1000_0000, 0x3000_0000);
-/// The registers of a PCI function.
+/// The registers of PCI functions.
 pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
 /// The configuration space of the emulated PCI host bridge: one bus.
 pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
-/// INTA of the PCI function: SPI 19, level.
-pub const PCI_INTID: IntId = IntId(51);
+/// The most PCI functions.
+pub const PCI_FUNCTIONS: usize = 8;
+/// The first INTx line of PCI functions: SPI 19, level; the others' follow.
+const PCI_INTID: IntId = IntId(51);
+
+/// Returns the interrupt of INTx line `index` (modulo 8).
+pub fn pci_intid(index: usize) -> IntId {
+    let index = u32::try_from(index % PCI_FUNCTIONS).unwrap_or(0);
+    IntId(PCI_INTID.0 + index)
+}
+
 /// The interrupt of the performance monitors, the one that SBSA gives them.
 pub const PMU_INTID: IntId = IntId(23);
 /// The timers' interrupts in the order of the `arm,armv8-timer` binding: secure physical, physical,

@@ -30,6 +30,7 @@ pub mod pci;
 pub mod poison;
 pub mod psci;
 pub mod ptimer;
+pub mod rate;
 pub mod rtc;
 pub mod schedule;
 pub mod seeds;

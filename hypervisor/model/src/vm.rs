@@ -42,7 +42,7 @@ pub struct GuestMachine {
     pub rtc: Option<Rtc>,
     /// Its doorbells.
     pub doorbells: Doorbells,
-    /// Whether it has a PCI host bridge with a function.
+    /// Whether it has a PCI host bridge with functions.
     pub pci: bool,
 }
 
@@ -69,8 +69,8 @@ pub struct Devices {
     pub power: PowerTable,
     /// The watchdog, which counts virtual time.
     pub watchdog: Watchdog,
-    /// The PCI function, if the VM has one.
-    pub function: Option<GuestFunction>,
+    /// Its PCI functions: 00:01.0, 00:02.0, and so on.
+    pub functions: Vec<GuestFunction>,
     /// What is subtracted from the physical count for the virtual one (`CNTVOFF_EL2`): the VM's start.
     pub virtual_offset: u64,
 }
@@ -83,7 +83,7 @@ impl Devices {
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),
-            function: None,
+            functions: Vec::new(),
             virtual_offset: 0,
         }
     }
@@ -94,9 +94,7 @@ impl Devices {
         self.uart.reset();
         self.power.reset();
         self.watchdog.reset();
-        if let Some(function) = &mut self.function {
-            function.reset();
-        }
+        self.functions.iter_mut().for_each(GuestFunction::reset);
     }
 
     /// Takes one byte from the physical console; `false` if there is no room for it.

@@ -24,7 +24,9 @@ use assay_spec::smccc::Conduit;
 
 use crate::coherent::Pool;
 use crate::console::{self, say};
-use crate::{bundle, cpus, create, deferred, heap, interrupts, memory, operator, pci, pool, proof, runner, seeds, vm};
+use crate::{
+    bundle, cpus, create, deferred, heap, interrupts, memory, operator, pci, pool, proof, runner, seeds, smmu, vm,
+};
 
 /// Sets everything up; on return every CPU only has to run what it is for.
 ///
@@ -60,6 +62,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
     pci::stop_dma(&machine);
+    smmu::close(&mut machine);
     warn_of_serror("turning Bus Master off");
 
     set_up_interrupts(&mut machine)?;
@@ -103,7 +106,7 @@ fn prefix(machine: &HostPlatform, tree: &vm_tree::VmTree) -> Prefix {
 }
 
 /// What the housekeeping CPU does beside its guest.
-const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick];
+const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick, vm::dma::tick];
 
 /// Keeps guests' RAM out of the map of CPUs that run guests.
 fn hide(made: &create::Made) {
@@ -133,6 +136,7 @@ fn open(made: create::Made) {
     let housekeeping = housekeeping.copied().unwrap_or_else(assay_el2::percpu::index);
     deferred::set_housekeeping(housekeeping, WORKS, operator::take_input);
     interrupts::route_console(housekeeping);
+    smmu::route(housekeeping);
     // Those that wait for something to run have it now.
     cpus::kick_all();
     pool::open();
@@ -286,7 +290,7 @@ fn id(host: &assay_plan::idregs::HostId, crm: u16, op2: u16) -> u64 {
 /// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, the tables, and what
 /// sharing CPUs takes.
 fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
-    let tables: u64 = vms.iter().map(|vm| vm.contents.lock().tables.0.bytes()).sum();
+    let tables: u64 = vms.iter().map(|vm| vm.contents.lock().table_bytes()).sum();
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;

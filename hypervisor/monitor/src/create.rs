@@ -194,8 +194,10 @@ impl Stock<'_, '_> {
             }
         };
         let (tables, regime) = holdings.map(&plan, host, &self.shared)?;
-        let function = plan.function.as_ref().map(|function| Owned::take(self.machine, function));
-        let (function, guest_function) = function.map(|taken| taken.ok_or(Shortage::NoBridge)).transpose()?.unzip();
+        let device_tables = holdings.map_devices(&plan, host, &tables)?;
+        let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
+        let functions = plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices));
+        let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);
         // Boxed here: it is large, and each move of it is a copy on the boot's stack.
@@ -214,12 +216,13 @@ impl Stock<'_, '_> {
                 tree: start.tree,
                 fwb: host.fwb(),
                 tables,
+                device_tables: device_tables.map(|(tables, _)| tables),
                 is_used: false,
                 is_loading: false,
                 cleaned: None,
             },
-            function,
-            guest_function,
+            functions,
+            guest_functions,
             life: plan.life(cpu::counter_frequency()),
             cpus,
             listing: holdings.listing,

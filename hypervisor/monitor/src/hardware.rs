@@ -95,12 +95,12 @@ impl exits::Cpu for Hardware {
     fn peers(&self, side: Side) -> u32 {
         shared::peers(side)
     }
-    fn config_read(&mut self, offset: u16) -> u32 {
-        let function = self.vm.function.as_ref();
+    fn config_read(&mut self, function: usize, offset: u16) -> u32 {
+        let function = self.vm.functions.get(function);
         function.map_or(u32::MAX, |function| function.read(offset))
     }
-    fn set_command(&mut self, command: u32) {
-        if let Some(function) = &self.vm.function {
+    fn set_command(&mut self, function: usize, command: u32) {
+        if let Some(function) = self.vm.functions.get(function) {
             function.set_command(command);
         }
     }

@@ -9,8 +9,8 @@ use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use spin::Once;
 
-use crate::deferred;
 use crate::vm::intx;
+use crate::{deferred, smmu};
 
 /// The interrupts that mean something to Assay.
 struct Known {
@@ -94,6 +94,9 @@ fn rarer(known: &Known, ack: Ack) -> Event {
         Event::HypTimer
     } else if Some(intid) == known.uart {
         deferred::take_input();
+        Event::Done
+    } else if smmu::take(intid) {
+        deferred::ask(0);
         Event::Done
     } else if Some(intid) == known.pmu {
         return Event::Pmu(intid);

@@ -32,6 +32,7 @@ mod report;
 mod runner;
 mod seeds;
 mod shared;
+mod smmu;
 mod vm;
 
 use assay_el2::boot::Boot;

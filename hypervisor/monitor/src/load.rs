@@ -29,6 +29,8 @@ pub(crate) struct Contents {
     pub(crate) fwb: bool,
     /// Keeps the stage-2 tables.
     pub(crate) tables: TableAdapter,
+    /// Keeps those of its devices, if it has some that make accesses.
+    pub(crate) device_tables: Option<TableAdapter>,
     /// A load has begun before.
     pub(crate) is_used: bool,
     /// One is under way.
@@ -67,6 +69,12 @@ impl ToClear {
 }
 
 impl Contents {
+    /// Returns the bytes that its tables take.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        let of_devices = self.device_tables.as_ref().map_or(0, |tables| tables.0.bytes());
+        self.tables.0.bytes() + of_devices
+    }
+
     /// Begins a load unless one is under way; each after the first has new seeds. Returns whether it has begun one that
     /// other vCPUs can help with.
     pub(crate) fn begin(&mut self) -> bool {

@@ -1,17 +1,24 @@
-//! The PCI functions that VMs get something of: looked for, given places, and made to answer, at the boot only.
+//! The PCI functions that VMs get something of: looked for, given places, and made to answer at the boot, and let work
+//! while their VM lives.
+
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 
 use assay_el2::pci::Ecam;
-use assay_model::pci::header::{BUS_MASTER, COMMAND};
+use assay_el2::smmu::SmmuError;
+use assay_el2::stage2::DeviceRegime;
+use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
 use assay_model::pci::{ConfigSpace, Function, GuestFunction};
 use assay_plan::claims;
 use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found};
-use assay_plan::platform::{EcamHost, HostPlatform, PciBar};
-use assay_plan::vm_plan::Function as Planned;
+use assay_plan::platform::{self, EcamHost, HostPlatform, PciBar};
+use assay_plan::vm_plan::{Function as Planned, Shortage};
 use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use crate::console::say;
+use crate::smmu;
 
 /// A host bridge's configuration space, as `model` wants it.
 struct Config(Ecam);
@@ -97,43 +104,104 @@ fn open(machine: &HostPlatform, segment: u32, function: Function) -> Result<(&Ec
     Ok((host, Config(ecam)))
 }
 
-/// Finds each function that a VM claims, and notes what there is of it.
+/// Finds each function that a VM claims, and notes what there is of it; opens the SMMUs that these are behind.
 pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
-    for address in claims::claimed_functions(machine, vms) {
+    let claimed = claims::claimed_functions(machine, vms);
+    let stream = |machine: &HostPlatform, address: &Address| {
+        let host = machine.ecam_host(address.segment, address.function.bus()).ok()?;
+        machine.stream(host, address.function)
+    };
+    let streams: Vec<_> = claimed.iter().filter_map(|address| stream(machine, address)).collect();
+    smmu::open(machine, &streams);
+    for address in claimed {
         let found = match open(machine, address.segment, address.function) {
-            Ok((host, mut config)) => pci::look(host, &mut config, address, pa_bits, &machine.kept_in(host)),
-            Err(fault) => Found { address, outcome: Err(DeviceFault::Bar(fault)), intx: None },
+            Ok((host, mut config)) => {
+                let stream = machine.stream(host, address.function);
+                pci::look(host, &mut config, address, stream, pa_bits, &machine.kept_in(host))
+            }
+            Err(fault) => Found { address, outcome: Err(DeviceFault::Bar(fault)), intx: None, stream: None, root: 0 },
         };
         machine.functions.push(found);
     }
 }
 
-/// The PCI function that a VM has.
+/// A PCI function that a VM has.
 pub(crate) struct Owned {
     config: Config,
-    function: Function,
-    /// The physical interrupt that its INTx is wired to.
-    pub(crate) intx: Option<IntId>,
+    pub(crate) address: Address,
+    /// The physical interrupt that its INTx is wired to, and the guest's.
+    pub(crate) intx: Option<(IntId, IntId)>,
+    dma: Option<Dma>,
+}
+
+/// What lets a function access memory.
+struct Dma {
+    /// Its StreamID, and of which SMMU.
+    id: platform::Stream,
+    stream: smmu::Stream,
+    regime: DeviceRegime,
 }
 
 impl Owned {
-    /// Takes over a VM's function, for good, and makes the guest's view of it.
-    pub(crate) fn take(machine: &HostPlatform, planned: &Planned<'_>) -> Option<(Self, GuestFunction)> {
-        let Address { segment, function } = planned.found.address;
-        let (_, mut config) = open(machine, segment, function).ok()?;
-        let intx = planned.found.intx;
-        let view = GuestFunction::new(&mut config, function, &planned.bars(), intx.is_some());
-        Some((Self { config, function, intx }, view))
+    /// Takes over a VM's function, for good, and makes the guest's view of it. It accesses what `regime` lets it, if an
+    /// SMMU is before it.
+    pub(crate) fn take(
+        machine: &HostPlatform,
+        planned: &Planned<'_>,
+        regime: Option<DeviceRegime>,
+    ) -> Result<(Self, GuestFunction), Shortage> {
+        let address = planned.found.address;
+        let Address { segment, function } = address;
+        let (_, mut config) = open(machine, segment, function).map_err(|_| Shortage::NoBridge)?;
+        let dma = planned.found.stream.zip(regime).map(|(id, regime)| {
+            let fail = |error: SmmuError| Shortage::Dma(machine.smmus[id.smmu].path.clone(), error.to_string());
+            let smmu = smmu::of(id.smmu).ok_or(Shortage::NoBridge)?;
+            let stream = smmu.stream(id.id, config.0, function.0).map_err(fail)?;
+            // It can be walked as it is, or the VM must not start.
+            stream.translate(&regime).and_then(|()| stream.abort(&regime)).map_err(fail)?;
+            Ok(Dma { id, stream, regime })
+        });
+        let (intx, dma) = (planned.intx(), dma.transpose()?);
+        let view = GuestFunction::new(&mut config, function, &planned.bars(), intx.is_some(), dma.is_some());
+        Ok((Self { config, address, intx, dma }, view))
     }
 
     /// Reads a word of its configuration space.
     pub(crate) fn read(&self, offset: u16) -> u32 {
-        self.config.0.read(self.function.0, offset)
+        self.config.0.read(self.address.function.0, offset)
     }
 
-    /// Writes its Command register; Status, beside it, is left alone.
+    /// Writes its Command register; Status, beside it, is left alone. Bus Master is 0 if nothing checks what it accesses.
     pub(crate) fn set_command(&self, command: u32) {
-        let command = command & !BUS_MASTER & 0xffff;
-        self.config.0.write(self.function.0, COMMAND, command);
+        let command = command & 0xffff;
+        match &self.dma {
+            Some(dma) => dma.stream.write_command(command),
+            None => self.config.0.write(self.address.function.0, COMMAND, command & !BUS_MASTER),
+        }
+    }
+
+    /// Lets it work for a life of VM `vm` that begins.
+    pub(crate) fn connect(&self, vm: &str) {
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.translate(&dma.regime));
+        self.report(vm, result);
+        self.set_command(MEMORY_SPACE);
+    }
+
+    /// Ends its work for a life of VM `vm`: on return it accesses nothing.
+    pub(crate) fn disconnect(&self, vm: &str) {
+        self.set_command(MEMORY_SPACE | INTX_DISABLE);
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.abort(&dma.regime));
+        self.report(vm, result);
+    }
+
+    fn report(&self, vm: &str, result: Result<(), SmmuError>) {
+        if let Err(error) = result {
+            say!("error vm={vm} function={} reason=\"the SMMU before it: {error}\"", self.address);
+        }
+    }
+
+    /// Tells whether this is the function with a stream of an SMMU.
+    pub(crate) fn has_stream(&self, smmu: usize, id: u32) -> bool {
+        self.dma.as_ref().is_some_and(|dma| dma.id == platform::Stream { smmu, id })
     }
 }

@@ -30,6 +30,7 @@ use crate::deferred;
 use crate::load::Contents;
 use crate::pci::Owned;
 
+pub(crate) mod dma;
 pub(crate) mod intx;
 mod sharing;
 
@@ -49,11 +50,10 @@ pub(crate) struct Vm {
     pub(crate) registers: guest_regs::Optional,
     pub(crate) devices: Mutex<Devices, DEVICES>,
     pub(crate) contents: Mutex<Contents, CONTENTS>,
-    /// Its PCI function.
-    pub(crate) function: Option<Owned>,
-    /// GICv2 and shared CPUs: the function's physical interrupt is kept active while the model has its line high.
-    /// Changed under the lock of [`Self::devices`].
-    pub(crate) intx_held: AtomicBool,
+    /// Its PCI functions, in the guest's order.
+    pub(crate) functions: Vec<Owned>,
+    /// The interrupts that these are wired to.
+    pub(crate) lines: Vec<intx::Line>,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<PcpuId>,
     /// What sharing CPUs takes, if it does.
@@ -123,9 +123,9 @@ pub(crate) struct Parts {
     pub(crate) traps: Vec<TrapConfig>,
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
-    pub(crate) function: Option<Owned>,
-    /// The guest's view of it.
-    pub(crate) guest_function: Option<GuestFunction>,
+    pub(crate) functions: Vec<Owned>,
+    /// The guest's view of them.
+    pub(crate) guest_functions: Vec<GuestFunction>,
     pub(crate) life: Life,
     pub(crate) cpus: Vec<PcpuId>,
     pub(crate) sharing: Option<Sharing>,
@@ -138,7 +138,7 @@ impl Vm {
     /// Puts a VM together, to be loaded first.
     pub(crate) fn new(parts: Parts) -> Self {
         let mut devices = Devices::new(&parts.machine);
-        devices.function = parts.guest_function;
+        devices.functions = parts.guest_functions;
         Self {
             devices: Mutex::new(devices),
             name: parts.name,
@@ -147,8 +147,8 @@ impl Vm {
             traps: parts.traps,
             registers: parts.registers,
             contents: Mutex::new(parts.contents),
-            function: parts.function,
-            intx_held: AtomicBool::new(false),
+            lines: intx::lines(&parts.functions),
+            functions: parts.functions,
             cpus: parts.cpus,
             sharing: parts.sharing,
             listing: parts.listing,

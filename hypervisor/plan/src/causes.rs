@@ -133,14 +133,17 @@ const CORRECT_BAR: &str =
 impl Cause for DeviceFault {
     fn tell(&self, say: Say<'_>) {
         match self {
-            Self::Name => say(V3, format_args!("is no PCI function"), "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node"),
+            Self::Name => say(V3, format_args!("is no PCI function"), "write `device`, or the entry of `devices`, as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node"),
             Self::NotAperture => say(V3, format_args!("goes with use = \"aperture\" only"), "leave `device` out, or claim the region with use = \"aperture\""),
-            Self::Second => say(V3, format_args!("is the VM's second, and a VM gets one function"), "give the other function to another VM"),
+            Self::Second => say(V3, format_args!("is the second of a region, and a VM gets one so"), "name one of the two in `devices`, or give it to another VM"),
+            Self::TooMany => say(V3, format_args!("is one too many: a VM gets 8 functions at most"), "give it to another VM, or leave it out"),
             Self::Twice => say(V3, format_args!("is claimed twice"), "leave the function in one claim only"),
-            Self::Bar(fault) => say(V3, format_args!("cannot be used: {fault}"), "correct `device`, or the platform; without `device` the region is given alone"),
-            Self::NeedsDma(class) => say(V3, format_args!("has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"), "leave `device` out: the region is then given alone"),
-            Self::SharedInterrupt => say(V3, format_args!("shares its INTx with another function that a VM claims"), "put one of the two functions into another slot, or leave `device` out"),
-            Self::NoRoom => say(V3, format_args!("has BARs that do not fit below the guest's RAM"), "leave `device` out: the function's registers are too large"),
+            Self::Bar(fault) => say(V3, format_args!("cannot be used: {fault}"), "correct its name, or the platform, or leave it out"),
+            Self::NeedsDma(class) => say(V3, format_args!("has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"), "leave the function out, or run on a machine with an SMMUv3 before it (on QEMU: -M iommu=smmuv3)"),
+            Self::SharedInterrupt => say(V3, format_args!("shares its INTx with a function that another VM claims"), "put one of the two functions into another slot, or leave it out"),
+            Self::SharedDevice => say(V3, format_args!("is of one device of the root bus, or behind one, with a function that another VM claims, which it can reach past the SMMU"), "give both to one VM, or put one into another slot of the root bus"),
+            Self::SharedStream => say(V3, format_args!("is to the SMMU the same as another function that a VM claims"), "leave one of the two out, or correct the host bridge's iommu-map"),
+            Self::NoRoom => say(V3, format_args!("has BARs that do not fit below the guest's RAM"), "leave the function out: its registers are too large"),
             Self::Narrow => say(V3, format_args!("has the region in a 32-bit BAR, and the region is above 4 GiB in the guest"), "give the claim an `ipa` below 4 GiB, or the VM less `memory`"),
         }
     }
@@ -153,7 +156,8 @@ impl Cause for Trouble<'_> {
             Self::Unknown { region, known } => say(V3, format_args!("the platform has no coherent region {region}{}", List("; it has ", known)), "correct the claim's `region`, or declare the region in the platform tree or an overlay"),
             Self::Ambiguous { region, paths } => say(V3, format_args!("several coherent regions are named {region}{}", List(": ", paths)), "write the full path in the claim's `region`"),
             Self::CalledMemory { path } => say(V3, format_args!("memory is the name of the VM's RAM, and the coherent region {path} has it too"), "write the full path in the claim's `region`, or rename the node"),
-            Self::Device { region, device, fault } => say(V3, format_args!("the device {device} of region {region} {fault}"), fault.remedy()),
+            Self::Device { region: Some(region), device, fault } => say(V3, format_args!("the device {device} of region {region} {fault}"), fault.remedy()),
+            Self::Device { region: None, device, fault } => say(V3, format_args!("the device {device} {fault}"), fault.remedy()),
             Self::SharedTwice { region } => say(V3, format_args!("the VM claims shared region {region} twice"), "leave one of the VM's claims of the region out"),
             Self::SharedSize { region, size, vm, other } => say(V3, format_args!("shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"), "give the region the same size in all VMs that share it"),
             Self::TooManySides { region } => say(V3, format_args!("more than 32 VMs share region {region}"), "share the region among at most 32 VMs"),
@@ -248,6 +252,7 @@ impl Cause for Shortage {
             Self::FunctionInUse(name) => say(V2, format_args!("{name} lies in memory that is in use"), "correct the platform tree: the host bridge's `ranges` overlap something"),
             Self::Interface(gic) => say(V2, format_args!("{gic}: GICV overlaps memory"), "correct the tree"),
             Self::Device(why) => say(V2, format_args!("{why}"), "report this: a device was refused"),
+            Self::Dma(path, why) => say(V2, format_args!("the SMMU {path} cannot let the VM's devices access its memory: {why}"), "leave the VM's devices out, or give it lower addresses"),
             Self::NoBridge => say(V2, format_args!("the PCI host bridge is gone"), "report this: it was there before"),
             Self::Vtcr => say(V2, format_args!("its tables do not fit VTCR_EL2"), "report this"),
         }

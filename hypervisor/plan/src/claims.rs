@@ -32,6 +32,7 @@ mod trouble;
 
 pub use bars::claimed_bars;
 pub use coherent::unclaimed_faults;
+pub(crate) use devices::found;
 pub use devices::{claimed_functions, found_function};
 pub use prove::{ToProve, to_prove};
 pub use shared::shared_by_one;
@@ -155,6 +156,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
         wanted.extend(flash::claim(world, &mut claims));
         wanted.extend(shared::claim(world, &mut claims));
         claims.place(world, &wanted);
+        devices::check(world, &mut claims);
         devices::check_places(world.machine, &mut claims);
         claims
     };

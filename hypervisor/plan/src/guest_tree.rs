@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::gic::Version;
+use assay_spec::intid::IntId;
 use dtoolkit::Node;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use thiserror::Error;
@@ -46,8 +47,8 @@ pub struct GuestTree<'a> {
     pub pmu: bool,
     /// Whether the VM has a real-time clock.
     pub rtc: bool,
-    /// The PCI function that the VM got.
-    pub function: Option<PciFunction>,
+    /// The PCI functions that the VM got.
+    pub functions: &'a [PciFunction],
     /// The machine, if it tells how far its NUMA nodes are from each other.
     pub distances: Option<&'a HostPlatform>,
     /// The machine's NUMA node that the vCPUs are in.
@@ -66,15 +67,17 @@ impl<'a> GuestTree<'a> {
     }
 }
 
-/// A PCI function in the guest's view, on a host bridge of its own.
+/// A PCI function in the guest's view, on the host bridge that all of the VM's are on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PciFunction {
     /// The aperture that goes with it, one of [`GuestTree::space`].
-    pub region: Region<Ipa>,
+    pub region: Option<Region<Ipa>>,
     /// The BAR that the aperture is, if it is one.
     pub window: Option<GuestBar>,
-    /// Whether it has an interrupt.
-    pub interrupt: bool,
+    /// Its interrupt, which others may have too.
+    pub interrupt: Option<IntId>,
+    /// What it accesses is what the CPUs' caches have.
+    pub is_coherent: bool,
 }
 
 /// Randomness for one start of a guest.
@@ -173,8 +176,8 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     if guest.watchdog {
         add(root, nodes::watchdog())?;
     }
-    if let Some(function) = &guest.function {
-        add(root, pci::host_bridge(function))?;
+    if !guest.functions.is_empty() {
+        add(root, pci::host_bridge(guest.functions))?;
     }
     let bytes = tree.to_dtb();
     let (kaslr_at, rng_at) = (find(&bytes, &nodes::KASLR_MARK), find(&bytes, &nodes::RNG_MARK));

@@ -7,7 +7,7 @@ use assay_model::layout;
 use assay_model::pci::GuestBar;
 use assay_spec::addr::{Address as _, Ipa, PAGE_SIZE, Pa, Region};
 
-use crate::pci::{DeviceFault, Found, Placed, Prepared};
+use crate::pci::{Address, DeviceFault, Found, Placed, Prepared};
 use crate::platform::CoherentNode;
 
 /// One BAR as the guest gets it.
@@ -21,17 +21,29 @@ pub struct Offer {
     pub name: String,
 }
 
-/// Places a function's BARs in the guest. The one that is the claimed region `own`, found at `ipa`, is there; one that
-/// is another region is not offered at all; the others go upwards from [`layout::PCI_MEMORY`].
+/// The region that a function goes with, if there is one: its node, and where the guest finds it.
+pub type Own<'a> = Option<(&'a CoherentNode, Region<Ipa>)>;
+
+/// Places the BARs of all functions of a VM in the guest, upwards from [`layout::PCI_MEMORY`]. The BAR that is the
+/// function's own region is where that is; one that is another region is not offered at all.
 ///
 /// # Errors
-/// [`DeviceFault::NoRoom`], [`DeviceFault::Narrow`].
-pub fn offers(
+/// [`DeviceFault::NoRoom`], [`DeviceFault::Narrow`], and of which function.
+pub fn all(found: &[(&Found, Own<'_>)], regions: &[CoherentNode]) -> Result<Vec<Vec<Offer>>, (Address, DeviceFault)> {
+    let mut next = layout::PCI_MEMORY.start.0;
+    let of_one = |(found, own): &(&Found, Own<'_>)| {
+        let prepared = found.outcome.as_ref().map_err(|fault| (found.address, *fault))?;
+        of_one(found, prepared, regions, *own, &mut next).map_err(|fault| (found.address, fault))
+    };
+    found.iter().map(of_one).collect()
+}
+
+fn of_one(
     found: &Found,
     prepared: &Prepared,
     regions: &[CoherentNode],
-    own: &CoherentNode,
-    ipa: Region<Ipa>,
+    own: Own<'_>,
+    next: &mut u64,
 ) -> Result<Vec<Offer>, DeviceFault> {
     let region_of = |placed: &Placed| {
         let is_it = |node: &&CoherentNode| {
@@ -44,20 +56,19 @@ pub fn offers(
         regions.iter().find(is_it)
     };
     let mut offers = Vec::new();
-    let mut next = layout::PCI_MEMORY.start.0;
     for placed in &prepared.memory {
         let name = alloc::format!("{}/bar{}", found.address, placed.bar.index);
-        let (guest, registers) = match region_of(placed) {
-            Some(node) if node.path == own.path => (at_region(placed, ipa)?, None),
-            Some(_) => continue,
-            None => {
+        let (guest, registers) = match (region_of(placed), own) {
+            (Some(node), Some((own, ipa))) if node.path == own.path => (at_region(placed, ipa)?, None),
+            (Some(_), _) => continue,
+            (None, _) => {
                 let size = placed.bar.size.max(PAGE_SIZE);
                 let start = next
                     .checked_next_multiple_of(size)
                     .and_then(|start| Region::new(Ipa(start), size))
                     .filter(|pages| layout::PCI_MEMORY.covers(pages))
                     .ok_or(DeviceFault::NoRoom)?;
-                next = start.end().0;
+                *next = start.end().0;
                 let pages = Region { start: placed.region.start.align_down(PAGE_SIZE), size };
                 // Firmware may have put a small BAR anywhere into its page.
                 let within = placed.region.start.0 - pages.start.0;

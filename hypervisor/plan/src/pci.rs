@@ -18,7 +18,7 @@ mod walk;
 pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
 pub use host::{EcamHost, PciWindow};
-pub use idmap::{IdMap, IdRange};
+pub use idmap::{IdMap, IdRange, Stream};
 pub use prepare::{Placed, Prepared, prepare, stop_dma};
 
 use assay_model::pci::{Bar, ConfigSpace, Function};

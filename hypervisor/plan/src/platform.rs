@@ -34,13 +34,13 @@ mod smmu;
 #[cfg(test)]
 mod tests;
 
-pub use crate::pci::{EcamHost, PciWindow};
+pub use crate::pci::{EcamHost, PciWindow, Stream};
 pub use console::early_console;
 pub use fault::{NodeFault, Oddity, ParentFault};
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
-pub use smmu::{Smmu, Stream};
+pub use smmu::Smmu;
 
 /// Why a platform tree, or an overlay to it, cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

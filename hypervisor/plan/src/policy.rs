@@ -233,6 +233,13 @@ impl Decision {
         }
     }
 
+    /// Returns what the tables of the VM's devices are to be filled with. They execute nothing; and their accesses are never
+    /// Tag Checked, so that memory without tags is memory to them (IHI 0070G.b §3.23).
+    pub fn device_attributes(&self) -> Attributes {
+        let mem = if self.attr == Attr::NormalWbNoTag { Attr::NormalWb } else { self.attr };
+        Attributes { mem, exec: false, ..self.attributes() }
+    }
+
     /// Returns what stage 2 is to be filled with.
     pub fn attributes(&self) -> Attributes {
         Attributes { mem: self.attr, rights: self.rights, exec: self.exec }

@@ -83,8 +83,8 @@ pub struct VmPlan<'a> {
     pub features: VmFeatures,
     /// What traps to EL2 on each kind of CPU.
     pub traps: Vec<TrapConfig>,
-    /// Its PCI function.
-    pub function: Option<Function<'a>>,
+    /// Its PCI functions, in the guest's order.
+    pub functions: Vec<Function<'a>>,
     /// The machine.
     host: &'a HostPlatform,
 }
@@ -160,8 +160,8 @@ impl<'a> Planner<'a> {
         let gic = devices::gic_of(self.world.machine, vcpus)?;
         let vmid = self.left.vmid(host)?;
         let mut space = claims.space();
-        let function = Function::of(self.world.machine, &space);
-        devices::add(&self.world, &mut space, function.as_ref(), gic, &cpus)?;
+        let functions = Function::all(self.world.machine, config, &space);
+        devices::add(&self.world, &mut space, &functions, gic, &cpus)?;
         let end = space.iter().map(|mapping| mapping.ipa.end()).max().unwrap_or(Ipa(0));
         let geometry = Geometry::new(Geometry::bits_below(end.0), host.pa_range_bits())?;
         self.left.check(config, &space).map_err(|shortage| shortage.blame(self.world.machine))?;
@@ -189,11 +189,11 @@ impl<'a> Planner<'a> {
                 watchdog: config.watchdog,
                 rtc: self.host.rtc,
                 doorbells: Doorbells::new(space::doorbells(&space)),
-                pci: function.is_some(),
+                pci: !functions.is_empty(),
             },
             features,
             traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
-            function,
+            functions,
             host: self.world.machine,
             space,
             cpus,
@@ -211,6 +211,11 @@ impl VmPlan<'_> {
     pub fn coherent_regions(&self) -> impl Iterator<Item = &str> {
         let coherent = self.space.iter().filter(|mapping| matches!(mapping.backing, Backing::Coherent { .. }));
         coherent.map(|mapping| &*mapping.name)
+    }
+
+    /// Tells whether it has functions that make accesses of their own.
+    pub fn has_dma(&self) -> bool {
+        self.functions.iter().any(|function| function.found.stream.is_some())
     }
 
     /// Returns the lines of what was decided of its memory.
@@ -239,6 +244,7 @@ impl VmPlan<'_> {
     pub fn start(&self, files: &Files<'_>, seeds: Option<Seeds>) -> Result<Start, Refusal> {
         let refuse = |cause: &dyn Cause| Refusal::of(&self.config.name, cause);
         let affinities: Vec<u64> = (0..self.machine.vcpus).map(|vcpu| psci::affinity(VcpuId(vcpu))).collect();
+        let functions: Vec<_> = self.functions.iter().map(Function::node).collect();
         let tree = |ramdisk| {
             let tree = guest_tree::build(&GuestTree {
                 space: &self.space,
@@ -250,7 +256,7 @@ impl VmPlan<'_> {
                 watchdog: self.config.watchdog,
                 pmu: self.features.pmu,
                 rtc: self.machine.rtc.is_some(),
-                function: self.function.as_ref().map(Function::node),
+                functions: &functions,
                 distances: (!self.host.distances.is_empty()).then_some(self.host),
                 home: self.home(),
             });

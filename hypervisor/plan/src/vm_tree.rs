@@ -75,6 +75,8 @@ pub struct VmConfig {
     pub bootargs: String,
     /// The coherent regions it claims, in the manifest's order.
     pub coherent: Vec<CoherentClaim>,
+    /// The PCI functions that it claims beside those of coherent regions, in the manifest's order.
+    pub devices: Vec<String>,
     /// Its flashes, in the manifest's order.
     pub flash: Vec<FlashClaim>,
     /// The regions that it shares with other VMs, in the manifest's order.
@@ -82,6 +84,12 @@ pub struct VmConfig {
 }
 
 impl VmConfig {
+    /// Iterates over the names of the PCI functions that it claims: of coherent regions, then the others.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        let of_regions = self.coherent.iter().filter_map(|claim| claim.device.as_deref());
+        of_regions.chain(self.devices.iter().map(String::as_str))
+    }
+
     /// Returns the bytes of memory that it has alone: its RAM and its flashes.
     pub fn own_bytes(&self) -> u64 {
         self.flash.iter().fold(self.memory_bytes, |sum, flash| sum.saturating_add(flash.size))

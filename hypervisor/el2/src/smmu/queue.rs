@@ -86,24 +86,20 @@ impl Events {
         (&self.ring.memory, self.ring.bits)
     }
 
-    /// Takes an event, and tells whether some were lost before.
-    pub(super) fn take(&mut self, registers: &Block) -> (Option<Event>, bool) {
+    /// Takes an event, and tells whether some were lost.
+    pub(super) fn take(&mut self, registers: &Block) -> Option<(Event, bool)> {
         let producer = registers.eventq_prod.get();
+        if producer & self.ring.mask() == self.consumer {
+            return None;
+        }
         let lost = (producer ^ registers.eventq_cons.get()) & OVERFLOW != 0;
-        let has_one = producer & self.ring.mask() != self.consumer;
-        let event = has_one.then(|| {
-            let offset = self.ring.offset(self.consumer);
-            let word = |index: u64| self.ring.memory.load(offset + 8 * index);
-            Event::of([word(0), word(1), word(2), word(3)])
-        });
-        if has_one {
-            self.consumer = self.ring.next(self.consumer);
-        }
-        if has_one || lost {
-            // The entry has been read before it is the SMMU's again.
-            dsb_sy();
-            registers.eventq_cons.set(producer & OVERFLOW | self.consumer);
-        }
-        (event, lost)
+        let offset = self.ring.offset(self.consumer);
+        let word = |index: u64| self.ring.memory.load(offset + 8 * index);
+        let event = Event::of([word(0), word(1), word(2), word(3)]);
+        self.consumer = self.ring.next(self.consumer);
+        // The entry has been read before it is the SMMU's again.
+        dsb_sy();
+        registers.eventq_cons.set(producer & OVERFLOW | self.consumer);
+        Some((event, lost))
     }
 }

@@ -11,7 +11,7 @@ use assay_spec::frame::Frame;
 
 use super::Cpu;
 use crate::layout;
-use crate::pci::GUEST_FUNCTION;
+use crate::pci::{Function, guest_index};
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, VCPUS_MAX_V3};
 use crate::vm::{Devices, GuestMachine, Vcpu};
@@ -241,34 +241,45 @@ fn store_uart<C: Cpu>(
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
 #[inline(never)]
 fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
-    let function = devices.function.as_ref();
-    let Some(((register, shift), function)) = place_in_word(offset, width).zip(function) else {
+    let place = place_in_word(offset, width);
+    let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get(place.index)?))) else {
         return u64::MAX;
     };
-    let word = function.read(register, |register| cpu.config_read(register));
-    u64::from(word >> shift)
+    let word = function.read(place.register, |register| cpu.config_read(place.index, register));
+    u64::from(word >> place.shift)
 }
 
 /// Writes configuration space by ECAM.
 #[inline(never)]
 fn config_write<C: Cpu>(offset: u64, width: Width, value: u64, devices: &mut Devices, cpu: &mut C) {
-    let function = devices.function.as_mut();
-    let Some(((register, shift), function)) = place_in_word(offset, width).zip(function) else {
+    let place = place_in_word(offset, width);
+    let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get_mut(place.index)?))) else {
         return;
     };
-    let mask = (width.truncate(u64::MAX) << shift & 0xffff_ffff) as u32;
-    let value = (value << shift & 0xffff_ffff) as u32;
-    if function.write(register, value, mask) {
-        cpu.set_command(function.physical_command());
+    let mask = (width.truncate(u64::MAX) << place.shift & 0xffff_ffff) as u32;
+    let value = (value << place.shift & 0xffff_ffff) as u32;
+    if function.write(place.register, value, mask) {
+        cpu.set_command(place.index, function.physical_command());
     }
 }
 
-/// Returns register and bit position of an access to the guest's one function that lies within a word.
-fn place_in_word(offset: u64, width: Width) -> Option<(u16, u32)> {
-    let function = u64::from(GUEST_FUNCTION.0) << 12;
-    let register = u16::try_from(offset.checked_sub(function)?).ok()?;
-    let inside = register < 0x1000 && u64::from(register & 3) + width.bytes() <= 4;
-    inside.then_some((register & 0xffc, u32::from(register & 3) * 8))
+/// An access that lies within a word of a function.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Which of the guest's functions.
+    index: usize,
+    register: u16,
+    /// The access's lowest bit in the word.
+    shift: u32,
+}
+
+/// Finds an access's place, if it is in a word of what may be a function.
+fn place_in_word(offset: u64, width: Width) -> Option<Place> {
+    let register = (offset & 0xfff) as u16;
+    let function = Function(u16::try_from(offset >> 12).ok()?);
+    let is_inside = u64::from(register & 3) + width.bytes() <= 4;
+    let index = guest_index(function).filter(|_| is_inside)?;
+    Some(Place { index, register: register & 0xffc, shift: u32::from(register & 3) * 8 })
 }
 
 /// Puts a loaded value into its register: cut to the access, sign-extended, cut to the register.

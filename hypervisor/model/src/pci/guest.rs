@@ -1,9 +1,9 @@
-//! The one function that a guest sees on its emulated host bridge: configuration space through a filter.
+//! A function that a guest sees on its emulated host bridge: configuration space through a filter.
 //!
 //! BARs are hard-wired to where stage 2 has the memory: they can be sized, and whatever else is written, the address
 //! stays. Of the capabilities only Vendor-Specific ones are there, to be read: MSI and MSI-X would be writes to memory
-//! past stage 2, and the others change what EL2 relies on. Bus Master reads as written and goes nowhere. What is not
-//! listed in [`GuestFunction::read`] reads as zero, and ignores writes.
+//! past stage 2, and the others change what EL2 relies on. Bus Master reads as written; unless an SMMU checks what the
+//! function accesses, it goes nowhere. What is not listed in [`GuestFunction::read`] reads as zero, and ignores writes.
 
 use super::header::{BAR0, BUS_MASTER, CLASS, COMMAND, HEADER_TYPE, ID, INTERRUPT, INTX_DISABLE, MEMORY_SPACE};
 use super::{Bar, ConfigSpace, Function};
@@ -24,8 +24,17 @@ const HEADER_END: u16 = 0x40;
 /// Where the conventional configuration space ends.
 const END: u16 = 0x100;
 
-/// Where the guest finds the function: 00:01.0, since 00:00.0 is often taken for the host bridge.
-pub const GUEST_FUNCTION: Function = Function::new(0, 1, 0);
+/// Returns where the guest finds its function `index`: 00:01.0 is the first, since 00:00.0 is often taken for the host
+/// bridge.
+pub const fn guest_function(index: u8) -> Function {
+    Function::new(0, index.wrapping_add(1), 0)
+}
+
+/// Returns which of the guest's functions may be there.
+pub fn guest_index(function: Function) -> Option<usize> {
+    let index = function.device().checked_sub(1)?;
+    (guest_function(index) == function).then_some(usize::from(index))
+}
 
 /// A BAR as the guest has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,12 +64,21 @@ pub struct GuestFunction {
     pin: u8,
     /// Interrupt line.
     line: u8,
+    /// Whether the function may make accesses of its own.
+    has_dma: bool,
     command: u32,
 }
 
 impl GuestFunction {
-    /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, and INTA if `has_interrupt`.
-    pub fn new(config: &mut dyn ConfigSpace, function: Function, bars: &[GuestBar], has_interrupt: bool) -> Self {
+    /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, INTA if `has_interrupt`, and
+    /// accesses of its own if `has_dma`.
+    pub fn new(
+        config: &mut dyn ConfigSpace,
+        function: Function,
+        bars: &[GuestBar],
+        has_interrupt: bool,
+        has_dma: bool,
+    ) -> Self {
         let mut guest = Self {
             bars: [(0, 0); 6],
             sized: 0,
@@ -69,6 +87,7 @@ impl GuestFunction {
             next: [0; 64],
             pin: u8::from(has_interrupt),
             line: 0,
+            has_dma,
             command: 0,
         };
         for bar in bars {
@@ -129,10 +148,11 @@ impl GuestFunction {
         self.command = 0;
     }
 
-    /// Returns what EL2 writes into the function's Command register: it answers in memory space and does nothing of
-    /// its own, whatever the guest says; INTx is the guest's to disable.
+    /// Returns what EL2 writes into the function's Command register: it answers in memory space, whatever the guest says;
+    /// INTx is the guest's to disable, and with DMA Bus Master to enable.
     pub const fn physical_command(&self) -> u32 {
-        MEMORY_SPACE | self.command & INTX_DISABLE
+        let guests = if self.has_dma { INTX_DISABLE | BUS_MASTER } else { INTX_DISABLE };
+        MEMORY_SPACE | self.command & guests
     }
 
     /// Reads the word at `offset`, a multiple of 4; `real` reads the function's own.

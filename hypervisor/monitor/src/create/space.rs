@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 
 use assay_el2::frames;
 use assay_el2::guest_ram::GuestRam;
-use assay_el2::stage2::{Memory, Regime, TableMemory};
+use assay_el2::stage2::{DeviceRegime, Memory, Regime, TableMemory};
 use assay_model::stage2::Stage2;
 use assay_plan::idregs::HostId;
 use assay_plan::space::{Backing, Mapping};
 use assay_plan::vm_plan::{Shortage, VmPlan};
 use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::stage2_desc::Attributes;
 
 use crate::adapter::TableAdapter;
 use crate::coherent::{Grant, Pool};
@@ -26,6 +27,8 @@ pub(super) struct Holdings {
     /// In the order of the mappings.
     pub(super) coherent: Vec<Grant>,
     pub(super) stolen_time: Option<GuestRam>,
+    /// What the VM's devices may access, and how; nothing if they access nothing.
+    for_devices: Vec<(Region<Ipa>, Pa, Attributes)>,
     /// What was decided of the VM's memory, as it was printed, and its map: lines for the monitor.
     pub(super) listing: Vec<String>,
 }
@@ -34,7 +37,13 @@ impl Holdings {
     /// Takes what lies behind every mapping; RAM last of what can be refused for want of something, since what is taken
     /// stays taken.
     pub(super) fn take(plan: &VmPlan<'_>, pool: &mut Pool<'_>, shared: &mut Regions) -> Result<Self, Shortage> {
-        let mut taken = Self { ram: Vec::new(), coherent: Vec::new(), stolen_time: None, listing: Vec::new() };
+        let mut taken = Self {
+            ram: Vec::new(),
+            coherent: Vec::new(),
+            stolen_time: None,
+            for_devices: Vec::new(),
+            listing: Vec::new(),
+        };
         for Mapping { name, ipa, decision, backing, .. } in &plan.space {
             match backing {
                 Backing::Coherent { node, .. } => {
@@ -103,6 +112,9 @@ impl Holdings {
                 let place = Region { start: at, size: memory.size };
                 stage2.map(place, memory.start, mapping.decision.attributes(), &mut tables).map_err(no_tables)?;
                 map.extend(line(plan, mapping, place, memory.start));
+                if plan.has_dma() && is_memory(mapping) {
+                    self.for_devices.push((place, memory.start, mapping.decision.device_attributes()));
+                }
                 at = place.end();
             }
         }
@@ -115,13 +127,40 @@ impl Holdings {
         self.listing.extend(map);
         Ok((tables, regime))
     }
+
+    /// Makes the tables of the VM's devices, of the same form as the VM's own, which are mapped: the same memory at the same
+    /// guest addresses. Entries are as without `HCR_EL2.FWB`, which every SMMU reads alike (IHI 0070G.b §13.6). `None` if
+    /// no device accesses anything.
+    pub(super) fn map_devices(
+        &self,
+        plan: &VmPlan<'_>,
+        host: &HostId,
+        own: &TableAdapter,
+    ) -> Result<Option<(TableAdapter, DeviceRegime)>, Shortage> {
+        if !plan.has_dma() {
+            return Ok(None);
+        }
+        let mut tables = TableAdapter(own.0.for_devices());
+        let no_tables = |error| Shortage::Tables(format!("{error}"));
+        let stage2 = Stage2::new(plan.geometry, false, &mut tables).map_err(no_tables)?;
+        for (place, pa, attributes) in &self.for_devices {
+            stage2.map(*place, *pa, *attributes, &mut tables).map_err(no_tables)?;
+        }
+        let vtcr = stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16());
+        let regime = tables.0.put_in_use_by_devices(plan.vmid, vtcr).ok_or(Shortage::Vtcr)?;
+        Ok(Some((tables, regime)))
+    }
+}
+
+/// Tells whether it is memory, not registers nor what EL2 writes for the guest.
+fn is_memory(mapping: &Mapping<'_>) -> bool {
+    mapping.is_filled() || matches!(mapping.backing, Backing::Coherent { .. } | Backing::Shared(_))
 }
 
 /// The map's line of a piece of memory. Registers are no memory.
 fn line(plan: &VmPlan<'_>, mapping: &Mapping<'_>, ipa: Region<Ipa>, pa: Pa) -> Option<String> {
-    let is_memory = mapping.is_filled() || matches!(mapping.backing, Backing::Coherent { .. } | Backing::Shared(_));
     let (vm, region) = (&plan.config.name, &mapping.name);
-    is_memory.then(|| format!("memory vm={vm} region={region} ipa={} size={:#x} pa={pa}", ipa.start, ipa.size))
+    is_memory(mapping).then(|| format!("memory vm={vm} region={region} ipa={} size={:#x} pa={pa}", ipa.start, ipa.size))
 }
 
 fn in_use(mapping: &Mapping<'_>) -> Shortage {

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Ipa, Region};
 
 use super::{Trouble, VmClaims, World};
-use crate::offers;
+use crate::offers::{self, Own};
 use crate::pci::{Address, DeviceFault, Found};
 use crate::platform::{CoherentNode, HostPlatform};
 use crate::policy::Use;
 use crate::space::Backing;
 use crate::vm_tree::{CoherentClaim, VmConfig};
+use assay_model::layout;
 
 /// Returns the function that `device` of a claim names: by its PCI address, or by the path of its node.
 fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
@@ -31,9 +32,8 @@ pub(super) fn of(machine: &HostPlatform, claim: &CoherentClaim) -> Option<Addres
 
 /// Returns the functions that VMs claim, each once: what the boot has to look for.
 pub fn claimed_functions(machine: &HostPlatform, vms: &[VmConfig]) -> Vec<Address> {
-    let claims = vms.iter().flat_map(|vm| &vm.coherent);
     let mut all = Vec::new();
-    for address in claims.filter_map(|claim| of(machine, claim)) {
+    for address in vms.iter().flat_map(VmConfig::functions).filter_map(|name| address(machine, name)) {
         if !all.contains(&address) {
             all.push(address);
         }
@@ -47,54 +47,100 @@ pub fn found_function(machine: &HostPlatform, address: Address) -> Option<&Found
     functions.find(|found| found.address == address)
 }
 
-/// Names what is wrong with a claim's device, its place in the guest left aside.
+/// Names what is wrong with the device of a claim, its place in the guest left aside.
 pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> Option<DeviceFault> {
-    let _ = claim.device.as_ref()?;
+    let device = claim.device.as_deref()?;
     if claim.use_ != Use::Aperture {
         return Some(DeviceFault::NotAperture);
-    }
-    let Some(address) = of(world.machine, claim) else {
-        return Some(DeviceFault::Name);
-    };
-    let claims = world.vms.iter().flat_map(|vm| &vm.coherent);
-    let same = |other: &&CoherentClaim| of(world.machine, other) == Some(address);
-    if claims.filter(same).count() > 1 {
-        return Some(DeviceFault::Twice);
     }
     let own = vm.coherent.iter();
     if own.filter(|claim| claim.device.is_some()).count() > 1 {
         return Some(DeviceFault::Second);
     }
-    if let Err(fault) = world.machine.ecam_host(address.segment, address.function.bus()) {
+    of_function(world, vm, device)
+}
+
+/// Says what is wrong with the functions that a VM claims without a region.
+pub(super) fn check<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) {
+    for device in &claims.config.devices {
+        let fault = of_function(world, claims.config, device);
+        claims.troubles.extend(fault.map(|fault| Trouble::Device { region: None, device, fault }));
+    }
+    let last = claims.config.functions().nth(layout::PCI_FUNCTIONS).and_then(|_| claims.config.devices.last());
+    let fault = DeviceFault::TooMany;
+    claims.troubles.extend(last.map(|device| Trouble::Device { region: None, device, fault }));
+}
+
+/// Names what is wrong with a function that a VM claims.
+fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceFault> {
+    let machine = world.machine;
+    let Some(address) = address(machine, device) else {
+        return Some(DeviceFault::Name);
+    };
+    let claimed = |vms: &[VmConfig]| {
+        vms.iter()
+            .flat_map(VmConfig::functions)
+            .filter_map(|name| self::address(machine, name))
+            .filter(|other| *other == address)
+            .count()
+    };
+    if claimed(world.vms) > 1 {
+        return Some(DeviceFault::Twice);
+    }
+    if let Err(fault) = machine.ecam_host(address.segment, address.function.bus()) {
         return Some(DeviceFault::Bar(fault));
     }
-    let found = found_function(world.machine, address)?;
+    let found = found_function(machine, address)?;
     if let Err(fault) = &found.outcome {
         return Some(*fault);
     }
-    let mut others = world.machine.functions.iter();
-    let shares = |other: &Found| other.address != address && found.intx.is_some() && other.intx == found.intx;
-    others.any(shares).then_some(DeviceFault::SharedInterrupt)
-}
-
-/// Says of each region what keeps the BARs of the function that goes with it from having a place in the guest.
-pub(super) fn check_places<'a>(machine: &'a HostPlatform, claims: &mut VmClaims<'a>) {
-    for row in &claims.rows {
-        if let Backing::Coherent { node, device: Some(address) } = row.backing
-            && let Some(fault) = misfit(machine, node, address, row.ipa)
-            && let Some(claim) = claims.config.coherent.iter().find(|claim| of(machine, claim) == Some(address))
-        {
-            claims.troubles.push(Trouble::device(claim, fault));
-        }
+    let is_own = |other: &Found| vm.functions().any(|name| self::address(machine, name) == Some(other.address));
+    let others = || machine.functions.iter().filter(|other| other.address != address);
+    let of_others = || others().filter(|other| !is_own(other));
+    if of_others().any(|other| found.intx.is_some() && other.intx == found.intx) {
+        return Some(DeviceFault::SharedInterrupt);
     }
+    let is_beside = |other: &Found| other.address.segment == address.segment && other.root == found.root;
+    if found.stream.is_some() && of_others().any(is_beside) {
+        return Some(DeviceFault::SharedDevice);
+    }
+    let has_same = |other: &Found| found.stream.is_some() && other.stream == found.stream;
+    others().any(has_same).then_some(DeviceFault::SharedStream)
 }
 
-fn misfit(
-    machine: &HostPlatform,
-    node: &CoherentNode,
-    address: Address,
-    ipa: Option<Region<Ipa>>,
-) -> Option<DeviceFault> {
-    let found = found_function(machine, address)?;
-    offers::offers(found, found.outcome.as_ref().ok()?, &machine.coherent, node, ipa?).err()
+/// Lists the functions that a VM claims and the boot found, with the regions that they go with, as far as these have a
+/// place.
+pub(crate) fn found<'a>(
+    machine: &'a HostPlatform,
+    vm: &VmConfig,
+    regions: impl Iterator<Item = (&'a CoherentNode, Address, Region<Ipa>)> + Clone,
+) -> Vec<(&'a Found, Own<'a>)> {
+    let with_region = |name: &str| {
+        let found = found_function(machine, address(machine, name)?)?;
+        let mut regions = regions.clone();
+        let own = regions.find(|(_, address, _)| *address == found.address);
+        Some((found, own.map(|(node, _, ipa)| (node, ipa))))
+    };
+    vm.functions().filter_map(with_region).collect()
+}
+
+/// Says which function's BARs have no place in the guest.
+pub(super) fn check_places<'a>(machine: &'a HostPlatform, claims: &mut VmClaims<'a>) {
+    let of_row = |row: &super::Row<'a>| match row.backing {
+        Backing::Coherent { node, device } => Some((node, device?, row.ipa?)),
+        _ => None,
+    };
+    let found = found(machine, claims.config, claims.rows.iter().filter_map(of_row));
+    let Err((address, fault)) = offers::all(&found, &machine.coherent) else { return };
+    let of_region = claims.config.coherent.iter().find(|claim| of(machine, claim) == Some(address));
+    let mut others = claims.config.devices.iter();
+    let trouble = match of_region {
+        Some(claim) => Some(Trouble::device(claim, fault)),
+        None => others.find(|name| self::address(machine, name) == Some(address)).map(|device| Trouble::Device {
+            region: None,
+            device,
+            fault,
+        }),
+    };
+    claims.troubles.extend(trouble);
 }

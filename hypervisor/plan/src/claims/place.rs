@@ -57,7 +57,7 @@ pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<
 
 /// Where a VM's devices are: memory can be anywhere else.
 fn devices(vm: &VmConfig) -> impl Iterator<Item = Region<Ipa>> {
-    let has_function = vm.coherent.iter().any(|claim| claim.device.is_some());
+    let has_function = vm.functions().next().is_some();
     core::iter::once(layout::DEVICES).chain(has_function.then_some(layout::PCI))
 }
 

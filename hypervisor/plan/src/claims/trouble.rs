@@ -31,10 +31,10 @@ pub enum Trouble<'a> {
         /// The node's path.
         path: &'a str,
     },
-    /// The claim wants a device too, which it cannot have.
+    /// The VM wants a device that it cannot have.
     Device {
-        /// What the claim says.
-        region: &'a str,
+        /// The region that it goes with, as the claim says.
+        region: Option<&'a str>,
         /// The device.
         device: &'a str,
         /// Why not.
@@ -155,7 +155,7 @@ impl fmt::Display for Holder<'_> {
 impl<'a> Trouble<'a> {
     /// Makes the trouble with a claim's device.
     pub(super) fn device(claim: &'a CoherentClaim, fault: DeviceFault) -> Self {
-        Self::Device { region: &claim.region, device: claim.device.as_deref().unwrap_or_default(), fault }
+        Self::Device { region: Some(&claim.region), device: claim.device.as_deref().unwrap_or_default(), fault }
     }
 
     /// Tells whether the claim names nothing: an error of the manifest whatever the machine can do.

@@ -89,6 +89,9 @@ table! {
     FLASH = Field::optional("flash", "", Kind::Tables("vm.flash"), Default::Empty);
     /// its parts in regions that several VMs see
     SHARED = Field::optional("shared", "", Kind::Tables("vm.shared"), Default::Empty);
+    /// PCI functions that the VM gets: each `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path of its node;
+    /// 8 at most, those of `[[vm.coherent]]` included ([pci.md](pci.md))
+    DEVICES = Field::optional("devices", "assay,devices", Kind::Texts, Default::Empty);
     /// whether the VM shares CPUs with others, see below
     SCHED = Field::optional("sched", "assay,sched", Kind::Word(&["dedicated", "shared"]), Default::Word("dedicated"));
     /// the VM's weight against the others that share
@@ -122,7 +125,7 @@ table! {
     /// default above the VM's RAM and devices
     IPA = Field::optional("ipa", "assay,ipa", Kind::Address, Default::None("chosen"));
     /// the PCI function that goes with it: `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path
-    /// of its node; one for each VM ([pci.md](pci.md))
+    /// of its node; one for each VM, beside `devices` ([pci.md](pci.md))
     DEVICE = Field::optional("device", "assay,device", Kind::Text, Default::None("absent")).with(&USE, &["aperture"]);
 }
 

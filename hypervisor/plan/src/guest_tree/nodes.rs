@@ -59,7 +59,7 @@ pub(super) fn chosen(guest: &GuestTree<'_>) -> DeviceTreeNode {
             put_bytes(&mut node, "rng-seed", &RNG_MARK);
         }
     }
-    if guest.function.is_some() {
+    if !guest.functions.is_empty() {
         // BARs are where they are: Linux is not to assign them anew.
         put_cells(&mut node, "linux,pci-probe-only", &[1]);
     }

@@ -1,4 +1,4 @@
-//! The PCI host bridge that a guest finds, with its one function.
+//! The PCI host bridge that a guest finds, with its functions.
 //!
 //! (IEEE 1275 PCI Bus Binding; `pci-host-ecam-generic`; Devicetree Specification 0.4 §2.4.3 for `interrupt-map`.)
 
@@ -13,15 +13,14 @@ use super::nodes::{
     APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, at, named, put_cells, put_regions, put_texts, words,
 };
 use assay_model::layout;
-use assay_model::pci::{GUEST_FUNCTION, GuestBar};
+use assay_model::pci::{GuestBar, guest_function};
 
 /// phys.hi of a range: 32-bit memory, 64-bit memory, and prefetchable.
 const MEMORY_32: u32 = 0x0200_0000;
 const MEMORY_64: u32 = 0x0300_0000;
 const PREFETCHABLE: u32 = 0x4000_0000;
 
-pub(super) fn host_bridge(function: &PciFunction) -> DeviceTreeNode {
-    let unit = u32::from(GUEST_FUNCTION.0) << 8;
+pub(super) fn host_bridge(functions: &[PciFunction]) -> DeviceTreeNode {
     let mut node = at("pcie", layout::PCI_CONFIG);
     put_texts(&mut node, "compatible", &["pci-host-ecam-generic"]);
     put_texts(&mut node, "device_type", &["pci"]);
@@ -31,23 +30,33 @@ pub(super) fn host_bridge(function: &PciFunction) -> DeviceTreeNode {
     put_cells(&mut node, "#address-cells", &[3]);
     put_cells(&mut node, "#size-cells", &[2]);
     put_cells(&mut node, "#interrupt-cells", &[1]);
+    if functions.iter().all(|function| function.is_coherent) {
+        put_cells(&mut node, "dma-coherent", &[]);
+    }
     let registers = layout::PCI_MEMORY;
     let mut ranges = range(MEMORY_32, registers.start.0, registers.size);
-    if let Some(bar) = function.window {
+    for bar in functions.iter().filter_map(|function| function.window) {
         ranges.extend(range(space(&bar), bar.address, bar.size));
     }
     put_cells(&mut node, "ranges", &ranges);
-    if function.interrupt {
+    let mut map = Vec::new();
+    for (index, function) in (0..).zip(functions) {
+        let unit = u32::from(guest_function(index).0) << 8;
+        if let Some(intid) = function.interrupt {
+            // The GIC's unit address has no cells.
+            map.extend([unit, 0, 0, 1, GIC_PHANDLE, SPI, intid.0 - IntId::SPI_BASE, LEVEL_HIGH]);
+        }
+        let mut device = named(format!("device@{:x},0", guest_function(index).device()));
+        put_cells(&mut device, "reg", &[unit, 0, 0, 0, 0]);
+        if function.region.is_some() {
+            put_cells(&mut device, "memory-region", &[APERTURE_PHANDLE]);
+        }
+        node.add_child(device);
+    }
+    if !map.is_empty() {
         put_cells(&mut node, "interrupt-map-mask", &[0xf800, 0, 0, 7]);
-        // The GIC's unit address has no cells.
-        let line = layout::PCI_INTID.0 - IntId::SPI_BASE;
-        let map = [unit, 0, 0, 1, GIC_PHANDLE, SPI, line, LEVEL_HIGH];
         put_cells(&mut node, "interrupt-map", &map);
     }
-    let mut device = named(format!("device@{:x},0", GUEST_FUNCTION.device()));
-    put_cells(&mut device, "reg", &[unit, 0, 0, 0, 0]);
-    put_cells(&mut device, "memory-region", &[APERTURE_PHANDLE]);
-    node.add_child(device);
     node
 }
 

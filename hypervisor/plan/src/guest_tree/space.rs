@@ -47,7 +47,7 @@ fn coherent(
             let mut node = at(&mapping.name, mapping.ipa);
             put_regions(&mut node, &[mapping.ipa]);
             put_bytes(&mut node, "no-map", &[]);
-            if guest.function.is_some_and(|function| function.region == mapping.ipa) {
+            if guest.functions.iter().any(|function| function.region == Some(mapping.ipa)) {
                 put_cells(&mut node, "phandle", &[APERTURE_PHANDLE]);
             }
             reserve(root, node)

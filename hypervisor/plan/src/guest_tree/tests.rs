@@ -53,7 +53,7 @@ fn plain() -> GuestTree<'static> {
         watchdog: false,
         pmu: false,
         rtc: false,
-        function: None,
+        functions: &[],
         distances: None,
         home: 0,
     }

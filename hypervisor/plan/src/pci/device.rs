@@ -6,7 +6,7 @@ use core::fmt;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, prepare};
+use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, Stream, prepare, walk};
 use assay_model::pci::header::{CLASS, ID, INTERRUPT};
 
 /// A function of the machine.
@@ -48,16 +48,22 @@ pub enum DeviceFault {
     Name,
     /// The claim is not `use = "aperture"`.
     NotAperture,
-    /// The VM claims another function too.
+    /// The VM claims a second region with a function.
     Second,
+    /// The VM claims more functions than a VM gets.
+    TooMany,
     /// Another claim names it too.
     Twice,
     /// It cannot be found, or has no place.
     Bar(BarFault),
     /// By its class code (base class and subclass) it works by DMA.
     NeedsDma(u16),
-    /// Its INTx is wired to the interrupt of another function that a VM claims.
+    /// Its INTx is wired to the interrupt of a function that another VM claims.
     SharedInterrupt,
+    /// It can reach a function that another VM claims past the SMMU: both are of one device of the root bus, or behind it.
+    SharedDevice,
+    /// An SMMU knows its accesses by the name of another function that a VM claims.
+    SharedStream,
     /// Its BARs do not fit below the guest's RAM.
     NoRoom,
     /// The region's BAR is of 32 bits, and the region is above 4 GiB in the guest.
@@ -81,24 +87,31 @@ pub struct Found {
     pub outcome: Result<Prepared, DeviceFault>,
     /// The interrupt that its INTx is wired to.
     pub intx: Option<IntId>,
+    /// What an SMMU knows its accesses by; without one it makes none.
+    pub stream: Option<Stream>,
+    /// The device of the root bus that it is of, or behind: what is of one device may reach each other past the SMMU.
+    pub root: u8,
 }
 
-/// Looks for the function at `address` behind `host` and prepares it beside what is `kept`, unless it works by DMA.
+/// Looks for the function at `address` behind `host` and prepares it beside what is `kept`, unless it works by DMA and has
+/// no `stream`.
 pub fn look(
     host: &EcamHost,
     config: &mut dyn ConfigSpace,
     address: Address,
+    stream: Option<Stream>,
     pa_bits: u8,
     kept: &[Region<Pa>],
 ) -> Found {
     let function = address.function;
     let class = (config.read(function, CLASS) >> 16) as u16;
     let is_there = config.read(function, ID) & 0xffff != 0xffff;
-    let outcome = if is_there && needs_dma(class) {
+    let outcome = if is_there && needs_dma(class) && stream.is_none() {
         Err(DeviceFault::NeedsDma(class))
     } else {
         prepare(host, config, function, pa_bits, kept).map_err(DeviceFault::Bar)
     };
     let pin = config.read(function, INTERRUPT) >> 8 & 0xff;
-    Found { address, intx: host.intx(function, pin).filter(|_| outcome.is_ok()), outcome }
+    let intx = host.intx(function, pin).filter(|_| outcome.is_ok());
+    Found { address, intx, outcome, stream, root: walk::root(config, host.buses, function) }
 }

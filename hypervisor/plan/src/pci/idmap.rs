@@ -37,3 +37,12 @@ impl IdMap {
         Some((&range.controller, range.output.checked_add(offset)?))
     }
 }
+
+/// What an SMMU knows the accesses of a function by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stream {
+    /// Which one of the platform's SMMUs.
+    pub smmu: usize,
+    /// The StreamID.
+    pub id: u32,
+}

@@ -42,6 +42,20 @@ pub(super) fn all(config: &mut dyn ConfigSpace, buses: (u8, u8)) -> Vec<Found> {
     found
 }
 
+/// Returns the device of the first bus that leads to a function, or is its own.
+pub(super) fn root(config: &mut dyn ConfigSpace, buses: (u8, u8), function: Function) -> u8 {
+    let found = all(config, buses);
+    let mut at = function;
+    // As many steps as there are functions: a circle ends.
+    for _ in &found {
+        match found.iter().find(|other| other.function == at).and_then(|other| other.behind) {
+            Some(bridge) => at = bridge,
+            None => break,
+        }
+    }
+    at.device()
+}
+
 fn on_device(
     config: &mut dyn ConfigSpace,
     bus: u8,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{EcamHost, HostPlatform, PlatformError, bus, interrupts, room};
+use super::{EcamHost, HostPlatform, PlatformError, Stream, bus, interrupts, room};
 use crate::gate::{Node, Tree};
 use assay_model::pci::Function;
 
@@ -17,19 +17,11 @@ pub struct Smmu {
     pub path: String,
     /// Its registers: pages 0 and 1.
     pub registers: Region<Pa>,
-    /// `dma-coherent`: it reads tables and queues as the CPUs' caches have them.
-    pub is_coherent: bool,
+    /// It can be used: `dma-coherent` says that it reads tables and queues as the CPUs' caches have them, and as far as
+    /// somebody has looked it can do what it must.
+    pub is_usable: bool,
     /// The interrupt of its event queue, if it is wired to the GIC.
     pub events: Option<IntId>,
-}
-
-/// What an SMMU knows the accesses of a function by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Stream {
-    /// Which one of [`HostPlatform::smmus`].
-    pub smmu: usize,
-    /// The StreamID.
-    pub id: u32,
 }
 
 /// Reads all that are not disabled.
@@ -48,16 +40,16 @@ pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, smmus: &mut Vec
         };
         let events = which.map(|which| interrupts::nth(node, gic, which)).transpose()?.flatten();
         room(smmus, "/")?;
-        smmus.push(Smmu { path: node.path(), registers, is_coherent: node.has("dma-coherent"), events });
+        smmus.push(Smmu { path: node.path(), registers, is_usable: node.has("dma-coherent"), events });
     }
     Ok(())
 }
 
 impl HostPlatform {
-    /// Returns what the accesses of a function behind `host` are known by; `None` if they pass no SMMU that is here.
+    /// Returns what the accesses of a function behind `host` are known by; `None` if they pass no SMMU that can be used.
     pub fn stream(&self, host: &EcamHost, function: Function) -> Option<Stream> {
         let (path, id) = host.streams.of(function)?;
-        let smmu = self.smmus.iter().position(|smmu| smmu.path == path)?;
+        let smmu = self.smmus.iter().position(|smmu| smmu.path == path && smmu.is_usable)?;
         Some(Stream { smmu, id })
     }
 }

@@ -1,4 +1,4 @@
-//! What a VM gets beyond what it claims: its interrupt controller, the registers of its PCI function, stolen time.
+//! What a VM gets beyond what it claims: its interrupt controller, the registers of its PCI functions, stolen time.
 
 use alloc::borrow::Cow;
 use alloc::string::ToString;
@@ -9,49 +9,76 @@ use assay_model::pci::GuestBar;
 use assay_model::vgic::{VCPUS_MAX_V2, VCPUS_MAX_V3};
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::gic::Version;
+use assay_spec::intid::IntId;
 use assay_spec::stage2_desc::Rights;
 
 use super::{Cpus, Shortage};
-use crate::claims::{World, found_function};
+use crate::claims::{self, World};
 use crate::guest_tree::PciFunction;
 use crate::offers::{self, Offer};
 use crate::pci::Found;
 use crate::platform::{HostGic, HostPlatform};
 use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
 use crate::space::{Backing, Mapping};
+use crate::vm_tree::VmConfig;
 
-/// The PCI function that a VM is granted, and where its BARs are in the guest.
+/// A PCI function that a VM is granted, and where its BARs are in the guest.
 #[derive(Clone, Debug)]
 pub struct Function<'a> {
     /// What the boot found.
     pub found: &'a Found,
     offers: Vec<Offer>,
-    region: Region<Ipa>,
+    /// The region that goes with it.
+    region: Option<Region<Ipa>>,
+    /// The guest's interrupt.
+    line: Option<IntId>,
+    is_coherent: bool,
 }
 
 impl<'a> Function<'a> {
-    /// The function of the aperture that has one.
-    pub(super) fn of(machine: &'a HostPlatform, space: &[Mapping<'a>]) -> Option<Self> {
-        space.iter().find_map(|mapping| {
-            let Backing::Coherent { node, device } = mapping.backing else {
-                return None;
-            };
-            let found = found_function(machine, device?)?;
-            let prepared = found.outcome.as_ref().ok()?;
-            let offers = offers::offers(found, prepared, &machine.coherent, node, mapping.ipa).ok()?;
-            Some(Self { found, offers, region: mapping.ipa })
-        })
+    /// Lists the functions that a VM gets, in the guest's order: first that of the aperture that has one.
+    pub(super) fn all(machine: &'a HostPlatform, vm: &VmConfig, space: &[Mapping<'a>]) -> Vec<Self> {
+        let of_mapping = |mapping: &Mapping<'a>| match mapping.backing {
+            Backing::Coherent { node, device } => Some((node, device?, mapping.ipa)),
+            _ => None,
+        };
+        let found = claims::found(machine, vm, space.iter().filter_map(of_mapping));
+        let offers = offers::all(&found, &machine.coherent).unwrap_or_default();
+        let mut lines = Vec::new();
+        let functions = found.into_iter().zip(offers).map(|((found, own), offers)| {
+            let line = found.intx.map(|intid| {
+                let known = lines.iter().position(|line| *line == intid);
+                layout::pci_intid(known.unwrap_or_else(|| {
+                    lines.push(intid);
+                    lines.len() - 1
+                }))
+            });
+            let host = machine.ecam_host(found.address.segment, found.address.function.bus());
+            let is_coherent = host.is_ok_and(|host| host.is_coherent);
+            Self { found, offers, region: own.map(|(_, ipa)| ipa), line, is_coherent }
+        });
+        functions.collect()
     }
 
     /// What the guest's tree says of it.
     pub(super) fn node(&self) -> PciFunction {
         let own = self.offers.iter().find(|offer| offer.registers.is_none());
-        PciFunction { region: self.region, window: own.map(|offer| offer.guest), interrupt: self.found.intx.is_some() }
+        PciFunction {
+            region: self.region,
+            window: own.map(|offer| offer.guest),
+            interrupt: self.line,
+            is_coherent: self.is_coherent,
+        }
     }
 
     /// Its BARs as the guest's configuration space has them.
     pub fn bars(&self) -> Vec<GuestBar> {
         self.offers.iter().map(|offer| offer.guest).collect()
+    }
+
+    /// The physical interrupt of its INTx, and the guest's.
+    pub fn intx(&self) -> Option<(IntId, IntId)> {
+        self.found.intx.zip(self.line)
     }
 }
 
@@ -69,7 +96,7 @@ pub(super) fn gic_of(machine: &HostPlatform, vcpus: usize) -> Result<Version, Sh
 pub(super) fn add<'a>(
     world: &World<'a>,
     space: &mut Vec<Mapping<'a>>,
-    function: Option<&Function<'a>>,
+    functions: &[Function<'a>],
     gic: Version,
     cpus: &Cpus,
 ) -> Result<(), Shortage> {
@@ -81,7 +108,7 @@ pub(super) fn add<'a>(
         space.push(Mapping { name, ipa, use_: Use::Aperture, decision, proof: Proof::NotRun, backing });
         Ok(())
     };
-    for offer in function.iter().flat_map(|function| &function.offers) {
+    for offer in functions.iter().flat_map(|function| &function.offers) {
         if let Some((registers, ipa)) = offer.registers {
             let merges = offer.guest.bar.memory().is_some_and(|(_, merges)| merges);
             let kind = if merges { Kind::MmioWriteCombining } else { Kind::Mmio };

@@ -87,6 +87,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: vm.bootargs(&kernel, warnings)?,
         coherent,
+        devices: vm.devices()?,
         flash,
         shared: sharing,
         name: vm.name,
@@ -119,6 +120,17 @@ impl Vm<'_, '_> {
         let reason = format!("{} is not a name for a VM", self.node.path());
         let remedy = "use 1 to 32 of letters, digits, comma, dot, underscore, plus and minus";
         Err(self.refuse(Rule::V3, reason, remedy))
+    }
+
+    fn devices(&self) -> Result<Vec<String>, Refused> {
+        let bad = self.bad(Rule::V3, "write devices as a list of PCI functions");
+        Ok(self
+            .node
+            .strs(vm::DEVICES.property)
+            .map_err(bad)?
+            .take(layout::PCI_FUNCTIONS + 1)
+            .map(String::from)
+            .collect())
     }
 
     fn cpus(&self) -> Result<CpuClaim, Refused> {

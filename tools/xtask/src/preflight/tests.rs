@@ -141,7 +141,7 @@ fn addresses_beyond_every_cpu_and_devices_that_are_none_are_told() {
             claim("gpu0-memory", "aperture", "device = \"gpu0\""),
             "the device gpu0 of region gpu0-memory is no PCI function",
         ),
-        (claim("of-another-tree", "aperture", "device = \"00:20.0\""), "write `device` as SEGMENT:BB:DD.F"),
+        (claim("of-another-tree", "aperture", "device = \"00:20.0\""), "as SEGMENT:BB:DD.F in hexadecimal"),
     ] {
         let said = said(&lines);
         assert!(said.contains(words), "{lines}: {said}");

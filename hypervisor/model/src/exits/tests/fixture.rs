@@ -63,7 +63,7 @@ pub(super) struct FakeCpu {
     /// Whom a ring would reach.
     pub(super) peers: u32,
     /// What was written to the PCI function's Command register.
-    pub(super) commands: Vec<u32>,
+    pub(super) commands: Vec<(usize, u32)>,
 }
 
 impl FakeCpu {
@@ -153,11 +153,11 @@ impl Cpu for FakeCpu {
         let timer = vcpu.timer_deadline();
         self.armed.push((timer, devices.watchdog_deadline()));
     }
-    fn config_read(&mut self, offset: u16) -> u32 {
-        0x5a5a_0000 | u32::from(offset)
+    fn config_read(&mut self, function: usize, offset: u16) -> u32 {
+        (0x5a5a + u32::try_from(function).unwrap()) << 16 | u32::from(offset)
     }
-    fn set_command(&mut self, command: u32) {
-        self.commands.push(command);
+    fn set_command(&mut self, function: usize, command: u32) {
+        self.commands.push((function, command));
     }
 }
 

@@ -6,12 +6,13 @@ use super::fixture::Vm;
 use crate::exits::Next;
 use crate::inject::Fault;
 use crate::layout;
-use crate::pci::{Bar, ConfigSpace, Function, GUEST_FUNCTION, GuestBar, GuestFunction, Space};
+use crate::pci::{Bar, ConfigSpace, Function, GuestBar, GuestFunction, Space, guest_function};
 use crate::vgic::Version;
 
 const CONFIG: u64 = layout::PCI_CONFIG.start.0;
-/// Where the function's registers begin.
-const FUNCTION: u64 = CONFIG + ((GUEST_FUNCTION.0 as u64) << 12);
+/// Where the registers of the first and of the second function begin.
+const FUNCTION: u64 = CONFIG + ((guest_function(0).0 as u64) << 12);
+const SECOND: u64 = CONFIG + ((guest_function(1).0 as u64) << 12);
 
 /// A function without capabilities.
 struct Plain;
@@ -23,7 +24,7 @@ impl ConfigSpace for Plain {
     fn write(&mut self, _: Function, _: u16, _: u32) {}
 }
 
-/// A VM with a function that has 64 KiB of registers.
+/// A VM with two functions that have 64 KiB of registers; the second has DMA.
 fn with_function() -> Vm {
     let mut vm = Vm::new(Version::V3, 2);
     let bar = GuestBar {
@@ -31,9 +32,9 @@ fn with_function() -> Vm {
         address: 0x1000_0000,
         size: 0x1_0000,
     };
-    let function = GuestFunction::new(&mut Plain, Function::new(0, 2, 0), &[bar], true);
+    let function = |has_dma| GuestFunction::new(&mut Plain, Function::new(0, 2, 0), &[bar], true, has_dma);
     vm.machine.pci = true;
-    vm.devices.lock().function = Some(function);
+    vm.devices.lock().functions = [function(false), function(true)].into();
     vm
 }
 
@@ -54,7 +55,7 @@ fn parts_of_a_word_are_loaded_by_any_width_that_fits() {
 #[test]
 fn where_no_function_is_loads_are_all_ones_and_stores_nothing() {
     let mut vm = with_function();
-    for place in [CONFIG, FUNCTION - 4, FUNCTION + 0x1000, CONFIG + 0xf_fffc] {
+    for place in [CONFIG, FUNCTION - 4, FUNCTION + 0x1000, SECOND + 0x8000, CONFIG + 0xf_fffc] {
         assert_eq!(vm.load(place, Width::W4), 0xffff_ffff, "{place:#x}");
         vm.store(place, Width::W4, 0);
     }
@@ -68,14 +69,23 @@ fn a_store_to_command_reaches_the_function_without_bus_master() {
     assert_eq!(vm.load(FUNCTION + 4, Width::W2), 0x0406);
     vm.store(FUNCTION + 5, Width::W1, 0x00);
     assert_eq!(vm.load(FUNCTION + 4, Width::W2), 0x0006);
-    assert_eq!(vm.cpu.commands, [0x402, 0x002]);
+    assert_eq!(vm.cpu.commands, [(0, 0x402), (0, 0x002)]);
     vm.store(FUNCTION + 0x10, Width::W4, 0xffff_ffff);
     assert_eq!(vm.load(FUNCTION + 0x10, Width::W4), 0xffff_0000);
     assert_eq!(vm.cpu.commands.len(), 2);
     let mut devices = vm.devices.lock();
     devices.reset();
-    let function = devices.function.as_ref().unwrap();
+    let function = &devices.functions[0];
     assert_eq!(function.read(0x10, |_| 0), 0x1000_0000);
+}
+
+#[test]
+fn a_function_with_dma_has_the_bus_master_that_the_guest_set() {
+    let mut vm = with_function();
+    assert_eq!(vm.load(SECOND + 8, Width::W4), 0x5a5b_0008);
+    vm.store(SECOND + 4, Width::W2, 0x0406);
+    vm.store(SECOND + 4, Width::W2, 0x0002);
+    assert_eq!(vm.cpu.commands, [(1, 0x406), (1, 0x002)]);
 }
 
 #[test]

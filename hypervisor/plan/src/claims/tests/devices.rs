@@ -8,7 +8,7 @@ use assay_spec::intid::IntId;
 use super::{fwb, gpu, ipa, platform, vm, vms, world};
 use crate::claims::{claimed_functions, resolve};
 use crate::pci::{Address, BarFault, DeviceFault, Found, Prepared};
-use crate::platform::HostPlatform;
+use crate::platform::{HostPlatform, Stream};
 use crate::space::Backing;
 use crate::vm_tree::VmConfig;
 
@@ -52,7 +52,9 @@ fn address(text: &str) -> Address {
 }
 
 fn found(text: &str, outcome: Result<Prepared, DeviceFault>, intx: Option<u32>) -> Found {
-    Found { address: address(text), outcome, intx: intx.map(IntId) }
+    let address = address(text);
+    let root = address.function.device();
+    Found { address, outcome, intx: intx.map(IntId), stream: None, root }
 }
 
 fn prepared(text: &str) -> Prepared {
@@ -92,7 +94,7 @@ fn what_is_wrong_with_a_claims_device_is_said() {
 }
 
 #[test]
-fn a_function_goes_to_one_vm_and_a_vm_gets_one_function() {
+fn a_function_goes_to_one_vm_and_one_function_goes_with_a_region() {
     let machine = machine();
     let (first, second) =
         (claim("gpu0-memory", "aperture", &device("00:02.0")), claim("other", "aperture", &device("0000:00:02.0")));
@@ -132,6 +134,61 @@ fn what_the_boot_found_of_a_function_counts() {
     }
     for (first, second) in [(Some(37), Some(38)), (None, None)] {
         assert!(pair(first, second).iter().all(Vec::is_empty));
+    }
+}
+
+/// VMs with functions of their own, and what is wrong with them.
+fn of_lists(lists: &[&str], functions: Vec<Found>) -> Vec<Vec<String>> {
+    let list = |(index, names): (usize, &&str)| vm(["a", "b"][index], &std::format!("assay,devices = {names};"), &[]);
+    let all: Vec<String> = lists.iter().enumerate().map(list).collect();
+    let mut machine = machine();
+    machine.functions = functions;
+    troubles(&machine, &vms(&all))
+}
+
+fn good(text: &str, intx: Option<u32>, stream: Option<u32>) -> Found {
+    let stream = stream.map(|id| Stream { smmu: 0, id });
+    Found { stream, ..found(text, Ok(prepared(text)), intx) }
+}
+
+#[test]
+fn a_vm_gets_the_functions_of_its_list() {
+    let texts = of_lists(&[r#""00:02.0", "/pcie@10000000/gpu@2,0", "gpu""#], Vec::new()).remove(0);
+    assert!(texts[0].contains("the device 00:02.0 is claimed twice"), "{texts:?}");
+    assert!(texts[1].contains("gpu@2,0 is claimed twice"), "{texts:?}");
+    assert!(texts[2].contains("the device gpu is no PCI function"), "{texts:?}");
+    let nine = (2..11).map(|slot| std::format!(r#""00:{slot:02x}.0""#)).collect::<Vec<_>>().join(", ");
+    let texts = of_lists(&[&nine], Vec::new()).remove(0);
+    assert!(texts[0].contains("00:0a.0 is one too many"), "{texts:?}");
+}
+
+#[test]
+fn what_can_reach_each_other_past_the_smmu_goes_to_one_vm() {
+    let (first, second) = (good("00:02.0", None, Some(0x10)), good("00:02.1", None, Some(0x11)));
+    let both = || [first.clone(), second.clone()].to_vec();
+    for texts in of_lists(&[r#""00:02.0""#, r#""00:02.1""#], both()) {
+        assert!(texts[0].contains("past the SMMU"), "{texts:?}");
+    }
+    assert_eq!(of_lists(&[r#""00:02.0", "00:02.1""#], both()), [Vec::<String>::new()]);
+    // Without DMA they reach nothing.
+    let silent = both().into_iter().map(|found| Found { stream: None, ..found }).collect();
+    assert!(of_lists(&[r#""00:02.0""#, r#""00:02.1""#], silent).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn functions_that_an_smmu_cannot_tell_apart_go_to_nobody() {
+    let functions = [good("00:02.0", None, Some(7)), good("00:03.0", None, Some(7))].to_vec();
+    let texts = of_lists(&[r#""00:02.0", "00:03.0""#], functions).remove(0);
+    assert_eq!(texts.len(), 2);
+    assert!(texts[0].contains("to the SMMU the same"), "{texts:?}");
+}
+
+#[test]
+fn functions_of_one_vm_may_share_a_line() {
+    let functions = || [good("00:02.0", Some(37), None), good("00:06.0", Some(37), None)].to_vec();
+    assert_eq!(of_lists(&[r#""00:02.0", "00:06.0""#], functions()), [Vec::<String>::new()]);
+    for texts in of_lists(&[r#""00:02.0""#, r#""00:06.0""#], functions()) {
+        assert!(texts[0].contains("shares its INTx"), "{texts:?}");
     }
 }
 

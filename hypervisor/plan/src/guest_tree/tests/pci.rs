@@ -1,17 +1,19 @@
-//! The host bridge with the one PCI function.
+//! The host bridge with its PCI functions.
 
 use super::{GuestTree, NPU, blob, cells, coherent, has, plain, text};
 use crate::guest_tree::PciFunction;
 use assay_model::pci::{Bar, GuestBar, Space};
+use assay_spec::intid::IntId;
 
 const BRIDGE: &str = "/pcie@3f000000";
 
 fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
-    blob(&GuestTree {
-        space: &super::with(coherent()),
-        function: Some(PciFunction { region: NPU, window, interrupt }),
-        ..plain()
-    })
+    let interrupt = interrupt.then_some(IntId(51));
+    tree(&[PciFunction { region: Some(NPU), window, interrupt, is_coherent: false }])
+}
+
+fn tree(functions: &[PciFunction]) -> crate::guest_tree::Blob {
+    blob(&GuestTree { space: &super::with(coherent()), functions, ..plain() })
 }
 
 const fn bar(wide: bool, prefetchable: bool) -> GuestBar {
@@ -51,4 +53,21 @@ fn the_window_of_an_aperture_is_of_the_kind_that_its_bar_is() {
         assert_eq!(ranges[7..], [space, 1, 0, 1, 0, 0, 0x1000]);
         assert!(!has(&blob, BRIDGE, "interrupt-map"));
     }
+}
+
+#[test]
+fn several_functions_stand_beside_each_other_and_share_a_line() {
+    let function = |line| PciFunction { region: None, window: None, interrupt: Some(IntId(line)), is_coherent: true };
+    let blob = tree(&[function(51), function(52), function(51)]);
+    let map = cells(&blob, BRIDGE, "interrupt-map");
+    assert_eq!(
+        map.as_chunks::<8>().0.iter().map(|one| (one[0], one[6])).collect::<std::vec::Vec<_>>(),
+        [(0x800, 19), (0x1000, 20), (0x1800, 19)]
+    );
+    assert!(has(&blob, BRIDGE, "dma-coherent"));
+    assert_eq!(cells(&blob, "/pcie@3f000000/device@3,0", "reg"), [0x1800, 0, 0, 0, 0]);
+    assert!(!has(&blob, "/pcie@3f000000/device@1,0", "memory-region"));
+    // One that is not coherent makes the bridge one that is not.
+    let blob = tree(&[function(51), PciFunction { is_coherent: false, ..function(52) }]);
+    assert!(!has(&blob, BRIDGE, "dma-coherent"));
 }

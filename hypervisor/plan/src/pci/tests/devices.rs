@@ -12,8 +12,8 @@ use super::super::{Address, DeviceFault, Found, Function, look, needs_dma, stop_
 use super::fake::{Fake, One};
 use super::{BarFault, GIB, MIB, at, host};
 use crate::gate::tests::dts::{compile, least_machine};
-use crate::offers::offers;
-use crate::platform::{self, CoherentNode};
+use crate::offers::{self, Offer, Own};
+use crate::platform::{self, CoherentNode, Stream};
 
 fn address(device: u8) -> Address {
     Address { segment: 0, function: at(device) }
@@ -65,14 +65,18 @@ fn a_function_is_prepared_unless_it_works_by_dma() {
         .with(at(2), one(0x0500_0000))
         .with(at(7), one(0x1200_0001))
         .with(at(3), one(0x0200_0000).with_command(7));
-    let found = look(&host, &mut fake, address(2), 48, &[]);
+    let found = look(&host, &mut fake, address(2), None, 48, &[]);
     assert_eq!(found.intx, Some(IntId::spi(5)));
     assert_eq!(found.outcome.unwrap().memory.len(), 1);
-    assert_eq!(look(&host, &mut fake, address(7), 48, &[]).intx, Some(IntId::spi(6)));
-    let found = look(&host, &mut fake, address(3), 48, &[]);
+    assert_eq!(look(&host, &mut fake, address(7), None, 48, &[]).intx, Some(IntId::spi(6)));
+    let found = look(&host, &mut fake, address(3), None, 48, &[]);
     assert_eq!((found.outcome, found.intx), (Err(DeviceFault::NeedsDma(0x0200)), None));
     assert_eq!(fake.word(at(3), 0x04), 7, "what is refused is not touched");
-    let found = look(&host, &mut fake, address(9), 48, &[]);
+    let stream = Some(Stream { smmu: 0, id: 0x18 });
+    let found = look(&host, &mut fake, address(3), stream, 48, &[]);
+    assert!(found.outcome.is_ok(), "an SMMU is before it");
+    assert_eq!((found.stream, fake.word(at(3), 0x04) & BUS_MASTER), (stream, 0));
+    let found = look(&host, &mut fake, address(9), None, 48, &[]);
     assert_eq!(found.outcome, Err(DeviceFault::Bar(BarFault::NoFunction)));
 }
 
@@ -100,8 +104,16 @@ fn regions() -> Vec<CoherentNode> {
     platform::parse(&compile(&source)).unwrap().coherent
 }
 
+fn offers(found: &Found, regions: &[CoherentNode], own: Own<'_>) -> Result<Vec<Offer>, DeviceFault> {
+    let all = offers::all(&[(found, own)], regions);
+    all.map(|mut all| all.remove(0)).map_err(|(address, fault)| {
+        assert_eq!(address, found.address);
+        fault
+    })
+}
+
 fn found(one: One) -> Found {
-    look(&host(), &mut Fake::default().with(at(2), one), address(2), 48, &[])
+    look(&host(), &mut Fake::default().with(at(2), one), address(2), None, 48, &[])
 }
 
 #[test]
@@ -109,8 +121,8 @@ fn registers_go_below_ram_and_the_region_is_where_it_is() {
     let one = One::endpoint().narrow(0, 0x100, 0).narrow(1, 0x10_0000, 0).wide(2, 128 * MIB, 0).wide(4, 0x1000, 0);
     let (found, regions) = (found(one), regions());
     let prepared = found.outcome.as_ref().unwrap();
-    let own = ipa(0x1_8000_0000, 96 * MIB);
-    let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
+    let own = Some((&regions[0], ipa(0x1_8000_0000, 96 * MIB)));
+    let offers = offers(&found, &regions, own).unwrap();
     let seen: Vec<_> =
         offers.iter().map(|offer| (offer.name.as_str(), offer.guest.address, offer.guest.size)).collect();
     assert_eq!(
@@ -131,9 +143,8 @@ fn registers_go_below_ram_and_the_region_is_where_it_is() {
 #[test]
 fn a_small_bar_is_at_the_same_place_in_its_page() {
     let (found, regions) = (found(One::endpoint().narrow(0, 0x100, 0x1234_5800)), regions());
-    let prepared = found.outcome.as_ref().unwrap();
-    let own = ipa(0x8000_0000, 0x1000);
-    let offers = offers(&found, prepared, &regions, &regions[0], own).unwrap();
+    let own = Some((&regions[0], ipa(0x8000_0000, 0x1000)));
+    let offers = offers(&found, &regions, own).unwrap();
     assert_eq!(offers[0].guest.address, 0x1000_0800);
     let (pages, place) = offers[0].registers.unwrap();
     assert_eq!((pages, place), (super::region(0x1234_5000, 0x1000), ipa(0x1000_0000, 0x1000)));
@@ -143,15 +154,37 @@ fn a_small_bar_is_at_the_same_place_in_its_page() {
 fn what_does_not_fit_is_refused() {
     let regions = regions();
     let large = found(One::endpoint().wide(0, GIB, 0));
-    let prepared = large.outcome.as_ref().unwrap();
-    let own = ipa(0x8000_0000, 0x1000);
-    let outcome = offers(&large, prepared, &regions, &regions[0], own);
+    let own = Some((&regions[0], ipa(0x8000_0000, 0x1000)));
+    let outcome = offers(&large, &regions, own);
     assert_eq!(outcome.err(), Some(DeviceFault::NoRoom));
     let narrow = found(One::endpoint().narrow(2, 0x800_0000, 0));
-    let prepared = narrow.outcome.as_ref().unwrap();
-    let place = |start| offers(&narrow, prepared, &regions, &regions[0], ipa(start, 96 * MIB));
+    let place = |start| offers(&narrow, &regions, Some((&regions[0], ipa(start, 96 * MIB))));
     assert_eq!(place(0x1_0000_0000).err(), Some(DeviceFault::Narrow));
     assert_eq!(place(0xf800_0000).unwrap()[0].guest.address, 0xf800_0000);
+}
+
+#[test]
+fn the_bars_of_several_functions_follow_each_other() {
+    let regions = regions();
+    let first = found(One::endpoint().narrow(0, 0x100, 0).wide(2, 128 * MIB, 0));
+    let second = found(One::endpoint().narrow(0, 0x4000, 0));
+    let all = offers::all(&[(&first, None), (&second, None)], &regions).unwrap();
+    let places = |one: &Vec<Offer>| one.iter().map(|offer| offer.guest.address).collect::<Vec<_>>();
+    // BAR 2 of both is a region that is not theirs here.
+    assert_eq!((places(&all[0]), places(&all[1])), ([0x1000_0000].to_vec(), [0x1000_4000].to_vec()));
+}
+
+#[test]
+fn a_function_is_of_the_device_of_the_root_bus_that_leads_to_it() {
+    let (below, lowest) = (Function::new(1, 4, 0), Function::new(2, 0, 1));
+    let mut fake = Fake::default()
+        .with(at(5), One::bridge(1, 0x1000, 0x1010))
+        .with(below, One::bridge(2, 0x1000, 0x1010))
+        .with(Function::new(2, 0, 0), One::endpoint().with(0x0c, 0x0080_0000, 0))
+        .with(lowest, One::endpoint())
+        .with(at(6), One::endpoint());
+    let mut root = |function| look(&host(), &mut fake, Address { segment: 0, function }, None, 48, &[]).root;
+    assert_eq!((root(at(6)), root(lowest)), (6, 5));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn device() -> Fake {
 }
 
 fn view() -> GuestFunction {
-    GuestFunction::new(&mut device(), at(2), &[NARROW, WIDE], true)
+    GuestFunction::new(&mut device(), at(2), &[NARROW, WIDE], true, false)
 }
 
 fn read(view: &GuestFunction, offset: u16) -> u32 {
@@ -77,11 +77,11 @@ fn only_vendor_specific_capabilities_are_linked() {
 fn a_list_in_a_circle_is_walked_once_and_one_into_the_header_not_at_all() {
     let circle = One::endpoint().with(0x34, 0x40, 0).with(0x40, 0x0008_5009, 0).with(0x50, 0x0008_4009, 0);
     let mut fake = Fake::default().with(at(2), circle);
-    let view = GuestFunction::new(&mut fake, at(2), &[], false);
+    let view = GuestFunction::new(&mut fake, at(2), &[], false, false);
     assert_eq!((read(&view, 0x34), view.read(0x50, |_| 0x0008_4009)), (0x40, 0x0008_0009));
     let header = One::endpoint().with(0x34, 0x10, 0);
     let mut fake = Fake::default().with(at(2), header);
-    let view = GuestFunction::new(&mut fake, at(2), &[], false);
+    let view = GuestFunction::new(&mut fake, at(2), &[], false, false);
     assert_eq!((read(&view, 0x34), read(&view, 0x04)), (0, 0));
     assert_eq!(read(&view, 0x3c), 0, "no interrupt, no pin");
 }

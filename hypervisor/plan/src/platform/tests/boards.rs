@@ -334,7 +334,7 @@ fn functions_have_the_streams_of_the_first_range_that_has_them() {
     let machine = with_smmu("iommu-map = <0 7 0x100 0x100>, <0x10 7 0x9000 1>, <0x100 8 0 0x100>;");
     let (smmu, host) = (&machine.smmus[0], &machine.pcie[0]);
     assert_eq!(machine.smmus.len(), 1);
-    assert_eq!((smmu.registers, smmu.is_coherent), (region(0x905_0000, 0x2_0000), true));
+    assert_eq!((smmu.registers, smmu.is_usable), (region(0x905_0000, 0x2_0000), true));
     assert_eq!(smmu.events, Some(IntId(32 + 74)));
     let stream = |bus, device| machine.stream(host, Function::new(bus, device, 0));
     assert_eq!(stream(0, 2), Some(Stream { smmu: 0, id: 0x110 }));

@@ -1,0 +1,113 @@
+//! The machine's SMMUs: closed before any memory is a VM's, opened for the functions that VMs have; and what they say of
+//! accesses that they stopped.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) use assay_el2::smmu::Stream;
+use assay_el2::smmu::{Smmu, SmmuError};
+use assay_el2::{gic, percpu};
+use assay_plan::platform::{self, HostPlatform};
+use assay_plan::policy::line::Quoted;
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::intid::IntId;
+use assay_spec::smmu::event::Event;
+use spin::Once;
+
+use crate::console::say;
+
+/// In the order of [`HostPlatform::smmus`]; `None` of those that cannot be used.
+static ALL: Once<Vec<Option<&'static Smmu>>> = Once::new();
+/// The interrupts of their event queues.
+static EVENTS: Once<Vec<IntId>> = Once::new();
+/// One has come.
+static PENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has all accesses of devices behind SMMUs abort, in whatever state firmware left these, and notes which can be used.
+pub(crate) fn close(machine: &mut HostPlatform) {
+    let mut all = Vec::new();
+    for node in &mut machine.smmus {
+        let closed = Smmu::close(node.registers);
+        let fit = closed.and_then(|smmu| smmu.features().map(|_| smmu).map_err(SmmuError::Unfit));
+        all.push(match fit {
+            Ok(smmu) if node.is_usable => {
+                say!("boot node={} streams=abort", node.path);
+                Some(&*Box::leak(Box::new(smmu)))
+            }
+            Ok(_) => {
+                let reason = "its node has no dma-coherent: devices behind it get no DMA";
+                say!("warning node={} reason={}", node.path, Quoted(&reason));
+                None
+            }
+            Err(error) => {
+                say!("warning node={} reason=\"{error}: devices behind it get no DMA\"", node.path);
+                node.is_usable = false;
+                None
+            }
+        });
+    }
+    let _ = ALL.call_once(|| all);
+}
+
+/// Opens those that `streams` are of: each stream still aborts. One that cannot be opened is of no use any more.
+pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
+    let mut events = Vec::new();
+    for (index, node) in machine.smmus.iter_mut().enumerate().filter(|(_, node)| node.is_usable) {
+        let own = streams.iter().filter(|stream| stream.smmu == index);
+        let (Some(highest), Some(smmu)) = (own.map(|stream| stream.id).max(), of(index)) else { continue };
+        match smmu.open(highest) {
+            Ok(()) => events.extend(node.events),
+            Err(error) => {
+                say!("warning node={} reason=\"{error}: devices behind it get no DMA\"", node.path);
+                node.is_usable = false;
+            }
+        }
+    }
+    let _ = EVENTS.call_once(|| events);
+}
+
+/// Returns the one with this index, if it can be used.
+pub(crate) fn of(index: usize) -> Option<&'static Smmu> {
+    ALL.get().and_then(|all| all.get(index).copied().flatten())
+}
+
+/// Has the interrupts of event queues come to CPU `cpu`.
+pub(crate) fn route(cpu: PcpuId) {
+    for intid in EVENTS.get().into_iter().flatten() {
+        // They are pulses (IHI 0070G.b §3.18).
+        gic::enable_spi(*intid, cpu, true);
+    }
+}
+
+/// Tells whether `intid` is an event queue's. If so, no more come until [`listen`], and somebody has to look.
+pub(crate) fn take(intid: IntId) -> bool {
+    let is_it = EVENTS.get().is_some_and(|events| events.contains(&intid));
+    if is_it {
+        EVENTS.get().into_iter().flatten().for_each(|intid| gic::disable_spi(*intid));
+        PENDING.store(true, Ordering::Relaxed);
+    }
+    is_it
+}
+
+/// Tells whether there may be events.
+pub(crate) fn has_events() -> bool {
+    PENDING.load(Ordering::Relaxed)
+}
+
+/// Calls `each` with all events: of which SMMU, what, and whether some before it were lost.
+pub(crate) fn events(mut each: impl FnMut(usize, &Event, bool)) {
+    for (index, smmu) in ALL.get().into_iter().flatten().enumerate() {
+        // No more than two queues full, however fast they fill.
+        for _ in 0..256 {
+            let Some((event, is_after_loss)) = smmu.and_then(Smmu::event) else { break };
+            each(index, &event, is_after_loss);
+        }
+    }
+}
+
+/// Lets the interrupts come again.
+pub(crate) fn listen() {
+    PENDING.store(false, Ordering::Relaxed);
+    route(percpu::index());
+}

@@ -1,0 +1,57 @@
+//! What devices of VMs tried to access and must not: lines of the console, so many a second.
+
+use assay_el2::{cpu, lock};
+use assay_model::rate::Rate;
+use assay_spec::smmu::event::Event;
+
+use crate::console::say;
+use crate::{deferred, smmu};
+
+/// Lines a second, of all VMs.
+const LINES: u32 = 10;
+
+static RATE: lock::Mutex<Rate> = lock::Mutex::new(Rate::new(LINES));
+
+/// Says what has been stopped since last time; returns when to look again, if there was something. Until there is nothing
+/// more, no interrupt tells of it: a device cannot make EL2 busy.
+pub(crate) fn tick(now: u64) -> Option<u64> {
+    if !smmu::has_events() {
+        return None;
+    }
+    let second = cpu::counter_frequency();
+    let mut rate = RATE.lock();
+    let mut count = 0u32;
+    smmu::events(|index, event, is_after_loss| {
+        count += 1;
+        rate.missed(u64::from(is_after_loss));
+        if rate.allows(now, second) {
+            report(index, event);
+        }
+    });
+    if let Some(held) = rate.held(now, second) {
+        say!("warning reason=\"{held} or more accesses of devices were stopped that no line is about\"");
+    } else if count == 0 && !rate.holds() {
+        smmu::listen();
+        return None;
+    }
+    Some(now.wrapping_add(deferred::ticks(10)))
+}
+
+/// Says what the SMMU with this index has stopped.
+fn report(index: usize, event: &Event) {
+    let function = |vm: &'static super::Vm| vm.functions.iter().find(|one| one.has_stream(index, event.stream));
+    let owner = super::all().iter().find_map(|vm| Some((vm, function(vm)?.address)));
+    let Event { kind, stream, access } = event;
+    let (direction, address) = match access {
+        Some(access) if access.is_write => ("write", access.address),
+        Some(access) => ("read", access.address),
+        None => ("-", assay_spec::addr::Ipa(0)),
+    };
+    match owner {
+        Some((vm, function)) => say!(
+            "dma vm={} function={function} stream={stream:#x} access={direction} ipa={address} fault={kind}",
+            vm.name
+        ),
+        None => say!("dma vm=- function=- stream={stream:#x} access={direction} ipa={address} fault={kind}"),
+    }
+}
