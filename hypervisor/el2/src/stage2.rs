@@ -107,11 +107,12 @@ impl TableMemory {
     }
 
     /// Makes an empty set for the devices of the VM whose tables these are: it may lead to the memory that the VM has been
-    /// granted by now, to write where the VM may write, and to no registers. Nothing there is executable.
-    pub fn for_devices(&self) -> Self {
+    /// granted by now, to write where the VM may write, and to no registers. Nothing there is executable. Its root will be at
+    /// `start_level`.
+    pub fn for_devices(&self, start_level: u8) -> Self {
         let memory = self.granted.iter().filter(|granted| granted.devices);
         let granted = memory.map(|granted| Granted { execute: false, ..*granted }).collect();
-        Self { granted, for_devices: true, ..Self::new(self.start_level) }
+        Self { granted, for_devices: true, ..Self::new(start_level) }
     }
 
     /// Lets the tables lead to `memory`, and returns where that is. `None` if registers are EL2's own, or given away:

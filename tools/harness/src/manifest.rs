@@ -88,6 +88,8 @@ pub struct Vm {
     pub cmdline: String,
     /// Coherent accelerator memory.
     pub coherent: Vec<Coherent>,
+    /// PCI functions, beside those of [`Vm::coherent`].
+    pub devices: Vec<String>,
     /// Memory in the place of flashes.
     pub flash: Vec<Flash>,
     /// Its parts in regions that several VMs see.

@@ -88,6 +88,10 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
         put(&mut domain, vm::ON_CRASH.property, "restart");
     }
     some(&mut domain, &vm::MAX_RESTARTS, config.max_restarts);
+    if !config.devices.is_empty() {
+        let names: Vec<&str> = config.devices.iter().map(String::as_str).collect();
+        strings(&mut domain, vm::DEVICES.property, &names);
+    }
     let mut kernel = module("kernel", "multiboot,kernel", &modules.kernel);
     put(&mut kernel, vm::CMDLINE.property, config.cmdline.as_str());
     some(&mut kernel, &vm::FORMAT, config.format.map(|Format::Raw| "raw"));

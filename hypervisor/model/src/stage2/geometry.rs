@@ -59,6 +59,18 @@ impl Geometry {
         u8::try_from(bits).unwrap_or(u8::MAX)
     }
 
+    /// Returns a shape for the same addresses with one start table, for those who walk on hardware whose addresses have
+    /// `pa_bits`; the same shape where there is none. QEMU's SMMUv3 (10.0) finds only the first of concatenated tables.
+    pub const fn with_one_table(self, pa_bits: u8) -> Self {
+        let start_level = match self.ipa_bits {
+            ..=39 => 1,
+            // Level 0 is reserved on smaller machines (DDI0487 D8.2.2).
+            _ if pa_bits >= 44 => 0,
+            _ => self.start_level,
+        };
+        Self { start_level, ..self }
+    }
+
     /// Returns the bits of a guest address.
     pub const fn ipa_bits(self) -> u8 {
         self.ipa_bits
@@ -92,6 +104,19 @@ mod tests {
     fn shape(needed: u8, pa_bits: u8) -> (u8, u8, u8, usize) {
         let geometry = Geometry::new(needed, pa_bits).unwrap();
         (geometry.t0sz(), geometry.sl0(), geometry.start_level(), geometry.root_pages())
+    }
+
+    #[test]
+    fn one_start_table_is_a_level_higher_where_the_manual_has_that() {
+        let shape = |needed, pa_bits| {
+            let geometry = Geometry::new(needed, pa_bits).unwrap().with_one_table(pa_bits);
+            (geometry.ipa_bits(), geometry.start_level(), geometry.root_pages())
+        };
+        assert_eq!(shape(32, 48), (32, 1, 1));
+        assert_eq!(shape(39, 40), (39, 1, 1));
+        assert_eq!(shape(40, 44), (40, 0, 1));
+        assert_eq!(shape(40, 40), (40, 1, 2));
+        assert_eq!(shape(48, 48), (48, 0, 1));
     }
 
     #[test]

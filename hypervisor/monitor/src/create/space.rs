@@ -128,8 +128,8 @@ impl Holdings {
         Ok((tables, regime))
     }
 
-    /// Makes the tables of the VM's devices, of the same form as the VM's own, which are mapped: the same memory at the same
-    /// guest addresses. Entries are as without `HCR_EL2.FWB`, which every SMMU reads alike (IHI 0070G.b §13.6). `None` if
+    /// Makes the tables of the VM's devices, beside the VM's own, which are mapped: the same memory at the same guest
+    /// addresses. Entries are as without `HCR_EL2.FWB`, which every SMMU reads alike (IHI 0070G.b §13.6). `None` if
     /// no device accesses anything.
     pub(super) fn map_devices(
         &self,
@@ -140,9 +140,10 @@ impl Holdings {
         if !plan.has_dma() {
             return Ok(None);
         }
-        let mut tables = TableAdapter(own.0.for_devices());
+        let geometry = plan.geometry.with_one_table(host.pa_range_bits());
+        let mut tables = TableAdapter(own.0.for_devices(geometry.start_level()));
         let no_tables = |error| Shortage::Tables(format!("{error}"));
-        let stage2 = Stage2::new(plan.geometry, false, &mut tables).map_err(no_tables)?;
+        let stage2 = Stage2::new(geometry, false, &mut tables).map_err(no_tables)?;
         for (place, pa, attributes) in &self.for_devices {
             stage2.map(*place, *pa, *attributes, &mut tables).map_err(no_tables)?;
         }

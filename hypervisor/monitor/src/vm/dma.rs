@@ -2,6 +2,7 @@
 
 use assay_el2::{cpu, lock};
 use assay_model::rate::Rate;
+use assay_spec::addr::{Ipa, PAGE_SIZE};
 use assay_spec::smmu::event::Event;
 
 use crate::console::say;
@@ -10,7 +11,13 @@ use crate::{deferred, smmu};
 /// Lines a second, of all VMs.
 const LINES: u32 = 10;
 
-static RATE: lock::Mutex<Rate> = lock::Mutex::new(Rate::new(LINES));
+/// What has been said: how often, and what last.
+struct Said {
+    rate: Rate,
+    last: Option<(usize, u32, Option<(u64, bool)>)>,
+}
+
+static SAID: lock::Mutex<Said> = lock::Mutex::new(Said { rate: Rate::new(LINES), last: None });
 
 /// Says what has been stopped since last time; returns when to look again, if there was something. Until there is nothing
 /// more, no interrupt tells of it: a device cannot make EL2 busy.
@@ -19,13 +26,19 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
         return None;
     }
     let second = cpu::counter_frequency();
-    let mut rate = RATE.lock();
+    let mut said = SAID.lock();
+    let Said { rate, last } = &mut *said;
     let mut count = 0u32;
     smmu::events(|index, event, is_after_loss| {
         count += 1;
         rate.missed(u64::from(is_after_loss));
-        if rate.allows(now, second) {
+        // What a device does to a page, word for word, is one line.
+        let what = (index, event.stream, event.access.map(|access| (access.address.0 / PAGE_SIZE, access.is_write)));
+        if *last == Some(what) {
+            rate.missed(1);
+        } else if rate.allows(now, second) {
             report(index, event);
+            *last = Some(what);
         }
     });
     if let Some(held) = rate.held(now, second) {
@@ -45,7 +58,7 @@ fn report(index: usize, event: &Event) {
     let (direction, address) = match access {
         Some(access) if access.is_write => ("write", access.address),
         Some(access) => ("read", access.address),
-        None => ("-", assay_spec::addr::Ipa(0)),
+        None => ("-", Ipa(0)),
     };
     match owner {
         Some((vm, function)) => say!(

@@ -1,5 +1,6 @@
 //! QEMU's `edu` (docs/specs/edu.rst): registers in BAR 0, INTx, and a DMA engine.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_kit::{Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, mmio, psci, timer};
@@ -221,6 +222,81 @@ pub fn start_dma() {
         }
         target += 0x1000_0000;
     }
+}
+
+/// What the device copies from and to.
+#[repr(align(4096))]
+struct Buffer(UnsafeCell<[u64; 512]>);
+// SAFETY: one CPU uses it at a time, and the device while that waits.
+unsafe impl Sync for Buffer {}
+static SOURCE: Buffer = Buffer(UnsafeCell::new([0; 512]));
+static TARGET: Buffer = Buffer(UnsafeCell::new([0; 512]));
+
+impl Buffer {
+    fn address(&self) -> u64 {
+        self.0.get() as u64
+    }
+    fn word(&self, index: u64) -> u64 {
+        mmio::read64(self.address() + 8 * (index & 511))
+    }
+    fn set(&self, index: u64, value: u64) {
+        mmio::write64(self.address() + 8 * (index & 511), value);
+    }
+}
+
+/// Where the device's own buffer is, for its DMA engine.
+const OWN: u64 = 0x4_0000;
+
+/// Copies 4 KiB between memory and the device's buffer. Returns whether the engine came to an end.
+fn copy(memory: u64, to_memory: bool) -> bool {
+    let (source, target) = if to_memory { (OWN, memory) } else { (memory, OWN) };
+    mmio::write64(host::bar(0) + DMA_SOURCE, source);
+    mmio::write64(host::bar(0) + DMA_TARGET, target);
+    mmio::write64(host::bar(0) + DMA_COUNT, 0x1000);
+    mmio::write64(host::bar(0) + DMA_COMMAND, 1 | u64::from(to_memory) << 1);
+    timer::wait_for(SECOND_US, || read(DMA_COMMAND) & 1 == 0)
+}
+
+/// What the device reads and writes is this VM's memory, at this VM's addresses.
+pub fn dma_reaches_own_memory() -> Outcome {
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER, 0);
+    for index in 0..512 {
+        SOURCE.set(index, index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        TARGET.set(index, 0);
+    }
+    ensure!(copy(SOURCE.address(), false), "the device reads for ever");
+    ensure!(copy(TARGET.address(), true), "the device writes for ever");
+    for index in 0..512 {
+        ensure_equal!(TARGET.word(index), SOURCE.word(index), "a word that the device copied");
+    }
+    Ok(())
+}
+
+/// Without Bus Master the device accesses nothing.
+pub fn no_dma_without_bus_master() -> Outcome {
+    host::command(0, host::BUS_MASTER);
+    TARGET.set(0, 0x1234);
+    let _ = copy(TARGET.address(), true);
+    let word = TARGET.word(0);
+    host::command(host::BUS_MASTER, 0);
+    ensure_equal!(word, 0x1234, "a word of a device that may not write");
+    Ok(())
+}
+
+/// Addresses at which this VM has nothing, the emulated devices' among them: the device reads nothing new there.
+pub fn dma_reaches_nothing_else() -> Outcome {
+    for index in 0..512 {
+        SOURCE.set(index, !index);
+    }
+    for address in [0, 0x0800_0000, 0x0808_0000, 0x0900_0000, 0x3f00_0000, 0x8000_0000, 0xff_ffff_f000] {
+        ensure!(copy(SOURCE.address(), false), "the device reads for ever");
+        let _ = copy(address, true);
+        let _ = copy(address, false);
+        ensure!(copy(TARGET.address(), true), "the device writes for ever");
+        let word = TARGET.word(1);
+        ensure!(word == !1 || word == 0 || word == u64::MAX, "the device read {:#x} at {:#x}", word, address);
+    }
+    Ok(())
 }
 
 /// Leaves the interrupt asserted.

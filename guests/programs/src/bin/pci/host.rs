@@ -10,7 +10,7 @@ const FUNCTION: u64 = 1 << 15;
 const COMMAND: u64 = 0x04;
 const BAR0: u64 = 0x10;
 pub const MEMORY_SPACE: u32 = 1 << 1;
-const BUS_MASTER: u32 = 1 << 2;
+pub const BUS_MASTER: u32 = 1 << 2;
 pub const INTX_DISABLE: u32 = 1 << 10;
 
 fn bridge() -> Result<Node, Stop> {

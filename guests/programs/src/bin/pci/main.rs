@@ -1,7 +1,7 @@
 //! The PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
 //!
-//! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA) or
-//! `device=ivshmem` (memory in BAR 2). With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
+//! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA that goes nowhere),
+//! `device=edu-dma` (the same behind an SMMU) or `device=ivshmem` (memory in BAR 2). With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
 //! with `again` it resets the VM once, leaving the interrupt asserted.
 #![no_std]
 #![no_main]
@@ -40,9 +40,26 @@ const IVSHMEM: &[Case] = &[
     ("bar_2_is_the_aperture", ivshmem::aperture),
 ];
 
+const DMA: &[Case] = &[
+    ("one_function_answers_on_the_bus", host::alone),
+    ("bars_can_be_sized_and_stay_where_they_are", host::bars),
+    ("bus_master_reads_as_written", host::bus_master),
+    ("the_device_is_the_one_promised", edu::identified),
+    ("its_registers_work", edu::works),
+    ("each_interrupt_comes_once", edu::interrupts),
+    ("dma_reaches_own_memory", edu::dma_reaches_own_memory),
+    ("no_dma_without_bus_master", edu::no_dma_without_bus_master),
+    ("dma_reaches_nothing_else", edu::dma_reaches_nothing_else),
+    ("dma_reaches_own_memory_still", edu::dma_reaches_own_memory),
+];
+
 fn main(machine: &'static Machine) {
     let is_edu = machine.bootarg("device") == Some("edu");
-    ktap::run(if is_edu { EDU } else { IVSHMEM });
+    ktap::run(match machine.bootarg("device") {
+        Some("edu") => EDU,
+        Some("edu-dma") => DMA,
+        _ => IVSHMEM,
+    });
     if machine.has_bootarg("wait") {
         host::set_bus_master();
         if is_edu {
