@@ -11,10 +11,19 @@ use crate::{deferred, smmu};
 /// Lines a second, of all VMs.
 const LINES: u32 = 10;
 
+/// What a device did to a page, word for word: one line.
+#[derive(PartialEq)]
+struct What {
+    smmu: usize,
+    stream: u32,
+    page: Option<u64>,
+    is_write: bool,
+}
+
 /// What has been said: how often, and what last.
 struct Said {
     rate: Rate,
-    last: Option<(usize, u32, Option<(u64, bool)>)>,
+    last: Option<What>,
 }
 
 static SAID: lock::Mutex<Said> = lock::Mutex::new(Said { rate: Rate::new(LINES), last: None });
@@ -32,9 +41,14 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
     smmu::events(|index, event, is_after_loss| {
         count += 1;
         rate.missed(u64::from(is_after_loss));
-        // What a device does to a page, word for word, is one line.
-        let what = (index, event.stream, event.access.map(|access| (access.address.0 / PAGE_SIZE, access.is_write)));
-        if *last == Some(what) {
+        let access = event.access;
+        let what = What {
+            smmu: index,
+            stream: event.stream,
+            page: access.map(|access| access.address.0 / PAGE_SIZE),
+            is_write: access.is_some_and(|access| access.is_write),
+        };
+        if last.as_ref() == Some(&what) {
             rate.missed(1);
         } else if rate.allows(now, second) {
             report(index, event);
