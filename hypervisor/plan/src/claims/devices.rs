@@ -97,15 +97,15 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
     let is_own = |other: &Found| vm.functions().any(|name| self::address(machine, name) == Some(other.address));
     let others = || machine.functions.iter().filter(|other| other.address != address);
     let of_others = || others().filter(|other| !is_own(other));
-    if of_others().any(|other| found.intx.is_some() && other.intx == found.intx) {
-        return Some(DeviceFault::SharedInterrupt);
-    }
     let is_beside = |other: &Found| other.address.segment == address.segment && other.root == found.root;
     if found.stream.is_some() && of_others().any(is_beside) {
         return Some(DeviceFault::SharedDevice);
     }
-    let has_same = |other: &Found| found.stream.is_some() && other.stream == found.stream;
-    others().any(has_same).then_some(DeviceFault::SharedStream)
+    if found.stream.is_some() && others().any(|other| other.stream == found.stream) {
+        return Some(DeviceFault::SharedStream);
+    }
+    let is_wired = |other: &Found| found.intx.is_some() && other.intx == found.intx;
+    of_others().any(is_wired).then_some(DeviceFault::SharedInterrupt)
 }
 
 /// Lists the functions that a VM claims and the boot found, with the regions that they go with, as far as these have a

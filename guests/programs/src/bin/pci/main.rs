@@ -1,7 +1,9 @@
-//! The PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
+//! A PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
 //!
 //! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA that goes nowhere),
-//! `device=edu-dma` (the same behind an SMMU) or `device=ivshmem` (memory in BAR 2). With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
+//! `device=edu-dma` (the same behind an SMMU) or `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M
+//! functions; else there is one. With `alone` no region goes with it. With `wait` it prints `pci: ready` with Bus Master
+//! set and goes on after a `q`;
 //! with `again` it resets the VM once, leaving the interrupt asserted.
 #![no_std]
 #![no_main]
@@ -16,7 +18,7 @@ guest_kit::entry!(main);
 
 const EDU: &[Case] = &[
     ("the_tree_has_a_host_bridge_and_its_function", host::described),
-    ("one_function_answers_on_the_bus", host::alone),
+    ("the_functions_answer_on_the_bus_and_nothing_else", host::alone),
     ("other_words_read_as_zero", host::quiet),
     ("bars_can_be_sized_and_stay_where_they_are", host::bars),
     ("no_capability_can_signal_messages", host::capabilities),
@@ -31,7 +33,7 @@ const EDU: &[Case] = &[
 ];
 const IVSHMEM: &[Case] = &[
     ("the_tree_has_a_host_bridge_and_its_function", host::described),
-    ("one_function_answers_on_the_bus", host::alone),
+    ("the_functions_answer_on_the_bus_and_nothing_else", host::alone),
     ("other_words_read_as_zero", host::quiet),
     ("bars_can_be_sized_and_stay_where_they_are", host::bars),
     ("no_capability_can_signal_messages", host::capabilities),
@@ -41,7 +43,7 @@ const IVSHMEM: &[Case] = &[
 ];
 
 const DMA: &[Case] = &[
-    ("one_function_answers_on_the_bus", host::alone),
+    ("the_functions_answer_on_the_bus_and_nothing_else", host::alone),
     ("bars_can_be_sized_and_stay_where_they_are", host::bars),
     ("bus_master_reads_as_written", host::bus_master),
     ("the_device_is_the_one_promised", edu::identified),
@@ -54,6 +56,11 @@ const DMA: &[Case] = &[
 ];
 
 fn main(machine: &'static Machine) {
+    if let Some((device, count)) = machine.bootarg("at").and_then(|at| at.split_once('/'))
+        && let (Ok(device), Ok(count)) = (device.parse(), count.parse())
+    {
+        host::choose(device, count);
+    }
     let is_edu = machine.bootarg("device") == Some("edu");
     ktap::run(match machine.bootarg("device") {
         Some("edu") => EDU,

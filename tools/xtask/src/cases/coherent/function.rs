@@ -36,9 +36,12 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("coherent/function-edu-works", || edu(Gic::V3, "")),
         Case::new("coherent/function-edu-works-with-gicv2", || edu(Gic::V2, "")),
         Case::new("coherent/function-edu-works-on-shared-cpus", || edu(Gic::V3, "sched = \"shared\"\n")),
+        Case::new("coherent/functions-of-one-line-and-another", || several(Gic::V3, "")),
+        Case::new("coherent/functions-of-one-line-and-another-with-gicv2", || several(Gic::V2, "")),
         Case::new("coherent/function-is-quiet-after-a-reset", again),
         Case::new("coherent/function-with-its-memory-as-aperture", ivshmem),
         Case::new("coherent/function-in-two-vms-is-in-none", twice),
+        Case::new("coherent/functions-of-one-device-in-two-vms-are-in-none", apart),
         Case::linux("coherent/linux-6.1-sees-the-function", || linux("debian")),
         Case::linux("coherent/linux-6.12-sees-the-function", || linux("debian-6.12")),
     ];
@@ -88,6 +91,31 @@ fn edu(gic: Gic, sched: &str) -> Result<String> {
     Ok(format!("{} results", counts.passed))
 }
 
+/// Three functions without a region, of which the first two have one interrupt: the second and the third work.
+fn several(gic: Gic, sched: &str) -> Result<String> {
+    let functions = ["-device", "edu,addr=2.0", "-device", "edu,addr=6.0", "-device", "edu,addr=3.0"];
+    let mut passed = 0;
+    for at in 2..=3 {
+        let vm = format!(
+            "[[vm]]\nname = \"look\"\ncpus = 2\n{sched}memory = \"64M\"\nkernel = \"pci\"\n\
+             cmdline = \"device=edu alone at={at}/3\"\ndevices = [\"0000:00:02.0\", \"00:06.0\", \"00:03.0\"]\n"
+        );
+        let builder = Machine::builder().manifest_text(&vm).gic(gic);
+        let mut machine = builder.arguments(functions).start()?;
+        machine.wait(LIMIT)?;
+        let events = machine.events();
+        let bars = [("0000:00:02.0", "0x10000000"), ("0000:00:06.0", "0x10100000"), ("0000:00:03.0", "0x10200000")];
+        for (function, ipa) in bars {
+            let region = format!("{function}/bar0");
+            let line = events.iter().find(|event| event.kind == "decision" && event.get("region") == Some(&region));
+            let line = line.with_context(|| format!("no decision on {region}:\n{}", machine.log()))?;
+            ensure!(line.get("ipa") == Some(ipa), "another place: {line}");
+        }
+        passed += machine.finish_ktap("look", LIMIT)?.passed;
+    }
+    Ok(format!("{passed} results"))
+}
+
 /// The first life leaves INTx asserted; the second finds no interrupt active for ever.
 fn again() -> Result<String> {
     let mut machine = start("function-again", &MARKED, &vm("look", "device=edu again"), EDU, Gic::V3)?;
@@ -129,6 +157,26 @@ fn twice() -> Result<String> {
         let line = line.with_context(|| format!("{vm} isn't refused:\n{}", machine.log()))?;
         let reason = line.get("reason").unwrap_or_default();
         ensure!(reason.contains("claimed twice"), "another reason: {line}");
+        teaches(line)?;
+    }
+    Ok(String::new())
+}
+
+/// Two functions of one device, a VM each.
+fn apart() -> Result<String> {
+    let functions = ["-machine", "iommu=smmuv3", "-device", "edu,addr=2.0,multifunction=on", "-device", "edu,addr=2.1"];
+    let vm = |name, function| {
+        format!("[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"pci\"\ndevices = [\"{function}\"]\n")
+    };
+    let vms = vm("one", "00:02.0") + &vm("two", "00:02.1");
+    let mut machine = Machine::builder().manifest_text(&vms).arguments(functions).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    for vm in ["one", "two"] {
+        let line = events.iter().find(|event| event.kind == "refused" && event.get("vm") == Some(vm));
+        let line = line.with_context(|| format!("{vm} isn't refused:\n{}", machine.log()))?;
+        let reason = line.get("reason").unwrap_or_default();
+        ensure!(reason.contains("one device of the root bus"), "another reason: {line}");
         teaches(line)?;
     }
     Ok(String::new())
