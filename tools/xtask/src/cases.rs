@@ -5,6 +5,7 @@ mod boards;
 mod boots;
 mod coherent;
 mod contract;
+mod devices;
 mod dom0less;
 mod endings;
 mod firmware;
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(shared::cases());
     cases.extend(between::cases());
     cases.extend(coherent::cases());
+    cases.extend(devices::cases());
     cases.extend(linux::cases());
     cases.extend(many::cases());
     cases.extend(matrix::cases());

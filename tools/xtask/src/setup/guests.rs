@@ -75,7 +75,7 @@ pub(crate) fn install(cache: &Cache, wanted: &[&str]) -> Result<Vec<String>> {
     }
     if wanted.contains(&"busybox-dax") && !dax.is_file() {
         let folder = fresh(&dax.with_file_name("modules"))?;
-        let modules = modules::unpack(cache, DAX_KERNEL, &folder)?.into_iter();
+        let modules = modules::unpack(cache, DAX_KERNEL, &folder, &modules::DAX)?.into_iter();
         let modules = modules.map(|(name, path)| Ok((name, fs::read(path)?))).collect::<Result<Vec<_>>>()?;
         store(&dax, &initramfs::build(&busybox_of(&cache.ramdisk("busybox"))?, &modules)?)?;
         fs::remove_dir_all(&folder)?;

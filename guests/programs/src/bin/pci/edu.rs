@@ -247,13 +247,18 @@ impl Buffer {
 /// Where the device's own buffer is, for its DMA engine.
 const OWN: u64 = 0x4_0000;
 
-/// Copies 4 KiB between memory and the device's buffer. Returns whether the engine came to an end.
-fn copy(memory: u64, to_memory: bool) -> bool {
+/// Has the device copy 4 KiB between memory and its buffer.
+fn start_copy(memory: u64, to_memory: bool) {
     let (source, target) = if to_memory { (OWN, memory) } else { (memory, OWN) };
     mmio::write64(host::bar(0) + DMA_SOURCE, source);
     mmio::write64(host::bar(0) + DMA_TARGET, target);
     mmio::write64(host::bar(0) + DMA_COUNT, 0x1000);
     mmio::write64(host::bar(0) + DMA_COMMAND, 1 | u64::from(to_memory) << 1);
+}
+
+/// Copies 4 KiB between memory and the device's buffer. Returns whether the engine came to an end.
+fn copy(memory: u64, to_memory: bool) -> bool {
+    start_copy(memory, to_memory);
     timer::wait_for(SECOND_US, || read(DMA_COMMAND) & 1 == 0)
 }
 
@@ -295,6 +300,34 @@ pub fn dma_reaches_nothing_else() -> Outcome {
         ensure!(copy(TARGET.address(), true), "the device writes for ever");
         let word = TARGET.word(1);
         ensure!(word == !1 || word == 0 || word == u64::MAX, "the device read {:#x} at {:#x}", word, address);
+    }
+    Ok(())
+}
+
+/// What is in [`LOADED`] when a life begins.
+const AS_LOADED: u64 = 0x6c6f_6164_6564;
+static LOADED: Buffer = Buffer(UnsafeCell::new([AS_LOADED; 512]));
+
+/// What an earlier life had the device write has had time to arrive, and has not.
+pub fn page_is_as_it_was_loaded() -> Outcome {
+    timer::delay(300_000);
+    for index in 0..512 {
+        ensure_equal!(LOADED.word(index), AS_LOADED, "a word of this life");
+    }
+    Ok(())
+}
+
+/// Leaves the device about to write to [`LOADED`]: it takes a tenth of a second.
+pub fn leave_writing() {
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER, 0);
+    start_copy(LOADED.address(), true);
+}
+
+/// Has the device write to all that a machine may have beyond this VM's own memory.
+pub fn dma_everywhere() -> Outcome {
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER, 0);
+    for address in (0x4400_0000..0x8000_0000).step_by(0x100_0000).chain((0..0x4000_0000).step_by(0x400_0000)) {
+        ensure!(copy(address, true), "the device writes for ever");
     }
     Ok(())
 }

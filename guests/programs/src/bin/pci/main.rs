@@ -1,9 +1,9 @@
 //! A PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
 //!
 //! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA that goes nowhere),
-//! `device=edu-dma` (the same behind an SMMU) or `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M
-//! functions; else there is one. With `alone` no region goes with it. With `wait` it prints `pci: ready` with Bus Master
-//! set and goes on after a `q`;
+//! `device=edu-dma` (the same behind an SMMU; `edu-restart` leaves it writing, `edu-hostile` has it write everywhere) or
+//! `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M functions; else there is one. With `alone` no
+//! region goes with it. With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
 //! with `again` it resets the VM once, leaving the interrupt asserted.
 #![no_std]
 #![no_main]
@@ -55,6 +55,11 @@ const DMA: &[Case] = &[
     ("dma_reaches_own_memory_still", edu::dma_reaches_own_memory),
 ];
 
+const RESTART: &[Case] =
+    &[("the_device_is_the_one_promised", edu::identified), ("page_is_as_it_was_loaded", edu::page_is_as_it_was_loaded)];
+const HOSTILE: &[Case] =
+    &[("dma_everywhere", edu::dma_everywhere), ("dma_reaches_own_memory", edu::dma_reaches_own_memory)];
+
 fn main(machine: &'static Machine) {
     if let Some((device, count)) = machine.bootarg("at").and_then(|at| at.split_once('/'))
         && let (Ok(device), Ok(count)) = (device.parse(), count.parse())
@@ -65,6 +70,8 @@ fn main(machine: &'static Machine) {
     ktap::run(match machine.bootarg("device") {
         Some("edu") => EDU,
         Some("edu-dma") => DMA,
+        Some("edu-restart") => RESTART,
+        Some("edu-hostile") => HOSTILE,
         _ => IVSHMEM,
     });
     if machine.has_bootarg("wait") {
@@ -80,6 +87,13 @@ fn main(machine: &'static Machine) {
         // Nobody can note across a reset that it has been: the one who reads the console sends a `q` at the end.
         if !timer::wait_for(2_000_000, || uart::get() == Some(b'q')) {
             edu::leave_asserted();
+            guest_kit::psci::system_reset();
+        }
+    }
+    if machine.bootarg("device") == Some("edu-restart") {
+        println!("pci: writing");
+        if !timer::wait_for(2_000_000, || uart::get() == Some(b'q')) {
+            edu::leave_writing();
             guest_kit::psci::system_reset();
         }
     }

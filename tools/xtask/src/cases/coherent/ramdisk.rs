@@ -17,7 +17,7 @@ const TARGET: &str = "aarch64-unknown-linux-musl";
 const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "node"];
 pub(in crate::cases) const DIRECTORY: u32 = 0o040755;
 pub(in crate::cases) const PROGRAM: u32 = 0o100755;
-const FILE: u32 = 0o100644;
+pub(in crate::cases) const FILE: u32 = 0o100644;
 
 /// Scripts, so that a terminal's echo of a long line is not taken for what it printed.
 const SCRIPTS: &[(&str, &str)] = &[
@@ -42,7 +42,7 @@ pub(in crate::cases) fn make(kernel: &str) -> Result<PathBuf> {
     let shell = cache.ramdisk("busybox");
     let mut archive = fs::read(&shell).with_context(|| format!("can't read {}", shell.display()))?;
     archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(ours(&programs()?, &modules::unpack(&cache, kernel, &folder)?)?);
+    archive.extend(ours(&programs()?, &modules::unpack(&cache, kernel, &folder, &modules::DAX)?)?);
     store(&path, &archive)?;
     Ok(path)
 }

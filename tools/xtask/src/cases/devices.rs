@@ -1,0 +1,91 @@
+//! PCI functions with DMA behind an SMMU: what they reach, and that Linux's drivers work as they are.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::qemu::Gic;
+use assay_harness::{Machine, Report};
+
+use super::Case;
+
+mod linux;
+mod ramdisk;
+
+/// A machine with an SMMUv3 before its PCI functions.
+const SMMU: &[&str] = &["-M", "iommu=smmuv3"];
+/// Function 00:02.0 as QEMU's teaching device, which copies to and from all addresses.
+const EDU: &[&str] = &["-device", "edu,addr=2.0,dma_mask=0xffffffffffffffff"];
+/// For a guest of `guests/`.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("devices/edu-copies-its-vms-memory-and-nothing-else", || edu(Gic::V3, "")),
+        Case::new("devices/edu-copies-its-vms-memory-with-gicv2", || edu(Gic::V2, "")),
+        Case::new("devices/edu-copies-its-vms-memory-on-shared-cpus", || edu(Gic::V3, "sched = \"shared\"\n")),
+        Case::new("devices/what-a-device-writes-beside-a-restart-is-not-in-the-next-life", restart),
+        Case::new("devices/a-neighbour-of-a-hostile-device-notices-nothing", neighbour),
+    ];
+    cases.extend(linux::cases());
+    cases
+}
+
+fn vm(name: &str, lines: &str) -> String {
+    format!("[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"pci\"\n{lines}devices = [\"0000:00:02.0\"]\n")
+}
+
+fn start(manifest: &str, gic: Gic) -> Result<Machine> {
+    let arguments = SMMU.iter().chain(EDU).copied();
+    Machine::builder().manifest_text(manifest).gic(gic).arguments(arguments).start()
+}
+
+/// The lines about accesses that were stopped are those that the guest has the device make, and each names the VM.
+fn edu(gic: Gic, sched: &str) -> Result<String> {
+    let mut machine = start(&vm("look", &format!("{sched}cmdline = \"device=edu-dma\"\n")), gic)?;
+    machine.wait(LIMIT)?;
+    let stopped: Vec<_> = machine.events().into_iter().filter(|event| event.kind == "dma").collect();
+    ensure!(!stopped.is_empty(), "no line about what was stopped:\n{}", machine.log());
+    for event in &stopped {
+        for (key, wanted) in [("vm", "look"), ("function", "0000:00:02.0"), ("fault", "f_translation")] {
+            ensure!(event.get(key) == Some(wanted), "no {key}={wanted}: {event}");
+        }
+        let address = event.get("ipa").and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+        let address = address.with_context(|| format!("no address: {event}"))?;
+        ensure!(!(0x4000_0000..0x4400_0000).contains(&address), "the VM's own memory was refused: {event}");
+    }
+    let counts = machine.finish_ktap("look", LIMIT)?;
+    Ok(format!("{} results, {} lines", counts.passed, stopped.len()))
+}
+
+/// The first life ends while the device writes a page of its VM's memory over and over; the second finds that page as it
+/// was loaded.
+fn restart() -> Result<String> {
+    let mut machine = start(&vm("look", "cmdline = \"device=edu-restart\"\n"), Gic::V3)?;
+    machine.expect("look", "pci: writing", LIMIT)?;
+    machine.expect("look", "pci: writing", LIMIT).context("the second life")?;
+    machine.send("look", "q")?;
+    machine.wait(LIMIT)?;
+    let report = Report::parse(&machine.output("look"));
+    let counts = report.check().map_err(anyhow::Error::msg)?;
+    machine.finish(LIMIT)?;
+    Ok(format!("{} results", counts.passed))
+}
+
+/// Beside a VM whose device writes to every place that a machine may have, another sums without a slip.
+fn neighbour() -> Result<String> {
+    let victim = "[[vm]]\nname = \"a\"\nmemory = \"16M\"\nkernel = \"heartbeat\"\ncmdline = \"beat sum every=500\"\n";
+    let text = format!("{victim}{}", vm("hostile", "cmdline = \"device=edu-hostile\"\n"));
+    let mut machine = start(&text, Gic::V3)?;
+    let _ = machine.expect_event("the hostile VM's end", LIMIT, |event| event.is_vm("hostile", "stopped"))?;
+    let report = Report::parse(&machine.output("hostile"));
+    let _ = report.check().map_err(anyhow::Error::msg)?;
+    machine.send("a", "q")?;
+    machine.wait(LIMIT)?;
+    let output = machine.output("a");
+    let last = output.lines().rfind(|line| line.contains("rounds=")).context("the victim says nothing")?;
+    ensure!(last.contains(" wrong=0"), "a sum is wrong: {last}");
+    ensure!(last.contains(" lost=0"), "beats are lost: {last}");
+    let stopped = machine.events().iter().filter(|event| event.kind == "dma").count();
+    ensure!(stopped > 10, "{stopped} lines about what was stopped");
+    Ok(format!("{last}; {stopped} lines"))
+}

@@ -1,0 +1,126 @@
+//! Debian's own drivers behind the SMMU, as they come: a disk that keeps what is written to it, and a network.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
+use sha2::{Digest as _, Sha256};
+
+use super::{SMMU, ramdisk};
+use crate::build;
+use crate::cases::Case;
+use crate::cases::linux::{BOOT, PROMPT, VM, power_off};
+
+/// For a transfer of some MiB.
+const TRANSFER: Duration = Duration::from_secs(120);
+/// A disk: QEMU's device, and how Linux calls it.
+const DISKS: &[(&str, &str, &str)] = &[
+    ("nvme", "nvme,drive=d0,serial=assay,addr=2.0", "/dev/nvme0n1"),
+    ("virtio-blk", "virtio-blk-pci,drive=d0,iommu_platform=on,disable-legacy=on,addr=2.0", "/dev/vda"),
+];
+/// A network.
+const NETS: &[(&str, &str)] = &[
+    ("virtio-net", "virtio-net-pci,netdev=n0,romfile=,iommu_platform=on,disable-legacy=on,addr=2.0"),
+    ("e1000e", "e1000e,netdev=n0,romfile=,addr=2.0"),
+    ("igb", "igb,netdev=n0,romfile=,addr=2.0"),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kernel in ["debian", "debian-6.12"] {
+        for (name, device, node) in DISKS {
+            let run = move || disk(kernel, name, device, node);
+            cases.push(Case::linux(format!("devices/{kernel}-keeps-files-on-{name}"), run));
+        }
+        for (name, device) in NETS {
+            let run = move || net(kernel, device);
+            cases.push(Case::linux(format!("devices/{kernel}-fetches-by-{name}"), run));
+        }
+    }
+    cases
+}
+
+/// Debian with function 00:02.0, its modules loaded.
+fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
+    let text = format!(
+        "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nkernel = \"{kernel}\"\ninitrd = {:?}\n\
+         cmdline = \"console=ttyAMA0\"\ndevices = [\"0000:00:02.0\"]\n",
+        ramdisk::make(kernel)?
+    );
+    let arguments = SMMU.iter().chain(arguments).copied();
+    let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).arguments(arguments).start()?;
+    load(&mut machine)?;
+    Ok(machine)
+}
+
+fn load(machine: &mut Machine) -> Result<()> {
+    machine.expect(VM, PROMPT, BOOT)?;
+    let loaded = machine.shell(VM, "/assay/load 2>&1", PROMPT, TRANSFER)?;
+    ensure!(loaded.contains("loaded") && !loaded.contains("bad"), "modules: {loaded}");
+    Ok(())
+}
+
+/// No access of the device was stopped.
+fn nothing_stopped(machine: &Machine) -> Result<()> {
+    let stopped = machine.events().into_iter().find(|event| event.kind == "dma");
+    stopped.map_or(Ok(()), |event| anyhow::bail!("an access was stopped: {event}"))
+}
+
+/// Writes a file system with a file, starts again, and reads it.
+fn disk(kernel: &str, name: &str, device: &str, node: &str) -> Result<String> {
+    let image = build::target()?.join(format!("assay/disk-{kernel}-{name}.img"));
+    let file = fs::File::create(&image).with_context(|| format!("can't write {}", image.display()))?;
+    file.set_len(64 << 20)?;
+    drop(file);
+    let drive = format!("if=none,id=d0,format=raw,file={}", image.display());
+    let mut machine = start(kernel, &["-drive", &drive, "-device", device])?;
+    let write = format!(
+        "mke2fs -q {node} && mkdir -p /m && mount -t ext4 {node} /m && dd if=/dev/urandom of=/m/file bs=1M count=16 \
+         2>/dev/null && sha256sum /m/file && umount /m && echo written"
+    );
+    let written = machine.shell(VM, &write, PROMPT, TRANSFER)?;
+    ensure!(written.contains("written"), "writing: {written}");
+    let sum = written.split_whitespace().find(|word| word.len() == 64).context("no sum")?.to_owned();
+    machine.send(VM, "reboot -f\n")?;
+    load(&mut machine)?;
+    let read = format!("mkdir -p /m && mount -t ext4 {node} /m && sha256sum /m/file && umount /m");
+    let read = machine.shell(VM, &read, PROMPT, TRANSFER)?;
+    ensure!(read.contains(&sum), "the file was {sum}, and in the next life: {read}");
+    nothing_stopped(&machine)?;
+    power_off(machine)?;
+    fs::remove_file(&image)?;
+    Ok("16 MiB".into())
+}
+
+/// Fetches a file from this computer by HTTP, over QEMU's own network.
+fn net(kernel: &str, device: &str) -> Result<String> {
+    let content: Vec<u8> = (0..8u32 << 20).map(|index| (index.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let mut machine = start(kernel, &["-netdev", "user,id=n0", "-device", device])?;
+    let sent = content.clone();
+    let server = std::thread::spawn(move || serve(&listener, &sent));
+    let fetch = format!(
+        "ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up && sleep 2 && wget -q -O /file http://10.0.2.2:{port}/file && \
+         sha256sum /file"
+    );
+    let fetched = machine.shell(VM, &fetch, PROMPT, TRANSFER)?;
+    let sum: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    ensure!(fetched.contains(&sum), "what was sent is {sum}, and what came: {fetched}");
+    server.join().map_err(|_| anyhow::anyhow!("the server died"))??;
+    nothing_stopped(&machine)?;
+    power_off(machine)?;
+    Ok("8 MiB".into())
+}
+
+/// Answers one request with `content`.
+fn serve(listener: &TcpListener, content: &[u8]) -> Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request)?;
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", content.len())?;
+    Ok(stream.write_all(content)?)
+}
