@@ -13,6 +13,7 @@ mod place;
 mod prepare;
 #[cfg(test)]
 mod tests;
+mod virtio;
 mod walk;
 
 pub use device::{Address, DeviceFault, Found, look, needs_dma};

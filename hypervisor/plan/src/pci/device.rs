@@ -6,7 +6,7 @@ use core::fmt;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, Stream, prepare, walk};
+use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, Stream, prepare, virtio, walk};
 use assay_model::pci::header::{CLASS, ID, INTERRUPT};
 
 /// A function of the machine.
@@ -56,6 +56,8 @@ pub enum DeviceFault {
     Twice,
     /// It cannot be found, or has no place.
     Bar(BarFault),
+    /// It accesses memory past the SMMU that stands before it: a virtio device without `VIRTIO_F_ACCESS_PLATFORM`.
+    PastSmmu,
     /// By its class code (base class and subclass) it works by DMA.
     NeedsDma(u16),
     /// Its INTx is wired to the interrupt of a function that another VM claims.
@@ -108,6 +110,8 @@ pub fn look(
     let is_there = config.read(function, ID) & 0xffff != 0xffff;
     let outcome = if is_there && needs_dma(class) && stream.is_none() {
         Err(DeviceFault::NeedsDma(class))
+    } else if stream.is_some() && virtio::goes_past_smmu(config, function) {
+        Err(DeviceFault::PastSmmu)
     } else {
         prepare(host, config, function, pa_bits, kept).map_err(DeviceFault::Bar)
     };

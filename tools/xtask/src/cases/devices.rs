@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("devices/edu-copies-its-vms-memory-with-gicv2", || edu(Gic::V2, "")),
         Case::new("devices/edu-copies-its-vms-memory-on-shared-cpus", || edu(Gic::V3, "sched = \"shared\"\n")),
         Case::new("devices/what-a-device-writes-beside-a-restart-is-not-in-the-next-life", restart),
+        Case::new("devices/virtio-that-goes-past-the-smmu-is-refused", past_smmu),
         Case::new("devices/a-neighbour-of-a-hostile-device-notices-nothing", neighbour),
     ];
     cases.extend(linux::cases());
@@ -69,6 +70,19 @@ fn restart() -> Result<String> {
     let counts = report.check().map_err(anyhow::Error::msg)?;
     machine.finish(LIMIT)?;
     Ok(format!("{} results", counts.passed))
+}
+
+/// QEMU's virtio devices access memory past the SMMU, unless they are told not to.
+fn past_smmu() -> Result<String> {
+    let device = ["-device", "virtio-net-pci,addr=2.0,romfile="];
+    let arguments = SMMU.iter().chain(&device).copied();
+    let mut machine = Machine::builder().manifest_text(&vm("look", "")).arguments(arguments).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let refused = events.iter().find(|event| event.kind == "refused").context("it is not refused")?;
+    let reason = refused.get("reason").unwrap_or_default();
+    ensure!(reason.contains("past the SMMU"), "another reason: {refused}");
+    Ok(reason.into())
 }
 
 /// Beside a VM whose device writes to every place that a machine may have, another sums without a slip.
