@@ -32,7 +32,7 @@ fn offers_access_platform(config: &mut dyn ConfigSpace, function: Function) -> O
     let common = find(config, function, COMMON)?;
     let (bar, start) = (config.read(function, common + 4) & 0xff, config.read(function, common + 8));
     let window = find(config, function, PCI_CFG)?;
-    let mut point = |config: &mut dyn ConfigSpace, register: u32| {
+    let point = |config: &mut dyn ConfigSpace, register: u32| {
         config.write(function, window + 4, bar);
         config.write(function, window + 8, start.wrapping_add(register));
         config.write(function, window + 12, 4);
