@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 use assay_el2::pci::Ecam;
 use assay_el2::smmu::SmmuError;
 use assay_el2::stage2::DeviceRegime;
+use assay_el2::{cpu, lock};
 use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
 use assay_model::pci::{ConfigSpace, Function, GuestFunction};
 use assay_plan::claims;
-use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found};
+use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found, Prepared, Progress, Reset};
 use assay_plan::platform::{self, EcamHost, HostPlatform, PciBar};
 use assay_plan::vm_plan::{Function as Planned, Shortage};
 use assay_plan::vm_tree::VmConfig;
@@ -18,7 +19,7 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use crate::console::say;
-use crate::smmu;
+use crate::{deferred, smmu};
 
 /// A host bridge's configuration space, as `model` wants it.
 struct Config(Ecam);
@@ -132,6 +133,8 @@ pub(crate) struct Owned {
     /// The physical interrupt that its INTx is wired to, and the guest's.
     pub(crate) intx: Option<(IntId, IntId)>,
     dma: Option<Dma>,
+    /// How it is reset between two lives, if it can be, and what the boot made of it.
+    reset: Option<(lock::Mutex<Reset>, Prepared)>,
 }
 
 /// What lets a function access memory.
@@ -163,7 +166,9 @@ impl Owned {
         });
         let (intx, dma) = (planned.intx(), dma.transpose()?);
         let view = GuestFunction::new(&mut config, function, &planned.bars(), intx.is_some(), dma.is_some());
-        Ok((Self { config, address, intx, dma }, view))
+        let reset = Reset::of(&mut config, function).zip(planned.found.outcome.clone().ok());
+        let reset = reset.map(|(reset, prepared)| (lock::Mutex::new(reset), prepared));
+        Ok((Self { config, address, intx, dma, reset }, view))
     }
 
     /// Reads a word of its configuration space.
@@ -187,11 +192,34 @@ impl Owned {
         self.set_command(MEMORY_SPACE);
     }
 
-    /// Ends its work for a life of VM `vm`: on return it accesses nothing.
+    /// Ends its work for a life of VM `vm`: on return it accesses nothing. Its reset begins, if it has one.
     pub(crate) fn disconnect(&self, vm: &str) {
+        let reset = self.reset.as_ref().map(|(reset, prepared)| (reset.lock(), prepared));
+        // In the middle of a reset, a life that is to follow has not begun.
+        if reset.as_ref().is_some_and(|(reset, _)| !reset.is_idle()) {
+            return;
+        }
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
         let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.abort(&dma.regime));
         self.report(vm, result);
+        if let Some((mut reset, prepared)) = reset {
+            reset.begin(&mut Config(self.config.0), prepared, cpu::counter(), deferred::ticks(100));
+        }
+    }
+
+    /// Goes on with its reset before a life of VM `vm`. Returns when to come again; `None` if it is ready.
+    pub(crate) fn settle(&self, vm: &str) -> Option<u64> {
+        let (reset, prepared) = self.reset.as_ref()?;
+        let mut config = Config(self.config.0);
+        let progress = reset.lock().go_on(&mut config, prepared, cpu::counter(), deferred::ticks(100));
+        match progress {
+            Progress::Ready => None,
+            Progress::Wait(until) => Some(until),
+            Progress::Gone => {
+                say!("error vm={vm} function={} reason=\"it has not come back from its reset\"", self.address);
+                None
+            }
+        }
     }
 
     fn report(&self, vm: &str, result: Result<(), SmmuError>) {

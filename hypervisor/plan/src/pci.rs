@@ -5,12 +5,14 @@
 
 mod bar;
 mod bridge;
+mod capability;
 mod device;
 mod fault;
 mod host;
 mod idmap;
 mod place;
 mod prepare;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod virtio;
@@ -21,5 +23,6 @@ pub use fault::BarFault;
 pub use host::{EcamHost, PciWindow};
 pub use idmap::{IdMap, IdRange, Stream};
 pub use prepare::{Placed, Prepared, prepare, stop_dma};
+pub use reset::{Progress, Reset};
 
 use assay_model::pci::{Bar, ConfigSpace, Function};

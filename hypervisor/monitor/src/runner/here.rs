@@ -22,7 +22,7 @@ use super::traced::Traced;
 use super::{Runner, Stage, drain};
 use crate::adapter::Lists;
 use crate::pool::Step;
-use crate::vm::Phase;
+use crate::vm::{Phase, intx};
 use crate::{cpus, pool};
 
 /// A vCPU on this CPU.
@@ -86,6 +86,9 @@ impl<'a> Here<'a> {
             Phase::Loading => {
                 self.let_go();
                 if vcpu == VcpuId(0) {
+                    if let Some(until) = intx::settle(vm) {
+                        return Step::Block(Some(until));
+                    }
                     self.load_vm();
                     return Step::Again;
                 }

@@ -149,7 +149,14 @@ pub(crate) fn connect(vm: &Vm) {
     }
 }
 
-/// A life has ended, and no vCPU runs: the functions are as the boot left them, but for what their own registers hold.
+/// Before a life, and before any memory that may be a function's is touched: returns until when resets of functions take
+/// their time, if any is under way.
+pub(crate) fn settle(vm: &Vm) -> Option<u64> {
+    vm.functions.iter().filter_map(|function| function.settle(&vm.name)).min()
+}
+
+/// A life has ended, and no vCPU runs: the functions access nothing. Those that can be reset are; of the others stays what
+/// their own registers hold.
 pub(crate) fn disconnect(vm: &Vm) {
     vm.functions.iter().for_each(|function| function.disconnect(&vm.name));
     vm.lines.iter().for_each(|line| gic::disable_spi(line.physical));

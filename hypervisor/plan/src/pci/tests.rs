@@ -5,6 +5,7 @@ mod devices;
 mod fake;
 mod guest;
 mod placing;
+mod reset;
 
 use std::vec::Vec;
 

@@ -1,13 +1,10 @@
 //! Virtio functions that go past the SMMU: those that do not offer `VIRTIO_F_ACCESS_PLATFORM` access memory as the CPUs do,
 //! whatever stands before them. (Virtual I/O Device 1.2 §4.1.4 for the capabilities, §6.1 for the feature.)
 
-use super::{ConfigSpace, Function};
-use assay_model::pci::header::{COMMAND, ID};
+use super::{ConfigSpace, Function, capability};
+use assay_model::pci::header::ID;
 
 const VENDOR: u32 = 0x1af4;
-/// Status, in the upper half of [`COMMAND`]: there is a list of capabilities; and where it begins.
-const CAPABILITY_LIST: u32 = 1 << 20;
-const CAPABILITIES: u16 = 0x34;
 const VENDOR_SPECIFIC: u32 = 0x09;
 /// `cfg_type`: where the common configuration is; a window onto all structures.
 const COMMON: u32 = 1;
@@ -45,20 +42,7 @@ fn offers_access_platform(config: &mut dyn ConfigSpace, function: Function) -> O
 
 /// Finds a virtio capability of this type.
 fn find(config: &mut dyn ConfigSpace, function: Function, wanted: u32) -> Option<u16> {
-    if config.read(function, COMMAND) & CAPABILITY_LIST == 0 {
-        return None;
-    }
-    let mut at = config.read(function, CAPABILITIES) & 0xfc;
-    // At most one capability for each word: a circle ends.
-    for _ in 0..48 {
-        let offset = u16::try_from(at).ok().filter(|at| (0x40..=0xf0).contains(at))?;
-        let word = config.read(function, offset);
-        if word & 0xff == VENDOR_SPECIFIC && word >> 24 == wanted {
-            return Some(offset);
-        }
-        at = word >> 8 & 0xfc;
-    }
-    None
+    capability::find(config, function, |word| word & 0xff == VENDOR_SPECIFIC && word >> 24 == wanted)
 }
 
 #[cfg(test)]
@@ -86,7 +70,7 @@ mod tests {
                 0x00 => self.id,
                 0x04 => 1 << 20,
                 0x34 => 0x40,
-                0x80 if self.offset == 0x3004 => (self.features >> (32 * self.select)) as u32,
+                0x80 if self.offset == 0x3004 => (self.features >> (32 * self.select) & 0xffff_ffff) as u32,
                 _ => self.capabilities.iter().find(|(at, _)| *at == offset).map_or(0, |(_, word)| *word),
             }
         }

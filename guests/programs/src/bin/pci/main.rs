@@ -4,7 +4,8 @@
 //! `device=edu-dma` (the same behind an SMMU; `edu-restart` leaves it writing, `edu-hostile` has it write everywhere) or
 //! `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M functions; else there is one. With `alone` no
 //! region goes with it. With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
-//! with `again` it resets the VM once, leaving the interrupt asserted.
+//! with `again` it resets the VM once, leaving the interrupt asserted. `keeps=N` does nothing else than to tell what byte N of
+//! BAR 0's registers was, change that, and reset the VM until a `q` comes.
 #![no_std]
 #![no_main]
 
@@ -12,7 +13,7 @@ mod edu;
 mod host;
 mod ivshmem;
 
-use guest_kit::{Case, Machine, ktap, println, timer, uart};
+use guest_kit::{Case, Machine, ktap, mmio, println, timer, uart};
 
 guest_kit::entry!(main);
 
@@ -66,6 +67,9 @@ fn main(machine: &'static Machine) {
     {
         host::choose(device, count);
     }
+    if let Some(offset) = machine.bootarg("keeps").and_then(|offset| offset.parse().ok()) {
+        return kept(offset);
+    }
     let is_edu = machine.bootarg("device") == Some("edu");
     ktap::run(match machine.bootarg("device") {
         Some("edu") => EDU,
@@ -96,6 +100,19 @@ fn main(machine: &'static Machine) {
             edu::leave_writing();
             guest_kit::psci::system_reset();
         }
+    }
+    uart::drain();
+}
+
+/// What a life finds in a register that an earlier one has written.
+fn kept(offset: u64) {
+    host::command(host::MEMORY_SPACE, 0);
+    let register = host::bar(0) + offset;
+    let found = mmio::read32(register);
+    mmio::write32(register, 0x5aa5_1234);
+    println!("pci: found {:#x}, left {:#x}", found, mmio::read32(register));
+    if !timer::wait_for(2_000_000, || uart::get() == Some(b'q')) {
+        guest_kit::psci::system_reset();
     }
     uart::drain();
 }

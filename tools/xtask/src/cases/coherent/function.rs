@@ -38,6 +38,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("coherent/function-edu-works-on-shared-cpus", || edu(Gic::V3, "sched = \"shared\"\n")),
         Case::new("coherent/functions-of-one-line-and-another", || several(Gic::V3, "")),
         Case::new("coherent/functions-of-one-line-and-another-with-gicv2", || several(Gic::V2, "")),
+        Case::new("coherent/function-is-reset-between-lives", || reset("")),
+        Case::new("coherent/function-is-reset-between-lives-on-shared-cpus", || reset("sched = \"shared\"\n")),
         Case::new("coherent/function-is-quiet-after-a-reset", again),
         Case::new("coherent/function-with-its-memory-as-aperture", ivshmem),
         Case::new("coherent/function-in-two-vms-is-in-none", twice),
@@ -114,6 +116,23 @@ fn several(gic: Gic, sched: &str) -> Result<String> {
         passed += machine.finish_ktap("look", LIMIT)?.passed;
     }
     Ok(format!("{passed} results"))
+}
+
+/// A network controller that can be reset forgets what a life has left in its multicast table; its BARs stay.
+fn reset(sched: &str) -> Result<String> {
+    let igb = ["-machine", "iommu=smmuv3", "-netdev", "user,id=n", "-device", "igb,netdev=n,addr=2.0,romfile="];
+    let vm = format!(
+        "[[vm]]\nname = \"look\"\nmemory = \"64M\"\nkernel = \"pci\"\ncmdline = \"keeps=20992\"\n\
+         devices = [\"00:02.0\"]\n{sched}"
+    );
+    let mut machine = Machine::builder().manifest_text(&vm).arguments(igb).start()?;
+    for life in ["the first life", "the second life", "the third life"] {
+        machine.expect("look", "pci: found 0x0, left 0x5aa51234", LIMIT).context(life)?;
+    }
+    machine.send("look", "q")?;
+    machine.wait(LIMIT)?;
+    machine.finish(LIMIT)?;
+    Ok(String::new())
 }
 
 /// The first life leaves INTx asserted; the second finds no interrupt active for ever.
