@@ -33,6 +33,7 @@ pub fn build(manifest: &Manifest, folder: &Path) -> Result<Vec<u8>> {
 
 /// As [`build`], with the programs of `guests/` from the given checkout.
 pub(crate) fn build_from(manifest: &Manifest, folder: &Path, checkout: Option<&Path>) -> Result<Vec<u8>> {
+    manifest.ensure_unplugged()?;
     let mut members = Members::default();
     let mut modules = Vec::new();
     for vm in &manifest.vm {

@@ -52,7 +52,7 @@ impl Cache {
         self.root.join("guests").join(name).join("Image")
     }
 
-    /// The ramdisk known by this name (`busybox`, `busybox-dax`).
+    /// The ramdisk known by this name (`busybox`, `busybox-dax`, `busybox-disk`).
     #[must_use]
     pub fn ramdisk(&self, name: &str) -> PathBuf {
         self.root.join("guests").join(name).join("initrd.cpio")
@@ -88,7 +88,7 @@ pub const KERNELS: &[&str] = &["debian", "debian-6.12"];
 /// Firmware that the set-up fetches where it is asked for.
 pub const FIRMWARE: &[&str] = &["u-boot", "aavmf", "aavmf-vars"];
 /// Ramdisks that the set-up builds.
-pub const RAMDISKS: &[&str] = &["busybox", "busybox-dax"];
+pub const RAMDISKS: &[&str] = &["busybox", "busybox-dax", "busybox-disk"];
 
 /// The top of the repository's work tree, found upwards from the current directory.
 ///

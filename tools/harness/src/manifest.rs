@@ -3,6 +3,7 @@
 //! Checks what can be known without the machine; whether memory and regions are there is decided at boot.
 
 mod duration;
+mod plug;
 mod read;
 mod shared;
 mod size;
@@ -90,6 +91,10 @@ pub struct Vm {
     pub coherent: Vec<Coherent>,
     /// PCI functions, beside those of [`Vm::coherent`].
     pub devices: Vec<String>,
+    /// A disk image, a path relative to the manifest, which QEMU gives the machine.
+    pub disk: Option<String>,
+    /// A network that QEMU gives the machine.
+    pub net: Option<Net>,
     /// Memory in the place of flashes.
     pub flash: Vec<Flash>,
     /// Its parts in regions that several VMs see.
@@ -125,6 +130,14 @@ pub enum Schedule {
     Dedicated,
     /// Time-sliced.
     Shared,
+}
+
+/// A network of QEMU's.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Net {
+    /// Its own, which reaches what this computer reaches.
+    User,
 }
 
 /// What happens to a VM that crashed.

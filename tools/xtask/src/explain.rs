@@ -99,7 +99,9 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
         bail!("give --tree and --manifest");
     };
     let host = cpus::common(&options.cpu)?;
-    let manifest = Manifest::read(path)?;
+    let mut manifest = Manifest::read(path)?;
+    // As `run` has it. QEMU's side of it is of no interest here.
+    let _ = manifest.plug(path.parent().unwrap_or(Path::new("")))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let machine = machine(tree, &manifest, folder, warnings)?;
     warnings.extend(machine.oddities().iter().map(|odd| format!("{}: {}", odd.node, odd.reason)));

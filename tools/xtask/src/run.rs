@@ -46,11 +46,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         manifest.console = Some(ConsoleStyle::Prefix);
     }
+    // What QEMU adds is the manifest's before it is packed; a board is as it is.
+    let plugged = if board.tree.is_none() { manifest.plug(&folder).map_err(unusable)? } else { Vec::new() };
     build::guests_of(&manifest, &folder)?;
     let artifacts = build::firmware(build::Profile::fast(options.fast))?;
     let bundle = build::write_bundle(&manifest, &folder, &artifacts.bundle).map_err(unusable)?;
     let hardware = options.hardware(board, Hardware::fit(&manifest, bundle))?;
     let mut arguments = hardware.arguments();
+    arguments.extend(plugged);
     // The same for `virt`; a board's console may come after other serial ports.
     let console: &[&str] =
         if hardware.board.is_some() { &["-display", "none", "-serial", "mon:stdio"] } else { &["-nographic"] };

@@ -2,7 +2,7 @@
 
 mod apt;
 mod firmware;
-mod guests;
+pub(crate) mod guests;
 mod host;
 mod initramfs;
 pub(crate) mod modules;
@@ -31,7 +31,8 @@ pub(crate) struct Needs<'a> {
 }
 
 /// Everything.
-pub(crate) const ALL: Needs<'_> = Needs { qemu: true, guests: &["debian", "debian-6.12", "busybox", "busybox-dax"] };
+pub(crate) const ALL: Needs<'_> =
+    Needs { qemu: true, guests: &["debian", "debian-6.12", "busybox", "busybox-dax", "busybox-disk"] };
 
 /// The kernels and ramdisks that a manifest names.
 pub(crate) fn guests_of(manifest: &Manifest) -> Vec<&str> {
@@ -239,6 +240,8 @@ mod tests {
         let manifest = Manifest::parse(text).unwrap();
         assert_eq!(guests_of(&manifest), ["debian", "busybox", "hello"]);
         assert_eq!(guests::with_parts(&["debian", "busybox"]), ["debian", "busybox"]);
-        assert_eq!(guests::with_parts(&["busybox-dax"]), ["busybox-dax", "debian-6.12", "busybox"]);
+        for name in ["busybox-dax", "busybox-disk"] {
+            assert_eq!(guests::with_parts(&[name]), [name, "debian-6.12", "busybox"]);
+        }
     }
 }

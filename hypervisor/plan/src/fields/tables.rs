@@ -92,6 +92,11 @@ table! {
     /// PCI functions that the VM gets: each `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path of its node;
     /// 8 at most, those of `[[vm.coherent]]` included ([pci.md](pci.md))
     DEVICES = Field::optional("devices", "assay,devices", Kind::Texts, Default::Empty);
+    /// a disk image, which QEMU gives the machine as an NVMe disk and Assay this VM: for `run` and tests only, see below
+    DISK = Field::optional("disk", "", Kind::Text, Default::None("absent"));
+    /// `user`: QEMU's network for users, which it gives the machine as a virtio function and Assay this VM: for `run` and
+    /// tests only, see below
+    NET = Field::optional("net", "", Kind::Word(&["user"]), Default::None("absent"));
     /// whether the VM shares CPUs with others, see below
     SCHED = Field::optional("sched", "assay,sched", Kind::Word(&["dedicated", "shared"]), Default::Word("dedicated"));
     /// the VM's weight against the others that share

@@ -253,6 +253,7 @@ impl Builder {
         }
         // Assay's lines and a guest's must not be mixed up.
         self.manifest.console = Some(ConsoleStyle::Prefix);
+        let plugged = self.manifest.plug(&self.folder)?;
         let archive = match self.bundle.take() {
             Some(archive) => archive,
             None => bundle::build_from(&self.manifest, &self.folder, self.checkout.as_deref())?,
@@ -269,6 +270,7 @@ impl Builder {
             arguments: arguments
                 .iter()
                 .flat_map(|(key, path)| [(*key).to_owned(), path.display().to_string()])
+                .chain(plugged)
                 .collect(),
             size: archive.len() as u64,
             el2: true,

@@ -11,6 +11,7 @@ use assay_harness::cache::Cache;
 use cpio::newc::Reader;
 
 use super::apt::{self, Apt, Suites};
+use super::initramfs::With;
 use super::{initramfs, modules};
 
 /// The release whose kernels are the tested guests, whatever the host runs.
@@ -33,14 +34,18 @@ const KERNELS: &[Kernel] = &[
     Kernel { name: "debian-6.12", package: "linux-image-arm64/bookworm-backports", version: "6.12." },
 ];
 
-/// The kernel whose modules are in `busybox-dax`.
-const DAX_KERNEL: &str = "debian-6.12";
+/// The kernel whose modules are in ramdisks.
+const MODULES_KERNEL: &str = "debian-6.12";
 
-/// What has to be there for these guests: `busybox-dax` is made of two others.
+/// The ramdisks with modules.
+const WITH_MODULES: &[(&str, With, &modules::Set)] =
+    &[("busybox-dax", With::Dax, &modules::DAX), ("busybox-disk", With::Disk, &modules::DEVICES)];
+
+/// What has to be there for these guests: a ramdisk with modules is made of two others.
 pub(super) fn with_parts<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
     let mut all = wanted.to_vec();
-    if wanted.contains(&"busybox-dax") {
-        all.extend([DAX_KERNEL, "busybox"]);
+    if WITH_MODULES.iter().any(|(name, ..)| wanted.contains(name)) {
+        all.extend([MODULES_KERNEL, "busybox"]);
     }
     all
 }
@@ -68,18 +73,20 @@ pub(crate) fn install(cache: &Cache, wanted: &[&str]) -> Result<Vec<String>> {
         }
         private.discard()?;
     }
-    let dax = cache.ramdisk("busybox-dax");
-    if made.iter().any(|name| name == DAX_KERNEL) && dax.is_file() {
-        // Its modules are another kernel's.
-        fs::remove_file(&dax)?;
-    }
-    if wanted.contains(&"busybox-dax") && !dax.is_file() {
-        let folder = fresh(&dax.with_file_name("modules"))?;
-        let modules = modules::unpack(cache, DAX_KERNEL, &folder, &modules::DAX)?.into_iter();
-        let modules = modules.map(|(name, path)| Ok((name, fs::read(path)?))).collect::<Result<Vec<_>>>()?;
-        store(&dax, &initramfs::build(&busybox_of(&cache.ramdisk("busybox"))?, &modules)?)?;
-        fs::remove_dir_all(&folder)?;
-        made.push("busybox-dax".to_owned());
+    for (name, with, set) in WITH_MODULES {
+        let path = cache.ramdisk(name);
+        if made.iter().any(|name| name == MODULES_KERNEL) && path.is_file() {
+            // Its modules are another kernel's.
+            fs::remove_file(&path)?;
+        }
+        if wanted.contains(name) && !path.is_file() {
+            let folder = fresh(&path.with_file_name("modules"))?;
+            let modules = modules::unpack(cache, MODULES_KERNEL, &folder, set)?.into_iter();
+            let modules = modules.map(|(name, path)| Ok((name, fs::read(path)?))).collect::<Result<Vec<_>>>()?;
+            store(&path, &initramfs::build(&busybox_of(&cache.ramdisk("busybox"))?, *with, &modules)?)?;
+            fs::remove_dir_all(&folder)?;
+            made.push((*name).to_owned());
+        }
     }
     Ok(made)
 }
@@ -90,11 +97,11 @@ fn fetch_busybox(private: &Apt, work: &Path, to: &Path) -> Result<()> {
     apt::unpack(&archive, &tree)?;
     let busybox = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")];
     let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
-    store(to, &initramfs::build(&fs::read(busybox)?, &[])?)
+    store(to, &initramfs::build(&fs::read(busybox)?, With::Nothing, &[])?)
 }
 
 /// The program in a ramdisk that was made here.
-fn busybox_of(ramdisk: &Path) -> Result<Vec<u8>> {
+pub(crate) fn busybox_of(ramdisk: &Path) -> Result<Vec<u8>> {
     let archive = fs::read(ramdisk)?;
     let mut rest = archive.as_slice();
     loop {

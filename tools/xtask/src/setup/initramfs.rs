@@ -1,5 +1,6 @@
-//! The ramdisks: busybox, a console device and an `/init` that ends in a shell with job control; and the same with modules
-//! and commands that make memory of a `pmem-region`.
+//! The ramdisks: busybox, a console device and an `/init` that ends in a shell with job control; the same with modules and
+//! commands that make memory of a `pmem-region`; and with modules for a disk and a network, which goes on from the disk if
+//! that has a system.
 
 use anyhow::Result;
 use cpio::newc::{Builder, trailer};
@@ -42,7 +43,7 @@ const LOAD: &str = "\
 #!/bin/sh
 [ -e /run/loaded ] && exec /bin/sh /etc/shell
 touch /run/loaded
-cd /lib/dax
+cd /lib/extra
 unxz *.xz 2>/dev/null
 for module in *.ko; do
     insmod $module || echo \"$module: is the kernel another one than the ramdisk's?\"
@@ -88,6 +89,57 @@ done
 awk '/^Node/ { line = $0 } /managed/ && $2 { print line, $2 * 4, \"kB\" }' /proc/zoneinfo
 ";
 
+/// Run by `/init` itself, which may become the disk's own: loads modules, brings the network up, and goes on from the first
+/// file system with `/sbin/init`.
+const DISK: &str = "\
+cd /lib/extra
+/bin/busybox unxz *.xz 2>/dev/null
+for module in *.ko; do
+    insmod $module || echo \"$module: is the kernel another one than the ramdisk's?\"
+done
+cd /
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -b /dev/nvme0n1 ] && break
+    sleep 0.2
+done
+if [ -e /sys/class/net/eth0 ]; then
+    ifconfig eth0 up
+    udhcpc -q -n -i eth0 -s /etc/lease >/dev/null 2>&1 && echo \"eth0 has an address\"
+fi
+mkdir -p /mnt
+for disk in /dev/nvme0n1p* /dev/nvme0n1; do
+    [ -b $disk ] && mount -t ext4 $disk /mnt 2>/dev/null || continue
+    if [ -e /mnt/sbin/init ] || [ -L /mnt/sbin/init ]; then
+        echo \"going on from $disk\"
+        for place in dev proc sys; do mkdir -p /mnt/$place; mount -o move /$place /mnt/$place; done
+        exec switch_root /mnt /sbin/init
+    fi
+    umount /mnt
+done
+[ -b /dev/nvme0n1 ] && echo \"/dev/nvme0n1 has no system with /sbin/init\"
+";
+
+/// What `udhcpc` runs when it has an address.
+const LEASE: &str = "\
+#!/bin/sh
+[ \"$1\" = bound ] || exit 0
+ifconfig $interface $ip netmask ${subnet:-255.255.255.0}
+[ -n \"$router\" ] && route add default gw $router
+[ -n \"$dns\" ] && echo nameserver $dns >/etc/resolv.conf
+exit 0
+";
+
+/// What a ramdisk has besides the shell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum With {
+    /// Nothing.
+    Nothing,
+    /// Memory of a `pmem-region`.
+    Dax,
+    /// A disk and a network.
+    Disk,
+}
+
 struct Entry<'a> {
     name: &'a str,
     mode: u32,
@@ -99,11 +151,14 @@ struct Entry<'a> {
 ///
 /// # Errors
 /// Writing to memory fails.
-pub(crate) fn build(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+pub(crate) fn build(busybox: &[u8], with: With, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let folder = |name| Entry { name, mode: DIRECTORY, device: (0, 0), data: &[] };
     let program = |name, data| Entry { name, mode: PROGRAM, device: (0, 0), data };
     let with_modules = INITTAB.replace("/etc/shell", "/etc/load");
-    let inittab = if modules.is_empty() { INITTAB } else { &with_modules };
+    let inittab = if with == With::Dax { &with_modules } else { INITTAB };
+    let last = "exec /bin/busybox init\n";
+    let from_disk = INIT.replace(last, &format!(". /etc/disk\n{last}"));
+    let init = if with == With::Disk { &from_disk } else { INIT };
     let mut entries = vec![
         folder("bin"),
         folder("etc"),
@@ -111,17 +166,20 @@ pub(crate) fn build(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> Result<Vec
         // The kernel opens it for init before anything is mounted.
         Entry { name: "dev/console", mode: CHARACTER_DEVICE, device: (5, 1), data: &[] },
         program("bin/busybox", busybox),
-        program("init", INIT.as_bytes()),
+        program("init", init.as_bytes()),
         program("etc/inittab", inittab.as_bytes()),
         program("etc/shell", SHELL.as_bytes()),
     ];
+    let scripts: &[(&str, &str)] = match with {
+        With::Nothing => &[],
+        With::Dax => &[("etc/load", LOAD), ("bin/devdax", DEVDAX), ("bin/kmem", KMEM)],
+        With::Disk => &[("etc/disk", DISK), ("etc/lease", LEASE)],
+    };
     if !modules.is_empty() {
-        entries.extend([folder("lib"), folder("lib/dax")]);
-        for (name, text) in [("etc/load", LOAD), ("bin/devdax", DEVDAX), ("bin/kmem", KMEM)] {
-            entries.push(program(name, text.as_bytes()));
-        }
+        entries.extend([folder("lib"), folder("lib/extra")]);
     }
-    let paths: Vec<String> = modules.iter().map(|(name, _)| format!("lib/dax/{name}")).collect();
+    entries.extend(scripts.iter().map(|(name, text)| program(name, text.as_bytes())));
+    let paths: Vec<String> = modules.iter().map(|(name, _)| format!("lib/extra/{name}")).collect();
     entries.extend(paths.iter().zip(modules).map(|(path, (_, data))| program(path, data)));
     let mut archive = Vec::new();
     for (inode, entry) in (1u32..).zip(&entries) {

@@ -3,16 +3,20 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::Machine;
+use assay_harness::cache::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::{SMMU, ramdisk};
 use crate::build;
 use crate::cases::Case;
-use crate::cases::linux::{BOOT, PROMPT, VM, power_off};
+use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use crate::setup::guests;
 
 /// For a transfer of some MiB.
 const TRANSFER: Duration = Duration::from_secs(120);
@@ -29,7 +33,7 @@ const NETS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![Case::linux("devices/debian-from-a-disk-with-a-network-by-two-lines", two_lines)];
     for kernel in ["debian", "debian-6.12"] {
         for (name, device, node) in DISKS {
             let run = move || disk(kernel, name, device, node);
@@ -41,6 +45,51 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What starts from the disk: a shell on the console.
+const INIT: &str = "#!/bin/busybox sh\n/bin/busybox --install -s\nexport PATH=/bin:/sbin\n\
+     echo \"the root is $(awk '$2 == \"/\" { print $1, $3 }' /proc/mounts | tail -1)\"\n\
+     export PS1='debian:/# '\nexec /bin/busybox sh </dev/console >/dev/console 2>&1\n";
+
+/// A root file system and a network by two lines of the manifest: what is written there stays.
+fn two_lines() -> Result<String> {
+    let folder = build::target()?.join("assay/root");
+    let _ = fs::remove_dir_all(&folder);
+    for place in ["bin", "sbin", "dev", "proc", "sys"] {
+        fs::create_dir_all(folder.join(place))?;
+    }
+    let busybox = guests::busybox_of(&Cache::locate()?.ramdisk("busybox"))?;
+    for (name, content) in [("bin/busybox", busybox.as_slice()), ("sbin/init", INIT.as_bytes())] {
+        fs::write(folder.join(name), content)?;
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
+    }
+    let image = folder.with_extension("img");
+    fs::File::create(&image)?.set_len(32 << 20)?;
+    let made = Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(&folder).arg(&image).status();
+    ensure!(made.context("can't run mke2fs")?.success(), "mke2fs fails");
+    let text = format!(
+        "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nkernel = \"debian-6.12\"\ninitrd = \"busybox-disk\"\n\
+         cmdline = \"console=ttyAMA0 quiet\"\ndisk = {image:?}\nnet = \"user\"\n"
+    );
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let server = std::thread::spawn(move || serve(&listener, b"a word from outside\n"));
+    let mut machine = Machine::builder().manifest_text(&text).start()?;
+    machine.expect(VM, "the root is /dev/nvme0n1 ext4", BOOT)?;
+    machine.expect(VM, PROMPT, SOON)?;
+    let fetch = format!("wget -q -O /fetched http://10.0.2.2:{port}/ && cat /fetched && sync");
+    let fetched = machine.shell(VM, &fetch, PROMPT, TRANSFER)?;
+    ensure!(fetched.contains("a word from outside"), "fetching: {fetched}");
+    server.join().map_err(|_| anyhow::anyhow!("the server died"))??;
+    machine.send(VM, "mount -o remount,ro /; reboot -f\n")?;
+    machine.expect(VM, "the root is /dev/nvme0n1 ext4", BOOT)?;
+    machine.expect(VM, PROMPT, SOON)?;
+    let kept = machine.shell(VM, "cat /fetched", PROMPT, SOON)?;
+    ensure!(kept.contains("a word from outside"), "it is not kept: {kept}");
+    nothing_stopped(&machine)?;
+    power_off(machine)?;
+    Ok(String::new())
 }
 
 /// Debian with function 00:02.0, its modules loaded.
