@@ -33,7 +33,7 @@ mod trouble;
 pub use bars::claimed_bars;
 pub use coherent::unclaimed_faults;
 pub(crate) use devices::found;
-pub use devices::{claimed_functions, found_function};
+pub use devices::{address as function_address, claimed_functions, found_function};
 pub use prove::{ToProve, to_prove};
 pub use shared::shared_by_one;
 pub use trouble::{Holder, Trouble};

@@ -5,6 +5,7 @@
 
 mod cpus;
 mod decide;
+mod functions;
 pub(crate) mod machine;
 mod print;
 mod proof;

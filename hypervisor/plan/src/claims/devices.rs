@@ -13,8 +13,8 @@ use crate::space::Backing;
 use crate::vm_tree::{CoherentClaim, VmConfig};
 use assay_model::layout;
 
-/// Returns the function that `device` of a claim names: by its PCI address, or by the path of its node.
-fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
+/// Returns the function that a manifest calls `device`: by its PCI address, or by the path of its node.
+pub fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
     if !device.starts_with('/') {
         return Address::parse(device);
     }

@@ -23,6 +23,7 @@ use assay_plan::vm_tree;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::PcpuId;
 
+use super::functions::{self, Function};
 use super::proof::Proofs;
 use super::{Given, cpus, reason};
 use crate::preflight::told;
@@ -62,6 +63,8 @@ pub(crate) struct Row {
 pub(crate) struct Report {
     /// By VM in the manifest's order: RAM, then the claims in theirs, then what is not about a region.
     pub(crate) rows: Vec<Row>,
+    /// The PCI functions of the VMs that would start, in the manifest's order.
+    pub(crate) functions: Vec<Function>,
     /// What is odd and decides nothing.
     pub(crate) warnings: Vec<String>,
 }
@@ -109,6 +112,9 @@ impl Report {
             let Some(vm) = manifest.vm.iter().find(|vm| vm.name == claims.config.name) else { continue };
             report.vm(&mut planner, claims, &|| files(vm));
         }
+        let starting = tree.vms.iter().filter(|vm| !report.refused().contains(&vm.name.as_str()));
+        let claims = starting.filter_map(|vm| all.iter().find(|claims| claims.config.name == vm.name));
+        report.functions = claims.flat_map(|claims| functions::all(machine, claims)).collect();
         let place = |row: &Row| tree.vms.iter().position(|vm| vm.name == row.vm());
         report.rows.sort_by_key(place);
         report.rows.extend(tree.refused.iter().map(refusal));

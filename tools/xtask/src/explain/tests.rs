@@ -340,3 +340,44 @@ fn without_the_vendors_word_a_grace_class_machine_gives_it_to_drivers_or_by_a_re
         assert_eq!(rows[3], "memory gpu1-memory 0x3000000000 normal-wb R1");
     }
 }
+
+/// A host bridge behind an SMMU, of which function 00:02.0 has a region in BAR 2.
+const BRIDGE: &str = r#"
+    smmu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x9050000 0 0x20000>; dma-coherent; phandle = <77>; };
+    pcie@10000000 {
+        compatible = "pci-host-ecam-generic"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;
+        reg = <0x40 0x10000000 0 0x10000000>; linux,pci-domain = <0>; device_type = "pci";
+        ranges = <0x2000000 0 0x10000000 0 0x10000000 0 0x2eff0000>;
+        interrupt-map-mask = <0x1800 0 0 7>;
+        interrupt-map = <0x1000 0 0 1 1 0 5 4>;
+        iommu-map = <0 77 0 0x18>;
+    };
+    reserved-memory {
+        npu-memory { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x4000000>; no-map; };
+"#;
+
+#[test]
+fn functions_are_told_with_what_is_before_them_and_what_they_reach() {
+    let source = BOARD.replacen("    reserved-memory {", BRIDGE, 1);
+    let machine = platform::parse(&overlay::compile(&source).unwrap()).unwrap();
+    let manifest = vm("linux", "devices = [\"00:03.0\"]", "npu-memory", "aperture", "device = \"00:02.0\"");
+    let manifest = Manifest::parse(&manifest).unwrap();
+    let report = super::decide_for(&machine, &manifest, "max").unwrap();
+    let text = print::table(&report);
+    let (_, text) = text.split_once("linux  function").unwrap();
+    let wanted = [
+        " 0000:00:02.0  at 00:01.0 in the guest",
+        "    /pcie@10000000",
+        "    DMA by stream 0x10 of /smmu@9050000: it reaches memory, npu-memory",
+        "    INTA is wired to interrupt 37",
+        "    BAR 2 is npu-memory, at 0x80000000 in the guest",
+        "    other BARs, and whether the function may be given, the boot finds out",
+        "linux  function 0000:00:03.0  at 00:02.0 in the guest",
+        "    /pcie@10000000",
+        "    no DMA: no SMMU that can be used is before it",
+        "    INTA is wired to nothing that the tree says",
+    ];
+    assert_eq!(text.lines().take(wanted.len()).collect::<Vec<_>>(), wanted);
+    let json = print::json(&report);
+    assert!(json.contains("\"kind\": \"function\"") && json.contains("\"2:npu-memory@0x80000000\""), "{json}");
+}
