@@ -145,7 +145,7 @@ fn is_never_right(trouble: &Trouble<'_>) -> bool {
     match trouble {
         Trouble::Device { fault: DeviceFault::Name, device, .. } => !device.starts_with('/'),
         Trouble::Device { fault, .. } => {
-            matches!(fault, DeviceFault::NotAperture | DeviceFault::Second | DeviceFault::Twice)
+            matches!(fault, DeviceFault::NotAperture | DeviceFault::Second | DeviceFault::TooMany | DeviceFault::Twice)
         }
         _ => !trouble.is_bad_name(),
     }

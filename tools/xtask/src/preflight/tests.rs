@@ -142,6 +142,15 @@ fn addresses_beyond_every_cpu_and_devices_that_are_none_are_told() {
             "the device gpu0 of region gpu0-memory is no PCI function",
         ),
         (claim("of-another-tree", "aperture", "device = \"00:20.0\""), "as SEGMENT:BB:DD.F in hexadecimal"),
+        (
+            "memory = \"64M\"\nkernel = \"Image\"\ndevices = [\"nic\"]".to_owned(),
+            "the device nic is no PCI function",
+        ),
+        (
+            "memory = \"64M\"\nkernel = \"Image\"\ndevices = [\"/a\", \"/b\", \"/c\", \"/d\", \"/e\", \"/f\", \"/g\", \"/h\", \"/i\"]"
+                .to_owned(),
+            "the device /i is one too many",
+        ),
     ] {
         let said = said(&lines);
         assert!(said.contains(words), "{lines}: {said}");
