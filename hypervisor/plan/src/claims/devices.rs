@@ -6,7 +6,7 @@ use assay_spec::addr::{Ipa, Region};
 
 use super::{Trouble, VmClaims, World};
 use crate::offers::{self, Own};
-use crate::pci::{Address, DeviceFault, Found};
+use crate::pci::{Address, DeviceFault, Found, Stream};
 use crate::platform::{CoherentNode, HostPlatform};
 use crate::policy::Use;
 use crate::space::Backing;
@@ -90,22 +90,41 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
     if let Err(fault) = machine.ecam_host(address.segment, address.function.bus()) {
         return Some(DeviceFault::Bar(fault));
     }
+    let of = |vm: &VmConfig| vm.functions().filter_map(|name| self::address(machine, name)).collect::<Vec<_>>();
+    let others: Vec<Address> = world.vms.iter().filter(|other| other.name != vm.name).flat_map(of).collect();
+    let stream = stream_of(machine, address);
+    if stream.is_some() && others.iter().any(|other| are_beside(machine, address, *other)) {
+        return Some(DeviceFault::SharedDevice);
+    }
+    let mut all = of(vm).into_iter().chain(others.iter().copied()).filter(|other| *other != address);
+    if stream.is_some() && all.any(|other| stream_of(machine, other) == stream) {
+        return Some(DeviceFault::SharedStream);
+    }
     let found = found_function(machine, address)?;
     if let Err(fault) = &found.outcome {
         return Some(*fault);
     }
-    let is_own = |other: &Found| vm.functions().any(|name| self::address(machine, name) == Some(other.address));
-    let others = || machine.functions.iter().filter(|other| other.address != address);
-    let of_others = || others().filter(|other| !is_own(other));
-    let is_beside = |other: &Found| other.address.segment == address.segment && other.root == found.root;
-    if found.stream.is_some() && of_others().any(is_beside) {
-        return Some(DeviceFault::SharedDevice);
+    let intx = |other: &Address| found_function(machine, *other).and_then(|other| other.intx);
+    (found.intx.is_some() && others.iter().any(|other| intx(other) == found.intx))
+        .then_some(DeviceFault::SharedInterrupt)
+}
+
+/// What an SMMU knows the accesses of a function by: as the boot found it, or before one by the tree.
+fn stream_of(machine: &HostPlatform, address: Address) -> Option<Stream> {
+    if let Some(found) = found_function(machine, address) {
+        return found.stream;
     }
-    if found.stream.is_some() && others().any(|other| other.stream == found.stream) {
-        return Some(DeviceFault::SharedStream);
-    }
-    let is_wired = |other: &Found| found.intx.is_some() && other.intx == found.intx;
-    of_others().any(is_wired).then_some(DeviceFault::SharedInterrupt)
+    let host = machine.ecam_host(address.segment, address.function.bus()).ok()?;
+    machine.stream(host, address.function)
+}
+
+/// Tells whether two functions are of one device, or of or behind one device of the root bus: what is behind a bridge
+/// only the boot has seen.
+fn are_beside(machine: &HostPlatform, one: Address, other: Address) -> bool {
+    let root = |address| found_function(machine, address).map(|found| found.root);
+    let device = |address: Address| (address.function.bus(), address.function.device());
+    let have_one_root = root(one).is_some() && root(one) == root(other);
+    one.segment == other.segment && (device(one) == device(other) || have_one_root)
 }
 
 /// Lists the functions that a VM claims and the boot found, with the regions that they go with, as far as these have a

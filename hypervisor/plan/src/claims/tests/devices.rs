@@ -207,3 +207,20 @@ fn a_region_with_a_device_is_aligned_as_a_bar() {
     assert_eq!(at(0x1_0400_0000), Vec::<String>::new());
     assert!(at(0x1_0200_0000)[0].contains("multiple of 0x4000000 bytes"));
 }
+
+#[test]
+fn before_a_boot_the_tree_tells_which_functions_belong_together() {
+    let smmu =
+        r#"smmu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x9050000 0 0x20000>; dma-coherent; phandle = <77>; };"#;
+    let map = "iommu-map-mask = <0xff07>; iommu-map = <0 77 0 0x10000>; linux,pci-domain";
+    let behind = platform(&(BRIDGE.replace("linux,pci-domain", map) + smmu), &gpu(""));
+    let said = |machine: &HostPlatform, first: &str, second: &str| {
+        let vm = |name, function: &str| vm(name, &std::format!(r#"assay,devices = "{function}";"#), &[]);
+        troubles(machine, &vms(&[vm("a", first), vm("b", second)])).concat().join("; ")
+    };
+    assert!(said(&behind, "00:02.0", "00:02.1").contains("past the SMMU"));
+    assert!(said(&behind, "00:02.0", "00:03.0").contains("to the SMMU the same"));
+    assert_eq!(said(&behind, "00:02.0", "00:03.1"), "");
+    // Without DMA no function reaches another one.
+    assert_eq!(said(&machine(), "00:02.0", "00:02.1"), "");
+}
