@@ -14,6 +14,7 @@ use assay_spec::lr::Lr;
 use crate::mmio::{Mmio, Registers};
 use crate::sysreg::{bank, read_sysreg, write_sysreg};
 
+pub mod its;
 mod v2;
 mod v3;
 

@@ -53,6 +53,8 @@ pub trait Cpu: ListRegisters {
     fn config_read(&mut self, function: usize, offset: u16) -> u32;
     /// Writes the Command register of the VM's PCI function.
     fn set_command(&mut self, function: usize, command: u32);
+    /// Writes those bits of a word of its configuration space that the second number has.
+    fn config_write(&mut self, function: usize, offset: u16, value: (u32, u32));
 }
 
 /// What is to be done after an exit.

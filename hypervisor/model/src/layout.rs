@@ -9,6 +9,13 @@ const fn region(start: u64, size: u64) -> Region<Ipa> {
     Region { start: Ipa(start), size }
 }
 
+/// The frame for messages of devices; in the tables of the VM's devices an ITS's is there.
+pub const V2M: Region<Ipa> = region(0x0802_0000, 0x1000);
+/// The first interrupt that a message can be: SPI 32, edge.
+pub const MSI_BASE: IntId = IntId(64);
+/// How many there are.
+pub const MSI_COUNT: u32 = 32;
+
 /// Where RAM begins, unless the manifest says otherwise.
 pub const RAM: Ipa = Ipa(0x4000_0000);
 /// The Distributor of a GICv3 (IHI0069H 12.8: 64 KiB).

@@ -39,6 +39,7 @@ pub mod stage;
 pub mod stage2;
 pub mod sysregs;
 pub mod terminal;
+pub mod v2m;
 pub mod vcpus;
 pub mod vgic;
 pub mod vm;

@@ -10,7 +10,7 @@ mod guest;
 pub mod header;
 
 pub use bar::{Bar, Space};
-pub use guest::{GuestBar, GuestFunction, guest_function, guest_index};
+pub use guest::{GuestBar, GuestFunction, Wired, guest_function, guest_index};
 /// A function's requester ID: bus in bits 15:8, device in 7:3, function in 2:0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Function(pub u16);

@@ -44,6 +44,8 @@ pub struct GuestMachine {
     pub doorbells: Doorbells,
     /// Whether it has a PCI host bridge with functions.
     pub pci: bool,
+    /// Whether devices send it messages.
+    pub messages: bool,
 }
 
 impl GuestMachine {
@@ -79,7 +81,7 @@ impl Devices {
     /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
     pub fn new(machine: &GuestMachine) -> Self {
         Self {
-            vgic: Vgic::new(machine.gic, machine.vcpus, 32),
+            vgic: Vgic::new(machine.gic, machine.vcpus, if machine.messages { 64 } else { 32 }),
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),
@@ -116,6 +118,11 @@ impl Devices {
     /// Makes the interrupt of doorbell `index` pending; returns the vCPUs to kick.
     pub fn ring(&mut self, index: usize) -> VcpuSet {
         self.vgic.pulse(VcpuId(0), layout::doorbell_intid(index))
+    }
+
+    /// A device sends message `index` (modulo 32); returns the vCPUs to kick.
+    pub fn message(&mut self, index: u32) -> VcpuSet {
+        self.vgic.pulse(VcpuId(0), IntId(layout::MSI_BASE.0 + index % layout::MSI_COUNT))
     }
 
     /// Returns when the watchdog is due, as a physical count, or `None` if the counter never gets there.

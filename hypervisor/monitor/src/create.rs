@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
-use assay_el2::{cpu, float, guest_regs, heap, rtc};
+use assay_el2::{cpu, float, guest_regs, heap, percpu, rtc};
 use assay_model::loader::Loader;
 use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
@@ -196,7 +196,10 @@ impl Stock<'_, '_> {
         let (tables, regime) = holdings.map(&plan, host, &self.shared)?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
-        let functions = plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices));
+        // Of a VM that shares CPUs, wherever they are: its vCPUs are woken.
+        let home = cpus.first().copied().unwrap_or_else(percpu::index);
+        let functions =
+            plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices, home));
         let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);

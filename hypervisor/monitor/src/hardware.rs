@@ -99,6 +99,11 @@ impl exits::Cpu for Hardware {
         let function = self.vm.functions.get(function);
         function.map_or(u32::MAX, |function| function.read(offset))
     }
+    fn config_write(&mut self, function: usize, offset: u16, value: (u32, u32)) {
+        if let Some(function) = self.vm.functions.get(function) {
+            function.write(offset, value);
+        }
+    }
     fn set_command(&mut self, function: usize, command: u32) {
         if let Some(function) = self.vm.functions.get(function) {
             function.set_command(command);

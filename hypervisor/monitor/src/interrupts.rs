@@ -6,10 +6,11 @@ use assay_el2::gic::{self, Ack};
 use assay_el2::{timer, uart};
 use assay_plan::platform::HostPlatform;
 use assay_spec::cpu_id::PcpuId;
+use assay_spec::gic::its::LPI_BASE;
 use assay_spec::intid::IntId;
 use spin::Once;
 
-use crate::vm::intx;
+use crate::vm::{intx, messages};
 use crate::{deferred, smmu};
 
 /// The interrupts that mean something to Assay.
@@ -95,6 +96,10 @@ fn rarer(known: &Known, ack: Ack) -> Event {
     } else if Some(intid) == known.uart {
         deferred::take_input();
         Event::Done
+    } else if intid.0 >= LPI_BASE {
+        // LPIs are never active.
+        messages::deliver(intid);
+        return Event::Done;
     } else if smmu::take(intid) {
         deferred::ask(0);
         Event::Done

@@ -22,6 +22,7 @@ mod heap;
 mod interrupts;
 mod load;
 mod memory;
+mod msi;
 mod operator;
 pub mod panic;
 mod pci;

@@ -57,6 +57,7 @@ pub(crate) fn map(machine: &HostPlatform, free: &[Pooled], guards: &[Region<Pa>]
         }
         HostGic::V2 { dist, cpu, hyp, .. } => devices.extend([*dist, *cpu, *hyp]),
     }
+    devices.extend(machine.itss.iter().map(|its| its.control));
     devices.extend(machine.smmus.iter().map(|smmu| smmu.registers));
     devices.extend(machine.console.iter().filter(|console| console.wired.is_some()).map(|console| console.registers));
     for device in devices {

@@ -4,22 +4,24 @@
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
+use assay_el2::gic::its::ItsError;
 use assay_el2::pci::Ecam;
 use assay_el2::smmu::SmmuError;
 use assay_el2::stage2::DeviceRegime;
 use assay_el2::{cpu, lock};
 use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
-use assay_model::pci::{ConfigSpace, Function, GuestFunction};
+use assay_model::pci::{ConfigSpace, Function, GuestFunction, Wired};
 use assay_plan::claims;
 use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found, Prepared, Progress, Reset};
 use assay_plan::platform::{self, EcamHost, HostPlatform, PciBar};
 use assay_plan::vm_plan::{Function as Planned, Shortage};
 use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
+use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 
 use crate::console::say;
-use crate::{deferred, smmu};
+use crate::{deferred, msi, smmu};
 
 /// A host bridge's configuration space, as `model` wants it.
 struct Config(Ecam);
@@ -112,15 +114,25 @@ pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bi
         let host = machine.ecam_host(address.segment, address.function.bus()).ok()?;
         machine.stream(host, address.function)
     };
+    let device_id = |machine: &HostPlatform, address: &Address| {
+        let host = machine.ecam_host(address.segment, address.function.bus()).ok()?;
+        let _ = machine.stream(host, address.function)?;
+        machine.device_id(host, address.function)
+    };
     let streams: Vec<_> = claimed.iter().filter_map(|address| stream(machine, address)).collect();
     smmu::open(machine, &streams);
+    let devices: Vec<_> = claimed.iter().filter_map(|address| device_id(machine, address)).collect();
+    msi::open(machine, &devices);
     for address in claimed {
         let found = match open(machine, address.segment, address.function) {
             Ok((host, mut config)) => {
-                let stream = machine.stream(host, address.function);
-                pci::look(host, &mut config, address, stream, pa_bits, &machine.kept_in(host))
+                let known = (machine.stream(host, address.function), machine.device_id(host, address.function));
+                pci::look(host, &mut config, address, known, pa_bits, &machine.kept_in(host))
             }
-            Err(fault) => Found { address, outcome: Err(DeviceFault::Bar(fault)), intx: None, stream: None, root: 0 },
+            Err(fault) => {
+                let outcome = Err(DeviceFault::Bar(fault));
+                Found { address, outcome, intx: None, stream: None, messages: None, root: 0 }
+            }
         };
         machine.functions.push(found);
     }
@@ -133,6 +145,8 @@ pub(crate) struct Owned {
     /// The physical interrupt that its INTx is wired to, and the guest's.
     pub(crate) intx: Option<(IntId, IntId)>,
     dma: Option<Dma>,
+    /// The first of the LPIs that its messages become, if it sends some.
+    pub(crate) first_lpi: Option<u32>,
     /// How it is reset between two lives, if it can be, and what the boot made of it.
     reset: Option<(lock::Mutex<Reset>, Prepared)>,
 }
@@ -147,11 +161,12 @@ struct Dma {
 
 impl Owned {
     /// Takes over a VM's function, for good, and makes the guest's view of it. It accesses what `regime` lets it, if an
-    /// SMMU is before it.
+    /// SMMU is before it, and its messages come to CPU `cpu`.
     pub(crate) fn take(
         machine: &HostPlatform,
         planned: &Planned<'_>,
         regime: Option<DeviceRegime>,
+        cpu: PcpuId,
     ) -> Result<(Self, GuestFunction), Shortage> {
         let address = planned.found.address;
         let Address { segment, function } = address;
@@ -165,15 +180,27 @@ impl Owned {
             Ok(Dma { id, stream, regime })
         });
         let (intx, dma) = (planned.intx(), dma.transpose()?);
-        let view = GuestFunction::new(&mut config, function, &planned.bars(), intx.is_some(), dma.is_some());
+        let first_lpi = planned.messages.filter(|_| dma.is_some()).map(|device| {
+            let fail = |error: ItsError| Shortage::Messages(machine.itss[device.its].path.clone(), error.to_string());
+            msi::map(device, cpu).map_err(fail)
+        });
+        let first_lpi = first_lpi.transpose()?;
+        let wired = Wired { has_interrupt: intx.is_some(), has_dma: dma.is_some(), has_messages: first_lpi.is_some() };
+        let view = GuestFunction::new(&mut config, function, &planned.bars(), wired);
         let reset = Reset::of(&mut config, function).zip(planned.found.outcome.clone().ok());
         let reset = reset.map(|(reset, prepared)| (lock::Mutex::new(reset), prepared));
-        Ok((Self { config, address, intx, dma, reset }, view))
+        Ok((Self { config, address, intx, dma, first_lpi, reset }, view))
     }
 
     /// Reads a word of its configuration space.
     pub(crate) fn read(&self, offset: u16) -> u32 {
         self.config.0.read(self.address.function.0, offset)
+    }
+
+    /// Writes those bits of a word of its configuration space that the second number has.
+    pub(crate) fn write(&self, offset: u16, (value, mask): (u32, u32)) {
+        let word = self.read(offset) & !mask | value & mask;
+        self.config.0.write(self.address.function.0, offset, word);
     }
 
     /// Writes its Command register; Status, beside it, is left alone. Bus Master is 0 if nothing checks what it accesses.
@@ -202,6 +229,7 @@ impl Owned {
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
         let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.abort(&dma.regime));
         self.report(vm, result);
+        pci::stop_messages(&mut Config(self.config.0), self.address.function);
         if let Some((mut reset, prepared)) = reset {
             reset.begin(&mut Config(self.config.0), prepared, cpu::counter(), deferred::ticks(100));
         }

@@ -32,6 +32,7 @@ use crate::pci::Owned;
 
 pub(crate) mod dma;
 pub(crate) mod intx;
+pub(crate) mod messages;
 mod sharing;
 
 pub(crate) use sharing::Sharing;

@@ -253,6 +253,7 @@ impl Cause for Shortage {
             Self::FunctionInUse(name) => say(V2, format_args!("{name} lies in memory that is in use"), "correct the platform tree: the host bridge's `ranges` overlap something"),
             Self::Interface(gic) => say(V2, format_args!("{gic}: GICV overlaps memory"), "correct the tree"),
             Self::Device(why) => say(V2, format_args!("{why}"), "report this: a device was refused"),
+            Self::Messages(path, why) => say(V2, format_args!("the ITS {path} cannot take messages of the VM's devices: {why}"), "leave the VM's devices out"),
             Self::Dma(path, why) => say(V2, format_args!("the SMMU {path} cannot let the VM's devices access its memory: {why}"), "leave the VM's devices out, or give it lower addresses"),
             Self::NoBridge => say(V2, format_args!("the PCI host bridge is gone"), "report this: it was there before"),
             Self::Vtcr => say(V2, format_args!("its tables do not fit VTCR_EL2"), "report this"),

@@ -76,6 +76,8 @@ pub struct PciFunction {
     pub window: Option<GuestBar>,
     /// Its interrupt, which others may have too.
     pub interrupt: Option<IntId>,
+    /// It sends messages.
+    pub has_messages: bool,
     /// What it accesses is what the CPUs' caches have.
     pub is_coherent: bool,
 }

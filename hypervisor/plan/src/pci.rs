@@ -10,6 +10,7 @@ mod device;
 mod fault;
 mod host;
 mod idmap;
+mod messages;
 mod place;
 mod prepare;
 mod reset;
@@ -21,7 +22,8 @@ mod walk;
 pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
 pub use host::{EcamHost, PciWindow};
-pub use idmap::{IdMap, IdRange, Stream};
+pub use idmap::{DeviceId, IdMap, IdRange, Stream};
+pub use messages::stop_messages;
 pub use prepare::{Placed, Prepared, prepare, stop_dma};
 pub use reset::{Progress, Reset};
 

@@ -25,6 +25,7 @@ pub mod facts;
 mod fault;
 mod gic;
 mod interrupts;
+mod its;
 mod memory;
 mod numa;
 mod pcie;
@@ -34,9 +35,10 @@ mod smmu;
 #[cfg(test)]
 mod tests;
 
-pub use crate::pci::{EcamHost, PciWindow, Stream};
+pub use crate::pci::{DeviceId, EcamHost, PciWindow, Stream};
 pub use console::early_console;
 pub use fault::{NodeFault, Oddity, ParentFault};
+pub use its::Its;
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
@@ -117,6 +119,8 @@ pub struct HostPlatform {
     pub pcie: Vec<EcamHost>,
     /// What translates and checks the accesses of devices.
     pub smmus: Vec<Smmu>,
+    /// What makes interrupts of devices' messages.
+    pub itss: Vec<Its>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
     pub functions: Vec<pci::Found>,
     /// The registers of all devices.
@@ -279,6 +283,7 @@ impl HostPlatform {
             distances: Vec::new(),
             pcie: Vec::new(),
             smmus: Vec::new(),
+            itss: Vec::new(),
             functions: Vec::new(),
             devices: registers::Devices::default(),
             facts: reserved::Facts::default(),
@@ -311,6 +316,7 @@ impl HostPlatform {
         self.vouch(root);
         pcie::hosts(tree, gic, &mut self.pcie)?;
         smmu::all(tree, gic, &mut self.smmus)?;
+        its::all(tree, &mut self.itss)?;
         self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
         self.facts.parent = reserved::Parent::of_root(root)?;

@@ -15,7 +15,7 @@ use assay_model::schedule::Share;
 use assay_model::smccc::Workarounds;
 use assay_model::stage2::Geometry;
 use assay_model::vm::GuestMachine;
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::gic::Version;
 use assay_spec::traps::TrapConfig;
@@ -190,6 +190,7 @@ impl<'a> Planner<'a> {
                 rtc: self.host.rtc,
                 doorbells: Doorbells::new(space::doorbells(&space)),
                 pci: !functions.is_empty(),
+                messages: functions.iter().any(|function| function.messages.is_some()),
             },
             features,
             traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
@@ -216,6 +217,12 @@ impl VmPlan<'_> {
     /// Tells whether it has functions that make accesses of their own.
     pub fn has_dma(&self) -> bool {
         self.functions.iter().any(|function| function.found.stream.is_some())
+    }
+
+    /// Returns the page that its devices send messages to, if some do.
+    pub fn message_page(&self) -> Option<Region<Pa>> {
+        let messages = self.functions.iter().find_map(|function| function.messages)?;
+        Some(self.host.itss.get(messages.its)?.page)
     }
 
     /// Returns the lines of what was decided of its memory.

@@ -5,6 +5,7 @@
 
 pub mod dist;
 pub mod hyp;
+pub mod its;
 pub mod redist;
 pub mod sgi;
 

@@ -9,6 +9,7 @@ use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v3 as lr_v3};
+use assay_spec::gic::its::{self, Typer};
 use assay_spec::gic::redist;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
@@ -18,7 +19,9 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
+use super::its::ItsError;
 use super::{Ack, First, GicError, Interface, Others, Second};
+use crate::device_memory::DeviceMemory;
 use crate::mmio::{Mmio, Registers, is_usable};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
 use crate::{cpus, frames, heap, percpu};
@@ -28,8 +31,10 @@ register_structs! {
     Private {
         (0x00000 => ctlr: ReadWrite<u32>),
         (0x00004 => _reserved0),
-        (0x00070 => propbaser: ReadOnly<u64>),
-        (0x00078 => pendbaser: ReadOnly<u64>),
+        (0x00008 => typer: ReadOnly<u64>),
+        (0x00010 => _reserved7),
+        (0x00070 => propbaser: ReadWrite<u64>),
+        (0x00078 => pendbaser: ReadWrite<u64>),
         (0x00080 => _reserved1),
         (0x10200 => ispendr0: ReadWrite<u32>),
         (0x10204 => _reserved2),
@@ -40,7 +45,8 @@ register_structs! {
     }
 }
 
-// SAFETY: registers only.
+// SAFETY: registers only. What makes a Redistributor write to memory is GICR_PENDBASER, which `enable_lpis` alone sets, to
+// `DeviceMemory` that it keeps.
 unsafe impl Registers for Private {}
 
 /// RD_base and SGI_base.
@@ -156,6 +162,50 @@ fn turn_off_lpis(registers: &Private, bits: u32) -> Result<(), GicError> {
     tables
         .find(|table| heap::is_own(*table) || !frames::withhold(*table))
         .map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
+}
+
+/// The tables of LPIs: their configuration, and of each CPU what is pending.
+static LPIS: Mutex<Vec<DeviceMemory>> = Mutex::new(Vec::new());
+
+/// Turns LPIs on on all CPUs that are up, once: all enabled, none pending.
+pub(super) fn enable_lpis() -> Result<(), ItsError> {
+    let mut tables = LPIS.lock();
+    if !tables.is_empty() {
+        return Ok(());
+    }
+    let (has_lpis, bits) = DISTRIBUTOR
+        .lock()
+        .as_ref()
+        .map_or((false, 0), |distributor| (distributor.typer().lpis_supported(), distributor.typer().id_bits()));
+    if !has_lpis || bits < its::INTID_BITS {
+        return Err(ItsError::NoLpis);
+    }
+    let properties = DeviceMemory::take(its::PROPERTIES_BYTES).ok_or(ItsError::NoMemory)?;
+    for word in (0..its::PROPERTIES_BYTES).step_by(8) {
+        properties.store(word, u64::from_ne_bytes([its::ENABLED; 8]));
+    }
+    for registers in PRIVATE.get().into_iter().flatten().filter_map(Once::get) {
+        if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS != 0 {
+            return Err(ItsError::NoLpis);
+        }
+        let pending = DeviceMemory::take(its::PENDING_BYTES).ok_or(ItsError::NoMemory)?;
+        registers.propbaser.set(its::propbaser(properties.region().start));
+        registers.pendbaser.set(its::pendbaser(pending.region().start));
+        registers.ctlr.set(registers.ctlr.get() | redist::CTLR_ENABLE_LPIS);
+        tables.push(pending);
+        if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
+            return Err(ItsError::NoLpis);
+        }
+    }
+    tables.push(properties);
+    Ok(())
+}
+
+/// Returns what an ITS calls a CPU that is up.
+pub(super) fn target(typer: Typer, cpu: PcpuId) -> Option<u64> {
+    let registers = PRIVATE.get()?.get(cpu.0)?.get()?;
+    let number = (registers.typer.get() >> redist::TYPER_NUMBER_SHIFT & 0xffff) as u16;
+    Some(its::target(typer, Pa(core::ptr::from_ref::<Private>(registers).addr() as u64), number))
 }
 
 /// Calls `each` with every Redistributor, until it returns something.

@@ -12,6 +12,7 @@ use assay_spec::frame::Frame;
 use super::Cpu;
 use crate::layout;
 use crate::pci::{Function, guest_index};
+use crate::v2m;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, VCPUS_MAX_V3};
 use crate::vm::{Devices, GuestMachine, Vcpu};
@@ -85,6 +86,7 @@ enum Device {
     WatchdogRefresh,
     WatchdogControl,
     Config,
+    Messages,
 }
 
 /// No two devices are in the same 64 KiB.
@@ -100,6 +102,7 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
     const RTC: u64 = layout::RTC.start.0 / GRANULE;
     const REFRESH: u64 = layout::WATCHDOG_REFRESH.start.0 / GRANULE;
     const CONTROL: u64 = layout::WATCHDOG_CONTROL.start.0 / GRANULE;
+    const MESSAGES: u64 = layout::V2M.start.0 / GRANULE;
     const CONFIG: u64 = layout::PCI_CONFIG.start.0 / GRANULE;
     const CONFIG_LAST: u64 = CONFIG + layout::PCI_CONFIG.size / GRANULE - 1;
     let (granule, offset) = (ipa.0 / GRANULE, ipa.0 % GRANULE);
@@ -118,6 +121,7 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
         CONTROL if machine.watchdog && offset < layout::WATCHDOG_CONTROL.size => {
             Some((Device::WatchdogControl, offset))
         }
+        MESSAGES if machine.messages && offset < layout::V2M.size => Some((Device::Messages, offset)),
         CONFIG..=CONFIG_LAST if machine.pci => Some((Device::Config, ipa.0 - layout::PCI_CONFIG.start.0)),
         _ => None,
     }
@@ -142,6 +146,7 @@ fn load<C: Cpu>(
         Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
         Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
         Device::Config => Some(Read::Value(config_read(offset, width, devices, cpu))),
+        Device::Messages => Some(Read::Value(v2m::read(offset, width))),
     }
 }
 
@@ -205,6 +210,7 @@ fn store<C: Cpu>(
             config_write(offset, width, value, &mut devices, cpu);
             Some(VcpuSet::EMPTY)
         }
+        Device::Messages => Some(message(offset, width, value, vcpu, &mut devices, cpu)),
     };
     drop(devices);
     let Some(kicks) = kicks else {
@@ -238,6 +244,13 @@ fn store_uart<C: Cpu>(
     (devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu)), sent)
 }
 
+/// A guest writes where its devices do.
+#[inline(never)]
+fn message<C: Cpu>(offset: u64, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {
+    let kicks = v2m::write(offset, width, value).map(|intid| devices.vgic.pulse(vcpu.index, intid));
+    kicks.unwrap_or(VcpuSet::EMPTY).union(devices.vgic.flush_lr(vcpu.index, cpu))
+}
+
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
 #[inline(never)]
 fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
@@ -258,6 +271,10 @@ fn config_write<C: Cpu>(offset: u64, width: Width, value: u64, devices: &mut Dev
     };
     let mask = (width.truncate(u64::MAX) << place.shift & 0xffff_ffff) as u32;
     let value = (value << place.shift & 0xffff_ffff) as u32;
+    let through = function.through(place.register) & mask;
+    if through != 0 {
+        cpu.config_write(place.index, place.register, (value, through));
+    }
     if function.write(place.register, value, mask) {
         cpu.set_command(place.index, function.physical_command());
     }

@@ -1,8 +1,8 @@
 //! A function that a guest sees on its emulated host bridge: configuration space through a filter.
 //!
 //! BARs are hard-wired to where stage 2 has the memory: they can be sized, and whatever else is written, the address
-//! stays. Of the capabilities only Vendor-Specific ones are there, to be read: MSI and MSI-X would be writes to memory
-//! past stage 2, and the others change what EL2 relies on. Bus Master reads as written; unless an SMMU checks what the
+//! stays. Of the capabilities Vendor-Specific ones are there, to be read, and MSI and MSI-X where an SMMU checks what they
+//! write and an ITS makes interrupts of it; the others change what EL2 relies on. Bus Master reads as written; unless an SMMU checks what the
 //! function accesses, it goes nowhere. What is not listed in [`GuestFunction::read`] reads as zero, and ignores writes.
 
 use super::header::{BAR0, BUS_MASTER, CLASS, COMMAND, HEADER_TYPE, ID, INTERRUPT, INTX_DISABLE, MEMORY_SPACE};
@@ -19,6 +19,10 @@ const CAPABILITY_LIST: u32 = 1 << 20;
 const ERROR_BITS: u32 = 1 << 6 | 1 << 8;
 /// The capability ID "Vendor-Specific", whose third byte is its length.
 const VENDOR_SPECIFIC: u32 = 0x09;
+/// MSI and MSI-X, whose Message Control is in the upper half of their first word.
+const MSI: u32 = 0x05;
+const MSI_X: u32 = 0x11;
+const MESSAGE_CONTROL: u32 = 0xffff_0000;
 /// Where the header ends and capabilities begin.
 const HEADER_END: u16 = 0x40;
 /// Where the conventional configuration space ends.
@@ -47,6 +51,17 @@ pub struct GuestBar {
     pub size: u64,
 }
 
+/// What a function is wired to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wired {
+    /// It has INTA.
+    pub has_interrupt: bool,
+    /// It may make accesses of its own: an SMMU checks them.
+    pub has_dma: bool,
+    /// It may send messages: an ITS makes interrupts of them.
+    pub has_messages: bool,
+}
+
 /// A guest's view of a function.
 #[derive(Clone, Debug)]
 pub struct GuestFunction {
@@ -56,6 +71,9 @@ pub struct GuestFunction {
     sized: u8,
     /// A bit for each word from 0x40 on that is a shown capability's.
     shown: u64,
+    /// A bit for each word that the guest writes to the function itself; and for each of which that is Message Control.
+    through: u64,
+    control: u64,
     /// The first shown capability, 0 if there is none.
     first: u8,
     /// For each word that begins a shown capability, where the next one is.
@@ -70,19 +88,15 @@ pub struct GuestFunction {
 }
 
 impl GuestFunction {
-    /// Looks at a function's capabilities and makes the guest's view of it: with `bars`, INTA if `has_interrupt`, and
-    /// accesses of its own if `has_dma`.
-    pub fn new(
-        config: &mut dyn ConfigSpace,
-        function: Function,
-        bars: &[GuestBar],
-        has_interrupt: bool,
-        has_dma: bool,
-    ) -> Self {
+    /// Looks at a function's capabilities and makes the guest's view of it, with `bars` and what it is `wired` to.
+    pub fn new(config: &mut dyn ConfigSpace, function: Function, bars: &[GuestBar], wired: Wired) -> Self {
+        let Wired { has_interrupt, has_dma, has_messages } = wired;
         let mut guest = Self {
             bars: [(0, 0); 6],
             sized: 0,
             shown: 0,
+            through: 0,
+            control: 0,
             first: 0,
             next: [0; 64],
             pin: u8::from(has_interrupt),
@@ -93,7 +107,7 @@ impl GuestFunction {
         for bar in bars {
             guest.wire(bar);
         }
-        guest.list(config, function);
+        guest.list(config, function, has_messages);
         guest
     }
 
@@ -113,7 +127,7 @@ impl GuestFunction {
     }
 
     /// Links the capabilities that are shown, in their order.
-    fn list(&mut self, config: &mut dyn ConfigSpace, function: Function) {
+    fn list(&mut self, config: &mut dyn ConfigSpace, function: Function, has_messages: bool) {
         if config.read(function, COMMAND) & CAPABILITY_LIST == 0 {
             return;
         }
@@ -126,10 +140,23 @@ impl GuestFunction {
             };
             let word = config.read(function, u16::from(offset));
             let seen = self.shown >> (offset / 4) & 1 == 1;
-            if word & 0xff == VENDOR_SPECIFIC && !seen {
-                let end = (u16::from(offset) + (word >> 16 & 0xff) as u16).min(END);
-                for shown in (u16::from(offset)..end.max(u16::from(offset) + 4)).step_by(4) {
-                    self.shown |= 1 << ((shown / 4) & 63);
+            let words = match word & 0xff {
+                VENDOR_SPECIFIC => ((word >> 16 & 0xff) as u16).div_ceil(4).max(1),
+                // Address and data; with 64 bits of address one more, with a mask for each vector two (PCI 3.0 §6.8.1).
+                MSI if has_messages => 3 + (word >> 23 & 1) as u16 + 2 * (word >> 24 & 1) as u16,
+                MSI_X if has_messages => 3,
+                _ => 0,
+            };
+            if words != 0 && !seen {
+                let end = (u16::from(offset) + 4 * words).min(END);
+                let bits = (u16::from(offset)..end).step_by(4).fold(0, |bits, at| bits | 1 << ((at / 4) & 63));
+                let first = 1 << (offset / 4);
+                self.shown |= bits;
+                if word & 0xff != VENDOR_SPECIFIC {
+                    self.control |= first;
+                }
+                if word & 0xff == MSI {
+                    self.through |= bits & !first;
                 }
                 match last {
                     None => self.first = offset,
@@ -184,6 +211,20 @@ impl GuestFunction {
         let next = self.next[usize::from(offset / 4)];
         let begins = u16::from(self.first) == offset || self.next.iter().any(|link| u16::from(*link) == offset);
         if begins { word & !0xff00 | u32::from(next) << 8 } else { word }
+    }
+
+    /// Returns the bits of a word that the guest writes to the function itself.
+    pub const fn through(&self, offset: u16) -> u32 {
+        let bit = 1 << ((offset / 4) & 63);
+        if offset >= END {
+            0
+        } else if self.control & bit != 0 {
+            MESSAGE_CONTROL
+        } else if self.through & bit != 0 {
+            u32::MAX
+        } else {
+            0
+        }
     }
 
     /// Writes the bits `mask` of the word at `offset`. Returns whether [`Self::physical_command`] may have changed.

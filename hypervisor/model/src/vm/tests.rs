@@ -28,6 +28,7 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         watchdog: true,
         doorbells: Doorbells::default(),
         pci: false,
+        messages: false,
     }
 }
 

@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 use assay_el2::frames;
 use assay_el2::guest_ram::GuestRam;
 use assay_el2::stage2::{DeviceRegime, Memory, Regime, TableMemory};
+use assay_model::layout;
 use assay_model::stage2::Stage2;
 use assay_plan::idregs::HostId;
 use assay_plan::space::{Backing, Mapping};
 use assay_plan::vm_plan::{Shortage, VmPlan};
 use assay_spec::addr::{Ipa, Pa, Region};
-use assay_spec::stage2_desc::Attributes;
+use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 
 use crate::adapter::TableAdapter;
 use crate::coherent::{Grant, Pool};
@@ -146,6 +147,13 @@ impl Holdings {
         let stage2 = Stage2::new(geometry, false, &mut tables).map_err(no_tables)?;
         for (place, pa, attributes) in &self.for_devices {
             stage2.map(*place, *pa, *attributes, &mut tables).map_err(no_tables)?;
+        }
+        if let Some(page) = plan.message_page() {
+            // Their messages go to the ITS, which takes them for those of the device that wrote them, and drops what it was
+            // not told of.
+            let page = tables.0.grant(Memory::Interface(page)).ok_or_else(|| Shortage::Interface("an ITS".into()))?;
+            let device = Attributes { mem: MemAttr::DeviceNgnre, rights: Rights::ReadWrite, exec: false };
+            stage2.map(layout::V2M, page.start, device, &mut tables).map_err(no_tables)?;
         }
         let vtcr = stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16());
         let regime = tables.0.put_in_use_by_devices(plan.vmid, vtcr).ok_or(Shortage::Vtcr)?;

@@ -20,6 +20,8 @@ pub(super) const RNG_MARK: [u8; 32] = [0xf5; 32];
 
 pub(super) const GIC_PHANDLE: u32 = 1;
 const CLOCK_PHANDLE: u32 = 2;
+/// The frame for messages.
+pub(super) const V2M_PHANDLE: u32 = 4;
 /// The aperture that a PCI function's node refers to.
 pub(super) const APERTURE_PHANDLE: u32 = 3;
 
@@ -168,9 +170,28 @@ pub(super) fn gic(guest: &GuestTree<'_>) -> DeviceTreeNode {
     put_regions(&mut node, &registers);
     put_bytes(&mut node, "interrupt-controller", &[]);
     put_cells(&mut node, "#interrupt-cells", &[3]);
-    // No child has an address; without the property dtc misses it in an interrupt provider.
-    put_cells(&mut node, "#address-cells", &[0]);
     put_cells(&mut node, "phandle", &[GIC_PHANDLE]);
+    if guest.functions.iter().any(|function| function.has_messages) {
+        put_cells(&mut node, "#address-cells", &[2]);
+        put_cells(&mut node, "#size-cells", &[2]);
+        put_bytes(&mut node, "ranges", &[]);
+        node.add_child(v2m());
+    } else {
+        // No child has an address; without the property dtc misses it in an interrupt provider.
+        put_cells(&mut node, "#address-cells", &[0]);
+    }
+    node
+}
+
+/// A GICv2m also beside a GICv3: what Linux takes where there are no LPIs.
+fn v2m() -> DeviceTreeNode {
+    let mut node = at("v2m", layout::V2M);
+    put_texts(&mut node, "compatible", &["arm,gic-v2m-frame"]);
+    put_bytes(&mut node, "msi-controller", &[]);
+    put_regions(&mut node, &[layout::V2M]);
+    put_cells(&mut node, "arm,msi-base-spi", &[layout::MSI_BASE.0]);
+    put_cells(&mut node, "arm,msi-num-spis", &[layout::MSI_COUNT]);
+    put_cells(&mut node, "phandle", &[V2M_PHANDLE]);
     node
 }
 

@@ -10,7 +10,7 @@ use dtoolkit::model::DeviceTreeNode;
 
 use super::PciFunction;
 use super::nodes::{
-    APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, at, named, put_cells, put_regions, put_texts, words,
+    APERTURE_PHANDLE, GIC_PHANDLE, LEVEL_HIGH, SPI, V2M_PHANDLE, at, named, put_cells, put_regions, put_texts, words,
 };
 use assay_model::layout;
 use assay_model::pci::{GuestBar, guest_function};
@@ -33,6 +33,10 @@ pub(super) fn host_bridge(functions: &[PciFunction]) -> DeviceTreeNode {
     if functions.iter().all(|function| function.is_coherent) {
         put_cells(&mut node, "dma-coherent", &[]);
     }
+    let has_messages = functions.iter().any(|function| function.has_messages);
+    if has_messages {
+        put_cells(&mut node, "msi-parent", &[V2M_PHANDLE]);
+    }
     let registers = layout::PCI_MEMORY;
     let mut ranges = range(MEMORY_32, registers.start.0, registers.size);
     for bar in functions.iter().filter_map(|function| function.window) {
@@ -43,8 +47,10 @@ pub(super) fn host_bridge(functions: &[PciFunction]) -> DeviceTreeNode {
     for (index, function) in (0..).zip(functions) {
         let unit = u32::from(guest_function(index).0) << 8;
         if let Some(intid) = function.interrupt {
-            // The GIC's unit address has no cells.
-            map.extend([unit, 0, 0, 1, GIC_PHANDLE, SPI, intid.0 - IntId::SPI_BASE, LEVEL_HIGH]);
+            map.extend([unit, 0, 0, 1, GIC_PHANDLE]);
+            // The GIC's unit address, of which no one asks: it has cells only for the frame below.
+            map.extend([0, 0].iter().filter(|_| has_messages));
+            map.extend([SPI, intid.0 - IntId::SPI_BASE, LEVEL_HIGH]);
         }
         let mut device = named(format!("device@{:x},0", guest_function(index).device()));
         put_cells(&mut device, "reg", &[unit, 0, 0, 0, 0]);

@@ -6,7 +6,7 @@ use core::fmt;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{BarFault, ConfigSpace, EcamHost, Function, Prepared, Stream, prepare, virtio, walk};
+use super::{BarFault, ConfigSpace, DeviceId, EcamHost, Function, Prepared, Stream, prepare, virtio, walk};
 use assay_model::pci::header::{CLASS, ID, INTERRUPT};
 
 /// A function of the machine.
@@ -91,6 +91,8 @@ pub struct Found {
     pub intx: Option<IntId>,
     /// What an SMMU knows its accesses by; without one it makes none.
     pub stream: Option<Stream>,
+    /// What an ITS knows its messages by; without one, or without [`Self::stream`], it sends none.
+    pub messages: Option<DeviceId>,
     /// The device of the root bus that it is of, or behind: what is of one device may reach each other past the SMMU.
     pub root: u8,
 }
@@ -101,7 +103,7 @@ pub fn look(
     host: &EcamHost,
     config: &mut dyn ConfigSpace,
     address: Address,
-    stream: Option<Stream>,
+    (stream, messages): (Option<Stream>, Option<DeviceId>),
     pa_bits: u8,
     kept: &[Region<Pa>],
 ) -> Found {
@@ -117,5 +119,6 @@ pub fn look(
     };
     let pin = config.read(function, INTERRUPT) >> 8 & 0xff;
     let intx = host.intx(function, pin).filter(|_| outcome.is_ok());
-    Found { address, intx, outcome, stream, root: walk::root(config, host.buses, function) }
+    let messages = messages.filter(|_| stream.is_some());
+    Found { address, intx, outcome, stream, messages, root: walk::root(config, host.buses, function) }
 }

@@ -46,3 +46,12 @@ pub struct Stream {
     /// The StreamID.
     pub id: u32,
 }
+
+/// What an ITS knows the messages of a function by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct DeviceId {
+    /// Which one of the platform's ITSs.
+    pub its: usize,
+    /// The DeviceID.
+    pub id: u32,
+}

@@ -16,7 +16,7 @@ use super::{Cpus, Shortage};
 use crate::claims::{self, World};
 use crate::guest_tree::PciFunction;
 use crate::offers::{self, Offer};
-use crate::pci::Found;
+use crate::pci::{DeviceId, Found};
 use crate::platform::{HostGic, HostPlatform};
 use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
 use crate::space::{Backing, Mapping};
@@ -32,6 +32,8 @@ pub struct Function<'a> {
     region: Option<Region<Ipa>>,
     /// The guest's interrupt.
     line: Option<IntId>,
+    /// What an ITS knows its messages by, if it sends the VM some.
+    pub messages: Option<DeviceId>,
     is_coherent: bool,
 }
 
@@ -45,6 +47,9 @@ impl<'a> Function<'a> {
         let found = claims::found(machine, vm, space.iter().filter_map(of_mapping));
         let offers = offers::all(&found, &machine.coherent).unwrap_or_default();
         let mut lines = Vec::new();
+        // Devices have one page for messages: that of one ITS. A GICv2 has none.
+        let is_v3 = matches!(machine.gic.version, HostGic::V3 { .. });
+        let first = found.iter().find_map(|(found, _)| found.messages).filter(|_| is_v3);
         let functions = found.into_iter().zip(offers).map(|((found, own), offers)| {
             let line = found.intx.map(|intid| {
                 let known = lines.iter().position(|line| *line == intid);
@@ -55,7 +60,8 @@ impl<'a> Function<'a> {
             });
             let host = machine.ecam_host(found.address.segment, found.address.function.bus());
             let is_coherent = host.is_ok_and(|host| host.is_coherent);
-            Self { found, offers, region: own.map(|(_, ipa)| ipa), line, is_coherent }
+            let messages = found.messages.filter(|messages| first.is_some_and(|first| first.its == messages.its));
+            Self { found, offers, region: own.map(|(_, ipa)| ipa), line, messages, is_coherent }
         });
         functions.collect()
     }
@@ -67,6 +73,7 @@ impl<'a> Function<'a> {
             region: self.region,
             window: own.map(|offer| offer.guest),
             interrupt: self.line,
+            has_messages: self.messages.is_some(),
             is_coherent: self.is_coherent,
         }
     }

@@ -83,6 +83,8 @@ pub enum Shortage {
     Device(String),
     /// The PCI host bridge is gone.
     NoBridge,
+    /// The ITS of this path does not take the messages of the VM's devices.
+    Messages(String, String),
     /// The SMMU of this path does not do what the VM's devices need.
     Dma(String, String),
     /// The tables and VTCR_EL2 contradict each other.

@@ -3,6 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use guest_kit::machine::machine;
 use guest_kit::{Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, mmio, psci, timer};
 
 use crate::host;
@@ -301,6 +302,73 @@ pub fn dma_reaches_nothing_else() -> Outcome {
         let word = TARGET.word(1);
         ensure!(word == !1 || word == 0 || word == u64::MAX, "the device read {:#x} at {:#x}", word, address);
     }
+    Ok(())
+}
+
+/// Where devices of this VM send messages, and the first interrupt that one is: the tree's frame beside the GIC.
+const SETSPI: u64 = 0x0802_0040;
+const FIRST_MESSAGE: u32 = 64;
+
+/// Points MSI at an interrupt, and turns it on.
+fn point_messages(data: u32) -> Result<(), Stop> {
+    let at = host::capability(0x05).ok_or_else(|| host::fail("no MSI capability"))?;
+    let word = host::read(at);
+    let is_wide = word >> 23 & 1 == 1;
+    host::write(at + 4, SETSPI as u32);
+    if is_wide {
+        host::write(at + 8, 0);
+    }
+    host::write(at + if is_wide { 12 } else { 8 }, data);
+    host::write(at, word & 0xff8f_ffff | 1 << 16);
+    ensure_equal!(host::read(at) >> 16 & 1, 1, "MSI Enable");
+    ensure_equal!(u64::from(host::read(at + 4)), SETSPI, "the message's address");
+    Ok(())
+}
+
+/// Each message is one interrupt, and what is no message of this VM's is none.
+pub fn messages() -> Outcome {
+    if machine().tree.compatible("arm,gic-v2m-frame").is_none() {
+        return Err(Stop::Skip("no frame for messages in the tree"));
+    }
+    let gic = gic::gic();
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER | host::INTX_DISABLE, 0);
+    gic.enable();
+    let intid = FIRST_MESSAGE + 3;
+    gic.set_edge(intid, true);
+    gic.route(intid, 0);
+    gic.set_priority(intid, 0xa0);
+    irq::set_handler(acknowledge);
+    irq::forget(0);
+    gic.enable_intid(intid);
+    cpu::unmask_irq();
+    point_messages(intid)?;
+    for n in 1..=20u32 {
+        write(RAISE, 1);
+        ensure!(irq::wait_for_count(0, n.into(), SECOND_US), "message {} is lost", n);
+    }
+    let taken = gic.intid(irq::noted(0, 0));
+    // The VM's own UART and timer, another's numbers, LPIs' numbers.
+    for bogus in [0, 27, 33, 63, 96, 1023, 8192, 0xffff] {
+        point_messages(bogus)?;
+        write(RAISE, 1);
+        timer::delay(1000);
+        write(ACKNOWLEDGE, 1);
+    }
+    let count = irq::count(0);
+    // A storm: as many as the device can send.
+    point_messages(intid)?;
+    for _ in 0..2000 {
+        mmio::write32(host::bar(0) + RAISE, 1);
+        mmio::write32(host::bar(0) + ACKNOWLEDGE, 1);
+    }
+    timer::delay(10_000);
+    let storm = irq::count(0);
+    gic.disable_intid(intid);
+    cpu::mask_irq();
+    irq::clear_handler();
+    ensure_equal!(taken, intid, "INTID");
+    ensure_equal!(count, 20, "interrupts");
+    ensure!(storm > count, "no interrupt in a storm");
     Ok(())
 }
 

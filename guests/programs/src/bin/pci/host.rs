@@ -70,16 +70,36 @@ pub fn bar(index: u64) -> u64 {
 pub fn intid() -> Result<u32, Stop> {
     let bridge = bridge()?;
     let unit = function() >> 4;
-    for entry in (0..8usize).map(|entry| entry * 8) {
+    let gic = machine().tree.compatible("arm,gic-v3").or_else(|| machine().tree.compatible("arm,cortex-a15-gic"));
+    // Between the GIC's phandle and its specifier is its unit address.
+    let address = gic.and_then(|gic| gic.u32("#address-cells")).unwrap_or(0) as usize;
+    for entry in (0..8usize).map(|entry| entry * (8 + address)) {
         let map = |cell| bridge.cell("interrupt-map", entry + cell);
         if map(0).map(u64::from) != Some(unit) {
             continue;
         }
-        if let (Some(1), Some(0), Some(line), Some(4)) = (map(3), map(5), map(6), map(7)) {
+        if let (Some(1), Some(0), Some(line), Some(4)) = (map(3), map(5 + address), map(6 + address), map(7 + address))
+        {
             return Ok(line + 32);
         }
     }
     Err(fail("no level-triggered SPI for INTA of the function in interrupt-map"))
+}
+
+/// Returns where the function has a capability.
+pub fn capability(id: u32) -> Option<u64> {
+    let mut at = u64::from(read(0x34) & 0xfc);
+    for _ in 0..48 {
+        if at == 0 {
+            return None;
+        }
+        let word = read(at);
+        if word & 0xff == id {
+            return Some(at);
+        }
+        at = u64::from(word >> 8 & 0xfc);
+    }
+    None
 }
 
 pub fn described() -> Outcome {

@@ -50,6 +50,7 @@ const DMA: &[Case] = &[
     ("the_device_is_the_one_promised", edu::identified),
     ("its_registers_work", edu::works),
     ("each_interrupt_comes_once", edu::interrupts),
+    ("messages_are_interrupts", edu::messages),
     ("dma_reaches_own_memory", edu::dma_reaches_own_memory),
     ("no_dma_without_bus_master", edu::no_dma_without_bus_master),
     ("dma_reaches_nothing_else", edu::dma_reaches_nothing_else),

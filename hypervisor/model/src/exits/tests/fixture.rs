@@ -64,6 +64,7 @@ pub(super) struct FakeCpu {
     pub(super) peers: u32,
     /// What was written to the PCI function's Command register.
     pub(super) commands: Vec<(usize, u32)>,
+    pub(super) words: Vec<(usize, u16, (u32, u32))>,
 }
 
 impl FakeCpu {
@@ -82,6 +83,7 @@ impl FakeCpu {
             rings: Vec::new(),
             peers: 0b101,
             commands: Vec::new(),
+            words: Vec::new(),
         }
     }
 
@@ -156,6 +158,9 @@ impl Cpu for FakeCpu {
     fn config_read(&mut self, function: usize, offset: u16) -> u32 {
         (0x5a5a + u32::try_from(function).unwrap()) << 16 | u32::from(offset)
     }
+    fn config_write(&mut self, function: usize, offset: u16, value: (u32, u32)) {
+        self.words.push((function, offset, value));
+    }
     fn set_command(&mut self, function: usize, command: u32) {
         self.commands.push((function, command));
     }
@@ -193,6 +198,7 @@ impl Vm {
             watchdog,
             doorbells: Doorbells::new(SIDES),
             pci: false,
+            messages: false,
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;

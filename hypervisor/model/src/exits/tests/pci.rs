@@ -6,7 +6,7 @@ use super::fixture::Vm;
 use crate::exits::Next;
 use crate::inject::Fault;
 use crate::layout;
-use crate::pci::{Bar, ConfigSpace, Function, GuestBar, GuestFunction, Space, guest_function};
+use crate::pci::{Bar, ConfigSpace, Function, GuestBar, GuestFunction, Space, Wired, guest_function};
 use crate::vgic::Version;
 
 const CONFIG: u64 = layout::PCI_CONFIG.start.0;
@@ -32,7 +32,14 @@ fn with_function() -> Vm {
         address: 0x1000_0000,
         size: 0x1_0000,
     };
-    let function = |has_dma| GuestFunction::new(&mut Plain, Function::new(0, 2, 0), &[bar], true, has_dma);
+    let function = |has_dma| {
+        GuestFunction::new(
+            &mut Plain,
+            Function::new(0, 2, 0),
+            &[bar],
+            Wired { has_interrupt: true, has_dma, has_messages: false },
+        )
+    };
     vm.machine.pci = true;
     vm.devices.lock().functions = [function(false), function(true)].into();
     vm

@@ -54,7 +54,7 @@ fn address(text: &str) -> Address {
 fn found(text: &str, outcome: Result<Prepared, DeviceFault>, intx: Option<u32>) -> Found {
     let address = address(text);
     let root = address.function.device();
-    Found { address, outcome, intx: intx.map(IntId), stream: None, root }
+    Found { address, outcome, intx: intx.map(IntId), stream: None, messages: None, root }
 }
 
 fn prepared(text: &str) -> Prepared {

@@ -9,7 +9,7 @@ const BRIDGE: &str = "/pcie@3f000000";
 
 fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
     let interrupt = interrupt.then_some(IntId(51));
-    tree(&[PciFunction { region: Some(NPU), window, interrupt, is_coherent: false }])
+    tree(&[PciFunction { region: Some(NPU), window, interrupt, has_messages: false, is_coherent: false }])
 }
 
 fn tree(functions: &[PciFunction]) -> crate::guest_tree::Blob {
@@ -57,7 +57,13 @@ fn the_window_of_an_aperture_is_of_the_kind_that_its_bar_is() {
 
 #[test]
 fn several_functions_stand_beside_each_other_and_share_a_line() {
-    let function = |line| PciFunction { region: None, window: None, interrupt: Some(IntId(line)), is_coherent: true };
+    let function = |line| PciFunction {
+        region: None,
+        window: None,
+        interrupt: Some(IntId(line)),
+        has_messages: false,
+        is_coherent: true,
+    };
     let blob = tree(&[function(51), function(52), function(51)]);
     let map = cells(&blob, BRIDGE, "interrupt-map");
     assert_eq!(
@@ -70,4 +76,23 @@ fn several_functions_stand_beside_each_other_and_share_a_line() {
     // One that is not coherent makes the bridge one that is not.
     let blob = tree(&[function(51), PciFunction { is_coherent: false, ..function(52) }]);
     assert!(!has(&blob, BRIDGE, "dma-coherent"));
+}
+
+#[test]
+fn messages_go_to_a_frame_beside_the_interrupt_controller() {
+    let interrupt = Some(IntId(51));
+    let function = PciFunction { region: None, window: None, interrupt, has_messages: true, is_coherent: true };
+    let blob = tree(&[function]);
+    let frame = "/intc@8000000/v2m@8020000";
+    assert_eq!(text(&blob, frame, "compatible"), ["arm,gic-v2m-frame"]);
+    assert_eq!(cells(&blob, frame, "reg"), [0, 0x0802_0000, 0, 0x1000]);
+    assert_eq!(
+        (cells(&blob, frame, "arm,msi-base-spi"), cells(&blob, frame, "arm,msi-num-spis")),
+        ([64].into(), [32].into())
+    );
+    assert_eq!(cells(&blob, BRIDGE, "msi-parent"), cells(&blob, frame, "phandle"));
+    assert_eq!(cells(&blob, BRIDGE, "interrupt-map"), [0x800, 0, 0, 1, 1, 0, 0, 0, 19, 4]);
+    assert!(has(&blob, "/intc@8000000", "ranges") && has(&blob, frame, "msi-controller"));
+    let blob = tree(&[PciFunction { has_messages: false, ..function }]);
+    assert!(!has(&blob, BRIDGE, "msi-parent") && !has(&blob, frame, "reg"));
 }

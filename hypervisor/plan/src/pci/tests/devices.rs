@@ -65,18 +65,18 @@ fn a_function_is_prepared_unless_it_works_by_dma() {
         .with(at(2), one(0x0500_0000))
         .with(at(7), one(0x1200_0001))
         .with(at(3), one(0x0200_0000).with_command(7));
-    let found = look(&host, &mut fake, address(2), None, 48, &[]);
+    let found = look(&host, &mut fake, address(2), (None, None), 48, &[]);
     assert_eq!(found.intx, Some(IntId::spi(5)));
     assert_eq!(found.outcome.unwrap().memory.len(), 1);
-    assert_eq!(look(&host, &mut fake, address(7), None, 48, &[]).intx, Some(IntId::spi(6)));
-    let found = look(&host, &mut fake, address(3), None, 48, &[]);
+    assert_eq!(look(&host, &mut fake, address(7), (None, None), 48, &[]).intx, Some(IntId::spi(6)));
+    let found = look(&host, &mut fake, address(3), (None, None), 48, &[]);
     assert_eq!((found.outcome, found.intx), (Err(DeviceFault::NeedsDma(0x0200)), None));
     assert_eq!(fake.word(at(3), 0x04), 7, "what is refused is not touched");
     let stream = Some(Stream { smmu: 0, id: 0x18 });
-    let found = look(&host, &mut fake, address(3), stream, 48, &[]);
+    let found = look(&host, &mut fake, address(3), (stream, None), 48, &[]);
     assert!(found.outcome.is_ok(), "an SMMU is before it");
     assert_eq!((found.stream, fake.word(at(3), 0x04) & BUS_MASTER), (stream, 0));
-    let found = look(&host, &mut fake, address(9), None, 48, &[]);
+    let found = look(&host, &mut fake, address(9), (None, None), 48, &[]);
     assert_eq!(found.outcome, Err(DeviceFault::Bar(BarFault::NoFunction)));
 }
 
@@ -113,7 +113,7 @@ fn offers(found: &Found, regions: &[CoherentNode], own: Own<'_>) -> Result<Vec<O
 }
 
 fn found(one: One) -> Found {
-    look(&host(), &mut Fake::default().with(at(2), one), address(2), None, 48, &[])
+    look(&host(), &mut Fake::default().with(at(2), one), address(2), (None, None), 48, &[])
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_function_is_of_the_device_of_the_root_bus_that_leads_to_it() {
         .with(Function::new(2, 0, 0), One::endpoint().with(0x0c, 0x0080_0000, 0))
         .with(lowest, One::endpoint())
         .with(at(6), One::endpoint());
-    let mut root = |function| look(&host(), &mut fake, Address { segment: 0, function }, None, 48, &[]).root;
+    let mut root = |function| look(&host(), &mut fake, Address { segment: 0, function }, (None, None), 48, &[]).root;
     assert_eq!((root(at(6)), root(lowest)), (6, 5));
 }
 

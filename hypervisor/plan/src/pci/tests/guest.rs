@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::at;
 use super::fake::{Fake, One};
-use assay_model::pci::{Bar, GuestBar, GuestFunction, Space};
+use assay_model::pci::{Bar, GuestBar, GuestFunction, Space, Wired};
 
 const WIDE: GuestBar = GuestBar {
     bar: Bar {
@@ -33,15 +33,15 @@ fn device() -> Fake {
         .with(0x54, 0x1111_1111, 0)
         .with(0x60, 0x2222_2222, 0)
         .with(0x64, 0x3333_3333, 0)
-        .with(0x68, 0x0080_7005, 0)
-        .with(0x70, 0x0008_8009, 0)
-        .with(0x74, 0x4444_4444, 0)
+        .with(0x68, 0x0080_7805, 0)
+        .with(0x78, 0x0008_8009, 0)
+        .with(0x7c, 0x4444_4444, 0)
         .with(0x80, 0x0002_0010, 0);
     Fake::default().with(at(2), one)
 }
 
 fn view() -> GuestFunction {
-    GuestFunction::new(&mut device(), at(2), &[NARROW, WIDE], true, false)
+    GuestFunction::new(&mut device(), at(2), &[NARROW, WIDE], Wired { has_interrupt: true, ..Wired::default() })
 }
 
 fn read(view: &GuestFunction, offset: u16) -> u32 {
@@ -63,12 +63,12 @@ fn only_vendor_specific_capabilities_are_linked() {
     let view = view();
     assert_eq!(read(&view, 0x04), 1 << 20);
     assert_eq!(read(&view, 0x34), 0x50);
-    assert_eq!(read(&view, 0x50), 0x0014_7009);
+    assert_eq!(read(&view, 0x50), 0x0014_7809);
     assert_eq!(read(&view, 0x54), 0x1111_1111);
     assert_eq!(read(&view, 0x60), 0x2222_2222);
-    assert_eq!(read(&view, 0x70), 0x0008_0009);
-    assert_eq!(read(&view, 0x74), 0x4444_4444);
-    for hidden in [0x40, 0x44, 0x64, 0x68, 0x6c, 0x78, 0x80, 0x84] {
+    assert_eq!(read(&view, 0x78), 0x0008_0009);
+    assert_eq!(read(&view, 0x7c), 0x4444_4444);
+    for hidden in [0x40, 0x44, 0x64, 0x68, 0x6c, 0x80, 0x84] {
         assert_eq!(read(&view, hidden), 0, "{hidden:#x}");
     }
 }
@@ -77,11 +77,11 @@ fn only_vendor_specific_capabilities_are_linked() {
 fn a_list_in_a_circle_is_walked_once_and_one_into_the_header_not_at_all() {
     let circle = One::endpoint().with(0x34, 0x40, 0).with(0x40, 0x0008_5009, 0).with(0x50, 0x0008_4009, 0);
     let mut fake = Fake::default().with(at(2), circle);
-    let view = GuestFunction::new(&mut fake, at(2), &[], false, false);
+    let view = GuestFunction::new(&mut fake, at(2), &[], Wired::default());
     assert_eq!((read(&view, 0x34), view.read(0x50, |_| 0x0008_4009)), (0x40, 0x0008_0009));
     let header = One::endpoint().with(0x34, 0x10, 0);
     let mut fake = Fake::default().with(at(2), header);
-    let view = GuestFunction::new(&mut fake, at(2), &[], false, false);
+    let view = GuestFunction::new(&mut fake, at(2), &[], Wired::default());
     assert_eq!((read(&view, 0x34), read(&view, 0x04)), (0, 0));
     assert_eq!(read(&view, 0x3c), 0, "no interrupt, no pin");
 }
@@ -140,5 +140,24 @@ fn every_offset_has_an_answer_and_no_write_reaches_what_is_not_the_guests() {
         let value = read(&view, offset);
         assert!(offset < 0x100 || value == 0, "{offset:#x}");
     }
-    assert_eq!(read(&view, 0x50), 0x0014_7009);
+    assert_eq!(read(&view, 0x50), 0x0014_7809);
+}
+
+#[test]
+fn messages_are_the_guests_to_set_up_where_an_its_takes_them() {
+    let wired = Wired { has_messages: true, ..Wired::default() };
+    let view = GuestFunction::new(&mut device(), at(2), &[], wired);
+    let mut at = read(&view, 0x34);
+    let mut seen = Vec::new();
+    while at != 0 {
+        let word = read(&view, at as u16);
+        seen.push((at, word & 0xff));
+        at = word >> 8 & 0xff;
+    }
+    assert_eq!(seen, [(0x40, 0x11), (0x50, 0x09), (0x68, 0x05), (0x78, 0x09)]);
+    // Message Control of both; address and data of MSI, not MSI-X's table offset.
+    assert_eq!((view.through(0x40), view.through(0x44), view.through(0x50)), (0xffff_0000, 0, 0));
+    assert_eq!((view.through(0x68), view.through(0x6c)), (0xffff_0000, u32::MAX));
+    assert_eq!(view.through(0x04) | view.through(0x10) | view.through(0x80) | view.through(0x168), 0);
+    assert_eq!(self::view().through(0x68), 0);
 }

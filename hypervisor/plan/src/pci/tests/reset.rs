@@ -121,3 +121,15 @@ fn one_that_does_not_come_back_is_given_up_after_a_second() {
     reset.begin(&mut machine, &prepared, 0, TENTH);
     assert_eq!(reset.go_on(&mut machine, &prepared, TENTH, TENTH), Progress::Gone);
 }
+
+#[test]
+fn messages_are_off_between_lives() {
+    let one = One::endpoint().with(0x04, 1 << 20, 0).with(0x34, 0x40, 0).with(0x40, 0x8003_5011, 0xc000_0000).with(
+        0x50,
+        0x0081_0005,
+        0x0001_0000,
+    );
+    let mut fake = Fake::default().with(at(2), one);
+    super::super::stop_messages(&mut fake, at(2));
+    assert_eq!((fake.word(at(2), 0x40) >> 30, fake.word(at(2), 0x50) >> 16 & 1), (0, 0));
+}

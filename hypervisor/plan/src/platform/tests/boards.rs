@@ -9,7 +9,7 @@ use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
 use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
-use super::super::{Console, Enable, HostGic, HostPlatform, PciBar, PciWindow, Stream};
+use super::super::{Console, DeviceId, Enable, HostGic, HostPlatform, PciBar, PciWindow, Stream};
 use super::{BOARD, changed, compile, early_console, machine};
 use crate::pci::BarFault;
 use assay_model::pci::Function;
@@ -339,6 +339,19 @@ fn functions_have_the_streams_of_the_first_range_that_has_them() {
     let stream = |bus, device| machine.stream(host, Function::new(bus, device, 0));
     assert_eq!(stream(0, 2), Some(Stream { smmu: 0, id: 0x110 }));
     assert_eq!((stream(1, 0), stream(2, 0)), (None, None));
+}
+
+#[test]
+fn functions_have_the_device_ids_of_their_its() {
+    let its = "its@8080000 { compatible = \"arm,gic-v3-its\"; reg = <0 0x8080000 0 0x20000>; phandle = <9>; };
+        pcie@10000000 {";
+    let source = changed("pcie@10000000 {", its)
+        .replace("bus-range = <0 15>;", "bus-range = <0 15>; msi-map = <0 9 0x400 0x20>;");
+    let machine = machine(&source);
+    let (its, host) = (&machine.itss[0], &machine.pcie[0]);
+    assert_eq!((its.control, its.page), (region(0x808_0000, 0x1_0000), region(0x809_0000, 0x1000)));
+    assert_eq!(machine.device_id(host, Function::new(0, 2, 0)), Some(DeviceId { its: 0, id: 0x410 }));
+    assert_eq!(machine.device_id(host, Function::new(0, 4, 0)), None);
 }
 
 #[test]

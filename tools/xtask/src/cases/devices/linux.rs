@@ -112,6 +112,14 @@ fn load(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
+/// The device's interrupts are messages, and came.
+fn has_messages(machine: &mut Machine) -> Result<()> {
+    let lines = machine.shell(VM, "grep MSI /proc/interrupts", PROMPT, SOON)?;
+    let count = |line: &str| line.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    ensure!(lines.lines().any(|line| count(line) > 0), "no interrupt by a message: {lines}");
+    Ok(())
+}
+
 /// No access of the device was stopped.
 fn nothing_stopped(machine: &Machine) -> Result<()> {
     let stopped = machine.events().into_iter().find(|event| event.kind == "dma");
@@ -138,6 +146,7 @@ fn disk(kernel: &str, name: &str, device: &str, node: &str) -> Result<String> {
     let read = format!("mkdir -p /m && mount -t ext4 {node} /m && sha256sum /m/file && umount /m");
     let read = machine.shell(VM, &read, PROMPT, TRANSFER)?;
     ensure!(read.contains(&sum), "the file was {sum}, and in the next life: {read}");
+    has_messages(&mut machine)?;
     nothing_stopped(&machine)?;
     power_off(machine)?;
     fs::remove_file(&image)?;
@@ -160,6 +169,7 @@ fn net(kernel: &str, device: &str) -> Result<String> {
     let sum: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
     ensure!(fetched.contains(&sum), "what was sent is {sum}, and what came: {fetched}");
     server.join().map_err(|_| anyhow::anyhow!("the server died"))??;
+    has_messages(&mut machine)?;
     nothing_stopped(&machine)?;
     power_off(machine)?;
     Ok("8 MiB".into())

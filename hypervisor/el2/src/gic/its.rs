@@ -1,0 +1,187 @@
+//! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Set up once, at the
+//! boot, with tables that stay; while guests run no command is given.
+
+use core::fmt;
+use core::ops::Range;
+
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::cpu_id::PcpuId;
+use assay_spec::gic::its::{self, Command, Table, Typer};
+use tock_registers::interfaces::{Readable as _, Writeable as _};
+use tock_registers::register_structs;
+use tock_registers::registers::{ReadOnly, ReadWrite};
+
+use super::v3;
+use crate::cpu;
+use crate::device_memory::DeviceMemory;
+use crate::mmio::{Mmio, Registers};
+use crate::sysreg::dsb_sy;
+
+register_structs! {
+    /// The control frame (IHI 0069H §12.18).
+    Control {
+        (0x000 => ctlr: ReadWrite<u32>),
+        (0x004 => _reserved0),
+        (0x008 => typer: ReadOnly<u64>),
+        (0x010 => _reserved1),
+        (0x080 => cbaser: ReadWrite<u64>),
+        (0x088 => cwriter: ReadWrite<u64>),
+        (0x090 => creadr: ReadOnly<u64>),
+        (0x098 => _reserved2),
+        (0x100 => baser: [ReadWrite<u64>; 8]),
+        (0x140 => @END),
+    }
+}
+
+// SAFETY: registers only. What makes the ITS write to memory are GITS_BASER<n> and the tables of devices, which are
+// `DeviceMemory` that `Its` keeps; this module alone reaches them.
+unsafe impl Registers for Control {}
+
+/// Why messages become no interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ItsError {
+    /// The registers are too short, or in memory that is in use.
+    BadFrame(Region<Pa>),
+    /// The GIC has no LPIs, or a CPU's cannot be turned on.
+    NoLpis,
+    /// It has not answered within a tenth of a second, or gave up.
+    NoAnswer(&'static str),
+    /// A DeviceID or EventID has more bits than it knows, or its table were too large.
+    TooLarge(u32),
+    /// There is no memory for its tables.
+    NoMemory,
+}
+
+impl fmt::Display for ItsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadFrame(region) => write!(f, "its registers {region:?} are too short, or in memory that is in use"),
+            Self::NoLpis => f.write_str("the GIC has no LPIs, or firmware left them on"),
+            Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
+            Self::TooLarge(id) => write!(f, "it has no place for device {id:#x}"),
+            Self::NoMemory => f.write_str("no memory for its tables"),
+        }
+    }
+}
+
+/// An ITS that is on.
+pub struct Its {
+    registers: Mmio<Control>,
+    typer: Typer,
+    queue: DeviceMemory,
+    /// Where the next command goes.
+    writer: u64,
+    /// Of devices, of collections, then each device's: it writes there for good.
+    _tables: alloc::vec::Vec<DeviceMemory>,
+}
+
+fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), ItsError> {
+    let begin = cpu::counter();
+    let patience = cpu::counter_frequency() / 10;
+    while !is_done() {
+        if cpu::counter().wrapping_sub(begin) > patience {
+            return Err(ItsError::NoAnswer(what));
+        }
+        core::hint::spin_loop();
+    }
+    Ok(())
+}
+
+impl Its {
+    /// Takes the ITS whose control frame the caller has mapped as Device, for devices up to `highest`, and turns LPIs on on
+    /// all CPUs that are up. At the boot; allocates.
+    ///
+    /// # Errors
+    /// Each [`ItsError`]; no message becomes an interrupt then.
+    pub fn open(control: Region<Pa>, highest: u32) -> Result<Self, ItsError> {
+        let registers: Mmio<Control> = Mmio::new(control).ok_or(ItsError::BadFrame(control))?;
+        registers.ctlr.set(registers.ctlr.get() & !its::CTLR_ENABLED);
+        wait("GITS_CTLR.Quiescent", || registers.ctlr.get() & its::CTLR_QUIESCENT != 0)?;
+        let typer = Typer(registers.typer.get());
+        if u64::from(highest) >> typer.device_bits() != 0 {
+            return Err(ItsError::TooLarge(highest));
+        }
+        v3::enable_lpis()?;
+        let mut tables = alloc::vec::Vec::new();
+        for baser in &registers.baser {
+            let (kind, entry) = its::table(baser.get());
+            let entries = match kind {
+                Table::Devices => u64::from(highest) + 1,
+                Table::Collections => crate::cpus::count() as u64,
+                Table::Other => {
+                    baser.set(0);
+                    continue;
+                }
+            };
+            tables.push(give_table(baser, entries * entry, highest)?);
+        }
+        let queue = DeviceMemory::take(PAGE_SIZE).ok_or(ItsError::NoMemory)?;
+        registers.cbaser.set(its::cbaser(queue.region().start));
+        registers.cwriter.set(0);
+        registers.ctlr.set(its::CTLR_ENABLED);
+        let mut own = Self { registers, typer, queue, writer: 0, _tables: tables };
+        for cpu in 0..crate::cpus::count() {
+            if let Some(target) = v3::target(typer, PcpuId(cpu)) {
+                let collection = cpu as u16;
+                own.run(&[
+                    its::map_collection(collection, target),
+                    its::reload_collection(collection),
+                    its::sync(target),
+                ])?;
+            }
+        }
+        Ok(own)
+    }
+
+    /// Has `events` of `device` become the LPIs from `first` on, at CPU `cpu`. All others of this device, and all devices
+    /// that nobody asked for, become nothing. At the boot; allocates.
+    ///
+    /// # Errors
+    /// [`ItsError::TooLarge`], [`ItsError::NoMemory`], [`ItsError::NoAnswer`].
+    pub fn map(&mut self, device: u32, events: Range<u32>, first: u32, cpu: PcpuId) -> Result<(), ItsError> {
+        let bits = u32::BITS - events.end.saturating_sub(1).leading_zeros();
+        let lasts = first.checked_add(events.len() as u32).is_some_and(|end| end <= 1 << its::INTID_BITS);
+        let target = v3::target(self.typer, cpu).filter(|_| lasts && bits <= self.typer.event_bits());
+        let target = target.ok_or(ItsError::TooLarge(device))?;
+        let table = DeviceMemory::take(self.typer.entry_bytes() << bits).ok_or(ItsError::NoMemory)?;
+        self.run(&[its::map_device(device, table.region().start, bits)])?;
+        self._tables.push(table);
+        let collection = cpu.0 as u16;
+        for (lpi, event) in (first..).zip(events) {
+            self.run(&[its::map_event(device, event, lpi, collection)])?;
+        }
+        self.run(&[its::reload_collection(collection), its::sync(target)])
+    }
+
+    /// Gives commands, and waits until they are done.
+    fn run(&mut self, commands: &[Command]) -> Result<(), ItsError> {
+        for command in commands {
+            for (word, value) in (0..).zip(command) {
+                self.queue.store(self.writer + 8 * word, *value);
+            }
+            self.writer = (self.writer + its::COMMAND_BYTES) % PAGE_SIZE;
+        }
+        dsb_sy();
+        self.registers.cwriter.set(self.writer);
+        // Bit 0: stalled.
+        wait("GITS_CREADR", || self.registers.creadr.get() & 0xf_ffe1 == self.writer)
+    }
+}
+
+/// Gives a register a flat table of `bytes`, in the size of page that it has.
+fn give_table(baser: &ReadWrite<u64>, bytes: u64, highest: u32) -> Result<DeviceMemory, ItsError> {
+    const LARGEST: u64 = 256 * PAGE_SIZE;
+    if bytes > LARGEST {
+        return Err(ItsError::TooLarge(highest));
+    }
+    // 64 KiB: what every size of page is content with.
+    let table = DeviceMemory::take(bytes.max(0x1_0000)).ok_or(ItsError::NoMemory)?;
+    let pages = bytes.div_ceil(PAGE_SIZE);
+    baser.set(its::baser(table.region().start, pages));
+    let size = baser.get() >> 8 & 3;
+    if size != 0 {
+        let page = if size == 1 { 0x4000 } else { 0x1_0000 };
+        baser.set(its::baser(table.region().start, bytes.div_ceil(page)) | size << 8);
+    }
+    Ok(table)
+}
