@@ -15,6 +15,7 @@ use crate::mmio::{Mmio, Registers};
 use crate::sysreg::{bank, read_sysreg, write_sysreg};
 
 pub mod its;
+mod its_error;
 mod v2;
 mod v3;
 

@@ -1,7 +1,6 @@
 //! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Set up once, at the
 //! boot, with tables that stay; while guests run no command is given.
 
-use core::fmt;
 use core::ops::Range;
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
@@ -11,6 +10,7 @@ use tock_registers::interfaces::{Readable as _, Writeable as _};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite};
 
+pub use super::its_error::ItsError;
 use super::v3;
 use crate::cpu;
 use crate::device_memory::DeviceMemory;
@@ -36,33 +36,6 @@ register_structs! {
 // SAFETY: registers only. What makes the ITS write to memory are GITS_BASER<n> and the tables of devices, which are
 // `DeviceMemory` that `Its` keeps; this module alone reaches them.
 unsafe impl Registers for Control {}
-
-/// Why messages become no interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ItsError {
-    /// The registers are too short, or in memory that is in use.
-    BadFrame(Region<Pa>),
-    /// The GIC has no LPIs, or a CPU's cannot be turned on.
-    NoLpis,
-    /// It has not answered within a tenth of a second, or gave up.
-    NoAnswer(&'static str),
-    /// A DeviceID or EventID has more bits than it knows, or its table were too large.
-    TooLarge(u32),
-    /// There is no memory for its tables.
-    NoMemory,
-}
-
-impl fmt::Display for ItsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadFrame(region) => write!(f, "its registers {region:?} are too short, or in memory that is in use"),
-            Self::NoLpis => f.write_str("the GIC has no LPIs, or firmware left them on"),
-            Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
-            Self::TooLarge(id) => write!(f, "it has no place for device {id:#x}"),
-            Self::NoMemory => f.write_str("no memory for its tables"),
-        }
-    }
-}
 
 /// An ITS that is on.
 pub struct Its {

@@ -19,7 +19,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
-use super::its::ItsError;
+use super::its_error::ItsError;
 use super::{Ack, First, GicError, Interface, Others, Second};
 use crate::device_memory::DeviceMemory;
 use crate::mmio::{Mmio, Registers, is_usable};

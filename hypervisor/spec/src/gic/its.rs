@@ -25,7 +25,7 @@ pub const CTLR_QUIESCENT: u32 = 1 << 31;
 /// `GICD_TYPER.LPIS`.
 pub const GICD_TYPER_LPIS: u32 = 1 << 17;
 
-/// Inner Shareable, Write-Back with allocation, at the places of GITS_CBASER and GITS_BASER<n>.
+/// Inner Shareable, Write-Back with allocation, at the places of `GITS_CBASER` and `GITS_BASER<n>`.
 const TABLE_ATTRIBUTES: u64 = 0b111 << 59 | 0b01 << 10;
 const VALID: u64 = 1 << 63;
 

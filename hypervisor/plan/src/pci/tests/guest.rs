@@ -150,7 +150,7 @@ fn messages_are_the_guests_to_set_up_where_an_its_takes_them() {
     let mut at = read(&view, 0x34);
     let mut seen = Vec::new();
     while at != 0 {
-        let word = read(&view, at as u16);
+        let word = read(&view, u16::try_from(at).unwrap());
         seen.push((at, word & 0xff));
         at = word >> 8 & 0xff;
     }
