@@ -1,9 +1,19 @@
 //! Frames that a device reads and writes by itself: tables and queues of an SMMU or an ITS.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use assay_spec::addr::{Pa, Region};
 
 use crate::frames::{self, Frames};
 use crate::sysreg::dsb_sy;
+
+/// Bytes that all devices have so.
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many bytes tables and queues of devices take.
+pub fn all_bytes() -> u64 {
+    BYTES.load(Ordering::Relaxed)
+}
 
 /// Frames that are a device's for good. EL2 keeps no Rust object in them.
 pub(crate) struct DeviceMemory(Frames);
@@ -15,6 +25,7 @@ impl DeviceMemory {
         // SAFETY: frames hold no Rust object and are mapped read-write by EL2's map.
         unsafe { crate::fill::zero(frames.region(), false) };
         dsb_sy();
+        let _ = BYTES.fetch_add(frames.region().size, Ordering::Relaxed);
         Some(Self(frames))
     }
 

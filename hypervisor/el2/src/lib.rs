@@ -18,7 +18,7 @@ pub mod coherent;
 pub mod context;
 pub mod cpu;
 pub mod cpus;
-mod device_memory;
+pub mod device_memory;
 mod fill;
 pub mod firmware;
 pub mod float;

@@ -91,6 +91,7 @@ impl Smmu {
         registers.abort_by_default()?;
         registers.enable(0)?;
         registers.interrupt(0)?;
+        registers.forget_firmware();
         Ok(Self { registers, features, open: Once::new() })
     }
 

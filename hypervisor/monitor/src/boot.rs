@@ -287,12 +287,13 @@ fn id(host: &assay_plan::idregs::HostId, crm: u16, op2: u16) -> u64 {
     host.get(crm, op2)
 }
 
-/// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, the tables, and what
-/// sharing CPUs takes.
+/// Bytes that are neither a guest's RAM nor the bundle: the image with its heap and stacks, the tables, those
+/// of an SMMU and an ITS, and what sharing CPUs takes.
 fn el2_bytes(vms: &[&'static vm::Vm]) -> u64 {
     let tables: u64 = vms.iter().map(|vm| vm.contents.lock().table_bytes()).sum();
     let blocks = Block::all_bytes();
     let image: Region<Pa> = image::region();
     let shared = vms.iter().filter(|vm| vm.sharing.is_some()).count() as u64 * PAGE_SIZE;
-    image.size + assay_el2::heap::added_bytes() + blocks + tables + shared + float::all_bytes()
+    let devices = assay_el2::device_memory::all_bytes();
+    image.size + assay_el2::heap::added_bytes() + blocks + tables + shared + devices + float::all_bytes()
 }

@@ -77,7 +77,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     };
     let mut planner = Planner::new(world, facts, Left::new(cpus::free(), None, world.vms));
     let mut stock =
-        Stock { guests, host, machine: world.machine, coherent, shared: Regions::default(), members: Vec::new() };
+        Stock { guests, host, machine: world.machine, coherent, shared: Regions::default(), members: Vec::new(), pool: Vec::new() };
     // By their place in the manifest.
     let mut made: Vec<Option<&'static Vm>> = world.vms.iter().map(|_| None).collect();
     for claims in &claims {
@@ -95,6 +95,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
             }
         };
         let (place, left) = (plan.vm, planner.left.without(&plan));
+        stock.pool.clone_from(&left.cpus);
         match stock.make(plan) {
             Ok(vm) => {
                 made[place] = Some(vm);
@@ -155,6 +156,8 @@ struct Stock<'a, 'p> {
     shared: Regions,
     /// The VMs that share CPUs.
     members: Vec<Member>,
+    /// The CPUs that no VM has for itself: all of them once VMs that share are made, which come last.
+    pool: Vec<PcpuId>,
 }
 
 impl Stock<'_, '_> {
@@ -196,8 +199,8 @@ impl Stock<'_, '_> {
         let (tables, regime) = holdings.map(&plan, host, &self.shared)?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
-        // Of a VM that shares CPUs, wherever they are: its vCPUs are woken.
-        let home = cpus.first().copied().unwrap_or_else(percpu::index);
+        // Where its devices' messages come to: no CPU of another VM, which a storm would take time from.
+        let home = cpus.first().or(self.pool.first()).copied().unwrap_or_else(percpu::index);
         let functions =
             plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices, home));
         let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();

@@ -90,6 +90,9 @@ impl Its {
         }
         let queue = DeviceMemory::take(PAGE_SIZE).ok_or(ItsError::NoMemory)?;
         registers.cbaser.set(its::cbaser(queue.region().start));
+        if !its::is_shareable(registers.cbaser.get()) {
+            return Err(ItsError::NotCoherent);
+        }
         registers.cwriter.set(0);
         registers.ctlr.set(its::CTLR_ENABLED);
         let mut own = Self { registers, typer, queue, writer: 0, _tables: tables };
@@ -155,6 +158,9 @@ fn give_table(baser: &ReadWrite<u64>, bytes: u64, highest: u32) -> Result<Device
     if size != 0 {
         let page = if size == 1 { 0x4000 } else { 0x1_0000 };
         baser.set(its::baser(table.region().start, bytes.div_ceil(page)) | size << 8);
+    }
+    if !its::is_shareable(baser.get()) {
+        return Err(ItsError::NotCoherent);
     }
     Ok(table)
 }

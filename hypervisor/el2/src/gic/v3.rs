@@ -191,6 +191,9 @@ pub(super) fn enable_lpis() -> Result<(), ItsError> {
         let pending = DeviceMemory::take(its::PENDING_BYTES).ok_or(ItsError::NoMemory)?;
         registers.propbaser.set(its::propbaser(properties.region().start));
         registers.pendbaser.set(its::pendbaser(pending.region().start));
+        if !its::is_shareable(registers.propbaser.get()) || !its::is_shareable(registers.pendbaser.get()) {
+            return Err(ItsError::NotCoherent);
+        }
         registers.ctlr.set(registers.ctlr.get() | redist::CTLR_ENABLE_LPIS);
         tables.push(pending);
         if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {

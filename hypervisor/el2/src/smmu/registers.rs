@@ -28,8 +28,9 @@ register_structs! {
         (0x00054 => irq_ctrlack: ReadOnly<u32>),
         (0x00058 => _reserved4),
         (0x00060 => pub(super) gerror: ReadOnly<u32>),
-        (0x00064 => pub(super) gerrorn: ReadOnly<u32>),
-        (0x00068 => _reserved5),
+        (0x00064 => pub(super) gerrorn: ReadWrite<u32>),
+        (0x00068 => gerror_irq_cfg0: ReadWrite<u64>),
+        (0x00070 => _reserved5),
         (0x00080 => strtab_base: ReadWrite<u64>),
         (0x00088 => strtab_base_cfg: ReadWrite<u32>),
         (0x0008c => _reserved6),
@@ -38,6 +39,8 @@ register_structs! {
         (0x0009c => pub(super) cmdq_cons: ReadWrite<u32>),
         (0x000a0 => eventq_base: ReadWrite<u64>),
         (0x000a8 => _reserved7),
+        (0x000b0 => eventq_irq_cfg0: ReadWrite<u64>),
+        (0x000b8 => _reserved8),
         (0x100a8 => pub(super) eventq_prod: ReadWrite<u32>),
         (0x100ac => pub(super) eventq_cons: ReadWrite<u32>),
         (0x100b0 => @END),
@@ -45,7 +48,8 @@ register_structs! {
 }
 
 // SAFETY: registers only. What makes the SMMU write to memory is `eventq_base`, private here and set to an event queue's
-// `DeviceMemory` alone, which `Smmu` keeps; commands with a write are never made (`spec::smmu::command`).
+// `DeviceMemory` alone, which `Smmu` keeps, and the addresses of its messages, private too and 0; commands with a write are
+// never made (`spec::smmu::command`).
 unsafe impl Registers for Block {}
 
 /// Waits for a tenth of a second at most until `is_done`.
@@ -81,6 +85,14 @@ impl Block {
     pub(super) fn interrupt(&self, value: u32) -> Result<(), SmmuError> {
         self.irq_ctrl.set(value);
         wait("SMMU_IRQ_CTRLACK", || self.irq_ctrlack.get() == value)
+    }
+
+    /// Has interrupts be wires, not messages to wherever firmware had them sent, and takes back errors that are still shown;
+    /// while `SMMU_IRQ_CTRL` is 0 (§6.3.20, §6.3.33).
+    pub(super) fn forget_firmware(&self) {
+        self.gerror_irq_cfg0.set(0);
+        self.eventq_irq_cfg0.set(0);
+        self.gerrorn.set(self.gerror.get());
     }
 
     /// Says where the Stream table is; while `CR0.SMMUEN` is 0.

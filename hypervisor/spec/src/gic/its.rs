@@ -68,6 +68,12 @@ pub enum Table {
     Other,
 }
 
+/// Tells by what came back of a register whether it took a table for Shareable: one that is not coherent says that nothing
+/// is.
+pub const fn is_shareable(register: u64) -> bool {
+    register >> 10 & 0b11 != 0
+}
+
 /// Returns what a `GITS_BASER<n>` is for, and the bytes of an entry.
 pub const fn table(baser: u64) -> (Table, u64) {
     let table = match baser >> 56 & 7 {
@@ -131,7 +137,7 @@ pub const fn sync(target: u64) -> Command {
 #[cfg(test)]
 mod tests {
     use super::{
-        Table, Typer, baser, cbaser, map_collection, map_device, map_event, pendbaser, propbaser, reload_collection,
+        Table, Typer, baser, cbaser, is_shareable, map_collection, map_device, map_event, pendbaser, propbaser, reload_collection,
         sync, table, target,
     };
     use crate::addr::Pa;
@@ -151,6 +157,7 @@ mod tests {
         assert_eq!(table(0x0407_0000_0000_0000), (Table::Collections, 8));
         assert_eq!(table(0), (Table::Other, 1));
         assert_eq!(baser(Pa(0x4800_0000), 128), 0xb800_0000_4800_0400 | 127);
+        assert!(is_shareable(cbaser(Pa(0))) && is_shareable(propbaser(Pa(0))) && !is_shareable(1 << 63));
         assert_eq!(cbaser(Pa(0x4800_1000)), 0xb800_0000_4800_1400);
         assert_eq!(propbaser(Pa(0x4800_2000)), 0x4800_2000 | 0x780 | 13);
         assert_eq!(pendbaser(Pa(0x4801_0000)), 0x4000_0000_4801_0780);
