@@ -4,7 +4,7 @@
 //! forge one; a line that another had to interrupt goes on with `[NAME] ` again.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use assay_el2::lock::Relax;
 use assay_el2::{cpu, uart};
@@ -149,7 +149,23 @@ pub(crate) fn input_held_since(now: u64) -> u64 {
 /// A guest has made room for input, or begins a life.
 pub(crate) fn input_room() {
     INPUT_HELD.store(0, Ordering::Relaxed);
+    listen_again();
+}
+
+/// The UART listens again since the last look.
+static RESUMED: AtomicBool = AtomicBool::new(false);
+
+/// Takes input again, and has the housekeeping CPU look for what came meanwhile: a UART whose status was taken back
+/// tells of new bytes only.
+pub(crate) fn listen_again() {
     uart::listen(true);
+    RESUMED.store(true, Ordering::Release);
+    deferred::ask(cpu::counter());
+}
+
+/// Tells, once, that input is taken again.
+pub(crate) fn has_resumed() -> bool {
+    RESUMED.swap(false, Ordering::Acquire)
 }
 
 /// Shows what waits, a little of it; returns when to come again.

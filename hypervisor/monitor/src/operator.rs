@@ -88,8 +88,12 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
     let since = console::input_held_since(0);
     let until = since.wrapping_add(deferred::ticks(PATIENCE_MS));
     let held = (since != 0 && now < until).then_some(until);
-    if since != 0 && held.is_none() {
+    let is_overdue = since != 0 && held.is_none();
+    if is_overdue {
         uart::listen(true);
+    }
+    if console::has_resumed() || is_overdue {
+        take_input();
     }
     table.into_iter().chain(held).min()
 }

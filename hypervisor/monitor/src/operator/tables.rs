@@ -3,7 +3,7 @@
 use core::fmt;
 
 use assay_el2::lock::Relax;
-use assay_el2::{frames, heap, uart};
+use assay_el2::{frames, heap};
 use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, TABLE};
 use assay_model::monitor_command::{COMMANDS, Entry};
@@ -64,7 +64,7 @@ pub(super) fn tick() -> bool {
     *job = None;
     drop(job);
     console::next_line();
-    uart::listen(true);
+    console::listen_again();
     false
 }
 
