@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::{cache, image};
 use assay_plan::platform::early;
-use assay_plan::uefi::{Handover, HandoverError};
+use assay_plan::uefi::{Arguments, Handover, HandoverError};
 use assay_spec::addr::{Pa, Region};
 use uefi_raw::table::system::SystemTable;
 use uefi_raw::{Handle, Status};
@@ -104,12 +104,13 @@ fn start(firmware: &Firmware, level: u64) -> Result<Infallible, Fault> {
     // The early map has the block behind the tree's too.
     let (copy, _) = firmware.allocate(2 * BLOCK, BLOCK)?.split_at_mut(BLOCK);
     let all = [bundle, Some(region(image)), Some(region(copy)), Some(loaded())];
+    let arguments = Arguments::of(firmware.load_options());
     let buffer = firmware.map_buffer()?;
     firmware.say(&"leaving firmware; a reset now means that its boot services did not end");
     let mut has_tried = false;
     for _ in 0..TRIES {
         let ready = firmware.map(buffer).and_then(|(map, key)| {
-            let _ = Handover { tree, map, bundle }.write(copy).map_err(Fault::Handover)?;
+            let _ = Handover { tree, map, bundle, arguments }.write(copy).map_err(Fault::Handover)?;
             Ok(key)
         });
         match ready {

@@ -113,6 +113,15 @@ impl Firmware {
         }
     }
 
+    /// Returns what whoever started the image gave it to say; any bytes.
+    pub(super) fn load_options(&self) -> &'static [u8] {
+        let image = self.protocol::<LoadedImageProtocol>(self.image, &LoadedImageProtocol::GUID);
+        let Some(image) = image.filter(|image| !image.load_options.is_null()) else { return &[] };
+        let size = (image.load_options_size as usize).min(PAGE);
+        // SAFETY: so many bytes are there, as long as the image is (UEFI 2.10 §9.1); any bytes are such.
+        unsafe { slice::from_raw_parts(image.load_options.cast(), size) }
+    }
+
     /// Returns a file that lies beside the image, if firmware loaded that from a file system, and there is one.
     pub(super) fn file(&self, name: &str) -> Result<Option<&'static [u8]>, Fault> {
         let Some(mut file) = self.open(name) else { return Ok(None) };

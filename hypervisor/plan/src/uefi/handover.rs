@@ -4,17 +4,19 @@
 
 use assay_spec::addr::{Pa, Region};
 
+use super::arguments::Arguments;
 use super::map::MemoryMap;
 use crate::gate::shape::{self, FDT_BEGIN_NODE, FDT_END, FDT_END_NODE, FDT_NOP, FDT_PROP, Shape};
 use crate::gate::{Cells, TreeError, without_heap};
 use crate::platform::early::memory_of;
 
 /// The names that properties of ours have, and where each begins.
-const NAMES: &[u8] = b"linux,initrd-start\0linux,initrd-end\0device_type\0reg\0";
+const NAMES: &[u8] = b"linux,initrd-start\0linux,initrd-end\0device_type\0reg\0bootargs\0";
 const INITRD_START: usize = 0;
 const INITRD_END: usize = 19;
 const DEVICE_TYPE: usize = 36;
 const REG: usize = 48;
+const BOOTARGS: usize = 52;
 
 /// Why there is no tree for the ordinary entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,11 +43,13 @@ pub struct Handover<'a> {
     pub map: MemoryMap<'a>,
     /// Where the bundle is, unless the tree says.
     pub bundle: Option<Region<Pa>>,
+    /// What takes the place of `bootargs`.
+    pub arguments: Option<Arguments<'a>>,
 }
 
 impl Handover<'_> {
-    /// Writes the copy: all memory that is not free is in the reservation block, the bundle's place in `/chosen`, and
-    /// memory in a node if there was none. Returns its length.
+    /// Writes the copy: all memory that is not free is in the reservation block, the bundle's place and the arguments
+    /// in `/chosen`, and memory in a node if there was none. Returns its length.
     ///
     /// # Errors
     /// See [`HandoverError`].
@@ -108,7 +112,7 @@ impl Handover<'_> {
                     let (size, name) = (word(at)? as usize, word(at + 4)? as usize);
                     at = shape::padded(at + 8, size);
                     let name = shape.strings.get(name..).and_then(shape::name_at);
-                    if in_chosen && self.bundle.is_some() && name.is_some_and(is_replaced) {
+                    if in_chosen && name.is_some_and(|name| self.replaces(name)) {
                         continue;
                     }
                 }
@@ -138,12 +142,31 @@ impl Handover<'_> {
     }
 
     fn chosen(&self, copy: &mut Copy<'_>) -> Result<(), HandoverError> {
-        let Some(bundle) = self.bundle else { return Ok(()) };
-        for (name, value) in [(INITRD_START, bundle.start.0), (INITRD_END, bundle.end().0)] {
-            copy.property(name, 8)?;
-            copy.put(&value.to_be_bytes())?;
+        if let Some(bundle) = self.bundle {
+            for (name, value) in [(INITRD_START, bundle.start.0), (INITRD_END, bundle.end().0)] {
+                copy.property(name, 8)?;
+                copy.put(&value.to_be_bytes())?;
+            }
+        }
+        if let Some(arguments) = self.arguments {
+            let size = arguments.len() + 1;
+            copy.property(BOOTARGS, size)?;
+            for character in arguments.characters() {
+                copy.put(character.encode_utf8(&mut [0; 4]).as_bytes())?;
+            }
+            // The end, and what makes it whole cells.
+            copy.put([0; 4].get(..shape::padded(size, 0) - arguments.len()).unwrap_or(&[0; 4]))?;
         }
         Ok(())
+    }
+
+    /// Tells whether a property of `/chosen` is written anew.
+    fn replaces(&self, name: &str) -> bool {
+        match name {
+            "linux,initrd-start" | "linux,initrd-end" => self.bundle.is_some(),
+            "bootargs" => self.arguments.is_some(),
+            _ => false,
+        }
     }
 
     /// Writes a node for each range of memory.
@@ -163,10 +186,6 @@ impl Handover<'_> {
         }
         Ok(())
     }
-}
-
-fn is_replaced(name: &str) -> bool {
-    matches!(name, "linux,initrd-start" | "linux,initrd-end")
 }
 
 /// What has been written so far.

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{Handover, HandoverError, MemoryMap, beside};
+use super::{Arguments, Handover, HandoverError, MemoryMap, beside};
 use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
 
@@ -82,7 +82,7 @@ const TREE: &str = "/memreserve/ 0x48000000 0x1000;
 fn write(source: &str, map: &[u8], bundle: Option<Region<Pa>>) -> Result<Vec<u8>, HandoverError> {
     let tree = compile(source);
     let mut out = std::vec![0xee; 0x2000];
-    let length = Handover { tree: &tree, map: MemoryMap { bytes: map, stride: STRIDE }, bundle }.write(&mut out)?;
+    let length = Handover { tree: &tree, map: MemoryMap { bytes: map, stride: STRIDE }, bundle, arguments: None }.write(&mut out)?;
     assert!(out[length..].iter().all(|&byte| byte == 0xee));
     out.truncate(length);
     Ok(out)
@@ -138,8 +138,28 @@ fn what_cannot_be_written_is_said() {
     assert_eq!(write(TREE, &map(&many), None), Err(HandoverError::NoRoom));
     assert!(write(TREE, &map(&[(RESERVED, 0x4000_0000, 0x800, WB)]), None).is_ok());
     let map = MemoryMap { bytes: &[], stride: STRIDE };
-    let error = Handover { tree: b"none", map, bundle: None }.write(&mut [0; 64]).unwrap_err();
+    let error = Handover { tree: b"none", map, bundle: None, arguments: None }.write(&mut [0; 64]).unwrap_err();
     assert!(error.to_string().contains("magic"), "{error}");
+}
+
+#[test]
+fn load_options_take_the_place_of_bootargs() {
+    let units = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    for source in [TREE, "/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };", "/ { };"] {
+        for text in ["abc", "abcd", "quiet assay.console=prefix"] {
+            let (tree, options) = (compile(source), units(text));
+            let mut out = std::vec![0; 0x2000];
+            let map = board();
+            let map = MemoryMap { bytes: &map, stride: STRIDE };
+            let handover = Handover { tree: &tree, map, bundle: None, arguments: Arguments::of(&options) };
+            let length = handover.write(&mut out).unwrap();
+            let tree = Tree::new(&out[..length]).unwrap();
+            assert_eq!(tree.find("/chosen").unwrap().str("bootargs").unwrap(), Some(text), "{source}");
+        }
+    }
+    let kept = write("/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };", &board(), None);
+    let kept = kept.unwrap();
+    assert_eq!(Tree::new(&kept).unwrap().find("/chosen").unwrap().str("bootargs").unwrap(), Some("of the tree"));
 }
 
 fn file(path: &str) -> Vec<u8> {

@@ -13,9 +13,9 @@ use crate::image::{BESIDE, REMOVABLE, UBoot};
 const TREE: &str = "acpi=off";
 const ACPI: &str = "acpi=on";
 
-const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img\ninitrd /bundle.cpio\nboot\n";
+const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img quiet assay.console=prefix\ninitrd /bundle.cpio\nboot\n";
 
-const ENTRY: &str = "title Assay\nlinux /assay.img\ninitrd /bundle.cpio\n";
+const ENTRY: &str = "title Assay\nlinux /assay.img\ninitrd /bundle.cpio\noptions assay.console=prefix\n";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -101,9 +101,14 @@ fn linux() -> Result<String> {
     to_debian_and_off(machine(TWO, TREE, &disk)?)
 }
 
+/// The VM's lines are marked only if the arguments say so, which come from the boot loader.
+fn unmarked() -> String {
+    HELLO.replace("console = \"prefix\"\n", "")
+}
+
 /// GRUB takes the image as a kernel, and serves the bundle or says in the tree where it is.
 fn grub() -> Result<String> {
-    let parts = Parts::new(HELLO)?;
+    let parts = Parts::new(&unmarked())?;
     let loader = std::fs::read(fetched("grub")?)?;
     let files: [(&str, &[u8]); 4] = [
         (REMOVABLE, &loader),
@@ -116,7 +121,7 @@ fn grub() -> Result<String> {
 
 /// systemd-boot starts the image as a program, and serves the bundle.
 fn systemd_boot() -> Result<String> {
-    let parts = Parts::new(HELLO)?;
+    let parts = Parts::new(&unmarked())?;
     let loader = std::fs::read(fetched("systemd-boot")?)?;
     let files: [(&str, &[u8]); 5] = [
         (REMOVABLE, &loader),
