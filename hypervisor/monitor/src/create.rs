@@ -76,8 +76,15 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
         }),
     };
     let mut planner = Planner::new(world, facts, Left::new(cpus::free(), None, world.vms));
-    let mut stock =
-        Stock { guests, host, machine: world.machine, coherent, shared: Regions::default(), members: Vec::new(), pool: Vec::new() };
+    let mut stock = Stock {
+        guests,
+        host,
+        machine: world.machine,
+        coherent,
+        shared: Regions::default(),
+        members: Vec::new(),
+        pool: Vec::new(),
+    };
     // By their place in the manifest.
     let mut made: Vec<Option<&'static Vm>> = world.vms.iter().map(|_| None).collect();
     for claims in &claims {

@@ -28,7 +28,9 @@ impl fmt::Display for ItsError {
             Self::NoLpis => f.write_str("the GIC has no LPIs, or firmware left them on"),
             Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
             Self::TooLarge(id) => write!(f, "it has no place for device {id:#x}"),
-            Self::NotCoherent => f.write_str("it reads its tables past the CPUs' caches (GITS_BASER<n>.Shareability = 0)"),
+            Self::NotCoherent => {
+                f.write_str("it reads its tables past the CPUs' caches (GITS_BASER<n>.Shareability = 0)")
+            }
             Self::NoMemory => f.write_str("no memory for its tables"),
         }
     }

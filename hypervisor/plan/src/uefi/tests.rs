@@ -82,7 +82,8 @@ const TREE: &str = "/memreserve/ 0x48000000 0x1000;
 fn write(source: &str, map: &[u8], bundle: Option<Region<Pa>>) -> Result<Vec<u8>, HandoverError> {
     let tree = compile(source);
     let mut out = std::vec![0xee; 0x2000];
-    let length = Handover { tree: &tree, map: MemoryMap { bytes: map, stride: STRIDE }, bundle, arguments: None }.write(&mut out)?;
+    let length = Handover { tree: &tree, map: MemoryMap { bytes: map, stride: STRIDE }, bundle, arguments: None }
+        .write(&mut out)?;
     assert!(out[length..].iter().all(|&byte| byte == 0xee));
     out.truncate(length);
     Ok(out)
@@ -145,7 +146,9 @@ fn what_cannot_be_written_is_said() {
 #[test]
 fn load_options_take_the_place_of_bootargs() {
     let units = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
-    for source in [TREE, "/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };", "/ { };"] {
+    for source in
+        [TREE, "/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };", "/ { };"]
+    {
         for text in ["abc", "abcd", "quiet assay.console=prefix"] {
             let (tree, options) = (compile(source), units(text));
             let mut out = std::vec![0; 0x2000];
@@ -157,7 +160,11 @@ fn load_options_take_the_place_of_bootargs() {
             assert_eq!(tree.find("/chosen").unwrap().str("bootargs").unwrap(), Some(text), "{source}");
         }
     }
-    let kept = write("/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };", &board(), None);
+    let kept = write(
+        "/ { #address-cells = <2>; #size-cells = <2>; chosen { bootargs = \"of the tree\"; }; };",
+        &board(),
+        None,
+    );
     let kept = kept.unwrap();
     assert_eq!(Tree::new(&kept).unwrap().find("/chosen").unwrap().str("bootargs").unwrap(), Some("of the tree"));
 }

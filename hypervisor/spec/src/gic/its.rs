@@ -137,8 +137,8 @@ pub const fn sync(target: u64) -> Command {
 #[cfg(test)]
 mod tests {
     use super::{
-        Table, Typer, baser, cbaser, is_shareable, map_collection, map_device, map_event, pendbaser, propbaser, reload_collection,
-        sync, table, target,
+        Table, Typer, baser, cbaser, is_shareable, map_collection, map_device, map_event, pendbaser, propbaser,
+        reload_collection, sync, table, target,
     };
     use crate::addr::Pa;
 

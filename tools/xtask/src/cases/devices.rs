@@ -7,6 +7,7 @@ use assay_harness::qemu::Gic;
 use assay_harness::{Machine, Report};
 
 use super::Case;
+use super::coherent::facts::MARKED;
 
 mod linux;
 mod ramdisk;
@@ -27,6 +28,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("devices/virtio-that-goes-past-the-smmu-is-refused", past_smmu),
         Case::new("devices/a-neighbour-of-a-hostile-device-notices-nothing", neighbour),
     ];
+    for use_ in ["ram", "dax", "aperture"] {
+        cases.push(Case::new(format!("devices/edu-copies-coherent-memory-as-{use_}"), move || region(use_)));
+    }
     cases.extend(linux::cases());
     cases
 }
@@ -69,6 +73,26 @@ fn restart() -> Result<String> {
     let report = Report::parse(&machine.output("look"));
     let counts = report.check().map_err(anyhow::Error::msg)?;
     machine.finish(LIMIT)?;
+    Ok(format!("{} results", counts.passed))
+}
+
+/// The accelerator whole: coherent memory, in each of its uses, beside a function with DMA and messages.
+fn region(use_: &str) -> Result<String> {
+    // In the same GiB as RAM, which the guest's own tables map as one.
+    let claim = format!("[[vm.coherent]]\nregion = \"gpu0-memory\"\nuse = \"{use_}\"\nipa = \"0x50000000\"\n");
+    let lines = vm("look", "cmdline = \"device=edu-region region=0x50000000\"\n");
+    let text = format!("platform = [{:?}]\n{lines}{claim}", MARKED.file(&format!("devices-{use_}"))?);
+    let arguments = SMMU.iter().chain(EDU).copied();
+    let builder = Machine::builder().manifest_text(&text).physical_memory(1 << 30).machine_mte(true);
+    let mut machine = builder.arguments(arguments).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let line = events.iter().find(|event| event.kind == "decision" && event.get("region") == Some("gpu0-memory"));
+    let line = line.with_context(|| format!("no decision:\n{}", machine.log()))?;
+    ensure!(line.get("attr") == Some("normal-wb") && line.get("rule") == Some("C1"), "another decision: {line}");
+    let stopped = events.iter().find(|event| event.kind == "dma");
+    ensure!(stopped.is_none(), "an access was stopped: {stopped:?}");
+    let counts = machine.finish_ktap("look", LIMIT)?;
     Ok(format!("{} results", counts.passed))
 }
 

@@ -21,7 +21,7 @@ fn with_ram(dtb: &[u8]) -> Option<Vec<u8>> {
     let bytes: Vec<u8> = MAP.iter().flat_map(|word| word.to_le_bytes()).collect();
     let map = MemoryMap { bytes: &bytes, stride: bytes.len() };
     let mut whole = vec![0; dtb.len() + 0x1000];
-    let length = Handover { tree: dtb, map, bundle: None }.write(&mut whole).ok()?;
+    let length = Handover { tree: dtb, map, bundle: None, arguments: None }.write(&mut whole).ok()?;
     whole.truncate(length);
     Some(whole)
 }

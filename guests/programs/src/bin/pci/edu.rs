@@ -289,6 +289,31 @@ pub fn no_dma_without_bus_master() -> Outcome {
     Ok(())
 }
 
+/// What the device reads and writes is the accelerator's memory, where this VM has it: as bootargs say, `region=ADDRESS`.
+pub fn dma_reaches_the_region() -> Outcome {
+    let text = machine().bootarg("region").and_then(|text| text.strip_prefix("0x"));
+    let region = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+    let region = region.ok_or_else(|| host::fail("no region=0x… in bootargs"))?;
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER, 0);
+    // The first page and one far behind it: other blocks of the tables.
+    for page in [region, region + 0x30_1000] {
+        for index in 0..512 {
+            mmio::write64(page + 8 * index, page ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            TARGET.set(index, 0);
+        }
+        ensure!(copy(page, false) && copy(TARGET.address(), true), "the device copies for ever");
+        for index in 0..512 {
+            ensure_equal!(TARGET.word(index), mmio::read64(page + 8 * index), "a word out of the region");
+            SOURCE.set(index, !TARGET.word(index));
+        }
+        ensure!(copy(SOURCE.address(), false) && copy(page, true), "the device copies for ever");
+        for index in 0..512 {
+            ensure_equal!(mmio::read64(page + 8 * index), SOURCE.word(index), "a word into the region");
+        }
+    }
+    Ok(())
+}
+
 /// Addresses at which this VM has nothing, the emulated devices' among them: the device reads nothing new there.
 pub fn dma_reaches_nothing_else() -> Outcome {
     for index in 0..512 {

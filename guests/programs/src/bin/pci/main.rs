@@ -57,6 +57,12 @@ const DMA: &[Case] = &[
     ("dma_reaches_own_memory_still", edu::dma_reaches_own_memory),
 ];
 
+const REGION: &[Case] = &[
+    ("the_device_is_the_one_promised", edu::identified),
+    ("dma_reaches_own_memory", edu::dma_reaches_own_memory),
+    ("dma_reaches_the_region", edu::dma_reaches_the_region),
+    ("messages_are_interrupts", edu::messages),
+];
 const RESTART: &[Case] =
     &[("the_device_is_the_one_promised", edu::identified), ("page_is_as_it_was_loaded", edu::page_is_as_it_was_loaded)];
 const HOSTILE: &[Case] =
@@ -75,6 +81,7 @@ fn main(machine: &'static Machine) {
     ktap::run(match machine.bootarg("device") {
         Some("edu") => EDU,
         Some("edu-dma") => DMA,
+        Some("edu-region") => REGION,
         Some("edu-restart") => RESTART,
         Some("edu-hostile") => HOSTILE,
         _ => IVSHMEM,

@@ -13,7 +13,8 @@ use crate::image::{BESIDE, REMOVABLE, UBoot};
 const TREE: &str = "acpi=off";
 const ACPI: &str = "acpi=on";
 
-const GRUB: &str = "search --set=root --file /assay.img\nlinux /assay.img quiet assay.console=prefix\ninitrd /bundle.cpio\nboot\n";
+const GRUB: &str =
+    "search --set=root --file /assay.img\nlinux /assay.img quiet assay.console=prefix\ninitrd /bundle.cpio\nboot\n";
 
 const ENTRY: &str = "title Assay\nlinux /assay.img\ninitrd /bundle.cpio\noptions assay.console=prefix\n";
 
