@@ -85,8 +85,7 @@ enum Device {
     Rtc,
     WatchdogRefresh,
     WatchdogControl,
-    Config,
-    Messages,
+    Pci,
 }
 
 /// No two devices are in the same 64 KiB.
@@ -102,9 +101,6 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
     const RTC: u64 = layout::RTC.start.0 / GRANULE;
     const REFRESH: u64 = layout::WATCHDOG_REFRESH.start.0 / GRANULE;
     const CONTROL: u64 = layout::WATCHDOG_CONTROL.start.0 / GRANULE;
-    const MESSAGES: u64 = layout::V2M.start.0 / GRANULE;
-    const CONFIG: u64 = layout::PCI_CONFIG.start.0 / GRANULE;
-    const CONFIG_LAST: u64 = CONFIG + layout::PCI_CONFIG.size / GRANULE - 1;
     let (granule, offset) = (ipa.0 / GRANULE, ipa.0 % GRANULE);
     if granule == GICD {
         return Some((Device::Distributor, offset));
@@ -121,8 +117,7 @@ fn find(ipa: Ipa, machine: &GuestMachine) -> Option<(Device, u64)> {
         CONTROL if machine.watchdog && offset < layout::WATCHDOG_CONTROL.size => {
             Some((Device::WatchdogControl, offset))
         }
-        MESSAGES if machine.messages && offset < layout::V2M.size => Some((Device::Messages, offset)),
-        CONFIG..=CONFIG_LAST if machine.pci => Some((Device::Config, ipa.0 - layout::PCI_CONFIG.start.0)),
+        _ if machine.pci && is_pci(ipa, machine) => Some((Device::Pci, ipa.0)),
         _ => None,
     }
 }
@@ -145,8 +140,7 @@ fn load<C: Cpu>(
         Device::Rtc => load_rtc(offset, width, machine, cpu),
         Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
         Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
-        Device::Config => Some(Read::Value(config_read(offset, width, devices, cpu))),
-        Device::Messages => Some(Read::Value(v2m::read(offset, width))),
+        Device::Pci => Some(Read::Value(pci_read(Ipa(offset), width, devices, cpu))),
     }
 }
 
@@ -206,11 +200,7 @@ fn store<C: Cpu>(
         }
         // It cannot be set.
         Device::Rtc => Some(VcpuSet::EMPTY),
-        Device::Config => {
-            config_write(offset, width, value, &mut devices, cpu);
-            Some(VcpuSet::EMPTY)
-        }
-        Device::Messages => Some(message(offset, width, value, vcpu, &mut devices, cpu)),
+        Device::Pci => Some(pci_write(Ipa(offset), (width, value), vcpu, &mut devices, cpu)),
     };
     drop(devices);
     let Some(kicks) = kicks else {
@@ -244,15 +234,39 @@ fn store_uart<C: Cpu>(
     (devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu)), sent)
 }
 
-/// A guest writes where its devices do.
+/// Tells whether something of PCI is at an address: the frame for messages, or configuration space.
 #[inline(never)]
-fn message<C: Cpu>(offset: u64, width: Width, value: u64, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> VcpuSet {
-    let kicks = v2m::write(offset, width, value).map(|intid| devices.vgic.pulse(vcpu.index, intid));
+fn is_pci(ipa: Ipa, machine: &GuestMachine) -> bool {
+    layout::PCI_CONFIG.contains(ipa) || machine.messages && layout::V2M.contains(ipa)
+}
+
+#[inline(never)]
+fn pci_read<C: Cpu>(ipa: Ipa, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
+    match ipa.0.checked_sub(layout::PCI_CONFIG.start.0) {
+        Some(offset) => config_read(offset, width, devices, cpu),
+        None => v2m::read(ipa.0 - layout::V2M.start.0, width),
+    }
+}
+
+#[inline(never)]
+fn pci_write<C: Cpu>(
+    ipa: Ipa,
+    (width, value): (Width, u64),
+    vcpu: &Vcpu,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> VcpuSet {
+    if let Some(offset) = ipa.0.checked_sub(layout::PCI_CONFIG.start.0) {
+        config_write(offset, width, value, devices, cpu);
+        return VcpuSet::EMPTY;
+    }
+    // A guest writes where its devices do.
+    let intid = v2m::write(ipa.0 - layout::V2M.start.0, width, value);
+    let kicks = intid.map(|intid| devices.vgic.pulse(vcpu.index, intid));
     kicks.unwrap_or(VcpuSet::EMPTY).union(devices.vgic.flush_lr(vcpu.index, cpu))
 }
 
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
-#[inline(never)]
 fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
     let place = place_in_word(offset, width);
     let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get(place.index)?))) else {
@@ -263,7 +277,6 @@ fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C
 }
 
 /// Writes configuration space by ECAM.
-#[inline(never)]
 fn config_write<C: Cpu>(offset: u64, width: Width, value: u64, devices: &mut Devices, cpu: &mut C) {
     let place = place_in_word(offset, width);
     let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get_mut(place.index)?))) else {
