@@ -81,8 +81,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         watchdog: field::flag(node, &vm::WATCHDOG),
         pmu: field::flag(node, &vm::PMU),
         on_crash: vm.on_crash()?,
-        max_restarts: field::number(node, &vm::MAX_RESTARTS)
-            .map_err(vm.bad(Rule::V3, "give max-restarts as a number"))?,
+        max_restarts: vm.max_restarts()?,
         kernel: vm.module(&kernel)?,
         ramdisk: ramdisk.map(|node| vm.module(&node)).transpose()?,
         bootargs: vm.bootargs(&kernel, warnings)?,
@@ -196,6 +195,10 @@ impl Vm<'_, '_> {
         let bad = self.bad(Rule::V3, "write on-crash = \"stop\" or \"restart\"");
         let on_crash = field::word(self.node, &vm::ON_CRASH, OnCrash::from_word).map_err(bad)?;
         Ok(on_crash.unwrap_or(OnCrash::Stop))
+    }
+
+    fn max_restarts(&self) -> Result<Option<u32>, Refused> {
+        field::number(self.node, &vm::MAX_RESTARTS).map_err(self.bad(Rule::V3, "give max-restarts as a number"))
     }
 
     fn module(&self, node: &Node<'_, '_>) -> Result<Module, Refused> {
