@@ -136,7 +136,7 @@ fn open(made: create::Made) {
     let housekeeping = housekeeping.copied().unwrap_or_else(assay_el2::percpu::index);
     deferred::set_housekeeping(housekeeping, WORKS, operator::take_input);
     interrupts::route_console(housekeeping);
-    smmu::route(housekeeping);
+    smmu::begin();
     // Those that wait for something to run have it now.
     cpus::kick_all();
     pool::open();

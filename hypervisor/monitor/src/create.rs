@@ -12,7 +12,7 @@ use assay_el2::traps::Config;
 use assay_el2::{cpu, float, guest_regs, heap, percpu, rtc};
 use assay_model::loader::Loader;
 use assay_model::rtc::Rtc;
-use assay_model::schedule::Share;
+use assay_model::schedule::{Placement, Share};
 use assay_model::smccc::{self, Workarounds};
 use assay_plan::claims::{self, VmClaims, World};
 use assay_plan::heap as needs;
@@ -108,7 +108,11 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
                 made[place] = Some(vm);
                 planner.left = left;
             }
-            Err(refusal) => say!("{refusal}"),
+            Err(refusal) => {
+                say!("{refusal}");
+                // Its VMID may be in use by now.
+                planner.left.spend_vmid();
+            }
         }
     }
     let vms: Vec<&'static Vm> = made.into_iter().flatten().collect();
@@ -206,8 +210,13 @@ impl Stock<'_, '_> {
         let (tables, regime) = holdings.map(&plan, host, &self.shared)?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
-        // Where its devices' messages come to: no CPU of another VM, which a storm would take time from.
-        let home = cpus.first().or(self.pool.first()).copied().unwrap_or_else(percpu::index);
+        // Where its devices' messages come to: a CPU that its vCPUs may be on, since a storm takes time from it.
+        let share = match &plan.cpus {
+            Cpus::Shared(share) => share.vcpus.as_slice(),
+            Cpus::Dedicated(_) => &[],
+        };
+        let placed = share.iter().find_map(|vcpu| if let Placement::On(cpu) = vcpu { Some(cpu) } else { None });
+        let home = cpus.first().or(placed).or(self.pool.first()).copied().unwrap_or_else(percpu::index);
         let functions =
             plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices, home));
         let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();

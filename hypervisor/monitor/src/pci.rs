@@ -3,6 +3,7 @@
 
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::gic::its::ItsError;
 use assay_el2::pci::Ecam;
@@ -147,6 +148,8 @@ pub(crate) struct Owned {
     dma: Option<Dma>,
     /// The first of the LPIs that its messages become, if it sends some.
     pub(crate) first_lpi: Option<u32>,
+    /// It has not come back from its reset: it does nothing in this life.
+    is_gone: AtomicBool,
     /// How it is reset between two lives, if it can be, and what the boot made of it.
     reset: Option<(lock::Mutex<Reset>, Prepared)>,
 }
@@ -189,7 +192,8 @@ impl Owned {
         let view = GuestFunction::new(&mut config, function, &planned.bars(), wired);
         let reset = Reset::of(&mut config, function).zip(planned.found.outcome.clone().ok());
         let reset = reset.map(|(reset, prepared)| (lock::Mutex::new(reset), prepared));
-        Ok((Self { config, address, intx, dma, first_lpi, reset }, view))
+        let is_gone = AtomicBool::new(false);
+        Ok((Self { config, address, intx, dma, first_lpi, is_gone, reset }, view))
     }
 
     /// Reads a word of its configuration space.
@@ -205,7 +209,9 @@ impl Owned {
 
     /// Writes its Command register; Status, beside it, is left alone. Bus Master is 0 if nothing checks what it accesses.
     pub(crate) fn set_command(&self, command: u32) {
-        let command = command & 0xffff;
+        // One that has not come back might answer where another is.
+        let is_gone = self.is_gone.load(Ordering::Relaxed);
+        let command = if is_gone { INTX_DISABLE } else { command & 0xffff };
         match &self.dma {
             Some(dma) => dma.stream.write_command(command),
             None => self.config.0.write(self.address.function.0, COMMAND, command & !BUS_MASTER),
@@ -214,6 +220,9 @@ impl Owned {
 
     /// Lets it work for a life of VM `vm` that begins.
     pub(crate) fn connect(&self, vm: &str) {
+        if self.is_gone.load(Ordering::Relaxed) {
+            return;
+        }
         let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.translate(&dma.regime));
         self.report(vm, result);
         self.set_command(MEMORY_SPACE);
@@ -241,9 +250,13 @@ impl Owned {
         let mut config = Config(self.config.0);
         let progress = reset.lock().go_on(&mut config, prepared, cpu::counter(), deferred::ticks(100));
         match progress {
-            Progress::Ready => None,
+            Progress::Ready => {
+                self.is_gone.store(false, Ordering::Relaxed);
+                None
+            }
             Progress::Wait(until) => Some(until),
             Progress::Gone => {
+                self.is_gone.store(true, Ordering::Relaxed);
                 say!("error vm={vm} function={} reason=\"it has not come back from its reset\"", self.address);
                 None
             }

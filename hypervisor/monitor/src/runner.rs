@@ -118,9 +118,13 @@ fn idle() {
     drain();
 }
 
-/// Deals with every interrupt that is pending while no guest is on this CPU: whatever was a guest's is history.
+/// The most interrupts that are dealt with before a CPU looks at what else there is: a device may send messages without end.
+/// They have the lowest priority, so that all others that are pending are among the first.
+const AT_ONCE: usize = 64;
+
+/// Deals with the interrupts that are pending while no guest is on this CPU: whatever was a guest's is history.
 fn drain() {
-    while let Some(event) = interrupts::next() {
+    for event in core::iter::from_fn(interrupts::next).take(AT_ONCE) {
         match event {
             Event::Maintenance(ack) => gic::deactivate(ack),
             Event::VirtTimer(intid) => gic::deactivate_intid(intid),

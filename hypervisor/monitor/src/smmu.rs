@@ -16,6 +16,7 @@ use assay_spec::smmu::event::Event;
 use spin::Once;
 
 use crate::console::say;
+use crate::deferred;
 
 /// In the order of [`HostPlatform::smmus`]; `None` of those that cannot be used.
 static ALL: Once<Vec<Option<&'static Smmu>>> = Once::new();
@@ -57,7 +58,15 @@ pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
         let own = streams.iter().filter(|stream| stream.smmu == index);
         let (Some(highest), Some(smmu)) = (own.map(|stream| stream.id).max(), of(index)) else { continue };
         match smmu.open(highest) {
-            Ok(()) => events.extend(node.events),
+            Ok(()) => {
+                if node.events.is_none() {
+                    say!(
+                        "warning node={} reason=\"its event queue has no interrupt: nothing tells of what it stops\"",
+                        node.path
+                    );
+                }
+                events.extend(node.events);
+            }
             Err(error) => {
                 say!("warning node={} reason=\"{error}: devices behind it get no DMA\"", node.path);
                 node.is_usable = false;
@@ -72,8 +81,16 @@ pub(crate) fn of(index: usize) -> Option<&'static Smmu> {
     ALL.get().and_then(|all| all.get(index).copied().flatten())
 }
 
+/// Has somebody look at the event queues, which may hold something from before anybody took their interrupts.
+pub(crate) fn begin() {
+    if ALL.get().is_some_and(|all| all.iter().any(Option::is_some)) {
+        PENDING.store(true, Ordering::Relaxed);
+        deferred::ask(0);
+    }
+}
+
 /// Has the interrupts of event queues come to CPU `cpu`.
-pub(crate) fn route(cpu: PcpuId) {
+fn route(cpu: PcpuId) {
     for intid in EVENTS.get().into_iter().flatten() {
         // They are pulses (IHI 0070G.b §3.18).
         gic::enable_spi(*intid, cpu, true);

@@ -140,6 +140,7 @@ impl Cause for DeviceFault {
             Self::Twice => say(V3, format_args!("is claimed twice"), "leave the function in one claim only"),
             Self::Bar(fault) => say(V3, format_args!("cannot be used: {fault}"), "correct its name, or the platform, or leave it out"),
             Self::NeedsDma(class) => say(V3, format_args!("has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"), "leave the function out, or run on a machine with an SMMUv3 before it (on QEMU: -M iommu=smmuv3)"),
+            Self::OthersRegion => say(V3, format_args!("has coherent memory that another VM claims: resetting it would take that away"), "give the function to the VM that claims the region, or leave it out"),
             Self::PastSmmu => say(V3, format_args!("is a virtio device that does not offer VIRTIO_F_ACCESS_PLATFORM, and so accesses memory past the SMMU"), "have it offer the feature (on QEMU: iommu_platform=on,disable-legacy=on), or leave it out"),
             Self::SharedInterrupt => say(V3, format_args!("shares its INTx with a function that another VM claims"), "put one of the two functions into another slot, or leave it out"),
             Self::SharedDevice => say(V3, format_args!("is of one device of the root bus, or behind one, with a function that another VM claims, which it can reach past the SMMU"), "give both to one VM, or put one into another slot of the root bus"),

@@ -45,7 +45,9 @@ pub struct Its {
     /// Where the next command goes.
     writer: u64,
     /// Of devices, of collections, then each device's: it writes there for good.
-    _tables: alloc::vec::Vec<DeviceMemory>,
+    tables: alloc::vec::Vec<DeviceMemory>,
+    /// The devices that have an owner.
+    taken: alloc::vec::Vec<u32>,
 }
 
 fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), ItsError> {
@@ -95,7 +97,7 @@ impl Its {
         }
         registers.cwriter.set(0);
         registers.ctlr.set(its::CTLR_ENABLED);
-        let mut own = Self { registers, typer, queue, writer: 0, _tables: tables };
+        let mut own = Self { registers, typer, queue, writer: 0, tables, taken: alloc::vec::Vec::new() };
         for cpu in 0..crate::cpus::count() {
             if let Some(target) = v3::target(typer, PcpuId(cpu)) {
                 let collection = cpu as u16;
@@ -113,15 +115,19 @@ impl Its {
     /// that nobody asked for, become nothing. At the boot; allocates.
     ///
     /// # Errors
-    /// [`ItsError::TooLarge`], [`ItsError::NoMemory`], [`ItsError::NoAnswer`].
+    /// [`ItsError::Taken`], [`ItsError::TooLarge`], [`ItsError::NoMemory`], [`ItsError::NoAnswer`].
     pub fn map(&mut self, device: u32, events: Range<u32>, first: u32, cpu: PcpuId) -> Result<(), ItsError> {
+        if self.taken.contains(&device) {
+            return Err(ItsError::Taken(device));
+        }
         let bits = u32::BITS - events.end.saturating_sub(1).leading_zeros();
         let lasts = first.checked_add(events.len() as u32).is_some_and(|end| end <= 1 << its::INTID_BITS);
         let target = v3::target(self.typer, cpu).filter(|_| lasts && bits <= self.typer.event_bits());
         let target = target.ok_or(ItsError::TooLarge(device))?;
         let table = DeviceMemory::take(self.typer.entry_bytes() << bits).ok_or(ItsError::NoMemory)?;
         self.run(&[its::map_device(device, table.region().start, bits)])?;
-        self._tables.push(table);
+        self.tables.push(table);
+        self.taken.push(device);
         let collection = cpu.0 as u16;
         for (lpi, event) in (first..).zip(events) {
             self.run(&[its::map_event(device, event, lpi, collection)])?;

@@ -15,6 +15,8 @@ pub enum ItsError {
     NoAnswer(&'static str),
     /// A DeviceID or EventID has more bits than it knows, or its table were too large.
     TooLarge(u32),
+    /// The DeviceID has an owner already: functions share it.
+    Taken(u32),
     /// It reads its tables past the CPUs' caches.
     NotCoherent,
     /// There is no memory for its tables.
@@ -28,6 +30,7 @@ impl fmt::Display for ItsError {
             Self::NoLpis => f.write_str("the GIC has no LPIs, or firmware left them on"),
             Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
             Self::TooLarge(id) => write!(f, "it has no place for device {id:#x}"),
+            Self::Taken(device) => write!(f, "its device {device:#x} is another function's too"),
             Self::NotCoherent => {
                 f.write_str("it reads its tables past the CPUs' caches (GITS_BASER<n>.Shareability = 0)")
             }

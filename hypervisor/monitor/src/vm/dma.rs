@@ -58,6 +58,7 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
     if let Some(held) = rate.held(now, second) {
         say!("warning reason=\"{held} or more accesses of devices were stopped that no line is about\"");
     } else if count == 0 && !rate.holds() {
+        *last = None;
         smmu::listen();
         return None;
     }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Ipa, Region};
 
-use super::{Trouble, VmClaims, World};
+use super::{Trouble, VmClaims, World, naming};
 use crate::offers::{self, Own};
 use crate::pci::{Address, DeviceFault, Found, Stream};
 use crate::platform::{CoherentNode, HostPlatform};
@@ -12,6 +12,7 @@ use crate::policy::Use;
 use crate::space::Backing;
 use crate::vm_tree::{CoherentClaim, VmConfig};
 use assay_model::layout;
+use assay_model::pci::Function;
 
 /// Returns the function that a manifest calls `device`: by its PCI address, or by the path of its node.
 pub fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
@@ -92,8 +93,14 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
     }
     let of = |vm: &VmConfig| vm.functions().filter_map(|name| self::address(machine, name)).collect::<Vec<_>>();
     let others: Vec<Address> = world.vms.iter().filter(|other| other.name != vm.name).flat_map(of).collect();
+    let with_regions =
+        world.vms.iter().filter(|other| other.name != vm.name).flat_map(|other| of_regions(machine, other));
+    let with_regions: Vec<Address> = with_regions.collect();
+    if with_regions.contains(&address) {
+        return Some(DeviceFault::OthersRegion);
+    }
     let stream = stream_of(machine, address);
-    if stream.is_some() && others.iter().any(|other| are_beside(machine, address, *other)) {
+    if stream.is_some() && others.iter().chain(&with_regions).any(|other| are_beside(machine, address, *other)) {
         return Some(DeviceFault::SharedDevice);
     }
     let mut all = of(vm).into_iter().chain(others.iter().copied()).filter(|other| *other != address);
@@ -107,6 +114,13 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
     let intx = |other: &Address| found_function(machine, *other).and_then(|other| other.intx);
     (found.intx.is_some() && others.iter().any(|other| intx(other) == found.intx))
         .then_some(DeviceFault::SharedInterrupt)
+}
+
+/// Lists the functions whose BARs are regions that a VM claims, with or without the function.
+fn of_regions(machine: &HostPlatform, vm: &VmConfig) -> impl Iterator<Item = Address> {
+    let node = |claim: &CoherentClaim| machine.coherent.get(naming::find(&machine.coherent, &claim.region).ok()?);
+    let bars = vm.coherent.iter().filter_map(node).filter_map(|node| node.pci_bar);
+    bars.map(|bar| Address { segment: bar.segment, function: Function(bar.requester_id) })
 }
 
 /// What an SMMU knows the accesses of a function by: as the boot found it, or before one by the tree.
@@ -123,7 +137,15 @@ fn stream_of(machine: &HostPlatform, address: Address) -> Option<Stream> {
 fn are_beside(machine: &HostPlatform, one: Address, other: Address) -> bool {
     let root = |address| found_function(machine, address).map(|found| found.root);
     let device = |address: Address| (address.function.bus(), address.function.device());
-    let have_one_root = root(one).is_some() && root(one) == root(other);
+    // A function that nobody claims, and whose memory is a region, has been looked at by nobody: it may be anywhere behind a
+    // bridge.
+    let have_one_root = match (root(one), root(other)) {
+        (Some(one), Some(other)) => one == other,
+        (Some(root), None) => machine
+            .ecam_host(other.segment, other.function.bus())
+            .map_or(true, |host| other.function.bus() != host.buses.0 || other.function.device() == root),
+        (None, _) => false,
+    };
     one.segment == other.segment && (device(one) == device(other) || have_one_root)
 }
 

@@ -60,6 +60,8 @@ pub enum DeviceFault {
     PastSmmu,
     /// By its class code (base class and subclass) it works by DMA.
     NeedsDma(u16),
+    /// One of its BARs is a region of coherent memory that another VM claims.
+    OthersRegion,
     /// Its INTx is wired to the interrupt of a function that another VM claims.
     SharedInterrupt,
     /// It can reach a function that another VM claims past the SMMU: both are of one device of the root bus, or behind it.

@@ -107,7 +107,9 @@ impl Reset {
         config.write(self.function, self.word, self.kept);
         config.write(self.function, COMMAND, INTX_DISABLE);
         let keeps = prepared.memory.iter().all(|placed| bar::assign(config, self.function, &placed.bar));
-        config.write(self.function, COMMAND, MEMORY_SPACE | INTX_DISABLE);
+        if keeps {
+            config.write(self.function, COMMAND, MEMORY_SPACE | INTX_DISABLE);
+        }
         keeps
     }
 }

@@ -146,6 +146,9 @@ fn id_map(node: Node<'_, '_>, name: &'static str, mask: &'static str) -> Result<
         let (Some(phandle), Some(output), Some(length)) = (cells.next(), cells.next(), cells.next()) else {
             return Err(node.malformed(name, wants));
         };
+        if map.ranges.len() == MAX_LIST {
+            return Err(node.malformed(name, "has more than 1024 entries"));
+        }
         let controller = node.tree().by_phandle(phandle).filter(Node::is_available);
         map.ranges.extend(controller.map(|node| IdRange { first, length, controller: node.path(), output }));
     }

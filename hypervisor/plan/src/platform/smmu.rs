@@ -29,8 +29,8 @@ pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, smmus: &mut Vec
     let wanted = |node: &Node<'_, '_>| node.is_compatible(&["arm,smmu-v3"]) && node.is_available();
     for node in tree.nodes().filter(wanted) {
         let registers = bus::registers(node)?;
-        let registers = registers.first().copied();
-        let registers = registers.ok_or_else(|| node.malformed("reg", "must be the SMMU's registers"))?;
+        // One without is none: nobody need have it.
+        let Some(registers) = registers.first().copied() else { continue };
         // Without names the order is the binding's, in which the event queue is first.
         let mut names = node.strs("interrupt-names")?;
         let which = if node.has("interrupt-names") {
@@ -46,9 +46,10 @@ pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, smmus: &mut Vec
 }
 
 impl HostPlatform {
-    /// Returns what the accesses of a function behind `host` are known by; `None` if they pass no SMMU that can be used.
+    /// Returns what the accesses of a function behind `host` are known by; `None` if they pass no SMMU that can be
+    /// used, or not the CPUs' caches: then a guest's view of memory is not the device's (with FWB it cannot be).
     pub fn stream(&self, host: &EcamHost, function: Function) -> Option<Stream> {
-        let (path, id) = host.streams.of(function)?;
+        let (path, id) = host.streams.of(function).filter(|_| host.is_coherent)?;
         let smmu = self.smmus.iter().position(|smmu| smmu.path == path && smmu.is_usable)?;
         Some(Stream { smmu, id })
     }

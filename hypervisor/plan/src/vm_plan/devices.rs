@@ -47,9 +47,12 @@ impl<'a> Function<'a> {
         let found = claims::found(machine, vm, space.iter().filter_map(of_mapping));
         let offers = offers::all(&found, &machine.coherent).unwrap_or_default();
         let mut lines = Vec::new();
-        // Devices have one page for messages: that of one ITS. A GICv2 has none.
+        // Devices have one page for messages, that of one ITS, which all with DMA must be before: to another they could name a
+        // device of another VM. A GICv2 has none.
         let is_v3 = matches!(machine.gic.version, HostGic::V3 { .. });
-        let first = found.iter().find_map(|(found, _)| found.messages).filter(|_| is_v3);
+        let mut with_dma = found.iter().filter(|(found, _)| found.stream.is_some()).map(|(found, _)| found.messages);
+        let first = with_dma.next().flatten().filter(|_| is_v3);
+        let first = first.filter(|first| with_dma.all(|other| other.is_some_and(|other| other.its == first.its)));
         let functions = found.into_iter().zip(offers).map(|((found, own), offers)| {
             let line = found.intx.map(|intid| {
                 let known = lines.iter().position(|line| *line == intid);

@@ -168,6 +168,11 @@ impl Left {
         left
     }
 
+    /// Notes that the VMID of the VM that was planned last is nobody's any more, although the VM is not made.
+    pub const fn spend_vmid(&mut self) {
+        self.vms += 1;
+    }
+
     /// Says whether the sum of RAM suffices, as far as it is known.
     pub(super) fn check(&self, vm: &VmConfig, space: &[Mapping<'_>]) -> Result<(), Shortage> {
         self.after(vm, space).map(|_| ())

@@ -15,7 +15,7 @@ pub const INTID_BITS: u32 = 14;
 pub const PROPERTIES_BYTES: u64 = (1 << INTID_BITS) - LPI_BASE as u64;
 /// Bytes of a CPU's LPI pending table, a bit for each INTID; aligned to 64 KiB.
 pub const PENDING_BYTES: u64 = 0x1_0000;
-/// An LPI's configuration: enabled, with the priority that all physical interrupts have here.
+/// An LPI's configuration: enabled, with a priority below all other physical interrupts'.
 pub const ENABLED: u8 = 0xa0 | 1;
 
 /// `GITS_CTLR.Enabled`, and `Quiescent`: nothing is under way.

@@ -184,6 +184,23 @@ fn functions_that_an_smmu_cannot_tell_apart_go_to_nobody() {
 }
 
 #[test]
+fn a_function_whose_memory_another_vm_has_is_refused_and_so_is_what_can_reach_it() {
+    let region = r#"bar { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1000>; no-map; };"#;
+    let of = |devices: &str, functions: Vec<Found>| {
+        let mut machine = platform(BRIDGE, region);
+        machine.functions = functions;
+        let list = std::format!("assay,devices = \"{devices}\";");
+        let vms = vms(&[vm("a", "", &[&claim("bar", "aperture", "")]), vm("b", &list, &[])]);
+        troubles(&machine, &vms).remove(1)
+    };
+    let texts = of("00:02.0", Vec::new());
+    assert!(texts[0].contains("coherent memory that another VM claims"), "{texts:?}");
+    let texts = of("00:02.1", [good("00:02.1", None, Some(0x11))].to_vec());
+    assert!(texts[0].contains("past the SMMU"), "{texts:?}");
+    assert_eq!(of("00:03.0", [good("00:03.0", None, Some(0x18))].to_vec()), Vec::<String>::new());
+}
+
+#[test]
 fn functions_of_one_vm_may_share_a_line() {
     let functions = || [good("00:02.0", Some(37), None), good("00:06.0", Some(37), None)].to_vec();
     assert_eq!(of_lists(&[r#""00:02.0", "00:06.0""#], functions()), [Vec::<String>::new()]);
@@ -212,7 +229,7 @@ fn a_region_with_a_device_is_aligned_as_a_bar() {
 fn before_a_boot_the_tree_tells_which_functions_belong_together() {
     let smmu =
         r#"smmu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x9050000 0 0x20000>; dma-coherent; phandle = <77>; };"#;
-    let map = "iommu-map-mask = <0xff07>; iommu-map = <0 77 0 0x10000>; linux,pci-domain";
+    let map = "dma-coherent; iommu-map-mask = <0xff07>; iommu-map = <0 77 0 0x10000>; linux,pci-domain";
     let behind = platform(&(BRIDGE.replace("linux,pci-domain", map) + smmu), &gpu(""));
     let said = |machine: &HostPlatform, first: &str, second: &str| {
         let vm = |name, function: &str| vm(name, &std::format!(r#"assay,devices = "{function}";"#), &[]);

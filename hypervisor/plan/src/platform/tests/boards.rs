@@ -331,7 +331,7 @@ fn with_smmu(map: &str) -> HostPlatform {
 
 #[test]
 fn functions_have_the_streams_of_the_first_range_that_has_them() {
-    let machine = with_smmu("iommu-map = <0 7 0x100 0x100>, <0x10 7 0x9000 1>, <0x100 8 0 0x100>;");
+    let machine = with_smmu("dma-coherent; iommu-map = <0 7 0x100 0x100>, <0x10 7 0x9000 1>, <0x100 8 0 0x100>;");
     let (smmu, host) = (&machine.smmus[0], &machine.pcie[0]);
     assert_eq!(machine.smmus.len(), 1);
     assert_eq!((smmu.registers, smmu.is_usable), (region(0x905_0000, 0x2_0000), true));
@@ -355,8 +355,17 @@ fn functions_have_the_device_ids_of_their_its() {
 }
 
 #[test]
+fn a_bridge_past_the_caches_has_no_streams() {
+    let machine = with_smmu("iommu-map = <0 7 0x100 0x100>;");
+    let mut host = machine.pcie[0].clone();
+    assert_eq!(machine.stream(&host, Function::new(0, 2, 0)), None);
+    host.is_coherent = true;
+    assert!(machine.stream(&host, Function::new(0, 2, 0)).is_some());
+}
+
+#[test]
 fn bits_that_do_not_count_are_no_part_of_a_stream() {
-    let machine = with_smmu("iommu-map = <0 7 0x20 0x10>; iommu-map-mask = <0x7>;");
+    let machine = with_smmu("dma-coherent; iommu-map = <0 7 0x20 0x10>; iommu-map-mask = <0x7>;");
     let function = Function::new(3, 1, 5);
     assert_eq!(machine.stream(&machine.pcie[0], function), Some(Stream { smmu: 0, id: 0x25 }));
 }
