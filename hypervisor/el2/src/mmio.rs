@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use assay_spec::addr::{Pa, Region};
 
-use crate::{frames, heap};
+use crate::{cpu, frames, heap};
 
 /// A layout of registers.
 ///
@@ -63,4 +63,17 @@ impl<T: Registers + ?Sized> Deref for Mmio<T> {
     fn deref(&self) -> &T {
         self.0
     }
+}
+
+/// Waits until registers say that something is done, a tenth of a second at most. Returns whether it is.
+pub(crate) fn wait_until(is_done: impl Fn() -> bool) -> bool {
+    let begin = cpu::counter();
+    let patience = cpu::counter_frequency() / 10;
+    while !is_done() {
+        if cpu::counter().wrapping_sub(begin) > patience {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
 }

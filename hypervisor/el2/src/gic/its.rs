@@ -12,9 +12,8 @@ use tock_registers::registers::{ReadOnly, ReadWrite};
 
 pub use super::its_error::ItsError;
 use super::v3;
-use crate::cpu;
 use crate::device_memory::DeviceMemory;
-use crate::mmio::{Mmio, Registers};
+use crate::mmio::{Mmio, Registers, wait_until};
 use crate::sysreg::dsb_sy;
 
 register_structs! {
@@ -51,15 +50,7 @@ pub struct Its {
 }
 
 fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), ItsError> {
-    let begin = cpu::counter();
-    let patience = cpu::counter_frequency() / 10;
-    while !is_done() {
-        if cpu::counter().wrapping_sub(begin) > patience {
-            return Err(ItsError::NoAnswer(what));
-        }
-        core::hint::spin_loop();
-    }
-    Ok(())
+    if wait_until(is_done) { Ok(()) } else { Err(ItsError::NoAnswer(what)) }
 }
 
 impl Its {

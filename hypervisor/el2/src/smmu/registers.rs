@@ -6,9 +6,8 @@ use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite};
 
 use super::SmmuError;
-use crate::cpu;
 use crate::device_memory::DeviceMemory;
-use crate::mmio::Registers;
+use crate::mmio::{Registers, wait_until};
 
 register_structs! {
     pub(crate) Block {
@@ -52,17 +51,8 @@ register_structs! {
 // never made (`spec::smmu::command`).
 unsafe impl Registers for Block {}
 
-/// Waits for a tenth of a second at most until `is_done`.
 pub(super) fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), SmmuError> {
-    let begin = cpu::counter();
-    let patience = cpu::counter_frequency() / 10;
-    while !is_done() {
-        if cpu::counter().wrapping_sub(begin) > patience {
-            return Err(SmmuError::NoAnswer(what));
-        }
-        core::hint::spin_loop();
-    }
-    Ok(())
+    if wait_until(is_done) { Ok(()) } else { Err(SmmuError::NoAnswer(what)) }
 }
 
 impl Block {
