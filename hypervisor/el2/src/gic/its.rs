@@ -14,7 +14,6 @@ pub use super::its_error::ItsError;
 use super::v3;
 use crate::device_memory::DeviceMemory;
 use crate::mmio::{Mmio, Registers, wait_until};
-use crate::sysreg::dsb_sy;
 
 register_structs! {
     /// The control frame (IHI 0069H §12.18).
@@ -134,7 +133,6 @@ impl Its {
             }
             self.writer = (self.writer + its::COMMAND_BYTES) % PAGE_SIZE;
         }
-        dsb_sy();
         self.registers.cwriter.set(self.writer);
         // Bit 0: stalled.
         wait("GITS_CREADR", || self.registers.creadr.get() & 0xf_ffe1 == self.writer)

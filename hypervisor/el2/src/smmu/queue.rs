@@ -65,7 +65,6 @@ impl Commands {
             self.ring.memory.store(offset + 8, command[1]);
             self.producer = self.ring.next(self.producer);
         }
-        dsb_sy();
         registers.cmdq_prod.set(self.producer);
         let mask = self.ring.mask();
         let is_stopped = || (registers.gerror.get() ^ registers.gerrorn.get()) & GERROR_CMDQ != 0;
