@@ -148,8 +148,7 @@ impl Smmu {
         }
         let entry = open.table.lock().take(id)?;
         let stream = Stream { registers: &self.registers, open, id, entry, ecam, requester_id };
-        stream.set(&table::ABORT)?;
-        stream.forget(None)?;
+        stream.set(&table::ABORT, None)?;
         Ok(stream)
     }
 
@@ -161,18 +160,17 @@ impl Smmu {
 }
 
 impl StreamTable {
-    /// Returns the place of a leaf; takes one if it is not there yet.
-    fn leaf(&mut self, number: u32) -> Result<Pa, SmmuError> {
-        if let Some((_, leaf)) = self.leaves.iter().find(|(known, _)| *known == number) {
-            return Ok(leaf.region().start);
+    /// Returns which of `leaves` has this number; takes one if none has it yet.
+    fn leaf(&mut self, number: u32) -> Result<usize, SmmuError> {
+        if let Some(index) = self.leaves.iter().position(|(known, _)| *known == number) {
+            return Ok(index);
         }
         let leaf = DeviceMemory::take(PAGE_SIZE).ok_or(SmmuError::NoMemory)?;
-        let start = leaf.region().start;
         if let Some(root) = &self.root {
-            root.store(u64::from(number) * table::DESCRIPTOR_BYTES, table::descriptor(start));
+            root.store(u64::from(number) * table::DESCRIPTOR_BYTES, table::descriptor(leaf.region().start));
         }
         self.leaves.push((number, leaf));
-        Ok(start)
+        Ok(self.leaves.len() - 1)
     }
 
     /// Gives a stream to its owner. Returns the leaf that its entry is in, as an index of `leaves`, and its offset.
@@ -182,9 +180,7 @@ impl StreamTable {
         }
         self.taken.push(stream);
         let (number, index) = table::place(stream);
-        let _ = self.leaf(number)?;
-        let leaf = self.leaves.iter().position(|(known, _)| *known == number);
-        Ok((leaf.ok_or(SmmuError::NoMemory)?, index * table::ENTRY_BYTES))
+        Ok((self.leaf(number)?, index * table::ENTRY_BYTES))
     }
 }
 
@@ -199,11 +195,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Returns the StreamID.
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
     /// Lets accesses pass the tables of a VM's devices.
     ///
     /// # Errors
@@ -215,8 +206,7 @@ impl Stream {
         if bits > reach || regime.vmid > 0xff && !features.vmid_16 || !regime.root.is_aligned(PAGE_SIZE) {
             return Err(SmmuError::BadTables);
         }
-        self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid))?;
-        self.forget(None)
+        self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid), None)
     }
 
     /// Has all accesses abort. On return none that passed `regime` before is under way.
@@ -224,8 +214,7 @@ impl Stream {
     /// # Errors
     /// [`SmmuError::NoAnswer`]: some may be.
     pub fn abort(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
-        self.set(&table::ABORT)?;
-        self.forget(Some(regime.vmid))
+        self.set(&table::ABORT, Some(regime.vmid))
     }
 
     /// Writes the function's Command register, with Bus Master as `value` has it.
@@ -233,8 +222,9 @@ impl Stream {
         self.ecam.write_command_of_stream(self.requester_id, value);
     }
 
-    /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes.
-    fn set(&self, entry: &Entry) -> Result<(), SmmuError> {
+    /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes. Then has it forget
+    /// the entry that was there, and what it knows of a VMID.
+    fn set(&self, entry: &Entry, vmid: Option<u16>) -> Result<(), SmmuError> {
         let table = self.open.table.lock();
         let (leaf, offset) = self.entry;
         let (_, leaf) = table.leaves.get(leaf).ok_or(SmmuError::NoMemory)?;
@@ -245,7 +235,7 @@ impl Stream {
             leaf.store(offset + 8 * word, *value);
         }
         leaf.store(offset, *first);
-        Ok(())
+        self.forget(vmid)
     }
 
     /// Has the SMMU forget the entry, and what it knows of a VMID.
