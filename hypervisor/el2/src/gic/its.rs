@@ -11,7 +11,7 @@ use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite};
 
 pub use super::its_error::ItsError;
-use super::v3;
+use super::v3::lpis;
 use crate::device_memory::DeviceMemory;
 use crate::mmio::{Mmio, Registers, wait_until};
 
@@ -66,7 +66,7 @@ impl Its {
         if u64::from(highest) >> typer.device_bits() != 0 {
             return Err(ItsError::TooLarge(highest));
         }
-        v3::enable_lpis()?;
+        lpis::enable()?;
         let mut tables = alloc::vec::Vec::new();
         for baser in &registers.baser {
             let (kind, entry) = its::table(baser.get());
@@ -89,7 +89,7 @@ impl Its {
         registers.ctlr.set(its::CTLR_ENABLED);
         let mut own = Self { registers, typer, queue, writer: 0, tables, taken: alloc::vec::Vec::new() };
         for cpu in 0..crate::cpus::count() {
-            if let Some(target) = v3::target(typer, PcpuId(cpu)) {
+            if let Some(target) = lpis::target(typer, PcpuId(cpu)) {
                 let collection = cpu as u16;
                 own.run(&[
                     its::map_collection(collection, target),
@@ -112,7 +112,7 @@ impl Its {
         }
         let bits = u32::BITS - events.end.saturating_sub(1).leading_zeros();
         let lasts = first.checked_add(events.len() as u32).is_some_and(|end| end <= 1 << its::INTID_BITS);
-        let target = v3::target(self.typer, cpu).filter(|_| lasts && bits <= self.typer.event_bits());
+        let target = lpis::target(self.typer, cpu).filter(|_| lasts && bits <= self.typer.event_bits());
         let target = target.ok_or(ItsError::TooLarge(device))?;
         let table = DeviceMemory::take(self.typer.entry_bytes() << bits).ok_or(ItsError::NoMemory)?;
         self.run(&[its::map_device(device, table.region().start, bits)])?;

@@ -9,8 +9,6 @@ use arm_gic::{IntId as GicIntId, Trigger};
 use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::hyp::{HCR_EN, v3 as lr_v3};
-use assay_spec::gic::its::{self, Typer};
-use assay_spec::gic::redist;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use safe_mmio::UniqueMmioPointer;
@@ -19,12 +17,12 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 
-use super::its_error::ItsError;
 use super::{Ack, First, GicError, Interface, Others, Second};
-use crate::device_memory::DeviceMemory;
 use crate::mmio::{Mmio, Registers, is_usable};
 use crate::sysreg::{dsb_ish, dsb_ishst, isb, read_sysreg, write_sysreg};
-use crate::{cpus, frames, heap, percpu};
+use crate::{cpus, percpu};
+
+pub(super) mod lpis;
 
 register_structs! {
     /// What `arm_gic` has no functions for, in RD_base and the SGI_base frame after it (IHI 0069H §12.11).
@@ -45,7 +43,7 @@ register_structs! {
     }
 }
 
-// SAFETY: registers only. What makes a Redistributor write to memory is GICR_PENDBASER, which `enable_lpis` alone sets, to
+// SAFETY: registers only. What makes a Redistributor write to memory is GICR_PENDBASER, which `lpis` alone sets, to
 // `DeviceMemory` that it keeps.
 unsafe impl Registers for Private {}
 
@@ -88,7 +86,7 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Re
     let bits = distributor.typer().id_bits();
     *DISTRIBUTOR.lock() = Some(distributor);
     // All CPUs' before anything is loaded: also of those that never come up.
-    let turn_off = |registers: Mmio<Private>| turn_off_lpis(&registers, bits);
+    let turn_off = |registers: Mmio<Private>| lpis::turn_off(&registers, bits);
     let failed = |place| super::frame(place).and_then(turn_off).err();
     find_redistributor(|_, place| failed(place)).map_or(Ok(()), Err)
 }
@@ -141,74 +139,6 @@ fn quieten() {
         write_sysreg!("icc_igrpen0_el1", 0);
     }
     isb();
-}
-
-/// Turns LPIs off, of which there are none here. Some Redistributors keep them on for good (`GICR_CTLR.CES` = 0), and
-/// with them the use of their tables: the frames of those are then nobody's.
-fn turn_off_lpis(registers: &Private, bits: u32) -> Result<(), GicError> {
-    let ctlr = &registers.ctlr;
-    if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
-        return Ok(());
-    }
-    ctlr.set(ctlr.get() & !redist::CTLR_ENABLE_LPIS);
-    while ctlr.get() & redist::CTLR_RWP != 0 {
-        core::hint::spin_loop();
-    }
-    if ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
-        return Ok(());
-    }
-    let (properties, pending) = (registers.propbaser.get(), registers.pendbaser.get());
-    let mut tables = redist::lpi_tables(properties, pending, bits).into_iter();
-    tables
-        .find(|table| heap::is_own(*table) || !frames::withhold(*table))
-        .map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
-}
-
-/// The tables of LPIs: their configuration, and of each CPU what is pending.
-static LPIS: Mutex<Vec<DeviceMemory>> = Mutex::new(Vec::new());
-
-/// Turns LPIs on on all CPUs that are up, once: all enabled, none pending.
-pub(super) fn enable_lpis() -> Result<(), ItsError> {
-    let mut tables = LPIS.lock();
-    if !tables.is_empty() {
-        return Ok(());
-    }
-    let (has_lpis, bits) = DISTRIBUTOR
-        .lock()
-        .as_ref()
-        .map_or((false, 0), |distributor| (distributor.typer().lpis_supported(), distributor.typer().id_bits()));
-    if !has_lpis || bits < its::INTID_BITS {
-        return Err(ItsError::NoLpis);
-    }
-    let properties = DeviceMemory::take(its::PROPERTIES_BYTES).ok_or(ItsError::NoMemory)?;
-    for word in (0..its::PROPERTIES_BYTES).step_by(8) {
-        properties.store(word, u64::from_ne_bytes([its::ENABLED; 8]));
-    }
-    for registers in PRIVATE.get().into_iter().flatten().filter_map(Once::get) {
-        if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS != 0 {
-            return Err(ItsError::NoLpis);
-        }
-        let pending = DeviceMemory::take(its::PENDING_BYTES).ok_or(ItsError::NoMemory)?;
-        registers.propbaser.set(its::propbaser(properties.region().start));
-        registers.pendbaser.set(its::pendbaser(pending.region().start));
-        if !its::is_shareable(registers.propbaser.get()) || !its::is_shareable(registers.pendbaser.get()) {
-            return Err(ItsError::NotCoherent);
-        }
-        registers.ctlr.set(registers.ctlr.get() | redist::CTLR_ENABLE_LPIS);
-        tables.push(pending);
-        if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
-            return Err(ItsError::NoLpis);
-        }
-    }
-    tables.push(properties);
-    Ok(())
-}
-
-/// Returns what an ITS calls a CPU that is up.
-pub(super) fn target(typer: Typer, cpu: PcpuId) -> Option<u64> {
-    let registers = PRIVATE.get()?.get(cpu.0)?.get()?;
-    let number = (registers.typer.get() >> redist::TYPER_NUMBER_SHIFT & 0xffff) as u16;
-    Some(its::target(typer, Pa(core::ptr::from_ref::<Private>(registers).addr() as u64), number))
 }
 
 /// Calls `each` with every Redistributor, until it returns something.
