@@ -66,7 +66,9 @@ impl Function {
             Some((smmu, id)) => {
                 writeln!(text, "    DMA by stream {id:#x} of {smmu}: it reaches {}", self.reaches.join(", "))
             }
-            None => writeln!(text, "    no DMA: no SMMU that can be used is before it"),
+            None => {
+                writeln!(text, "    no DMA: no SMMU that can be used is before it, or the bridge has no dma-coherent")
+            }
         };
         let _ = match self.inta {
             Some(intid) => writeln!(text, "    INTA is wired to interrupt {intid}"),

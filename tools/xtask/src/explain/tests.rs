@@ -346,7 +346,7 @@ const BRIDGE: &str = r#"
     smmu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x9050000 0 0x20000>; dma-coherent; phandle = <77>; };
     pcie@10000000 {
         compatible = "pci-host-ecam-generic"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;
-        reg = <0x40 0x10000000 0 0x10000000>; linux,pci-domain = <0>; device_type = "pci";
+        reg = <0x40 0x10000000 0 0x10000000>; dma-coherent; linux,pci-domain = <0>; device_type = "pci";
         ranges = <0x2000000 0 0x10000000 0 0x10000000 0 0x2eff0000>;
         interrupt-map-mask = <0x1800 0 0 7>;
         interrupt-map = <0x1000 0 0 1 1 0 5 4>;
@@ -374,10 +374,25 @@ fn functions_are_told_with_what_is_before_them_and_what_they_reach() {
         "    other BARs, and whether the function may be given, the boot finds out",
         "linux  function 0000:00:03.0  at 00:02.0 in the guest",
         "    /pcie@10000000",
-        "    no DMA: no SMMU that can be used is before it",
+        "    no DMA: no SMMU that can be used is before it, or the bridge has no dma-coherent",
         "    INTA is wired to nothing that the tree says",
     ];
     assert_eq!(text.lines().take(wanted.len()).collect::<Vec<_>>(), wanted);
     let json = print::json(&report);
     assert!(json.contains("\"kind\": \"function\"") && json.contains("\"2:npu-memory@0x80000000\""), "{json}");
+}
+
+#[test]
+fn behind_a_bridge_that_is_not_coherent_there_is_no_dma() {
+    let bridge = BRIDGE.replacen("0x10000000>; dma-coherent;", "0x10000000>;", 1);
+    assert_ne!(bridge, BRIDGE);
+    let source = BOARD.replacen("    reserved-memory {", &bridge, 1);
+    let machine = platform::parse(&overlay::compile(&source).unwrap()).unwrap();
+    let manifest = vm("linux", "", "npu-memory", "aperture", "device = \"00:02.0\"");
+    let report = super::decide_for(&machine, &Manifest::parse(&manifest).unwrap(), "max").unwrap();
+    let text = print::table(&report);
+    assert!(
+        text.contains("no DMA: no SMMU that can be used is before it, or the bridge has no dma-coherent"),
+        "{text}"
+    );
 }
