@@ -16,6 +16,7 @@ mod many;
 mod matrix;
 mod operator;
 mod programs;
+mod ramdisk;
 mod refused;
 mod selftests;
 mod shared;

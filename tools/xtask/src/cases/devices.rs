@@ -10,7 +10,6 @@ use super::Case;
 use super::coherent::facts::MARKED;
 
 mod linux;
-mod ramdisk;
 
 /// A machine with an SMMUv3 before its PCI functions.
 const SMMU: &[&str] = &["-M", "iommu=smmuv3"];

@@ -12,11 +12,12 @@ use assay_harness::Machine;
 use assay_harness::cache::Cache;
 use sha2::{Digest as _, Sha256};
 
-use super::{SMMU, ramdisk};
+use super::SMMU;
 use crate::build;
 use crate::cases::Case;
 use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
-use crate::setup::guests;
+use crate::cases::ramdisk::with_modules;
+use crate::setup::{guests, modules};
 
 /// For a transfer of some MiB.
 const TRANSFER: Duration = Duration::from_secs(120);
@@ -97,7 +98,7 @@ fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
     let text = format!(
         "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nkernel = \"{kernel}\"\ninitrd = {:?}\n\
          cmdline = \"console=ttyAMA0\"\ndevices = [\"0000:00:02.0\"]\n",
-        ramdisk::make(kernel)?
+        with_modules("devices", kernel, &modules::DEVICES, || Ok(Vec::new()))?
     );
     let arguments = SMMU.iter().chain(arguments).copied();
     let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).arguments(arguments).start()?;

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
 
-use crate::cases::coherent::ramdisk::{self, DIRECTORY, PROGRAM, pack, store};
+use crate::cases::coherent::ramdisk;
+use crate::cases::ramdisk::{DIRECTORY, Entry, PROGRAM, append};
 
 /// `init SUITE [NODE]`, as the kernel's first process: each program of the suite, between two lines that say which
 /// it is and how it ended. Kernel messages would stand amid the results. What is said of NUMA nodes is in `read`.
@@ -68,14 +69,11 @@ pub(super) fn make(kernel: &str) -> Result<PathBuf> {
     let base = ramdisk::make(kernel)?;
     let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     let path = base.with_file_name(format!("{kernel}-selftests.cpio"));
-    let mut archive = fs::read(&base)?;
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(tests(&Cache::locate()?.selftests())?);
-    store(&path, &archive)?;
+    append(&base, &tests(&Cache::locate()?.selftests())?, &path)?;
     Ok(path)
 }
 
-fn tests(folder: &Path) -> Result<Vec<u8>> {
+fn tests(folder: &Path) -> Result<Vec<Entry>> {
     let mut entries =
         vec![("selftests".to_owned(), DIRECTORY, Vec::new()), ("selftests/init".to_owned(), PROGRAM, INIT.into())];
     for (suite, tests) in SUITES {
@@ -94,7 +92,7 @@ fn tests(folder: &Path) -> Result<Vec<u8>> {
             entries.push((format!("selftests/{suite}/{name}"), PROGRAM, data));
         }
     }
-    pack(&entries)
+    Ok(entries)
 }
 
 /// The names of what is no object file, sorted.
