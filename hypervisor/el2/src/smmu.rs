@@ -49,7 +49,9 @@ impl fmt::Display for SmmuError {
             Self::NoStream(stream) => write!(f, "it has no stream {stream:#x}"),
             Self::Taken(stream) => write!(f, "its stream {stream:#x} is another function's too"),
             Self::NoMemory => f.write_str("no memory for its tables"),
-            Self::BadTables => f.write_str("the VM's tables reach further than it does (SMMU_IDR5.OAS, VMID16)"),
+            Self::BadTables => {
+                f.write_str("the VM's tables reach further than it does (SMMU_IDR5.OAS, SMMU_IDR0.VMID16)")
+            }
         }
     }
 }
@@ -64,7 +66,6 @@ pub struct Smmu {
 
 struct Open {
     features: Features,
-    shape: Shape,
     commands: Mutex<Commands>,
     events: Mutex<Events>,
     table: Mutex<StreamTable>,
@@ -72,6 +73,7 @@ struct Open {
 
 /// The Stream table: the first level if there is one, and the leaves by their numbers.
 struct StreamTable {
+    shape: Shape,
     root: Option<DeviceMemory>,
     leaves: Vec<(u32, DeviceMemory)>,
     /// The streams that have an owner.
@@ -83,15 +85,17 @@ impl Smmu {
     /// with it: all accesses of devices behind it abort from now on.
     ///
     /// # Errors
-    /// [`SmmuError::BadFrame`], [`SmmuError::NoAnswer`]: accesses may go on as they did.
+    /// [`SmmuError::BadFrame`], [`SmmuError::NoAnswer`]: accesses may go on.
     pub fn close(region: Region<Pa>) -> Result<Self, SmmuError> {
         let registers: Mmio<Block> = Mmio::new(region).ok_or(SmmuError::BadFrame(region))?;
         let features = Features::of(registers.idr0.get(), registers.idr1.get(), registers.idr5.get());
-        // While it translates, GBPA means nothing: what aborts comes before what translates ends.
-        registers.abort_by_default()?;
+        // While it translates, GBPA means nothing: what aborts comes before what translates ends. If nothing aborts then,
+        // firmware's tables and queues are still to go: they are in memory that may be anybody's.
+        let aborts = registers.abort_by_default();
         registers.enable(0)?;
         registers.interrupt(0)?;
         registers.forget_firmware();
+        aborts?;
         Ok(Self { registers, features, open: Once::new() })
     }
 
@@ -111,7 +115,7 @@ impl Smmu {
         let features = self.features.map_err(SmmuError::Unfit)?;
         let shape = Shape::for_streams(highest, features.stream_bits, features.two_levels);
         let shape = shape.ok_or(SmmuError::NoStream(highest))?;
-        let mut table = StreamTable { root: None, leaves: Vec::new(), taken: Vec::new() };
+        let mut table = StreamTable { shape, root: None, leaves: Vec::new(), taken: Vec::new() };
         if shape.two_levels {
             table.root = Some(DeviceMemory::take(shape.root_bytes()).ok_or(SmmuError::NoMemory)?);
         } else {
@@ -132,7 +136,7 @@ impl Smmu {
         registers.interrupt(IRQ_EVENTQ)?;
         registers.enable(cr0::CMDQEN | cr0::EVENTQEN | cr0::SMMUEN)?;
         let (commands, events, table) = (Mutex::new(commands), Mutex::new(events), Mutex::new(table));
-        let _ = self.open.call_once(|| Open { features, shape, commands, events, table });
+        let _ = self.open.call_once(|| Open { features, commands, events, table });
         Ok(())
     }
 
@@ -143,9 +147,6 @@ impl Smmu {
     /// [`SmmuError::NoStream`], [`SmmuError::Taken`], [`SmmuError::NoMemory`], [`SmmuError::NoAnswer`].
     pub fn stream(&'static self, id: u32, ecam: Ecam, requester_id: u16) -> Result<Stream, SmmuError> {
         let open = self.open.get().ok_or(SmmuError::NoStream(id))?;
-        if u64::from(id) >> open.shape.bits != 0 {
-            return Err(SmmuError::NoStream(id));
-        }
         let entry = open.table.lock().take(id)?;
         let stream = Stream { registers: &self.registers, open, id, entry, ecam, requester_id };
         stream.set(&table::ABORT, None)?;
@@ -165,7 +166,7 @@ impl StreamTable {
         if let Some(index) = self.leaves.iter().position(|(known, _)| *known == number) {
             return Ok(index);
         }
-        let leaf = DeviceMemory::take(PAGE_SIZE).ok_or(SmmuError::NoMemory)?;
+        let leaf = DeviceMemory::take(self.shape.leaf_bytes()).ok_or(SmmuError::NoMemory)?;
         if let Some(root) = &self.root {
             root.store(u64::from(number) * table::DESCRIPTOR_BYTES, table::descriptor(leaf.region().start));
         }
@@ -175,11 +176,14 @@ impl StreamTable {
 
     /// Gives a stream to its owner. Returns the leaf that its entry is in, as an index of `leaves`, and its offset.
     fn take(&mut self, stream: u32) -> Result<(usize, u64), SmmuError> {
+        if u64::from(stream) >> self.shape.bits != 0 {
+            return Err(SmmuError::NoStream(stream));
+        }
         if self.taken.contains(&stream) {
             return Err(SmmuError::Taken(stream));
         }
         self.taken.push(stream);
-        let (number, index) = table::place(stream);
+        let (number, index) = self.shape.place(stream);
         Ok((self.leaf(number)?, index * table::ENTRY_BYTES))
     }
 }
@@ -200,10 +204,7 @@ impl Stream {
     /// # Errors
     /// [`SmmuError::BadTables`]; [`SmmuError::NoAnswer`]: then they may.
     pub fn translate(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
-        let features = &self.open.features;
-        let bits = 64 - (regime.vtcr & 0x3f);
-        let reach = u64::from(features.output_bits);
-        if bits > reach || regime.vmid > 0xff && !features.vmid_16 || !regime.root.is_aligned(PAGE_SIZE) {
+        if !self.open.features.can_walk(regime.vtcr, regime.vmid) || !regime.root.is_aligned(PAGE_SIZE) {
             return Err(SmmuError::BadTables);
         }
         self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid), None)

@@ -3,10 +3,11 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use assay_el2::smmu::Smmu;
 pub(crate) use assay_el2::smmu::Stream;
-use assay_el2::smmu::{Smmu, SmmuError};
 use assay_el2::{gic, percpu};
 use assay_plan::platform::{self, HostPlatform};
 use assay_plan::policy::line::Quoted;
@@ -29,26 +30,34 @@ static PENDING: AtomicBool = AtomicBool::new(false);
 pub(crate) fn close(machine: &mut HostPlatform) {
     let mut all = Vec::new();
     for node in &mut machine.smmus {
-        let closed = Smmu::close(node.registers);
-        let fit = closed.and_then(|smmu| smmu.features().map(|_| smmu).map_err(SmmuError::Unfit));
-        all.push(match fit {
-            Ok(smmu) if node.is_usable => {
-                say!("boot node={} streams=abort", node.path);
-                Some(&*Box::leak(Box::new(smmu)))
-            }
-            Ok(_) => {
-                let reason = "its node has no dma-coherent: devices behind it get no DMA";
-                say!("warning node={} reason={}", node.path, Quoted(&reason));
-                None
-            }
+        let smmu = match Smmu::close(node.registers) {
+            Ok(smmu) => smmu,
             Err(error) => {
-                say!("warning node={} reason=\"{error}: devices behind it get no DMA\"", node.path);
+                say!(
+                    "warning node={} reason=\"{error}: what firmware started behind it may go on with DMA\"",
+                    node.path
+                );
                 node.is_usable = false;
-                None
+                all.push(None);
+                continue;
             }
-        });
+        };
+        say!("boot node={} streams=abort", node.path);
+        if !node.is_usable {
+            without_dma(node, &"its node has no dma-coherent");
+        } else if let Err(unfit) = smmu.features() {
+            without_dma(node, &unfit);
+        }
+        all.push(node.is_usable.then(|| &*Box::leak(Box::new(smmu))));
     }
     let _ = ALL.call_once(|| all);
+}
+
+/// Notes that an SMMU lets nothing pass for good.
+fn without_dma(node: &mut platform::Smmu, why: &dyn fmt::Display) {
+    let reason = format_args!("{why}: devices behind it get no DMA");
+    say!("warning node={} reason={}", node.path, Quoted(&reason));
+    node.is_usable = false;
 }
 
 /// Opens those that `streams` are of: each stream still aborts. One that cannot be opened is of no use any more.
@@ -67,11 +76,13 @@ pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
                 }
                 events.extend(node.events);
             }
-            Err(error) => {
-                say!("warning node={} reason=\"{error}: devices behind it get no DMA\"", node.path);
-                node.is_usable = false;
-            }
+            Err(error) => without_dma(node, &error),
         }
+    }
+    for intid in &events {
+        // They are pulses (IHI 0070G.b §3.18), and one that comes before anybody listens is not to be lost.
+        gic::enable_spi(*intid, percpu::index(), true);
+        gic::disable_spi(*intid);
     }
     let _ = EVENTS.call_once(|| events);
 }
@@ -92,7 +103,6 @@ pub(crate) fn begin() {
 /// Has the interrupts of event queues come to CPU `cpu`.
 fn route(cpu: PcpuId) {
     for intid in EVENTS.get().into_iter().flatten() {
-        // They are pulses (IHI 0070G.b §3.18).
         gic::enable_spi(*intid, cpu, true);
     }
 }

@@ -17,7 +17,7 @@ pub struct Features {
     pub two_levels: bool,
     /// VMIDs have 16 bits instead of 8.
     pub vmid_16: bool,
-    /// The bits of an output address, at most 48.
+    /// The bits of an output address (OAS), at most 48.
     pub output_bits: u8,
     /// log2 of the most entries that its command queue and its event queue may have.
     pub queue_bits: (u8, u8),
@@ -36,6 +36,8 @@ pub enum Unfit {
     BigEndian,
     /// Tables or queues are at fixed addresses.
     Preset,
+    /// An access that is not allowed waits for software, which a guest's device must not make EL2 do.
+    StallForced,
     /// A queue has less than the 8 entries that are needed.
     ShortQueue,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Unfit {
             Self::NoGranule => "it has no AArch64 tables of the 4 KiB granule (SMMU_IDR0.TTF, SMMU_IDR5.GRAN4K)",
             Self::NotCoherent => "it reads its tables past the CPUs' caches (SMMU_IDR0.COHACC = 0)",
             Self::BigEndian => "its tables are big-endian only (SMMU_IDR0.TTENDIAN)",
+            Self::StallForced => "it can only stall what is not allowed (SMMU_IDR0.STALL_MODEL = 2)",
             Self::Preset => "its tables or queues have fixed addresses (SMMU_IDR1.TABLES_PRESET, QUEUES_PRESET)",
             Self::ShortQueue => "its queues are too short (SMMU_IDR1.CMDQS, EVENTQS)",
         })
@@ -77,6 +80,9 @@ impl Features {
         if idr1 >> 29 & 0b11 != 0 {
             return Err(Unfit::Preset);
         }
+        if idr0 >> 24 & 0b11 == 0b10 {
+            return Err(Unfit::StallForced);
+        }
         let queue_bits = ((idr1 >> 21 & 0x1f) as u8, (idr1 >> 16 & 0x1f) as u8);
         if queue_bits.0 < QUEUE_BITS_MIN || queue_bits.1 < QUEUE_BITS_MIN {
             return Err(Unfit::ShortQueue);
@@ -90,6 +96,15 @@ impl Features {
             queue_bits,
         })
     }
+
+    /// Tells whether tables that `vtcr` describes can be walked under `vmid`: a Stream table entry that says more than the
+    /// SMMU has is illegal (§5.2, `S2T0SZ`, `S2SL0`, `S2VMID`).
+    pub const fn can_walk(self, vtcr: u64, vmid: u16) -> bool {
+        let (input_bits, begins_at_level_0) = (64 - (vtcr & 0x3f), vtcr >> 6 & 0b11 == 2);
+        input_bits <= self.output_bits as u64
+            && (!begins_at_level_0 || self.output_bits >= 44)
+            && (vmid <= 0xff || self.vmid_16)
+    }
 }
 
 /// `SMMU_CR0` (§6.3.9).
@@ -100,6 +115,14 @@ pub mod cr0 {
     pub const EVENTQEN: u32 = 1 << 2;
     /// The command queue is read.
     pub const CMDQEN: u32 = 1 << 3;
+    /// Accesses that a device says are translated already are looked up like the others: without it they pass, whatever
+    /// the stream's entry says (§3.9). There only if the SMMU has ATS.
+    pub const ATSCHK: u32 = 1 << 4;
+
+    /// Returns `bits`, and [`ATSCHK`] where `SMMU_IDR0` says that there is ATS.
+    pub const fn checked(bits: u32, idr0: u32) -> u32 {
+        if idr0 >> 10 & 1 == 1 { bits | ATSCHK } else { bits }
+    }
 }
 
 /// `SMMU_CR1` (§6.3.11): queues and tables are Write-Back and Inner Shareable.
@@ -131,7 +154,8 @@ pub const fn queue_base(address: u64, bits: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Features, Unfit};
+    use super::{Features, Unfit, cr0};
+    use crate::stage2_desc::Vtcr;
 
     /// Those of QEMU 10.0's.
     const IDR0: u32 = 0x0d44_101f;
@@ -146,6 +170,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_to_be_translated_is_looked_up_where_that_can_be() {
+        assert_eq!(cr0::checked(cr0::SMMUEN | cr0::CMDQEN, IDR0), 0b0_1001);
+        assert_eq!(cr0::checked(cr0::SMMUEN | cr0::CMDQEN, IDR0 | 1 << 10), 0b1_1001);
+        assert_eq!(cr0::checked(0, IDR0 | 1 << 10), 0b1_0000);
+    }
+
+    #[test]
+    fn tables_beyond_its_addresses_or_vmids_are_not_walked() {
+        let with = |output_bits, vmid_16| Features { output_bits, vmid_16, ..Features::of(IDR0, IDR1, IDR5).unwrap() };
+        let vtcr = |t0sz, sl0| Vtcr { t0sz, sl0, pa_range: 4, vmid_16: true }.encode();
+        assert!(with(40, true).can_walk(vtcr(25, 1), 0x100));
+        assert!(!with(40, false).can_walk(vtcr(25, 1), 0x100) && with(40, false).can_walk(vtcr(25, 1), 0xff));
+        assert!(!with(36, true).can_walk(vtcr(25, 1), 1), "39 bits");
+        // Level 0 is for sizes of 44 bits on.
+        assert!(!with(42, true).can_walk(vtcr(24, 2), 1) && with(44, true).can_walk(vtcr(24, 2), 1));
+    }
+
+    #[test]
     fn what_is_lacking_is_said() {
         let unfit = |idr0, idr1, idr5| Features::of(idr0, idr1, idr5).unwrap_err();
         assert_eq!(unfit(IDR0 & !1, IDR1, IDR5), Unfit::NoStage2);
@@ -154,6 +196,7 @@ mod tests {
         assert_eq!(unfit(IDR0 & !0x10, IDR1, IDR5), Unfit::NotCoherent);
         assert_eq!(unfit(IDR0 | 0b11 << 21, IDR1, IDR5), Unfit::BigEndian);
         assert_eq!(unfit(IDR0, IDR1 | 1 << 29, IDR5), Unfit::Preset);
+        assert_eq!(unfit(IDR0 & !(0b11 << 24) | 0b10 << 24, IDR1, IDR5), Unfit::StallForced);
         assert_eq!(unfit(IDR0, IDR1 & !(0x1f << 21), IDR5), Unfit::ShortQueue);
     }
 }

@@ -42,13 +42,15 @@ impl Ring {
 /// Makes both queues, for an SMMU whose queues may have 2^`bits` entries.
 pub(super) fn make(bits: (u8, u8)) -> Result<(Commands, Events), SmmuError> {
     let (commands, events) = (Ring::new(command::BYTES, bits.0)?, Ring::new(event::BYTES, bits.1)?);
-    Ok((Commands { ring: commands, producer: 0 }, Events { ring: events, consumer: 0 }))
+    Ok((Commands { ring: commands, producer: 0, is_dead: false }, Events { ring: events, consumer: 0 }))
 }
 
 /// The command queue.
 pub(super) struct Commands {
     ring: Ring,
     producer: u32,
+    /// It did not answer once: where it reads is not known any more.
+    is_dead: bool,
 }
 
 impl Commands {
@@ -57,8 +59,18 @@ impl Commands {
         (&self.ring.memory, self.ring.bits)
     }
 
-    /// Gives these commands, fewer than the 7 that each queue has room for, and waits until they are complete.
+    /// Gives these commands, fewer than the 7 that each queue has room for, and waits until they are complete. After an
+    /// error no more are given: they could overtake the SMMU in the ring.
     pub(super) fn run(&mut self, registers: &Block, commands: &[Command]) -> Result<(), SmmuError> {
+        if self.is_dead {
+            return Err(SmmuError::NoAnswer("a command before was not completed"));
+        }
+        let outcome = self.give(registers, commands);
+        self.is_dead = outcome.is_err();
+        outcome
+    }
+
+    fn give(&mut self, registers: &Block, commands: &[Command]) -> Result<(), SmmuError> {
         for command in commands.iter().chain([&command::SYNC]) {
             let offset = self.ring.offset(self.producer);
             self.ring.memory.store(offset, command[0]);
@@ -92,6 +104,8 @@ impl Events {
             return None;
         }
         let lost = (producer ^ registers.eventq_cons.get()) & OVERFLOW != 0;
+        // The entry is read after the index that says that it is there.
+        dsb_sy();
         let offset = self.ring.offset(self.consumer);
         let word = |index: u64| self.ring.memory.load(offset + 8 * index);
         let event = Event::of([word(0), word(1), word(2), word(3)]);

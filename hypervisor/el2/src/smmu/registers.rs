@@ -1,6 +1,6 @@
 //! An SMMU's registers (IHI 0070G.b §6.2), pages 0 and 1.
 
-use assay_spec::smmu::{gbpa, queue_base};
+use assay_spec::smmu::{cr0, gbpa, queue_base};
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_structs;
 use tock_registers::registers::{ReadOnly, ReadWrite};
@@ -65,8 +65,9 @@ impl Block {
         if self.gbpa.get() & gbpa::ABORT == 0 { Err(SmmuError::NoAnswer("SMMU_GBPA.ABORT")) } else { Ok(()) }
     }
 
-    /// Sets `SMMU_CR0`, and waits until it is in effect.
-    pub(super) fn enable(&self, value: u32) -> Result<(), SmmuError> {
+    /// Sets `SMMU_CR0` with what keeps devices from passing by ATS, and waits until it is in effect.
+    pub(super) fn enable(&self, bits: u32) -> Result<(), SmmuError> {
+        let value = cr0::checked(bits, self.idr0.get());
         self.cr0.set(value);
         wait("SMMU_CR0ACK", || self.cr0ack.get() == value)
     }
