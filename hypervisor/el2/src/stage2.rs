@@ -44,6 +44,8 @@ pub struct DeviceRegime {
 pub enum Memory<'a> {
     /// RAM that this VM has alone. How it is mapped is the policy's matter.
     Ram(&'a mut GuestRam),
+    /// RAM that this VM has alone to read: what EL2 tells it. Its devices have nothing to do with that.
+    Told(&'a mut GuestRam),
     /// Coherent memory that this VM has alone, with whatever type the policy decided.
     Coherent(&'a mut CoherentMemory),
     /// RAM between VMs: by leaves that nobody executes from, and that let write only with these rights.
@@ -125,6 +127,10 @@ impl TableMemory {
             Memory::Ram(ram) => {
                 assert!(ram.grant(), "RAM of one VM is granted twice");
                 Granted { region: ram.region(), write: true, execute: true, devices: true }
+            }
+            Memory::Told(ram) => {
+                assert!(ram.grant(), "RAM of one VM is granted twice");
+                Granted { region: ram.region(), write: false, execute: false, devices: false }
             }
             Memory::Coherent(memory) => {
                 assert!(memory.grant(), "coherent memory is granted twice");

@@ -103,7 +103,7 @@ impl Holdings {
                     let rights = mapping.decision.rights;
                     shared.of(&mapping.name).map(|piece| Memory::Shared(piece, rights)).collect()
                 }
-                Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Ram).collect(),
+                Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Told).collect(),
                 Backing::Function(registers) => [Memory::Function(*registers)].into(),
                 Backing::Interface(registers) => [Memory::Interface(*registers)].into(),
             };
