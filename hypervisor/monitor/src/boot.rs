@@ -25,7 +25,7 @@ use assay_spec::smccc::Conduit;
 use crate::coherent::Pool;
 use crate::console::{self, say};
 use crate::{
-    bundle, cpus, create, deferred, heap, interrupts, memory, operator, pci, pool, proof, runner, seeds, smmu, vm,
+    bundle, cpus, create, deferred, heap, interrupts, memory, msi, operator, pci, pool, proof, runner, seeds, smmu, vm,
 };
 
 /// Sets everything up; on return every CPU only has to run what it is for.
@@ -63,6 +63,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     memory::map(&machine, &free, &guards)?.activate();
     pci::stop_dma(&machine);
     smmu::close(&mut machine);
+    msi::close(&mut machine);
     warn_of_serror("turning Bus Master off");
 
     set_up_interrupts(&mut machine)?;

@@ -2,38 +2,54 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
-use assay_el2::gic::its::{Its, ItsError};
+use assay_el2::gic::its::{Closed, Its, ItsError};
 use assay_model::layout;
-use assay_plan::platform::{DeviceId, HostPlatform};
+use assay_plan::platform::{self, DeviceId, HostPlatform};
+use assay_plan::policy::line::Quoted;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::its::LPI_BASE;
 use spin::{Mutex, Once};
 
 use crate::console::say;
 
-/// In the order of [`HostPlatform::itss`]; `None` of those that are not used.
+/// In the order of [`HostPlatform::itss`]; `None` of those that cannot be used.
+static CLOSED: Mutex<Vec<Option<Closed>>> = Mutex::new(Vec::new());
+/// In the same order; `None` of those that are not used.
 static ALL: Once<Vec<Option<&'static Mutex<Its>>>> = Once::new();
 /// The LPI that is free next.
 static NEXT: Mutex<u32> = Mutex::new(LPI_BASE);
 
+/// Turns all off, whether or not firmware left them on and whether or not a VM will need them.
+pub(crate) fn close(machine: &mut HostPlatform) {
+    let mut all = CLOSED.lock();
+    for node in &mut machine.itss {
+        let closed = Closed::take(node.control).inspect_err(|error| without_messages(node, error)).ok();
+        if closed.is_some() && !node.is_usable {
+            without_messages(node, &"its node or the GIC's has dma-noncoherent");
+        }
+        all.push(closed);
+    }
+}
+
 /// Opens those that `devices` are of. One that cannot be opened is of no use any more.
 pub(crate) fn open(machine: &mut HostPlatform, devices: &[DeviceId]) {
     let mut all = Vec::new();
-    for (index, node) in machine.itss.iter_mut().enumerate() {
+    for ((index, node), closed) in machine.itss.iter_mut().enumerate().zip(CLOSED.lock().drain(..)) {
         let highest = devices.iter().filter(|device| device.its == index).map(|device| device.id).max();
-        let opened = highest.map(|highest| Its::open(node.control, highest));
-        all.push(match opened {
-            Some(Ok(its)) => Some(&*Box::leak(Box::new(Mutex::new(its)))),
-            Some(Err(error)) => {
-                say!("warning node={} reason=\"{error}: devices behind it send no messages\"", node.path);
-                node.is_usable = false;
-                None
-            }
-            None => None,
-        });
+        let opened = closed.zip(highest).map(|(closed, highest)| closed.open(highest));
+        let its = opened.and_then(|opened| opened.inspect_err(|error| without_messages(node, error)).ok());
+        all.push(its.map(|its| &*Box::leak(Box::new(Mutex::new(its)))));
     }
     let _ = ALL.call_once(|| all);
+}
+
+/// Notes that an ITS makes no interrupts.
+fn without_messages(node: &mut platform::Its, why: &dyn fmt::Display) {
+    let reason = format_args!("{why}: devices behind it send no messages");
+    say!("warning node={} reason={}", node.path, Quoted(&reason));
+    node.is_usable = false;
 }
 
 /// Has a VM's interrupts for messages come of this device's, at CPU `cpu`. Returns the first of its LPIs.

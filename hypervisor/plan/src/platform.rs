@@ -316,7 +316,7 @@ impl HostPlatform {
         self.vouch(root);
         pcie::hosts(tree, gic, &mut self.pcie)?;
         smmu::all(tree, gic, &mut self.smmus)?;
-        its::all(tree, &mut self.itss)?;
+        its::all(tree, gic, &mut self.itss)?;
         self.devices.all(tree)?;
         memory::reservations(tree, &mut self.facts)?;
         self.facts.parent = reserved::Parent::of_root(root)?;

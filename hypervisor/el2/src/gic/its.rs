@@ -1,5 +1,5 @@
-//! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Set up once, at the
-//! boot, with tables that stay; while guests run no command is given.
+//! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Turned off as soon as
+//! it is known, set up once, at the boot, with tables that stay; while guests run no command is given.
 
 use core::ops::Range;
 
@@ -35,6 +35,9 @@ register_structs! {
 // `DeviceMemory` that `Its` keeps; this module alone reaches them.
 unsafe impl Registers for Control {}
 
+/// An ITS that is off: no message becomes an interrupt, and nothing is written to memory.
+pub struct Closed(Mmio<Control>);
+
 /// An ITS that is on.
 pub struct Its {
     registers: Mmio<Control>,
@@ -46,23 +49,37 @@ pub struct Its {
     tables: alloc::vec::Vec<DeviceMemory>,
     /// The devices that have an owner.
     taken: alloc::vec::Vec<u32>,
+    /// It did not answer once: where it reads is not known any more.
+    is_dead: bool,
 }
 
 fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), ItsError> {
     if wait_until(is_done) { Ok(()) } else { Err(ItsError::NoAnswer(what)) }
 }
 
-impl Its {
-    /// Takes the ITS whose control frame the caller has mapped as Device, for devices up to `highest`, and turns LPIs on on
-    /// all CPUs that are up. At the boot; allocates.
+impl Closed {
+    /// Turns off the ITS whose control frame the caller has mapped as Device, in whatever state firmware left it; before
+    /// LPIs of the Redistributors, which it could still send (IHI 0069H §5.5).
     ///
     /// # Errors
-    /// Each [`ItsError`]; no message becomes an interrupt then.
-    pub fn open(control: Region<Pa>, highest: u32) -> Result<Self, ItsError> {
+    /// [`ItsError::BadFrame`], [`ItsError::NoAnswer`]: it may still write to firmware's tables.
+    pub fn take(control: Region<Pa>) -> Result<Self, ItsError> {
         let registers: Mmio<Control> = Mmio::new(control).ok_or(ItsError::BadFrame(control))?;
         registers.ctlr.set(registers.ctlr.get() & !its::CTLR_ENABLED);
         wait("GITS_CTLR.Quiescent", || registers.ctlr.get() & its::CTLR_QUIESCENT != 0)?;
+        Ok(Self(registers))
+    }
+
+    /// Turns it on for devices up to `highest`, and LPIs on all CPUs that are up. At the boot; allocates.
+    ///
+    /// # Errors
+    /// Each [`ItsError`]; no message becomes an interrupt then.
+    pub fn open(self, highest: u32) -> Result<Its, ItsError> {
+        let Self(registers) = self;
         let typer = Typer(registers.typer.get());
+        if typer.may_raise_serrors() {
+            return Err(ItsError::Serrors);
+        }
         if u64::from(highest) >> typer.device_bits() != 0 {
             return Err(ItsError::TooLarge(highest));
         }
@@ -80,14 +97,15 @@ impl Its {
             };
             tables.push(give_table(baser, entries * entry, highest)?);
         }
-        let queue = DeviceMemory::take(PAGE_SIZE).ok_or(ItsError::NoMemory)?;
+        let queue = DeviceMemory::take(its::QUEUE_ALIGN).ok_or(ItsError::NoMemory)?;
         registers.cbaser.set(its::cbaser(queue.region().start));
         if !its::is_shareable(registers.cbaser.get()) {
             return Err(ItsError::NotCoherent);
         }
         registers.cwriter.set(0);
         registers.ctlr.set(its::CTLR_ENABLED);
-        let mut own = Self { registers, typer, queue, writer: 0, tables, taken: alloc::vec::Vec::new() };
+        let taken = alloc::vec::Vec::new();
+        let mut own = Its { registers, typer, queue, writer: 0, tables, taken, is_dead: false };
         for cpu in 0..crate::cpus::count() {
             if let Some(target) = lpis::target(typer, PcpuId(cpu)) {
                 let collection = cpu as u16;
@@ -100,7 +118,9 @@ impl Its {
         }
         Ok(own)
     }
+}
 
+impl Its {
     /// Has `events` of `device` become the LPIs from `first` on, at CPU `cpu`. All others of this device, and all devices
     /// that nobody asked for, become nothing. At the boot; allocates.
     ///
@@ -125,8 +145,12 @@ impl Its {
         self.run(&[its::reload_collection(collection), its::sync(target)])
     }
 
-    /// Gives commands, and waits until they are done.
+    /// Gives commands, and waits until they are done. After an error no more are given: they could overtake it in the
+    /// queue.
     fn run(&mut self, commands: &[Command]) -> Result<(), ItsError> {
+        if self.is_dead {
+            return Err(ItsError::NoAnswer("a command before was not completed"));
+        }
         for command in commands {
             for (word, value) in (0..).zip(command) {
                 self.queue.store(self.writer + 8 * word, *value);
@@ -135,7 +159,9 @@ impl Its {
         }
         self.registers.cwriter.set(self.writer);
         // Bit 0: stalled.
-        wait("GITS_CREADR", || self.registers.creadr.get() & 0xf_ffe1 == self.writer)
+        let done = wait("GITS_CREADR", || self.registers.creadr.get() & 0xf_ffe1 == self.writer);
+        self.is_dead = done.is_err();
+        done
     }
 }
 

@@ -19,6 +19,8 @@ pub enum ItsError {
     Taken(u32),
     /// It reads its tables past the CPUs' caches.
     NotCoherent,
+    /// A device that writes a number that nobody maps could raise an SError, which ends the machine.
+    Serrors,
     /// There is no memory for its tables.
     NoMemory,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for ItsError {
             Self::NotCoherent => {
                 f.write_str("it reads its tables past the CPUs' caches (GITS_BASER<n>.Shareability = 0)")
             }
+            Self::Serrors => f.write_str("it may answer wrong messages with SErrors (GITS_TYPER.SEIS = 1)"),
             Self::NoMemory => f.write_str("no memory for its tables"),
         }
     }

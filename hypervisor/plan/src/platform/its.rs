@@ -19,12 +19,13 @@ pub struct Its {
     pub control: Region<Pa>,
     /// The page that devices write to.
     pub page: Region<Pa>,
-    /// It can be used, as far as somebody has looked.
+    /// It can be used, as far as somebody has looked: neither its node nor the GIC's says that it reads tables past the
+    /// CPUs' caches (`dma-noncoherent`).
     pub is_usable: bool,
 }
 
 /// Reads all that are not disabled.
-pub(super) fn all(tree: &Tree<'_>, all: &mut Vec<Its>) -> Result<(), PlatformError> {
+pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, all: &mut Vec<Its>) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(&["arm,gic-v3-its"]) && node.is_available();
     for node in tree.nodes().filter(wanted) {
         let registers = bus::registers(node)?;
@@ -34,7 +35,8 @@ pub(super) fn all(tree: &Tree<'_>, all: &mut Vec<Its>) -> Result<(), PlatformErr
         room(all, "/")?;
         let page = Region { start: Pa(registers.start.0 + TRANSLATION_FRAME), size: 0x1000 };
         let control = Region { size: TRANSLATION_FRAME, ..*registers };
-        all.push(Its { path: node.path(), control, page, is_usable: true });
+        let is_usable = ![node, gic].iter().any(|node| node.has("dma-noncoherent"));
+        all.push(Its { path: node.path(), control, page, is_usable });
     }
     Ok(())
 }

@@ -15,8 +15,10 @@ pub const INTID_BITS: u32 = 14;
 pub const PROPERTIES_BYTES: u64 = (1 << INTID_BITS) - LPI_BASE as u64;
 /// Bytes of a CPU's LPI pending table, a bit for each INTID; aligned to 64 KiB.
 pub const PENDING_BYTES: u64 = 0x1_0000;
-/// An LPI's configuration: enabled, with a priority below all other physical interrupts'.
-pub const ENABLED: u8 = 0xa0 | 1;
+/// An LPI's configuration: enabled, with a priority below all other physical interrupts'; bit 1 is RES1 (§5.1.1).
+pub const ENABLED: u8 = 0xa0 | 0b11;
+/// What the command queue is aligned to, in bytes (`GITS_CBASER.Physical_Address`, §12.19.2).
+pub const QUEUE_ALIGN: u64 = 0x1_0000;
 
 /// `GITS_CTLR.Enabled`, and `Quiescent`: nothing is under way.
 pub const CTLR_ENABLED: u32 = 1 << 0;
@@ -45,6 +47,10 @@ impl Typer {
     /// Bits of a DeviceID.
     pub const fn device_bits(self) -> u32 {
         (self.0 >> 13 & 0x1f) as u32 + 1
+    }
+    /// Whether a message or a command that means nothing may become an SError of some CPU (`SEIS`).
+    pub const fn may_raise_serrors(self) -> bool {
+        self.0 >> 18 & 1 == 1
     }
     /// Whether a target is the address of a Redistributor, not a CPU's number.
     pub const fn is_target_address(self) -> bool {
@@ -147,6 +153,7 @@ mod tests {
         // QEMU's: 12 bytes, 16 bits each, targets by number.
         let typer = Typer(0x0000_001e_0001_efb1);
         assert_eq!((typer.entry_bytes(), typer.event_bits(), typer.device_bits()), (12, 16, 16));
+        assert!(!typer.may_raise_serrors() && Typer(1 << 18).may_raise_serrors());
         assert_eq!(target(typer, Pa(0x80a_0000), 3), 3 << 16);
         assert_eq!(target(Typer(1 << 19), Pa(0x80c_0000), 3), 0x80c_0000);
     }

@@ -36,15 +36,18 @@ pub(super) fn turn_off(registers: &Private, bits: u32) -> Result<(), GicError> {
         .map_or(Ok(()), |table| Err(GicError::LpisOn(table)))
 }
 
-/// The tables of LPIs: their configuration, and of each CPU what is pending.
-static LPIS: Mutex<Vec<DeviceMemory>> = Mutex::new(Vec::new());
+/// The tables of LPIs: their configuration, and of each CPU what is pending. Also of those that were turned on before one
+/// could not be: they are in use.
+static TABLES: Mutex<Vec<DeviceMemory>> = Mutex::new(Vec::new());
+/// Whether they are on on all CPUs, once somebody asked for that.
+static OUTCOME: Once<Result<(), ItsError>> = Once::new();
 
-/// Turns LPIs on on all CPUs that are up, once: all enabled, none pending.
+/// Turns LPIs on on all CPUs that are up, once: all enabled, none pending. The first outcome is the outcome.
 pub(in crate::gic) fn enable() -> Result<(), ItsError> {
-    let mut tables = LPIS.lock();
-    if !tables.is_empty() {
-        return Ok(());
-    }
+    *OUTCOME.call_once(|| turn_on(&mut TABLES.lock()))
+}
+
+fn turn_on(tables: &mut Vec<DeviceMemory>) -> Result<(), ItsError> {
     let (has_lpis, bits) = DISTRIBUTOR
         .lock()
         .as_ref()
@@ -56,23 +59,24 @@ pub(in crate::gic) fn enable() -> Result<(), ItsError> {
     for word in (0..its::PROPERTIES_BYTES).step_by(8) {
         properties.store(word, u64::from_ne_bytes([its::ENABLED; 8]));
     }
+    let at = properties.region().start;
+    tables.push(properties);
     for registers in PRIVATE.get().into_iter().flatten().filter_map(Once::get) {
         if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS != 0 {
             return Err(ItsError::NoLpis);
         }
         let pending = DeviceMemory::take(its::PENDING_BYTES).ok_or(ItsError::NoMemory)?;
-        registers.propbaser.set(its::propbaser(properties.region().start));
+        registers.propbaser.set(its::propbaser(at));
         registers.pendbaser.set(its::pendbaser(pending.region().start));
         if !its::is_shareable(registers.propbaser.get()) || !its::is_shareable(registers.pendbaser.get()) {
             return Err(ItsError::NotCoherent);
         }
-        registers.ctlr.set(registers.ctlr.get() | redist::CTLR_ENABLE_LPIS);
         tables.push(pending);
+        registers.ctlr.set(registers.ctlr.get() | redist::CTLR_ENABLE_LPIS);
         if registers.ctlr.get() & redist::CTLR_ENABLE_LPIS == 0 {
             return Err(ItsError::NoLpis);
         }
     }
-    tables.push(properties);
     Ok(())
 }
 

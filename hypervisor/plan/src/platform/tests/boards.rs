@@ -1,5 +1,6 @@
 //! What is read from good trees.
 
+use std::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -352,6 +353,25 @@ fn functions_have_the_device_ids_of_their_its() {
     assert_eq!((its.control, its.page), (region(0x808_0000, 0x1_0000), region(0x809_0000, 0x1000)));
     assert_eq!(machine.device_id(host, Function::new(0, 2, 0)), Some(DeviceId { its: 0, id: 0x410 }));
     assert_eq!(machine.device_id(host, Function::new(0, 4, 0)), None);
+}
+
+#[test]
+fn an_its_past_the_caches_takes_no_messages() {
+    let its = |own: &str, gic: &str| {
+        let its = format!(
+            "its@8080000 {{ compatible = \"arm,gic-v3-its\"; reg = <0 0x8080000 0 0x20000>; phandle = <9>; {own} }};
+            pcie@10000000 {{"
+        );
+        let source = changed("pcie@10000000 {", &its)
+            .replace("bus-range = <0 15>;", "bus-range = <0 15>; msi-map = <0 9 0x400 0x20>;")
+            .replacen("interrupt-controller;", &format!("interrupt-controller; {gic}"), 1);
+        let machine = machine(&source);
+        let host = &machine.pcie[0];
+        (machine.itss[0].is_usable, machine.device_id(host, Function::new(0, 2, 0)).is_some())
+    };
+    assert_eq!(its("", ""), (true, true));
+    assert_eq!(its("dma-noncoherent;", ""), (false, false));
+    assert_eq!(its("", "dma-noncoherent;"), (false, false));
 }
 
 #[test]
