@@ -12,7 +12,7 @@ pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
     let is_against = |kind: Kind| match purpose {
         Use::Lent | Use::Interrupts => false,
         Use::Configuration => kind != Kind::Configuration,
-        Use::Clock => kind != Kind::Device,
+        Use::Clock | Use::Master => kind != Kind::Device,
         Use::Granted | Use::Coherent | Use::Function => matches!(kind, Kind::Device | Kind::Configuration),
     };
     let fits = matches!(purpose, Use::Lent | Use::Granted) || region.is_aligned(PAGE_SIZE);

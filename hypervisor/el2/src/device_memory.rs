@@ -15,7 +15,7 @@ pub fn all_bytes() -> u64 {
     BYTES.load(Ordering::Relaxed)
 }
 
-/// Frames that are a device's for good. EL2 keeps no Rust object in them.
+/// Frames that are a device's for good, whoever drops this: it may have their address. EL2 keeps no Rust object in them.
 pub(crate) struct DeviceMemory(Frames);
 
 impl DeviceMemory {

@@ -126,6 +126,8 @@ pub(crate) enum Use {
     Interrupts,
     /// The real-time clock's registers, which only EL2 touches.
     Clock,
+    /// The registers of an SMMU or an ITS, which access memory by themselves: with one owner.
+    Master,
 }
 
 static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
@@ -134,7 +136,7 @@ static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
 pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
     let pages =
         Region { start: region.start.align_down(PAGE_SIZE), size: region.size + (region.start.0 & (PAGE_SIZE - 1)) };
-    let is_alone = matches!(purpose, Use::Coherent | Use::Function);
+    let is_alone = matches!(purpose, Use::Coherent | Use::Function | Use::Master);
     let mut kept = KEPT.lock();
     let free = !kept.iter().any(|(other, used)| (*used != purpose || is_alone) && other.overlaps(&pages));
     if free {

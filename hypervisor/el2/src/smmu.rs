@@ -4,14 +4,16 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use assay_spec::addr::{Address as _, PAGE_SIZE, Pa, Region};
+use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::smmu::event::Event;
 use assay_spec::smmu::table::{self, Entry, Shape};
 use assay_spec::smmu::{CR1_WRITE_BACK, CR2, Features, IRQ_EVENTQ, Unfit, command, cr0};
-use spin::{Mutex, Once};
+use spin::Mutex;
 use tock_registers::interfaces::{Readable as _, Writeable as _};
 
+use crate::claim::claim;
 use crate::device_memory::DeviceMemory;
+use crate::frames::Use;
 use crate::mmio::Mmio;
 use crate::pci::Ecam;
 use crate::stage2::DeviceRegime;
@@ -36,6 +38,8 @@ pub enum SmmuError {
     Taken(u32),
     /// There is no memory for its tables or queues.
     NoMemory,
+    /// There is memory for its tables or queues, but beyond its addresses.
+    OutOfReach,
     /// It cannot walk these tables: they reach further than its addresses, or have a VMID that it does not know.
     BadTables,
 }
@@ -49,22 +53,21 @@ impl fmt::Display for SmmuError {
             Self::NoStream(stream) => write!(f, "it has no stream {stream:#x}"),
             Self::Taken(stream) => write!(f, "its stream {stream:#x} is another function's too"),
             Self::NoMemory => f.write_str("no memory for its tables"),
-            Self::BadTables => {
-                f.write_str("the VM's tables reach further than it does (SMMU_IDR5.OAS, SMMU_IDR0.VMID16)")
-            }
+            Self::OutOfReach => f.write_str("its tables are in memory that it does not reach (SMMU_IDR5.OAS)"),
+            Self::BadTables => f.write_str("it cannot walk the VM's tables (SMMU_IDR5.OAS, SMMU_IDR0.VMID16)"),
         }
     }
 }
 
-/// An SMMU that lets nothing pass.
-pub struct Smmu {
+/// An SMMU that lets nothing pass, and writes nothing to memory.
+pub struct Closed {
     registers: Mmio<Block>,
     features: Result<Features, Unfit>,
-    /// What it takes to let something pass.
-    open: Once<Open>,
 }
 
-struct Open {
+/// An SMMU that tells streams apart.
+pub struct Smmu {
+    registers: Mmio<Block>,
     features: Features,
     commands: Mutex<Commands>,
     events: Mutex<Events>,
@@ -73,6 +76,7 @@ struct Open {
 
 /// The Stream table: the first level if there is one, and the leaves by their numbers.
 struct StreamTable {
+    features: Features,
     shape: Shape,
     root: Option<DeviceMemory>,
     leaves: Vec<(u32, DeviceMemory)>,
@@ -80,23 +84,25 @@ struct StreamTable {
     taken: Vec<u32>,
 }
 
-impl Smmu {
+impl Closed {
     /// Takes the SMMU whose registers are in `region`, where the caller has mapped them as Device, whatever firmware did
     /// with it: all accesses of devices behind it abort from now on.
     ///
     /// # Errors
-    /// [`SmmuError::BadFrame`], [`SmmuError::NoAnswer`]: accesses may go on.
-    pub fn close(region: Region<Pa>) -> Result<Self, SmmuError> {
-        let registers: Mmio<Block> = Mmio::new(region).ok_or(SmmuError::BadFrame(region))?;
+    /// [`SmmuError::BadFrame`], also if somebody has taken it; [`SmmuError::NoAnswer`]: accesses may go on, and reach all
+    /// memory.
+    pub fn take(region: Region<Pa>) -> Result<Self, SmmuError> {
+        let bad = SmmuError::BadFrame(region);
+        let registers: Mmio<Block> = Mmio::new(region).filter(|_| claim(region, Use::Master)).ok_or(bad)?;
         let features = Features::of(registers.idr0.get(), registers.idr1.get(), registers.idr5.get());
-        // While it translates, GBPA means nothing: what aborts comes before what translates ends. If nothing aborts then,
+        // While it translates, GBPA means nothing: what aborts comes before what translates ends. Also if that fails,
         // firmware's tables and queues are still to go: they are in memory that may be anybody's.
         let aborts = registers.abort_by_default();
-        registers.enable(0)?;
-        registers.interrupt(0)?;
+        let is_off = registers.enable(0);
+        let is_silent = registers.interrupt(0);
         registers.forget_firmware();
-        aborts?;
-        Ok(Self { registers, features, open: Once::new() })
+        aborts.and(is_off).and(is_silent)?;
+        Ok(Self { registers, features })
     }
 
     /// Returns what it can do.
@@ -107,56 +113,69 @@ impl Smmu {
         self.features
     }
 
-    /// Makes it tell streams apart, up to `highest`, all of which abort. Once, at the boot; allocates.
+    /// Makes it tell streams apart, up to `highest`, all of which abort. At the boot; allocates.
     ///
     /// # Errors
-    /// Each [`SmmuError`]; it stays closed then.
-    pub fn open(&self, highest: u32) -> Result<(), SmmuError> {
-        let features = self.features.map_err(SmmuError::Unfit)?;
+    /// Each [`SmmuError`]; nothing passes it then.
+    pub fn open(self, highest: u32) -> Result<Smmu, SmmuError> {
+        let Self { registers, features } = self;
+        let features = features.map_err(SmmuError::Unfit)?;
         let shape = Shape::for_streams(highest, features.stream_bits, features.two_levels);
         let shape = shape.ok_or(SmmuError::NoStream(highest))?;
-        let mut table = StreamTable { shape, root: None, leaves: Vec::new(), taken: Vec::new() };
+        let mut table = StreamTable { features, shape, root: None, leaves: Vec::new(), taken: Vec::new() };
         if shape.two_levels {
-            table.root = Some(DeviceMemory::take(shape.root_bytes()).ok_or(SmmuError::NoMemory)?);
+            table.root = Some(take_memory(shape.root_bytes(), features)?);
         } else {
             let _ = table.leaf(0)?;
         }
-        let (commands, events) = queue::make(features.queue_bits)?;
+        let (mut commands, events) = queue::make(features)?;
         let base = table.root.as_ref().or(table.leaves.first().map(|(_, leaf)| leaf)).ok_or(SmmuError::NoMemory)?;
-        let registers = &self.registers;
         registers.cr1.set(CR1_WRITE_BACK);
         registers.cr2.set(CR2);
         registers.set_stream_table(base, table::base(base.region().start), shape.base_config());
         registers.set_queues(commands.place(), events.place());
-        registers.enable(cr0::CMDQEN)?;
-        let mut commands = commands;
-        let forget = [command::FORGET_STREAMS, command::FORGET_TRANSLATIONS];
-        commands.run(registers, &forget)?;
-        registers.enable(cr0::CMDQEN | cr0::EVENTQEN)?;
-        registers.interrupt(IRQ_EVENTQ)?;
-        registers.enable(cr0::CMDQEN | cr0::EVENTQEN | cr0::SMMUEN)?;
+        let outcome = turn_on(&registers, &mut commands);
+        if outcome.is_err() {
+            let _ = registers.enable(0);
+        }
+        outcome?;
         let (commands, events, table) = (Mutex::new(commands), Mutex::new(events), Mutex::new(table));
-        let _ = self.open.call_once(|| Open { features, commands, events, table });
-        Ok(())
+        Ok(Smmu { registers, features, commands, events, table })
     }
+}
 
+/// Starts the queues, has it forget everything, and has streams be translated.
+fn turn_on(registers: &Block, commands: &mut Commands) -> Result<(), SmmuError> {
+    registers.enable(cr0::CMDQEN)?;
+    commands.run(registers, &[command::FORGET_STREAMS, command::FORGET_TRANSLATIONS])?;
+    registers.enable(cr0::CMDQEN | cr0::EVENTQEN)?;
+    registers.interrupt(IRQ_EVENTQ)?;
+    registers.enable(cr0::CMDQEN | cr0::EVENTQEN | cr0::SMMUEN)
+}
+
+/// Takes memory that the SMMU reaches.
+fn take_memory(bytes: u64, features: Features) -> Result<DeviceMemory, SmmuError> {
+    let memory = DeviceMemory::take(bytes).ok_or(SmmuError::NoMemory)?;
+    if features.reaches(memory.region()) { Ok(memory) } else { Err(SmmuError::OutOfReach) }
+}
+
+impl Smmu {
     /// Returns the stream `id`, all of whose accesses abort, to its one owner; by the tree's word it is what function
     /// `requester_id` accesses. At the boot; allocates.
     ///
     /// # Errors
-    /// [`SmmuError::NoStream`], [`SmmuError::Taken`], [`SmmuError::NoMemory`], [`SmmuError::NoAnswer`].
+    /// [`SmmuError::NoStream`], [`SmmuError::Taken`], [`SmmuError::NoMemory`], [`SmmuError::OutOfReach`],
+    /// [`SmmuError::NoAnswer`].
     pub fn stream(&'static self, id: u32, ecam: Ecam, requester_id: u16) -> Result<Stream, SmmuError> {
-        let open = self.open.get().ok_or(SmmuError::NoStream(id))?;
-        let entry = open.table.lock().take(id)?;
-        let stream = Stream { registers: &self.registers, open, id, entry, ecam, requester_id };
+        let entry = self.table.lock().take(id)?;
+        let stream = Stream { smmu: self, id, entry, ecam, requester_id };
         stream.set(&table::ABORT, None)?;
         Ok(stream)
     }
 
     /// Takes the next record of something that was not allowed, and tells whether some were lost.
     pub fn event(&self) -> Option<(Event, bool)> {
-        let open = self.open.get()?;
-        open.events.lock().take(&self.registers)
+        self.events.lock().take(&self.registers)
     }
 }
 
@@ -166,7 +185,7 @@ impl StreamTable {
         if let Some(index) = self.leaves.iter().position(|(known, _)| *known == number) {
             return Ok(index);
         }
-        let leaf = DeviceMemory::take(self.shape.leaf_bytes()).ok_or(SmmuError::NoMemory)?;
+        let leaf = take_memory(PAGE_SIZE, self.features)?;
         if let Some(root) = &self.root {
             root.store(u64::from(number) * table::DESCRIPTOR_BYTES, table::descriptor(leaf.region().start));
         }
@@ -182,16 +201,16 @@ impl StreamTable {
         if self.taken.contains(&stream) {
             return Err(SmmuError::Taken(stream));
         }
+        let (number, index) = table::place(stream);
+        let leaf = self.leaf(number)?;
         self.taken.push(stream);
-        let (number, index) = self.shape.place(stream);
-        Ok((self.leaf(number)?, index * table::ENTRY_BYTES))
+        Ok((leaf, index * table::ENTRY_BYTES))
     }
 }
 
 /// The accesses of one device. They abort, or pass the tables of a VM's devices.
 pub struct Stream {
-    registers: &'static Mmio<Block>,
-    open: &'static Open,
+    smmu: &'static Smmu,
     id: u32,
     entry: (usize, u64),
     ecam: Ecam,
@@ -204,7 +223,7 @@ impl Stream {
     /// # Errors
     /// [`SmmuError::BadTables`]; [`SmmuError::NoAnswer`]: then they may.
     pub fn translate(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
-        if !self.open.features.can_walk(regime.vtcr, regime.vmid) || !regime.root.is_aligned(PAGE_SIZE) {
+        if !self.smmu.features.can_walk(regime.root, regime.vtcr, regime.vmid) {
             return Err(SmmuError::BadTables);
         }
         self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid), None)
@@ -226,7 +245,7 @@ impl Stream {
     /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes. Then has it forget
     /// the entry that was there, and what it knows of a VMID.
     fn set(&self, entry: &Entry, vmid: Option<u16>) -> Result<(), SmmuError> {
-        let table = self.open.table.lock();
+        let table = self.smmu.table.lock();
         let (leaf, offset) = self.entry;
         let (_, leaf) = table.leaves.get(leaf).ok_or(SmmuError::NoMemory)?;
         let [first, rest @ ..] = entry;
@@ -242,10 +261,10 @@ impl Stream {
     /// Has the SMMU forget the entry, and what it knows of a VMID.
     fn forget(&self, vmid: Option<u16>) -> Result<(), SmmuError> {
         let stream = command::forget_stream(self.id);
-        let mut commands = self.open.commands.lock();
+        let mut commands = self.smmu.commands.lock();
         match vmid {
-            Some(vmid) => commands.run(self.registers, &[stream, command::forget_vmid(vmid)]),
-            None => commands.run(self.registers, &[stream]),
+            Some(vmid) => commands.run(&self.smmu.registers, &[stream, command::forget_vmid(vmid)]),
+            None => commands.run(&self.smmu.registers, &[stream]),
         }
     }
 }

@@ -62,9 +62,10 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
     pci::stop_dma(&machine);
+    warn_of_serror("turning Bus Master off");
     smmu::close(&mut machine);
     msi::close(&mut machine);
-    warn_of_serror("turning Bus Master off");
+    warn_of_serror("closing SMMUs and ITSs");
 
     set_up_interrupts(&mut machine)?;
     cpus::start_others(this, blocks, &machine.cpus);

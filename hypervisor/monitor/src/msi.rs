@@ -25,11 +25,15 @@ static NEXT: Mutex<u32> = Mutex::new(LPI_BASE);
 pub(crate) fn close(machine: &mut HostPlatform) {
     let mut all = CLOSED.lock();
     for node in &mut machine.itss {
-        let closed = Closed::take(node.control).inspect_err(|error| without_messages(node, error)).ok();
-        if closed.is_some() && !node.is_usable {
-            without_messages(node, &"its node or the GIC's has dma-noncoherent");
+        let closed = Closed::take(node.control);
+        if let Err(error) = &closed {
+            say!(
+                "warning node={} reason=\"{error}: if firmware left it on, it may write to what was firmware's\"",
+                node.path
+            );
         }
-        all.push(closed);
+        node.is_usable &= closed.is_ok();
+        all.push(closed.ok());
     }
 }
 
@@ -57,7 +61,8 @@ pub(crate) fn map(device: DeviceId, cpu: PcpuId) -> Result<u32, ItsError> {
     let its = ALL.get().and_then(|all| all.get(device.its).copied().flatten()).ok_or(ItsError::NoLpis)?;
     let mut next = NEXT.lock();
     let (first, events) = (*next, layout::MSI_BASE.0..layout::MSI_BASE.0 + layout::MSI_COUNT);
-    its.lock().map(device.id, events, first, cpu)?;
+    // An ITS may still do what it did not answer to.
     *next = first + layout::MSI_COUNT;
+    its.lock().map(device.id, events, first, cpu)?;
     Ok(first)
 }

@@ -6,20 +6,22 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use assay_el2::smmu::Smmu;
 pub(crate) use assay_el2::smmu::Stream;
+use assay_el2::smmu::{Closed, Smmu};
 use assay_el2::{gic, percpu};
 use assay_plan::platform::{self, HostPlatform};
 use assay_plan::policy::line::Quoted;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::smmu::event::Event;
-use spin::Once;
+use spin::{Mutex, Once};
 
 use crate::console::say;
 use crate::deferred;
 
 /// In the order of [`HostPlatform::smmus`]; `None` of those that cannot be used.
+static CLOSED: Mutex<Vec<Option<Closed>>> = Mutex::new(Vec::new());
+/// In the same order; `None` of those that are not used.
 static ALL: Once<Vec<Option<&'static Smmu>>> = Once::new();
 /// The interrupts of their event queues.
 static EVENTS: Once<Vec<IntId>> = Once::new();
@@ -28,13 +30,13 @@ static PENDING: AtomicBool = AtomicBool::new(false);
 
 /// Has all accesses of devices behind SMMUs abort, in whatever state firmware left these, and notes which can be used.
 pub(crate) fn close(machine: &mut HostPlatform) {
-    let mut all = Vec::new();
+    let mut all = CLOSED.lock();
     for node in &mut machine.smmus {
-        let smmu = match Smmu::close(node.registers) {
+        let smmu = match Closed::take(node.registers) {
             Ok(smmu) => smmu,
             Err(error) => {
                 say!(
-                    "warning node={} reason=\"{error}: what firmware started behind it may go on with DMA\"",
+                    "warning node={} reason=\"{error}: devices behind it that firmware started may access all memory\"",
                     node.path
                 );
                 node.is_usable = false;
@@ -48,9 +50,8 @@ pub(crate) fn close(machine: &mut HostPlatform) {
         } else if let Err(unfit) = smmu.features() {
             without_dma(node, &unfit);
         }
-        all.push(node.is_usable.then(|| &*Box::leak(Box::new(smmu))));
+        all.push(node.is_usable.then_some(smmu));
     }
-    let _ = ALL.call_once(|| all);
 }
 
 /// Notes that an SMMU lets nothing pass for good.
@@ -62,23 +63,21 @@ fn without_dma(node: &mut platform::Smmu, why: &dyn fmt::Display) {
 
 /// Opens those that `streams` are of: each stream still aborts. One that cannot be opened is of no use any more.
 pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
-    let mut events = Vec::new();
-    for (index, node) in machine.smmus.iter_mut().enumerate().filter(|(_, node)| node.is_usable) {
-        let own = streams.iter().filter(|stream| stream.smmu == index);
-        let (Some(highest), Some(smmu)) = (own.map(|stream| stream.id).max(), of(index)) else { continue };
-        match smmu.open(highest) {
-            Ok(()) => {
-                if node.events.is_none() {
-                    say!(
-                        "warning node={} reason=\"its event queue has no interrupt: nothing tells of what it stops\"",
-                        node.path
-                    );
-                }
-                events.extend(node.events);
-            }
-            Err(error) => without_dma(node, &error),
+    let (mut all, mut events) = (Vec::new(), Vec::new());
+    for ((index, node), closed) in machine.smmus.iter_mut().enumerate().zip(CLOSED.lock().drain(..)) {
+        let highest = streams.iter().filter(|stream| stream.smmu == index).map(|stream| stream.id).max();
+        let opened = closed.zip(highest).map(|(closed, highest)| closed.open(highest));
+        let smmu = opened.and_then(|opened| opened.inspect_err(|error| without_dma(node, error)).ok());
+        if smmu.is_some() && node.events.is_none() {
+            say!(
+                "warning node={} reason=\"its event queue has no interrupt: nothing tells of what it stops\"",
+                node.path
+            );
         }
+        events.extend(node.events.filter(|_| smmu.is_some()));
+        all.push(smmu.map(|smmu| &*Box::leak(Box::new(smmu))));
     }
+    let _ = ALL.call_once(|| all);
     for intid in &events {
         // They are pulses (IHI 0070G.b §3.18), and one that comes before anybody listens is not to be lost.
         gic::enable_spi(*intid, percpu::index(), true);
@@ -87,7 +86,7 @@ pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
     let _ = EVENTS.call_once(|| events);
 }
 
-/// Returns the one with this index, if it can be used.
+/// Returns the one with this index, if it is used.
 pub(crate) fn of(index: usize) -> Option<&'static Smmu> {
     ALL.get().and_then(|all| all.get(index).copied().flatten())
 }

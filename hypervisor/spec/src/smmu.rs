@@ -8,6 +8,8 @@ pub mod table;
 
 use core::fmt;
 
+use crate::addr::{PAGE_SIZE, Pa, Region};
+
 /// What an SMMU can do, out of its ID registers (§6.3.1 to §6.3.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Features {
@@ -34,10 +36,10 @@ pub enum Unfit {
     NotCoherent,
     /// It reads tables as big-endian only.
     BigEndian,
-    /// Tables or queues are at fixed addresses.
-    Preset,
     /// An access that is not allowed waits for software, which a guest's device must not make EL2 do.
     StallForced,
+    /// Tables or queues are at fixed addresses.
+    Preset,
     /// A queue has less than the 8 entries that are needed.
     ShortQueue,
 }
@@ -97,13 +99,24 @@ impl Features {
         })
     }
 
-    /// Tells whether tables that `vtcr` describes can be walked under `vmid`: a Stream table entry that says more than the
-    /// SMMU has is illegal (§5.2, `S2T0SZ`, `S2SL0`, `S2VMID`).
-    pub const fn can_walk(self, vtcr: u64, vmid: u16) -> bool {
+    /// Tells whether the SMMU can address all of `memory`: what it accesses beyond is truncated or a fault (§3.4.3).
+    pub const fn reaches(self, memory: Region<Pa>) -> bool {
+        match memory.start.0.checked_add(memory.size) {
+            Some(end) => end <= 1 << self.output_bits,
+            None => false,
+        }
+    }
+
+    /// Tells whether tables at `root` that `vtcr` describes can be walked under `vmid`: a Stream table entry that says more
+    /// than the SMMU has is illegal (§5.2, `S2T0SZ`, `S2SL0`, `S2VMID`, `S2TTB`). Level 0 is for sizes of 44 bits on
+    /// (DDI0487 D24.2, VTCR_EL2).
+    pub const fn can_walk(self, root: Pa, vtcr: u64, vmid: u16) -> bool {
         let (input_bits, begins_at_level_0) = (64 - (vtcr & 0x3f), vtcr >> 6 & 0b11 == 2);
         input_bits <= self.output_bits as u64
             && (!begins_at_level_0 || self.output_bits >= 44)
             && (vmid <= 0xff || self.vmid_16)
+            && root.0.is_multiple_of(PAGE_SIZE)
+            && self.reaches(Region { start: root, size: PAGE_SIZE })
     }
 }
 
@@ -115,12 +128,12 @@ pub mod cr0 {
     pub const EVENTQEN: u32 = 1 << 2;
     /// The command queue is read.
     pub const CMDQEN: u32 = 1 << 3;
-    /// Accesses that a device says are translated already are looked up like the others: without it they pass, whatever
-    /// the stream's entry says (§3.9). There only if the SMMU has ATS.
+    /// What a device says is translated already is checked against its stream's entry, which here allows no such access:
+    /// without it all of that passes (§3.9). There only if the SMMU has ATS.
     pub const ATSCHK: u32 = 1 << 4;
 
     /// Returns `bits`, and [`ATSCHK`] where `SMMU_IDR0` says that there is ATS.
-    pub const fn checked(bits: u32, idr0: u32) -> u32 {
+    pub const fn with_ats_check(bits: u32, idr0: u32) -> u32 {
         if idr0 >> 10 & 1 == 1 { bits | ATSCHK } else { bits }
     }
 }
@@ -131,7 +144,7 @@ pub const CR1_WRITE_BACK: u32 = 0b01 | 0b01 << 2 | 0b11 << 4 | 0b01 << 6 | 0b01 
 /// taken part in (`PTM`), since VMIDs mean something else here.
 pub const CR2: u32 = 1 << 1 | 1 << 2;
 
-/// `SMMU_GBPA` (§6.3.15).
+/// `SMMU_GBPA` (§6.3).
 pub mod gbpa {
     /// What was written has not taken effect yet.
     pub const UPDATE: u32 = 1 << 31;
@@ -139,11 +152,11 @@ pub mod gbpa {
     pub const ABORT: u32 = 1 << 20;
 }
 
-/// `SMMU_IRQ_CTRL.EVENTQ_IRQEN` (§6.3.17).
+/// `SMMU_IRQ_CTRL.EVENTQ_IRQEN` (§6.3).
 pub const IRQ_EVENTQ: u32 = 1 << 2;
-/// `SMMU_GERROR.CMDQ_ERR` (§6.3.19): a command was not understood, and no other is taken.
+/// `SMMU_GERROR.CMDQ_ERR` (§6.3): a command was not understood, and no other is taken.
 pub const GERROR_CMDQ: u32 = 1 << 0;
-/// `SMMU_EVENTQ_PROD.OVFLG` (§6.3.30): events were lost; toggles.
+/// `SMMU_EVENTQ_PROD.OVFLG` (§6.3): events were lost; toggles.
 pub const OVERFLOW: u32 = 1 << 31;
 
 /// Returns `SMMU_CMDQ_BASE` or `SMMU_EVENTQ_BASE` (§6.3.26) for a queue of 2^`bits` entries at `address`.
@@ -155,6 +168,7 @@ pub const fn queue_base(address: u64, bits: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{Features, Unfit, cr0};
+    use crate::addr::{PAGE_SIZE, Pa, Region};
     use crate::stage2_desc::Vtcr;
 
     /// Those of QEMU 10.0's.
@@ -170,21 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_be_translated_is_looked_up_where_that_can_be() {
-        assert_eq!(cr0::checked(cr0::SMMUEN | cr0::CMDQEN, IDR0), 0b0_1001);
-        assert_eq!(cr0::checked(cr0::SMMUEN | cr0::CMDQEN, IDR0 | 1 << 10), 0b1_1001);
-        assert_eq!(cr0::checked(0, IDR0 | 1 << 10), 0b1_0000);
+    fn what_is_said_to_be_translated_is_checked_where_that_can_be_said() {
+        assert_eq!(cr0::with_ats_check(cr0::SMMUEN | cr0::CMDQEN, IDR0), 0b0_1001);
+        assert_eq!(cr0::with_ats_check(cr0::SMMUEN | cr0::CMDQEN, IDR0 | 1 << 10), 0b1_1001);
+        assert_eq!(cr0::with_ats_check(0, IDR0 | 1 << 10), 0b1_0000);
     }
 
     #[test]
     fn tables_beyond_its_addresses_or_vmids_are_not_walked() {
         let with = |output_bits, vmid_16| Features { output_bits, vmid_16, ..Features::of(IDR0, IDR1, IDR5).unwrap() };
         let vtcr = |t0sz, sl0| Vtcr { t0sz, sl0, pa_range: 4, vmid_16: true }.encode();
-        assert!(with(40, true).can_walk(vtcr(25, 1), 0x100));
-        assert!(!with(40, false).can_walk(vtcr(25, 1), 0x100) && with(40, false).can_walk(vtcr(25, 1), 0xff));
-        assert!(!with(36, true).can_walk(vtcr(25, 1), 1), "39 bits");
-        // Level 0 is for sizes of 44 bits on.
-        assert!(!with(42, true).can_walk(vtcr(24, 2), 1) && with(44, true).can_walk(vtcr(24, 2), 1));
+        let root = Pa(0x4000_0000);
+        assert!(with(40, true).can_walk(root, vtcr(25, 1), 0x100));
+        assert!(
+            !with(40, false).can_walk(root, vtcr(25, 1), 0x100) && with(40, false).can_walk(root, vtcr(25, 1), 0xff)
+        );
+        assert!(!with(36, true).can_walk(root, vtcr(25, 1), 1), "39 bits");
+        assert!(!with(42, true).can_walk(root, vtcr(24, 2), 1) && with(44, true).can_walk(root, vtcr(24, 2), 1));
+        assert!(!with(40, true).can_walk(Pa(1 << 40), vtcr(25, 1), 1), "the root");
+        assert!(!with(40, true).can_walk(Pa(0x800), vtcr(25, 1), 1), "half a page");
+        let last = Region { start: Pa((1 << 40) - PAGE_SIZE), size: PAGE_SIZE };
+        assert!(with(40, true).reaches(last) && !with(40, true).reaches(Region { size: 2 * PAGE_SIZE, ..last }));
     }
 
     #[test]

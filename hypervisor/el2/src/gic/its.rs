@@ -1,5 +1,5 @@
-//! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Turned off as soon as
-//! it is known, set up once, at the boot, with tables that stay; while guests run no command is given.
+//! The Interrupt Translation Service: messages of devices become LPIs, which are EL2's (IHI 0069H §5). Turned off at the
+//! boot, set up once for those that are needed, with tables that stay; while guests run no command is given.
 
 use core::ops::Range;
 
@@ -12,7 +12,9 @@ use tock_registers::registers::{ReadOnly, ReadWrite};
 
 pub use super::its_error::ItsError;
 use super::v3::lpis;
+use crate::claim::claim;
 use crate::device_memory::DeviceMemory;
+use crate::frames::Use;
 use crate::mmio::{Mmio, Registers, wait_until};
 
 register_structs! {
@@ -32,7 +34,8 @@ register_structs! {
 }
 
 // SAFETY: registers only. What makes the ITS write to memory are GITS_BASER<n> and the tables of devices, which are
-// `DeviceMemory` that `Its` keeps; this module alone reaches them.
+// `DeviceMemory`; this module alone reaches them, and sets GITS_BASER<n> once, while it is off (`Closed::open` takes the one
+// claim to the registers with it).
 unsafe impl Registers for Control {}
 
 /// An ITS that is off: no message becomes an interrupt, and nothing is written to memory.
@@ -49,24 +52,33 @@ pub struct Its {
     tables: alloc::vec::Vec<DeviceMemory>,
     /// The devices that have an owner.
     taken: alloc::vec::Vec<u32>,
-    /// It did not answer once: where it reads is not known any more.
-    is_dead: bool,
+    /// It has not consumed what it was given last.
+    is_behind: bool,
 }
 
 fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), ItsError> {
     if wait_until(is_done) { Ok(()) } else { Err(ItsError::NoAnswer(what)) }
 }
 
+fn turn_off(registers: &Control) -> Result<(), ItsError> {
+    registers.ctlr.set(registers.ctlr.get() & !its::CTLR_ENABLED);
+    wait("GITS_CTLR.Quiescent", || registers.ctlr.get() & its::CTLR_QUIESCENT != 0)
+}
+
 impl Closed {
     /// Turns off the ITS whose control frame the caller has mapped as Device, in whatever state firmware left it; before
-    /// LPIs of the Redistributors, which it could still send (IHI 0069H §5.5).
+    /// LPIs of the Redistributors, which it could still send. What it has cached of firmware's tables goes with these.
     ///
     /// # Errors
-    /// [`ItsError::BadFrame`], [`ItsError::NoAnswer`]: it may still write to firmware's tables.
+    /// [`ItsError::BadFrame`], also if somebody has taken it; [`ItsError::NoAnswer`]: it may still write to firmware's
+    /// tables.
     pub fn take(control: Region<Pa>) -> Result<Self, ItsError> {
-        let registers: Mmio<Control> = Mmio::new(control).ok_or(ItsError::BadFrame(control))?;
-        registers.ctlr.set(registers.ctlr.get() & !its::CTLR_ENABLED);
-        wait("GITS_CTLR.Quiescent", || registers.ctlr.get() & its::CTLR_QUIESCENT != 0)?;
+        let bad = ItsError::BadFrame(control);
+        let registers: Mmio<Control> = Mmio::new(control).filter(|_| claim(control, Use::Master)).ok_or(bad)?;
+        turn_off(&registers)?;
+        // Caches are sure to be empty when both Enabled and Valid have been cleared (GITS_TYPER.INV).
+        registers.baser.iter().for_each(|baser| baser.set(0));
+        registers.cbaser.set(0);
         Ok(Self(registers))
     }
 
@@ -105,22 +117,31 @@ impl Closed {
         registers.cwriter.set(0);
         registers.ctlr.set(its::CTLR_ENABLED);
         let taken = alloc::vec::Vec::new();
-        let mut own = Its { registers, typer, queue, writer: 0, tables, taken, is_dead: false };
+        let mut own = Its { registers, typer, queue, writer: 0, tables, taken, is_behind: false };
+        let outcome = own.map_collections();
+        if outcome.is_err() {
+            let _ = turn_off(&own.registers);
+        }
+        outcome.map(|()| own)
+    }
+}
+
+impl Its {
+    /// Gives each CPU that is up the collection of its number.
+    fn map_collections(&mut self) -> Result<(), ItsError> {
         for cpu in 0..crate::cpus::count() {
-            if let Some(target) = lpis::target(typer, PcpuId(cpu)) {
+            if let Some(target) = lpis::target(self.typer, PcpuId(cpu)) {
                 let collection = cpu as u16;
-                own.run(&[
+                self.run(&[
                     its::map_collection(collection, target),
                     its::reload_collection(collection),
                     its::sync(target),
                 ])?;
             }
         }
-        Ok(own)
+        Ok(())
     }
-}
 
-impl Its {
     /// Has `events` of `device` become the LPIs from `first` on, at CPU `cpu`. All others of this device, and all devices
     /// that nobody asked for, become nothing. At the boot; allocates.
     ///
@@ -145,11 +166,12 @@ impl Its {
         self.run(&[its::reload_collection(collection), its::sync(target)])
     }
 
-    /// Gives commands, and waits until they are done. After an error no more are given: they could overtake it in the
-    /// queue.
+    /// Gives commands, and waits until they are done. While those before are not, no more are given: they could overtake it
+    /// in the queue.
     fn run(&mut self, commands: &[Command]) -> Result<(), ItsError> {
-        if self.is_dead {
-            return Err(ItsError::NoAnswer("a command before was not completed"));
+        const CREADR: &str = "GITS_CREADR";
+        if self.is_behind && !self.is_consumed() {
+            return Err(ItsError::NoAnswer(CREADR));
         }
         for command in commands {
             for (word, value) in (0..).zip(command) {
@@ -158,10 +180,14 @@ impl Its {
             self.writer = (self.writer + its::COMMAND_BYTES) % PAGE_SIZE;
         }
         self.registers.cwriter.set(self.writer);
-        // Bit 0: stalled.
-        let done = wait("GITS_CREADR", || self.registers.creadr.get() & 0xf_ffe1 == self.writer);
-        self.is_dead = done.is_err();
+        let done = wait(CREADR, || self.is_consumed());
+        self.is_behind = done.is_err();
         done
+    }
+
+    fn is_consumed(&self) -> bool {
+        // Bit 0: stalled.
+        self.registers.creadr.get() & 0xf_ffe1 == self.writer
     }
 }
 

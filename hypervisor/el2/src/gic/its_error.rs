@@ -17,7 +17,7 @@ pub enum ItsError {
     TooLarge(u32),
     /// The DeviceID has an owner already: functions share it.
     Taken(u32),
-    /// It reads its tables past the CPUs' caches.
+    /// It, or a Redistributor, reads its tables past the CPUs' caches (Shareability of what it was given reads as 0).
     NotCoherent,
     /// A device that writes a number that nobody maps could raise an SError, which ends the machine.
     Serrors,
@@ -33,9 +33,7 @@ impl fmt::Display for ItsError {
             Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
             Self::TooLarge(id) => write!(f, "it has no place for device {id:#x}"),
             Self::Taken(device) => write!(f, "its device {device:#x} is another function's too"),
-            Self::NotCoherent => {
-                f.write_str("it reads its tables past the CPUs' caches (GITS_BASER<n>.Shareability = 0)")
-            }
+            Self::NotCoherent => f.write_str("it, or a Redistributor, reads its tables past the CPUs' caches"),
             Self::Serrors => f.write_str("it may answer wrong messages with SErrors (GITS_TYPER.SEIS = 1)"),
             Self::NoMemory => f.write_str("no memory for its tables"),
         }

@@ -3,11 +3,11 @@
 use assay_spec::addr::PAGE_SIZE;
 use assay_spec::smmu::command::{self, Command};
 use assay_spec::smmu::event::{self, Event};
-use assay_spec::smmu::{GERROR_CMDQ, OVERFLOW};
+use assay_spec::smmu::{Features, GERROR_CMDQ, OVERFLOW};
 use tock_registers::interfaces::{Readable as _, Writeable as _};
 
-use super::SmmuError;
 use super::registers::{Block, wait};
+use super::{SmmuError, take_memory};
 use crate::device_memory::DeviceMemory;
 use crate::sysreg::dsb_sy;
 
@@ -20,9 +20,9 @@ struct Ring {
 
 impl Ring {
     /// Makes one of a page, or shorter if the SMMU wants that.
-    fn new(entry: u64, most_bits: u8) -> Result<Self, SmmuError> {
+    fn new(entry: u64, most_bits: u8, features: Features) -> Result<Self, SmmuError> {
         let bits = ((PAGE_SIZE / entry).ilog2() as u8).min(most_bits);
-        Ok(Self { memory: DeviceMemory::take(PAGE_SIZE).ok_or(SmmuError::NoMemory)?, bits, entry })
+        Ok(Self { memory: take_memory(PAGE_SIZE, features)?, bits, entry })
     }
 
     /// The bits of an index: the place, and one that toggles with each round.
@@ -39,18 +39,20 @@ impl Ring {
     }
 }
 
-/// Makes both queues, for an SMMU whose queues may have 2^`bits` entries.
-pub(super) fn make(bits: (u8, u8)) -> Result<(Commands, Events), SmmuError> {
-    let (commands, events) = (Ring::new(command::BYTES, bits.0)?, Ring::new(event::BYTES, bits.1)?);
-    Ok((Commands { ring: commands, producer: 0, is_dead: false }, Events { ring: events, consumer: 0 }))
+/// Makes both queues.
+pub(super) fn make(features: Features) -> Result<(Commands, Events), SmmuError> {
+    let (commands, events) = features.queue_bits;
+    let commands = Ring::new(command::BYTES, commands, features)?;
+    let events = Ring::new(event::BYTES, events, features)?;
+    Ok((Commands { ring: commands, producer: 0, is_behind: false }, Events { ring: events, consumer: 0 }))
 }
 
 /// The command queue.
 pub(super) struct Commands {
     ring: Ring,
     producer: u32,
-    /// It did not answer once: where it reads is not known any more.
-    is_dead: bool,
+    /// The SMMU has not consumed what it was given last.
+    is_behind: bool,
 }
 
 impl Commands {
@@ -59,18 +61,12 @@ impl Commands {
         (&self.ring.memory, self.ring.bits)
     }
 
-    /// Gives these commands, fewer than the 7 that each queue has room for, and waits until they are complete. After an
-    /// error no more are given: they could overtake the SMMU in the ring.
+    /// Gives these commands, fewer than the 7 that each queue has room for, and waits until they are complete. While those
+    /// before are not, no more are given: they could overtake the SMMU in the ring.
     pub(super) fn run(&mut self, registers: &Block, commands: &[Command]) -> Result<(), SmmuError> {
-        if self.is_dead {
-            return Err(SmmuError::NoAnswer("a command before was not completed"));
+        if self.is_behind && !self.is_consumed(registers) {
+            return Err(SmmuError::NoAnswer("SMMU_CMDQ_CONS"));
         }
-        let outcome = self.give(registers, commands);
-        self.is_dead = outcome.is_err();
-        outcome
-    }
-
-    fn give(&mut self, registers: &Block, commands: &[Command]) -> Result<(), SmmuError> {
         for command in commands.iter().chain([&command::SYNC]) {
             let offset = self.ring.offset(self.producer);
             self.ring.memory.store(offset, command[0]);
@@ -78,10 +74,15 @@ impl Commands {
             self.producer = self.ring.next(self.producer);
         }
         registers.cmdq_prod.set(self.producer);
-        let mask = self.ring.mask();
         let is_stopped = || (registers.gerror.get() ^ registers.gerrorn.get()) & GERROR_CMDQ != 0;
-        wait("SMMU_CMDQ_CONS", || registers.cmdq_cons.get() & mask == self.producer || is_stopped())?;
-        if is_stopped() { Err(SmmuError::NoAnswer("SMMU_GERROR.CMDQ_ERR")) } else { Ok(()) }
+        let outcome = wait("SMMU_CMDQ_CONS", || self.is_consumed(registers) || is_stopped());
+        // A command that it does not understand it does not consume.
+        self.is_behind = !self.is_consumed(registers);
+        if is_stopped() { Err(SmmuError::NoAnswer("SMMU_GERROR.CMDQ_ERR")) } else { outcome }
+    }
+
+    fn is_consumed(&self, registers: &Block) -> bool {
+        registers.cmdq_cons.get() & self.ring.mask() == self.producer
     }
 }
 

@@ -47,8 +47,8 @@ register_structs! {
 }
 
 // SAFETY: registers only. What makes the SMMU write to memory is `eventq_base`, private here and set to an event queue's
-// `DeviceMemory` alone, which `Smmu` keeps, and the addresses of its messages, private too and 0; commands with a write are
-// never made (`spec::smmu::command`).
+// `DeviceMemory` alone, once and while the queue is off (`Closed::open` takes the one claim to the registers with it), and
+// the addresses of its messages, private too and 0; commands with a write are never made (`spec::smmu::command`).
 unsafe impl Registers for Block {}
 
 pub(super) fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(), SmmuError> {
@@ -56,7 +56,7 @@ pub(super) fn wait(what: &'static str, is_done: impl Fn() -> bool) -> Result<(),
 }
 
 impl Block {
-    /// Has all accesses abort while `CR0.SMMUEN` is 0 (§6.3.15).
+    /// Has all accesses abort while `CR0.SMMUEN` is 0 (§6.3, `SMMU_GBPA`).
     pub(super) fn abort_by_default(&self) -> Result<(), SmmuError> {
         let is_idle = || self.gbpa.get() & gbpa::UPDATE == 0;
         wait("SMMU_GBPA.UPDATE", is_idle)?;
@@ -67,7 +67,7 @@ impl Block {
 
     /// Sets `SMMU_CR0` with what keeps devices from passing by ATS, and waits until it is in effect.
     pub(super) fn enable(&self, bits: u32) -> Result<(), SmmuError> {
-        let value = cr0::checked(bits, self.idr0.get());
+        let value = cr0::with_ats_check(bits, self.idr0.get());
         self.cr0.set(value);
         wait("SMMU_CR0ACK", || self.cr0ack.get() == value)
     }
@@ -79,7 +79,7 @@ impl Block {
     }
 
     /// Has interrupts be wires, not messages to wherever firmware had them sent, and takes back errors that are still shown;
-    /// while `SMMU_IRQ_CTRL` is 0 (§6.3.20, §6.3.33).
+    /// while `SMMU_IRQ_CTRL` is 0 (§6.3, `SMMU_GERRORN`, `SMMU_EVENTQ_IRQ_CFG0`).
     pub(super) fn forget_firmware(&self) {
         self.gerror_irq_cfg0.set(0);
         self.eventq_irq_cfg0.set(0);

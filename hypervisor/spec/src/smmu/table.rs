@@ -44,24 +44,22 @@ pub const fn descriptor(leaf: Pa) -> u64 {
 pub struct Shape {
     /// log2 of the streams that it covers; at least [`SPLIT`].
     pub bits: u8,
-    /// Whether there is a first level. Else it is one leaf, of all streams.
+    /// Whether there is a first level. Else it is one leaf: SMMUs of more than 64 streams have two (§3.3.1).
     pub two_levels: bool,
 }
 
 impl Shape {
-    /// log2 of the most streams: a first level of 4 MiB, 2^19 leaves.
+    /// The most that the first level may take: 2^19 leaves, 2^25 streams.
     const BITS_MAX: u8 = 25;
-    /// The same where there is one level, of 4 MiB.
-    const LINEAR_BITS_MAX: u8 = 16;
 
-    /// Returns the form for streams up to `highest`; `None` if the SMMU has not so many, or the table or its first level
-    /// were larger than 4 MiB.
+    /// Returns the form for streams up to `highest`; `None` if the SMMU has not so many, or no second level where that is
+    /// needed, or the first level were larger than 4 MiB.
     pub const fn for_streams(highest: u32, stream_bits: u8, has_two_levels: bool) -> Option<Self> {
         let needed = ((u32::BITS - highest.leading_zeros()) & 0x3f) as u8;
         let bits = if needed < SPLIT { SPLIT } else { needed };
-        let two_levels = has_two_levels && bits > SPLIT;
-        let most = if two_levels { Self::BITS_MAX } else { Self::LINEAR_BITS_MAX };
-        if needed <= stream_bits && bits <= most { Some(Self { bits, two_levels }) } else { None }
+        let two_levels = bits > SPLIT;
+        let fits = needed <= stream_bits && bits <= Self::BITS_MAX && (has_two_levels || !two_levels);
+        if fits { Some(Self { bits, two_levels }) } else { None }
     }
 
     /// Returns the bytes of the first level, at least a page; 0 if there is none. It is aligned to its size.
@@ -71,16 +69,6 @@ impl Shape {
         }
         let bytes = DESCRIPTOR_BYTES << (self.bits - SPLIT);
         if bytes < PAGE_SIZE { PAGE_SIZE } else { bytes }
-    }
-
-    /// Returns the bytes of a leaf, at least a page. It is aligned to its size.
-    pub const fn leaf_bytes(self) -> u64 {
-        if self.two_levels { PAGE_SIZE } else { ENTRY_BYTES << self.bits }
-    }
-
-    /// Returns the leaf that a stream's entry is in, and which entry of it.
-    pub const fn place(self, stream: u32) -> (u32, u64) {
-        if self.two_levels { (stream >> SPLIT, (stream & ((1 << SPLIT) - 1)) as u64) } else { (0, stream as u64) }
     }
 
     /// Returns `SMMU_STRTAB_BASE_CFG` (§6.3.25).
@@ -94,9 +82,14 @@ pub const fn base(table: Pa) -> u64 {
     1 << 62 | table.0 & 0x000f_ffff_ffff_ffc0
 }
 
+/// Returns the leaf that a stream's entry is in, and which entry of it.
+pub const fn place(stream: u32) -> (u32, u64) {
+    (stream >> SPLIT, (stream & ((1 << SPLIT) - 1)) as u64)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ABORT, Shape, descriptor, stage2};
+    use super::{ABORT, Shape, descriptor, place, stage2};
     use crate::addr::Pa;
     use crate::stage2_desc::Vtcr;
 
@@ -124,6 +117,7 @@ mod tests {
         assert_eq!(shape(64), Some(Shape { bits: 7, two_levels: true }));
         assert_eq!(shape(0xffff), Some(Shape { bits: 16, two_levels: true }));
         assert_eq!(shape(0x1_0000), None);
+        assert_eq!(Shape::for_streams(64, 16, false), None);
         assert_eq!(Shape::for_streams(1 << 25, 32, true), None);
         assert_eq!(shape(64).unwrap().root_bytes(), 0x1000);
         assert_eq!(shape(0xffff).unwrap().root_bytes(), 0x2000);
@@ -132,18 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_one_level_has_all_entries_in_one_leaf() {
-        let shape = |highest| Shape::for_streams(highest, 16, false);
-        assert_eq!(shape(63).unwrap().leaf_bytes(), 0x1000);
-        let all = shape(0x5432).unwrap();
-        assert_eq!((all, all.root_bytes(), all.leaf_bytes()), (Shape { bits: 15, two_levels: false }, 0, 0x20_0000));
-        assert_eq!((all.place(0x5432), all.base_config()), ((0, 0x5432), 6 << 6 | 15));
-        assert_eq!(Shape::for_streams(0x1_0000, 32, false), None);
-    }
-
-    #[test]
     fn each_stream_has_its_entry() {
-        let place = |stream| Shape { bits: 17, two_levels: true }.place(stream);
         assert_eq!((place(0), place(63), place(64), place(0x1_2345)), ((0, 0), (0, 63), (1, 0), (0x48d, 5)));
         assert_eq!(descriptor(Pa(0x4000_1000)), 0x4000_1007);
     }

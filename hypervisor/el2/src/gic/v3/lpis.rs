@@ -6,7 +6,7 @@ use assay_spec::addr::Pa;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::gic::its::{self, Typer};
 use assay_spec::gic::redist;
-use spin::{Mutex, Once};
+use spin::Once;
 use tock_registers::interfaces::{Readable as _, Writeable as _};
 
 use super::{DISTRIBUTOR, PRIVATE, Private};
@@ -37,14 +37,17 @@ pub(super) fn turn_off(registers: &Private, bits: u32) -> Result<(), GicError> {
 }
 
 /// The tables of LPIs: their configuration, and of each CPU what is pending. Also of those that were turned on before one
-/// could not be: they are in use.
-static TABLES: Mutex<Vec<DeviceMemory>> = Mutex::new(Vec::new());
-/// Whether they are on on all CPUs, once somebody asked for that.
-static OUTCOME: Once<Result<(), ItsError>> = Once::new();
+/// could not be: they are in use. And whether they are on on all CPUs.
+static LPIS: Once<(Vec<DeviceMemory>, Result<(), ItsError>)> = Once::new();
 
 /// Turns LPIs on on all CPUs that are up, once: all enabled, none pending. The first outcome is the outcome.
 pub(in crate::gic) fn enable() -> Result<(), ItsError> {
-    *OUTCOME.call_once(|| turn_on(&mut TABLES.lock()))
+    let (_tables, outcome) = LPIS.call_once(|| {
+        let mut tables = Vec::new();
+        let outcome = turn_on(&mut tables);
+        (tables, outcome)
+    });
+    *outcome
 }
 
 fn turn_on(tables: &mut Vec<DeviceMemory>) -> Result<(), ItsError> {
