@@ -3,6 +3,7 @@
 //! The tree that Assay gave the guest is read from the guest itself; natively a loader puts kernel, ramdisk
 //! and that tree where they were. Without this the tree, not the hypervisor, decides the ratio.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,6 +12,8 @@ use assay_harness::{Builder, Machine};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node as _, Property as _};
 
+use super::exits::Log;
+use super::plugin::Plugin;
 use crate::base64;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -24,21 +27,36 @@ const KERNEL_AT: u64 = 0x4020_0000;
 const TREE_AT: u64 = 0x4800_0000;
 const STUB_AT: u64 = 0x4010_0000;
 
-/// Times from the kernel's first clock to init, in ns.
+/// What the boots came to.
 pub(super) struct Boots {
+    /// Times from the kernel's first clock to init, in ns.
     pub(super) under_assay: f64,
     pub(super) native: f64,
+    /// With one vCPU and with two: what EL2 did.
+    pub(super) costs: [Cost; 2],
+}
+
+/// From the guest's first instruction to the first at EL0.
+pub(super) struct Cost {
+    /// Instructions of EL2, on all CPUs.
+    pub(super) insns: u64,
+    /// Exits to EL2, of all CPUs.
+    pub(super) entries: u64,
 }
 
 pub(super) fn measure() -> Result<Boots> {
-    let manifest = format!(
-        "[[vm]]\nname = \"linux\"\nmemory = {MEMORY}\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"{COMMAND_LINE}\"\n"
-    );
-    let (under_assay, tree) = boot(Machine::builder().manifest_text(&manifest), "linux")?;
-    let cache = Cache::locate()?;
-    let ramdisk_at = ramdisk_address(&tree)?;
     let folder = std::env::temp_dir().join(format!("assay-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
+    let boots = measure_in(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    boots
+}
+
+fn measure_in(folder: &Path) -> Result<Boots> {
+    let (under_assay, tree, one) = under_assay(folder, 1)?;
+    let (_, _, two) = self::under_assay(folder, 2)?;
+    let cache = Cache::locate()?;
+    let ramdisk_at = ramdisk_address(&tree)?;
     let (tree_file, stub_file) = (folder.join("tree.dtb"), folder.join("stub.bin"));
     std::fs::write(&tree_file, &tree)?;
     std::fs::write(&stub_file, stub(TREE_AT, KERNEL_AT))?;
@@ -51,14 +69,27 @@ pub(super) fn measure() -> Result<Boots> {
         format!("loader,addr={STUB_AT:#x},cpu-num=0"),
     ];
     let arguments = devices.iter().flat_map(|device| ["-device", device.as_str()]);
-    let native = boot(Machine::builder().bare("native").physical_memory(MEMORY).arguments(arguments), "native");
-    let _ = std::fs::remove_dir_all(&folder);
-    Ok(Boots { under_assay, native: native.context("natively")?.0 })
+    let native = Machine::builder().bare("native").physical_memory(MEMORY).arguments(arguments);
+    let (native, _) = boot(native.physical_cpus(1), "native").context("natively")?;
+    Ok(Boots { under_assay, native, costs: [one, two] })
+}
+
+/// The boot in a VM with so many CPUs of its own: time stamp, device tree, and what EL2 did.
+fn under_assay(folder: &Path, cpus: u32) -> Result<(f64, Vec<u8>, Cost)> {
+    let (plugin, log) = (Plugin::build(folder)?, Log::new());
+    let manifest = format!(
+        "[[vm]]\nname = \"linux\"\ncpus = {cpus}\nmemory = {MEMORY}\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"{COMMAND_LINE}\"\n"
+    );
+    let builder = Machine::builder().manifest_text(&manifest).physical_cpus(cpus);
+    let builder = builder.arguments(log.arguments()).arguments(plugin.arguments());
+    let (stamp, tree) = boot(builder, "linux").with_context(|| format!("with {cpus} vCPUs"))?;
+    let entries = log.read()?.values().map(|exits| exits.all()).sum();
+    Ok((stamp, tree, Cost { insns: plugin.read()?, entries }))
 }
 
 /// Boots to the shell; gives the time stamp of init's start and the guest's device tree.
 fn boot(builder: Builder, vm: &str) -> Result<(f64, Vec<u8>)> {
-    let mut machine = builder.physical_cpus(1).icount().start()?;
+    let mut machine = builder.icount().start()?;
     machine.expect(vm, PROMPT, LIMIT)?;
     let log = machine.shell(vm, "dmesg | grep 'Run /init'", PROMPT, LIMIT)?;
     let line = log.lines().find(|line| line.contains("Run /init as init process"));

@@ -5,15 +5,13 @@
 //! that grows evenly with the number of VMs is what no interference looks like. Exits are counted in QEMU's log
 //! of exceptions, CPU by CPU: EL2 has no part in that.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::{Event, Machine};
 
+use super::exits::{Exits, Log};
 use super::plot::{Chart, Series};
 
 /// How many VMs.
@@ -75,21 +73,6 @@ struct Row {
     exits: Vec<Exits>,
 }
 
-/// Exits of one VM: from its first instruction to its first exception from EL0, or to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Exits {
-    interrupts: u64,
-    /// Data Aborts: accesses to emulated devices.
-    devices: u64,
-    others: u64,
-}
-
-impl Exits {
-    fn all(self) -> u64 {
-        self.interrupts + self.devices + self.others
-    }
-}
-
 /// Measures and prints; the charts go to `plot`.
 pub(super) fn run(linux: bool, plot: Option<&Path>) -> Result<()> {
     println!(
@@ -115,14 +98,13 @@ pub(super) fn run(linux: bool, plot: Option<&Path>) -> Result<()> {
 fn measure(guest: &Guest, vms: u32) -> Result<Row> {
     let manifest: String =
         (0..vms).map(|vm| format!("[[vm]]\nname = \"v{vm}\"\ncpus = [{vm}]\n{}", guest.lines)).collect();
-    let log = std::env::temp_dir().join(format!("assay-int-{}", std::process::id()));
-    let log_name = log.display().to_string();
+    let log = Log::new();
     let mut machine = Machine::builder()
         .manifest_text(&manifest)
         .physical_cpus(CPUS)
         .physical_memory(MEMORY)
         .icount()
-        .arguments(["-d", "int", "-D", &log_name])
+        .arguments(log.arguments())
         .start()?;
     let names: Vec<String> = (0..vms).map(|vm| format!("v{vm}")).collect();
     if let Some(until) = guest.until {
@@ -138,9 +120,7 @@ fn measure(guest: &Guest, vms: u32) -> Result<Row> {
     let outputs: Vec<String> = outputs.collect();
     // QEMU writes to the log until it has ended.
     drop(machine);
-    let exits = File::open(&log).context("QEMU's log of exceptions").and_then(|file| count(BufReader::new(file)));
-    let _ = std::fs::remove_file(&log);
-    let exits = exits?;
+    let exits = log.read()?;
     let ticks = |event: &Event| event.get("ticks")?.parse::<u64>().ok();
     let boot = events.iter().find_map(|event| event.get("vms").and_then(|_| ticks(event)));
     let mut row = Row { vms, made: boot.context("no boot line")?, started: 0, up: 0, exits: Vec::new() };
@@ -157,36 +137,6 @@ fn measure(guest: &Guest, vms: u32) -> Result<Row> {
         row.exits.push(exits);
     }
     Ok(row)
-}
-
-/// Counts exits by CPU in a log of `-d int`: `Taking exception N [KIND] on CPU C`, then `...from ELx to ELy`.
-fn count(log: impl std::io::BufRead) -> Result<BTreeMap<usize, Exits>> {
-    let mut all: BTreeMap<usize, (Exits, bool)> = BTreeMap::new();
-    let mut last: Option<(usize, bool, bool)> = None;
-    for line in log.lines() {
-        let line = line?;
-        if let Some(rest) = line.strip_prefix("Taking exception ") {
-            let cpu = rest.rsplit_once(" on CPU ");
-            last = cpu.and_then(|(kind, cpu)| {
-                let cpu = cpu.trim().parse().ok()?;
-                let interrupt = kind.contains("[IRQ]") || kind.contains("[FIQ]");
-                Some((cpu, interrupt, kind.contains("[Data Abort]")))
-            });
-        } else if let Some((cpu, interrupt, device)) = last {
-            let (exits, over) = all.entry(cpu).or_default();
-            if line.starts_with("...from EL0") {
-                *over = true;
-            } else if line.starts_with("...from EL1 to EL2") && !*over {
-                exits.interrupts += u64::from(interrupt);
-                exits.devices += u64::from(device);
-                exits.others += u64::from(!interrupt && !device);
-            }
-            if line.starts_with("...from") {
-                last = None;
-            }
-        }
-    }
-    Ok(all.into_iter().map(|(cpu, (exits, _))| (cpu, exits)).collect())
 }
 
 fn print(guest: &Guest, row: &Row) {
@@ -243,33 +193,7 @@ fn charts_of(guest: &Guest, rows: &[Row]) -> [Chart; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEBIAN, Exits, SMALL, count};
-
-    #[test]
-    fn exits_are_counted_by_cpu_until_el0_is_seen() {
-        let log = "\
-Taking exception 13 [Secure Monitor Call] on CPU 0
-...from EL2 to EL3
-...with ESR 0x17/0x5e000000
-Taking exception 5 [IRQ] on CPU 0
-...from EL1 to EL2
-Taking exception 4 [Data Abort] on CPU 1
-...from EL1 to EL2
-...with ESR 0x24/0x93800007
-Taking exception 4 [Data Abort] on CPU 1
-...from EL1 to EL1
-Taking exception 11 [Hypervisor Call] on CPU 1
-...from EL1 to EL2
-Taking exception 2 [SVC] on CPU 1
-...from EL0 to EL1
-Taking exception 5 [IRQ] on CPU 1
-...from EL1 to EL2
-";
-        let exits = count(log.as_bytes()).unwrap();
-        let of = |interrupts, devices, others| Exits { interrupts, devices, others };
-        assert_eq!(exits[&0], of(1, 0, 0));
-        assert_eq!(exits[&1], of(0, 1, 1));
-    }
+    use super::{DEBIAN, SMALL};
 
     #[test]
     fn the_time_is_read_from_what_a_guest_says() {

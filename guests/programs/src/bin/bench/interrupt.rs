@@ -2,7 +2,8 @@
 //!
 //! Their length is part of the figures. Natively, on a GICv3 under `-icount shift=0`, they are 72 for
 //! `sgi_self`, 4 for `vtimer_spin` and 5 for `vtimer_wfi`, as in the guest with which the other
-//! hypervisors were measured: who changes an instruction here changes the comparison.
+//! hypervisors were measured: who changes an instruction here changes the comparison. A `tick` ends when the
+//! handler has returned, so it counts the end of the interrupt too.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +22,13 @@ struct Seen {
 }
 static SEEN: Seen = Seen { at: AtomicU64::new(0), count: AtomicU64::new(0) };
 /// An SGI nobody else uses.
-const SGI: u32 = 4;
+pub const SGI: u32 = 4;
 
-// Two tables, for GICv3 and GICv2: only acknowledge and end differ. The timer is turned off in
-// either case, or its level would bring the interrupt back.
+// Tables for GICv3 and GICv2, of which only acknowledge and end differ, and for either timer, which is turned off, or
+// its level would bring the interrupt back.
 global_asm!(
     r#"
-    .macro  IRQ name, version
+    .macro  IRQ name, version, timer
     .section .text.\name, "ax"
     .balign 0x800
     .global \name
@@ -48,7 +49,7 @@ global_asm!(
     .endr
 1:
     stp     x2, x3, [sp, #16]
-    mrs     x0, cntvct_el0
+    mrs     x0, cnt\timer\()ct_el0
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
     stp     x8, x9, [sp, #64]
@@ -106,7 +107,7 @@ global_asm!(
     ldr     x7, [x6, #8]
     add     x7, x7, #1
     stp     x0, x7, [x6]
-    msr     cntv_ctl_el0, xzr
+    msr     cnt\timer\()_ctl_el0, xzr
     isb
     .if     \version == 3
     msr     icc_eoir1_el1, x4
@@ -118,43 +119,50 @@ global_asm!(
     ldp     x29, x30, [sp], #16
     ret
     .endm
-    IRQ     bench_vectors_v3, 3
-    IRQ     bench_vectors_v2, 2
+    IRQ     bench_vectors_v3, 3, v
+    IRQ     bench_vectors_v2, 2, v
+    IRQ     bench_vectors_physical_v3, 3, p
+    IRQ     bench_vectors_physical_v2, 2, p
 "#,
     at = sym SEEN,
 );
 
-/// Enables the two interrupts; interrupts stay masked.
+/// Enables the three interrupts; interrupts stay masked.
 pub fn prepare() {
     machine().gic.enable_intid(SGI);
     machine().gic.enable_intid(Timer::Virtual.intid());
+    machine().gic.enable_intid(Timer::Physical.intid());
     // Only the handler of a GICv2 reads it: the CPU interface.
     sysreg::write!("tpidr_el0", machine().gic.second);
 }
 
-/// Runs `measure` with our vectors, then puts the kit's back.
-fn with_vectors(measure: impl FnOnce() -> Option<u64>) -> Option<u64> {
+/// Runs `measure` with our vectors, then puts the kit's back. `timer` is the one that they turn off.
+fn with_vectors(timer: Timer, measure: impl FnOnce() -> Option<u64>) -> Option<u64> {
     unsafe extern "C" {
         fn bench_vectors_v3();
         fn bench_vectors_v2();
+        fn bench_vectors_physical_v3();
+        fn bench_vectors_physical_v2();
     }
-    let ours = match machine().gic.version {
-        Version::V3 => bench_vectors_v3 as *const () as u64,
-        Version::V2 => bench_vectors_v2 as *const () as u64,
+    let ours = match (machine().gic.version, timer) {
+        (Version::V3, Timer::Virtual) => bench_vectors_v3 as *const () as u64,
+        (Version::V2, Timer::Virtual) => bench_vectors_v2 as *const () as u64,
+        (Version::V3, Timer::Physical) => bench_vectors_physical_v3 as *const () as u64,
+        (Version::V2, Timer::Physical) => bench_vectors_physical_v2 as *const () as u64,
     };
     let before = sysreg::read!("vbar_el1");
     SEEN.at.store(0, Ordering::Relaxed);
     sysreg::write!("vbar_el1", ours);
     let ticks = measure();
     cpu::mask_irq();
-    Timer::Virtual.stop();
+    timer.stop();
     sysreg::write!("vbar_el1", before);
     ticks
 }
 
 /// Sends an SGI to this CPU. Returns the ticks until the handler has returned and is seen to have.
 pub fn sgi_round() -> Option<u64> {
-    with_vectors(|| {
+    with_vectors(Timer::Virtual, || {
         cpu::unmask_irq();
         let (start, mut end): (u64, u64);
         match machine().gic.version {
@@ -185,14 +193,11 @@ pub fn sgi_round() -> Option<u64> {
 }
 
 /// Sets a deadline and spins. Returns the ticks from the deadline to the vector.
-pub fn spin_round() -> Option<u64> {
-    with_vectors(|| {
-        let deadline = timer::now().wrapping_add(timer::ticks(20));
-        Timer::Virtual.set_compare(deadline);
-        cpu::unmask_irq();
-        Timer::Virtual.set_control(timer::ENABLE);
+pub fn spin_round(timer: Timer) -> Option<u64> {
+    with_vectors(timer, || {
+        let deadline = begin(timer);
         while SEEN.at.load(Ordering::Relaxed) == 0 {
-            if timer::now().wrapping_sub(deadline) as i64 > timer::frequency() as i64 {
+            if timer.now().wrapping_sub(deadline) as i64 > timer::frequency() as i64 {
                 return None;
             }
         }
@@ -200,9 +205,34 @@ pub fn spin_round() -> Option<u64> {
     })
 }
 
+/// The same to the end of the handler.
+pub fn tick_round(timer: Timer) -> Option<u64> {
+    with_vectors(timer, || {
+        let deadline = begin(timer);
+        // As in `sgi_round`.
+        for _ in 0..1_000_000 {
+            let taken = SEEN.at.load(Ordering::Relaxed);
+            let end = timer.now();
+            if taken != 0 {
+                return Some(end.wrapping_sub(deadline));
+            }
+        }
+        None
+    })
+}
+
+/// Sets a deadline and takes interrupts. Returns it.
+fn begin(timer: Timer) -> u64 {
+    let deadline = timer.now().wrapping_add(timer::ticks(20));
+    timer.set_compare(deadline);
+    cpu::unmask_irq();
+    timer.set_control(timer::ENABLE);
+    deadline
+}
+
 /// Sets a deadline and waits for the interrupt. Returns the ticks from the deadline to the vector.
 pub fn wfi_round() -> Option<u64> {
-    with_vectors(|| {
+    with_vectors(Timer::Virtual, || {
         let deadline = timer::now().wrapping_add(timer::ticks(20));
         Timer::Virtual.set_compare(deadline);
         Timer::Virtual.set_control(timer::ENABLE);
@@ -216,4 +246,45 @@ pub fn wfi_round() -> Option<u64> {
         }
         Some(SEEN.at.load(Ordering::Relaxed).wrapping_sub(deadline))
     })
+}
+
+// Takes the time at which a load's exception reaches the vector of synchronous ones, and steps over the load.
+global_asm!(
+    r#"
+    .section .text.bench_vectors_abort, "ax"
+    .balign 0x800
+    .global bench_vectors_abort
+bench_vectors_abort:
+    .rept   4
+    .balign 0x80
+    b       .
+    .endr
+    .balign 0x80
+    mrs     x21, cntvct_el0
+    mrs     x0, elr_el1
+    add     x0, x0, #4
+    msr     elr_el1, x0
+    eret
+    .rept   11
+    .balign 0x80
+    b       .
+    .endr
+"#
+);
+
+/// Loads from `address`, where nothing is. Returns the ticks from the load to the vector.
+pub fn abort_round(address: u64) -> u64 {
+    unsafe extern "C" {
+        fn bench_vectors_abort();
+    }
+    let before = sysreg::read!("vbar_el1");
+    sysreg::write!("vbar_el1", bench_vectors_abort as *const () as u64);
+    let (start, end): (u64, u64);
+    // SAFETY: the load aborts, and our vector, which changes x0 and x21, steps over it.
+    unsafe {
+        asm!("isb", "mrs x20, cntvct_el0", "ldr w0, [x0]",
+            inout("x0") address => _, out("x20") start, out("x21") end)
+    };
+    sysreg::write!("vbar_el1", before);
+    end.wrapping_sub(start)
 }

@@ -13,7 +13,7 @@ const INVERT: u64 = 0x04;
 const FACTORIAL: u64 = 0x08;
 const STATUS: u64 = 0x20;
 const INTERRUPTS: u64 = 0x24;
-const RAISE: u64 = 0x60;
+pub const RAISE: u64 = 0x60;
 const ACKNOWLEDGE: u64 = 0x64;
 const DMA_SOURCE: u64 = 0x80;
 const DMA_TARGET: u64 = 0x88;
@@ -30,6 +30,11 @@ fn read(offset: u64) -> u32 {
 
 fn write(offset: u64, value: u32) {
     mmio::write32(host::bar(0) + offset, value);
+}
+
+/// Clears all that is raised.
+pub fn acknowledge_all() {
+    write(ACKNOWLEDGE, read(INTERRUPTS));
 }
 
 pub fn identified() -> Outcome {
@@ -60,7 +65,7 @@ fn acknowledge(intid: u32) {
     }
     let left = LEAVE.load(Ordering::Acquire);
     if left == 0 {
-        write(ACKNOWLEDGE, read(INTERRUPTS));
+        acknowledge_all();
         CLEARED.fetch_add(1, Ordering::AcqRel);
     } else {
         LEAVE.store(left - 1, Ordering::Release);
@@ -84,13 +89,13 @@ fn prepare() -> Result<u32, Stop> {
 fn close(intid: u32) {
     cpu::mask_irq();
     gic::gic().disable_intid(intid);
-    write(ACKNOWLEDGE, read(INTERRUPTS));
+    acknowledge_all();
     irq::clear_handler();
 }
 
 pub fn calm() -> Outcome {
     // The device itself may still want something: that is not EL2's. It is cleared before anything is let through.
-    write(ACKNOWLEDGE, read(INTERRUPTS));
+    acknowledge_all();
     let intid = prepare()?;
     timer::delay(10_000);
     let count = irq::count(0);
@@ -332,10 +337,10 @@ pub fn dma_reaches_nothing_else() -> Outcome {
 
 /// Where devices of this VM send messages, and the first interrupt that one is: the tree's frame beside the GIC.
 const SETSPI: u64 = 0x0802_0040;
-const FIRST_MESSAGE: u32 = 64;
+pub const FIRST_MESSAGE: u32 = 64;
 
 /// Points MSI at an interrupt, and turns it on.
-fn point_messages(data: u32) -> Result<(), Stop> {
+pub fn point_messages(data: u32) -> Result<(), Stop> {
     let at = host::capability(0x05).ok_or_else(|| host::fail("no MSI capability"))?;
     let word = host::read(at);
     let is_wide = word >> 23 & 1 == 1;

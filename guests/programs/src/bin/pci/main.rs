@@ -1,8 +1,8 @@
 //! A PCI function that a VM has: what is on its host bridge, what its BARs and capabilities are, and that it works.
 //!
 //! Bootargs say which device it is: `device=edu` (QEMU's teaching device: registers, an interrupt, DMA that goes nowhere),
-//! `device=edu-dma` (the same behind an SMMU; `edu-restart` leaves it writing, `edu-hostile` has it write everywhere) or
-//! `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M functions; else there is one. With `alone` no
+//! `device=edu-dma` (the same behind an SMMU; `edu-restart` leaves it writing, `edu-hostile` has it write everywhere,
+//! `edu-latency` measures a message) or `device=ivshmem` (memory in BAR 2). `at=N/M` is the Nth of the VM's M functions; else there is one. With `alone` no
 //! region goes with it. With `wait` it prints `pci: ready` with Bus Master set and goes on after a `q`;
 //! with `again` it resets the VM once, leaving the interrupt asserted. `keeps=N` does nothing else than to tell what byte N of
 //! BAR 0's registers was, change that, and reset the VM until a `q` comes.
@@ -12,6 +12,7 @@
 mod edu;
 mod host;
 mod ivshmem;
+mod latency;
 
 use guest_kit::{Case, Machine, ktap, mmio, println, timer, uart};
 
@@ -65,6 +66,7 @@ const REGION: &[Case] = &[
 ];
 const RESTART: &[Case] =
     &[("the_device_is_the_one_promised", edu::identified), ("page_is_as_it_was_loaded", edu::page_is_as_it_was_loaded)];
+const LATENCY: &[Case] = &[("msi_to_handler", latency::message)];
 const HOSTILE: &[Case] =
     &[("dma_everywhere", edu::dma_everywhere), ("dma_reaches_own_memory", edu::dma_reaches_own_memory)];
 
@@ -84,6 +86,7 @@ fn main(machine: &'static Machine) {
         Some("edu-region") => REGION,
         Some("edu-restart") => RESTART,
         Some("edu-hostile") => HOSTILE,
+        Some("edu-latency") => LATENCY,
         _ => IVSHMEM,
     });
     if machine.has_bootarg("wait") {
