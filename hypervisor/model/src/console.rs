@@ -90,6 +90,8 @@ struct Output {
 /// The terminal's state.
 pub struct Console {
     outputs: Vec<Output>,
+    /// How many VMs have output that waits, shown or not.
+    waiting: usize,
     prefix: Prefix,
     shown: Shown,
     open: Open,
@@ -113,6 +115,7 @@ impl Console {
     pub const fn new() -> Self {
         Self {
             outputs: Vec::new(),
+            waiting: 0,
             prefix: Prefix::Never,
             shown: Shown::All,
             open: Open::Nothing,
@@ -159,6 +162,7 @@ impl Console {
     /// Takes a byte of a VM's. Returns when to [`tick`](Self::tick), if something waits because of it.
     pub fn guest(&mut self, vm: usize, byte: u8, now: u64, out: &mut impl Terminal) -> Option<u64> {
         let ring = &mut self.outputs[vm].ring;
+        self.waiting += usize::from(ring.waiting() == 0);
         ring.push(byte);
         let is_pressed = ring.is_half_full();
         if !self.is_visible(vm) {
@@ -225,8 +229,11 @@ impl Console {
             self.editor.next();
         }
         if let Some(vm) = listener {
-            self.outputs[vm].ring.rewind_line(PROMPT_BYTES);
-            self.outputs[vm].line = Line::new();
+            let output = &mut self.outputs[vm];
+            let was_empty = output.ring.waiting() == 0;
+            output.ring.rewind_line(PROMPT_BYTES);
+            output.line = Line::new();
+            self.waiting += usize::from(was_empty && output.ring.waiting() != 0);
         }
         self.tick(now, out)
     }
@@ -305,6 +312,13 @@ impl Console {
 
     /// Returns whose turn is next after `vm`, which itself comes last; the first one's without.
     fn next_waiting(&self, vm: Option<usize>) -> Option<usize> {
+        // Each byte comes by here: nothing is looked through where nothing waits, or only one is shown.
+        if self.waiting == 0 {
+            return None;
+        }
+        if let Shown::One(one) = self.shown {
+            return Some(one).filter(|one| self.is_waiting(*one));
+        }
         let (count, first) = (self.outputs.len(), vm.map_or(0, |vm| vm + 1));
         (first..first + count).map(|turn| turn % count).find(|&vm| self.is_waiting(vm))
     }
@@ -357,6 +371,7 @@ impl Console {
             let Some(byte) = output.ring.take() else {
                 return;
             };
+            self.waiting -= usize::from(output.ring.waiting() == 0);
             *left -= 1;
             let is_open = if prefixed {
                 output.line.take(byte, output.name, out);

@@ -156,7 +156,9 @@ impl Uart {
         let (mut sent, mut room) = (0, 0);
         for byte in bytes {
             if room == 0 && self.has_room.holds(at) {
-                room = if self.is_deep.as_ref().is_some_and(|deep| deep.holds(at)) { DEEP } else { 1 };
+                // Of a single byte nobody asks how deep the room is.
+                let is_deep = || self.is_deep.as_ref().is_some_and(|deep| deep.holds(at));
+                room = if bytes.len() - sent > 1 && is_deep() { DEEP } else { 1 };
             }
             if room == 0 {
                 break;

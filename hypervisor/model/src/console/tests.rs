@@ -287,6 +287,26 @@ fn a_line_is_rewound_to_its_beginning_and_not_further() {
     assert_eq!(new.waiting(), 0);
 }
 
+#[test]
+fn the_count_of_those_that_wait_is_that_of_the_rings() {
+    let mut console = Desk::new(3, Prefix::Several).console;
+    let mut sink = Sink::default();
+    let count = |console: &Console| console.outputs.iter().filter(|output| output.ring.waiting() != 0).count();
+    for (step, byte) in b"one\ntwo\x1b[31mthree\n".iter().cycle().take(3000).enumerate() {
+        match step % 97 {
+            13 => console.open_monitor(&mut sink),
+            50 => drop(console.close_monitor(Some(step % 3), 0, &mut sink)),
+            60 => console.show_only(Shown::One(step % 3)),
+            80 => console.show_only(Shown::All),
+            _ => drop(console.guest(step / 5 % 3, *byte, 0, &mut sink)),
+        }
+        assert_eq!(console.waiting, count(&console), "after step {step}");
+    }
+    console.show_only(Shown::All);
+    assert!(console.flush(&mut sink));
+    assert_eq!(console.waiting, 0);
+}
+
 proptest! {
     /// Whoever writes what and when, with lines of Assay's between: each VM's stream, put together from the lines
     /// with its name, is what it wrote, but for the line ends where it was interrupted.

@@ -225,11 +225,15 @@ fn store_uart<C: Cpu>(
     devices: &mut Devices,
     cpu: &mut C,
 ) -> (VcpuSet, Option<u8>) {
-    let was_full = devices.uart.room() == 0;
+    let (was_full, level) = (devices.uart.room() == 0, devices.uart.level());
     let sent = devices.uart.write(offset, width, value);
     // The end of a loopback (UARTCR.LBE): what was held back may come.
     if was_full && devices.uart.room() != 0 {
         cpu.input_room();
+    }
+    // As after most characters.
+    if devices.uart.level() == level {
+        return (VcpuSet::EMPTY, sent);
     }
     (devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu)), sent)
 }

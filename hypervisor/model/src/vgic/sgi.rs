@@ -27,6 +27,9 @@ impl Vgic {
     fn send<H: ListRegisters>(&mut self, from: VcpuId, value: u64, groups: u32, hw: &mut H) -> VcpuSet {
         let sgi = Sgi::decode(value);
         let targets = self.targets(from, &sgi);
+        if targets.is_empty() {
+            return VcpuSet::EMPTY;
+        }
         if targets == VcpuSet::one(VcpuId(from.0 & 63))
             && self.banks[from.0].group & !groups & bit(sgi.intid) == 0
             && self.list_at_once(from, sgi.intid, None, hw)
