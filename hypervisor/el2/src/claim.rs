@@ -13,7 +13,7 @@ pub(crate) fn claim(region: Region<Pa>, purpose: Use) -> bool {
         Use::Lent | Use::Interrupts => false,
         Use::Configuration => kind != Kind::Configuration,
         Use::Clock | Use::Master => kind != Kind::Device,
-        Use::Granted | Use::Coherent | Use::Function => matches!(kind, Kind::Device | Kind::Configuration),
+        Use::Granted | Use::Coherent | Use::Registers => matches!(kind, Kind::Device | Kind::Configuration),
     };
     let fits = matches!(purpose, Use::Lent | Use::Granted) || region.is_aligned(PAGE_SIZE);
     fits && !heap::is_own(region)

@@ -118,8 +118,8 @@ pub(crate) enum Use {
     Granted,
     /// Coherent memory with one owner.
     Coherent,
-    /// A PCI function's registers, with one owner.
-    Function,
+    /// A device's registers, with one owner.
+    Registers,
     /// PCI configuration space, which only EL2 touches.
     Configuration,
     /// Tables that the interrupt controller goes on using.
@@ -136,7 +136,7 @@ static KEPT: Mutex<Vec<(Region<Pa>, Use)>> = Mutex::new(Vec::new());
 pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
     let pages =
         Region { start: region.start.align_down(PAGE_SIZE), size: region.size + (region.start.0 & (PAGE_SIZE - 1)) };
-    let is_alone = matches!(purpose, Use::Coherent | Use::Function | Use::Master);
+    let is_alone = matches!(purpose, Use::Coherent | Use::Registers | Use::Master);
     let mut kept = KEPT.lock();
     let free = !kept.iter().any(|(other, used)| (*used != purpose || is_alone) && other.overlaps(&pages));
     if free {

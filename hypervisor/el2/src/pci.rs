@@ -60,7 +60,7 @@ impl Ecam {
     /// Writes a function's Command register, Bus Master too: for a function whose accesses an SMMU checks.
     pub(crate) fn write_command_of_stream(&self, requester_id: u16, value: u32) {
         if let Some(address) = self.address(requester_id, COMMAND) {
-            // SAFETY: as in `read`; and what the function writes to is memory of its VM (`smmu::Stream`).
+            // SAFETY: as in `read`; and what the function writes to is memory of its VM (`smmu::FunctionStream`).
             unsafe { probe::probe_write(address, value) }
         }
     }

@@ -34,7 +34,7 @@ pub enum SmmuError {
     Unfit(Unfit),
     /// It cannot tell apart streams up to this one.
     NoStream(u32),
-    /// The stream has an owner already: functions share it.
+    /// The stream has an owner already: devices share it.
     Taken(u32),
     /// There is no memory for its tables or queues.
     NoMemory,
@@ -51,7 +51,7 @@ impl fmt::Display for SmmuError {
             Self::NoAnswer(what) => write!(f, "it does not answer: {what}"),
             Self::Unfit(unfit) => unfit.fmt(f),
             Self::NoStream(stream) => write!(f, "it has no stream {stream:#x}"),
-            Self::Taken(stream) => write!(f, "its stream {stream:#x} is another function's too"),
+            Self::Taken(stream) => write!(f, "its stream {stream:#x} is another device's too"),
             Self::NoMemory => f.write_str("no memory for its tables"),
             Self::OutOfReach => f.write_str("its tables are in memory that it does not reach (SMMU_IDR5.OAS)"),
             Self::BadTables => f.write_str("it cannot walk the VM's tables (SMMU_IDR5.OAS, SMMU_IDR0.VMID16)"),
@@ -160,17 +160,24 @@ fn take_memory(bytes: u64, features: Features) -> Result<DeviceMemory, SmmuError
 }
 
 impl Smmu {
-    /// Returns the stream `id`, all of whose accesses abort, to its one owner; by the tree's word it is what function
-    /// `requester_id` accesses. At the boot; allocates.
+    /// Returns the stream `id`, all of whose accesses abort, to its one owner. At the boot; allocates.
     ///
     /// # Errors
     /// [`SmmuError::NoStream`], [`SmmuError::Taken`], [`SmmuError::NoMemory`], [`SmmuError::OutOfReach`],
     /// [`SmmuError::NoAnswer`].
-    pub fn stream(&'static self, id: u32, ecam: Ecam, requester_id: u16) -> Result<Stream, SmmuError> {
+    pub fn stream(&'static self, id: u32) -> Result<Stream, SmmuError> {
         let entry = self.table.lock().take(id)?;
-        let stream = Stream { smmu: self, id, entry, ecam, requester_id };
+        let stream = Stream { smmu: self, id, entry };
         stream.set(&table::ABORT, None)?;
         Ok(stream)
+    }
+
+    /// The same of what by the tree's word function `requester_id` accesses.
+    ///
+    /// # Errors
+    /// As [`Self::stream`].
+    pub fn function_stream(&'static self, id: u32, ecam: Ecam, requester_id: u16) -> Result<FunctionStream, SmmuError> {
+        Ok(FunctionStream { stream: self.stream(id)?, ecam, requester_id })
     }
 
     /// Takes the next record of something that was not allowed, and tells whether some were lost.
@@ -213,8 +220,21 @@ pub struct Stream {
     smmu: &'static Smmu,
     id: u32,
     entry: (usize, u64),
+}
+
+/// The accesses of one PCI function, which may be its bus's master.
+pub struct FunctionStream {
+    /// They are checked.
+    pub stream: Stream,
     ecam: Ecam,
     requester_id: u16,
+}
+
+impl FunctionStream {
+    /// Writes the function's Command register, with Bus Master as `value` has it.
+    pub fn write_command(&self, value: u32) {
+        self.ecam.write_command_of_stream(self.requester_id, value);
+    }
 }
 
 impl Stream {
@@ -235,11 +255,6 @@ impl Stream {
     /// [`SmmuError::NoAnswer`]: some may be.
     pub fn abort(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
         self.set(&table::ABORT, Some(regime.vmid))
-    }
-
-    /// Writes the function's Command register, with Bus Master as `value` has it.
-    pub fn write_command(&self, value: u32) {
-        self.ecam.write_command_of_stream(self.requester_id, value);
     }
 
     /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes. Then has it forget

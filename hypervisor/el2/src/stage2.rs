@@ -52,8 +52,8 @@ pub enum Memory<'a> {
     Shared(&'a SharedRam, Rights),
     /// A device's registers that every VM may see: the GIC's virtual CPU interface.
     Interface(Region<Pa>),
-    /// A PCI function's registers, which only this VM has.
-    Function(Region<Pa>),
+    /// A device's registers, which only this VM has.
+    Registers(Region<Pa>),
 }
 
 /// Memory that the tables may lead to, and the most that a leaf there may allow.
@@ -141,7 +141,7 @@ impl TableMemory {
                 Granted { region: memory.region(), write, execute: false, devices: true }
             }
             Memory::Interface(region) => Granted::registers(region, Use::Granted)?,
-            Memory::Function(region) => Granted::registers(region, Use::Function)?,
+            Memory::Registers(region) => Granted::registers(region, Use::Registers)?,
         };
         let region = granted.region;
         self.granted.push(granted);

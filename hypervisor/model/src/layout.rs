@@ -65,15 +65,28 @@ pub const PCI: Region<Ipa> = region(0x1000_0000, 0x3000_0000);
 pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
 /// The configuration space of the emulated PCI host bridge: one bus.
 pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
-/// The most PCI functions.
-pub const PCI_FUNCTIONS: usize = 8;
+/// The most devices of a VM: PCI functions, and devices of the platform tree.
+pub const DEVICES_MAX: usize = 8;
 /// The first INTx line of PCI functions: SPI 19, level; the others' follow.
 const PCI_INTID: IntId = IntId(51);
 
 /// Returns the interrupt of INTx line `index` (modulo 8).
 pub fn pci_intid(index: usize) -> IntId {
-    let index = u32::try_from(index % PCI_FUNCTIONS).unwrap_or(0);
+    let index = u32::try_from(index % DEVICES_MAX).unwrap_or(0);
     IntId(PCI_INTID.0 + index)
+}
+
+/// The registers of devices of the platform tree, from here upwards.
+pub const PLATFORM: Region<Ipa> = region(0x0c00_0000, 0x0400_0000);
+/// The most interrupts of such devices.
+pub const PLATFORM_INTERRUPTS: usize = 32;
+/// The first of them: SPI 64; the others' follow.
+const PLATFORM_INTID: IntId = IntId(96);
+
+/// Returns interrupt `index` (modulo 32) of the platform's devices.
+pub fn platform_intid(index: usize) -> IntId {
+    let index = u32::try_from(index % PLATFORM_INTERRUPTS).unwrap_or(0);
+    IntId(PLATFORM_INTID.0 + index)
 }
 
 /// The interrupt of the performance monitors, the one that SBSA gives them.

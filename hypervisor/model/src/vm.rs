@@ -46,9 +46,21 @@ pub struct GuestMachine {
     pub pci: bool,
     /// Whether devices send it messages.
     pub messages: bool,
+    /// Whether devices of the platform tree interrupt it.
+    pub wires: bool,
 }
 
 impl GuestMachine {
+    /// Returns how many SPIs it has: 32 for what is emulated and INTx, 32 for messages, 32 for the platform's devices, up to the
+    /// last that something needs.
+    fn spis(&self) -> usize {
+        match (self.wires, self.messages) {
+            (true, _) => 96,
+            (false, true) => 64,
+            (false, false) => 32,
+        }
+    }
+
     /// Tells whether a flash is at this guest address.
     pub fn is_flash(&self, ipa: Ipa) -> bool {
         self.flashes.iter().any(|flash| flash.contains(ipa))
@@ -81,7 +93,7 @@ impl Devices {
     /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
     pub fn new(machine: &GuestMachine) -> Self {
         Self {
-            vgic: Vgic::new(machine.gic, machine.vcpus, if machine.messages { 64 } else { 32 }),
+            vgic: Vgic::new(machine.gic, machine.vcpus, machine.spis()),
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),

@@ -65,7 +65,9 @@ pub(crate) fn survey(
     let bundle = read(view(boot, place, machine)?)?;
     let is_overlay = |member: &Member<'_>| member.name.starts_with("platform/") && member.name.ends_with(".dtbo");
     let overlays: Vec<_> = bundle.iter().flat_map(Bundle::members).filter(is_overlay).collect();
-    if !overlays.is_empty() {
+    let tree = vm_tree_of(bundle.as_ref(), platform)?;
+    let mut devices = tree.vms.iter().flat_map(|vm| &vm.devices).peekable();
+    if !overlays.is_empty() || devices.peek().is_some() {
         let firmware = Tree::new(platform).map_err(|error| error.to_string())?;
         for member in overlays {
             let is_ours = platform::facts::overlay(machine, &firmware, member.data);
@@ -76,8 +78,8 @@ pub(crate) fn survey(
                 );
             }
         }
+        machine.read_devices(&firmware, devices.map(String::as_str));
     }
-    let tree = vm_tree_of(bundle.as_ref(), platform)?;
     let modules = tree.vms.iter().flat_map(|vm| vm.ramdisk.iter().chain([&vm.kernel]));
     let memory = Memory::of(machine);
     let addresses = modules.filter_map(|module| match module.source {

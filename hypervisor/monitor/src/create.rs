@@ -29,6 +29,7 @@ use crate::adapter::Ram;
 use crate::bundle::Guests;
 use crate::coherent::Pool;
 use crate::console::say;
+use crate::device::Device;
 use crate::flash::Chip;
 use crate::load::Contents;
 use crate::pci::Owned;
@@ -220,6 +221,8 @@ impl Stock<'_, '_> {
         let functions =
             plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices, home));
         let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let devices = plan.devices.iter().map(|device| Device::take(self.machine, device, regime_of_devices));
+        let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);
         // Boxed here: it is large, and each move of it is a copy on the boot's stack.
@@ -244,6 +247,7 @@ impl Stock<'_, '_> {
                 cleaned: None,
             },
             functions,
+            platform: devices,
             guest_functions,
             life: plan.life(cpu::counter_frequency()),
             cpus,

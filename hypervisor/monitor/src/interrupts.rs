@@ -38,7 +38,7 @@ pub(crate) enum Event {
     Maintenance(Ack),
     /// The guest's performance monitors: still active, for the guest to deactivate.
     Pmu(IntId),
-    /// INTx of a VM's PCI function: still active.
+    /// A level-triggered interrupt of a VM's device: still active.
     Intx(IntId),
     /// Dealt with.
     Done,
@@ -105,8 +105,12 @@ fn rarer(known: &Known, ack: Ack) -> Event {
         Event::Done
     } else if Some(intid) == known.pmu {
         return Event::Pmu(intid);
-    } else if intx::owner(intid).is_some() {
-        return Event::Intx(intid);
+    } else if let Some((vm, line)) = intx::owner(intid) {
+        if !line.is_edge {
+            return Event::Intx(intid);
+        }
+        intx::pulse(vm, line);
+        Event::Done
     } else {
         Event::Done
     };

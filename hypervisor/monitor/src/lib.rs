@@ -16,6 +16,7 @@ mod console;
 mod cpus;
 mod create;
 mod deferred;
+mod device;
 mod flash;
 mod hardware;
 mod heap;

@@ -108,7 +108,8 @@ fn open(machine: &HostPlatform, segment: u32, function: Function) -> Result<(&Ec
     Ok((host, Config(ecam)))
 }
 
-/// Finds each function that a VM claims, and notes what there is of it; opens the SMMUs that these are behind.
+/// Finds each function that a VM claims, and notes what there is of it; opens the SMMUs that these and the claimed devices of
+/// the platform tree are behind.
 pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bits: u8) {
     let claimed = claims::claimed_functions(machine, vms);
     let stream = |machine: &HostPlatform, address: &Address| {
@@ -120,7 +121,8 @@ pub(crate) fn find_functions(machine: &mut HostPlatform, vms: &[VmConfig], pa_bi
         let _ = machine.stream(host, address.function)?;
         machine.device_id(host, address.function)
     };
-    let streams: Vec<_> = claimed.iter().filter_map(|address| stream(machine, address)).collect();
+    let of_devices = claims::platform_streams(machine, vms);
+    let streams: Vec<_> = claimed.iter().filter_map(|address| stream(machine, address)).chain(of_devices).collect();
     smmu::open(machine, &streams);
     let devices: Vec<_> = claimed.iter().filter_map(|address| device_id(machine, address)).collect();
     msi::open(machine, &devices);
@@ -158,7 +160,7 @@ pub(crate) struct Owned {
 struct Dma {
     /// Its StreamID, and of which SMMU.
     id: platform::Stream,
-    stream: smmu::Stream,
+    function: smmu::FunctionStream,
     regime: DeviceRegime,
 }
 
@@ -177,10 +179,10 @@ impl Owned {
         let dma = planned.found.stream.zip(regime).map(|(id, regime)| {
             let fail = |error: SmmuError| Shortage::Dma(machine.smmus[id.smmu].path.clone(), error.to_string());
             let smmu = smmu::of(id.smmu).ok_or(Shortage::NoBridge)?;
-            let stream = smmu.stream(id.id, config.0, function.0).map_err(fail)?;
+            let function = smmu.function_stream(id.id, config.0, function.0).map_err(fail)?;
             // It can be walked as it is, or the VM must not start.
-            stream.translate(&regime).and_then(|()| stream.abort(&regime)).map_err(fail)?;
-            Ok(Dma { id, stream, regime })
+            function.stream.translate(&regime).and_then(|()| function.stream.abort(&regime)).map_err(fail)?;
+            Ok(Dma { id, function, regime })
         });
         let (intx, dma) = (planned.intx(), dma.transpose()?);
         let first_lpi = planned.messages.filter(|_| dma.is_some()).map(|device| {
@@ -213,7 +215,7 @@ impl Owned {
         let is_gone = self.is_gone.load(Ordering::Relaxed);
         let command = if is_gone { INTX_DISABLE } else { command & 0xffff };
         match &self.dma {
-            Some(dma) => dma.stream.write_command(command),
+            Some(dma) => dma.function.write_command(command),
             None => self.config.0.write(self.address.function.0, COMMAND, command & !BUS_MASTER),
         }
     }
@@ -223,7 +225,7 @@ impl Owned {
         if self.is_gone.load(Ordering::Relaxed) {
             return;
         }
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.translate(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream.translate(&dma.regime));
         self.report(vm, result);
         self.set_command(MEMORY_SPACE);
     }
@@ -236,7 +238,7 @@ impl Owned {
             return;
         }
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.stream.abort(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream.abort(&dma.regime));
         self.report(vm, result);
         pci::stop_messages(&mut Config(self.config.0), self.address.function);
         if let Some((mut reset, prepared)) = reset {

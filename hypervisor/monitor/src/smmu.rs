@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use assay_el2::smmu::Stream;
 use assay_el2::smmu::{Closed, Smmu};
+pub(crate) use assay_el2::smmu::{FunctionStream, Stream};
 use assay_el2::{gic, percpu};
 use assay_plan::platform::{self, HostPlatform};
 use assay_plan::policy::line::Quoted;

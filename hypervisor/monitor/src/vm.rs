@@ -27,6 +27,7 @@ pub(crate) use assay_model::life::Phase;
 
 use crate::console::{self, say};
 use crate::deferred;
+use crate::device::Device;
 use crate::load::Contents;
 use crate::pci::Owned;
 
@@ -53,7 +54,9 @@ pub(crate) struct Vm {
     pub(crate) contents: Mutex<Contents, CONTENTS>,
     /// Its PCI functions, in the guest's order.
     pub(crate) functions: Vec<Owned>,
-    /// The interrupts that these are wired to.
+    /// Its devices of the platform tree.
+    pub(crate) platform: Vec<Device>,
+    /// The interrupts that all these are wired to.
     pub(crate) lines: Vec<intx::Line>,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<PcpuId>,
@@ -83,7 +86,8 @@ pub(crate) fn set(vms: Vec<&'static Vm>) {
     for (index, vm) in vms.iter().enumerate() {
         vm.index.store(index, Ordering::Relaxed);
     }
-    let _ = VMS.call_once(|| vms);
+    let vms = VMS.call_once(|| vms);
+    vms.iter().for_each(|vm| intx::take_edges(vm));
 }
 
 /// Returns all VMs.
@@ -125,6 +129,7 @@ pub(crate) struct Parts {
     pub(crate) registers: guest_regs::Optional,
     pub(crate) contents: Contents,
     pub(crate) functions: Vec<Owned>,
+    pub(crate) platform: Vec<Device>,
     /// The guest's view of them.
     pub(crate) guest_functions: Vec<GuestFunction>,
     pub(crate) life: Life,
@@ -148,7 +153,8 @@ impl Vm {
             traps: parts.traps,
             registers: parts.registers,
             contents: Mutex::new(parts.contents),
-            lines: intx::lines(&parts.functions),
+            lines: intx::lines(&parts.functions, &parts.platform),
+            platform: parts.platform,
             functions: parts.functions,
             cpus: parts.cpus,
             sharing: parts.sharing,

@@ -7,7 +7,7 @@ use core::fmt;
 use assay_model::loader::KernelError;
 use assay_model::stage2::GeometryError;
 
-use crate::claims::Trouble;
+use crate::claims::{PlatformFault, Trouble};
 use crate::guest_tree::GuestTreeError;
 use crate::modules::{Missing, ModuleAt};
 use crate::pci::{BarFault, DeviceFault};
@@ -29,7 +29,7 @@ macro_rules! display {
         }
     )* };
 }
-display!(Reason<'_>, Fault<'_>, NodeFault, BarFault, DeviceFault, Trouble<'_>, Missing);
+display!(Reason<'_>, Fault<'_>, NodeFault, BarFault, DeviceFault, PlatformFault<'_>, Trouble<'_>, Missing);
 
 /// The rule is the policy's own answer: one reason can be another rule's too.
 impl Cause for Denied<'_> {
@@ -133,10 +133,11 @@ const CORRECT_BAR: &str =
 impl Cause for DeviceFault {
     fn tell(&self, say: Say<'_>) {
         match self {
-            Self::Name => say(V3, format_args!("is no PCI function"), "write `device`, or the entry of `devices`, as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node"),
+            Self::Name => say(V3, format_args!("is no PCI function"), "write `device` as SEGMENT:BB:DD.F in hexadecimal, or as the path of the function's node"),
+            Self::Nowhere => say(V3, format_args!("is no PCI function, and no node of firmware's tree"), "write the entry of `devices` as SEGMENT:BB:DD.F in hexadecimal, or as the path of a node, or an alias"),
             Self::NotAperture => say(V3, format_args!("goes with use = \"aperture\" only"), "leave `device` out, or claim the region with use = \"aperture\""),
             Self::Second => say(V3, format_args!("is the second of a region, and a VM gets one so"), "name one of the two in `devices`, or give it to another VM"),
-            Self::TooMany => say(V3, format_args!("is one too many: a VM gets 8 functions at most"), "give it to another VM, or leave it out"),
+            Self::TooMany => say(V3, format_args!("is one too many: a VM gets 8 devices at most"), "give it to another VM, or leave it out"),
             Self::Twice => say(V3, format_args!("is claimed twice"), "leave the function in one claim only"),
             Self::Bar(fault) => say(V3, format_args!("cannot be used: {fault}"), "correct its name, or the platform, or leave it out"),
             Self::NeedsDma(class) => say(V3, format_args!("has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"), "leave the function out, or run on a machine with an SMMUv3 before it (on QEMU: -M iommu=smmuv3)"),
@@ -152,6 +153,32 @@ impl Cause for DeviceFault {
 }
 
 #[rustfmt::skip]
+impl Cause for PlatformFault<'_> {
+    fn tell(&self, say: Say<'_>) {
+        match self {
+            Self::Role(role) => say(V3, format_args!("{role}"), "leave it out of `devices`"),
+            Self::Disabled => say(V3, format_args!("is disabled, or on a bus that is (`status`)"), "leave it out of `devices`, or enable it in the platform tree or an overlay"),
+            Self::Malformed(malformed) => say(V3, format_args!("cannot be read: {malformed}"), "correct the node, or leave the device out of `devices`"),
+            Self::Twice(vm) => say(V3, format_args!("is claimed twice, also by VM {vm}"), "leave the device in one VM's `devices` only, once"),
+            Self::Beyond(bits) => say(V3, format_args!("has registers beyond {bits} bits of physical addresses"), "correct the node's `reg`, or leave the device out of `devices`"),
+            Self::SharesPage(node) => say(V3, format_args!("has registers in a page of 4 KiB with {node}, and stage 2 gives whole pages"), "leave the device out of `devices`; if the other is of no use, disable it in the firmware's tree"),
+            Self::InMemory(node) => say(V3, format_args!("has registers in the memory of {node}"), "correct the platform tree"),
+            Self::NoRoom => say(V3, format_args!("has registers for which no room is left in the guest: 64 MiB for all"), "leave the device out of `devices`"),
+            Self::Interrupt => say(V3, format_args!("has an interrupt that is no SPI of the GIC"), "leave the device out of `devices`"),
+            Self::Interrupts => say(V3, format_args!("has more interrupts than a VM has for its devices, which is 32"), "give it to another VM, or leave it out of `devices`"),
+            Self::SharedInterrupt(other) => say(V3, format_args!("shares an interrupt with {other}"), "leave one of the two out"),
+            Self::Unchecked => say(V3, format_args!("may access memory by itself (DMA), and no SMMUv3 that can be used is before it: it could write to all memory of the machine"), UNCHECKED),
+            Self::NotCoherent => say(V3, format_args!("accesses memory past the CPUs' caches: its node has no dma-coherent"), "leave the device out of `devices`, or correct the node"),
+            Self::Moved => say(V3, format_args!("is on a bus whose dma-ranges change addresses"), "leave the device out of `devices`"),
+            Self::SharedStream(other) => say(V3, format_args!("is to the SMMU the same as {other}"), "leave one of the two out, or correct the node's iommus"),
+        }
+    }
+}
+
+const UNCHECKED: &str =
+    "leave the device out of `devices`, or if it makes no accesses of its own, say so by assay,no-dma in its node";
+
+#[rustfmt::skip]
 impl Cause for Trouble<'_> {
     fn tell(&self, say: Say<'_>) {
         match self {
@@ -160,6 +187,7 @@ impl Cause for Trouble<'_> {
             Self::CalledMemory { path } => say(V3, format_args!("memory is the name of the VM's RAM, and the coherent region {path} has it too"), "write the full path in the claim's `region`, or rename the node"),
             Self::Device { region: Some(region), device, fault } => say(V3, format_args!("the device {device} of region {region} {fault}"), fault.remedy()),
             Self::Device { region: None, device, fault } => say(V3, format_args!("the device {device} {fault}"), fault.remedy()),
+            Self::Platform { device, fault } => say(V3, format_args!("the device {device} {fault}"), fault.remedy()),
             Self::SharedTwice { region } => say(V3, format_args!("the VM claims shared region {region} twice"), "leave one of the VM's claims of the region out"),
             Self::SharedSize { region, size, vm, other } => say(V3, format_args!("shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"), "give the region the same size in all VMs that share it"),
             Self::TooManySides { region } => say(V3, format_args!("more than 32 VMs share region {region}"), "share the region among at most 32 VMs"),
@@ -251,7 +279,7 @@ impl Cause for Shortage {
             Self::Heap(bytes) => say(V2, format_args!("EL2 needs {} KiB for the VM itself, and no memory is left for that", bytes.div_ceil(1024)), "give the VMs less `memory`, this one fewer `cpus` or a shorter `cmdline`, or the machine more (QEMU: -m)"),
             Self::Tables(why) => say(V2, format_args!("{why}"), "give the VM less `memory`, or the machine more"),
             Self::InUse(region) => say(V2, format_args!("region {region} lies in memory that is in use"), "correct the platform tree"),
-            Self::FunctionInUse(name) => say(V2, format_args!("{name} lies in memory that is in use"), "correct the platform tree: the host bridge's `ranges` overlap something"),
+            Self::RegistersInUse(name) => say(V2, format_args!("{name} lies in memory that is in use"), "correct the platform tree: the device's `reg`, or the host bridge's `ranges`, overlap something"),
             Self::Interface(gic) => say(V2, format_args!("{gic}: GICV overlaps memory"), "correct the tree"),
             Self::Device(why) => say(V2, format_args!("{why}"), "report this: a device was refused"),
             Self::Messages(path, why) => say(V2, format_args!("the ITS {path} cannot take messages of the VM's devices: {why}"), "leave the VM's devices out"),

@@ -23,6 +23,7 @@ mod flash;
 mod ground;
 mod naming;
 mod place;
+mod platform;
 mod prove;
 mod ram;
 mod shared;
@@ -34,6 +35,8 @@ pub use bars::claimed_bars;
 pub use coherent::unclaimed_faults;
 pub(crate) use devices::found;
 pub use devices::{address as function_address, claimed_functions, found_function};
+pub(crate) use platform::all as platform_devices;
+pub use platform::{PlatformFault, streams as platform_streams};
 pub use prove::{ToProve, to_prove};
 pub use shared::shared_by_one;
 pub use trouble::{Holder, Trouble};
@@ -136,8 +139,8 @@ impl<'a> VmClaims<'a> {
 
     /// Gives every row but the VM's RAM its place, and says of which there is none.
     fn place(&mut self, world: &World<'a>, wanted: &[place::Wanted<'a>]) {
-        let places = place::all(self.config, world.pa_bits, wanted);
-        self.troubles.extend(place::ram(self.config, world.pa_bits));
+        let places = place::all(world, self.config, wanted);
+        self.troubles.extend(place::ram(world, self.config));
         for (row, place) in self.rows.iter_mut().skip(1).zip(places) {
             match place {
                 Ok(ipa) => row.ipa = ipa,
@@ -158,6 +161,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
         claims.place(world, &wanted);
         devices::check(world, &mut claims);
         devices::check_places(world.machine, &mut claims);
+        platform::check(world, &mut claims);
         claims
     };
     world.vms.iter().enumerate().map(resolve).collect()

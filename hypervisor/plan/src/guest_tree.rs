@@ -7,6 +7,7 @@
 mod nodes;
 mod numa;
 mod pci;
+mod platform;
 mod shared;
 mod space;
 #[cfg(test)]
@@ -26,6 +27,8 @@ use assay_model::vgic::VCPUS_MAX_V2;
 
 use crate::platform::HostPlatform;
 use crate::space::{Backing, Mapping};
+
+pub use platform::DeviceNode;
 
 /// What a guest's device tree says.
 pub struct GuestTree<'a> {
@@ -49,6 +52,8 @@ pub struct GuestTree<'a> {
     pub rtc: bool,
     /// The PCI functions that the VM got.
     pub functions: &'a [PciFunction],
+    /// The devices of the platform tree that the VM got.
+    pub devices: &'a [DeviceNode<'a>],
     /// The machine, if it tells how far its NUMA nodes are from each other.
     pub distances: Option<&'a HostPlatform>,
     /// The machine's NUMA node that the vCPUs are in.
@@ -181,6 +186,7 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     if !guest.functions.is_empty() {
         add(root, pci::host_bridge(guest.functions))?;
     }
+    platform::add_all(root, guest.devices)?;
     let bytes = tree.to_dtb();
     let (kaslr_at, rng_at) = (find(&bytes, &nodes::KASLR_MARK), find(&bytes, &nodes::RNG_MARK));
     let mut blob = Blob { bytes, kaslr_at, rng_at };

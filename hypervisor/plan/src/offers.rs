@@ -1,4 +1,4 @@
-//! What a guest gets of a function's BARs, and where.
+//! What a guest gets of a device's registers, and where: of a function's BARs here.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +9,10 @@ use assay_spec::addr::{Address as _, Ipa, PAGE_SIZE, Pa, Region};
 
 use crate::pci::{Address, DeviceFault, Found, Placed, Prepared};
 use crate::platform::CoherentNode;
+
+mod platform;
+
+pub use platform::{PlatformOffer, lines, platform};
 
 /// One BAR as the guest gets it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -20,6 +20,7 @@ mod bus;
 mod chosen;
 mod console;
 mod cpus;
+mod device;
 pub mod early;
 pub mod facts;
 mod fault;
@@ -37,7 +38,9 @@ mod tests;
 
 pub use crate::pci::{DeviceId, EcamHost, PciWindow, Stream};
 pub use console::early_console;
+pub use device::{Accesses, PlatformDevice};
 pub use fault::{NodeFault, Oddity, ParentFault};
+pub use interrupts::Wire;
 pub use its::Its;
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
@@ -123,8 +126,12 @@ pub struct HostPlatform {
     pub itss: Vec<Its>,
     /// PCI functions that VMs claim, as far as somebody has looked for them.
     pub functions: Vec<pci::Found>,
+    /// Devices that VMs claim by the paths of their nodes.
+    pub claimed: Vec<PlatformDevice>,
     /// The registers of all devices.
     devices: registers::Devices,
+    /// What overlays have said of devices.
+    said: device::Said,
     /// All that is known of `/reserved-memory`, from which `reserved` and `coherent` are derived.
     facts: reserved::Facts,
     /// What overlays have said in vain.
@@ -285,6 +292,8 @@ impl HostPlatform {
             smmus: Vec::new(),
             itss: Vec::new(),
             functions: Vec::new(),
+            claimed: Vec::new(),
+            said: device::Said::default(),
             devices: registers::Devices::default(),
             facts: reserved::Facts::default(),
             in_vain: Vec::new(),

@@ -48,8 +48,8 @@ pub enum Backing<'a> {
     Flash(&'a FlashClaim),
     /// RAM that other VMs see too.
     Shared(Share<'a>),
-    /// A PCI function's registers.
-    Function(Region<Pa>),
+    /// A device's registers.
+    Registers(Region<Pa>),
     /// The GIC's virtual CPU interface: each CPU finds its own there.
     Interface(Region<Pa>),
     /// What EL2 tells of stolen time.

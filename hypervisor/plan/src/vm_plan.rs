@@ -24,7 +24,7 @@ use crate::claims::{Trouble, VmClaims, World};
 use crate::guest_tree::{self, Blob, GuestTree, Seeds};
 use crate::idregs::{self, HostId, VmFeatures};
 use crate::kernel;
-use crate::platform::HostPlatform;
+use crate::platform::{HostPlatform, Stream};
 use crate::policy::Mte;
 use crate::policy::line::DecisionLine;
 use crate::refusal::{Cause, Refusal};
@@ -34,11 +34,13 @@ use crate::vm_tree::{FlashClaim, Sched, VmConfig};
 
 mod devices;
 mod left;
+mod platform;
 #[cfg(test)]
 mod tests;
 
 pub use devices::Function;
 pub use left::{Left, Memory, Shortage};
+pub use platform::Device;
 
 /// What the machine is, beyond what claims are decided with.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,8 @@ pub struct VmPlan<'a> {
     pub traps: Vec<TrapConfig>,
     /// Its PCI functions, in the guest's order.
     pub functions: Vec<Function<'a>>,
+    /// Its devices of the platform tree.
+    pub devices: Vec<Device<'a>>,
     /// The machine.
     host: &'a HostPlatform,
 }
@@ -161,7 +165,8 @@ impl<'a> Planner<'a> {
         let vmid = self.left.vmid(host)?;
         let mut space = claims.space();
         let functions = Function::all(self.world.machine, config, &space);
-        devices::add(&self.world, &mut space, &functions, gic, &cpus)?;
+        let platform = Device::all(self.world.machine, config);
+        devices::add(&self.world, &mut space, (&functions, &platform), gic, &cpus)?;
         let end = space.iter().map(|mapping| mapping.ipa.end()).max().unwrap_or(Ipa(0));
         let geometry = Geometry::new(Geometry::bits_below(end.0), host.pa_range_bits())?;
         self.left.check(config, &space).map_err(|shortage| shortage.blame(self.world.machine))?;
@@ -191,10 +196,12 @@ impl<'a> Planner<'a> {
                 doorbells: Doorbells::new(space::doorbells(&space)),
                 pci: !functions.is_empty(),
                 messages: functions.iter().any(|function| function.messages.is_some()),
+                wires: platform.iter().any(|device| !device.lines.is_empty()),
             },
             features,
             traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
             functions,
+            devices: platform,
             host: self.world.machine,
             space,
             cpus,
@@ -214,9 +221,15 @@ impl VmPlan<'_> {
         coherent.map(|mapping| &*mapping.name)
     }
 
-    /// Tells whether it has functions that make accesses of their own.
+    /// Tells whether it has devices that make accesses of their own.
     pub fn has_dma(&self) -> bool {
-        self.functions.iter().any(|function| function.found.stream.is_some())
+        let has_streams = self.devices.iter().any(|device| !device.streams.is_empty());
+        has_streams || self.functions.iter().any(|function| function.found.stream.is_some())
+    }
+
+    /// Returns the path of the SMMU that a stream is of.
+    pub fn smmu(&self, stream: Stream) -> &str {
+        self.host.smmus.get(stream.smmu).map_or("", |smmu| &smmu.path)
     }
 
     /// Returns the page that its devices send messages to, if some do.
@@ -252,6 +265,7 @@ impl VmPlan<'_> {
         let refuse = |cause: &dyn Cause| Refusal::of(&self.config.name, cause);
         let affinities: Vec<u64> = (0..self.machine.vcpus).map(|vcpu| psci::affinity(VcpuId(vcpu))).collect();
         let functions: Vec<_> = self.functions.iter().map(Function::node).collect();
+        let devices: Vec<_> = self.devices.iter().map(Device::node).collect();
         let tree = |ramdisk| {
             let tree = guest_tree::build(&GuestTree {
                 space: &self.space,
@@ -264,6 +278,7 @@ impl VmPlan<'_> {
                 pmu: self.features.pmu,
                 rtc: self.machine.rtc.is_some(),
                 functions: &functions,
+                devices: &devices,
                 distances: (!self.host.distances.is_empty()).then_some(self.host),
                 home: self.home(),
             });

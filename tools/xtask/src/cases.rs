@@ -15,6 +15,7 @@ mod linux;
 mod many;
 mod matrix;
 mod operator;
+mod platform;
 mod programs;
 mod ramdisk;
 mod refused;
@@ -93,6 +94,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(between::cases());
     cases.extend(coherent::cases());
     cases.extend(devices::cases());
+    cases.extend(platform::cases());
     cases.extend(linux::cases());
     cases.extend(many::cases());
     cases.extend(matrix::cases());

@@ -5,6 +5,7 @@
 
 mod cpus;
 mod decide;
+mod devices;
 mod functions;
 pub(crate) mod machine;
 mod print;
@@ -151,6 +152,8 @@ fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<S
             ));
         }
     }
+    let claimed = manifest.vm.iter().flat_map(|vm| &vm.devices);
+    machine.read_devices(&firmware, claimed.map(String::as_str));
     Ok(machine)
 }
 

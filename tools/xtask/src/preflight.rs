@@ -134,6 +134,11 @@ fn placed(claims: &VmClaims<'_>) -> Vec<Refusal> {
     refusals
 }
 
+/// Whether some tree may have such an alias (Devicetree Specification 0.4 §3.3).
+fn is_alias(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 /// Whether no fact of another machine would change the answer.
 fn is_always_wrong(row: &Row<'_>) -> bool {
     let reason = row.outcome.as_ref().err().map(|denied| denied.reason);
@@ -144,6 +149,7 @@ fn is_always_wrong(row: &Row<'_>) -> bool {
 fn is_never_right(trouble: &Trouble<'_>) -> bool {
     match trouble {
         Trouble::Device { fault: DeviceFault::Name, device, .. } => !device.starts_with('/'),
+        Trouble::Device { fault: DeviceFault::Nowhere, device, .. } => !device.starts_with('/') && !is_alias(device),
         Trouble::Device { fault, .. } => {
             matches!(fault, DeviceFault::NotAperture | DeviceFault::Second | DeviceFault::TooMany | DeviceFault::Twice)
         }

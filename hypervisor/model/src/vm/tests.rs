@@ -29,6 +29,7 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         doorbells: Doorbells::default(),
         pci: false,
         messages: false,
+        wires: false,
     }
 }
 

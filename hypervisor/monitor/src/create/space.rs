@@ -58,7 +58,7 @@ impl Holdings {
                 | Backing::Ram
                 | Backing::Flash(_)
                 | Backing::StolenTime
-                | Backing::Function(_)
+                | Backing::Registers(_)
                 | Backing::Interface(_) => {}
             }
         }
@@ -104,7 +104,7 @@ impl Holdings {
                     shared.of(&mapping.name).map(|piece| Memory::Shared(piece, rights)).collect()
                 }
                 Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Told).collect(),
-                Backing::Function(registers) => [Memory::Function(*registers)].into(),
+                Backing::Registers(registers) => [Memory::Registers(*registers)].into(),
                 Backing::Interface(registers) => [Memory::Interface(*registers)].into(),
             };
             let mut at = mapping.ipa.start;
@@ -176,7 +176,7 @@ fn in_use(mapping: &Mapping<'_>) -> Shortage {
     let name = mapping.name.to_string();
     match mapping.backing {
         Backing::Interface(_) => Shortage::Interface(name),
-        Backing::Function(_) => Shortage::FunctionInUse(name),
+        Backing::Registers(_) => Shortage::RegistersInUse(name),
         _ => Shortage::InUse(name),
     }
 }

@@ -1,7 +1,10 @@
 //! What devices of VMs tried to access and must not: lines of the console, so many a second.
 
+use core::fmt;
+
 use assay_el2::{cpu, lock};
 use assay_model::rate::Rate;
+use assay_plan::pci::Address;
 use assay_spec::addr::{Ipa, PAGE_SIZE};
 use assay_spec::smmu::event::Event;
 
@@ -65,10 +68,32 @@ pub(crate) fn tick(now: u64) -> Option<u64> {
     Some(now.wrapping_add(deferred::ticks(10)))
 }
 
+/// A device, as lines name it.
+enum Owner {
+    Function(Address),
+    Platform(&'static str),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(address) => write!(f, "function={address}"),
+            Self::Platform(path) => write!(f, "node={path}"),
+        }
+    }
+}
+
+/// Finds the device of a VM that has a stream.
+fn owner(vm: &'static super::Vm, smmu: usize, stream: u32) -> Option<Owner> {
+    let function = vm.functions.iter().find(|one| one.has_stream(smmu, stream));
+    let device = || vm.platform.iter().find(|one| one.has_stream(smmu, stream));
+    let function = function.map(|function| Owner::Function(function.address));
+    function.or_else(|| device().map(|device| Owner::Platform(&device.path)))
+}
+
 /// Says what the SMMU with this index has stopped.
 fn report(index: usize, event: &Event) {
-    let function = |vm: &'static super::Vm| vm.functions.iter().find(|one| one.has_stream(index, event.stream));
-    let owner = super::all().iter().find_map(|vm| Some((vm, function(vm)?.address)));
+    let owner = super::all().iter().find_map(|vm| Some((vm, owner(vm, index, event.stream)?)));
     let Event { kind, stream, access } = event;
     let (direction, address) = match access {
         Some(access) if access.is_write => ("write", access.address),
@@ -76,10 +101,9 @@ fn report(index: usize, event: &Event) {
         None => ("-", Ipa(0)),
     };
     match owner {
-        Some((vm, function)) => say!(
-            "dma vm={} function={function} stream={stream:#x} access={direction} ipa={address} fault={kind}",
-            vm.name
-        ),
+        Some((vm, device)) => {
+            say!("dma vm={} {device} stream={stream:#x} access={direction} ipa={address} fault={kind}", vm.name);
+        }
         None => say!("dma vm=- function=- stream={stream:#x} access={direction} ipa={address} fault={kind}"),
     }
 }

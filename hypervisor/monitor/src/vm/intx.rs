@@ -1,6 +1,7 @@
-//! INTx of the PCI functions that VMs have: physical SPIs, level-triggered, that stand behind virtual ones.
+//! Interrupts of the devices that VMs have, INTx of PCI functions and wires of the platform: physical SPIs that stand behind
+//! virtual ones.
 //!
-//! With a GICv3 and dedicated CPUs, such an interrupt goes to the CPU of the vCPU that the guest has sent it to. It
+//! With a GICv3 and dedicated CPUs, a level-triggered one goes to the CPU of the vCPU that the guest has sent it to. It
 //! stays active until the guest ends the virtual one, which deactivates it; if the line is still high, it comes again.
 
 use alloc::vec::Vec;
@@ -13,32 +14,54 @@ use assay_spec::intid::IntId;
 
 use super::{Phase, Vm};
 use crate::adapter::Lists;
+use crate::device::Device;
 use crate::pci::Owned;
 
-/// An interrupt that functions of a VM are wired to.
+/// An interrupt that devices of a VM are wired to.
 pub(crate) struct Line {
     physical: IntId,
     guest: IntId,
+    /// Each edge makes the guest's pending once, and the physical interrupt is dealt with at once.
+    pub(crate) is_edge: bool,
     /// GICv2 and shared CPUs: the physical interrupt is kept active while the model has the line high. Changed under the
     /// lock of `Vm::devices`.
     held: AtomicBool,
 }
 
-/// Lists the lines of a VM's functions, each once.
-pub(crate) fn lines(functions: &[Owned]) -> Vec<Line> {
+/// Lists the lines of a VM's devices, each once.
+pub(crate) fn lines(functions: &[Owned], platform: &[Device]) -> Vec<Line> {
+    let intx = functions.iter().filter_map(|function| function.intx);
+    let intx = intx.map(|(physical, guest)| (physical, guest, false));
+    let wires = platform.iter().flat_map(|device| &device.lines);
+    let wires = wires.map(|(wire, guest)| (wire.intid, *guest, wire.is_edge));
     let mut lines: Vec<Line> = Vec::new();
-    for (physical, guest) in functions.iter().filter_map(|function| function.intx) {
+    for (physical, guest, is_edge) in intx.chain(wires) {
         if lines.iter().all(|line| line.physical != physical) {
-            lines.push(Line { physical, guest, held: AtomicBool::new(false) });
+            lines.push(Line { physical, guest, is_edge, held: AtomicBool::new(false) });
         }
     }
     lines
 }
 
-/// Returns the VM whose function is wired to a physical interrupt, and its line.
+/// Returns the VM whose device is wired to a physical interrupt, and its line.
 pub(crate) fn owner(intid: IntId) -> Option<(&'static Vm, &'static Line)> {
     let line = |vm: &'static Vm| vm.lines.iter().find(|line| line.physical == intid);
     super::all().iter().find_map(|vm| Some((*vm, line(vm)?)))
+}
+
+/// Takes edges from now on, before a VM's first life: those that firmware has left are dropped.
+pub(super) fn take_edges(vm: &Vm) {
+    for line in vm.lines.iter().filter(|line| line.is_edge) {
+        gic::enable_spi(line.physical, percpu::index(), true);
+    }
+}
+
+/// An edge has come. A VM that does not run hears nothing.
+pub(crate) fn pulse(vm: &Vm, line: &Line) {
+    if vm.phase() == Phase::Running {
+        let kicks = vm.devices.lock().vgic.pulse(VcpuId(0), line.guest);
+        vm.kick(kicks);
+    }
 }
 
 /// An interrupt while vCPU `vcpu` of `here` is on this CPU, List Registers and all; they are to be flushed next.
@@ -140,12 +163,13 @@ fn redirect(vm: &Vm, vcpu: VcpuId, intid: IntId) {
     gic::deactivate_intid(intid);
 }
 
-/// A life has begun: the functions may interrupt, and access what the VM has.
+/// A life has begun: the devices may interrupt, and access what the VM has.
 pub(crate) fn connect(vm: &Vm) {
     vm.functions.iter().for_each(|function| function.connect(&vm.name));
+    vm.platform.iter().for_each(|device| device.connect(&vm.name));
     for line in &vm.lines {
         // This CPU runs, or will run, a vCPU of this VM.
-        gic::enable_spi(line.physical, percpu::index(), false);
+        gic::enable_spi(line.physical, percpu::index(), line.is_edge);
     }
 }
 
@@ -155,9 +179,11 @@ pub(crate) fn settle(vm: &Vm) -> Option<u64> {
     vm.functions.iter().filter_map(|function| function.settle(&vm.name)).min()
 }
 
-/// A life has ended, and no vCPU runs: the functions access nothing. Those that can be reset are; of the others stays what
-/// their own registers hold.
+/// A life has ended, and no vCPU runs: the devices access nothing. Functions that can be reset are; of the others, and of the
+/// platform's devices, stays what their own registers hold.
 pub(crate) fn disconnect(vm: &Vm) {
+    vm.platform.iter().for_each(|device| device.disconnect(&vm.name));
     vm.functions.iter().for_each(|function| function.disconnect(&vm.name));
-    vm.lines.iter().for_each(|line| gic::disable_spi(line.physical));
+    // An edge that comes meanwhile is taken and dropped: it does not wait for the next life.
+    vm.lines.iter().filter(|line| !line.is_edge).for_each(|line| gic::disable_spi(line.physical));
 }

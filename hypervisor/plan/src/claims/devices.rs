@@ -1,4 +1,5 @@
-//! The PCI functions that go with apertures: which one a claim means, and what is wrong with that.
+//! The PCI functions that VMs claim: which one a claim means, and what is wrong with that. `platform` is about the other
+//! devices.
 
 use alloc::vec::Vec;
 
@@ -61,13 +62,14 @@ pub(super) fn fault(world: &World<'_>, vm: &VmConfig, claim: &CoherentClaim) -> 
     of_function(world, vm, device)
 }
 
-/// Says what is wrong with the functions that a VM claims without a region.
+/// Says what is wrong with the functions that a VM claims without a region, and with the number of its devices.
 pub(super) fn check<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) {
-    for device in &claims.config.devices {
+    for device in claims.config.devices.iter().filter(|name| world.machine.device(name).is_none()) {
         let fault = of_function(world, claims.config, device);
+        let fault = fault.map(|fault| if fault == DeviceFault::Name { DeviceFault::Nowhere } else { fault });
         claims.troubles.extend(fault.map(|fault| Trouble::Device { region: None, device, fault }));
     }
-    let last = claims.config.functions().nth(layout::PCI_FUNCTIONS).and_then(|_| claims.config.devices.last());
+    let last = claims.config.functions().nth(layout::DEVICES_MAX).and_then(|_| claims.config.devices.last());
     let fault = DeviceFault::TooMany;
     claims.troubles.extend(last.map(|device| Trouble::Device { region: None, device, fault }));
 }
@@ -124,7 +126,7 @@ fn of_regions(machine: &HostPlatform, vm: &VmConfig) -> impl Iterator<Item = Add
 }
 
 /// What an SMMU knows the accesses of a function by: as the boot found it, or before one by the tree.
-fn stream_of(machine: &HostPlatform, address: Address) -> Option<Stream> {
+pub(super) fn stream_of(machine: &HostPlatform, address: Address) -> Option<Stream> {
     if let Some(found) = found_function(machine, address) {
         return found.stream;
     }

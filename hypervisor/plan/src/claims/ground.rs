@@ -91,7 +91,7 @@ fn may_be_mapped<'a>(machine: &HostPlatform, index: usize) -> Option<Fault<'a>> 
 }
 
 /// Names the registers of all enabled devices, and of those that EL2 drives whatever their `status`.
-fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
+pub(super) fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
     for registers in machine.registers().filter(|registers| !registers.is_window) {
         add(&registers.path, registers.region);
     }

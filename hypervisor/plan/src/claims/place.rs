@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{BLOCK_2M, Ipa, PAGE_SIZE, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
-use super::{Holder, Trouble};
+use super::{Holder, Trouble, World};
 use crate::vm_tree::VmConfig;
 use assay_model::layout;
 
@@ -40,9 +40,9 @@ struct Space<'a> {
     next: Option<u64>,
 }
 
-/// Places all claims of a VM on CPUs with `pa_bits` address bits.
-pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<Placed<'a>> {
-    let mut space = Space::of(vm, pa_bits);
+/// Places all claims of a VM.
+pub(super) fn all<'a>(world: &World<'_>, vm: &VmConfig, wanted: &[Wanted<'a>]) -> Vec<Placed<'a>> {
+    let mut space = Space::of(world, vm);
     // What has its address first: the others go around it.
     let mut placed: Vec<Placed<'a>> = wanted.iter().map(|claim| space.fixed(claim)).collect();
     for (claim, place) in wanted.iter().zip(&mut placed) {
@@ -56,14 +56,14 @@ pub(super) fn all<'a>(vm: &VmConfig, pa_bits: u8, wanted: &[Wanted<'a>]) -> Vec<
 }
 
 /// Where a VM's devices are: memory can be anywhere else.
-fn devices(vm: &VmConfig) -> impl Iterator<Item = Region<Ipa>> {
-    let has_function = vm.functions().next().is_some();
+fn devices(world: &World<'_>, vm: &VmConfig) -> impl Iterator<Item = Region<Ipa>> + use<> {
+    let has_function = vm.functions().any(|name| world.machine.device(name).is_none());
     core::iter::once(layout::DEVICES).chain(has_function.then_some(layout::PCI))
 }
 
 /// Says what is wrong with the place of the VM's RAM, if the manifest chose it.
-pub(super) fn ram<'a>(vm: &VmConfig, pa_bits: u8) -> Option<Trouble<'a>> {
-    let (ipa, size, bits) = (vm.memory_ipa, vm.memory_bytes, pa_bits.min(PA_BITS_MAX));
+pub(super) fn ram<'a>(world: &World<'_>, vm: &VmConfig) -> Option<Trouble<'a>> {
+    let (ipa, size, bits) = (vm.memory_ipa, vm.memory_bytes, world.pa_bits.min(PA_BITS_MAX));
     // At its usual place, what is too large is said by those who count RAM.
     if ipa == layout::RAM {
         return None;
@@ -72,7 +72,7 @@ pub(super) fn ram<'a>(vm: &VmConfig, pa_bits: u8) -> Option<Trouble<'a>> {
     let Some(place) = place else {
         return Some(Trouble::RamBeyond { ipa, size, bits });
     };
-    let device = devices(vm).find(|device| device.overlaps(&place));
+    let device = devices(world, vm).find(|device| device.overlaps(&place));
     device.map(|device| Trouble::RamOverDevices { ipa, size, device })
 }
 
@@ -88,13 +88,13 @@ impl Wanted<'_> {
 impl<'a> Space<'a> {
     /// The VM before it has any region. The input size of stage 2 may not exceed the physical address size
     /// (DDI0487 D8.2.2).
-    fn of(vm: &VmConfig, pa_bits: u8) -> Self {
-        let mut taken: Vec<_> = devices(vm).map(|place| (place, Holder::Devices(place))).collect();
+    fn of(world: &World<'_>, vm: &VmConfig) -> Self {
+        let mut taken: Vec<_> = devices(world, vm).map(|place| (place, Holder::Devices(place))).collect();
         let ram = Region::new(vm.memory_ipa, vm.memory_bytes);
         taken.extend(ram.map(|ram| (ram, Holder::Ram)));
         Self {
             taken,
-            bits: pa_bits.min(PA_BITS_MAX),
+            bits: world.pa_bits.min(PA_BITS_MAX),
             // RAM that has no end leaves no room above it.
             next: ram.and_then(|ram| ram.end().0.max(GIB).checked_next_multiple_of(GIB)),
         }

@@ -6,6 +6,7 @@ mod devices;
 mod flash;
 mod marks;
 mod naming;
+mod nodes;
 mod odd;
 mod places;
 mod proofs;
@@ -49,6 +50,14 @@ fn board(root: &str, reserved: &str) -> String {
 
 pub(crate) fn platform(root: &str, reserved: &str) -> HostPlatform {
     platform::parse(&compile(&board(root, reserved))).unwrap()
+}
+
+/// The same machine, after its devices of these names were read.
+pub(crate) fn with_devices(root: &str, names: &[&str]) -> HostPlatform {
+    let blob = compile(&board(root, ""));
+    let mut machine = platform::parse(&blob).unwrap();
+    machine.read_devices(&Tree::new(&blob).unwrap(), names.iter().copied());
+    machine
 }
 
 /// The same machine with what an overlay says of its nodes: a fragment for each path and body.

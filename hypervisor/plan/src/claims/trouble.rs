@@ -5,6 +5,7 @@ use core::fmt;
 
 use assay_spec::addr::{Ipa, Region};
 
+use super::PlatformFault;
 use crate::pci::DeviceFault;
 use crate::vm_tree::CoherentClaim;
 
@@ -39,6 +40,13 @@ pub enum Trouble<'a> {
         device: &'a str,
         /// Why not.
         fault: DeviceFault,
+    },
+    /// The VM wants a device of the platform tree that it cannot have.
+    Platform {
+        /// What the manifest calls it.
+        device: &'a str,
+        /// Why not.
+        fault: PlatformFault<'a>,
     },
     /// The VM has two claims of one shared region.
     SharedTwice {

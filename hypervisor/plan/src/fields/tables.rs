@@ -89,8 +89,9 @@ table! {
     FLASH = Field::optional("flash", "", Kind::Tables("vm.flash"), Default::Empty);
     /// its parts in regions that several VMs see
     SHARED = Field::optional("shared", "", Kind::Tables("vm.shared"), Default::Empty);
-    /// PCI functions that the VM gets: each `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`), or the path of its node;
-    /// 8 at most, those of `[[vm.coherent]]` included ([pci.md](pci.md))
+    /// devices that the VM gets: PCI functions, each `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`) or the path of its
+    /// node ([pci.md](pci.md)), and devices of the platform tree by path or alias
+    /// ([platform-devices.md](platform-devices.md)); 8 at most, those of `[[vm.coherent]]` included
     DEVICES = Field::optional("devices", "assay,devices", Kind::Texts, Default::Empty);
     /// a disk image, which QEMU gives the machine as an NVMe disk and Assay this VM: for `run` and tests only, see below
     DISK = Field::optional("disk", "", Kind::Text, Default::None("absent"));

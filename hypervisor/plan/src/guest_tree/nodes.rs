@@ -19,7 +19,9 @@ pub(super) const KASLR_MARK: [u8; 8] = [0xf8; 8];
 pub(super) const RNG_MARK: [u8; 32] = [0xf5; 32];
 
 pub(super) const GIC_PHANDLE: u32 = 1;
-const CLOCK_PHANDLE: u32 = 2;
+pub(super) const CLOCK_PHANDLE: u32 = 2;
+/// The rate of the clock that stands there anyway, in Hz.
+pub(super) const CLOCK_RATE: u32 = 24_000_000;
 /// The frame for messages.
 pub(super) const V2M_PHANDLE: u32 = 4;
 /// The aperture that a PCI function's node refers to.
@@ -31,7 +33,7 @@ const PPI: u32 = 1;
 /// And their third: active high, level-sensitive.
 pub(super) const LEVEL_HIGH: u32 = 4;
 /// Or: on a rising edge.
-const EDGE_RISING: u32 = 1;
+pub(super) const EDGE_RISING: u32 = 1;
 
 pub(super) fn root(node: &mut DeviceTreeNode) {
     put_texts(node, "compatible", &["assay,vm", "linux,dummy-virt"]);
@@ -199,7 +201,7 @@ pub(super) fn clock() -> DeviceTreeNode {
     let mut node = named("apb-pclk");
     put_texts(&mut node, "compatible", &["fixed-clock"]);
     put_cells(&mut node, "#clock-cells", &[0]);
-    put_cells(&mut node, "clock-frequency", &[24_000_000]);
+    put_cells(&mut node, "clock-frequency", &[CLOCK_RATE]);
     put_texts(&mut node, "clock-output-names", &["clk24mhz"]);
     put_cells(&mut node, "phandle", &[CLOCK_PHANDLE]);
     node

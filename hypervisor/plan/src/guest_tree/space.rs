@@ -17,7 +17,7 @@ pub(super) fn add_all(root: &mut DeviceTreeNode, guest: &GuestTree<'_>) -> Resul
             Backing::Shared(share) => shared.add(root, mapping, share)?,
             Backing::Flash(flash) if flash.cfi => add(root, flash_node(mapping.ipa))?,
             Backing::Flash(_) => {}
-            Backing::Function(_) | Backing::Interface(_) | Backing::StolenTime => {}
+            Backing::Registers(_) | Backing::Interface(_) | Backing::StolenTime => {}
         }
     }
     Ok(())

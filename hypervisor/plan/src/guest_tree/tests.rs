@@ -54,6 +54,7 @@ fn plain() -> GuestTree<'static> {
         pmu: false,
         rtc: false,
         functions: &[],
+        devices: &[],
         distances: None,
         home: 0,
     }

@@ -46,6 +46,8 @@ impl fmt::Display for Address {
 pub enum DeviceFault {
     /// It is named by neither a PCI address nor the path of a function's node.
     Name,
+    /// It is named by neither, nor by the path or alias of another node.
+    Nowhere,
     /// The claim is not `use = "aperture"`.
     NotAperture,
     /// The VM claims a second region with a function.

@@ -121,6 +121,11 @@ fn full_path<'a>(path: &'a str, aliases: impl FnOnce() -> Option<Bare<'a>>) -> O
     decode::str(aliases()?.property(path)?)
 }
 
+/// Tells whether a node is a UART of a kind that is known, none of which makes accesses of its own.
+pub(super) fn is_uart(node: &Bare<'_>) -> bool {
+    KNOWN.iter().any(|(names, ..)| node.is_compatible(names))
+}
+
 /// Finds out which UART a node is, and how it is wired; `None` if no driver can reach its registers.
 fn wired(node: &Bare<'_>) -> Option<Wired> {
     let (_, uart, layout) = KNOWN.iter().find(|(names, ..)| node.is_compatible(names))?;

@@ -115,6 +115,7 @@ impl<'p> Overlay<'_, '_, 'p> {
             self.machine.added.push(String::from(path));
         }
         self.memory(path, node);
+        self.machine.said.add(path, node);
         fact(self.machine, path, node)?;
         let is_on = self.machine.devices.overlay(path, node, known, above)?;
         let own = known.map_or_else(|| Bus::of(node), |known| Bus::of(known).overlaid(node));

@@ -3,6 +3,8 @@
 //! Only what is wired to the GIC itself is followed, not a controller behind it. PCI host bridges' `interrupt-map` is
 //! `pcie`'s matter.
 
+use alloc::vec::Vec;
+
 use assay_spec::intid::IntId;
 
 use crate::gate::{Malformed, Node};
@@ -29,7 +31,7 @@ pub(super) fn nth<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -
     let cells = specifier_cells(gic)?;
     let mut list = node.cells("interrupts")?;
     if !list.count_left().is_multiple_of(cells) {
-        return Err(node.malformed("interrupts", "must be whole specifiers of #interrupt-cells"));
+        return Err(node.malformed("interrupts", WHOLE));
     }
     let Some(skip) = which.checked_mul(cells) else {
         return Ok(None);
@@ -39,6 +41,46 @@ pub(super) fn nth<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -
         _ => Ok(None),
     }
 }
+
+/// An interrupt of a device's that is an SPI of the GIC's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wire {
+    /// Its number.
+    pub intid: IntId,
+    /// It is an edge, not a level.
+    pub is_edge: bool,
+}
+
+/// Reads all interrupts of a device; `None` in place of one that is no SPI or another controller's.
+pub(super) fn all<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<Option<Wire>>, Malformed> {
+    let (extended, plain) = ("interrupts-extended", "interrupts");
+    let is_extended = node.has(extended);
+    let name = if is_extended { extended } else { plain };
+    let mut list = node.cells(name)?;
+    let mut all = Vec::new();
+    while list.count_left() > 0 && all.len() < MAX_WIRES {
+        let parent = if is_extended {
+            list.next().and_then(|phandle| node.tree().by_phandle(phandle))
+        } else {
+            controller(node)
+        };
+        let parent = parent.ok_or_else(|| node.malformed(name, "must be specifiers of an interrupt controller"))?;
+        let mut cells = [0; 8];
+        let count = specifier_cells(parent)?;
+        for cell in &mut cells[..count] {
+            *cell = list.next().ok_or_else(|| node.malformed(name, WHOLE))?;
+        }
+        let intid = if parent == gic { decode(node, name, cells[0], cells[1])? } else { None };
+        // Of the third cell, bits 1:0 are edges (the `arm,gic` binding).
+        let wire = |intid| Wire { intid, is_edge: cells[2] & 3 != 0 };
+        all.push(intid.filter(|intid| intid.0 >= IntId::SPI_BASE).map(wire));
+    }
+    Ok(all)
+}
+
+/// The most interrupts of a device that are read: more than a VM gets.
+const MAX_WIRES: usize = 64;
+const WHOLE: &str = "must be whole specifiers of #interrupt-cells";
 
 /// Reads one of `interrupts-extended`: each has its controller's phandle before it.
 fn extended<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -> Result<Option<IntId>, Malformed> {

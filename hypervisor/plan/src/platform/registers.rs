@@ -89,7 +89,8 @@ impl Devices {
         Ok(is_on)
     }
 
-    fn is_on(&self, node: Node<'_, '_>) -> bool {
+    /// Tells whether neither a node of the firmware's tree nor a bus above it is disabled.
+    pub(super) fn is_on(&self, node: Node<'_, '_>) -> bool {
         let mut chain = core::iter::once(node).chain(node.ancestors());
         chain.all(|node| node.is_available() || self.enabled.contains(&node.path()))
     }

@@ -1,4 +1,4 @@
-//! What a VM gets beyond what it claims: its interrupt controller, the registers of its PCI functions, stolen time.
+//! What a VM gets beyond what it claims: its interrupt controller, the registers of its devices, stolen time.
 
 use alloc::borrow::Cow;
 use alloc::string::ToString;
@@ -12,12 +12,12 @@ use assay_spec::gic::Version;
 use assay_spec::intid::IntId;
 use assay_spec::stage2_desc::Rights;
 
-use super::{Cpus, Shortage};
+use super::{Cpus, Device, Shortage};
 use crate::claims::{self, World};
 use crate::guest_tree::PciFunction;
 use crate::offers::{self, Offer};
 use crate::pci::{DeviceId, Found};
-use crate::platform::{HostGic, HostPlatform};
+use crate::platform::{Accesses, HostGic, HostPlatform};
 use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
 use crate::space::{Backing, Mapping};
 use crate::vm_tree::VmConfig;
@@ -48,10 +48,12 @@ impl<'a> Function<'a> {
         let offers = offers::all(&found, &machine.coherent).unwrap_or_default();
         let mut lines = Vec::new();
         // Devices have one page for messages, that of one ITS, which all with DMA must be before: to another they could name a
-        // device of another VM. A GICv2 has none.
+        // device of another VM. A GICv2 has none. Which ITS is before a device of the platform tree is not known.
         let is_v3 = matches!(machine.gic.version, HostGic::V3 { .. });
         let mut with_dma = found.iter().filter(|(found, _)| found.stream.is_some()).map(|(found, _)| found.messages);
-        let first = with_dma.next().flatten().filter(|_| is_v3);
+        let mut platform = claims::platform_devices(machine, vm).into_iter().map(|device| machine.accesses(device));
+        let is_alone = !platform.any(|accesses| matches!(accesses, Accesses::Checked(_)));
+        let first = with_dma.next().flatten().filter(|_| is_v3 && is_alone);
         let first = first.filter(|first| with_dma.all(|other| other.is_some_and(|other| other.its == first.its)));
         let functions = found.into_iter().zip(offers).map(|((found, own), offers)| {
             let line = found.intx.map(|intid| {
@@ -106,7 +108,7 @@ pub(super) fn gic_of(machine: &HostPlatform, vcpus: usize) -> Result<Version, Sh
 pub(super) fn add<'a>(
     world: &World<'a>,
     space: &mut Vec<Mapping<'a>>,
-    functions: &[Function<'a>],
+    (functions, platform): (&[Function<'a>], &[Device<'a>]),
     gic: Version,
     cpus: &Cpus,
 ) -> Result<(), Shortage> {
@@ -122,8 +124,11 @@ pub(super) fn add<'a>(
         if let Some((registers, ipa)) = offer.registers {
             let merges = offer.guest.bar.memory().is_some_and(|(_, merges)| merges);
             let kind = if merges { Kind::MmioWriteCombining } else { Kind::Mmio };
-            device(Cow::Owned(offer.name.clone()), ipa, kind, Backing::Function(registers))?;
+            device(Cow::Owned(offer.name.clone()), ipa, kind, Backing::Registers(registers))?;
         }
+    }
+    for (name, pages, place, kind) in platform.iter().flat_map(Device::registers) {
+        device(Cow::Owned(name), place, kind, Backing::Registers(pages))?;
     }
     if let (Version::V2, HostGic::V2 { vcpu, .. }) = (gic, &world.machine.gic.version) {
         let interface = Region { start: Pa(vcpu.start.0), size: layout::GICC.size };

@@ -76,7 +76,7 @@ pub enum Shortage {
     /// The memory of this region is in use.
     InUse(String),
     /// The registers of this name are in use.
-    FunctionInUse(String),
+    RegistersInUse(String),
     /// The GIC of this path has its virtual interface where memory is.
     Interface(String),
     /// The policy refuses a device.

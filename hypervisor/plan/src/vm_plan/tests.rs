@@ -1,5 +1,7 @@
 //! What is left of a machine while VMs are planned, and what a plan holds.
 
+mod platform;
+
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;

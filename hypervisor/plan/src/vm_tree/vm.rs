@@ -123,13 +123,7 @@ impl Vm<'_, '_> {
 
     fn devices(&self) -> Result<Vec<String>, Refused> {
         let bad = self.bad(Rule::V3, "write devices as a list of PCI functions");
-        Ok(self
-            .node
-            .strs(vm::DEVICES.property)
-            .map_err(bad)?
-            .take(layout::PCI_FUNCTIONS + 1)
-            .map(String::from)
-            .collect())
+        Ok(self.node.strs(vm::DEVICES.property).map_err(bad)?.take(layout::DEVICES_MAX + 1).map(String::from).collect())
     }
 
     fn cpus(&self) -> Result<CpuClaim, Refused> {

@@ -23,6 +23,7 @@ use assay_plan::vm_tree;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::PcpuId;
 
+use super::devices::{self, Device};
 use super::functions::{self, Function};
 use super::proof::Proofs;
 use super::{Given, cpus, reason};
@@ -65,6 +66,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// The PCI functions of the VMs that would start, in the manifest's order.
     pub(crate) functions: Vec<Function>,
+    /// The same of the devices of the platform tree.
+    pub(crate) devices: Vec<Device>,
     /// What is odd and decides nothing.
     pub(crate) warnings: Vec<String>,
 }
@@ -154,7 +157,10 @@ impl Report {
             Ok(plan)
         });
         match planned {
-            Ok(plan) => planner.left = planner.left.without(&plan),
+            Ok(plan) => {
+                self.devices.extend(devices::all(&plan, claims));
+                planner.left = planner.left.without(&plan);
+            }
             Err(refusals) => self.rows.extend(refusals.iter().map(refusal)),
         }
     }

@@ -29,7 +29,8 @@ pub(crate) struct Function {
 
 /// Lists the functions of a VM, in the guest's order.
 pub(super) fn all(machine: &HostPlatform, claims: &VmClaims<'_>) -> Vec<Function> {
-    (0..).zip(claims.config.functions()).filter_map(|(index, name)| function(machine, claims, index, name)).collect()
+    let names = claims.config.functions().filter(|name| claims::function_address(machine, name).is_some());
+    (0..).zip(names).filter_map(|(index, name)| function(machine, claims, index, name)).collect()
 }
 
 fn function(machine: &HostPlatform, claims: &VmClaims<'_>, index: u8, name: &str) -> Option<Function> {

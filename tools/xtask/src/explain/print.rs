@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::decide::{Report, Row};
+use super::devices::Device;
 use super::functions::Function;
 
 const HEAD: [&str; 10] = ["VM", "REGION", "USE", "IPA", "SIZE", "ATTRIBUTE", "EXEC", "MTE", "RULE", "PROOF"];
@@ -38,6 +39,7 @@ pub(super) fn table(report: &Report) -> String {
         }
     }
     text.extend(report.functions.iter().map(Function::text));
+    text.extend(report.devices.iter().map(Device::text));
     text
 }
 
@@ -74,10 +76,11 @@ fn line(cells: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
 
 /// An array with an object for each row: the keys and values of its console line, and `kind`, `node`,
 /// `reason`, `notices`, and `cost` where a start has one. Every value but `notices` is a string, as on the console. An
-/// object for each PCI function comes after them.
+/// object for each PCI function, and for each device of the platform tree, comes after them.
 pub(super) fn json(report: &Report) -> String {
     let rows = report.rows.iter().map(object);
-    let rows: Vec<Value> = rows.chain(report.functions.iter().map(Function::json)).collect();
+    let rows = rows.chain(report.functions.iter().map(Function::json));
+    let rows: Vec<Value> = rows.chain(report.devices.iter().map(Device::json)).collect();
     format!("{:#}", Value::Array(rows))
 }
 

@@ -143,8 +143,8 @@ fn addresses_beyond_every_cpu_and_devices_that_are_none_are_told() {
         ),
         (claim("of-another-tree", "aperture", "device = \"00:20.0\""), "as SEGMENT:BB:DD.F in hexadecimal"),
         (
-            "memory = \"64M\"\nkernel = \"Image\"\ndevices = [\"nic\"]".to_owned(),
-            "the device nic is no PCI function",
+            "memory = \"64M\"\nkernel = \"Image\"\ndevices = [\"0000:00:20.0\"]".to_owned(),
+            "the device 0000:00:20.0 is no PCI function, and no node of firmware",
         ),
         (
             "memory = \"64M\"\nkernel = \"Image\"\ndevices = [\"/a\", \"/b\", \"/c\", \"/d\", \"/e\", \"/f\", \"/g\", \"/h\", \"/i\"]"

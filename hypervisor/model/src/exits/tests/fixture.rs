@@ -199,6 +199,7 @@ impl Vm {
             doorbells: Doorbells::new(SIDES),
             pci: false,
             messages: false,
+            wires: false,
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;

@@ -1,0 +1,85 @@
+//! Devices of the platform tree, given by path: their registers and interrupts, and what is refused.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::qemu::Gic;
+use assay_harness::{Machine, Report};
+
+use super::Case;
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// The GPIO controller of QEMU's `virt`, whose interrupt is SPI 7.
+const GPIO: &str = "/pl061@9030000";
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("platform/a-gpio-controller-works-and-interrupts", || gpio(Gic::V3, "cpus = 2\n")),
+        Case::new("platform/a-gpio-controller-works-with-gicv2", || gpio(Gic::V2, "cpus = 2\n")),
+        Case::new("platform/a-gpio-controller-works-on-shared-cpus", || gpio(Gic::V3, "sched = \"shared\"\n")),
+        Case::new("platform/a-device-keeps-its-registers-over-a-reset", restart),
+        Case::new("platform/devices-that-cannot-be-given-are-refused-by-name", refused),
+    ]
+}
+
+fn vm(name: &str, lines: &str, device: &str) -> String {
+    format!("[[vm]]\nname = \"{name}\"\nmemory = \"64M\"\nkernel = \"platform\"\n{lines}devices = [\"{device}\"]\n")
+}
+
+fn gpio(gic: Gic, lines: &str) -> Result<String> {
+    let mut machine = Machine::builder().manifest_text(&vm("look", lines, GPIO)).gic(gic).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let line = events.iter().find(|event| event.kind == "decision" && event.get("region") == Some(GPIO));
+    let line = line.with_context(|| format!("no decision:\n{}", machine.log()))?;
+    for (key, wanted) in [("attr", "device-ngnre"), ("rule", "D1"), ("exec", "no"), ("size", "0x1000")] {
+        ensure!(line.get(key) == Some(wanted), "no {key}={wanted}: {line}");
+    }
+    let counts = machine.finish_ktap("look", LIMIT)?;
+    Ok(format!("{} results", counts.passed))
+}
+
+/// Nobody resets a device of the platform: its registers are as the last life left them, and its interrupt, which is still
+/// asserted, disturbs nobody before the guest asks for it.
+fn restart() -> Result<String> {
+    let text = vm("look", "cmdline = \"again\"\n", GPIO);
+    let mut machine = Machine::builder().manifest_text(&text).start()?;
+    machine.expect("look", "platform: enabled 0x0", LIMIT)?;
+    machine.expect("look", "platform: again", LIMIT)?;
+    machine.expect("look", "platform: enabled 0x1", LIMIT).context("the second life")?;
+    machine.expect("look", "platform: again", LIMIT)?;
+    machine.send("look", "q")?;
+    machine.wait(LIMIT)?;
+    let report = Report::parse(&machine.output("look"));
+    let counts = report.check().map_err(anyhow::Error::msg)?;
+    machine.finish(LIMIT)?;
+    Ok(format!("{} results", counts.passed))
+}
+
+/// Each in a VM of its own, beside one that has what the last of them wants.
+fn refused() -> Result<String> {
+    let wanted = [
+        ("transport", "/virtio_mmio@a000000", "in a page of 4 KiB with /virtio_mmio@a000200"),
+        ("firmware", "/fw-cfg@9020000", "may access memory by itself (DMA)"),
+        ("console", "/pl011@9000000", "is the console, which EL2 drives"),
+        ("clock", "/pl031@9010000", "is the clock that the clocks of all VMs go by"),
+        ("gic", "/intc@8000000", "is the interrupt controller, which EL2 drives"),
+        ("host", "/pcie@10000000", "is a PCI host bridge or behind one"),
+        ("nothing", "/soc/ethernet@ff0e0000", "is no PCI function, and no node of firmware's tree"),
+        ("twice", GPIO, "is claimed twice, also by VM again"),
+        ("again", GPIO, "is claimed twice, also by VM twice"),
+    ];
+    let vms: String = wanted.iter().map(|(name, device, _)| vm(name, "", device)).collect();
+    let well = "[[vm]]\nname = \"well\"\nmemory = \"64M\"\nkernel = \"hello\"\n";
+    let mut machine = Machine::builder().manifest_text(&format!("{vms}{well}")).start()?;
+    let _ = machine.expect_event("the other VM's end", LIMIT, |event| event.is_vm("well", "stopped"))?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    for (name, device, reason) in &wanted {
+        let is_it = |event: &&assay_harness::Event| event.kind == "refused" && event.get("vm") == Some(name);
+        let line = events.iter().find(is_it).with_context(|| format!("{name} is not refused:\n{}", machine.log()))?;
+        let said = line.get("reason").unwrap_or_default();
+        ensure!(said.contains(reason) && said.contains(device), "{name}: another reason: {line}");
+    }
+    Ok(format!("{} refused", wanted.len()))
+}
