@@ -19,6 +19,17 @@ pub struct GuestRam {
     hidden: bool,
 }
 
+/// Where a guest's RAM is that other VMs are to see too: [`GuestRam::lend`] alone makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct LentRam(Region<Pa>);
+
+impl LentRam {
+    /// Returns where it is.
+    pub fn region(&self) -> Region<Pa> {
+        self.0
+    }
+}
+
 /// A part of guest RAM that was asked for does not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfRange;
@@ -34,6 +45,12 @@ impl GuestRam {
     /// Returns where it is.
     pub fn region(&self) -> Region<Pa> {
         self.frames.region()
+    }
+
+    /// Lets other VMs be granted the memory beside the one whose RAM it is. It is given for good: EL2 goes on clearing and
+    /// filling it for that one.
+    pub fn lend(&self) -> LentRam {
+        LentRam(self.region())
     }
 
     /// Notes that a VM is granted the memory. Returns whether it is the first.

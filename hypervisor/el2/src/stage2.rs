@@ -2,8 +2,8 @@
 //!
 //! The invariant that everything rests on is enforced here, whatever safe code decided before: a leaf points
 //! into memory that was granted to this VM, a table entry to one of its own tables, and granted memory is
-//! never EL2's. A VM's own RAM is granted to that VM alone; memory between VMs to several, never executable, and
-//! writable to those that may write. A violation is a bug of ours and stops the machine.
+//! never EL2's. A VM's own RAM is granted to that VM alone, and to those that it is lent to; memory between VMs to
+//! several. What a VM has from others is never executable, and writable to those that may write. A violation is a bug of ours and stops the machine.
 
 use alloc::vec::Vec;
 
@@ -13,7 +13,7 @@ use assay_spec::stage2_desc::{CONTIGUOUS_ENTRIES, Descriptor, LAST_LEVEL, Rights
 use crate::claim::claim;
 use crate::coherent::CoherentMemory;
 use crate::frames::{self, Frames, Use};
-use crate::guest_ram::GuestRam;
+use crate::guest_ram::{GuestRam, LentRam};
 use crate::shared::SharedRam;
 use crate::sysreg::{dsb_ishst, isb};
 
@@ -50,6 +50,8 @@ pub enum Memory<'a> {
     Coherent(&'a mut CoherentMemory),
     /// RAM between VMs: by leaves that nobody executes from, and that let write only with these rights.
     Shared(&'a SharedRam, Rights),
+    /// RAM of another VM, lent for good: by leaves that nobody executes from.
+    Lent(&'a LentRam),
     /// A device's registers that every VM may see: the GIC's virtual CPU interface.
     Interface(Region<Pa>),
     /// A device's registers, which only this VM has.
@@ -140,6 +142,7 @@ impl TableMemory {
                 let write = rights == Rights::ReadWrite;
                 Granted { region: memory.region(), write, execute: false, devices: true }
             }
+            Memory::Lent(ram) => Granted { region: ram.region(), write: true, execute: false, devices: false },
             Memory::Interface(region) => Granted::registers(region, Use::Granted)?,
             Memory::Registers(region) => Granted::registers(region, Use::Registers)?,
         };

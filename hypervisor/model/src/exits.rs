@@ -19,12 +19,14 @@ use crate::stage::Stage;
 use crate::sysregs::{self, Answer, Sgi};
 use crate::vcpus::VcpuSet;
 use crate::vgic::ListRegisters;
+use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
 mod access;
+mod between;
 mod shared;
 
-pub use access::access;
+pub use access::{Accessed, access};
 pub use shared::{Shared, shared};
 
 /// What a decision needs of the physical CPU that the vCPU runs on.
@@ -47,6 +49,8 @@ pub trait Cpu: ListRegisters {
     fn ring(&mut self, ring: Ring);
     /// Tells which of the others that share a region a ring would reach now, a bit each.
     fn peers(&self, side: Side) -> u32;
+    /// Tells the other VM of device `number` what it is to know. No lock of this VM's is held.
+    fn tell(&mut self, number: usize, news: News);
     /// Arms the EL2 timer anew: a deadline of this vCPU or of its VM has changed.
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices);
     /// Reads a word of the configuration space of the VM's PCI function.

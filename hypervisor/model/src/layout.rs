@@ -51,6 +51,22 @@ pub const DOORBELLS_MAX: usize = 16;
 /// The first doorbell's interrupt: SPI 3, edge; the others' follow.
 const DOORBELL_INTID: IntId = IntId(35);
 
+/// The first virtio device whose backend is another VM, a page each; the others' follow without gaps. QEMU has its own
+/// here.
+pub const VIRTIO: Ipa = Ipa(0x0a00_0000);
+/// Bytes from one to the next.
+pub const VIRTIO_STRIDE: u64 = 0x1000;
+/// The most of them.
+pub const VIRTIO_MAX: usize = 4;
+/// The first one's interrupt: SPI 27, level; the others' follow.
+const VIRTIO_INTID: IntId = IntId(59);
+
+/// Returns the interrupt of virtio device `index` (modulo 4).
+pub fn virtio_intid(index: usize) -> IntId {
+    let index = u32::try_from(index % VIRTIO_MAX).unwrap_or(0);
+    IntId(VIRTIO_INTID.0 + index)
+}
+
 /// Returns the interrupt of doorbell `index` (modulo 16).
 pub fn doorbell_intid(index: usize) -> IntId {
     let index = u32::try_from(index % DOORBELLS_MAX).unwrap_or(0);
@@ -61,8 +77,14 @@ pub fn doorbell_intid(index: usize) -> IntId {
 pub const DEVICES: Region<Ipa> = region(0x0800_0000, 0x0800_0000);
 /// What a VM with PCI functions has besides.
 pub const PCI: Region<Ipa> = region(0x1000_0000, 0x3000_0000);
-/// The registers of PCI functions.
+/// What their bridge leads to.
 pub const PCI_MEMORY: Region<Ipa> = region(0x1000_0000, 0x2eff_0000);
+/// The registers of the machine's functions.
+pub const PCI_REGISTERS: Region<Ipa> = region(0x1000_0000, 0x2efe_0000);
+/// The registers of functions that EL2 makes up: the backends' faces of virtio devices, a page each.
+pub const FACES: Region<Ipa> = region(0x3efe_0000, 0x1_0000);
+/// Bytes of one of them.
+pub const FACE_SIZE: u64 = 0x1000;
 /// The configuration space of the emulated PCI host bridge: one bus.
 pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
 /// The most devices of a VM: PCI functions, and devices of the platform tree.

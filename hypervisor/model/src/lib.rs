@@ -42,6 +42,7 @@ pub mod terminal;
 pub mod v2m;
 pub mod vcpus;
 pub mod vgic;
+pub mod virtio;
 pub mod vm;
 pub mod vpl011;
 pub mod watchdog;

@@ -26,6 +26,8 @@ pub const TIME: u8 = 5;
 pub const SCHEDULER: u8 = 6;
 /// The console.
 pub const CONSOLE: u8 = 7;
+/// The registers of a virtio device between VMs.
+pub const VIRTIO: u8 = 8;
 
 /// A lock of rank `RANK`. A CPU that waits does as `R` says.
 pub struct Mutex<T, const RANK: u8, R = Spin>(spin::mutex::Mutex<T, R>);

@@ -1,5 +1,6 @@
 //! One VM while it runs: what never changes, what its vCPUs share, and what each has for itself.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Address, Ipa, Region};
@@ -10,13 +11,14 @@ use crate::doorbell::Doorbells;
 use crate::idregs::GuestId;
 use crate::inject::PstateBits;
 use crate::layout;
-use crate::pci::GuestFunction;
+use crate::pci::{Bar, ConfigSpace, Function, GuestBar, GuestFunction, Space, Wired};
 use crate::psci::PowerTable;
 use crate::ptimer::PhysTimer;
 use crate::rtc::Rtc;
 use crate::smccc::Workarounds;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{ListRegisters, Version, Vgic};
+use crate::virtio::{self, Link};
 use crate::vpl011::Vpl011;
 use crate::watchdog::{Watchdog, WatchdogEvent};
 
@@ -48,6 +50,12 @@ pub struct GuestMachine {
     pub messages: bool,
     /// Whether devices of the platform tree interrupt it.
     pub wires: bool,
+    /// Its virtio devices whose backends are other VMs.
+    pub virtio: Vec<Arc<Link>>,
+    /// The devices that it is the backend of: each a PCI function behind those of the machine.
+    pub faces: Vec<Arc<Link>>,
+    /// How many functions of the machine it has.
+    pub physical_functions: usize,
 }
 
 impl GuestMachine {
@@ -66,11 +74,37 @@ impl GuestMachine {
         self.flashes.iter().any(|flash| flash.contains(ipa))
     }
 
+    /// Returns which of its faces a PCI function is, if it is one.
+    pub fn face(&self, function: usize) -> Option<usize> {
+        function.checked_sub(self.physical_functions).filter(|face| *face < self.faces.len())
+    }
+
+    /// Returns the functions that its faces are, at power-on.
+    pub fn face_functions(&self) -> impl Iterator<Item = GuestFunction> {
+        (0..self.faces.len()).map(|face| {
+            let address = layout::FACES.start.0 + face as u64 * layout::FACE_SIZE;
+            let space = Space::Memory { wide: false, prefetchable: false };
+            let bar = Bar { index: 0, space, address, size: layout::FACE_SIZE };
+            let wired = Wired { has_interrupt: true, ..Wired::default() };
+            GuestFunction::new(&mut FaceConfig, Function(0), &[GuestBar { bar, address, size: bar.size }], wired)
+        })
+    }
+
     /// Tells whether a vCPU may start at this guest address.
     pub fn is_code(&self, address: u64) -> bool {
         let mut memory = core::iter::once(&self.ram).chain(&self.flashes);
         memory.any(|memory| memory.contains(Ipa(address))) && Ipa(address).is_aligned(4)
     }
+}
+
+/// The configuration space of a face while it is quiet. It has no capabilities.
+struct FaceConfig;
+
+impl ConfigSpace for FaceConfig {
+    fn read(&mut self, _function: Function, offset: u16) -> u32 {
+        virtio::config_word(offset, false)
+    }
+    fn write(&mut self, _function: Function, _offset: u16, _value: u32) {}
 }
 
 /// What a VM's vCPUs share, under its lock.
@@ -97,7 +131,7 @@ impl Devices {
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),
-            functions: Vec::new(),
+            functions: machine.face_functions().collect(),
             virtual_offset: 0,
         }
     }
@@ -130,6 +164,20 @@ impl Devices {
     /// Makes the interrupt of doorbell `index` pending; returns the vCPUs to kick.
     pub fn ring(&mut self, index: usize) -> VcpuSet {
         self.vgic.pulse(VcpuId(0), layout::doorbell_intid(index))
+    }
+
+    /// Carries the line of its virtio device `index` to the interrupt controller; returns the vCPUs to kick.
+    pub fn update_virtio(&mut self, machine: &GuestMachine, index: usize) -> VcpuSet {
+        let level = machine.virtio.get(index).is_some_and(|link| link.front_level());
+        self.vgic.set_level(VcpuId(0), layout::virtio_intid(index), level)
+    }
+
+    /// Carries the line of its face `index` to the interrupt controller; returns the vCPUs to kick.
+    pub fn update_face(&mut self, machine: &GuestMachine, index: usize) -> VcpuSet {
+        let function = machine.physical_functions + index;
+        let is_enabled = self.functions.get(function).is_some_and(GuestFunction::has_intx_enabled);
+        let level = is_enabled && machine.faces.get(index).is_some_and(|link| link.back_level());
+        self.vgic.set_level(VcpuId(0), layout::pci_intid(function), level)
     }
 
     /// A device sends message `index` (modulo 32); returns the vCPUs to kick.

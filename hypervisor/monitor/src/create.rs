@@ -21,6 +21,7 @@ use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted};
 use assay_plan::refusal::Refusal;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
+use assay_plan::space::Backing;
 use assay_plan::vm_tree::{FlashAccess, VmConfig};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::sysreg::SysReg;
@@ -31,10 +32,11 @@ use crate::coherent::Pool;
 use crate::console::say;
 use crate::device::Device;
 use crate::flash::Chip;
+use crate::lent::Lenders;
 use crate::load::Contents;
 use crate::pci::Owned;
 use crate::shared::{self, Regions};
-use crate::vm::{Parts, Sharing, Vm};
+use crate::vm::{Parts, Sharing, Vm, virtio};
 use crate::{cpus, seeds};
 
 mod space;
@@ -83,6 +85,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
         machine: world.machine,
         coherent,
         shared: Regions::default(),
+        lenders: Lenders::default(),
         members: Vec::new(),
         pool: Vec::new(),
     };
@@ -118,6 +121,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     }
     let vms: Vec<&'static Vm> = made.into_iter().flatten().collect();
     shared::connect(&vms);
+    virtio::connect(&vms);
     warn_of_branches(&stock.members);
     Made { vms, shared_cpus: planner.left.cpus, members: stock.members, regions: stock.shared }
 }
@@ -139,6 +143,14 @@ fn notice(claims: &VmClaims<'_>) {
     for row in &claims.rows {
         for notice in row.notices().iter() {
             say!("{}", NoticeLine { vm: &claims.config.name, region: row.region, notice });
+        }
+        if let Backing::Lent(vm) = row.backing {
+            say!(
+                "warning vm={} region={} reason=\"the VM is a backend of VM {}, and sees and writes all of its RAM\"",
+                claims.config.name,
+                row.region,
+                vm.name
+            );
         }
     }
 }
@@ -166,6 +178,7 @@ struct Stock<'a, 'p> {
     machine: &'a HostPlatform,
     coherent: &'a mut Pool<'p>,
     shared: Regions,
+    lenders: Lenders,
     /// The VMs that share CPUs.
     members: Vec<Member>,
     /// The CPUs that no VM has for itself: all of them once VMs that share are made, which come last.
@@ -201,14 +214,14 @@ impl Stock<'_, '_> {
         let (host, features) = (self.host, plan.features);
         let registers =
             guest_regs::Optional { pauth: features.pauth, mte: features.mte, sve: features.sve, pmu: features.pmu };
-        let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared)?;
+        let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared, &mut self.lenders)?;
         let (cpus, contexts) = match &plan.cpus {
             Cpus::Dedicated(cpus) => (cpus.clone(), Vec::new()),
             Cpus::Shared(share) => {
                 (Vec::new(), Context::make(share.vcpus.len(), registers).ok_or(Shortage::Registers)?)
             }
         };
-        let (tables, regime) = holdings.map(&plan, host, &self.shared)?;
+        let (tables, regime) = holdings.map(&plan, host, (&self.shared, &self.lenders))?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
         // Where its devices' messages come to: a CPU that its vCPUs may be on, since a storm takes time from it.

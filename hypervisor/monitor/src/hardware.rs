@@ -7,13 +7,14 @@ use assay_model::exits;
 use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::ListRegisters;
+use assay_model::virtio::News;
 use assay_model::vm::{Devices, Vcpu};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
 use crate::adapter::Lists;
-use crate::vm::Vm;
+use crate::vm::{Vm, virtio};
 use crate::{console, deferred, shared};
 
 /// What decisions need of this CPU and of the world around the VM.
@@ -94,6 +95,9 @@ impl exits::Cpu for Hardware {
     }
     fn peers(&self, side: Side) -> u32 {
         shared::peers(side)
+    }
+    fn tell(&mut self, number: usize, news: News) {
+        virtio::tell(number, news);
     }
     fn config_read(&mut self, function: usize, offset: u16) -> u32 {
         let function = self.vm.functions.get(function);

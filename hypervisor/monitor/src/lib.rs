@@ -21,6 +21,7 @@ mod flash;
 mod hardware;
 mod heap;
 mod interrupts;
+mod lent;
 mod load;
 mod memory;
 mod msi;

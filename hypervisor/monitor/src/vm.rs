@@ -35,6 +35,7 @@ pub(crate) mod dma;
 pub(crate) mod intx;
 pub(crate) mod messages;
 mod sharing;
+pub(crate) mod virtio;
 
 pub(crate) use sharing::Sharing;
 
@@ -144,7 +145,8 @@ impl Vm {
     /// Puts a VM together, to be loaded first.
     pub(crate) fn new(parts: Parts) -> Self {
         let mut devices = Devices::new(&parts.machine);
-        devices.functions = parts.guest_functions;
+        // Before those that EL2 makes up.
+        let _ = devices.functions.splice(0..0, parts.guest_functions);
         Self {
             devices: Mutex::new(devices),
             name: parts.name,
@@ -300,10 +302,14 @@ impl Vm {
             let ended = life.parked(vcpu, now);
             if let Some(ended) = ended {
                 intx::disconnect(self);
+                virtio::end(self);
                 self.report(ended);
             }
             ended
         });
+        if ended.is_some() {
+            virtio::tell_of_end(self);
+        }
         match ended.map(|ended| ended.after) {
             None => {}
             Some(After::Restarted(_)) => self.kick_all(),

@@ -7,7 +7,7 @@ use core::fmt;
 use assay_model::loader::KernelError;
 use assay_model::stage2::GeometryError;
 
-use crate::claims::{PlatformFault, Trouble};
+use crate::claims::{PlatformFault, Trouble, VirtioFault};
 use crate::guest_tree::GuestTreeError;
 use crate::modules::{Missing, ModuleAt};
 use crate::pci::{BarFault, DeviceFault};
@@ -192,6 +192,8 @@ impl Cause for Trouble<'_> {
             Self::SharedSize { region, size, vm, other } => say(V3, format_args!("shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"), "give the region the same size in all VMs that share it"),
             Self::TooManySides { region } => say(V3, format_args!("more than 32 VMs share region {region}"), "share the region among at most 32 VMs"),
             Self::TooManyDoorbells { region } => say(V3, format_args!("the doorbell of shared region {region} is the VM's 17th, and there are 16"), "give at most 16 of the VM's shared regions a doorbell"),
+            Self::Virtio { device, backend, fault } => fault.tell_of(device, backend, say),
+            Self::TooManyServed { functions } => say(V3, format_args!("with the virtio devices that it is the backend of the VM has {functions} PCI functions, and there are 8"), "give some of them another VM as `backend`"),
             Self::RamOverDevices { ipa, size, device } => say(V2, format_args!("memory-ipa = {ipa}: the VM's RAM of {size:#x} bytes overlaps its devices ({} to {})", device.start, device.end()), "give another `memory-ipa`, or leave it out"),
             Self::RamBeyond { ipa, size, bits } => say(V2, format_args!("memory-ipa = {ipa}: the VM's RAM of {size:#x} bytes ends beyond {bits} bits of guest addresses"), "give a lower `memory-ipa`, or leave it out"),
             Self::FlashFile { region, size, file } => say(V3, format_args!("the file of flash {region} has {file:#x} bytes, and the flash {size:#x}"), "give the flash a larger `size`, or another `file`"),
@@ -200,6 +202,20 @@ impl Cause for Trouble<'_> {
             Self::Taken { region, ipa, by } => say(V2, format_args!("at the ipa {ipa} of region {region} lies {by}"), "give another `ipa`, or leave it out"),
             Self::NoRoom { region, size, ipa: Some(ipa), bits } => say(V2, format_args!("the {size:#x} bytes of region {region} do not fit at ipa {ipa} below the end of {bits} bits of guest addresses"), "give a lower `ipa`, or leave it out"),
             Self::NoRoom { region, size, ipa: None, bits } => say(V2, format_args!("the {size:#x} bytes of region {region} do not fit below the end of {bits} bits of guest addresses"), "claim less, give the VM less `memory`, or place the claims with `ipa`"),
+        }
+    }
+}
+
+impl VirtioFault {
+    #[rustfmt::skip]
+    fn tell_of(self, device: &str, backend: &str, say: Say<'_>) {
+        match self {
+            Self::NoBackend => say(V3, format_args!("the backend of virtio device {device} is {backend}, and no VM has that name"), "name a VM of the manifest in `backend`"),
+            Self::Own => say(V3, format_args!("the backend of virtio device {device} is the VM itself"), "name another VM in `backend`"),
+            Self::Twice => say(V3, format_args!("two virtio devices of the VM are named {device}"), "give each virtio device a name of its own"),
+            Self::TooMany => say(V3, format_args!("virtio device {device} is the VM's fifth, and there are 4"), "give the VM at most 4 virtio devices"),
+            Self::Ram => say(V2, format_args!("VM {backend} is to see all of the VM's RAM for virtio device {device}, and that is not of whole 2 MiB"), "give `memory` and `memory-ipa` as multiples of 2M"),
+            Self::Tags => say(V3, format_args!("VM {backend} has MTE and is to see all of the VM's RAM for virtio device {device}, and the VM has none"), "give both VMs mte = true, or the backend mte = false"),
         }
     }
 }

@@ -30,6 +30,7 @@ mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trouble;
+mod virtio;
 
 pub use bars::claimed_bars;
 pub use coherent::unclaimed_faults;
@@ -40,6 +41,8 @@ pub use platform::{PlatformFault, streams as platform_streams};
 pub use prove::{ToProve, to_prove};
 pub use shared::shared_by_one;
 pub use trouble::{Holder, Trouble};
+pub use virtio::VirtioFault;
+pub(crate) use virtio::{all as all_virtio, served_by};
 
 /// All that decisions depend on.
 #[derive(Clone, Copy)]
@@ -113,7 +116,8 @@ pub struct VmClaims<'a> {
     pub vm: usize,
     /// The VM.
     pub config: &'a VmConfig,
-    /// Its RAM, the claims of regions that exist, its flashes, and the regions that it shares with other VMs, in the manifest's order.
+    /// Its RAM, the claims of regions that exist, its flashes, the regions that it
+    /// shares with other VMs, and the RAM of those whose backend it is, in the manifest's order.
     pub rows: Vec<Row<'a>>,
     /// What is wrong with claims beside the policy's answer.
     pub troubles: Vec<Trouble<'a>>,
@@ -158,6 +162,7 @@ pub fn resolve<'a>(world: &World<'a>) -> Vec<VmClaims<'a>> {
         let mut wanted = regions.claim(&mut claims);
         wanted.extend(flash::claim(world, &mut claims));
         wanted.extend(shared::claim(world, &mut claims));
+        wanted.extend(virtio::claim(world, &mut claims));
         claims.place(world, &wanted);
         devices::check(world, &mut claims);
         devices::check_places(world.machine, &mut claims);

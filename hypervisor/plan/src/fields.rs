@@ -10,7 +10,7 @@ mod tables;
 mod tests;
 
 pub use kind::{CPUS_MAX, Kind};
-pub use tables::{TABLES, coherent, flash, shared, sharing, top, vm};
+pub use tables::{TABLES, coherent, flash, shared, sharing, top, virtio, vm};
 
 /// The VM tree's property that lists the CPUs, beside `cpus`, where the manifest does.
 pub const CPU_LIST: &str = "assay,cpu-list";

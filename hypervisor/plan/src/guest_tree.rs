@@ -54,6 +54,8 @@ pub struct GuestTree<'a> {
     pub functions: &'a [PciFunction],
     /// The devices of the platform tree that the VM got.
     pub devices: &'a [DeviceNode<'a>],
+    /// How many virtio devices it has whose backends are other VMs.
+    pub virtio: usize,
     /// The machine, if it tells how far its NUMA nodes are from each other.
     pub distances: Option<&'a HostPlatform>,
     /// The machine's NUMA node that the vCPUs are in.
@@ -73,7 +75,7 @@ impl<'a> GuestTree<'a> {
 }
 
 /// A PCI function in the guest's view, on the host bridge that all of the VM's are on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PciFunction {
     /// The aperture that goes with it, one of [`GuestTree::space`].
     pub region: Option<Region<Ipa>>,
@@ -85,6 +87,8 @@ pub struct PciFunction {
     pub has_messages: bool,
     /// What it accesses is what the CPUs' caches have.
     pub is_coherent: bool,
+    /// What it is to be known by, if it is the backend of another VM's device.
+    pub label: Option<String>,
 }
 
 /// Randomness for one start of a guest.
@@ -182,6 +186,9 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     }
     if guest.watchdog {
         add(root, nodes::watchdog())?;
+    }
+    for index in 0..guest.virtio {
+        add(root, nodes::virtio(index))?;
     }
     if !guest.functions.is_empty() {
         add(root, pci::host_bridge(guest.functions))?;

@@ -20,7 +20,7 @@ pub fn to_read<'a>(trees: impl IntoIterator<Item = &'a [u8]>) -> usize {
 /// Returns the bytes that planning and making a VM takes: its devices, its guest's tree while it is written, and what
 /// its vCPUs are kept in.
 pub fn to_make(vm: &VmConfig) -> usize {
-    let claims = vm.coherent.len() + vm.flash.len() + vm.shared.len();
+    let claims = vm.coherent.len() + vm.flash.len() + vm.shared.len() + vm.virtio.len();
     (24 << 10) + vm.cpus.count() * (6 << 10) + claims * (4 << 10) + vm.bootargs.len() * 8
 }
 

@@ -28,13 +28,13 @@ pub struct Offer {
 /// The region that a function goes with, if there is one: its node, and where the guest finds it.
 pub type Own<'a> = Option<(&'a CoherentNode, Region<Ipa>)>;
 
-/// Places the BARs of all functions of a VM in the guest, upwards from [`layout::PCI_MEMORY`]. The BAR that is the
+/// Places the BARs of all functions of a VM in the guest, upwards from [`layout::PCI_REGISTERS`]. The BAR that is the
 /// function's own region is where that is; one that is another region is not offered at all.
 ///
 /// # Errors
 /// [`DeviceFault::NoRoom`], [`DeviceFault::Narrow`], and of which function.
 pub fn all(found: &[(&Found, Own<'_>)], regions: &[CoherentNode]) -> Result<Vec<Vec<Offer>>, (Address, DeviceFault)> {
-    let mut next = layout::PCI_MEMORY.start.0;
+    let mut next = layout::PCI_REGISTERS.start.0;
     let of_one = |(found, own): &(&Found, Own<'_>)| {
         let prepared = found.outcome.as_ref().map_err(|fault| (found.address, *fault))?;
         of_one(found, prepared, regions, *own, &mut next).map_err(|fault| (found.address, fault))
@@ -70,7 +70,7 @@ fn of_one(
                 let start = next
                     .checked_next_multiple_of(size)
                     .and_then(|start| Region::new(Ipa(start), size))
-                    .filter(|pages| layout::PCI_MEMORY.covers(pages))
+                    .filter(|pages| layout::PCI_REGISTERS.covers(pages))
                     .ok_or(DeviceFault::NoRoom)?;
                 *next = start.end().0;
                 let pages = Region { start: placed.region.start.align_down(PAGE_SIZE), size };

@@ -7,13 +7,16 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use assay_model::doorbell::Side;
-use assay_spec::addr::{Ipa, Pa, Region};
+use assay_spec::addr::{BLOCK_2M, Ipa, Pa, Region};
 
 use crate::pci::Address;
 use crate::platform::CoherentNode;
 use crate::policy::line::DecisionLine;
 use crate::policy::{Decision, Proof, Use};
-use crate::vm_tree::FlashClaim;
+use crate::vm_tree::{FlashClaim, VmConfig};
+
+/// What a backend has in front of another VM's RAM, as its own: Linux keeps its notes about a `pmem-region` there.
+pub const HEAD: u64 = BLOCK_2M;
 
 /// One range of guest addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +51,9 @@ pub enum Backing<'a> {
     Flash(&'a FlashClaim),
     /// RAM that other VMs see too.
     Shared(Share<'a>),
+    /// All RAM of another VM, which this one is a backend of, and RAM of this VM's own before it
+    /// ([`HEAD`]).
+    Lent(&'a VmConfig),
     /// A device's registers.
     Registers(Region<Pa>),
     /// The GIC's virtual CPU interface: each CPU finds its own there.
@@ -87,6 +93,11 @@ impl<'a> Mapping<'a> {
     /// Tells whether it is RAM that is filled at each start: the VM's, and its flashes.
     pub fn is_filled(&self) -> bool {
         matches!(self.backing, Backing::Ram | Backing::Flash(_))
+    }
+
+    /// Returns the part of it that is the VM's own and in front of another VM's RAM, if there is one.
+    pub fn head(&self) -> Option<Region<Ipa>> {
+        matches!(self.backing, Backing::Lent(_)).then_some(Region { size: HEAD, ..self.ipa })
     }
 
     /// Returns the coherent region, if it is one.

@@ -3,6 +3,7 @@
 //! [`Planner`] turns what the VM claims, and what is left of the machine, into a [`VmPlan`] or its refusals. EL2 takes,
 //! grants, maps and loads what the plan says; `explain` prints it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use assay_model::doorbell::Doorbells;
@@ -14,13 +15,14 @@ use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
 use assay_model::smccc::Workarounds;
 use assay_model::stage2::Geometry;
+use assay_model::virtio::Link;
 use assay_model::vm::GuestMachine;
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::gic::Version;
 use assay_spec::traps::TrapConfig;
 
-use crate::claims::{Trouble, VmClaims, World};
+use crate::claims::{self, Trouble, VmClaims, World};
 use crate::guest_tree::{self, Blob, GuestTree, Seeds};
 use crate::idregs::{self, HostId, VmFeatures};
 use crate::kernel;
@@ -30,7 +32,7 @@ use crate::policy::line::DecisionLine;
 use crate::refusal::{Cause, Refusal};
 use crate::space::{self, Backing, Mapping};
 use crate::traps::traps_of;
-use crate::vm_tree::{FlashClaim, Sched, VmConfig};
+use crate::vm_tree::{FlashClaim, Sched, VirtioClaim, VmConfig};
 
 mod devices;
 mod left;
@@ -61,6 +63,8 @@ pub struct HostFacts<'a> {
 pub struct Planner<'a> {
     world: World<'a>,
     host: HostFacts<'a>,
+    /// The virtio devices of all VMs.
+    links: Vec<Arc<Link>>,
     /// What no VM has by now.
     pub left: Left,
 }
@@ -89,6 +93,8 @@ pub struct VmPlan<'a> {
     pub functions: Vec<Function<'a>>,
     /// Its devices of the platform tree.
     pub devices: Vec<Device<'a>>,
+    /// The virtio devices that it is the backend of, each with its VM: more functions.
+    faces: Vec<(&'a VmConfig, &'a VirtioClaim)>,
     /// The machine.
     host: &'a HostPlatform,
 }
@@ -141,7 +147,16 @@ pub fn order(claims: &mut [VmClaims<'_>]) {
 impl<'a> Planner<'a> {
     /// Begins with a machine of which nobody has anything.
     pub fn new(world: World<'a>, host: HostFacts<'a>, left: Left) -> Self {
-        Self { world, host, left }
+        let links = claims::all_virtio(world.vms).enumerate().map(|(number, (vm, device))| {
+            Arc::new(Link::new(number, device.kind, Region { start: vm.memory_ipa, size: vm.memory_bytes }))
+        });
+        Self { world, host, links: links.collect(), left }
+    }
+
+    /// Returns the virtio devices of which this holds: of the VM that has them, and of its claim.
+    fn links(&self, which: impl Fn(&VmConfig, &VirtioClaim) -> bool) -> Vec<Arc<Link>> {
+        let all = claims::all_virtio(self.world.vms).zip(&self.links);
+        all.filter(|((vm, device), _)| which(vm, device)).map(|(_, link)| link.clone()).collect()
     }
 
     /// Plans a VM. What it takes is not yet [`Self::left`]'s loss.
@@ -167,6 +182,7 @@ impl<'a> Planner<'a> {
         let functions = Function::all(self.world.machine, config, &space);
         let platform = Device::all(self.world.machine, config);
         devices::add(&self.world, &mut space, (&functions, &platform), gic, &cpus)?;
+        let faces: Vec<_> = claims::served_by(self.world.vms, config).collect();
         let end = space.iter().map(|mapping| mapping.ipa.end()).max().unwrap_or(Ipa(0));
         let geometry = Geometry::new(Geometry::bits_below(end.0), host.pa_range_bits())?;
         self.left.check(config, &space).map_err(|shortage| shortage.blame(self.world.machine))?;
@@ -194,14 +210,18 @@ impl<'a> Planner<'a> {
                 watchdog: config.watchdog,
                 rtc: self.host.rtc,
                 doorbells: Doorbells::new(space::doorbells(&space)),
-                pci: !functions.is_empty(),
+                pci: !functions.is_empty() || !faces.is_empty(),
                 messages: functions.iter().any(|function| function.messages.is_some()),
                 wires: platform.iter().any(|device| !device.lines.is_empty()),
+                virtio: self.links(|vm, _| vm.name == config.name),
+                faces: self.links(|_, device| device.backend == config.name),
+                physical_functions: functions.len(),
             },
             features,
             traps: self.host.kinds.iter().map(|here| traps_of(host, here, features, dedicated)).collect(),
             functions,
             devices: platform,
+            faces,
             host: self.world.machine,
             space,
             cpus,
@@ -264,7 +284,9 @@ impl VmPlan<'_> {
     pub fn start(&self, files: &Files<'_>, seeds: Option<Seeds>) -> Result<Start, Refusal> {
         let refuse = |cause: &dyn Cause| Refusal::of(&self.config.name, cause);
         let affinities: Vec<u64> = (0..self.machine.vcpus).map(|vcpu| psci::affinity(VcpuId(vcpu))).collect();
-        let functions: Vec<_> = self.functions.iter().map(Function::node).collect();
+        let faces = (self.functions.len()..).zip(&self.faces);
+        let faces = faces.map(|(index, (vm, device))| devices::face(index, vm, device));
+        let functions: Vec<_> = self.functions.iter().map(Function::node).chain(faces).collect();
         let devices: Vec<_> = self.devices.iter().map(Device::node).collect();
         let tree = |ramdisk| {
             let tree = guest_tree::build(&GuestTree {
@@ -279,6 +301,7 @@ impl VmPlan<'_> {
                 rtc: self.machine.rtc.is_some(),
                 functions: &functions,
                 devices: &devices,
+                virtio: self.machine.virtio.len(),
                 distances: (!self.host.distances.is_empty()).then_some(self.host),
                 home: self.home(),
             });
@@ -287,16 +310,21 @@ impl VmPlan<'_> {
         // A draft: the size of the tree does not depend on the addresses in it.
         let ramdisk_size = files.ramdisk.len() as u64;
         let draft = tree(Region::new(self.ram().start, ramdisk_size))?.bytes().len() as u64;
-        let load = load(self.config, files, draft)?;
+        let load = load(self.config, files, draft, self.space.iter().filter_map(Mapping::head))?;
         Ok(Start { tree: tree(load.ramdisk)?, load })
     }
 }
 
-/// Plans what goes where in a VM's memory, with a device tree of `tree` bytes.
+/// Plans what goes where in a VM's memory, with a device tree of `tree` bytes. What is in `heads` is only cleared.
 ///
 /// # Errors
 /// The kernel is none, or something does not fit.
-pub fn load(config: &VmConfig, files: &Files<'_>, tree: u64) -> Result<LoadPlan, Refusal> {
+pub fn load(
+    config: &VmConfig,
+    files: &Files<'_>,
+    tree: u64,
+    heads: impl Iterator<Item = Region<Ipa>>,
+) -> Result<LoadPlan, Refusal> {
     let refuse = |cause: &dyn Cause| Refusal::of(&config.name, cause);
     let mut flashes = Vec::new();
     for (index, flash) in config.flash.iter().enumerate() {
@@ -306,6 +334,7 @@ pub fn load(config: &VmConfig, files: &Files<'_>, tree: u64) -> Result<LoadPlan,
         }
         flashes.push((flash.place(), file));
     }
+    flashes.extend(heads.map(|head| (head, 0)));
     let kind = kernel::identify(files.kernel, config.kernel.format).map_err(|error| refuse(&error))?;
     let ram = Region { start: config.memory_ipa, size: config.memory_bytes };
     let memory = kernel::Memory { ram, flashes: &flashes };

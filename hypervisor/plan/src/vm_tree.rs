@@ -13,6 +13,7 @@ mod sched;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod virtio;
 mod vm;
 
 use crate::fields;
@@ -24,6 +25,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
+use assay_model::virtio::Kind;
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use thiserror::Error;
@@ -81,6 +83,8 @@ pub struct VmConfig {
     pub flash: Vec<FlashClaim>,
     /// The regions that it shares with other VMs, in the manifest's order.
     pub shared: Vec<SharedClaim>,
+    /// Its virtio devices whose backends are other VMs, in the manifest's order.
+    pub virtio: Vec<VirtioClaim>,
 }
 
 impl VmConfig {
@@ -234,6 +238,17 @@ pub struct SharedClaim {
     pub read_only: bool,
     /// Whether the VM can ring the others, and be rung.
     pub doorbell: bool,
+}
+
+/// A virtio device whose backend is another VM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VirtioClaim {
+    /// Its name, as a shared region's.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The VM that is its backend.
+    pub backend: String,
 }
 
 /// What the VM tree says about one member of the bundle.

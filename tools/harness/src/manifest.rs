@@ -7,6 +7,7 @@ mod plug;
 mod read;
 mod shared;
 mod size;
+mod virtio;
 mod words;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use toml::de::DeTable;
 
 pub use assay_plan::policy::{Allow, Use};
 pub use shared::{Access, Shared, Sharing};
+pub use virtio::Virtio;
 
 /// A whole manifest.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,6 +101,8 @@ pub struct Vm {
     pub flash: Vec<Flash>,
     /// Its parts in regions that several VMs see.
     pub shared: Vec<Sharing>,
+    /// Its virtio devices whose backends are other VMs.
+    pub virtio: Vec<Virtio>,
 }
 
 /// Which physical CPUs a VM gets.
@@ -264,7 +268,8 @@ impl Manifest {
             "the VMs' command lines have more than 1 MiB together: shorten cmdline, \"{}\" has the longest",
             longest.map_or("", |vm| &vm.name)
         );
-        self.check_shared()
+        self.check_shared()?;
+        self.check_virtio()
     }
 }
 

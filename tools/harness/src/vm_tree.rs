@@ -1,11 +1,11 @@
 //! The VM tree that EL2 reads: the manifest as a device tree, in the shape of Xen's dom0less nodes.
 
-use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, coherent, flash, sharing, vm};
+use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, coherent, flash, sharing, virtio, vm};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{
     Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, Schedule, Sharing, TreePlace,
-    Vm,
+    Virtio, Vm,
 };
 
 /// A bundle member as the tree describes it.
@@ -105,6 +105,9 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
     for (index, claim) in config.coherent.iter().enumerate() {
         domain.add_child(self::claim(index, claim));
     }
+    for (index, device) in config.virtio.iter().enumerate() {
+        domain.add_child(self::virtio(index, device));
+    }
     for (index, flash) in config.flash.iter().enumerate() {
         let member = modules.flash.get(index).and_then(Option::as_deref);
         domain.add_child(self::flash(index, flash, member));
@@ -150,6 +153,15 @@ fn flash(index: usize, config: &Flash, member: Option<&str>) -> DeviceTreeNode {
     };
     put(&mut entry, flash::ACCESS.property, access);
     flag(&mut entry, flash::CFI.property, config.cfi);
+    entry
+}
+
+fn virtio(index: usize, device: &Virtio) -> DeviceTreeNode {
+    let mut entry = node(&format!("virtio-{index}"));
+    put(&mut entry, "compatible", "assay,virtio");
+    put(&mut entry, virtio::NAME.property, device.name.as_str());
+    put(&mut entry, virtio::TYPE.property, device.kind.as_str());
+    put(&mut entry, virtio::BACKEND.property, device.backend.as_str());
     entry
 }
 

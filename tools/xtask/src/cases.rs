@@ -21,6 +21,7 @@ mod ramdisk;
 mod refused;
 mod selftests;
 mod shared;
+mod virtio;
 
 use anyhow::Result;
 use assay_harness::Event;
@@ -92,6 +93,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(leak::cases());
     cases.extend(shared::cases());
     cases.extend(between::cases());
+    cases.extend(virtio::cases());
     cases.extend(coherent::cases());
     cases.extend(devices::cases());
     cases.extend(platform::cases());

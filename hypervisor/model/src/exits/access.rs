@@ -10,18 +10,18 @@ use assay_spec::exit::{Access, Width};
 use assay_spec::frame::Frame;
 
 use super::Cpu;
+use super::between::between;
 use crate::layout;
 use crate::pci::{Function, guest_index};
 use crate::v2m;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{Read, VCPUS_MAX_V3};
+use crate::virtio;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 use crate::watchdog::WatchdogFrame;
 
 /// Carries out a load or store of a device's register and steps over it, by the syndrome of a data abort: `ESR_EL2`,
 /// `FAR_EL2` and `HPFAR_EL2`. Where others have to say what they know first, they are kicked, and the guest tries again.
-///
-/// Returns whether there is a device. If not, nothing was done, and [`handle`](super::handle) tells the fault.
 #[inline(always)]
 pub fn access<C: Cpu>(
     syndrome: (u64, u64, u64),
@@ -30,9 +30,9 @@ pub fn access<C: Cpu>(
     machine: &GuestMachine,
     devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
-) -> bool {
+) -> Accessed {
     let Some((ipa, access)) = esr::device_access(syndrome) else {
-        return false;
+        return Accessed::Nothing;
     };
     if access.is_store() {
         return store((ipa, access), frame, vcpu, machine, devices, cpu);
@@ -42,38 +42,29 @@ pub fn access<C: Cpu>(
         Some(Read::Value(value)) => {
             drop(locked);
             finish_load(value, access, frame);
-            true
+            Accessed::Done
         }
         Some(Read::Retry(kicks)) => {
             drop(locked);
             cpu.kick(kicks);
-            true
+            Accessed::Done
         }
         None => {
             drop(locked);
-            doorbell((ipa, access), frame, machine, cpu)
+            between((ipa, access), frame, vcpu, machine, devices, cpu)
         }
     }
 }
 
-/// A load or store of a doorbell. No lock of the VM's is held while another VM is rung, and none is needed.
-#[inline(never)]
-fn doorbell<C: Cpu>((ipa, access): (Ipa, Access), frame: &mut Frame, machine: &GuestMachine, cpu: &mut C) -> bool {
-    let doorbells = &machine.doorbells;
-    let Some((index, offset)) = doorbells.find(ipa) else {
-        return false;
-    };
-    if !access.is_store() {
-        let value = doorbells.read(index, offset, access.width(), |side| cpu.peers(side));
-        finish_load(value, access, frame);
-        return true;
-    }
-    let value = access.width().truncate(frame.get(access.register()));
-    if let Some(ring) = doorbells.write(index, offset, access.width(), value) {
-        cpu.ring(ring);
-    }
-    frame.advance();
-    true
+/// What became of an access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accessed {
+    /// The guest goes on.
+    Done,
+    /// There is no device: nothing was done, and [`handle`](super::handle) tells the fault.
+    Nothing,
+    /// Another VM has to act first: the vCPU waits, and tries again once it is woken.
+    Wait,
 }
 
 /// A device, by its frame of registers.
@@ -140,7 +131,7 @@ fn load<C: Cpu>(
         Device::Rtc => load_rtc(offset, width, machine, cpu),
         Device::WatchdogRefresh => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Refresh, offset, width))),
         Device::WatchdogControl => Some(Read::Value(devices.watchdog.read(WatchdogFrame::Control, offset, width))),
-        Device::Pci => Some(Read::Value(pci_read(Ipa(offset), width, devices, cpu))),
+        Device::Pci => Some(Read::Value(pci_read(Ipa(offset), width, machine, devices, cpu))),
     }
 }
 
@@ -173,9 +164,9 @@ fn store<C: Cpu>(
     machine: &GuestMachine,
     devices: &Mutex<Devices, DEVICES>,
     cpu: &mut C,
-) -> bool {
+) -> Accessed {
     let Some((device, offset)) = find(ipa, machine) else {
-        return doorbell((ipa, access), frame, machine, cpu);
+        return between((ipa, access), frame, vcpu, machine, devices, cpu);
     };
     let (width, value) = (access.width(), access.width().truncate(frame.get(access.register())));
     let mut sent = None;
@@ -200,11 +191,11 @@ fn store<C: Cpu>(
         }
         // It cannot be set.
         Device::Rtc => Some(VcpuSet::EMPTY),
-        Device::Pci => Some(pci_write(Ipa(offset), (width, value), vcpu, &mut devices, cpu)),
+        Device::Pci => Some(pci_write(Ipa(offset), (width, value), vcpu, machine, &mut devices, cpu)),
     };
     drop(devices);
     let Some(kicks) = kicks else {
-        return false;
+        return Accessed::Nothing;
     };
     if !kicks.is_empty() {
         cpu.kick(kicks);
@@ -214,7 +205,7 @@ fn store<C: Cpu>(
         cpu.transmit(byte);
     }
     frame.advance();
-    true
+    Accessed::Done
 }
 
 fn store_uart<C: Cpu>(
@@ -245,9 +236,9 @@ fn is_pci(ipa: Ipa, machine: &GuestMachine) -> bool {
 }
 
 #[inline(never)]
-fn pci_read<C: Cpu>(ipa: Ipa, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
+fn pci_read<C: Cpu>(ipa: Ipa, width: Width, machine: &GuestMachine, devices: &Devices, cpu: &mut C) -> u64 {
     match ipa.0.checked_sub(layout::PCI_CONFIG.start.0) {
-        Some(offset) => config_read(offset, width, devices, cpu),
+        Some(offset) => config_read(offset, width, machine, devices, cpu),
         None => v2m::read(ipa.0 - layout::V2M.start.0, width),
     }
 }
@@ -257,44 +248,62 @@ fn pci_write<C: Cpu>(
     ipa: Ipa,
     (width, value): (Width, u64),
     vcpu: &Vcpu,
+    machine: &GuestMachine,
     devices: &mut Devices,
     cpu: &mut C,
 ) -> VcpuSet {
-    if let Some(offset) = ipa.0.checked_sub(layout::PCI_CONFIG.start.0) {
-        config_write(offset, width, value, devices, cpu);
-        return VcpuSet::EMPTY;
-    }
-    // A guest writes where its devices do.
-    let intid = v2m::write(ipa.0 - layout::V2M.start.0, width, value);
-    let kicks = intid.map(|intid| devices.vgic.pulse(vcpu.index, intid));
+    let kicks = if let Some(offset) = ipa.0.checked_sub(layout::PCI_CONFIG.start.0) {
+        let changed = config_write(offset, (width, value), machine, devices, cpu);
+        changed.map(|face| devices.update_face(machine, face))
+    } else {
+        // A guest writes where its devices do.
+        let intid = v2m::write(ipa.0 - layout::V2M.start.0, width, value);
+        intid.map(|intid| devices.vgic.pulse(vcpu.index, intid))
+    };
     kicks.unwrap_or(VcpuSet::EMPTY).union(devices.vgic.flush_lr(vcpu.index, cpu))
 }
 
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
-fn config_read<C: Cpu>(offset: u64, width: Width, devices: &Devices, cpu: &mut C) -> u64 {
+fn config_read<C: Cpu>(
+    offset: u64,
+    width: Width,
+    machine: &GuestMachine,
+    devices: &Devices,
+    cpu: &mut C,
+) -> u64 {
     let place = place_in_word(offset, width);
     let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get(place.index)?))) else {
         return u64::MAX;
     };
-    let word = function.read(place.register, |register| cpu.config_read(place.index, register));
+    let word = function.read(place.register, |register| match machine.face(place.index) {
+        Some(face) => virtio::config_word(register, machine.faces[face].back_level()),
+        None => cpu.config_read(place.index, register),
+    });
     u64::from(word >> place.shift)
 }
 
-/// Writes configuration space by ECAM.
-fn config_write<C: Cpu>(offset: u64, width: Width, value: u64, devices: &mut Devices, cpu: &mut C) {
-    let place = place_in_word(offset, width);
-    let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get_mut(place.index)?))) else {
-        return;
-    };
+/// Writes configuration space by ECAM. Returns the face whose Command register was written.
+fn config_write<C: Cpu>(
+    offset: u64,
+    (width, value): (Width, u64),
+    machine: &GuestMachine,
+    devices: &mut Devices,
+    cpu: &mut C,
+) -> Option<usize> {
+    let place = place_in_word(offset, width)?;
+    let function = devices.functions.get_mut(place.index)?;
     let mask = (width.truncate(u64::MAX) << place.shift & 0xffff_ffff) as u32;
     let value = (value << place.shift & 0xffff_ffff) as u32;
     let through = function.through(place.register) & mask;
     if through != 0 {
         cpu.config_write(place.index, place.register, (value, through));
     }
-    if function.write(place.register, value, mask) {
+    let has_command = function.write(place.register, value, mask);
+    let face = machine.face(place.index).filter(|_| has_command);
+    if has_command && face.is_none() {
         cpu.set_command(place.index, function.physical_command());
     }
+    face
 }
 
 /// An access that lies within a word of a function.
@@ -318,7 +327,7 @@ fn place_in_word(offset: u64, width: Width) -> Option<Place> {
 
 /// Puts a loaded value into its register: cut to the access, sign-extended, cut to the register.
 #[inline(always)]
-fn finish_load(value: u64, access: Access, frame: &mut Frame) {
+pub(super) fn finish_load(value: u64, access: Access, frame: &mut Frame) {
     frame.set(access.register(), access.extend(value));
     frame.advance();
 }

@@ -1,6 +1,7 @@
 //! Each exit does to the guest's registers and the VM's devices what it should, and nothing can make it panic.
 
 mod agreement;
+mod between;
 mod calls;
 mod devices;
 mod faults;

@@ -182,6 +182,11 @@ impl GuestFunction {
         MEMORY_SPACE | self.command & guests
     }
 
+    /// Tells whether the guest lets it assert INTx.
+    pub const fn has_intx_enabled(&self) -> bool {
+        self.command & INTX_DISABLE == 0
+    }
+
     /// Reads the word at `offset`, a multiple of 4; `real` reads the function's own.
     pub fn read(&self, offset: u16, real: impl FnOnce(u16) -> u32) -> u32 {
         match offset {

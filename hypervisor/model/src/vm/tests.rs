@@ -30,6 +30,9 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         pci: false,
         messages: false,
         wires: false,
+        virtio: Vec::new(),
+        faces: Vec::new(),
+        physical_functions: 0,
     }
 }
 

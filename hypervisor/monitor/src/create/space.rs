@@ -18,6 +18,7 @@ use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 use crate::adapter::TableAdapter;
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
+use crate::lent::Lenders;
 use crate::ram;
 use crate::shared::Regions;
 
@@ -37,7 +38,12 @@ pub(super) struct Holdings {
 impl Holdings {
     /// Takes what lies behind every mapping; RAM last of what can be refused for want of something, since what is taken
     /// stays taken.
-    pub(super) fn take(plan: &VmPlan<'_>, pool: &mut Pool<'_>, shared: &mut Regions) -> Result<Self, Shortage> {
+    pub(super) fn take(
+        plan: &VmPlan<'_>,
+        pool: &mut Pool<'_>,
+        shared: &mut Regions,
+        lenders: &mut Lenders,
+    ) -> Result<Self, Shortage> {
         let mut taken = Self {
             ram: Vec::new(),
             coherent: Vec::new(),
@@ -54,6 +60,12 @@ impl Holdings {
                 Backing::Shared(share) if !shared.take(name, ipa.size, share.tagged) => {
                     return Err(Shortage::Shared(name.to_string(), ipa.size, share.tagged));
                 }
+                Backing::Lent(vm) => {
+                    let place = Region { start: vm.memory_ipa, size: vm.memory_bytes };
+                    if !lenders.take(&vm.name, place, vm.mte) {
+                        return Err(Shortage::Ram(vm.memory_bytes, vm.mte));
+                    }
+                }
                 Backing::Shared(_)
                 | Backing::Ram
                 | Backing::Flash(_)
@@ -63,7 +75,15 @@ impl Holdings {
             }
         }
         let (bytes, tagged) = (plan.config.own_bytes(), plan.config.mte);
-        for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.is_filled()) {
+        let is_lent = |mapping: &&Mapping<'_>| mapping.backing == Backing::Ram && !plan.machine.virtio.is_empty();
+        for Mapping { ipa, .. } in plan.space.iter().filter(is_lent) {
+            if !lenders.take(&plan.config.name, *ipa, tagged) {
+                return Err(Shortage::Ram(bytes, tagged));
+            }
+            taken.ram.extend(lenders.give(&plan.config.name));
+        }
+        let filled = plan.space.iter().filter(|mapping| mapping.is_filled() && !is_lent(mapping));
+        for ipa in filled.map(|mapping| mapping.ipa).chain(plan.space.iter().filter_map(Mapping::head)) {
             taken.ram.extend(ram::place(ipa.start, ram::take(ipa.size, tagged).ok_or(Shortage::Ram(bytes, tagged))?));
         }
         for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.backing == Backing::StolenTime) {
@@ -83,7 +103,7 @@ impl Holdings {
         &mut self,
         plan: &VmPlan<'_>,
         host: &HostId,
-        shared: &Regions,
+        (shared, lenders): (&Regions, &Lenders),
     ) -> Result<(TableAdapter, Regime), Shortage> {
         let mut tables = TableAdapter(TableMemory::new(plan.geometry.start_level()));
         let no_tables = |error| Shortage::Tables(format!("{error}"));
@@ -102,6 +122,11 @@ impl Holdings {
                 Backing::Shared(_) => {
                     let rights = mapping.decision.rights;
                     shared.of(&mapping.name).map(|piece| Memory::Shared(piece, rights)).collect()
+                }
+                Backing::Lent(vm) => {
+                    let head = self.ram.iter_mut().filter(|(place, _)| mapping.ipa.covers(place));
+                    let head = head.map(|(_, ram)| Memory::Ram(ram));
+                    head.chain(lenders.of(&vm.name).map(Memory::Lent)).collect()
                 }
                 Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Told).collect(),
                 Backing::Registers(registers) => [Memory::Registers(*registers)].into(),

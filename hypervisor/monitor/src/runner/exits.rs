@@ -3,7 +3,7 @@
 use assay_el2::switch::{self, Cause, Control, Handler};
 use assay_el2::{cpu, firmware, gic, guest_regs};
 use assay_model::counters::Interrupt;
-use assay_model::exits::{self, Next, Shared};
+use assay_model::exits::{self, Accessed, Next, Shared};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::layout;
 use assay_model::life::{Crash, Stop};
@@ -104,8 +104,10 @@ impl Runner {
         }
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let syndrome = switch::abort_syndrome();
-        if exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
-            return Control::Resume;
+        match exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+            Accessed::Done => return Control::Resume,
+            Accessed::Wait => return self.leave(Stage::Waiting(None)),
+            Accessed::Nothing => {}
         }
         if !vm.machine.flashes.is_empty() && self.write_flash(syndrome, frame) {
             frame.advance();

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{BLOCK_2M, Ipa, PAGE_SIZE, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
-use super::{Holder, Trouble, World};
+use super::{Holder, Trouble, World, served_by};
 use crate::vm_tree::VmConfig;
 use assay_model::layout;
 
@@ -58,7 +58,8 @@ pub(super) fn all<'a>(world: &World<'_>, vm: &VmConfig, wanted: &[Wanted<'a>]) -
 /// Where a VM's devices are: memory can be anywhere else.
 fn devices(world: &World<'_>, vm: &VmConfig) -> impl Iterator<Item = Region<Ipa>> + use<> {
     let has_function = vm.functions().any(|name| world.machine.device(name).is_none());
-    core::iter::once(layout::DEVICES).chain(has_function.then_some(layout::PCI))
+    let has_pci = has_function || served_by(world.vms, vm).next().is_some();
+    core::iter::once(layout::DEVICES).chain(has_pci.then_some(layout::PCI))
 }
 
 /// Says what is wrong with the place of the VM's RAM, if the manifest chose it.

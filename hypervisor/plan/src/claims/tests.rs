@@ -14,6 +14,7 @@ mod refusals;
 mod registers;
 mod rules;
 mod shared;
+mod virtio;
 
 use std::format;
 use std::string::{String, ToString};

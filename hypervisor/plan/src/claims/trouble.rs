@@ -5,7 +5,7 @@ use core::fmt;
 
 use assay_spec::addr::{Ipa, Region};
 
-use super::PlatformFault;
+use super::{PlatformFault, VirtioFault};
 use crate::pci::DeviceFault;
 use crate::vm_tree::CoherentClaim;
 
@@ -73,6 +73,20 @@ pub enum Trouble<'a> {
     TooManyDoorbells {
         /// The first region without one.
         region: &'a str,
+    },
+    /// A virtio device cannot be.
+    Virtio {
+        /// The device.
+        device: &'a str,
+        /// The VM that is to be its backend.
+        backend: &'a str,
+        /// Why not.
+        fault: VirtioFault,
+    },
+    /// The VM is the backend of more devices than there are PCI functions for.
+    TooManyServed {
+        /// How many functions it would have, of the machine and of these devices.
+        functions: usize,
     },
     /// The VM's RAM is where its devices are.
     RamOverDevices {

@@ -24,7 +24,8 @@ macro_rules! table {
 }
 
 /// All tables, the manifest's own first.
-pub static TABLES: [Table; 6] = [top::TABLE, vm::TABLE, coherent::TABLE, flash::TABLE, shared::TABLE, sharing::TABLE];
+pub static TABLES: [Table; 7] =
+    [top::TABLE, vm::TABLE, coherent::TABLE, flash::TABLE, shared::TABLE, sharing::TABLE, virtio::TABLE];
 
 table! {
     /// The manifest itself.
@@ -89,6 +90,8 @@ table! {
     FLASH = Field::optional("flash", "", Kind::Tables("vm.flash"), Default::Empty);
     /// its parts in regions that several VMs see
     SHARED = Field::optional("shared", "", Kind::Tables("vm.shared"), Default::Empty);
+    /// virtio devices whose backends are other VMs ([virtio.md](virtio.md)); 4 at most
+    VIRTIO = Field::optional("virtio", "", Kind::Tables("vm.virtio"), Default::Empty);
     /// devices that the VM gets: PCI functions, each `SEGMENT:BB:DD.F` in hexadecimal (`"0000:00:02.0"`) or the path of its
     /// node ([pci.md](pci.md)), and devices of the platform tree by path or alias
     /// ([platform-devices.md](platform-devices.md)); 8 at most, those of `[[vm.coherent]]` included
@@ -174,4 +177,15 @@ table! {
     IPA = Field::optional("ipa", "", Kind::Address, Default::None("chosen"));
     /// the VM can ring the others with a doorbell for the region, and be rung
     DOORBELL = Field::optional("doorbell", "assay,doorbell", Kind::Flag, Default::Off);
+}
+
+table! {
+    /// `[[vm.virtio]]`: a virtio device whose backend is another VM, an `assay,virtio` node.
+    virtio, "vm.virtio", "virtio device";
+    /// unique in the VM
+    NAME = Field::required("name", "assay,name", Kind::Name { region: true });
+    /// what it is
+    TYPE = Field::required("type", "assay,type", Kind::Word(&["block", "net", "console"]));
+    /// the VM that is its backend, **and sees and writes all of this VM's RAM**, which is of whole 2 MiB
+    BACKEND = Field::required("backend", "assay,backend", Kind::Text);
 }

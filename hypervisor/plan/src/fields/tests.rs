@@ -1,6 +1,6 @@
 //! The table's words are those that the types read.
 
-use super::{Default, Kind, TABLES, Table, coherent, flash, vm};
+use super::{Default, Kind, TABLES, Table, coherent, flash, virtio, vm};
 use crate::policy::{Allow, Use};
 use crate::vm_tree::FlashAccess;
 use assay_model::life::OnCrash;
@@ -19,6 +19,7 @@ fn the_words_are_those_that_the_types_read() {
     let all: BTreeSet<_> = Allow::ALL.iter().map(|allow| allow.name()).collect();
     assert_eq!(words(coherent::ALLOW.kind).iter().copied().collect::<BTreeSet<_>>(), all);
     assert!(words(flash::ACCESS.kind).iter().all(|word| FlashAccess::from_word(word).is_some()));
+    assert!(words(virtio::TYPE.kind).iter().all(|word| assay_model::virtio::Kind::from_word(word).is_some()));
     assert!(words(vm::ON_CRASH.kind).iter().all(|word| OnCrash::from_word(word).is_some()));
 }
 

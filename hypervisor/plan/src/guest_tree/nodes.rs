@@ -236,6 +236,18 @@ pub(super) fn watchdog() -> DeviceTreeNode {
     node
 }
 
+/// Its driver and its backend see memory through caches alike.
+pub(super) fn virtio(index: usize) -> DeviceTreeNode {
+    let start = Ipa(layout::VIRTIO.0 + index as u64 * layout::VIRTIO_STRIDE);
+    let registers = Region { start, size: layout::VIRTIO_STRIDE };
+    let mut node = at("virtio_mmio", registers);
+    put_texts(&mut node, "compatible", &["virtio,mmio"]);
+    put_regions(&mut node, &[registers]);
+    put_spi(&mut node, layout::virtio_intid(index));
+    put_bytes(&mut node, "dma-coherent", &[]);
+    node
+}
+
 fn uart_path() -> String {
     format!("/pl011@{:x}", layout::UART.start.0)
 }

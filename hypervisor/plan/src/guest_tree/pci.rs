@@ -54,6 +54,9 @@ pub(super) fn host_bridge(functions: &[PciFunction]) -> DeviceTreeNode {
         }
         let mut device = named(format!("device@{:x},0", guest_function(index).device()));
         put_cells(&mut device, "reg", &[unit, 0, 0, 0, 0]);
+        if let Some(label) = &function.label {
+            put_texts(&mut device, "label", &[label]);
+        }
         if function.region.is_some() {
             put_cells(&mut device, "memory-region", &[APERTURE_PHANDLE]);
         }

@@ -17,6 +17,11 @@ pub(super) fn add_all(root: &mut DeviceTreeNode, guest: &GuestTree<'_>) -> Resul
             Backing::Shared(share) => shared.add(root, mapping, share)?,
             Backing::Flash(flash) if flash.cfi => add(root, flash_node(mapping.ipa))?,
             Backing::Flash(_) => {}
+            Backing::Lent(vm) => {
+                let mut node = dax(mapping.ipa, None);
+                put_texts(&mut node, "label", &[&vm.name]);
+                add(root, node)?;
+            }
             Backing::Registers(_) | Backing::Interface(_) | Backing::StolenTime => {}
         }
     }

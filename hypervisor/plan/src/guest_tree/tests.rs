@@ -55,6 +55,7 @@ fn plain() -> GuestTree<'static> {
         rtc: false,
         functions: &[],
         devices: &[],
+        virtio: 0,
         distances: None,
         home: 0,
     }

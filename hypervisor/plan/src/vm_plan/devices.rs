@@ -1,6 +1,7 @@
 //! What a VM gets beyond what it claims: its interrupt controller, the registers of its devices, stolen time.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -20,7 +21,7 @@ use crate::pci::{DeviceId, Found};
 use crate::platform::{Accesses, HostGic, HostPlatform};
 use crate::policy::{self, Claim, Decision, Facts, Kind, Mte, Proof, Use};
 use crate::space::{Backing, Mapping};
-use crate::vm_tree::VmConfig;
+use crate::vm_tree::{VirtioClaim, VmConfig};
 
 /// A PCI function that a VM is granted, and where its BARs are in the guest.
 #[derive(Clone, Debug)]
@@ -80,6 +81,7 @@ impl<'a> Function<'a> {
             interrupt: self.line,
             has_messages: self.messages.is_some(),
             is_coherent: self.is_coherent,
+            label: None,
         }
     }
 
@@ -91,6 +93,18 @@ impl<'a> Function<'a> {
     /// The physical interrupt of its INTx, and the guest's.
     pub fn intx(&self) -> Option<(IntId, IntId)> {
         self.found.intx.zip(self.line)
+    }
+}
+
+/// What the tree of a backend says of its face of a device of `vm`: function `index` of all.
+pub(super) fn face(index: usize, vm: &VmConfig, device: &VirtioClaim) -> PciFunction {
+    PciFunction {
+        region: None,
+        window: None,
+        interrupt: Some(layout::pci_intid(index)),
+        has_messages: false,
+        is_coherent: true,
+        label: Some(format!("{}/{}", vm.name, device.name)),
     }
 }
 

@@ -191,7 +191,8 @@ impl Left {
                 left = left.without(size, tagged).map_err(none)?;
             }
         }
-        let bytes = vm.own_bytes();
+        let heads: u64 = space.iter().filter_map(Mapping::head).map(|head| head.size).sum();
+        let bytes = vm.own_bytes().saturating_add(heads);
         let none = |there| Shortage::RamOf(bytes, vm.mte, there);
         left.without(bytes, vm.mte).map(Some).map_err(none)
     }

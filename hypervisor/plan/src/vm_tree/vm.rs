@@ -3,7 +3,7 @@
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
 use super::{CoherentClaim, CpuClaim, FlashClaim, Module, Sched, Source, VmConfig, Warning, ignored, shared};
-use super::{cells, field, flash, sched};
+use super::{cells, field, flash, sched, virtio};
 use crate::fields::vm::{CMDLINE, ENTRY, FORMAT, LOAD, MEMORY_IPA, TREE};
 use crate::fields::{self, CPU_LIST, Field, MEMBER, coherent, sharing, vm};
 use crate::gate::{Malformed, Node};
@@ -41,6 +41,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
     let mut coherent = Vec::new();
     let mut flash = Vec::new();
     let mut sharing = Vec::new();
+    let mut devices = Vec::new();
     for child in node.children() {
         if child.is_compatible(&["multiboot,kernel"]) {
             vm.once(kernel.replace(child).is_none(), &child)?;
@@ -63,6 +64,10 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
                 let reason = "the host address is ignored: the memory is taken wherever the machine has some free";
                 ignored::warn(warnings, &child, Some("xen,shared-mem"), reason);
             }
+        } else if child.is_compatible(&["assay,virtio"]) {
+            let bad = vm.bad(Rule::V3, "write the [[vm.virtio]] entry as docs/manifest.md says");
+            devices.push(virtio::read(&child).map_err(bad)?);
+            field::unknown(&child, fields::virtio::TABLE.properties, &virtio::OTHERS, warnings);
         } else {
             ignored::node(&child, warnings);
         }
@@ -89,6 +94,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         devices: vm.devices()?,
         flash,
         shared: sharing,
+        virtio: devices,
         name: vm.name,
     })
 }

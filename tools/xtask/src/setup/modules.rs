@@ -27,6 +27,55 @@ pub(crate) const DAX: Set = Set {
     least: 7,
 };
 
+/// What the backend of another VM's virtio devices works with.
+pub(crate) const BACKEND: Set = Set {
+    name: "backend-modules",
+    patterns: &[
+        "*/drivers/nvdimm/*",
+        "*/drivers/dax/*",
+        "*/drivers/uio/*",
+        "*/drivers/net/tap.*",
+        "*/drivers/net/macv*",
+        "*/drivers/net/veth.*",
+    ],
+    modules: &[
+        "libnvdimm",
+        "dax",
+        "nd_btt",
+        "nd_pmem",
+        "of_pmem",
+        "dax_pmem",
+        "device_dax",
+        "uio",
+        "uio_pci_generic",
+        "tap",
+        "macvlan",
+        "macvtap",
+        "veth",
+    ],
+    least: 11,
+};
+
+/// The drivers of virtio devices over MMIO. 6.12 has the core and the console built in.
+pub(crate) const FRONT: Set = Set {
+    name: "front-modules",
+    patterns: &[
+        "*/drivers/virtio/*",
+        "*/drivers/block/virtio_blk*",
+        "*/drivers/net/virtio_net*",
+        "*/drivers/net/net_failover*",
+        "*/kernel/net/core/*",
+    ],
+    modules: &[
+        "virtio_blk",
+        "failover",
+        "net_failover",
+        "virtio_net",
+        "virtio_mmio",
+    ],
+    least: 5,
+};
+
 /// Disks, networks, and a file system. 6.12 has the checksums and `virtio_pci` built in, and 6.1 has no `nvme_auth`.
 pub(crate) const DEVICES: Set = Set {
     name: "device-modules",

@@ -17,7 +17,7 @@ use proptest::prelude::ProptestConfig;
 
 use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
-use crate::exits::{self, Cpu, Next};
+use crate::exits::{self, Accessed, Cpu, Next};
 use crate::idregs::tests::{gic_v2, gic_v3};
 use crate::inject::PstateBits;
 use crate::layout;
@@ -25,6 +25,7 @@ use crate::smccc::{HostFacts, Workaround, Workarounds};
 use crate::stage::Start;
 use crate::vcpus::VcpuSet;
 use crate::vgic::{ListRegisters, Version};
+use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
 /// Where the guest's code is.
@@ -65,6 +66,8 @@ pub(super) struct FakeCpu {
     /// What was written to the PCI function's Command register.
     pub(super) commands: Vec<(usize, u32)>,
     pub(super) words: Vec<(usize, u16, (u32, u32))>,
+    /// What the other VMs of virtio devices were told.
+    pub(super) told: Vec<(usize, News)>,
 }
 
 impl FakeCpu {
@@ -84,6 +87,7 @@ impl FakeCpu {
             peers: 0b101,
             commands: Vec::new(),
             words: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -151,6 +155,9 @@ impl Cpu for FakeCpu {
     fn peers(&self, _side: Side) -> u32 {
         self.peers
     }
+    fn tell(&mut self, number: usize, news: News) {
+        self.told.push((number, news));
+    }
     fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
         let timer = vcpu.timer_deadline();
         self.armed.push((timer, devices.watchdog_deadline()));
@@ -200,6 +207,9 @@ impl Vm {
             pci: false,
             messages: false,
             wires: false,
+            virtio: Vec::new(),
+            faces: Vec::new(),
+            physical_functions: 0,
         };
         let mut devices = Devices::new(&machine);
         devices.virtual_offset = STARTED_AT;
@@ -228,6 +238,10 @@ impl Vm {
     }
 
     pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {
+        self.accessed(syndrome) == Accessed::Done
+    }
+
+    pub(super) fn accessed(&mut self, syndrome: (u64, u64, u64)) -> Accessed {
         exits::access(syndrome, &mut self.frame, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 

@@ -9,7 +9,7 @@ const BRIDGE: &str = "/pcie@3f000000";
 
 fn with(window: Option<GuestBar>, interrupt: bool) -> crate::guest_tree::Blob {
     let interrupt = interrupt.then_some(IntId(51));
-    tree(&[PciFunction { region: Some(NPU), window, interrupt, has_messages: false, is_coherent: false }])
+    tree(&[PciFunction { region: Some(NPU), window, interrupt, has_messages: false, is_coherent: false, label: None }])
 }
 
 fn tree(functions: &[PciFunction]) -> crate::guest_tree::Blob {
@@ -63,6 +63,7 @@ fn several_functions_stand_beside_each_other_and_share_a_line() {
         interrupt: Some(IntId(line)),
         has_messages: false,
         is_coherent: true,
+        label: None,
     };
     let blob = tree(&[function(51), function(52), function(51)]);
     let map = cells(&blob, BRIDGE, "interrupt-map");
@@ -81,8 +82,8 @@ fn several_functions_stand_beside_each_other_and_share_a_line() {
 #[test]
 fn messages_go_to_a_frame_beside_the_interrupt_controller() {
     let interrupt = Some(IntId(51));
-    let function = PciFunction { region: None, window: None, interrupt, has_messages: true, is_coherent: true };
-    let blob = tree(&[function]);
+    let function = PciFunction { region: None, window: None, interrupt, has_messages: true, is_coherent: true, label: None };
+    let blob = tree(core::slice::from_ref(&function));
     let frame = "/intc@8000000/v2m@8020000";
     assert_eq!(text(&blob, frame, "compatible"), ["arm,gic-v2m-frame"]);
     assert_eq!(cells(&blob, frame, "reg"), [0, 0x0802_0000, 0, 0x1000]);

@@ -1,0 +1,118 @@
+//! Loads and stores of what is between VMs: doorbells, and both faces of virtio devices.
+//!
+//! No lock of the VM's is held while another VM is told, and its own only for its own interrupt.
+
+use assay_spec::addr::Ipa;
+use assay_spec::exit::Access;
+use assay_spec::frame::Frame;
+
+use super::access::{Accessed, finish_load};
+use super::Cpu;
+use crate::layout;
+use crate::lock::{DEVICES, Mutex};
+use crate::virtio::{Answer, News};
+use crate::vm::{Devices, GuestMachine, Vcpu};
+
+/// A load or store where no device of the VM's own is.
+#[inline(never)]
+pub(super) fn between<C: Cpu>(
+    (ipa, access): (Ipa, Access),
+    frame: &mut Frame,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &Mutex<Devices, DEVICES>,
+    cpu: &mut C,
+) -> Accessed {
+    let store = access.is_store().then(|| access.width().truncate(frame.get(access.register())));
+    let value = if let Some((index, offset)) = machine.doorbells.find(ipa) {
+        doorbell(index, offset, (access, store), machine, cpu)
+    } else if let Some((index, offset)) = find(ipa, layout::VIRTIO, machine.virtio.len()) {
+        match front(index, offset, (access, store), (vcpu, machine, devices), cpu) {
+            Some(value) => value,
+            None => return Accessed::Wait,
+        }
+    } else if let Some((index, offset)) = find(ipa, layout::FACES.start, machine.faces.len()) {
+        back(index, offset, (access, store), (vcpu, machine, devices), cpu)
+    } else {
+        return Accessed::Nothing;
+    };
+    if store.is_some() { frame.advance() } else { finish_load(value, access, frame) }
+    Accessed::Done
+}
+
+/// An access, and what it stores.
+type Asked = (Access, Option<u64>);
+/// The vCPU that makes it, and its VM.
+type Here<'a> = (&'a Vcpu, &'a GuestMachine, &'a Mutex<Devices, DEVICES>);
+
+fn doorbell<C: Cpu>(index: usize, offset: u64, (access, store): Asked, machine: &GuestMachine, cpu: &mut C) -> u64 {
+    let Some(value) = store else {
+        return machine.doorbells.read(index, offset, access.width(), |side| cpu.peers(side));
+    };
+    if let Some(ring) = machine.doorbells.write(index, offset, access.width(), value) {
+        cpu.ring(ring);
+    }
+    0
+}
+
+/// Finds one of `count` pages from `start` on, and the offset in it.
+fn find(ipa: Ipa, start: Ipa, count: usize) -> Option<(usize, u64)> {
+    const PAGE: u64 = layout::FACE_SIZE;
+    const { assert!(layout::VIRTIO_STRIDE == PAGE) };
+    let offset = ipa.0.checked_sub(start.0)?;
+    let index = usize::try_from(offset / PAGE).ok()?;
+    (index < count).then_some((index, offset % PAGE))
+}
+
+/// `None` if the vCPU has to wait.
+fn front<C: Cpu>(
+    index: usize,
+    offset: u64,
+    (access, store): Asked,
+    (vcpu, machine, devices): Here<'_>,
+    cpu: &mut C,
+) -> Option<u64> {
+    let link = &machine.virtio[index];
+    let answer = match store {
+        None => link.front_read(offset, access.width()),
+        Some(value) => link.front_write(offset, access.width(), value),
+    };
+    let (value, news) = match answer {
+        Answer::Done(value, news) => (Some(value), news),
+        Answer::Wait(news) => (None, news),
+    };
+    if news.front {
+        let mut devices = devices.lock();
+        let kicks = devices.update_virtio(machine, index).union(devices.vgic.flush_lr(vcpu.index, cpu));
+        drop(devices);
+        cpu.kick(kicks);
+    }
+    if news.back {
+        cpu.tell(link.number, News { back: true, ..News::default() });
+    }
+    value
+}
+
+fn back<C: Cpu>(
+    index: usize,
+    offset: u64,
+    (access, store): Asked,
+    (vcpu, machine, devices): Here<'_>,
+    cpu: &mut C,
+) -> u64 {
+    let link = &machine.faces[index];
+    let (value, news) = match store {
+        None => link.back_read(offset, access.width()),
+        Some(value) => (0, link.back_write(offset, access.width(), value)),
+    };
+    if news.back {
+        let mut devices = devices.lock();
+        let kicks = devices.update_face(machine, index).union(devices.vgic.flush_lr(vcpu.index, cpu));
+        drop(devices);
+        cpu.kick(kicks);
+    }
+    if news.front || news.wake {
+        cpu.tell(link.number, News { back: false, ..news });
+    }
+    value
+}

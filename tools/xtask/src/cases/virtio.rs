@@ -1,0 +1,201 @@
+//! Virtio devices between VMs: a stock Debian has a disk, a network and a console whose backends run in another.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
+use assay_harness::cache;
+
+use super::Case;
+use super::linux::{BOOT, PROMPT, SOON};
+use super::ramdisk::{Entry, PROGRAM, with_modules};
+use crate::build;
+use crate::setup::modules;
+
+/// For a transfer of some MiB.
+const TRANSFER: Duration = Duration::from_secs(120);
+const TARGET: &str = "aarch64-unknown-linux-musl";
+
+/// Gives `uio_pci_generic` the faces, and makes a devdax of each client's RAM, whose notes go into this VM's own RAM.
+const PREPARE: &str = "#!/bin/sh
+/assay/load || exit 1
+echo 1234 a55a > /sys/bus/pci/drivers/uio_pci_generic/new_id
+nd=/sys/bus/nd
+for region in 0 1 2 3; do
+    [ -e $nd/devices/region$region ] || continue
+    for _ in $(seq 100); do [ -e $nd/drivers/nd_pmem/namespace$region.0 ] && break; usleep 100000; done
+    echo namespace$region.0 > $nd/drivers/nd_pmem/unbind
+    cd $nd/devices/dax$region.0 || exit 1
+    echo 2097152 > align
+    cat /proc/sys/kernel/random/uuid > uuid
+    echo ram > mode
+    echo namespace$region.0 > namespace
+    echo dax$region.0 > $nd/drivers/dax_pmem/bind
+    for _ in $(seq 100); do [ -e /dev/dax$region.0 ] && break; usleep 100000; done
+done
+ls /dev/dax* /dev/uio* | tr '\\n' ' '
+echo prepared
+";
+
+/// A macvtap on one end of a cable; the other end is this VM's own.
+const CABLE: &str = "#!/bin/sh
+ip link add v0 type veth
+ifconfig v0 up
+ifconfig veth0 10.0.9.1 up
+ip link add link v0 name mt0 type macvtap
+ifconfig mt0 up
+";
+
+/// Starts the backend of device NUMBER, and says what it says: `serve NUMBER KIND ARGUMENT...`.
+const SERVE: &str = "#!/bin/sh
+number=$1
+shift
+eval \"exec /assay/backend 0000:00:0$number.0 /dev/dax0.0 $*\" 2>/log$number &
+echo $! >/pid$number
+for _ in $(seq 100); do [ -s /log$number ] && break; usleep 100000; done
+cat /log$number
+";
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case::linux("virtio/debian-has-disk-network-and-console-of-another-vm", all)]
+}
+
+/// Builds the backend, and gives its path.
+fn backend() -> Result<PathBuf> {
+    let target = build::target()?;
+    let mut command = build::cargo();
+    command.args(["build", "--quiet", "--release", "-p", "assay-backend", "--target", TARGET, "--target-dir"]);
+    let status = command.arg(&target).current_dir(cache::repository()?).status().context("can't run cargo")?;
+    ensure!(status.success(), "the backend doesn't build");
+    Ok(target.join(TARGET).join("release/assay-backend"))
+}
+
+fn vm(name: &str, initrd: &str, lines: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\nmemory = \"256M\"\nkernel = \"debian-6.12\"\ninitrd = {initrd:?}\n\
+         cmdline = \"console=ttyAMA0 quiet\"\n{lines}"
+    )
+}
+
+/// A machine with a driver VM and one client, both at their prompts, the driver's faces and the RAM prepared.
+fn start(devices: &str) -> Result<Machine> {
+    let back = with_modules("virtio-back", "debian-6.12", &modules::BACKEND, || -> Result<Vec<Entry>> {
+        Ok(vec![
+            ("assay/backend".to_owned(), PROGRAM, fs::read(backend()?)?),
+            ("assay/prepare".to_owned(), PROGRAM, PREPARE.into()),
+            ("assay/cable".to_owned(), PROGRAM, CABLE.into()),
+            ("assay/serve".to_owned(), PROGRAM, SERVE.into()),
+        ])
+    })?;
+    let front = with_modules("virtio-front", "debian-6.12", &modules::FRONT, || Ok(Vec::new()))?;
+    let (back, front) = (back.display().to_string(), front.display().to_string());
+    let text = vm("driver", &back, "") + &vm("client", &front, devices);
+    let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).start()?;
+    for name in ["driver", "client"] {
+        machine.expect(name, PROMPT, BOOT)?;
+    }
+    let told = machine.shell("driver", "/assay/prepare", PROMPT, TRANSFER)?;
+    ensure!(told.trim_end().ends_with("prepared"), "the driver VM is not prepared: {told}");
+    Ok(machine)
+}
+
+fn device(name: &str, kind: &str) -> String {
+    format!("[[vm.virtio]]\nname = \"{name}\"\ntype = \"{kind}\"\nbackend = \"driver\"\n")
+}
+
+fn all() -> Result<String> {
+    let mut machine = start(&(device("disk0", "block") + &device("net0", "net") + &device("console0", "console")))?;
+    let events = machine.events();
+    let is_said = |kind: &str| {
+        let of_client = |event: &&assay_harness::Event| event.kind == kind && event.get("region") == Some("client");
+        events.iter().filter(of_client).any(|event| event.get("vm") == Some("driver"))
+    };
+    ensure!(is_said("warning") && is_said("decision"), "the boot does not say what the driver VM sees:\n{}", machine.log());
+    let told = driver(&mut machine, "dd if=/dev/urandom of=/disk bs=1M count=16 2>/dev/null; /assay/cable; mkfifo /in; echo ok")?;
+    ensure!(told.ends_with("ok"), "{told}");
+    // Its probe waits for backends, and goes on with them.
+    machine.send("client", "/assay/load\n")?;
+    for serve in [
+        "/assay/serve 1 block /disk",
+        "/assay/serve 2 net /dev/tap$(cat /sys/class/net/mt0/ifindex) $(cat /sys/class/net/mt0/address)",
+        // What runs in the background has no input but what it is given.
+        "(sleep 100000 >/in &); /assay/serve 3 'console </in >/out'",
+    ] {
+        let told = driver(&mut machine, serve)?;
+        ensure!(told.contains("serving"), "{serve}: {told}");
+    }
+    machine.expect("client", "loaded", TRANSFER)?;
+    let notes = [disk(&mut machine)?, net(&mut machine)?];
+    console(&mut machine)?;
+    again(&mut machine)?;
+    for name in ["client", "driver"] {
+        machine.send(name, "poweroff -f\n")?;
+    }
+    machine.finish(SOON)?;
+    Ok(notes.join("; "))
+}
+
+fn driver(machine: &mut Machine, command: &str) -> Result<String> {
+    Ok(machine.shell("driver", command, PROMPT, TRANSFER)?.trim().to_owned())
+}
+
+fn client(machine: &mut Machine, command: &str) -> Result<String> {
+    Ok(machine.shell("client", command, PROMPT, TRANSFER)?.trim().to_owned())
+}
+
+/// Both VMs see the same bytes.
+fn same(machine: &mut Machine) -> Result<()> {
+    let there = driver(machine, "sha256sum </disk")?;
+    let here = client(machine, "echo 3 >/proc/sys/vm/drop_caches; sha256sum </dev/vda")?;
+    ensure!(there == here && there.len() >= 64, "the disk is {there}, and the client reads {here}");
+    Ok(())
+}
+
+fn disk(machine: &mut Machine) -> Result<String> {
+    let sectors = client(machine, "cat /sys/block/vda/size")?;
+    ensure!(sectors == "32768", "{sectors} sectors");
+    same(machine)?;
+    let written = client(machine, "dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>&1 | tail -1")?;
+    same(machine)?;
+    let beyond = client(machine, "dd if=/dev/zero of=/dev/vda bs=1M seek=16 count=1 2>&1 | grep -c -i 'no space'")?;
+    ensure!(beyond == "1", "a write beyond the end: {beyond}");
+    Ok(written)
+}
+
+fn net(machine: &mut Machine) -> Result<String> {
+    let up = "ifconfig eth0 10.0.9.2 up; ping -c 3 10.0.9.1 | grep -c 'bytes from'";
+    let pings = client(machine, up)?;
+    ensure!(pings == "3", "{pings} of 3 pings are answered");
+    driver(machine, "(nc -l -p 80 -e cat /disk >/dev/null 2>&1 &)")?;
+    let there = driver(machine, "sha256sum </disk")?;
+    let here = client(machine, "nc 10.0.9.1 80 </dev/null | sha256sum")?;
+    ensure!(there == here, "the disk is {there}, and the client fetches {here}");
+    Ok("16 MiB fetched".to_owned())
+}
+
+fn console(machine: &mut Machine) -> Result<()> {
+    client(machine, "echo here is the client >/dev/hvc0")?;
+    let there = driver(machine, "sleep 1; cat /out")?;
+    ensure!(there.contains("here is the client"), "{there}");
+    machine.send("client", "head -n 1 /dev/hvc0\n")?;
+    driver(machine, "sleep 1; echo a word from the driver >/in")?;
+    machine.expect("client", "a word from the driver", TRANSFER)?;
+    machine.expect("client", PROMPT, SOON).map(drop)
+}
+
+/// The client starts anew, and then the backend, which the client's driver is told.
+fn again(machine: &mut Machine) -> Result<()> {
+    machine.send("client", "reboot -f\n")?;
+    // A prompt may stand there from before.
+    for words in ["reboot: Restarting system", PROMPT] {
+        machine.expect("client", words, BOOT).context("after the reboot")?;
+    }
+    client(machine, "/assay/load")?;
+    same(machine).context("after the client's reboot")?;
+    driver(machine, "kill -KILL $(cat /pid1); sleep 1; /assay/serve 1 block /disk")?;
+    let anew = "cd /sys/bus/platform/drivers/virtio-mmio; echo a000000.virtio_mmio >unbind; echo a000000.virtio_mmio >bind; cd /";
+    client(machine, anew)?;
+    same(machine).context("with another backend")
+}
