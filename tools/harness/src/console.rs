@@ -9,6 +9,38 @@ use crate::events::{Event, PREFIX};
 /// What the monitor's prompt begins with, wherever it is drawn.
 pub(crate) const PROMPT: &str = "\rassay> ";
 
+/// What erases the rest of a line: part of each prompt.
+const ERASE: &str = "\x1b[K";
+
+/// Whether a console that said `raw` since the monitor was typed to has taken `typed`, and shows its prompt again.
+#[must_use]
+pub fn is_answered(raw: &[u8], typed: &str) -> bool {
+    after(raw, typed).is_some_and(|rest| rest.ends_with(PROMPT))
+}
+
+/// Whether it has taken `typed`: what leaves the monitor is followed by no prompt.
+#[must_use]
+pub fn is_taken(raw: &[u8], typed: &str) -> bool {
+    after(raw, typed).is_some()
+}
+
+/// What comes after `typed`, which may be drawn in several pieces.
+fn after(raw: &[u8], typed: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(raw).replace(ERASE, "");
+    Some(text.get(text.find(typed)? + typed.len()..)?.to_owned())
+}
+
+/// What a console said of late.
+#[derive(Debug, Default)]
+pub struct News {
+    /// By VM; with the name `""` what is nobody's, such as a boot loader's words.
+    pub streams: BTreeMap<String, Vec<u8>>,
+    /// Assay's own lines.
+    pub events: Vec<Event>,
+    /// The same as they came.
+    pub own: Vec<u8>,
+}
+
 /// Splits a console as it comes.
 #[derive(Debug, Default)]
 pub struct Splitter {
@@ -17,6 +49,7 @@ pub struct Splitter {
     streams: BTreeMap<String, Vec<u8>>,
     events: Vec<Event>,
     raw: Vec<u8>,
+    own: Vec<u8>,
     line: Line,
 }
 
@@ -74,6 +107,17 @@ impl Splitter {
         &self.raw
     }
 
+    /// What has come since this was asked last, and keeps none of it: for who watches a console for days.
+    pub fn news(&mut self) -> News {
+        self.raw.clear();
+        let streams = self.streams.iter_mut().map(|(name, stream)| (name.clone(), std::mem::take(stream)));
+        News {
+            streams: streams.filter(|(_, stream)| !stream.is_empty()).collect(),
+            events: std::mem::take(&mut self.events),
+            own: std::mem::take(&mut self.own),
+        }
+    }
+
     fn take(&mut self, byte: u8) {
         let ends = byte == b'\n';
         match &mut self.line {
@@ -94,7 +138,10 @@ impl Splitter {
             Line::Own(line) => {
                 line.push(byte);
                 if ends {
-                    self.events.extend(Event::parse(&String::from_utf8_lossy(line)));
+                    if let Some(event) = Event::parse(&String::from_utf8_lossy(line)) {
+                        self.events.push(event);
+                        self.own.append(line);
+                    }
                     self.line = Line::default();
                 }
             }
@@ -211,6 +258,30 @@ mod tests {
         assert_eq!(text(&splitter, "a"), "$ \r\n$ ");
         assert_eq!(splitter.events().len(), 1);
         assert_eq!(splitter.events()[0].kind, "vms");
+    }
+
+    #[test]
+    fn news_are_told_once_and_lines_under_way_go_on() {
+        let mut splitter = Splitter::new(&["a", "b"]);
+        splitter.feed(b"firmware\nassay: boot x=1\r\n[a] one\n[b] tw");
+        let news = splitter.news();
+        let of = |name: &str| news.streams.get(name).map(Vec::as_slice);
+        assert_eq!((of("a"), of("b"), of("")), (Some(&b"one\n"[..]), Some(&b"tw"[..]), Some(&b"firmware\n"[..])));
+        assert_eq!((news.events.len(), news.own.as_slice()), (1, &b"assay: boot x=1\r\n"[..]));
+        splitter.feed(b"o\nassay: er");
+        let news = splitter.news();
+        assert_eq!((news.streams.len(), news.streams["b"].as_slice(), news.events.len()), (1, &b"o\n"[..], 0));
+        splitter.feed(b"ror panic\n");
+        assert!(splitter.news().events[0].is_panic());
+        assert!(splitter.raw().is_empty());
+    }
+
+    #[test]
+    fn a_prompt_after_what_was_typed_is_an_answer() {
+        let raw = b"v\rassay> \x1b[Kvms\r\nassay: vms name=a\r\n\rassay> \x1b[K";
+        assert!(super::is_answered(raw, "vms\r\n") && super::is_answered(raw, ""));
+        assert!(super::is_taken(raw, "vms\r\n") && !super::is_taken(raw, "stats\r\n"));
+        assert!(!super::is_answered(&raw[..raw.len() - 12], "vms\r\n"));
     }
 
     #[test]

@@ -42,6 +42,15 @@ impl Event {
         self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// As a JSON object: `kind`, each key with its value as a string, and `text` where there is more.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let text = (!self.text.is_empty()).then_some(("text", &self.text));
+        let fields = self.fields.iter().map(|(key, value)| (key.as_str(), value));
+        let all = fields.chain(text).chain([("kind", &self.kind)]);
+        serde_json::Value::Object(all.map(|(key, value)| (key.to_owned(), value.as_str().into())).collect())
+    }
+
     /// Whether it is the life-cycle line of this VM and this event.
     #[must_use]
     pub fn is_vm(&self, name: &str, event: &str) -> bool {
@@ -152,6 +161,13 @@ mod tests {
         assert_eq!(event.get("reason"), Some("no \"room\" = none"));
         assert_eq!(event.get("remedy"), Some("ask for less"));
         assert_eq!(event.get("rule"), Some("V2"));
+    }
+
+    #[test]
+    fn an_event_is_a_json_object_of_strings() {
+        let line = event("assay: error panic reason=\"a \\\"b\\\"\" cpu=1 at boot");
+        assert_eq!(line.json().to_string(), r#"{"cpu":"1","kind":"error","reason":"a \"b\"","text":"panic at boot"}"#);
+        assert_eq!(event("assay: boot cpus=2").json().to_string(), r#"{"cpus":"2","kind":"boot"}"#);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `run`: a guest under Assay in QEMU, on the user's terminal.
 
+mod desk;
 mod gdb;
 mod options;
+mod record;
 mod vm_tree;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use assay_harness::cache::{Cache, FIRMWARE};
@@ -16,6 +18,7 @@ use assay_harness::process;
 use assay_harness::qemu::{self, Hardware};
 
 pub(crate) use options::Options;
+use record::Record;
 
 use crate::failure::unusable;
 use crate::setup::Extra;
@@ -43,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     fetch_firmware(&manifest)?;
     // A script that reads the console must be able to tell Assay's lines from a guest's.
-    if !std::io::stdin().is_terminal() {
+    if !std::io::stdin().is_terminal() || options.outputs.wants_prefix(manifest.vm.len()) {
         manifest.console = Some(ConsoleStyle::Prefix);
     }
     // What QEMU adds is the manifest's before it is packed; a board is as it is.
@@ -99,7 +102,8 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
         let image = std::fs::read(with.image).with_context(|| with.image.display().to_string())?;
         eprintln!("waiting for gdb:\n{}", gdb::line(with.elf, &image)?);
     }
-    let events = match converse(with.qemu, &arguments)? {
+    let record = Record::open(&options.outputs, with.names).map_err(unusable)?;
+    let events = match converse(with.qemu, &arguments, record)? {
         End::Ran(events) => events,
         End::Refused(said) => return Err(unusable(anyhow!(qemu::refusal(&said, with.mte, with.cpu)))),
     };
@@ -136,16 +140,47 @@ enum End {
 }
 
 /// Passes bytes both ways until QEMU ends.
-fn converse(qemu: &Path, arguments: &[String]) -> Result<End> {
+fn converse(qemu: &Path, arguments: &[String], mut record: Record) -> Result<End> {
     let mut command = process::dies_with_us(qemu);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("can't run {}", qemu.display()))?;
-    let mut to_guest = child.stdin.take().context("no pipe to QEMU")?;
+    let to_guest = child.stdin.take().context("no pipe to QEMU")?;
     let mut from_guest = child.stdout.take().context("no pipe from QEMU")?;
     let mut complaints = child.stderr.take().context("no pipe from QEMU")?;
-    let raw = Raw::enter()?;
+    // Where sockets have the input the terminal's keys are our own: Ctrl-C ends the run.
+    let raw = if record.is_typed_at() { Raw::enter()? } else { None };
     let said = std::thread::spawn(move || pass_on(&mut complaints));
-    // Left behind in its read when QEMU ends: the process ends soon after.
+    if let Some(to_guest) = record.input(to_guest) {
+        pass_in(to_guest);
+    }
+    let mut buffer = [0; 16384];
+    let mut stdout = std::io::stdout().lock();
+    loop {
+        let count = from_guest.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        // A person may look around with QEMU's monitor; a script wants to hear of it.
+        if record.take(&buffer[..count], &mut stdout)? && raw.is_none() {
+            child.kill()?;
+            bail!("Assay panicked");
+        }
+    }
+    let status = child.wait()?;
+    drop(raw);
+    let said = said.join().unwrap_or_default();
+    let events = std::mem::take(&mut record.events);
+    if status.code() == Some(1) && events.is_empty() {
+        return Ok(End::Refused(said));
+    }
+    if !status.success() {
+        bail!("QEMU ended with {status}");
+    }
+    Ok(End::Ran(events))
+}
+
+/// Passes on what is typed. The thread is left behind in its read when QEMU ends: the process ends soon after.
+fn pass_in(mut to_guest: ChildStdin) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         let mut stdin = std::io::stdin();
@@ -155,42 +190,6 @@ fn converse(qemu: &Path, arguments: &[String]) -> Result<End> {
             }
         }
     });
-    let mut events = Vec::new();
-    let mut line = Vec::new();
-    let mut buffer = [0; 16384];
-    let mut stdout = std::io::stdout().lock();
-    loop {
-        let count = from_guest.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        stdout.write_all(&buffer[..count])?;
-        stdout.flush()?;
-        for byte in &buffer[..count] {
-            if *byte == b'\n' {
-                let event = Event::parse(&String::from_utf8_lossy(&line));
-                // A person may look around with QEMU's monitor; a script wants to hear of it.
-                if event.as_ref().is_some_and(Event::is_panic) && raw.is_none() {
-                    child.kill()?;
-                    bail!("Assay panicked");
-                }
-                events.extend(event);
-                line.clear();
-            } else if line.len() < 4096 {
-                line.push(*byte);
-            }
-        }
-    }
-    let status = child.wait()?;
-    drop(raw);
-    let said = said.join().unwrap_or_default();
-    if status.code() == Some(1) && events.is_empty() {
-        return Ok(End::Refused(said));
-    }
-    if !status.success() {
-        bail!("QEMU ended with {status}");
-    }
-    Ok(End::Ran(events))
 }
 
 /// Copies what QEMU complains of to our stderr until it ends, and gives its beginning.

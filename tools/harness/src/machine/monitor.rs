@@ -5,13 +5,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::Machine;
-use crate::console::PROMPT;
+use crate::console::{is_answered, is_taken};
 use crate::events::Event;
 
 /// `Ctrl-]`.
 const ESCAPE: &str = "\x1d";
-/// Erases what an earlier line left: part of each prompt.
-const ERASE: &str = "\x1b[K";
 /// How long a prompt has to stay. A line of Assay's own makes the monitor show a half-typed command again: its prompt
 /// first, then what was typed.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -72,9 +70,7 @@ impl Machine {
         loop {
             self.typed(from, typed, true)?;
             std::thread::sleep(SETTLE);
-            let ends =
-                self.feed.look(|console| String::from_utf8_lossy(console.raw()).replace(ERASE, "").ends_with(PROMPT));
-            if ends {
+            if self.feed.look(|console| is_answered(console.raw(), "")) {
                 return Ok(());
             }
         }
@@ -82,9 +78,8 @@ impl Machine {
 
     fn typed(&self, from: usize, typed: &str, prompt: bool) -> Result<()> {
         let found = self.feed.wait(LIMIT, |console| {
-            let text = String::from_utf8_lossy(console.raw().get(from..)?).replace(ERASE, "");
-            let rest = text.get(text.find(typed)? + typed.len()..)?;
-            (!prompt || rest.ends_with(PROMPT)).then_some(())
+            let said = console.raw().get(from..)?;
+            (if prompt { is_answered(said, typed) } else { is_taken(said, typed) }).then_some(())
         });
         if found.is_none() {
             bail!("the monitor didn't take {typed:?} within {LIMIT:?}. The console's end:\n{}", self.tail());

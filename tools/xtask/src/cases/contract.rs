@@ -1,5 +1,7 @@
 //! What scripts and users rely on: the example manifests, the console's lines, the commands' exit status.
 
+mod sockets;
+
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -51,6 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
             let output = xtask(&["run", "--guest", "hello", "--", "-m", "64M"])?;
             ensure!(output.status.code() == Some(1), "{}", told(&output));
             Ok(String::new())
+        Case::new("contract/run-has-a-socket-and-a-file-for-each-vm", sockets::both),
         }),
         Case::new("contract/unusable-input-exits-with-2", unusable_input),
         Case::new("contract/run-print-gives-a-line-that-boots", || {

@@ -10,6 +10,7 @@ use assay_harness::qemu::{Gic, Hardware};
 use assay_plan::fields::{Field, vm};
 use clap::{Args, ValueEnum};
 
+use super::record::Outputs;
 use super::vm_tree::{Module, module};
 use crate::board::{Board, Qemu};
 
@@ -66,6 +67,8 @@ pub(crate) struct Options {
     /// Compile the firmware in seconds, larger and slower
     #[arg(long)]
     pub(crate) fast: bool,
+    #[command(flatten)]
+    pub(super) outputs: Outputs,
     /// Wait for a debugger on port 1234
     #[arg(long)]
     pub(crate) gdb: bool,

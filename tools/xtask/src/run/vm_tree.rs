@@ -71,7 +71,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     arguments.push(artifacts.image.display().to_string());
     arguments.extend(tree.arguments(&artifacts.tree, &files).map_err(unusable)?);
     // A script that reads the console must be able to tell Assay's lines from a guest's.
-    if !std::io::stdin().is_terminal() {
+    if !std::io::stdin().is_terminal() || options.outputs.wants_prefix(tree.vms().len()) {
         arguments.extend(["-append", PREFIXED].map(str::to_owned));
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
