@@ -166,16 +166,24 @@ impl Machine {
             .map_err(|reason| anyhow::anyhow!("{reason}. The console's end:\n{}", self.tail()))
     }
 
+    /// Waits for the end and counts the results of the VM's KTAP report.
+    ///
+    /// # Errors
+    /// As [`Machine::finish_report`].
+    pub fn finish_ktap(self, vm: &str, limit: Duration) -> Result<Counts> {
+        self.finish_report(vm, limit).map(|report| report.counts())
+    }
+
     /// Waits for the end and reads the VM's KTAP report.
     ///
     /// # Errors
     /// The machine ends badly, or the report has a failure or a hole.
-    pub fn finish_ktap(mut self, vm: &str, limit: Duration) -> Result<Counts> {
+    pub fn finish_report(mut self, vm: &str, limit: Duration) -> Result<Report> {
         let waited = self.wait(limit);
-        let report = Report::parse(&self.output(vm)).check();
+        let report = Report::parse(&self.output(vm));
         // A guest that hangs has often said before what is wrong.
-        match (waited, report) {
-            (Ok(_), Ok(counts)) => self.finish(Duration::ZERO).map(|()| counts),
+        match (waited, report.check()) {
+            (Ok(_), Ok(_)) => self.finish(Duration::ZERO).map(|()| report),
             (Ok(_), Err(complaint)) => bail!("{complaint}\nThe console's end:\n{}", self.tail()),
             (Err(error), Err(complaint)) => Err(error.context(complaint)),
             (Err(error), Ok(_)) => Err(error),

@@ -24,12 +24,26 @@ mod shared;
 mod virtio;
 
 use anyhow::Result;
-use assay_harness::Event;
+use assay_harness::{Event, Report};
 
 use crate::setup::Extra;
 
-/// What a case does: gives a note on success.
-type Run = Box<dyn Fn() -> Result<String> + Send + Sync>;
+/// What a case does.
+type Run = Box<dyn Fn() -> Result<Success> + Send + Sync>;
+
+/// What a case that passed says.
+pub(crate) struct Success {
+    /// A note for people.
+    pub(crate) note: String,
+    /// What its guest reported, result by result.
+    pub(crate) report: Option<Report>,
+}
+
+impl From<String> for Success {
+    fn from(note: String) -> Self {
+        Self { note, report: None }
+    }
+}
 
 /// One named case.
 pub(crate) struct Case {
@@ -46,8 +60,9 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new(name: impl Into<String>, run: impl Fn() -> Result<String> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), long: false, linux: false, extras: Vec::new(), run: Box::new(run) }
+    fn new<S: Into<Success>>(name: impl Into<String>, run: impl Fn() -> Result<S> + Send + Sync + 'static) -> Self {
+        let run = Box::new(move || run().map(Into::into));
+        Self { name: name.into(), long: false, linux: false, extras: Vec::new(), run }
     }
 
     /// A case that boots Debian.

@@ -1,13 +1,17 @@
 //! `test`: host tests, then guests in QEMU. What is not run is printed as not run.
 
 mod host;
+mod junit;
+mod libtest;
 mod pool;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use junit::{End, Outcome, Suites};
 
 use crate::board::Board;
 use crate::cases::{self, Case};
@@ -37,6 +41,9 @@ pub(crate) struct Options {
     /// How many machines run at once
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) jobs: usize,
+    /// Also write the results to FILE, as JUnit's XML
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub(crate) junit: Option<PathBuf>,
     /// Only tests whose name contains this
     pub(crate) filter: Option<String>,
 }
@@ -81,12 +88,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let mut tally = Tally::default();
+    let mut suites = Suites::default();
     if host {
         setup::ensure(setup::Needs::default())?;
-        tally.add(host::run(filter)?);
+        tally.add(host::run(filter, options.junit.is_some().then_some(&mut suites))?);
     }
     if qemu {
-        tally.add(in_qemu(options, filter)?);
+        tally.add(in_qemu(options, filter, &mut suites)?);
+    }
+    if let Some(path) = &options.junit {
+        suites.write(path)?;
     }
     println!("{tally}");
     match tally {
@@ -96,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
+fn in_qemu(options: &Options, filter: &str, suites: &mut Suites) -> Result<Tally> {
     // A board's case is named for it, and any other is of QEMU's `virt`.
     let is_meant = |case: &Case| match options.board.as_deref() {
         None => true,
@@ -121,8 +132,10 @@ fn in_qemu(options: &Options, filter: &str) -> Result<Tally> {
     build::firmware(build::Profile::fast(options.fast))?;
     build::guests(&[])?;
     let logs = logs()?;
-    let mut tally = pool::run(run, options.jobs.max(1), &logs);
+    let mut tally = pool::run(&run, options.jobs.max(1), &logs, suites);
     for case in &left {
+        let end = End::Skipped("--long runs it".to_owned());
+        suites.add(pool::SUITE, Outcome { name: case.name.clone(), end, time: Duration::ZERO });
         println!("{} ... not run (--long runs it)", case.name);
     }
     tally.skipped += left.len();

@@ -7,7 +7,7 @@ use assay_harness::cache::Cache;
 use assay_harness::qemu::Gic;
 use assay_harness::{Machine, programs};
 
-use super::Case;
+use super::{Case, Success};
 use crate::setup::Extra;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -110,7 +110,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn run(program: &str, setup: &Setup) -> Result<String> {
+fn run(program: &str, setup: &Setup) -> Result<Success> {
     let lines = setup.lines;
     let cpus = setup.cpus;
     let text =
@@ -120,8 +120,9 @@ fn run(program: &str, setup: &Setup) -> Result<String> {
         builder = builder.qemu(Cache::locate()?.qemu(true));
     }
     let machine = builder.start()?;
-    let counts = machine.finish_ktap(program, LIMIT)?;
+    let report = machine.finish_report(program, LIMIT)?;
+    let counts = report.counts();
     ensure!(counts.passed + counts.skipped > 0, "nothing was tested");
     let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
-    Ok(format!("{} results{skipped}", counts.passed))
+    Ok(Success { note: format!("{} results{skipped}", counts.passed), report: Some(report) })
 }

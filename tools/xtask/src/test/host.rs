@@ -3,19 +3,22 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use assay_harness::cache;
 
 use super::Tally;
+use super::junit::Suites;
+use super::libtest::Reader;
 use crate::{build, compile, source};
 
-/// Runs the host crates' tests whose name contains `filter`, and counts.
+/// Runs the host crates' tests whose name contains `filter`, and counts. With `suites` each one is told there, and by
+/// name to nobody else.
 ///
 /// # Errors
 /// cargo can't be run, or the sources can't be read.
-pub(super) fn run(filter: &str) -> Result<Tally> {
+pub(super) fn run(filter: &str, suites: Option<&mut Suites>) -> Result<Tally> {
     println!("host tests");
     let mut command = build::cargo();
     command.arg("test").current_dir(cache::repository()?);
@@ -31,15 +34,27 @@ pub(super) fn run(filter: &str) -> Result<Tally> {
         println!("host tests ... FAILED: they don't build");
         return Ok(Tally { failed: 1, ..Tally::default() });
     }
-    let mut command = again(&command, &["--no-fail-fast", "--quiet"]);
+    // Quiet, it has a dot for each test.
+    let quiet: &[&str] = if suites.is_some() { &[] } else { &["--quiet"] };
+    let mut command = again(&again(&command, &["--no-fail-fast"]), quiet);
     if !filter.is_empty() {
         command.args(["--", filter]);
     }
-    let mut child = command.stdout(Stdio::piped()).spawn().context("can't run cargo")?;
+    let (lines, pipe) = std::io::pipe()?;
+    if suites.is_some() {
+        // One pipe for both, so that cargo's word of whose tests follow comes before them.
+        command.stderr(pipe.try_clone()?);
+    }
+    let mut child = command.stdout(pipe).spawn().context("can't run cargo")?;
+    // It has ends of the pipe, which would stay open.
+    drop(command);
+    let mut reader = suites.map(Reader::new);
     let mut tally = Tally::default();
-    for line in BufReader::new(child.stdout.take().context("no pipe")?).lines() {
+    for line in BufReader::new(lines).lines() {
         let line = line?;
-        println!("{line}");
+        if reader.as_mut().is_none_or(|reader| reader.take(&line)) {
+            println!("{line}");
+        }
         if let Some(counts) = line.strip_prefix("test result: ") {
             tally.add(read(counts));
         }
