@@ -15,6 +15,7 @@ mod failure;
 mod flash;
 mod floors;
 mod image;
+mod manual;
 mod preflight;
 mod progress;
 mod run;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use assay_harness::manifest::Manifest;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use setup::Extra;
 
 #[derive(Parser)]
@@ -71,6 +72,10 @@ enum Command {
     Floors(floors::Options),
     /// Print the manifest's JSON schema
     Schema(schema::Options),
+    /// Print completions for a shell
+    Completions(manual::Completions),
+    /// Print or write man pages
+    Man(manual::Man),
     /// Run everything that a change must pass
     Ci,
     /// Fetch what the other commands need (they do it themselves where they can)
@@ -134,6 +139,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Size(options) => size::run(options),
         Command::Floors(options) => floors::run(options),
         Command::Schema(options) => schema::run(&options),
+        Command::Completions(options) => manual::completions(&options, Arguments::command()),
+        Command::Man(options) => manual::man(&options, Arguments::command()),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
         Command::Setup { check: false, qemu_next, kselftests, firmware, trees, tf_a } => {
