@@ -8,6 +8,7 @@ mod decide;
 mod devices;
 mod functions;
 pub(crate) mod machine;
+mod picture;
 mod print;
 mod proof;
 mod reason;
@@ -49,6 +50,12 @@ pub(crate) struct Options {
     /// Print JSON: an array with an object for each row, its keys those of the console's decision line
     #[arg(long)]
     json: bool,
+    /// Also draw each VM's memory beside the machine's, as SVG
+    #[arg(long, value_name = "FILE", requires = "manifest")]
+    svg: Option<PathBuf>,
+    /// Also write a page with that picture and the reasons
+    #[arg(long, value_name = "FILE", requires = "manifest")]
+    html: Option<PathBuf>,
     /// List the CPUs that --cpu knows, with the registers that count
     #[arg(long)]
     list_cpus: bool,
@@ -71,6 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Ok(report) = &report {
         print!("{}", if options.json { format!("{}\n", print::json(report)) } else { print::table(report) });
         warnings.extend_from_slice(&report.warnings);
+        for (path, draw) in [(&options.svg, picture::svg as fn(&Report) -> String), (&options.html, picture::html)] {
+            if let Some(path) = path {
+                fs::write(path, draw(report)).with_context(|| path.display().to_string())?;
+            }
+        }
     }
     // Also of what is unusable: they may say why.
     for warning in &warnings {

@@ -20,7 +20,7 @@ use assay_plan::refusal::{Cause as _, Refusal};
 use assay_plan::space::Backing;
 use assay_plan::vm_plan::{self, HostFacts, Left, Memory, Planner, VmPlan};
 use assay_plan::vm_tree;
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 
 use super::devices::{self, Device};
@@ -51,6 +51,8 @@ pub(crate) struct Row {
     pub(crate) use_: Option<Use>,
     /// Where the guest would find it, also of what is refused.
     pub(crate) ipa: Option<Region<Ipa>>,
+    /// Where it is in the machine, if that is known before a boot: RAM is taken wherever some is free.
+    pub(crate) physical: Option<Region<Pa>>,
     /// Why it is so.
     pub(crate) reason: String,
     /// What EL2 says beside it.
@@ -255,9 +257,18 @@ fn row(vm: &str, claim: &claims::Row<'_>) -> Row {
         node: claim.nodes.join(", "),
         use_: Some(claim.claim.use_),
         ipa: claim.ipa,
+        physical: physical(&claim.backing),
         reason,
         notices: claim.notices().iter().map(|notice| notice.to_string()).collect(),
         cost: None,
+    }
+}
+
+fn physical(backing: &Backing<'_>) -> Option<Region<Pa>> {
+    match backing {
+        Backing::Coherent { node, .. } => node.reg.or_else(|| node.bar.as_ref()?.as_ref().ok().copied()),
+        Backing::Function(place) | Backing::Interface(place) => Some(*place),
+        Backing::Ram | Backing::Flash(_) | Backing::Shared(_) | Backing::StolenTime => None,
     }
 }
 
@@ -267,6 +278,7 @@ fn refusal(refused: &Refusal) -> Row {
         node: String::new(),
         use_: None,
         ipa: None,
+        physical: None,
         reason: refused.reason.clone(),
         notices: Vec::new(),
         cost: None,

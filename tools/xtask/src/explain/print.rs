@@ -8,7 +8,7 @@ use super::decide::{Report, Row};
 use super::devices::Device;
 use super::functions::Function;
 
-const HEAD: [&str; 10] = ["VM", "REGION", "USE", "IPA", "SIZE", "ATTRIBUTE", "EXEC", "MTE", "RULE", "PROOF"];
+pub(super) const HEAD: [&str; 10] = ["VM", "REGION", "USE", "IPA", "SIZE", "ATTRIBUTE", "EXEC", "MTE", "RULE", "PROOF"];
 
 /// A table with a row for each decision, its node and reason below, and what would change a refusal.
 pub(super) fn table(report: &Report) -> String {
@@ -43,7 +43,7 @@ pub(super) fn table(report: &Report) -> String {
     text
 }
 
-fn columns(row: &Row) -> [String; HEAD.len()] {
+pub(super) fn columns(row: &Row) -> [String; HEAD.len()] {
     let get = |key: &str| row.line.get(key).unwrap_or("-").to_owned();
     let (ipa, size) = row.ipa.map_or(("-".to_owned(), "-".to_owned()), |ipa| (ipa.start.to_string(), bytes(ipa.size)));
     let attribute = if row.is_refused() { "refused".to_owned() } else { get("attr") };
@@ -62,7 +62,7 @@ fn columns(row: &Row) -> [String; HEAD.len()] {
 }
 
 /// A size as a manifest has it.
-fn bytes(size: u64) -> String {
+pub(super) fn bytes(size: u64) -> String {
     let units = [(30, "G"), (20, "M"), (10, "K")];
     let unit = units.iter().find(|(shift, _)| size >> shift << shift == size && size > 0);
     unit.map_or_else(|| format!("{size:#x}"), |(shift, unit)| format!("{}{unit}", size >> shift))

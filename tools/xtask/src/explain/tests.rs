@@ -7,6 +7,8 @@ use assay_plan::platform::{self, HostPlatform};
 
 use super::{Report, cpus, print};
 
+mod picture;
+
 /// Two CPUs, 1 GiB of RAM, a marked and an unmarked region, and one that is wrong.
 const BOARD: &str = r#"/dts-v1/;
 / {
