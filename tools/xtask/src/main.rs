@@ -25,6 +25,8 @@ mod size;
 mod source;
 mod terminal;
 mod test;
+mod top;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +66,10 @@ enum Command {
     Bench(bench::Options),
     /// Show on the host what the policy decides about a platform and a manifest
     Explain(explain::Options),
+    /// Show what VMs do, of a run with --console-dir
+    Top(top::Options),
+    /// Write the monitor's record of exits as a file for Perfetto
+    Trace(trace::Options),
     /// Write a platform's device tree from its ACPI tables
     TreeFromAcpi(acpi::Options),
     /// Show where bytes and lines are
@@ -135,6 +141,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Flash(options) => flash::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Top(options) => top::run(&options),
+        Command::Trace(options) => trace::run(&options),
         Command::TreeFromAcpi(options) => acpi::run(&options),
         Command::Size(options) => size::run(options),
         Command::Floors(options) => floors::run(options),
