@@ -100,7 +100,7 @@ fn start(options: &Options, with: &Start<'_>, mut arguments: Vec<String>) -> Res
     }
     if options.gdb {
         let image = std::fs::read(with.image).with_context(|| with.image.display().to_string())?;
-        eprintln!("waiting for gdb:\n{}", gdb::line(with.elf, &image)?);
+        eprintln!("waiting for gdb:\n{}", gdb::line(with.elf, &image, &options.symbols)?);
     }
     let record = Record::open(&options.outputs, with.names).map_err(unusable)?;
     let events = match converse(with.qemu, &arguments, record)? {

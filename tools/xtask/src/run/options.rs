@@ -10,6 +10,7 @@ use assay_harness::qemu::{Gic, Hardware};
 use assay_plan::fields::{Field, vm};
 use clap::{Args, ValueEnum};
 
+use super::gdb::Guest;
 use super::record::Outputs;
 use super::vm_tree::{Module, module};
 use crate::board::{Board, Qemu};
@@ -72,6 +73,9 @@ pub(crate) struct Options {
     /// Wait for a debugger on port 1234
     #[arg(long)]
     pub(crate) gdb: bool,
+    /// With --gdb, also give gdb a guest's symbols: an ELF file, moved by OFFSET where it is linked elsewhere than it runs
+    #[arg(long, value_name = "FILE[@OFFSET]", requires = "gdb")]
+    pub(super) symbols: Vec<Guest>,
     /// Only build, and print the plain QEMU command line
     #[arg(long)]
     pub(crate) print: bool,
