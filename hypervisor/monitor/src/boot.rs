@@ -127,6 +127,7 @@ fn open(made: create::Made) {
         vm.cpus.iter().enumerate().for_each(|(vcpu, cpu)| cpus::assign(*cpu, vm, VcpuId(vcpu)));
     }
     vm::set(made.vms);
+    hint();
     if !made.members.is_empty() {
         let shares: Vec<_> = made.members.iter().map(|member| member.share.clone()).collect();
         runner::seat(made.members);
@@ -144,6 +145,16 @@ fn open(made: create::Made) {
     pool::open();
     uart::listen(true);
     vm::end_machine_if_idle();
+}
+
+/// Says who has the input, where there is a choice, and how it is changed.
+fn hint() {
+    if let (Some(vm), 2..) = (vm::listener(), vm::all().len()) {
+        say!(
+            "hint input={} key=\"Ctrl-]\" does=\"opens the monitor: `console NAME` gives the input to NAME\"",
+            vm.name
+        );
+    }
 }
 
 /// Takes the SError that came of what was done last, or the next one to be looked at would be charged with it.

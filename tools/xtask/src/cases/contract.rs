@@ -20,7 +20,11 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("contract/two-vms-run-side-by-side", || {
             let path = cache::repository()?.join("guests/manifests/two.toml");
-            let machine = Machine::builder().manifest(path).start()?;
+            let mut machine = Machine::builder().manifest(path).start()?;
+            machine.wait(LIMIT)?;
+            let events = machine.events();
+            let hint = events.iter().find(|event| event.kind == "hint").context("nobody says who has the input")?;
+            ensure!(hint.get("input") == Some("hello") && hint.get("key") == Some("Ctrl-]"), "{hint}");
             machine.finish(LIMIT)?;
             Ok(String::new())
         }),
@@ -34,6 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
                 ensure!(event.get(key).is_some(), "no {key} in: {event}");
             }
             ensure!(event.get("attr") == Some("normal-wb"), "RAM is not Normal WB: {event}");
+            ensure!(!events.iter().any(|event| event.kind == "hint"), "a hint about the only VM's input");
             // What `explain --cpu LOG` reads.
             let cpu = events.iter().find(|event| event.kind == "cpu").context("no cpu line")?;
             let has = |key| cpu.get(key).is_some_and(|value| value.starts_with("0x"));
@@ -48,12 +53,12 @@ pub(super) fn cases() -> Vec<Case> {
             ensure!(told(&output).contains("[hello] "), "no prefix where a script drives:\n{}", told(&output));
             Ok(String::new())
         }),
+        Case::new("contract/run-has-a-socket-and-a-file-for-each-vm", sockets::both),
         Case::new("contract/run-of-a-refused-vm-exits-with-1", || {
             let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
             let output = xtask(&["run", "--guest", "hello", "--", "-m", "64M"])?;
             ensure!(output.status.code() == Some(1), "{}", told(&output));
             Ok(String::new())
-        Case::new("contract/run-has-a-socket-and-a-file-for-each-vm", sockets::both),
         }),
         Case::new("contract/unusable-input-exits-with-2", unusable_input),
         Case::new("contract/run-print-gives-a-line-that-boots", || {
