@@ -4,7 +4,7 @@
 //! all, and as what, is the policy's decision; this proves, clears and grants it.
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
-use assay_spec::look::Look;
+use assay_spec::look::{Look, Seen};
 
 use crate::claim::claim;
 use crate::frames::Use;
@@ -128,6 +128,21 @@ impl CoherentMemory {
     /// Tells whether parts are out.
     pub fn is_in_parts(&self) -> bool {
         self.out != 0
+    }
+
+    /// Reads what a page of memory that is open has where a mark would be ([`crate::tags::mark`]), tags if Tagged; `None`
+    /// if that aborts. Nothing is written.
+    pub fn seen(&mut self, page: u64) -> Option<Seen> {
+        let as_type = self.whole()?;
+        let probe = if as_type == Type::Tagged { probe::probe_seen_tags } else { probe::probe_seen };
+        let _reached = Whole::enter();
+        let mut seen = [0; 3];
+        // SAFETY: a page of memory that we own exclusively, mapped, and Tagged for what reads tags; it is only read, and
+        // aborts are recovered. The words are ours.
+        let look = probe::look(unsafe { probe(self.page(page).start.0, &raw mut seen) });
+        let [one, two, tags] = seen;
+        let tags = (as_type == Type::Tagged).then_some(tags);
+        (look == Look::Good).then_some(Seen { data: [one, two], tags })
     }
 
     /// Writes a page of memory that is open with data that depends on its address, and tags by `pattern` if Tagged.

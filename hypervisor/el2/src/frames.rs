@@ -50,9 +50,9 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Takes the one frame at `address` from the tagged pool, if it is free.
+    /// Takes the one frame at `address`, if it is free.
     pub fn at(address: u64) -> Option<Self> {
-        Self::take_at(address, Pool::Tagged)
+        [Pool::Tagged, Pool::Plain].into_iter().find_map(|pool| Self::take_at(address, pool))
     }
 
     fn take_at(address: u64, pool: Pool) -> Option<Self> {
@@ -145,6 +145,18 @@ pub(crate) fn keep(region: Region<Pa>, purpose: Use) -> bool {
     free
 }
 
+/// Takes all free blocks of `bytes` at least, a power of two; smaller ones stay free.
+pub fn take_blocks(bytes: u64) -> Vec<Frames> {
+    let sizes = (0..33).rev().map(|order| PAGE_SIZE << order).take_while(|size| *size >= bytes);
+    let of = |size: u64| core::iter::from_fn(move || take(size));
+    sizes.flat_map(of).collect()
+}
+
+/// Returns the memory that frames come from, free or not.
+pub fn managed() -> Vec<Region<Pa>> {
+    MANAGED.lock().clone()
+}
+
 /// Tells whether any of `region` is memory that frames come from.
 pub fn manages(region: Region<Pa>) -> bool {
     MANAGED.lock().iter().any(|managed| managed.overlaps(&region))
@@ -159,8 +171,7 @@ pub(crate) fn withhold(region: Region<Pa>) -> bool {
     }
     let is_managed = |page: &u64| MANAGED.lock().iter().any(|managed| managed.contains(Pa(*page)));
     let mut pages = (pages.start.0..region.end().0).step_by(PAGE_SIZE as usize).filter(is_managed);
-    let take = |page: u64| [Pool::Plain, Pool::Tagged].into_iter().any(|pool| Frames::take_at(page, pool).is_some());
-    pages.all(take) && keep(region, Use::Interrupts)
+    pages.all(|page| Frames::at(page).is_some()) && keep(region, Use::Interrupts)
 }
 
 /// Takes `bytes`, rounded up to a power of two of pages and aligned to their own size, from `pool`; `None` if

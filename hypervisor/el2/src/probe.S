@@ -200,6 +200,74 @@ probe_check_tags:
     b.lo    3b
 6:  finish  x8
 
+// probe_mark(x0 = page, x1 = word): the word and its complement at the start of a page, in memory.
+.globl probe_mark
+probe_mark:
+    guard   probe_aborted
+    mvn     x4, x1
+    stp     x1, x4, [x0]
+    dc      civac, x0
+    dsb     sy
+    finish  #0
+
+// Takes the tags of the first 16 granules of the page at x0 to the PoC, and its data.
+.macro first_to_memory
+    dsb     sy
+    mov     x4, x0
+9:  dc      cigdvac, x4
+    add     x4, x4, #16
+    tst     x4, #0xf0
+    b.ne    9b
+    dsb     sy
+.endm
+
+// probe_mark_tags(x0 = page, x1 = word): as probe_mark, and the word as tags, its highest four bits first.
+.globl probe_mark_tags
+probe_mark_tags:
+    guard   probe_aborted
+    mvn     x4, x1
+    stp     x1, x4, [x0]
+    mov     x4, x0
+1:  ror     x1, x1, #60
+    ubfiz   x5, x1, #56, #4
+    orr     x5, x5, x4
+    stg     x5, [x4]
+    add     x4, x4, #16
+    tst     x4, #0xf0
+    b.ne    1b
+    first_to_memory
+    finish  #0
+
+// probe_seen(x0 = page, x1 = three words to fill): what a page has where a mark would be, from memory.
+.globl probe_seen
+probe_seen:
+    guard   probe_aborted
+    dc      civac, x0
+    dsb     sy
+    ldp     x4, x5, [x0]
+    dsb     sy
+    stp     x4, x5, [x1]
+    finish  #0
+
+.globl probe_seen_tags
+probe_seen_tags:
+    guard   probe_aborted
+    first_to_memory
+    ldp     x5, x6, [x0]
+    stp     x5, x6, [x1]
+    mov     x4, x0
+    mov     x5, #0
+1:  mov     x6, x4
+    ldg     x6, [x4]
+    ubfx    x6, x6, #56, #4
+    orr     x5, x6, x5, lsl #4
+    add     x4, x4, #16
+    tst     x4, #0xf0
+    b.ne    1b
+    dsb     sy
+    str     x5, [x1, #16]
+    finish  #0
+
 // probe_read(x0 = word) and probe_write(x0 = word, w1 = value): one word of a device, all ones if it aborts. The
 // barriers keep an abort, which may come late, within the reach of its recovery, and a write complete before what it
 // changes is used.

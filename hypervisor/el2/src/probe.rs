@@ -35,6 +35,14 @@ unsafe extern "C" {
     pub(crate) fn probe_fill_tags(page: u64, pattern: u64) -> u64;
     /// Looks whether the page has that data, and those tags.
     pub(crate) fn probe_check_tags(page: u64, pattern: u64) -> u64;
+    /// Marks a page.
+    pub(crate) fn probe_mark(page: u64, word: u64) -> u64;
+    /// Marks a page, in its tags too.
+    pub(crate) fn probe_mark_tags(page: u64, word: u64) -> u64;
+    /// Reads two words where a page's mark would be.
+    pub(crate) fn probe_seen(page: u64, seen: *mut [u64; 3]) -> u64;
+    /// Reads them, and the mark in the tags as the third.
+    pub(crate) fn probe_seen_tags(page: u64, seen: *mut [u64; 3]) -> u64;
     /// Reads a word of a device.
     pub(crate) fn probe_read(address: u64) -> u32;
     /// Writes a word of a device.

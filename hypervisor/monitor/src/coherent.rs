@@ -30,21 +30,28 @@ pub(crate) struct Grant {
 }
 
 impl<'a> Pool<'a> {
-    /// Claims what VMs ask for and proves it: first the tags, then the memory, each with the type that its guest will
-    /// get by what its tags have shown.
+    /// Claims what VMs ask for and proves it: that it is not RAM, before anything is written to it; then the tags, then the
+    /// memory, each with the type that its guest will get by what its tags have shown.
     pub(crate) fn prove(world: &World<'a>) -> Self {
         let claim = |region: ToProve<'a>| {
             let memory = CoherentMemory::claim(region.region);
             Held { region, memory, proof: Proof::NotRun }
         };
         let mut pool = Self { held: claims::to_prove(world).into_iter().map(claim).collect() };
-        pool.prove_part("tags", |held| held.region.tags.then_some(Type::Tagged));
-        pool.prove_part("memory", |held| held.region.memory_as(held.proof).and_then(touched_as));
+        let tagged = |held: &Held<'_>| (held.region.tags && held.proof == Proof::NotRun).then_some(Type::Tagged);
+        let plain = |held: &Held<'_>| held.region.memory_as(held.proof).and_then(touched_as);
+        pool.with_open(|held| tagged(held).or_else(|| plain(held)), proof::seek_ram);
+        pool.with_open(tagged, |regions| proof::coherent(regions, "tags").into_iter().map(Some).collect());
+        pool.with_open(plain, |regions| proof::coherent(regions, "memory").into_iter().map(Some).collect());
         pool
     }
 
-    /// Proves all regions that EL2 touches with some type, together: what one overwrites of another's shows too.
-    fn prove_part(&mut self, part: &str, as_type: impl Fn(&Held<'_>) -> Option<Type>) {
+    /// Looks at all regions that EL2 touches with some type, together: what one overwrites of another's shows too.
+    fn with_open(
+        &mut self,
+        as_type: impl Fn(&Held<'_>) -> Option<Type>,
+        look: impl FnOnce(Vec<(&str, &mut CoherentMemory)>) -> Vec<Option<Proof>>,
+    ) {
         let (mut regions, mut verdicts) = (Vec::new(), Vec::new());
         for held in &mut self.held {
             let wanted = as_type(held);
@@ -57,10 +64,9 @@ impl<'a> Pool<'a> {
                 Err(Unreachable) => held.proof = Proof::FailedMemory,
             }
         }
-        let found = proof::coherent(regions, part);
-        for (verdict, found) in verdicts.into_iter().zip(found) {
+        for (verdict, found) in verdicts.into_iter().zip(look(regions)) {
             // The tag part's result stays unless this is no memory at all.
-            if found != Proof::Passed || *verdict == Proof::NotRun {
+            if let Some(found) = found.filter(|found| *found != Proof::Passed || *verdict == Proof::NotRun) {
                 *verdict = found;
             }
         }

@@ -1,5 +1,9 @@
 //! The boot-time proof of memory: what the plan of it says, done.
 
+mod marks;
+
+pub(crate) use marks::seek_ram;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -103,7 +107,7 @@ impl Memory for FreeRam<'_> {
     }
     fn clear(&mut self, region: usize, page: u64) {
         let _ = self.at(region, page, |frames, _| {
-            tags::clear(frames);
+            tags::clear(frames, 0);
             Look::Good
         });
     }

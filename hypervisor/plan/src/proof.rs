@@ -1,12 +1,15 @@
 //! The proof of memory: which pages are looked at, and in which order.
 //!
 //! Storage that is missing, too small, or behind two addresses shows when all pages are written before the first is
-//! read. So one proof is of all regions together: what one region's page overwrites of another's shows too.
+//! read. So one proof is of all regions together: what one region's page overwrites of another's shows too. Before it,
+//! regions are looked at for marks in RAM ([`Marks`]): one that is RAM is not written at all.
 
+mod marks;
 mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use marks::{Found, Markable, Marks};
 pub use sample::Sample;
 
 use alloc::vec::Vec;

@@ -14,3 +14,20 @@ pub enum Look {
     /// An access aborted.
     Aborted,
 }
+
+/// What a page has at its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Its first two words.
+    pub data: [u64; 2],
+    /// The Allocation Tags of its first 16 granules, the first one's in the highest bits; `None`: not looked at.
+    pub tags: Option<u64>,
+}
+
+impl Seen {
+    /// Returns the first word if the second is its complement, as in a mark.
+    pub fn word(&self) -> Option<u64> {
+        let [word, complement] = self.data;
+        (word == !complement).then_some(word)
+    }
+}

@@ -1,5 +1,7 @@
 //! The proof on memory that lies.
 
+mod marks;
+
 use super::{Memory, Sample, pattern, run};
 use assay_spec::look::Look;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
