@@ -14,7 +14,7 @@ use super::IdMap;
 pub struct EcamHost {
     /// Its node.
     pub path: String,
-    /// `linux,pci-domain`, 0 if it has none.
+    /// `linux,pci-domain`, or the number that Linux would give it.
     pub segment: u32,
     /// The configuration space, of which bus `buses.0` is the first MiB.
     pub ecam: Region<Pa>,

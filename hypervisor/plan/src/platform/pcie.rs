@@ -16,20 +16,25 @@ use assay_model::pci::Function;
 use crate::pci::{BarFault, IdMap, IdRange};
 
 const ECAM: &[&str] = &["pci-host-ecam-generic"];
+const DOMAIN: &str = "linux,pci-domain";
 /// Bytes of a PCI address: the space with its flags, and 64 bits.
 const PCI_ADDRESS: usize = 12;
 /// Bytes of configuration space for each bus.
 const BUS_BYTES: u64 = 0x10_0000;
 
-/// Reads all host bridges that are not disabled.
+/// Reads all host bridges that are not disabled. Those without `linux,pci-domain` get the lowest segments that no other has,
+/// in tree order, as Linux numbers them (drivers/pci/pci.c, `of_pci_bus_find_domain_nr`): each is its own.
 pub(super) fn hosts<'t, 'a>(
     tree: &'t Tree<'a>,
     gic: Node<'t, 'a>,
     hosts: &mut Vec<EcamHost>,
 ) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(ECAM) && node.is_available();
+    let given: Result<Vec<_>, _> = tree.nodes().filter(wanted).map(|node| node.u32(DOMAIN)).collect();
+    let given = given?;
+    let mut free = (0..).filter(|segment| !given.contains(&Some(*segment)));
     for node in tree.nodes().filter(wanted) {
-        if let Some(host) = host(node, gic)? {
+        if let Some(host) = host(node, gic, &mut free)? {
             room(hosts, "/")?;
             hosts.push(host);
         }
@@ -63,7 +68,12 @@ impl HostPlatform {
     }
 }
 
-fn host<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Option<EcamHost>, Malformed> {
+/// Reads a host bridge, with the next of the `free` segments if the tree gives it none.
+fn host<'t, 'a>(
+    node: Node<'t, 'a>,
+    gic: Node<'t, 'a>,
+    free: &mut impl Iterator<Item = u32>,
+) -> Result<Option<EcamHost>, Malformed> {
     let Some(&ecam) = bus::registers(node)?.first() else {
         return Ok(None);
     };
@@ -74,7 +84,7 @@ fn host<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Option<EcamHost
     }
     Ok(Some(EcamHost {
         path: node.path(),
-        segment: node.u32("linux,pci-domain")?.unwrap_or(0),
+        segment: node.u32(DOMAIN)?.or_else(|| free.next()).unwrap_or_default(),
         ecam,
         buses,
         windows: windows(node)?,
