@@ -174,6 +174,14 @@ fn memory_between_vms_that_lacks_tags_is_m3_too() {
 }
 
 #[test]
+fn no_memory_for_el2s_own_data_of_a_vm_is_v2_and_says_how_much() {
+    let shortage = Shortage::Heap(100_000);
+    let refusal = Refusal::of("a", &shortage.clone().blame(&platform("", "")));
+    assert_eq!((format!("{}", refusal.rule), refusal.region.as_deref()), ("V2".into(), None));
+    assert!(refusal.reason.contains("98 KiB") && refusal.remedy.contains("`memory`"), "{refusal}");
+}
+
+#[test]
 fn a_vm_that_shares_cpus_reads_its_stolen_time_and_may_not_write_it() {
     let vms = vms(&[domain("a", "cpus = <1>", SHARED)]);
     plan_on(&platform("", ""), 1, &vms, |plans| {
