@@ -20,6 +20,10 @@ const EARLY_DEVICE: u64 = 0x405 | 1 << 54;
 /// Early attributes of memory, the image's own: MAIR attribute 0, Inner Shareable, AF, block.
 const EARLY_MEMORY: u64 = 0x701;
 
+/// The most bytes of a tree that is shown, though the boot protocol allows 2 MiB: so that a larger one can be refused on its
+/// console. The early tables do for it as for 2 MiB, since it crosses one GiB boundary at most.
+const LARGEST_TREE: u64 = 8 * BLOCK_2M;
+
 /// The exception level at entry, as far as Assay cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Level {
@@ -38,7 +42,7 @@ pub enum TreeFault {
     Misplaced,
     /// There is no FDT magic number there.
     NoMagic,
-    /// `totalsize` is beyond the 2 MiB that the boot protocol allows.
+    /// `totalsize` is beyond what could be a tree by far ([`LARGEST_TREE`]), or cannot be mapped.
     TooLarge,
 }
 
@@ -102,11 +106,14 @@ impl Boot {
             return Err(TreeFault::NoMagic);
         }
         let size = u64::from(u32::from_be(header[1]));
-        if size > BLOCK_2M {
+        if size > LARGEST_TREE {
             return Err(TreeFault::TooLarge);
         }
-        // SAFETY: at most 2 MiB from x0 are mapped (see above), and nothing writes there while the borrow of `self`
-        // lasts, as in `view`.
+        if size > BLOCK_2M {
+            self.map_memory(Region { start: Pa(self.tree), size }).ok_or(TreeFault::TooLarge)?;
+        }
+        // SAFETY: 2 MiB from x0 are mapped (see above), or just now all that it has; and nothing writes there while the
+        // borrow of `self` lasts, as in `view`.
         Ok(unsafe { core::slice::from_raw_parts(self.tree as *const u8, usize::try_from(size).unwrap_or(0)) })
     }
 
@@ -157,11 +164,12 @@ impl Boot {
     /// Makes the 2 MiB block in which a device's registers begin reachable on the early map, and no more, unless it is the
     /// image's, the heap's or the tree's. Returns whether it is. To be called before memory is mapped.
     pub fn map_device(&self, registers: Region<Pa>) -> bool {
-        let block = |address: u64| address & !(BLOCK_2M - 1);
-        let first = block(registers.start.0);
-        let taken = heap::is_own(Region { start: Pa(first), size: BLOCK_2M })
-            || first == block(self.tree)
-            || first == block(self.tree) + BLOCK_2M;
+        let first = registers.start.0 & !(BLOCK_2M - 1);
+        let block = Region { start: Pa(first), size: BLOCK_2M };
+        // `entry.S` mapped the block at x0 and the one after it, however large the tree is.
+        let tree = self.tree().map_or(0, <[u8]>::len) as u64;
+        let tree = Region { start: Pa(self.tree & !(BLOCK_2M - 1)), size: tree.max(BLOCK_2M) + BLOCK_2M };
+        let taken = heap::is_own(block) || tree.overlaps(&block);
         if !taken {
             // SAFETY: the block holds neither the image nor the tree, the only memory in use so far; the
             // entry was invalid before, so no break-before-make is due.

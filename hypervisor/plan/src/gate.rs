@@ -26,6 +26,8 @@ pub use node::{Flag, Node};
 
 /// The most bytes a tree may have: what the arm64 boot protocol allows (2 MiB).
 pub const MAX_BYTES: usize = 0x20_0000;
+/// The most bytes of a tree that is looked at for a console and a way to power off, so that a larger one is refused aloud.
+pub(crate) const MAX_SCANNED: usize = 0x100_0000;
 /// The deepest node, the root being at 0: as deep as `fdt` follows a tree.
 pub const MAX_DEPTH: usize = 15;
 /// The most nodes a tree may have; the largest boards, with symbols, have half of it.
@@ -140,7 +142,7 @@ pub fn measure(bytes: &[u8]) -> Measure {
 /// Shows the properties of a tree up to where it is broken, each with its node's number.
 pub(crate) fn scan<'a>(bytes: &'a [u8], see: &mut dyn FnMut(usize, &'a str, &'a [u8])) {
     // What is wrong with it is for whoever reads the tree to say.
-    let _ = shape::check_and_show(bytes, see);
+    let _ = shape::check_and_show(bytes, MAX_SCANNED, see);
 }
 
 /// One node in document order.
@@ -258,12 +260,12 @@ pub(crate) fn components(path: &str) -> Option<impl Iterator<Item = &str>> {
 
 /// Checks a blob and hands its root and reservations to `with`, all without the heap and so without an index.
 ///
-/// For the first steps of a boot. `None` if the blob is no tree, or if `with` says so.
+/// For the first steps of a boot, also with a tree that is too large to be read. `None` if the blob is no tree, or if `with` says so.
 pub(crate) fn without_heap<'a, R>(
     bytes: &'a [u8],
     with: impl FnOnce(Bare<'a>, Reservations<'a>) -> Option<R>,
 ) -> Option<R> {
-    let shape = shape::check(bytes).ok()?;
+    let shape = shape::check_and_show(bytes, MAX_SCANNED, &mut |_, _, _| {}).ok()?;
     let tree = Fdt::new_unaligned_fallible(shape.bytes).ok()?;
     with(Bare::root(tree.root().ok()?), Reservations(shape.reservations))
 }

@@ -34,16 +34,16 @@ type See<'s, 'a> = &'s mut dyn FnMut(usize, &'a str, &'a [u8]);
 
 /// Checks a blob whole.
 pub(crate) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
-    check_and_show(bytes, &mut |_, _, _| {})
+    check_and_show(bytes, MAX_BYTES, &mut |_, _, _| {})
 }
 
-/// Checks a blob whole, and shows its properties on the way.
-pub(super) fn check_and_show<'a>(bytes: &'a [u8], see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
+/// Checks a blob of `most` bytes whole, and shows its properties on the way.
+pub(super) fn check_and_show<'a>(bytes: &'a [u8], most: usize, see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
     if word(bytes, 0).ok_or(TreeError::NoMagic)? != MAGIC {
         return Err(TreeError::NoMagic);
     }
     let total = word(bytes, 4).ok_or(TreeError::Truncated)? as usize;
-    if total > MAX_BYTES {
+    if total > most {
         return Err(TreeError::TooLarge);
     }
     let bytes = bytes.get(..total).ok_or(TreeError::Truncated)?;
@@ -132,7 +132,7 @@ fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(u
     }
 }
 
-/// The offset after `size` bytes and the padding to a cell; both are below 2 MiB here.
+/// The offset after `size` bytes and the padding to a cell; both are below [`super::MAX_SCANNED`] here.
 pub(crate) fn padded(at: usize, size: usize) -> usize {
     at.wrapping_add(size).wrapping_add(3) & !3
 }

@@ -33,6 +33,13 @@ pub(super) fn cases() -> Vec<Case> {
             ran(Machine::builder().manifest_text(text).physical_cpus(512).start()?, 512)
         })
         .long(),
+        // QEMU makes the tree twice as large and fills it up.
+        Case::new("large/a-tree-of-more-than-2-mib-ends-with-the-limit", || {
+            let mut machine = with_tree(&format!("big {{ bytes = [{}]; }};", "00".repeat(0x12_0000)))?.start()?;
+            machine.wait(LIMIT)?;
+            ensure!(machine.log().contains("larger than 2 MiB"), "another reason: {}", machine.log());
+            Ok(String::new())
+        }),
         Case::new("large/more-nodes-than-a-tree-may-have-ends-with-the-limit", || {
             let mut machine = with_tree(&format!("big {{ {} }};", devices(8192)))?.start()?;
             machine.wait(LIMIT)?;

@@ -3,8 +3,9 @@
 use std::string::{String, ToString};
 
 use super::super::PlatformError;
-use super::{changed, compile, early_console, machine, parse, refused};
-use crate::gate::TreeError;
+use super::super::early::conduit;
+use super::{BOARD, changed, compile, early_console, machine, parse, refused};
+use crate::gate::{MAX_BYTES, MAX_SCANNED, TreeError};
 
 #[test]
 fn bytes_that_are_no_tree_are_refused() {
@@ -128,6 +129,22 @@ fn a_console_that_no_bus_reaches_is_refused() {
         refused("ranges = <0 0 0x9000000 0x100000>;", to, &["/soc/uart@1000", "ranges"]);
     }
     assert!(early_console(&compile(&changed("ranges = <0 0 0x9000000 0x100000>;", ""))).is_none());
+}
+
+#[test]
+fn a_tree_that_is_too_large_still_shows_where_to_say_so() {
+    let sized = |bytes: usize| {
+        let mut blob = compile(BOARD);
+        blob.resize(bytes, 0);
+        blob[4..8].copy_from_slice(&u32::try_from(bytes).unwrap().to_be_bytes());
+        blob
+    };
+    let large = sized(MAX_BYTES + 8);
+    assert_eq!(parse(&large).unwrap_err(), PlatformError::Tree(TreeError::TooLarge));
+    assert_eq!(early_console(&large), early_console(&compile(BOARD)));
+    assert!(conduit(&large).is_some());
+    let larger = sized(MAX_SCANNED + 8);
+    assert_eq!((early_console(&larger), conduit(&larger)), (None, None));
 }
 
 #[test]
