@@ -163,7 +163,7 @@ impl CoherentMemory {
     /// Clears a page of memory that is open, and its tags if Tagged. It must have answered.
     pub fn clear_page(&mut self, page: u64) {
         if let Some(as_type) = self.whole() {
-            let _reached = Whole::enter();
+            let _reached = reach();
             Part { pages: self.page(page), tagged: as_type == Type::Tagged }.zero();
         }
     }
@@ -174,7 +174,7 @@ impl CoherentMemory {
             Some(Type::WriteBack | Type::NonCacheable) => plain,
             None => return Look::Aborted,
         };
-        let _reached = Whole::enter();
+        let _reached = reach();
         // SAFETY: a page of memory that we own exclusively, mapped read-write, and Tagged for what touches tags; it
         // holds no Rust objects. Aborts are recovered.
         probe::look(unsafe { probe(self.page(page).start.0, argument) })
@@ -191,6 +191,13 @@ impl CoherentMemory {
     }
 }
 
+/// Has this CPU see what is in the map, also what another CPU has brought there.
+fn reach() -> Whole {
+    let whole = Whole::enter();
+    isb();
+    whole
+}
+
 impl Part {
     /// Returns how many bytes it has.
     pub fn bytes(&self) -> u64 {
@@ -200,9 +207,7 @@ impl Part {
     /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
     /// answered and kept nothing.
     pub fn clear(&mut self) -> bool {
-        let _reached = Whole::enter();
-        // Another CPU may have brought the memory into the map.
-        isb();
+        let _reached = reach();
         // The proof has seen samples only, and what clears memory survives no abort.
         let is_there = self.look(probe::probe_touch);
         if is_there {

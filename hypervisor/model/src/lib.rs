@@ -28,6 +28,7 @@ pub mod lock;
 pub mod monitor_command;
 pub mod pci;
 pub mod poison;
+pub mod proof;
 pub mod psci;
 pub mod ptimer;
 pub mod rate;

@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
-use assay_el2::coherent::{CoherentMemory, Part, Type, Unreachable};
+use assay_el2::coherent::{self, CoherentMemory, Type, Unreachable};
+use assay_model::proof::at_start::{Due, Part};
 use assay_plan::claims::{self, ToProve, World};
 use assay_plan::platform::CoherentNode;
 use assay_plan::policy::{Attr, Decision, Proof};
+use assay_spec::addr::PAGE_SIZE;
 
 use crate::proof;
 
@@ -103,7 +105,7 @@ fn touched_as(attr: Attr) -> Option<Type> {
 /// What there is to do for a region before a life.
 pub(crate) enum Clearing {
     /// This part is to be cleared, and given back.
-    Part(Part),
+    Part(coherent::Part),
     /// Others still clear parts of it.
     Others,
     /// All is clear.
@@ -113,6 +115,21 @@ pub(crate) enum Clearing {
 }
 
 impl Grant {
+    /// What is due of it in a proof at a start.
+    pub(crate) fn due(&self) -> Due {
+        let (tags, memory) = (self.decision.zero_tags, touched_as(self.decision.attr).is_some());
+        Due { pages: self.memory.region().size / PAGE_SIZE, tags, memory }
+    }
+
+    /// Brings it into EL2's map for a part of that proof. Returns whether it can be reached.
+    pub(crate) fn open(&mut self, part: Part) -> bool {
+        let as_type = match part {
+            Part::Tags => Some(Type::Tagged),
+            Part::Memory => touched_as(self.decision.attr),
+        };
+        as_type.is_some_and(|as_type| self.memory.open(as_type).is_ok())
+    }
+
     /// Hands out the next part of the region, of `bytes`, to be cleared with its tags where it has any. An aperture
     /// that is Device is never touched.
     pub(crate) fn next_part(&mut self, bytes: u64) -> Clearing {
@@ -134,7 +151,7 @@ impl Grant {
     }
 
     /// Takes a part back, and whether it is clear.
-    pub(crate) fn put_back(&mut self, part: Part, is_clear: bool) {
+    pub(crate) fn put_back(&mut self, part: coherent::Part, is_clear: bool) {
         self.memory.put_back(part);
         self.has_failed |= !is_clear;
     }

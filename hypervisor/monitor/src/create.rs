@@ -27,6 +27,7 @@ use assay_spec::cpu_id::PcpuId;
 use assay_spec::sysreg::SysReg;
 
 use crate::adapter::Ram;
+use crate::at_start::AtStart;
 use crate::bundle::Guests;
 use crate::coherent::Pool;
 use crate::console::say;
@@ -34,7 +35,7 @@ use crate::device::Device;
 use crate::flash::Chip;
 use crate::lent::Lenders;
 use crate::load::Contents;
-use crate::pci::Owned;
+use crate::pci::{Owned, Ready};
 use crate::shared::{self, Regions};
 use crate::vm::{Parts, Sharing, Vm, virtio};
 use crate::{cpus, seeds};
@@ -224,18 +225,15 @@ impl Stock<'_, '_> {
         let (tables, regime) = holdings.map(&plan, host, (&self.shared, &self.lenders))?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
-        // Where its devices' messages come to: a CPU that its vCPUs may be on, since a storm takes time from it.
-        let share = match &plan.cpus {
-            Cpus::Shared(share) => share.vcpus.as_slice(),
-            Cpus::Dedicated(_) => &[],
-        };
-        let placed = share.iter().find_map(|vcpu| if let Placement::On(cpu) = vcpu { Some(cpu) } else { None });
-        let home = cpus.first().or(placed).or(self.pool.first()).copied().unwrap_or_else(percpu::index);
-        let functions =
-            plan.functions.iter().map(|function| Owned::take(self.machine, function, regime_of_devices, home));
-        let (functions, guest_functions) = functions.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let home = self.home(&plan.cpus);
+        let at_start = plan.has_proof_at_start();
+        let take = |function| Owned::take(self.machine, function, regime_of_devices, home, at_start);
+        let functions = plan.functions.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+        let (functions, guest_functions) = functions.into_iter().unzip();
         let devices = plan.devices.iter().map(|device| Device::take(self.machine, device, regime_of_devices));
         let devices = devices.collect::<Result<Vec<_>, _>>()?;
+        let beside = plan.bars_at_start().into_iter();
+        let beside = beside.filter_map(|node| Ready::of_bar(self.machine, node, host.pa_range_bits()).transpose());
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);
         // Boxed here: it is large, and each move of it is a copy on the boot's stack.
@@ -245,6 +243,7 @@ impl Stock<'_, '_> {
             registers,
             contents: Contents {
                 ram: Ram { parts: holdings.ram },
+                proof: AtStart::new(&plan, &holdings.coherent),
                 coherent: holdings.coherent,
                 loader: Loader::new(start.load, files.sums),
                 kernel: files.kernel,
@@ -257,10 +256,12 @@ impl Stock<'_, '_> {
                 device_tables: device_tables.map(|(tables, _)| tables),
                 is_used: false,
                 is_loading: false,
+                is_proving: false,
                 cleaned: None,
             },
             functions,
             platform: devices,
+            beside: beside.collect::<Result<_, _>>()?,
             guest_functions,
             life: plan.life(cpu::counter_frequency()),
             cpus,
@@ -272,6 +273,18 @@ impl Stock<'_, '_> {
             machine: plan.machine,
         }));
         Ok((vm, contexts))
+    }
+
+    /// Returns where the messages of a VM's devices come to: a CPU that its vCPUs may be on, since a storm takes time from
+    /// it.
+    fn home(&self, cpus: &Cpus) -> PcpuId {
+        let home = match cpus {
+            Cpus::Dedicated(cpus) => cpus.first().copied(),
+            Cpus::Shared(share) => {
+                share.vcpus.iter().find_map(|vcpu| if let Placement::On(cpu) = vcpu { Some(*cpu) } else { None })
+            }
+        };
+        home.or(self.pool.first().copied()).unwrap_or_else(percpu::index)
     }
 }
 

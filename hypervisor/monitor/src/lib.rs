@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod adapter;
+mod at_start;
 mod boot;
 mod bundle;
 mod coherent;

@@ -10,6 +10,7 @@ use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 
 use crate::adapter::{Ram, TableAdapter};
+use crate::at_start::AtStart;
 use crate::coherent::{Clearing, Grant};
 use crate::flash::Chip;
 use crate::seeds;
@@ -18,6 +19,8 @@ use crate::seeds;
 pub(crate) struct Contents {
     pub(crate) ram: Ram,
     pub(crate) coherent: Vec<Grant>,
+    /// Of those that are proved at each start.
+    pub(crate) proof: Option<AtStart>,
     pub(crate) loader: Loader,
     pub(crate) kernel: &'static [u8],
     pub(crate) ramdisk: &'static [u8],
@@ -35,6 +38,8 @@ pub(crate) struct Contents {
     pub(crate) is_used: bool,
     /// One is under way.
     pub(crate) is_loading: bool,
+    /// Of that one, the proof is.
+    pub(crate) is_proving: bool,
     /// It has filled everything, and caches have been cleaned of so many bytes of RAM.
     pub(crate) cleaned: Option<u64>,
 }
@@ -46,6 +51,8 @@ const CHUNK: u64 = 0x20_0000;
 pub(crate) enum Work {
     /// Clear this part of a region, with no lock held, and give it back.
     Clear(ToClear),
+    /// Coherent memory is proved: all can help to clear it.
+    Proved,
     /// A chunk of the rest was done.
     Did(Progress),
 }
@@ -89,7 +96,9 @@ impl Contents {
             }
             self.loader.restart();
         }
-        !self.coherent.is_empty()
+        self.proof.iter_mut().for_each(AtStart::restart);
+        self.is_proving = self.proof.is_some();
+        !self.coherent.is_empty() && !self.is_proving
     }
 
     /// Takes a store of the guest's to a flash that it may only read.
@@ -127,7 +136,7 @@ impl Contents {
 
     /// Returns a part to clear for a vCPU that helps.
     pub(crate) fn help(&mut self) -> Option<ToClear> {
-        if self.is_loading { self.next_part().ok().flatten() } else { None }
+        if self.is_loading && !self.is_proving { self.next_part().ok().flatten() } else { None }
     }
 
     /// Takes a part back, and whether it is clear. The VM may have been stopped meanwhile.
@@ -139,8 +148,13 @@ impl Contents {
         }
     }
 
-    /// Does vCPU 0's next chunk of work: coherent memory is cleared first, then RAM is filled.
+    /// Does vCPU 0's next chunk of work: coherent memory is proved, if it is now, and cleared; then RAM is filled.
     pub(crate) fn step(&mut self) -> Work {
+        if let Some(proof) = self.proof.as_mut().filter(|_| self.is_proving) {
+            let progress = proof.step(&mut self.coherent, CHUNK);
+            self.is_proving = progress != Progress::Done;
+            return if self.is_proving { Work::Did(progress) } else { Work::Proved };
+        }
         let failed = match self.next_part() {
             Ok(Some(part)) => return Work::Clear(part),
             Ok(None) => None,

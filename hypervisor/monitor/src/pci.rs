@@ -9,11 +9,10 @@ use assay_el2::gic::its::ItsError;
 use assay_el2::pci::Ecam;
 use assay_el2::smmu::SmmuError;
 use assay_el2::stage2::DeviceRegime;
-use assay_el2::{cpu, lock};
 use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
 use assay_model::pci::{ConfigSpace, Function, GuestFunction, Wired};
 use assay_plan::claims;
-use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found, Prepared, Progress, Reset};
+use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found, Progress};
 use assay_plan::platform::{self, EcamHost, HostPlatform, PciBar};
 use assay_plan::vm_plan::{Function as Planned, Shortage};
 use assay_plan::vm_tree::VmConfig;
@@ -22,9 +21,14 @@ use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 
 use crate::console::say;
-use crate::{deferred, msi, smmu};
+use crate::{msi, smmu};
+
+mod ready;
+
+pub(crate) use ready::Ready;
 
 /// A host bridge's configuration space, as `model` wants it.
+#[derive(Clone, Copy)]
 struct Config(Ecam);
 
 impl ConfigSpace for Config {
@@ -152,8 +156,8 @@ pub(crate) struct Owned {
     pub(crate) first_lpi: Option<u32>,
     /// It has not come back from its reset: it does nothing in this life.
     is_gone: AtomicBool,
-    /// How it is reset between two lives, if it can be, and what the boot made of it.
-    reset: Option<(lock::Mutex<Reset>, Prepared)>,
+    /// What is done with it between two lives.
+    ready: Option<Ready>,
 }
 
 /// What lets a function access memory.
@@ -166,12 +170,13 @@ struct Dma {
 
 impl Owned {
     /// Takes over a VM's function, for good, and makes the guest's view of it. It accesses what `regime` lets it, if an
-    /// SMMU is before it, and its messages come to CPU `cpu`.
+    /// SMMU is before it, and its messages come to CPU `cpu`. With `at_start` it is made ready before each life.
     pub(crate) fn take(
         machine: &HostPlatform,
         planned: &Planned<'_>,
         regime: Option<DeviceRegime>,
         cpu: PcpuId,
+        at_start: bool,
     ) -> Result<(Self, GuestFunction), Shortage> {
         let address = planned.found.address;
         let Address { segment, function } = address;
@@ -192,10 +197,10 @@ impl Owned {
         let first_lpi = first_lpi.transpose()?;
         let wired = Wired { has_interrupt: intx.is_some(), has_dma: dma.is_some(), has_messages: first_lpi.is_some() };
         let view = GuestFunction::new(&mut config, function, &planned.bars(), wired);
-        let reset = Reset::of(&mut config, function).zip(planned.found.outcome.clone().ok());
-        let reset = reset.map(|(reset, prepared)| (lock::Mutex::new(reset), prepared));
+        let prepared = planned.found.outcome.clone().ok();
+        let ready = prepared.and_then(|prepared| Ready::of(config, address, prepared, at_start));
         let is_gone = AtomicBool::new(false);
-        Ok((Self { config, address, intx, dma, first_lpi, is_gone, reset }, view))
+        Ok((Self { config, address, intx, dma, first_lpi, is_gone, ready }, view))
     }
 
     /// Reads a word of its configuration space.
@@ -232,37 +237,30 @@ impl Owned {
 
     /// Ends its work for a life of VM `vm`: on return it accesses nothing. Its reset begins, if it has one.
     pub(crate) fn disconnect(&self, vm: &str) {
-        let reset = self.reset.as_ref().map(|(reset, prepared)| (reset.lock(), prepared));
         // In the middle of a reset, a life that is to follow has not begun.
-        if reset.as_ref().is_some_and(|(reset, _)| !reset.is_idle()) {
+        if self.ready.as_ref().is_some_and(Ready::is_busy) {
             return;
         }
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
         let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream.abort(&dma.regime));
         self.report(vm, result);
-        pci::stop_messages(&mut Config(self.config.0), self.address.function);
-        if let Some((mut reset, prepared)) = reset {
-            reset.begin(&mut Config(self.config.0), prepared, cpu::counter(), deferred::ticks(100));
-        }
+        pci::stop_messages(&mut { self.config }, self.address.function);
+        self.ready.iter().for_each(Ready::begin);
     }
 
     /// Goes on with its reset before a life of VM `vm`. Returns when to come again; `None` if it is ready.
     pub(crate) fn settle(&self, vm: &str) -> Option<u64> {
-        let (reset, prepared) = self.reset.as_ref()?;
-        let mut config = Config(self.config.0);
-        let progress = reset.lock().go_on(&mut config, prepared, cpu::counter(), deferred::ticks(100));
-        match progress {
-            Progress::Ready => {
-                self.is_gone.store(false, Ordering::Relaxed);
-                None
-            }
-            Progress::Wait(until) => Some(until),
-            Progress::Gone => {
-                self.is_gone.store(true, Ordering::Relaxed);
-                say!("error vm={vm} function={} reason=\"it has not come back from its reset\"", self.address);
-                None
-            }
+        match self.ready.as_ref()?.settle(vm)? {
+            Progress::Wait(until) => return Some(until),
+            Progress::Ready => self.is_gone.store(false, Ordering::Relaxed),
+            Progress::Gone => self.is_gone.store(true, Ordering::Relaxed),
         }
+        None
+    }
+
+    /// A life has not begun: what is done before is done again before the next.
+    pub(crate) fn again(&self) {
+        self.ready.iter().for_each(Ready::again);
     }
 
     fn report(&self, vm: &str, result: Result<(), SmmuError>) {

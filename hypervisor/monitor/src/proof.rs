@@ -11,16 +11,21 @@ use alloc::vec::Vec;
 use assay_el2::coherent::CoherentMemory;
 use assay_el2::frames::{self, Frames, Pool};
 use assay_el2::{cpu, serror, tags};
+use assay_model::proof::{self, Fault, Memory, Sample, pattern};
 use assay_plan::policy::Proof;
-use assay_plan::proof::{self, Memory, Sample, pattern};
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::look::Look;
 
 use crate::console::say;
 use crate::memory::Pooled;
 
-/// What a part of the proof says of memory that gave this look.
-fn verdict(look: Look) -> Proof {
+/// What a part of the proof says of memory of which this is the first fault.
+pub(crate) fn verdict(fault: Option<Fault>) -> Proof {
+    verdict_of(fault.map_or(Look::Good, |fault| fault.look))
+}
+
+/// What it says of memory that has shown this.
+fn verdict_of(look: Look) -> Proof {
     match look {
         Look::Good => Proof::Passed,
         Look::TagsLost => Proof::FailedTags,
@@ -31,21 +36,23 @@ fn verdict(look: Look) -> Proof {
 /// Proves regions together, each of so many pages, and prints for each its name, pages, result and cost.
 fn prove<M: Memory>(regions: &[(String, u64)], part: &str, memory: M) -> Vec<Proof> {
     let samples: Vec<Sample> = regions.iter().map(|(_, bytes)| Sample::of(bytes / PAGE_SIZE)).collect();
-    let mut timed = Timed { memory, ticks: regions.iter().map(|_| 0).collect() };
-    let proofs: Vec<Proof> = proof::run(&samples, &mut timed).into_iter().map(verdict).collect();
-    for (((name, _), sample), (proof, ticks)) in regions.iter().zip(&samples).zip(proofs.iter().zip(&timed.ticks)) {
-        say!("proof region={name} part={part} pages={} result={proof} ticks={ticks}", sample.count());
+    let mut ticks: Vec<u64> = regions.iter().map(|_| 0).collect();
+    let pages: Vec<u64> = samples.iter().map(Sample::count).collect();
+    let proofs = proof::run(samples, &mut Timed { memory, ticks: &mut ticks });
+    let proofs: Vec<Proof> = proofs.into_iter().map(verdict).collect();
+    for (((name, _), pages), (proof, ticks)) in regions.iter().zip(&pages).zip(proofs.iter().zip(&ticks)) {
+        say!("proof region={name} part={part} pages={pages} result={proof} ticks={ticks}");
     }
     proofs
 }
 
 /// Memory, and for how many ticks each region was looked at.
-struct Timed<M> {
-    memory: M,
-    ticks: Vec<u64>,
+pub(crate) struct Timed<'t, M> {
+    pub(crate) memory: M,
+    pub(crate) ticks: &'t mut [u64],
 }
 
-impl<M: Memory> Timed<M> {
+impl<M: Memory> Timed<'_, M> {
     fn timed<T>(&mut self, region: usize, act: impl FnOnce(&mut M) -> T) -> T {
         let before = cpu::counter();
         let result = act(&mut self.memory);
@@ -54,7 +61,7 @@ impl<M: Memory> Timed<M> {
     }
 }
 
-impl<M: Memory> Memory for Timed<M> {
+impl<M: Memory> Memory for Timed<'_, M> {
     fn write(&mut self, region: usize, page: u64) -> Look {
         self.timed(region, |memory| memory.write(region, page))
     }

@@ -29,7 +29,7 @@ use crate::console::{self, say};
 use crate::deferred;
 use crate::device::Device;
 use crate::load::Contents;
-use crate::pci::Owned;
+use crate::pci::{Owned, Ready};
 
 pub(crate) mod dma;
 pub(crate) mod intx;
@@ -57,7 +57,9 @@ pub(crate) struct Vm {
     pub(crate) functions: Vec<Owned>,
     /// Its devices of the platform tree.
     pub(crate) platform: Vec<Device>,
-    /// The interrupts that all these are wired to.
+    /// Functions that nobody has, and whose memory it has proved at each start.
+    beside: Vec<Ready>,
+    /// The interrupts that its functions and devices are wired to.
     pub(crate) lines: Vec<intx::Line>,
     /// The physical CPU of each vCPU; empty if it shares CPUs.
     pub(crate) cpus: Vec<PcpuId>,
@@ -131,6 +133,7 @@ pub(crate) struct Parts {
     pub(crate) contents: Contents,
     pub(crate) functions: Vec<Owned>,
     pub(crate) platform: Vec<Device>,
+    pub(crate) beside: Vec<Ready>,
     /// The guest's view of them.
     pub(crate) guest_functions: Vec<GuestFunction>,
     pub(crate) life: Life,
@@ -158,6 +161,7 @@ impl Vm {
             lines: intx::lines(&parts.functions, &parts.platform),
             platform: parts.platform,
             functions: parts.functions,
+            beside: parts.beside,
             cpus: parts.cpus,
             sharing: parts.sharing,
             listing: parts.listing,
@@ -342,18 +346,24 @@ impl Vm {
     /// is not tried again.
     pub(crate) fn failed_to_load(&self, error: KernelError) {
         let region = match error {
-            KernelError::Region(index) => self.regions.get(index).map(String::as_str),
+            KernelError::Region(region) | KernelError::Unproved { region, .. } => self.regions.get(region),
             _ => None,
+        };
+        let region = region.map(String::as_str);
+        // Before the operator can start it again.
+        intx::again(self);
+        let refuse = || {
+            let (rule, remedy) = (error.rule(), error.remedy());
+            say!("{}", RefusedLine { vm: &self.name, region, rule, reason: &error, remedy });
         };
         let failure = self.live(|life| {
             let failure = life.failed_to_load();
             match failure {
-                LoadFailure::Refused => {
-                    let (rule, remedy) = (error.rule(), error.remedy());
-                    say!("{}", RefusedLine { vm: &self.name, region, rule, reason: &error, remedy });
-                }
+                LoadFailure::Refused => refuse(),
                 LoadFailure::Crashed => {
                     match region {
+                        // What the boot would refuse, whenever it shows.
+                        _ if matches!(error, KernelError::Unproved { .. }) => refuse(),
                         Some(region) => say!("error vm={} region={region} reason={}", self.name, Quoted(&error)),
                         None => say!("error vm={} reason={}", self.name, Quoted(&error)),
                     }

@@ -6,6 +6,7 @@ use core::fmt;
 
 use assay_model::loader::KernelError;
 use assay_model::stage2::GeometryError;
+use assay_spec::look::Look;
 
 use crate::claims::{PlatformFault, Trouble, VirtioFault};
 use crate::guest_tree::GuestTreeError;
@@ -45,7 +46,7 @@ impl Cause for Reason<'_> {
             Self::Fault(fault) => fault.tell(say),
             Self::ContradictedBy(node) => say(T1, format_args!("the node has assay,mte-capable, and {node} has arm,no-mte for the same memory"), "delete the one that is wrong from the platform tree"),
             Self::Contradiction => say(T1, format_args!("the node has both assay,mte-capable and arm,no-mte"), "delete the one that is wrong from the platform tree"),
-            Self::NotMemory => say(T1, format_args!("the region did not behave as memory when it was probed"), "check the region's address and length, and that its device is ready before boot"),
+            Self::NotMemory => say(T1, format_args!("the region did not behave as memory when it was probed"), "check the region's address and length, and that its device is ready before boot; if it is only once it was reset, claim the region with proof = \"at-start\""),
             Self::TwoOwners(vm) => say(T2, format_args!("VM {vm} claims the region too"), "leave the region in one VM's manifest entry only"),
             Self::SharedIsRam => say(T2, format_args!("only RAM is shared between VMs, and a coherent region has one owner"), "share a region of RAM, or claim the coherent region for one VM"),
             Self::RamWithoutTags(NoTags::Cpu) => say(M3, format_args!("the VM asks for MTE, but not every CPU has it (ID_AA64PFR1_EL1.MTE below 2)"), "set mte = false, or use CPUs with MTE2"),
@@ -188,6 +189,7 @@ impl Cause for Trouble<'_> {
             Self::Device { region: Some(region), device, fault } => say(V3, format_args!("the device {device} of region {region} {fault}"), fault.remedy()),
             Self::Device { region: None, device, fault } => say(V3, format_args!("the device {device} {fault}"), fault.remedy()),
             Self::Platform { device, fault } => say(V3, format_args!("the device {device} {fault}"), fault.remedy()),
+            Self::Disturbs { region, vm } => say(V3, format_args!("region {region} is a BAR of a function that is reset before each start of the VM (proof = \"at-start\"), and VM {vm} has another one of it"), "claim all BARs of the function for one VM, or leave `proof` out"),
             Self::SharedTwice { region } => say(V3, format_args!("the VM claims shared region {region} twice"), "leave one of the VM's claims of the region out"),
             Self::SharedSize { region, size, vm, other } => say(V3, format_args!("shared region {region} has {size:#x} bytes here and {other:#x} in VM {vm}"), "give the region the same size in all VMs that share it"),
             Self::TooManySides { region } => say(V3, format_args!("more than 32 VMs share region {region}"), "share the region among at most 32 VMs"),
@@ -250,7 +252,8 @@ impl Cause for KernelError {
     fn tell(&self, say: Say<'_>) {
         let rule = match self {
             Self::NoRoom { .. } => V2,
-            Self::Region(_) => T1,
+            Self::Unproved { look: Look::TagsLost, .. } => C5,
+            Self::Region(_) | Self::Unproved { .. } => T1,
             _ => V3,
         };
         say(rule, format_args!("{self}"), (*self).remedy());

@@ -3,6 +3,7 @@
 //! Upper bounds, and generous: what they cost is the memory of machines that are large. `tests/heap.rs` measures.
 
 use crate::gate::{self, Measure};
+use crate::policy::ProofAt;
 use crate::vm_tree::VmConfig;
 
 /// Whatever the trees say: warnings, and what the boot itself needs.
@@ -21,7 +22,9 @@ pub fn to_read<'a>(trees: impl IntoIterator<Item = &'a [u8]>) -> usize {
 /// its vCPUs are kept in.
 pub fn to_make(vm: &VmConfig) -> usize {
     let claims = vm.coherent.len() + vm.flash.len() + vm.shared.len() + vm.virtio.len();
-    (24 << 10) + vm.cpus.count() * (6 << 10) + claims * (4 << 10) + vm.bootargs.len() * 8
+    // Which pages are looked at is kept for each start.
+    let at_start = vm.coherent.iter().filter(|claim| claim.proof == ProofAt::Start).count();
+    (24 << 10) + vm.cpus.count() * (6 << 10) + claims * (4 << 10) + at_start * (12 << 10) + vm.bootargs.len() * 8
 }
 
 /// Returns the bytes that are needed after the last VM is made: to schedule the vCPUs, and to show what VMs print.

@@ -25,7 +25,6 @@ pub mod offers;
 pub mod pci;
 pub mod platform;
 pub mod policy;
-pub mod proof;
 pub mod ranges;
 pub mod refusal;
 pub mod space;

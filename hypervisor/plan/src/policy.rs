@@ -27,7 +27,7 @@
 use assay_spec::stage2_desc::{Attributes, Rights};
 
 pub use assay_spec::stage2_desc::MemAttr as Attr;
-pub use claim::{Allow, AllowSet, Claim, Use};
+pub use claim::{Allow, AllowSet, Claim, ProofAt, Use};
 pub use cpu::{CpuBits, CpuBitsError};
 pub use decision::{Decision, Mte, Notice, Notices, Rule};
 pub use facts::{Facts, Fault, Kind, Proof};

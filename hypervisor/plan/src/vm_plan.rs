@@ -26,9 +26,9 @@ use crate::claims::{self, Trouble, VmClaims, World};
 use crate::guest_tree::{self, Blob, GuestTree, Seeds};
 use crate::idregs::{self, HostId, VmFeatures};
 use crate::kernel;
-use crate::platform::{HostPlatform, Stream};
-use crate::policy::Mte;
+use crate::platform::{CoherentNode, HostPlatform, Stream};
 use crate::policy::line::DecisionLine;
+use crate::policy::{Mte, Proof};
 use crate::refusal::{Cause, Refusal};
 use crate::space::{self, Backing, Mapping};
 use crate::traps::traps_of;
@@ -239,6 +239,30 @@ impl VmPlan<'_> {
     pub fn coherent_regions(&self) -> impl Iterator<Item = &str> {
         let coherent = self.space.iter().filter(|mapping| matches!(mapping.backing, Backing::Coherent { .. }));
         coherent.map(|mapping| &*mapping.name)
+    }
+
+    /// Returns its coherent regions that are proved at its start.
+    fn proved_at_start(&self) -> impl Iterator<Item = &CoherentNode> {
+        self.space.iter().filter(|mapping| mapping.proof == Proof::AtStart).filter_map(Mapping::coherent)
+    }
+
+    /// Tells whether it has such regions: then all its functions are made ready before.
+    pub fn has_proof_at_start(&self) -> bool {
+        self.proved_at_start().next().is_some()
+    }
+
+    /// Returns such regions as are BARs of functions that it does not have, which are made ready too: one for each function.
+    pub fn bars_at_start(&self) -> Vec<&CoherentNode> {
+        let mut nodes: Vec<&CoherentNode> = Vec::new();
+        let function = |node: &CoherentNode| node.pci_bar.map(|bar| bar.function());
+        for node in self.proved_at_start() {
+            let Some(address) = function(node) else { continue };
+            let is_own = self.functions.iter().any(|function| function.found.address == address);
+            if !is_own && nodes.iter().all(|known| function(known) != Some(address)) {
+                nodes.push(node);
+            }
+        }
+        nodes
     }
 
     /// Tells whether it has devices that make accesses of their own.

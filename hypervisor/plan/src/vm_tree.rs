@@ -19,7 +19,7 @@ mod vm;
 use crate::fields;
 use crate::gate::{Malformed, Node, Tree};
 use crate::kernel::Format;
-use crate::policy::{AllowSet, Rule, Use};
+use crate::policy::{AllowSet, ProofAt, Rule, Use};
 use crate::refusal::Refusal;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -172,6 +172,8 @@ pub struct CoherentClaim {
     pub allow: AllowSet,
     /// Whether it is to be executable.
     pub exec: bool,
+    /// When it is to be proved.
+    pub proof: ProofAt,
     /// Where it is to lie.
     pub ipa: Option<Ipa>,
     /// The device that it belongs to.

@@ -19,7 +19,7 @@ use read::Reader;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-pub use assay_plan::policy::{Allow, Use};
+pub use assay_plan::policy::{Allow, ProofAt, Use};
 pub use shared::{Access, Shared, Sharing};
 pub use virtio::Virtio;
 
@@ -217,6 +217,9 @@ pub struct Coherent {
     pub allow: Vec<Allow>,
     /// Whether the guest may execute from it (`dax` and `aperture`).
     pub exec: bool,
+    /// When it is proved.
+    #[serde(deserialize_with = "words::proof")]
+    pub proof: ProofAt,
     /// Where the guest sees it; chosen if absent.
     pub ipa: Option<u64>,
     /// The device that goes with an aperture: a node's path or a PCI function.

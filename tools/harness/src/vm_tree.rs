@@ -4,8 +4,8 @@ use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, c
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{
-    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, Schedule, Sharing, TreePlace,
-    Virtio, Vm,
+    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, ProofAt, Schedule, Sharing,
+    TreePlace, Virtio, Vm,
 };
 
 /// A bundle member as the tree describes it.
@@ -132,6 +132,9 @@ fn claim(index: usize, claim: &Coherent) -> DeviceTreeNode {
         strings(&mut entry, coherent::ALLOW.property, &names);
     }
     flag(&mut entry, coherent::EXEC.property, claim.exec);
+    if claim.proof != ProofAt::Boot {
+        put(&mut entry, coherent::PROOF.property, claim.proof.name());
+    }
     some(&mut entry, &coherent::IPA, claim.ipa);
     some(&mut entry, &coherent::DEVICE, claim.device.as_deref());
     entry

@@ -1,7 +1,8 @@
 //! Why a kernel cannot be started, in words for the person who chose it.
 
 use crate::digest::DigestError;
-use assay_spec::addr::Ipa;
+use assay_spec::addr::{Ipa, Pa};
+use assay_spec::look::Look;
 use thiserror::Error;
 
 /// Why a kernel cannot be identified, placed or loaded (rule V3, and V2 where RAM is short).
@@ -83,6 +84,25 @@ pub enum KernelError {
     /// The VM's coherent region of this index could not be reached to be cleared. (Who prints it names the region.)
     #[error("the region could not be reached to be cleared")]
     Region(usize),
+    /// The VM's coherent region of this index failed its proof at the VM's start: this page of it has shown that.
+    #[error("{} at {page}, when the region was proved at the VM's start", shown(*look))]
+    Unproved {
+        /// The region. (Who prints it names it.)
+        region: usize,
+        /// What was seen.
+        look: Look,
+        /// Where.
+        page: Pa,
+    },
+}
+
+fn shown(look: Look) -> &'static str {
+    match look {
+        Look::Good | Look::Aborted => "an access aborted",
+        Look::TagsLost => "tags did not come back",
+        Look::DataLost => "data did not come back",
+        Look::AtomicsFailed => "an atomic or exclusive access went wrong",
+    }
 }
 
 impl KernelError {
@@ -110,6 +130,12 @@ impl KernelError {
             Self::Sources => "report this, with the bundle",
             Self::Region(_) => {
                 "check the region's address and length in the platform tree, and that its device is ready"
+            }
+            Self::Unproved { look: Look::TagsLost, .. } => {
+                "delete assay,mte-capable from the node if not every granule has tag storage; else make its device ready, and start the VM again by the monitor"
+            }
+            Self::Unproved { .. } => {
+                "make the region's device ready, and start the VM again by the monitor; or check the region's address and length in the platform tree"
             }
         }
     }

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use assay_el2::coherent::CoherentMemory;
 use assay_el2::frames::{self, Frames};
 use assay_el2::{cpu, serror, tags};
+use assay_model::proof::{Found, Markable, Marks};
 use assay_plan::policy::Proof;
-use assay_plan::proof::{Found, Markable, Marks};
 use assay_spec::addr::PAGE_SIZE;
 use assay_spec::look::{Look, Seen};
 
-use super::verdict;
+use super::verdict_of;
 use crate::console::say;
 
 /// Looks whether these regions, which are open, have the storage of free RAM, in data or tags; `None`: nothing was found.
@@ -30,13 +30,13 @@ pub(crate) fn seek_ram(regions: Vec<(&str, &mut CoherentMemory)>) -> Vec<Option<
     say!("proof region=memory part=ram pages={marked} result={ram} ticks={}", memory.give_back());
     for (((name, region), found), ticks) in named.iter().zip(&found).zip(&ticks) {
         let looked_at = marks.looked_at(region.size / PAGE_SIZE).count();
-        say!("proof region={name} part=ram pages={looked_at} result={} ticks={ticks}", verdict(found.look));
+        say!("proof region={name} part=ram pages={looked_at} result={} ticks={ticks}", verdict_of(found.look));
         if let Some((page, of)) = found.pages {
             let (page, of) = (region.start.0 + page * PAGE_SIZE, of * PAGE_SIZE);
             say!("error region={name} reason=\"its page at {page:#x} has the storage of RAM at {of:#x}\"");
         }
     }
-    let failed = |Found { look, .. }| (look != Look::Good).then(|| verdict(look));
+    let failed = |Found { look, .. }| (look != Look::Good).then(|| verdict_of(look));
     found.into_iter().map(failed).collect()
 }
 

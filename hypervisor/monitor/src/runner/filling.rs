@@ -22,6 +22,7 @@ impl Runner {
                 drop(contents);
                 return self.clear(part);
             }
+            Work::Proved => return vm.kick_all(),
             Work::Did(Progress::More) => return,
             Work::Did(Progress::Done) => {}
             Work::Did(Progress::Failed(error)) => {

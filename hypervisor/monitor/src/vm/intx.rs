@@ -9,13 +9,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::{gic, percpu};
 use assay_model::vgic::Version;
+use assay_plan::pci::Progress;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 use super::{Phase, Vm};
 use crate::adapter::Lists;
 use crate::device::Device;
-use crate::pci::Owned;
+use crate::pci::{Owned, Ready};
 
 /// An interrupt that devices of a VM are wired to.
 pub(crate) struct Line {
@@ -176,7 +177,18 @@ pub(crate) fn connect(vm: &Vm) {
 /// Before a life, and before any memory that may be a function's is touched: returns until when resets of functions take
 /// their time, if any is under way.
 pub(crate) fn settle(vm: &Vm) -> Option<u64> {
-    vm.functions.iter().filter_map(|function| function.settle(&vm.name)).min()
+    let wait = |ready: &Ready| match ready.settle(&vm.name)? {
+        Progress::Wait(until) => Some(until),
+        Progress::Ready | Progress::Gone => None,
+    };
+    let own = vm.functions.iter().filter_map(|function| function.settle(&vm.name));
+    own.chain(vm.beside.iter().filter_map(wait)).min()
+}
+
+/// A life has not begun: what is done before its memory is proved is done again before the next.
+pub(crate) fn again(vm: &Vm) {
+    vm.functions.iter().for_each(Owned::again);
+    vm.beside.iter().for_each(Ready::again);
 }
 
 /// A life has ended, and no vCPU runs: the devices access nothing. Functions that can be reset are; of the others, and of the
@@ -184,6 +196,7 @@ pub(crate) fn settle(vm: &Vm) -> Option<u64> {
 pub(crate) fn disconnect(vm: &Vm) {
     vm.platform.iter().for_each(|device| device.disconnect(&vm.name));
     vm.functions.iter().for_each(|function| function.disconnect(&vm.name));
+    vm.beside.iter().for_each(Ready::again);
     // An edge that comes meanwhile is taken and dropped: it does not wait for the next life.
     vm.lines.iter().filter(|line| !line.is_edge).for_each(|line| gic::disable_spi(line.physical));
 }

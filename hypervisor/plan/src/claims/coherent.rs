@@ -7,7 +7,7 @@ use super::{Row, Trouble, VmClaims, World, devices, ground, naming, ram};
 use crate::pci::Address;
 use crate::platform::CoherentNode;
 use crate::policy::regions::{Claimed, other_owner};
-use crate::policy::{self, Claim, Denied, Facts, Fault, Kind, Rule};
+use crate::policy::{self, Attr, Claim, Denied, Facts, Fault, Kind, Proof, ProofAt, Rule};
 use crate::space::Backing;
 use crate::vm_tree::{CoherentClaim, VmConfig};
 
@@ -40,6 +40,10 @@ impl<'w, 'a> Regions<'w, 'a> {
                 Ok((node, facts)) => {
                     let fault = devices::fault(self.world, claims.config, claim);
                     claims.troubles.extend(fault.map(|fault| Trouble::device(claim, fault)));
+                    // Two claims on one region are the policy's business.
+                    let disturbed = devices::disturbed(self.world, claims.config, claim, node);
+                    let disturbed = disturbed.filter(|_| facts.other_owner.is_none());
+                    claims.troubles.extend(disturbed.map(|vm| Trouble::Disturbs { region: &claim.region, vm }));
                     let device = devices::of(self.world.machine, claim);
                     claims.rows.push(self.row(&facts, asked(claim, claims.config), node, device));
                     wanted.push(Wanted {
@@ -61,7 +65,10 @@ impl<'w, 'a> Regions<'w, 'a> {
         let index = naming::find(nodes, &claim.region)?;
         let other_owner = other_owner(&self.claimed, self.next);
         self.next += 1;
-        Ok((&nodes[index], Facts { other_owner, ..self.facts(index) }))
+        let facts = self.facts(index);
+        // What the boot does not look at is decided on as if it were what the tree says.
+        let proof = if claim.proof == ProofAt::Start { Proof::AtStart } else { facts.proof };
+        Ok((&nodes[index], Facts { other_owner, proof, ..facts }))
     }
 
     fn facts(&self, index: usize) -> Facts<'a> {
@@ -80,14 +87,18 @@ impl<'w, 'a> Regions<'w, 'a> {
     }
 
     fn row(&self, facts: &Facts<'a>, claim: Claim, node: &'a CoherentNode, device: Option<Address>) -> Row<'a> {
+        let outcome = policy::decide(facts, ram::bits(self.world), claim);
+        // What EL2 does not touch is not proved at the start either.
+        let is_touched = outcome.as_ref().is_ok_and(|decision| decision.attr != Attr::DeviceNgnre);
+        let proof = if facts.proof == Proof::AtStart && !is_touched { Proof::NotRun } else { facts.proof };
         Row {
             region: naming::label(&self.world.machine.coherent, node),
             nodes: [node.path.as_str()].into(),
             size: node.size(),
             claim,
             ipa: None,
-            outcome: policy::decide(facts, ram::bits(self.world), claim),
-            proof: facts.proof,
+            outcome,
+            proof,
             backing: Backing::Coherent { node, device },
         }
     }

@@ -9,11 +9,10 @@ use super::{Trouble, VmClaims, World, naming};
 use crate::offers::{self, Own};
 use crate::pci::{Address, DeviceFault, Found, Stream};
 use crate::platform::{CoherentNode, HostPlatform};
-use crate::policy::Use;
+use crate::policy::{ProofAt, Use};
 use crate::space::Backing;
 use crate::vm_tree::{CoherentClaim, VmConfig};
 use assay_model::layout;
-use assay_model::pci::Function;
 
 /// Returns the function that a manifest calls `device`: by its PCI address, or by the path of its node.
 pub fn address(machine: &HostPlatform, device: &str) -> Option<Address> {
@@ -121,8 +120,7 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
 /// Lists the functions whose BARs are regions that a VM claims, with or without the function.
 fn of_regions(machine: &HostPlatform, vm: &VmConfig) -> impl Iterator<Item = Address> {
     let node = |claim: &CoherentClaim| machine.coherent.get(naming::find(&machine.coherent, &claim.region).ok()?);
-    let bars = vm.coherent.iter().filter_map(node).filter_map(|node| node.pci_bar);
-    bars.map(|bar| Address { segment: bar.segment, function: Function(bar.requester_id) })
+    vm.coherent.iter().filter_map(node).filter_map(|node| node.pci_bar).map(|bar| bar.function())
 }
 
 /// What an SMMU knows the accesses of a function by: as the boot found it, or before one by the tree.
@@ -165,6 +163,19 @@ pub(crate) fn found<'a>(
         Some((found, own.map(|(node, _, ipa)| (node, ipa))))
     };
     vm.functions().filter_map(with_region).collect()
+}
+
+/// Names the VM that has memory of the function which a claim's proof at the start would reset.
+pub(super) fn disturbed<'a>(
+    world: &World<'a>,
+    vm: &VmConfig,
+    claim: &CoherentClaim,
+    node: &CoherentNode,
+) -> Option<&'a str> {
+    let function = node.pci_bar.filter(|_| claim.proof == ProofAt::Start)?.function();
+    let mut others = world.vms.iter().filter(|other| other.name != vm.name);
+    let other = others.find(|other| of_regions(world.machine, other).any(|address| address == function))?;
+    Some(&other.name)
 }
 
 /// Says which function's BARs have no place in the guest.

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{World, coherent, ram};
+use super::{World, coherent, naming, ram};
 use crate::platform::CoherentNode;
-use crate::policy::{self, Attr, Claim, CpuBits, Facts, Proof, Rule};
+use crate::policy::{self, Attr, Claim, CpuBits, Facts, Proof, ProofAt, Rule};
+use crate::vm_tree::CoherentClaim;
 
 /// A region to probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,8 @@ impl ToProve<'_> {
     }
 }
 
-/// Lists the regions to prove, each once. A region with a T1 fault is nothing to touch.
+/// Lists the regions to prove at the boot, each once. A region with a T1 fault is nothing to touch, nor is one that a VM has
+/// proved at its start.
 pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
     let bits = ram::bits(world);
     let mut regions = coherent::Regions::of(world);
@@ -55,5 +57,10 @@ pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
             all.push(found);
         }
     }
+    let claims = || world.vms.iter().flat_map(|vm| &vm.coherent);
+    let named =
+        |claim: &CoherentClaim| world.machine.coherent.get(naming::find(&world.machine.coherent, &claim.region).ok()?);
+    let later = |node| claims().any(|claim| claim.proof == ProofAt::Start && named(claim) == Some(node));
+    all.retain(|found| !later(found.node));
     all
 }

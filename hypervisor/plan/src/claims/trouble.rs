@@ -48,6 +48,13 @@ pub enum Trouble<'a> {
         /// Why not.
         fault: PlatformFault<'a>,
     },
+    /// Before each start of the VM a function would be reset that another VM has memory of.
+    Disturbs {
+        /// What the claim says.
+        region: &'a str,
+        /// The other VM.
+        vm: &'a str,
+    },
     /// The VM has two claims of one shared region.
     SharedTwice {
         /// The region.

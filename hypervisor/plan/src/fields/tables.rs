@@ -130,6 +130,9 @@ table! {
     );
     /// the guest may execute from it; from `ram` it may without
     EXEC = Field::optional("exec", "assay,exec", Kind::Flag, Default::Off).with(&USE, &["dax", "aperture"]);
+    /// when the region is proved: once, at the boot, or at each start of the VM, after its device was reset, for memory that
+    /// answers only then ([policy.md](policy.md#proof-at-the-start))
+    PROOF = Field::optional("proof", "assay,proof", Kind::Word(&["at-boot", "at-start"]), Default::Word("at-boot"));
     /// where the guest sees it (with `device`: a multiple of the region's size, rounded up to a power of two); by
     /// default above the VM's RAM and devices
     IPA = Field::optional("ipa", "assay,ipa", Kind::Address, Default::None("chosen"));

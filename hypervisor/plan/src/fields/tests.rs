@@ -1,7 +1,7 @@
 //! The table's words are those that the types read.
 
 use super::{Default, Kind, TABLES, Table, coherent, flash, virtio, vm};
-use crate::policy::{Allow, Use};
+use crate::policy::{Allow, ProofAt, Use};
 use crate::vm_tree::FlashAccess;
 use assay_model::life::OnCrash;
 use std::collections::BTreeSet;
@@ -18,6 +18,9 @@ fn the_words_are_those_that_the_types_read() {
     );
     let all: BTreeSet<_> = Allow::ALL.iter().map(|allow| allow.name()).collect();
     assert_eq!(words(coherent::ALLOW.kind).iter().copied().collect::<BTreeSet<_>>(), all);
+    assert!(
+        words(coherent::PROOF.kind).iter().all(|word| ProofAt::from_name(word).is_some_and(|it| it.name() == *word))
+    );
     assert!(words(flash::ACCESS.kind).iter().all(|word| FlashAccess::from_word(word).is_some()));
     assert!(words(virtio::TYPE.kind).iter().all(|word| assay_model::virtio::Kind::from_word(word).is_some()));
     assert!(words(vm::ON_CRASH.kind).iter().all(|word| OnCrash::from_word(word).is_some()));

@@ -11,7 +11,8 @@ use assay_spec::addr::{Pa, Region};
 
 use super::{HostPlatform, NodeFault, Oddity, ParentFault, PlatformError, Reservation, room};
 use crate::gate::{Cells, Flag, Malformed, Node};
-use crate::pci::BarFault;
+use crate::pci::{Address, BarFault};
+use assay_model::pci::Function;
 
 /// What the paths of all its children begin with.
 pub(super) const PARENT: &str = "/reserved-memory/";
@@ -78,6 +79,13 @@ pub struct PciBar {
     pub requester_id: u16,
     /// The BAR's index, 0 to 5.
     pub bar: u8,
+}
+
+impl PciBar {
+    /// Returns the function.
+    pub fn function(&self) -> Address {
+        Address { segment: self.segment, function: Function(self.requester_id) }
+    }
 }
 
 /// Everything known about reserved memory.

@@ -48,6 +48,34 @@ impl fmt::Display for Use {
     }
 }
 
+/// When a region is proved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum ProofAt {
+    /// At the boot.
+    #[default]
+    Boot,
+    /// At each start of the VM.
+    Start,
+}
+
+impl ProofAt {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Boot, Self::Start];
+
+    /// Returns the word that the manifest and the VM tree use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "at-boot",
+            Self::Start => "at-start",
+        }
+    }
+
+    /// Reads that word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|at| at.name() == name)
+    }
+}
+
 /// A relaxation of the strict default, for one VM and one region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Allow {

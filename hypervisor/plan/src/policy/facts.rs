@@ -24,6 +24,8 @@ pub enum Proof {
     /// The region was not probed.
     #[default]
     NotRun,
+    /// The region is probed at each start of its VM instead, which fails if that does.
+    AtStart,
     /// All parts that apply to the region passed.
     Passed,
     /// Data are kept, Allocation Tags are not.
@@ -36,6 +38,7 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotRun => "not-run",
+            Self::AtStart => "at-start",
             Self::Passed => "passed",
             Self::FailedTags => "failed-tags",
             Self::FailedMemory => "failed-memory",

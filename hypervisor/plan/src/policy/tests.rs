@@ -18,7 +18,7 @@ mod relaxations;
 mod rows;
 
 const KINDS: [Kind; 4] = [Kind::Ram, Kind::Coherent, Kind::Mmio, Kind::MmioWriteCombining];
-const PROOFS: [Proof; 4] = [Proof::NotRun, Proof::Passed, Proof::FailedTags, Proof::FailedMemory];
+const PROOFS: [Proof; 5] = [Proof::NotRun, Proof::AtStart, Proof::Passed, Proof::FailedTags, Proof::FailedMemory];
 const USES: [Use; 5] =
     [Use::Ram, Use::Dax, Use::Aperture, Use::Shared(Rights::ReadWrite), Use::Shared(Rights::ReadOnly)];
 const BOTH: [bool; 2] = [false, true];
@@ -114,5 +114,5 @@ fn for_all(mut check: impl FnMut(Input, Answer)) {
             }
         }
     }
-    assert_eq!(count, 4 * 8 * 4 * (2 + FAULTS.len().div_ceil(4)) * 4 * 320, "the whole input space");
+    assert_eq!(count, 4 * 8 * PROOFS.len() * (2 + FAULTS.len().div_ceil(4)) * 4 * 320, "the whole input space");
 }

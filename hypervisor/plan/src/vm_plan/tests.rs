@@ -9,6 +9,7 @@ use std::vec::Vec;
 use assay_model::loader::Sums;
 use assay_model::schedule::Placement;
 use assay_model::smccc::Workarounds;
+use assay_spec::addr::{Pa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::stage2_desc::Rights;
@@ -193,6 +194,35 @@ fn a_vm_that_shares_cpus_reads_its_stolen_time_and_may_not_write_it() {
         // Nobody asked for it: no line says so.
         assert_eq!(plan.decisions().count(), 1);
     });
+}
+
+#[test]
+fn functions_are_made_ready_for_memory_that_is_proved_at_the_start_each_once() {
+    let region = |name: &str, what: &str| {
+        format!(r#"{name} {{ compatible = "assay,coherent-memory"; {what} no-map; assay,mte-capable; }};"#)
+    };
+    let bar = |name, index| region(name, &format!("assay,pci-bar = <0 0x10 {index}>; assay,length = <0 0x200000>;"));
+    let mut machine = platform("", &(bar("one", 2) + &bar("two", 4) + &region("far", "reg = <0x40 0 0 0x200000>;")));
+    for (node, start) in machine.coherent.iter_mut().zip([0x50_0000_0000, 0x60_0000_0000]) {
+        node.bar = Some(Ok(Region::new(Pa(start), 0x20_0000).unwrap()));
+    }
+    let claim =
+        |name: &str, proof: &str| format!(r#"assay,region = "{name}"; assay,use = "dax"; assay,proof = "{proof}";"#);
+    let plans = |proofs: [&str; 3]| {
+        let claims: Vec<String> = ["one", "two", "far"].iter().zip(proofs).map(|(name, at)| claim(name, at)).collect();
+        let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        plan_on(&machine, 1, &vms(&[vm("a", "", &claims)]), |plans| {
+            let plan = plans[0].as_ref().unwrap();
+            let names = plan.bars_at_start().into_iter().map(|node| node.name.clone());
+            found = [plan.has_proof_at_start().to_string()].into_iter().chain(names).collect();
+        });
+        found
+    };
+    assert_eq!(plans(["at-start", "at-start", "at-boot"]), ["true", "one"]);
+    assert_eq!(plans(["at-boot", "at-start", "at-boot"]), ["true", "two"]);
+    assert_eq!(plans(["at-boot", "at-boot", "at-start"]), ["true"]);
+    assert_eq!(plans(["at-boot"; 3]), ["false"]);
 }
 
 #[test]

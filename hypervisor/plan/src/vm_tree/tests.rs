@@ -7,7 +7,7 @@ mod shared;
 use super::{CoherentClaim, CpuClaim, Module, Source, VmTree, VmTreeError, parse};
 use crate::gate::Tree;
 use crate::kernel::{Format, Raw};
-use crate::policy::{Allow, AllowSet, Rule, Use};
+use crate::policy::{Allow, AllowSet, ProofAt, Rule, Use};
 use assay_model::digest::Digest;
 use assay_model::life::OnCrash;
 use assay_spec::addr::Ipa;
@@ -119,6 +119,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .text("assay,use", "aperture")
         .text("assay,allow", "mte-hidden\0non-cacheable\0no-tag-access\0el2-cache-maintenance")
         .flag("assay,exec")
+        .text("assay,proof", "at-start")
         .cells("assay,ipa", &[1, 0])
         .text("assay,device", "0000:01:00.0");
     let ramdisk = N::new("ramdisk")
@@ -162,6 +163,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         use_: Use::Aperture,
         allow: Allow::ALL.into_iter().fold(AllowSet::NONE, AllowSet::with),
         exec: true,
+        proof: ProofAt::Start,
         ipa: Some(Ipa(0x1_0000_0000)),
         device: Some("0000:01:00.0".to_string()),
     };
@@ -241,6 +243,7 @@ fn each_refusal_names_rule_node_and_property() {
         (vm("linux").child(kernel().bytes("bootargs", b"open")), Rule::V3, "bootargs"),
         (vm("linux").child(kernel().without("assay,member")), Rule::V3, "reg"),
         (claim("assay,use"), Rule::V3, "assay,use"),
+        (claim("assay,proof"), Rule::V3, "assay,proof"),
         (claim("assay,allow"), Rule::V3, "assay,allow"),
         (claim("assay,ipa"), Rule::V3, "assay,ipa"),
     ];

@@ -8,7 +8,7 @@ use crate::fields::vm::{CMDLINE, ENTRY, FORMAT, LOAD, MEMORY_IPA, TREE};
 use crate::fields::{self, CPU_LIST, Field, MEMBER, coherent, sharing, vm};
 use crate::gate::{Malformed, Node};
 use crate::kernel::{Format, Raw};
-use crate::policy::{Allow, AllowSet, Rule, Use};
+use crate::policy::{Allow, AllowSet, ProofAt, Rule, Use};
 use crate::refusal::Refusal;
 use alloc::boxed::Box;
 use alloc::format;
@@ -239,6 +239,7 @@ impl Vm<'_, '_> {
         let region = node.str(coherent::REGION.property).map_err(&bad)?;
         let region = region.filter(|region| !region.is_empty());
         let use_ = field::word(node, &coherent::USE, Use::from_name).map_err(&bad)?;
+        let proof = field::word(node, &coherent::PROOF, ProofAt::from_name).map_err(&bad)?;
         let device = node.str(coherent::DEVICE.property).map_err(&bad)?;
         let ipa = node.u64(coherent::IPA.property).map_err(&bad)?;
         let allow = node.strs(coherent::ALLOW.property).map_err(&bad)?;
@@ -248,6 +249,7 @@ impl Vm<'_, '_> {
             use_: use_.ok_or_else(|| missing(&coherent::USE))?,
             allow: allow.ok_or_else(|| missing(&coherent::ALLOW))?,
             exec: field::flag(node, &coherent::EXEC),
+            proof: proof.unwrap_or_default(),
             ipa: ipa.map(Ipa),
             device: device.map(String::from),
         })

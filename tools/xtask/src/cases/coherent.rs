@@ -6,6 +6,7 @@
 
 pub(super) mod agreement;
 mod aliased;
+mod at_start;
 pub(in crate::cases) mod facts;
 mod function;
 mod life;
@@ -54,6 +55,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     cases.extend(places::cases());
     cases.extend(aliased::cases());
+    cases.extend(at_start::cases());
     cases.extend(pci::cases());
     cases.extend(function::cases());
     cases.extend(life::cases());

@@ -28,8 +28,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("devices/a-neighbour-of-a-hostile-device-notices-nothing", neighbour),
     ];
     for use_ in ["ram", "dax", "aperture"] {
-        cases.push(Case::new(format!("devices/edu-copies-coherent-memory-as-{use_}"), move || region(use_)));
+        cases.push(Case::new(format!("devices/edu-copies-coherent-memory-as-{use_}"), move || region(use_, "at-boot")));
     }
+    cases.push(Case::new("devices/edu-copies-coherent-memory-proved-at-the-start", || region("ram", "at-start")));
     cases.extend(linux::cases());
     cases
 }
@@ -76,11 +77,13 @@ fn restart() -> Result<String> {
 }
 
 /// The accelerator whole: coherent memory, in each of its uses, beside a function with DMA and messages.
-fn region(use_: &str) -> Result<String> {
+fn region(use_: &str, proof: &str) -> Result<String> {
     // In the same GiB as RAM, which the guest's own tables map as one.
-    let claim = format!("[[vm.coherent]]\nregion = \"gpu0-memory\"\nuse = \"{use_}\"\nipa = \"0x50000000\"\n");
+    let claim = format!(
+        "[[vm.coherent]]\nregion = \"gpu0-memory\"\nuse = \"{use_}\"\nipa = \"0x50000000\"\nproof = \"{proof}\"\n"
+    );
     let lines = vm("look", "cmdline = \"device=edu-region region=0x50000000\"\n");
-    let text = format!("platform = [{:?}]\n{lines}{claim}", MARKED.file(&format!("devices-{use_}"))?);
+    let text = format!("platform = [{:?}]\n{lines}{claim}", MARKED.file(&format!("devices-{use_}-{proof}"))?);
     let arguments = SMMU.iter().chain(EDU).copied();
     let builder = Machine::builder().manifest_text(&text).physical_memory(1 << 30).machine_mte(true);
     let mut machine = builder.arguments(arguments).start()?;

@@ -137,6 +137,30 @@ fn what_the_boot_found_of_a_function_counts() {
     }
 }
 
+/// Two regions that are BARs of 00:02.0.
+const BARS: &str = r#"
+    one { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1000>; no-map; };
+    two { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 4>; assay,length = <0 0x1000>; no-map; };"#;
+
+#[test]
+fn a_function_is_not_reset_before_a_start_if_another_vm_has_memory_of_it() {
+    let machine = platform(BRIDGE, BARS);
+    let said = |proof: &str, second: &str| {
+        let (one, two) = (claim("one", "aperture", proof), claim("two", "aperture", ""));
+        let vms = if second == "a" {
+            vms(&[vm("a", "", &[&one, &two])])
+        } else {
+            vms(&[vm("a", "", &[&one]), vm("b", "", &[&two])])
+        };
+        troubles(&machine, &vms).remove(0)
+    };
+    let at_start = r#"assay,proof = "at-start";"#;
+    let texts = said(at_start, "b");
+    assert!(texts.len() == 1 && texts[0].contains("VM b has another one of it"), "{texts:?}");
+    assert_eq!(said(at_start, "a"), Vec::<String>::new());
+    assert_eq!(said("", "b"), Vec::<String>::new());
+}
+
 /// VMs with functions of their own, and what is wrong with them.
 fn of_lists(lists: &[&str], functions: Vec<Found>) -> Vec<Vec<String>> {
     let list = |(index, names): (usize, &&str)| vm(["a", "b"][index], &std::format!("assay,devices = {names};"), &[]);

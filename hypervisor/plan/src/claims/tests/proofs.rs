@@ -1,8 +1,8 @@
 //! What the boot has to prove.
 
 use super::{AS_APERTURE, AS_DAX, AS_RAM, MARKED, fwb, gpu, mte, platform, vm, vms, world};
-use crate::claims::to_prove;
-use crate::policy::{Attr, CpuBits, Proof};
+use crate::claims::{resolve, to_prove};
+use crate::policy::{Attr, CpuBits, Proof, Rule};
 
 /// (tag part, type of the memory part) of the region, if it is to be proved.
 fn parts(root: &str, properties: &str, claims: &[&str], bits: CpuBits) -> Option<(bool, Option<Attr>)> {
@@ -56,6 +56,33 @@ fn a_region_that_two_claim_is_listed_once() {
     let found = to_prove(&world(&machine, &vms, mte()));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].tags, found[0].memory_as(Proof::Passed)), (true, None));
+}
+
+#[test]
+fn what_is_proved_at_the_start_is_not_touched_at_the_boot() {
+    let at_start = |claim: &str| std::format!(r#"{claim} assay,proof = "at-start";"#);
+    for claim in [AS_RAM, AS_DAX, AS_APERTURE] {
+        assert_eq!(parts("", MARKED, &[&at_start(claim)], mte()), None);
+    }
+    // Nor if another VM claims it with a proof at the boot, and both are refused.
+    let machine = platform("", &gpu(MARKED));
+    let vms = vms(&[vm("a", "", &[AS_RAM]), vm("b", "", &[&at_start(AS_DAX)])]);
+    assert_eq!(to_prove(&world(&machine, &vms, mte())), []);
+}
+
+#[test]
+fn a_decision_says_that_its_proof_is_at_the_start() {
+    let row = |properties: &str, claim: &str| {
+        let machine = platform("", &gpu(properties));
+        let vms = vms(&[vm("a", "", &[&std::format!(r#"{claim} assay,proof = "at-start";"#)])]);
+        let claims = resolve(&world(&machine, &vms, mte())).remove(0);
+        let row = &claims.rows[1];
+        (row.proof, row.outcome.map(|decision| (decision.rule, decision.attr)).map_err(|denied| denied.rule))
+    };
+    assert_eq!(row(MARKED, AS_RAM), (Proof::AtStart, Ok((Rule::C1, Attr::NormalWb))));
+    assert_eq!(row("", AS_RAM).1, Err(Rule::C5));
+    // Device: nothing that EL2 touches, then or at the boot.
+    assert_eq!(row("", AS_APERTURE), (Proof::NotRun, Ok((Rule::C4, Attr::DeviceNgnre))));
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl ConfigSpace for Machine {
 
 #[test]
 fn what_can_be_reset_says_so() {
-    let of = |one| Reset::of(&mut Fake::default().with(at(2), one), at(2)).is_some();
+    let of = |one| Reset::of(&mut Fake::default().with(at(2), one), at(2)).can_reset();
     assert!(of(express(1 << 28)));
     assert!(!of(express(0)));
     assert!(!of(express(1 << 28).with_command(0)), "no list");
@@ -68,7 +68,7 @@ fn after_100_ms_bars_and_command_are_as_at_the_boot() {
     let prepared = run(&mut fake, at(2)).unwrap();
     let place = fake.word(at(2), BAR0 + 4);
     assert_ne!(place, 0);
-    let mut reset = Reset::of(&mut fake, at(2)).unwrap();
+    let mut reset = Reset::of(&mut fake, at(2));
     let mut machine = Machine { fake, resets: 0, is_away: false };
     assert_eq!(reset.go_on(&mut machine, &prepared, 5, TENTH), Progress::Ready);
     // The guest has left it able to do all, and with other settings.
@@ -93,7 +93,7 @@ fn after_100_ms_bars_and_command_are_as_at_the_boot() {
 fn accesses_that_are_under_way_are_waited_for_but_not_for_ever() {
     let mut fake = Fake::default().with(at(2), express(1 << 28).with(CONTROL, WAITS, 0));
     let prepared = run(&mut fake, at(2)).unwrap();
-    let mut reset = Reset::of(&mut fake, at(2)).unwrap();
+    let mut reset = Reset::of(&mut fake, at(2));
     let mut machine = Machine { fake, resets: 0, is_away: false };
     reset.begin(&mut machine, &prepared, 0, TENTH);
     assert_eq!(reset.go_on(&mut machine, &prepared, 999, TENTH), Progress::Wait(1009));
@@ -106,7 +106,7 @@ fn accesses_that_are_under_way_are_waited_for_but_not_for_ever() {
 fn one_that_does_not_come_back_is_given_up_after_a_second() {
     let mut fake = Fake::default().with(at(2), express(1 << 28));
     let prepared = run(&mut fake, at(2)).unwrap();
-    let mut reset = Reset::of(&mut fake, at(2)).unwrap();
+    let mut reset = Reset::of(&mut fake, at(2));
     let mut machine = Machine { fake, resets: 0, is_away: false };
     reset.begin(&mut machine, &prepared, 0, TENTH);
     machine.is_away = true;
@@ -120,6 +120,53 @@ fn one_that_does_not_come_back_is_given_up_after_a_second() {
     let mut machine = Machine { fake, resets: 0, is_away: false };
     reset.begin(&mut machine, &prepared, 0, TENTH);
     assert_eq!(reset.go_on(&mut machine, &prepared, TENTH, TENTH), Progress::Gone);
+}
+
+/// Where PMCSR is, and its bits: No_Soft_Reset, and a PME that was seen.
+const PMCSR: u16 = 0x54;
+const KEPT: u32 = 1 << 3;
+const SEEN: u32 = 1 << 15;
+
+/// A function without reset, in D3hot, that forgets its BARs when it wakes.
+fn asleep() -> Fake {
+    let power = One::endpoint().with(0x34, 0x50, 0).with(0x50, 0x0003_0001, 0).with(PMCSR, KEPT | SEEN | 3, 0xffff);
+    Fake::default().with(at(2), power.wide(0, MIB, 0))
+}
+
+#[test]
+fn one_that_sleeps_is_woken_and_waited_for() {
+    let mut fake = asleep();
+    let prepared = run(&mut fake, at(2)).unwrap();
+    let place = fake.word(at(2), BAR0 + 4);
+    let mut reset = Reset::of(&mut fake, at(2));
+    assert!(!reset.can_reset());
+    reset.begin(&mut fake, &prepared, 10, TENTH);
+    // D0; what is cleared by a one is not.
+    assert_eq!(fake.word(at(2), PMCSR) & 0xffff, KEPT);
+    fake.write(at(2), COMMAND, 0);
+    fake.write(at(2), BAR0 + 4, 0);
+    assert_eq!(reset.go_on(&mut fake, &prepared, 109, TENTH), Progress::Wait(110));
+    assert!(!reset.is_idle());
+    assert_eq!(reset.go_on(&mut fake, &prepared, 110, TENTH), Progress::Ready);
+    assert_eq!(fake.word(at(2), BAR0 + 4), place);
+    assert_eq!(fake.word(at(2), COMMAND) & 0xffff, MEMORY_SPACE | INTX_DISABLE);
+    // Awake, it takes no time.
+    reset.begin(&mut fake, &prepared, 200, TENTH);
+    assert!(reset.is_idle());
+}
+
+#[test]
+fn one_that_sleeps_and_can_be_reset_is_woken_first() {
+    let one = express(1 << 28).with(0x50, 0x8001, 0).with(PMCSR, 3, 0xffff);
+    let mut fake = Fake::default().with(at(2), one);
+    let prepared = run(&mut fake, at(2)).unwrap();
+    let mut reset = Reset::of(&mut fake, at(2));
+    let mut machine = Machine { fake, resets: 0, is_away: false };
+    reset.begin(&mut machine, &prepared, 0, TENTH);
+    assert_eq!((machine.resets, machine.fake.word(at(2), PMCSR) & 0xffff), (0, 0));
+    assert_eq!(reset.go_on(&mut machine, &prepared, 100, TENTH), Progress::Wait(1100));
+    assert_eq!(machine.resets, 1);
+    assert_eq!(reset.go_on(&mut machine, &prepared, 1100, TENTH), Progress::Ready);
 }
 
 #[test]

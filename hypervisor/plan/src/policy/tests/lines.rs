@@ -19,7 +19,7 @@ fn names_are_those_of_the_contract() {
     let attrs = [Attr::NormalWb, Attr::NormalWbNoTag, Attr::NormalNc, Attr::DeviceNgnre];
     let names = ["normal-wb", "normal-wb-notag", "normal-nc", "device-ngnre"];
     assert_eq!(attrs.map(|attr| attr.to_string()), names);
-    let names = ["not-run", "passed", "failed-tags", "failed-memory"];
+    let names = ["not-run", "at-start", "passed", "failed-tags", "failed-memory"];
     assert_eq!(PROOFS.map(|proof| proof.to_string()), names);
     assert_eq!(USES.map(|use_| use_.to_string()), ["ram", "dax", "aperture", "shared", "shared"]);
     assert_eq!([Mte::Exposed, Mte::Hidden].map(|mte| mte.to_string()), ["exposed", "hidden"]);

@@ -22,7 +22,7 @@ pub(super) const ACCELERATOR: &[&str] = &[
 pub(super) const UNMARKED: Facts =
     Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>;", ..MARKED };
 /// The mark on memory that has no tags.
-const LIE: Facts =
+pub(super) const LIE: Facts =
     Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x8000000>; assay,mte-capable;", ..MARKED };
 /// Less than the BAR leads to.
 const PART: Facts = Facts { node: "assay,pci-bar = <0 0x10 2>; assay,length = <0 0x6000000>;", ..MARKED };
@@ -38,6 +38,11 @@ pub(super) const ROWS: &[Look] = &[
     Look { name: "bar-marked-ram-is-c2-and-c5", facts: LIE, wanted: refused("C5"), ..MTE },
     Look { name: "bar-ram-by-r1", facts: UNMARKED, claim: "allow = [\"mte-hidden\"]",
         wanted: gets("normal-wb", "R1", "passed", "wb-untagged", true), ..BASE },
+    Look { name: "bar-ram-by-r1-proved-at-the-start", facts: UNMARKED,
+        claim: "allow = [\"mte-hidden\"]\nproof = \"at-start\"",
+        wanted: gets("normal-wb", "R1", "at-start", "wb-untagged", true), ..BASE },
+    Look { name: "bar-unmarked-aperture-has-nothing-to-prove", facts: UNMARKED, use_: "aperture",
+        claim: "proof = \"at-start\"", wanted: gets("device-ngnre", "C4", "not-run", "device", false), ..BASE },
     Look { name: "bar-marked-ram-is-c2-and-r1", facts: LIE, claim: "allow = [\"mte-hidden\"]",
         wanted: gets("normal-wb", "R1", "failed-tags", "wb-untagged", true), ..BASE },
     Look { name: "bar-in-part-dax-by-r1", facts: PART, use_: "dax", claim: "allow = [\"mte-hidden\"]",

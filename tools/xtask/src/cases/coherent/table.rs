@@ -60,6 +60,8 @@ pub(super) const ROWS: &[Look] = &[
     // C1: marked, FWB.
     Look { name: "c1-ram-with-mte", wanted: TAGGED_CODE, ..MTE },
     Look { name: "c1-ram-without-mte", wanted: PLAIN_CODE, ..BASE },
+    Look { name: "c1-ram-proved-at-the-start", claim: "proof = \"at-start\"",
+        wanted: exposed("normal-wb", "C1", "at-start", "wb-tagged", true), ..MTE },
     Look { name: "c1-dax-with-mte", use_: "dax", wanted: TAGGED_DATA, ..MTE },
     Look { name: "c1-dax-without-mte", use_: "dax", wanted: PLAIN_DATA, ..BASE },
     Look { name: "c1-dax-exec", use_: "dax", claim: "exec = true", wanted: TAGGED_CODE, ..MTE },

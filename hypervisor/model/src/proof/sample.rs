@@ -36,14 +36,20 @@ impl Sample {
         sample
     }
 
+    /// No pages, of a region that is not looked at.
+    pub const fn none() -> Self {
+        Self { last: 0, evenly: 0, turns: Vec::new() }
+    }
+
     /// How many pages they are.
     pub fn count(&self) -> u64 {
         self.evenly + self.turns.len() as u64
     }
 
-    /// The pages, each once.
-    pub fn pages(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..self.evenly).map(|n| self.evenly(n)).chain(self.turns.iter().copied())
+    /// The `n`th of the pages, each of which there is once. `n` is less than [`Self::count`].
+    pub fn page(&self, n: u64) -> u64 {
+        let turn = n.checked_sub(self.evenly).and_then(|turn| usize::try_from(turn).ok());
+        turn.map_or_else(|| self.evenly(n), |turn| self.turns[turn])
     }
 
     /// The `n`th of the evenly spread pages. Regions end below 2^48, so that nothing overflows.

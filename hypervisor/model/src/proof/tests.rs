@@ -2,7 +2,8 @@
 
 mod marks;
 
-use super::{Memory, Sample, pattern, run};
+use super::at_start::{AtStart, Due, Part, Regions, Step};
+use super::{Fault, Memory, Run, Sample, pattern, run};
 use assay_spec::look::Look;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use std::boxed::Box;
@@ -96,7 +97,8 @@ impl Memory for Fake {
 
 fn looks(mut fake: Fake, pages: &[u64]) -> Vec<Look> {
     let samples: Vec<Sample> = pages.iter().map(|pages| Sample::of(*pages)).collect();
-    let looks = run(&samples, &mut fake);
+    let looks = run(samples, &mut fake);
+    let looks: Vec<Look> = looks.iter().map(|fault| fault.map_or(Look::Good, |fault| fault.look)).collect();
     assert!(!fake.touched_after_abort, "a region that aborted was touched again");
     assert!(looks.contains(&Look::Aborted) || fake.data_held.values().all(|held| *held == 0), "a page is not clear");
     looks
@@ -179,6 +181,131 @@ fn an_abort_that_comes_late_is_the_regions() {
     assert_eq!(looks(fake, &[64, 64, 64]), [Look::Good, Look::Aborted, Look::Good]);
 }
 
+/// Lies of each kind, of two regions.
+const LIES: [fn() -> Fake; 6] = [
+    good,
+    || Fake { data: Box::new(|_, page| Some(page % 700)), ..good() },
+    || Fake { tags: Box::new(|_, page| Some(page)), ..good() },
+    || Fake { aborts: Box::new(|region, page| region == 1 && page >= 300), ..good() },
+    || Fake { late: Some(1), ..good() },
+    || Fake {
+        data: Box::new(|region, page| (region == 0 || page < 999).then_some(page << 1 | region as u64)),
+        ..good()
+    },
+];
+
+#[test]
+fn a_few_pages_at_a_time_show_the_same_and_leave_nothing_for_the_next_proof() {
+    for (index, lie) in LIES.iter().enumerate() {
+        let samples = [Sample::of(1000), Sample::of(1500)].to_vec();
+        let at_once = run(samples.clone(), &mut lie());
+        let mut run = Run::new(samples);
+        for most in [1, 7, 512] {
+            let (mut fake, mut steps) = (lie(), 0);
+            run.restart();
+            while run.step(&mut fake, most) {
+                steps += 1;
+            }
+            // Of an abort that came late, only the page depends on where it was looked for.
+            let looks = |faults: &[Option<Fault>]| -> Vec<_> { faults.iter().map(|it| it.map(|it| it.look)).collect() };
+            assert_eq!(looks(run.faults()), looks(&at_once), "lie {index}");
+            assert!(index == 4 || run.faults() == at_once, "lie {index}: another page");
+            assert!(most == 512 || steps > 30, "lie {index}: {steps} steps of {most} pages");
+        }
+    }
+}
+
+#[test]
+fn a_fault_names_its_page() {
+    let fake = &mut Fake { aborts: Box::new(|_, page| page == 1999), ..good() };
+    assert_eq!(run([Sample::of(2000)].to_vec(), fake), [Some(Fault { look: Look::Aborted, page: 1999 })]);
+    let fake = &mut Fake { data: Box::new(|_, page| Some(page % 1024)), ..good() };
+    assert_eq!(run([Sample::of(2048)].to_vec(), fake), [Some(Fault { look: Look::DataLost, page: 0 })]);
+}
+
+/// A VM's regions: what was done with them, in order.
+struct Started {
+    fake: Fake,
+    /// This one cannot be opened.
+    shut: Option<usize>,
+    log: Vec<(usize, Part, &'static str)>,
+    open: Vec<(usize, Part)>,
+}
+
+impl Memory for Started {
+    fn write(&mut self, region: usize, page: u64) -> Look {
+        assert!(self.open.iter().any(|(open, _)| *open == region), "a region that is not open is touched");
+        self.fake.write(region, page)
+    }
+    fn check(&mut self, region: usize, page: u64) -> Look {
+        self.fake.check(region, page)
+    }
+    fn clear(&mut self, region: usize, page: u64) {
+        self.fake.clear(region, page);
+    }
+    fn is_late(&mut self, region: usize) -> bool {
+        self.fake.is_late(region)
+    }
+}
+
+impl Regions for Started {
+    fn open(&mut self, region: usize, part: Part) -> bool {
+        let opens = self.shut != Some(region);
+        if opens {
+            self.open.push((region, part));
+        }
+        opens
+    }
+    fn close(&mut self) {
+        self.open.clear();
+    }
+    fn tell(&mut self, region: usize, part: Part, pages: u64, fault: Option<Fault>) {
+        assert!(self.open.is_empty() && pages != 0);
+        self.log.push((region, part, if fault.is_some() { "bad" } else { "good" }));
+    }
+}
+
+/// Three regions: with tags, not proved at the start, and without tags.
+const STARTED: [Option<Due>; 3] =
+    [Some(Due { pages: 1000, tags: true, memory: true }), None, Some(Due { pages: 600, tags: false, memory: true })];
+
+fn start(proof: &mut AtStart, fake: Fake, shut: Option<usize>) -> (Step, Vec<(usize, Part, &'static str)>) {
+    let mut started = Started { fake, shut, log: Vec::new(), open: Vec::new() };
+    proof.restart();
+    loop {
+        match proof.step(&mut started, 100) {
+            Step::More => {}
+            end => return (end, started.log),
+        }
+    }
+}
+
+#[test]
+fn a_start_proves_tags_then_memory_each_time() {
+    let mut proof = AtStart::new(&STARTED).unwrap();
+    let good_log = [(0, Part::Tags, "good"), (0, Part::Memory, "good"), (2, Part::Memory, "good")];
+    for _ in 0..2 {
+        assert_eq!(start(&mut proof, good(), None), (Step::Proved, good_log.to_vec()));
+        // Tags that are lost end it before the memory is looked at.
+        let lost = Fake { tags: Box::new(|region, page| (region != 0 || page < 500).then_some(page)), ..good() };
+        let (end, log) = start(&mut proof, lost, None);
+        let Step::Failed(0, Fault { look: Look::TagsLost, page }) = end else { panic!("{end:?}") };
+        assert!(page >= 500 && log == [(0, Part::Tags, "bad")]);
+        // Memory that is behind two regions of the VM's, and one that is not there.
+        let one = Fake { data: Box::new(|_, page| Some(page)), ..good() };
+        assert!(matches!(start(&mut proof, one, None).0, Step::Failed(0, Fault { look: Look::DataLost, page: 0 })));
+        let (end, log) = start(&mut proof, good(), Some(2));
+        assert_eq!(end, Step::Failed(2, Fault { look: Look::Aborted, page: 0 }));
+        assert_eq!(log.last(), Some(&(2, Part::Memory, "bad")));
+    }
+}
+
+#[test]
+fn without_anything_to_prove_there_is_no_proof() {
+    assert!(AtStart::new(&[None, Some(Due { pages: 4, tags: false, memory: false })]).is_none());
+    assert!(AtStart::new(&[]).is_none());
+}
+
 proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "many steps of safe code")]
@@ -193,7 +320,7 @@ proptest! {
     #[cfg_attr(miri, ignore = "many steps of safe code")]
     fn a_sample_is_in_the_region_and_small_and_has_both_ends(pages in 1u64..1 << 36) {
         let sample = Sample::of(pages);
-        let set: BTreeSet<u64> = sample.pages().collect();
+        let set: BTreeSet<u64> = (0..sample.count()).map(|n| sample.page(n)).collect();
         prop_assert_eq!(set.len() as u64, sample.count());
         prop_assert!(sample.count() <= 4096 && set.contains(&0) && set.last() == Some(&(pages - 1)));
     }
