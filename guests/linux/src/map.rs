@@ -81,6 +81,21 @@ impl Map {
         write(self.inside(offset), value);
     }
 
+    /// Reads the 32 bits at `offset`, which must be inside: a device's register.
+    #[must_use]
+    pub fn read32(&self, offset: usize) -> u32 {
+        let value;
+        // SAFETY: inside of the mapping.
+        unsafe { std::arch::asm!("ldr {v:w}, [{a}]", v = out(reg) value, a = in(reg) self.inside(offset)) };
+        value
+    }
+
+    /// Writes the 32 bits at `offset`, which must be inside: a device's register.
+    pub fn write32(&self, offset: usize, value: u32) {
+        // SAFETY: inside of the mapping.
+        unsafe { std::arch::asm!("str {v:w}, [{a}]", v = in(reg) value, a = in(reg) self.inside(offset)) };
+    }
+
     fn inside(&self, offset: usize) -> usize {
         assert!(offset + 8 <= self.length, "offset {offset:#x} is outside of the mapping");
         self.address() + offset

@@ -1,5 +1,5 @@
-//! `dax [block | kmem]`: a `pmem-region` as a program reaches it. Without an argument it becomes a devdax and
-//! is used as one; `block` is for kernels that have only the block device; `kmem` gives the devdax to the
+//! `dax [make | block | kmem]`: a `pmem-region` as a program reaches it. Without an argument it becomes a devdax and
+//! is used as one, by a kernel with MTE; `make` is the first half; `block` is for kernels that have only the block device; `kmem` gives the devdax to the
 //! kernel as memory of its node, all of it movable.
 
 use std::fs::{self, File, OpenOptions};
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Some("block") => {
             vec![("the_region_is_a_block_device", Box::new(block_size)), ("blocks_written_are_read", Box::new(blocks))]
         }
+        Some("make") => vec![("the_region_becomes_a_devdax", Box::new(create))],
         Some("kmem") => {
             vec![("kmem_takes_the_devdax", Box::new(hot_plug)), ("its_blocks_come_online_as_movable", Box::new(online))]
         }

@@ -9,12 +9,15 @@ use assay_harness::{Machine, Report};
 use super::Case;
 use super::coherent::facts::MARKED;
 
+mod accelerator;
 mod linux;
 
 /// A machine with an SMMUv3 before its PCI functions.
 const SMMU: &[&str] = &["-M", "iommu=smmuv3"];
 /// Function 00:02.0 as QEMU's teaching device, which copies to and from all addresses.
 const EDU: &[&str] = &["-device", "edu,addr=2.0,dma_mask=0xffffffffffffffff"];
+/// For a transfer of some MiB, and loading modules.
+const TRANSFER: Duration = Duration::from_secs(120);
 /// For a guest of `guests/`.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -32,6 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(Case::new("devices/edu-copies-coherent-memory-proved-at-the-start", || region("ram", "at-start")));
     cases.extend(linux::cases());
+    cases.extend(accelerator::cases());
     cases
 }
 

@@ -27,6 +27,25 @@ pub(crate) const DAX: Set = Set {
     least: 7,
 };
 
+/// The same, and what lets a program drive a PCI function.
+pub(crate) const ACCELERATOR: Set = Set {
+    name: "accelerator-modules",
+    patterns: &["*/drivers/nvdimm/*", "*/drivers/dax/*", "*/kernel/drivers/uio/*"],
+    modules: &[
+        "libnvdimm",
+        "dax",
+        "nd_btt",
+        "nd_pmem",
+        "of_pmem",
+        "dax_pmem",
+        "device_dax",
+        "kmem",
+        "uio",
+        "uio_pci_generic",
+    ],
+    least: 9,
+};
+
 /// What the backend of another VM's virtio devices works with.
 pub(crate) const BACKEND: Set = Set {
     name: "backend-modules",

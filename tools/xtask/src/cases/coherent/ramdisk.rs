@@ -11,7 +11,7 @@ use crate::cases::ramdisk::{Entry, PROGRAM, with_modules};
 use crate::setup::modules;
 
 const TARGET: &str = "aarch64-unknown-linux-musl";
-const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "node"];
+const PROGRAMS: &[&str] = &["aperture", "bind", "dax", "edu", "node"];
 
 /// Scripts, so that a terminal's echo of a long line is not taken for what it printed.
 const SCRIPTS: &[(&str, &str)] = &[
@@ -22,6 +22,11 @@ const SCRIPTS: &[(&str, &str)] = &[
 /// Builds programs and archive for `kernel`, and gives the archive's path.
 pub(in crate::cases) fn make(kernel: &str) -> Result<PathBuf> {
     with_modules("coherent", kernel, &modules::DAX, ours)
+}
+
+/// The same with what lets a program drive a PCI function.
+pub(in crate::cases) fn with_uio(kernel: &str) -> Result<PathBuf> {
+    with_modules("accelerator", kernel, &modules::ACCELERATOR, ours)
 }
 
 fn ours() -> Result<Vec<Entry>> {

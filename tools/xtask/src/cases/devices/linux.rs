@@ -5,22 +5,19 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::Machine;
 use assay_harness::cache::Cache;
 use sha2::{Digest as _, Sha256};
 
-use super::SMMU;
+use super::{SMMU, TRANSFER};
 use crate::build;
 use crate::cases::Case;
 use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
 use crate::cases::ramdisk::with_modules;
 use crate::setup::{guests, modules};
 
-/// For a transfer of some MiB.
-const TRANSFER: Duration = Duration::from_secs(120);
 /// A disk: QEMU's device, and how Linux calls it.
 const DISKS: &[(&str, &str, &str)] = &[
     ("nvme", "nvme,drive=d0,serial=assay,addr=2.0", "/dev/nvme0n1"),
