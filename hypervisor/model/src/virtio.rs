@@ -17,7 +17,8 @@ pub use back::config_word;
 use crate::lock::{Mutex, VIRTIO};
 
 /// The most queues of a device.
-pub const QUEUES: usize = 4;
+const QUEUE_COUNT: u32 = 4;
+const QUEUES: usize = QUEUE_COUNT as usize;
 /// Bytes of configuration space.
 const CONFIG: usize = 256;
 

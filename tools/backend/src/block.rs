@@ -107,9 +107,13 @@ impl Device for Block {
         let mut data = Writer::new(memory, chain.clone())?;
         let mut header = [0; 16];
         from.read_exact(&mut header).map_err(|_| Broken("a request has no header".into()))?;
-        let last = data.available_bytes().checked_sub(1).ok_or_else(|| Broken("a request has no room for its answer".into()))?;
+        let last = data
+            .available_bytes()
+            .checked_sub(1)
+            .ok_or_else(|| Broken("a request has no room for its answer".into()))?;
         let mut answer = data.split_at(last)?;
-        let [kind, sector] = [0, 8].map(|at: usize| header.iter().skip(at).take(8).rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+        let [kind, sector] = [0, 8]
+            .map(|at: usize| header.iter().skip(at).take(8).rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
         let status = match (kind & 0xffff_ffff) as u32 {
             IN => self.read(sector, &mut data)?,
             OUT => self.write(sector, &mut from)?,

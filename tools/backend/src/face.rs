@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use vm_memory::{Bytes as _, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion, VolatileMemory as _};
+use vm_memory::{
+    Bytes as _, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion, VolatileMemory as _,
+};
 
 /// Registers.
 pub const MAGIC: u64 = 0x00;
@@ -74,11 +76,7 @@ impl Registers for Function {
     fn store(&self, offset: u64, value: u32) {
         let slice = self.bar.as_volatile_slice();
         // Every offset is a constant below 4 KiB, or a queue's.
-        let _ = slice.store(
-            value,
-            usize::try_from(offset).unwrap_or(usize::MAX),
-            std::sync::atomic::Ordering::SeqCst,
-        );
+        let _ = slice.store(value, usize::try_from(offset).unwrap_or(usize::MAX), std::sync::atomic::Ordering::SeqCst);
     }
 }
 
@@ -96,8 +94,7 @@ impl Function {
         let bar = MmapRegion::from_file(FileOffset::new(open(folder.join("resource0"))?, 0), 0x1000)?;
         let uio = fs::read_dir(folder.join("uio")).context("uio_pci_generic does not have the function")?;
         let uio = uio.flatten().next().context("no UIO device")?.file_name();
-        let function =
-            Self { bar, config: open(folder.join("config"))?, uio: open(PathBuf::from("/dev").join(uio))? };
+        let function = Self { bar, config: open(folder.join("config"))?, uio: open(PathBuf::from("/dev").join(uio))? };
         // Two would take each other's events. The lock ends with the process.
         function.config.try_lock().ok().with_context(|| format!("{address} has a backend already"))?;
         ensure!(function.load(MAGIC) == MAGIC_VALUE, "{address} is no backend of a virtio device");

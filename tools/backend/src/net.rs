@@ -57,7 +57,7 @@ impl Net {
 
     fn send(&mut self, from: &mut Reader<'_>) -> Result<Option<u32>, Broken> {
         let length = from.available_bytes();
-        if length < HEADER || length > FRAME {
+        if !(HEADER..=FRAME).contains(&length) {
             return Err(Broken(format!("a frame of {length} bytes")));
         }
         from.read_exact(&mut self.buffer[..length])?;

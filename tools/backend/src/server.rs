@@ -6,8 +6,8 @@ use virtio_queue::{DescriptorChain, Queue, QueueOwnedT as _, QueueT as _};
 use vm_memory::GuestMemoryMmap;
 
 use crate::face::{
-    BREAK, CONFIG, CONTROL, DEVICE_FEATURES, DRIVER_FEATURES, EVENTS, INTERRUPT, LET_GO, QUEUES, READY, RESET, Registers,
-    SERVE,
+    BREAK, CONFIG, CONTROL, DEVICE_FEATURES, DRIVER_FEATURES, EVENTS, INTERRUPT, LET_GO, QUEUES, READY, RESET,
+    Registers, SERVE,
 };
 
 /// The driver's RAM.

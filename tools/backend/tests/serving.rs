@@ -127,7 +127,8 @@ impl<D: Device> Pair<D> {
 
 /// A disk of 64 KiB whose sectors begin with their number.
 fn disk() -> Pair<Block> {
-    let path = std::env::temp_dir().join(format!("assay-backend-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let path =
+        std::env::temp_dir().join(format!("assay-backend-{}-{:?}", std::process::id(), std::thread::current().id()));
     let mut file = File::create_new(&path).unwrap();
     for sector in 0..128u8 {
         file.write_all(&[[sector; 4].as_slice(), &[0; 508]].concat()).unwrap();

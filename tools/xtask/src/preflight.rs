@@ -180,5 +180,7 @@ fn loads(vm: &VmConfig, bundle: &Bundle<'_>) -> Result<(), Refusal> {
         sums: Sums::default(),
         flash: vm.flash.iter().map(flash).collect(),
     };
-    vm_plan::load(vm, &files, vm.bootargs.len() as u64 + 1, std::iter::empty()).map(drop).map_err(|refusal| told(refusal, kernel))
+    vm_plan::load(vm, &files, vm.bootargs.len() as u64 + 1, std::iter::empty())
+        .map(drop)
+        .map_err(|refusal| told(refusal, kernel))
 }

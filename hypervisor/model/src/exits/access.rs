@@ -264,13 +264,7 @@ fn pci_write<C: Cpu>(
 }
 
 /// Reads configuration space by ECAM: all ones where there is no function, and across words.
-fn config_read<C: Cpu>(
-    offset: u64,
-    width: Width,
-    machine: &GuestMachine,
-    devices: &Devices,
-    cpu: &mut C,
-) -> u64 {
+fn config_read<C: Cpu>(offset: u64, width: Width, machine: &GuestMachine, devices: &Devices, cpu: &mut C) -> u64 {
     let place = place_in_word(offset, width);
     let Some((place, function)) = place.and_then(|place| Some((place, devices.functions.get(place.index)?))) else {
         return u64::MAX;

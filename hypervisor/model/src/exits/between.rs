@@ -6,8 +6,8 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::Access;
 use assay_spec::frame::Frame;
 
-use super::access::{Accessed, finish_load};
 use super::Cpu;
+use super::access::{Accessed, finish_load};
 use crate::layout;
 use crate::lock::{DEVICES, Mutex};
 use crate::virtio::{Answer, News};
@@ -36,7 +36,11 @@ pub(super) fn between<C: Cpu>(
     } else {
         return Accessed::Nothing;
     };
-    if store.is_some() { frame.advance() } else { finish_load(value, access, frame) }
+    if store.is_some() {
+        frame.advance()
+    } else {
+        finish_load(value, access, frame)
+    }
     Accessed::Done
 }
 

@@ -2,7 +2,7 @@
 
 use assay_spec::exit::Width;
 
-use super::{CHANGED, DRIVER_OK, Kind, Link, News, QUEUES, State, USED, half, set_half};
+use super::{CHANGED, DRIVER_OK, Link, News, QUEUE_COUNT, QUEUES, State, USED, half, set_half};
 use crate::pci::header::{CLASS, COMMAND, ID};
 
 const MAGIC: u64 = 0x00;
@@ -12,7 +12,7 @@ const EVENTS: u64 = 0x0c;
 const STATUS: u64 = 0x10;
 const CONTROL: u64 = 0x14;
 const INTERRUPT: u64 = 0x18;
-const QUEUE_COUNT: u64 = 0x1c;
+const QUEUES_REGISTER: u64 = 0x1c;
 const RAM: u64 = 0x20;
 const DEVICE_FEATURES: u64 = 0x30;
 const DRIVER_FEATURES: u64 = 0x38;
@@ -60,7 +60,7 @@ impl Link {
             _ if width != Width::W4 => 0,
             MAGIC => MAGIC_VALUE,
             VERSION => 1,
-            KIND => self.kind as Kind as u32,
+            KIND => self.kind as u32,
             EVENTS => {
                 news.back = true;
                 core::mem::take(&mut state.events)
@@ -68,7 +68,7 @@ impl Link {
             STATUS => state.status,
             CONTROL => u32::from(state.is_served) | u32::from(state.is_resetting) << 1,
             INTERRUPT => state.interrupt,
-            QUEUE_COUNT => QUEUES as u32,
+            QUEUES_REGISTER => QUEUE_COUNT,
             RAM | 0x24 => half(self.ram.start.0, index(offset - RAM)),
             0x28 | 0x2c => half(self.ram.size, index(offset - 0x28)),
             DEVICE_FEATURES | 0x34 => half(state.device_features, index(offset - DEVICE_FEATURES)),

@@ -6,7 +6,9 @@
 
 use assay_spec::exit::Width;
 
-use super::{Answer, DRIVER_OK, FEATURES_OK, Link, NEEDS_RESET, News, QUEUES, Queue, State, VERSION_1, half, set_half};
+use super::{
+    Answer, DRIVER_OK, FEATURES_OK, Link, NEEDS_RESET, News, QUEUE_COUNT, Queue, State, VERSION_1, half, set_half,
+};
 
 const MAGIC_VALUE: u64 = 0x000;
 const VERSION: u64 = 0x004;
@@ -117,7 +119,7 @@ impl State {
     /// Returns whether the backend is to be told of buffers in a queue.
     fn notify(&mut self, queue: u32) -> bool {
         let is_live = self.is_served && self.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK;
-        if is_live && queue < QUEUES as u32 {
+        if is_live && queue < QUEUE_COUNT {
             self.events |= 1 << queue;
         }
         is_live

@@ -107,9 +107,15 @@ fn the_backend_finds_the_queue_as_the_driver_has_set_it_up() {
     assert_eq!(back(&link, EVENTS), 0x100, "it is ready");
     assert_eq!(back(&link, EVENTS), 0, "a load takes them");
     assert_eq!([0x200, 0x204, 0x208].map(|at| back(&link, at)), [256, 128, 1]);
-    assert_eq!([0x210, 0x214, 0x218, 0x21c, 0x220, 0x224].map(|at| back(&link, at)), [1, 2, 3, 4, 5, 6].map(|n| n * 0x1000));
+    assert_eq!(
+        [0x210, 0x214, 0x218, 0x21c, 0x220, 0x224].map(|at| back(&link, at)),
+        [1, 2, 3, 4, 5, 6].map(|n| n * 0x1000)
+    );
     assert_eq!((back(&link, 0x38), back(&link, 0x3c)), (0b100, 1));
-    assert_eq!((back(&link, 0x20), back(&link, 0x24), back(&link, 0x28), back(&link, 0x2c)), (0x4000_0000, 0, 0x1000_0000, 0));
+    assert_eq!(
+        (back(&link, 0x20), back(&link, 0x24), back(&link, 0x28), back(&link, 0x2c)),
+        (0x4000_0000, 0, 0x1000_0000, 0)
+    );
     assert_eq!([0, 4, 8, 0x1c].map(|at| back(&link, at)), [0x7679_7361, 1, 2, 4]);
 }
 
@@ -232,5 +238,9 @@ fn queues_that_are_not_there_have_size_zero_and_ignore_stores() {
         assert_eq!(load(&link, 0x34), 0, "{queue}");
         store(&link, 0x44, 1);
     }
-    assert_eq!((back(&link, 0x248), back(&link, 0x288)), (1, 0), "the device has none of these, but the second has a place");
+    assert_eq!(
+        (back(&link, 0x248), back(&link, 0x288)),
+        (1, 0),
+        "the device has none of these, but the second has a place"
+    );
 }

@@ -33,7 +33,7 @@ pub enum VirtioFault {
 }
 
 /// Lists the devices of all VMs, in the manifest's order, each with its VM.
-pub(crate) fn all<'a>(vms: &'a [VmConfig]) -> impl Iterator<Item = (&'a VmConfig, &'a VirtioClaim)> {
+pub(crate) fn all(vms: &[VmConfig]) -> impl Iterator<Item = (&VmConfig, &VirtioClaim)> {
     vms.iter().flat_map(|vm| vm.virtio.iter().map(move |device| (vm, device)))
 }
 
@@ -93,7 +93,7 @@ fn check<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) {
         claims.troubles.push(Trouble::Virtio { device: &device.name, backend: &device.backend, fault });
     }
     let functions = vm.functions().count() + served_by(world.vms, vm).count();
-    if functions > layout::PCI_FUNCTIONS && served_by(world.vms, vm).next().is_some() {
+    if functions > layout::DEVICES_MAX && served_by(world.vms, vm).next().is_some() {
         claims.troubles.push(Trouble::TooManyServed { functions });
     }
 }

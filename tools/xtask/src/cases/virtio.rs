@@ -112,8 +112,15 @@ fn all() -> Result<String> {
         let of_client = |event: &&assay_harness::Event| event.kind == kind && event.get("region") == Some("client");
         events.iter().filter(of_client).any(|event| event.get("vm") == Some("driver"))
     };
-    ensure!(is_said("warning") && is_said("decision"), "the boot does not say what the driver VM sees:\n{}", machine.log());
-    let told = driver(&mut machine, "dd if=/dev/urandom of=/disk bs=1M count=16 2>/dev/null; /assay/cable; mkfifo /in; echo ok")?;
+    ensure!(
+        is_said("warning") && is_said("decision"),
+        "the boot does not say what the driver VM sees:\n{}",
+        machine.log()
+    );
+    let told = driver(
+        &mut machine,
+        "dd if=/dev/urandom of=/disk bs=1M count=16 2>/dev/null; /assay/cable; mkfifo /in; echo ok",
+    )?;
     ensure!(told.ends_with("ok"), "{told}");
     // Its probe waits for backends, and goes on with them.
     machine.send("client", "/assay/load\n")?;

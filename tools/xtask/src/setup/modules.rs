@@ -85,13 +85,7 @@ pub(crate) const FRONT: Set = Set {
         "*/drivers/net/net_failover*",
         "*/kernel/net/core/*",
     ],
-    modules: &[
-        "virtio_blk",
-        "failover",
-        "net_failover",
-        "virtio_net",
-        "virtio_mmio",
-    ],
+    modules: &["virtio_blk", "failover", "net_failover", "virtio_net", "virtio_mmio"],
     least: 5,
 };
 

@@ -57,7 +57,11 @@ fn what_cannot_be_is_refused_and_the_backend_starts() {
     let five: Vec<String> = ["a", "b", "c", "d", "e"].map(|name| device(name, "net", "back")).into();
     let twice = [device("a", "net", "back"), device("a", "block", "back").replacen("virtio-a", "virtio-b", 1)];
     for (devices, properties, told) in [
-        ([device("a", "block", "nobody")].as_slice(), "", "the backend of virtio device a is nobody, and no VM has that name"),
+        (
+            [device("a", "block", "nobody")].as_slice(),
+            "",
+            "the backend of virtio device a is nobody, and no VM has that name",
+        ),
         (&[device("a", "block", "client")], "", "the backend of virtio device a is the VM itself"),
         (&twice, "", "two virtio devices of the VM are named a"),
         (&five, "", "virtio device e is the VM's fifth, and there are 4"),
@@ -76,7 +80,9 @@ fn what_cannot_be_is_refused_and_the_backend_starts() {
 #[test]
 fn a_backend_with_tags_has_only_clients_with_tags() {
     let machine = platform("", "");
-    for (back, client, starts) in [("assay,mte;", "", false), ("assay,mte;", "assay,mte;", true), ("", "assay,mte;", true)] {
+    for (back, client, starts) in
+        [("assay,mte;", "", false), ("assay,mte;", "assay,mte;", true), ("", "assay,mte;", true)]
+    {
         let vms = vms(&[with("back", back, &[]), with("client", client, &[device("a", "block", "back")])]);
         let world = world(&machine, &vms, mte());
         let claims = resolve(&world);
@@ -97,7 +103,8 @@ fn a_backend_of_nine_devices_is_refused() {
     let devices = |prefix: &str, count: usize| -> Vec<String> {
         (0..count).map(|number| device(&format!("{prefix}{number}"), "net", "back")).collect()
     };
-    let clients = [with("one", "", &devices("a", 4)), with("two", "", &devices("b", 4)), with("three", "", &devices("c", 1))];
+    let clients =
+        [with("one", "", &devices("a", 4)), with("two", "", &devices("b", 4)), with("three", "", &devices("c", 1))];
     for (count, starts) in [(2, true), (3, false)] {
         let vms = vms(&[&[with("back", "", &[])], &clients[..count]].concat());
         let world = world(&machine, &vms, mte());

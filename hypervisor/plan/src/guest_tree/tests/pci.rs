@@ -82,7 +82,8 @@ fn several_functions_stand_beside_each_other_and_share_a_line() {
 #[test]
 fn messages_go_to_a_frame_beside_the_interrupt_controller() {
     let interrupt = Some(IntId(51));
-    let function = PciFunction { region: None, window: None, interrupt, has_messages: true, is_coherent: true, label: None };
+    let function =
+        PciFunction { region: None, window: None, interrupt, has_messages: true, is_coherent: true, label: None };
     let blob = tree(core::slice::from_ref(&function));
     let frame = "/intc@8000000/v2m@8020000";
     assert_eq!(text(&blob, frame, "compatible"), ["arm,gic-v2m-frame"]);
