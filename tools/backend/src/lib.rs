@@ -9,5 +9,7 @@ pub mod console;
 pub mod face;
 pub mod net;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use server::{Broken, Device, Memory, Server};

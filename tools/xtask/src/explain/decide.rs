@@ -267,8 +267,8 @@ fn row(vm: &str, claim: &claims::Row<'_>) -> Row {
 fn physical(backing: &Backing<'_>) -> Option<Region<Pa>> {
     match backing {
         Backing::Coherent { node, .. } => node.reg.or_else(|| node.bar.as_ref()?.as_ref().ok().copied()),
-        Backing::Function(place) | Backing::Interface(place) => Some(*place),
-        Backing::Ram | Backing::Flash(_) | Backing::Shared(_) | Backing::StolenTime => None,
+        Backing::Registers(place) | Backing::Interface(place) => Some(*place),
+        Backing::Ram | Backing::Flash(_) | Backing::Shared(_) | Backing::Lent(_) | Backing::StolenTime => None,
     }
 }
 

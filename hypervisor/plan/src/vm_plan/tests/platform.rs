@@ -96,6 +96,7 @@ fn the_guests_tree_has_what_means_something_there_and_nothing_else() {
     plan(&both(), |plan| {
         let devices: Vec<_> = plan.devices.iter().map(super::super::Device::node).collect();
         let guest = GuestTree {
+            virtio: 0,
             space: &plan.space,
             vcpus: &[0],
             gic: plan.machine.gic,

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use assay_backend::block::Block;
-use assay_backend::face::Registers;
-use assay_backend::{Device, Memory, Server};
 use assay_model::virtio::{Answer, Kind, Link};
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 use vm_memory::{Bytes as _, GuestAddress};
+
+use crate::block::Block;
+use crate::face::Registers;
+use crate::{Device, Memory, Server};
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: u64 = 4 << 20;
@@ -171,7 +172,7 @@ impl Pair<Block> {
     }
 
     /// The driver has broken the rules, is told so, and after a reset all is well.
-    fn is_broken(mut self, told: Option<String>) {
+    fn breaks(mut self, told: Option<String>) {
         assert!(told.is_some(), "nothing is said");
         assert_eq!(self.load(STATUS) & NEEDS_RESET, NEEDS_RESET);
         assert_eq!(self.load(0x60) & 2, 2, "an interrupt for the configuration");
@@ -226,7 +227,7 @@ fn queues_outside_of_ram_are_refused() {
     ] {
         let mut disk = disk();
         let told = disk.set_up(place, size);
-        disk.is_broken(told);
+        disk.breaks(told);
     }
 }
 
@@ -234,7 +235,7 @@ fn queues_outside_of_ram_are_refused() {
 fn an_index_that_runs_ahead_of_the_queue_is_refused() {
     let mut disk = live();
     let told = disk.kick(9);
-    disk.is_broken(told);
+    disk.breaks(told);
 }
 
 #[test]
@@ -248,7 +249,7 @@ fn buffers_outside_of_ram_are_refused_and_nothing_is_written() {
         disk.describe(1, address, length, NEXT | WRITE, 2);
         disk.describe(2, STATUS_BYTE, 1, WRITE, 0);
         let told = disk.post(0);
-        disk.is_broken(told);
+        disk.breaks(told);
     }
 }
 
@@ -271,7 +272,7 @@ fn a_request_without_header_or_room_for_the_answer_is_refused() {
         let mut disk = live();
         disk.describe(0, HEADER, length, flags, 0);
         let told = disk.post(0);
-        disk.is_broken(told);
+        disk.breaks(told);
     }
 }
 
@@ -284,7 +285,7 @@ fn a_table_within_a_table_is_refused() {
         disk.memory.write_obj(value, GuestAddress(at + offset)).unwrap();
     }
     let told = disk.post(0);
-    disk.is_broken(told);
+    disk.breaks(told);
 }
 
 #[test]
