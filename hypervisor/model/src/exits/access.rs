@@ -10,6 +10,7 @@ use assay_spec::exit::{Access, Width};
 use assay_spec::frame::Frame;
 
 use super::Cpu;
+use super::accessed::{Accessed, finish_load};
 use super::between::between;
 use crate::layout;
 use crate::pci::{Function, guest_index};
@@ -54,17 +55,6 @@ pub fn access<C: Cpu>(
             between((ipa, access), frame, vcpu, machine, devices, cpu)
         }
     }
-}
-
-/// What became of an access.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Accessed {
-    /// The guest goes on.
-    Done,
-    /// There is no device: nothing was done, and [`handle`](super::handle) tells the fault.
-    Nothing,
-    /// Another VM has to act first: the vCPU waits, and tries again once it is woken.
-    Wait,
 }
 
 /// A device, by its frame of registers.
@@ -317,11 +307,4 @@ fn place_in_word(offset: u64, width: Width) -> Option<Place> {
     let is_inside = u64::from(register & 3) + width.bytes() <= 4;
     let index = guest_index(function).filter(|_| is_inside)?;
     Some(Place { index, register: register & 0xffc, shift: u32::from(register & 3) * 8 })
-}
-
-/// Puts a loaded value into its register: cut to the access, sign-extended, cut to the register.
-#[inline(always)]
-pub(super) fn finish_load(value: u64, access: Access, frame: &mut Frame) {
-    frame.set(access.register(), access.extend(value));
-    frame.advance();
 }

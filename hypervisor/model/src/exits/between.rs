@@ -7,7 +7,7 @@ use assay_spec::exit::Access;
 use assay_spec::frame::Frame;
 
 use super::Cpu;
-use super::access::{Accessed, finish_load};
+use super::accessed::{Accessed, finish_load};
 use crate::layout;
 use crate::lock::{DEVICES, Mutex};
 use crate::virtio::{Answer, News};
