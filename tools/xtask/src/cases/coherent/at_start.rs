@@ -9,6 +9,7 @@ use assay_harness::{Event, Machine};
 use serde_json::json;
 
 use super::facts::{Facts, MARKED, UNMARKED};
+use super::life::until;
 use super::pci::{ACCELERATOR, LIE};
 use super::places::other_ran;
 use super::{BEYOND, LIMIT, RAM, REGION, line_of, teaches, vm};
@@ -64,16 +65,16 @@ fn comes_and_goes() -> Result<String> {
     machine.open_monitor()?;
     plug(&mut qmp)?;
     machine.monitor("start look")?;
-    machine.expect("look", "crash: spin", LIMIT).context("with the device")?;
+    until(&mut machine, 1).context("with the device")?;
     machine.monitor("restart look")?;
-    machine.expect("look", "crash: spin", LIMIT).context("the second life")?;
+    until(&mut machine, 2).context("the second life")?;
     unplug(&mut qmp)?;
     machine.monitor("restart look")?;
     let _ = machine.expect_event("the second refusal", LIMIT, is_refusal)?;
     let _ = machine.expect_event("the end", LIMIT, |event| event.is_vm("look", "crashed"))?;
     plug(&mut qmp)?;
     machine.monitor("start look")?;
-    machine.expect("look", "crash: spin", LIMIT).context("with the device again")?;
+    until(&mut machine, 3).context("with the device again")?;
     machine.monitor("stop look")?;
     machine.leave_monitor("quit")?;
     machine.send("other", "q")?;

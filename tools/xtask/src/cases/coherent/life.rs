@@ -56,11 +56,13 @@ fn clearers(name: &str, lines: &str, vcpus: usize) -> Result<String> {
     Ok(format!("{cleared:?} MiB"))
 }
 
-/// Waits until the VM runs its life number `lives`.
-fn until(machine: &mut Machine, lives: u64) -> Result<()> {
+/// Waits until VM `look` runs its life number `lives`.
+pub(super) fn until(machine: &mut Machine, lives: u64) -> Result<()> {
     for _ in 0..1000 {
         let vms = machine.monitor("vms")?;
-        if vms.iter().any(|event| event.get("lives") == Some(&*lives.to_string())) {
+        let is_it =
+            |event: &Event| event.get("name") == Some("look") && event.get("lives") == Some(&*lives.to_string());
+        if vms.iter().any(is_it) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
