@@ -1,8 +1,8 @@
 //! A virtio device whose driver is in one VM and whose backend is in another.
 //!
 //! EL2 keeps the registers and carries interrupts; what is in the queues, and moves through them, is the two VMs'. The
-//! driver has the registers of virtio over MMIO ([`front`]), the backend the other face of the same registers
-//! ([`back`]), in BAR 0 of a PCI function. (Virtual I/O Device 1.2 §4.2.2, §4.2.3, §2.1.)
+//! driver has the registers of virtio over MMIO (`front`), the backend the other face of the same registers
+//! (`back`), in BAR 0 of a PCI function. (Virtual I/O Device 1.2 §4.2.2, §4.2.3, §2.1.)
 
 mod back;
 mod front;
