@@ -91,7 +91,7 @@ impl Link {
                 state.interrupt &= !value;
                 news.front = true;
             }
-            STATUS if value == 0 => return state.ask_for_reset(),
+            STATUS if value & 0xff == 0 => return state.ask_for_reset(),
             STATUS => news.back = state.set_status(value),
             _ => {
                 if let Some(area) = AREAS.iter().position(|register| *register == offset) {
@@ -125,10 +125,11 @@ impl State {
         is_live
     }
 
-    /// Sets Status. The device takes features if it has them all, and is one that the driver knows by version.
+    /// Sets bits of Status: only a reset clears any (§2.1.1), so that what a backend works on is never forgotten without
+    /// one. The device takes features if it has them all, and is one that the driver knows by version.
     /// Returns whether the backend is to be told: of queues that are ready.
     fn set_status(&mut self, value: u32) -> bool {
-        let mut value = value & 0xff & !NEEDS_RESET | self.status & NEEDS_RESET;
+        let mut value = value & 0xff & !NEEDS_RESET | self.status;
         let fits = self.driver_features & !self.device_features == 0 && self.driver_features & VERSION_1 != 0;
         if value & !self.status & FEATURES_OK != 0 && !fits {
             value &= !FEATURES_OK;

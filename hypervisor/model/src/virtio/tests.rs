@@ -149,6 +149,15 @@ fn a_reset_waits_until_the_backend_has_let_go_and_keeps_what_the_backend_set() {
 }
 
 #[test]
+fn a_driver_that_takes_bits_of_status_back_does_not_make_its_backend_forgotten() {
+    let link = live();
+    store(&link, STATUS, 3);
+    assert_eq!(load(&link, STATUS), 0xf);
+    assert!(matches!(link.front_write(STATUS, Width::W4, 0x100), Answer::Wait(_)));
+    assert!(matches!(link.front_write(STATUS, Width::W4, 0), Answer::Wait(_)));
+}
+
+#[test]
 fn a_driver_that_never_used_the_device_resets_it_at_once() {
     let link = link();
     store(&link, STATUS, 0);
