@@ -9,7 +9,8 @@ use crate::frames::{Frames, Pool};
 use crate::mmu::{Hidden, Whole};
 use crate::{cache, cpu, fill};
 
-/// Frames that have become a guest's RAM. EL2 keeps no Rust object in them.
+/// Frames that have become a guest's RAM. EL2 keeps no Rust object in them. Where they are lent, another VM may write them
+/// at any time: EL2 relies on nothing that it reads there.
 pub struct GuestRam {
     frames: Frames,
     tagged: bool,

@@ -1,7 +1,7 @@
 //! RAM between VMs: frames that the tables of several VMs may lead to, each with the rights that it was granted.
 //!
-//! It is the only memory that more than one VM can be granted. It is cleared once, when it is made: no restart of
-//! a VM clears what its peers still use.
+//! Beside RAM that is lent (`GuestRam::lend`) it is the only memory that more than one VM can be granted. It is cleared
+//! once, when it is made: no restart of a VM clears what its peers still use.
 
 use assay_spec::addr::{Pa, Region};
 

@@ -224,13 +224,17 @@ pub struct Stream {
 
 /// The accesses of one PCI function, which may be its bus's master.
 pub struct FunctionStream {
-    /// They are checked.
-    pub stream: Stream,
+    stream: Stream,
     ecam: Ecam,
     requester_id: u16,
 }
 
 impl FunctionStream {
+    /// Returns the stream that checks them.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Writes the function's Command register, with Bus Master as `value` has it.
     pub fn write_command(&self, value: u32) {
         self.ecam.write_command_of_stream(self.requester_id, value);

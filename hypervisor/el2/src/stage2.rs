@@ -42,7 +42,7 @@ pub struct DeviceRegime {
 
 /// Memory for a VM, by what it is.
 pub enum Memory<'a> {
-    /// RAM that this VM has alone. How it is mapped is the policy's matter.
+    /// RAM that this VM has alone, or with those that it is lent to. How it is mapped is the policy's matter.
     Ram(&'a mut GuestRam),
     /// RAM that this VM has alone to read: what EL2 tells it. Its devices have nothing to do with that.
     Told(&'a mut GuestRam),

@@ -186,7 +186,7 @@ impl Owned {
             let smmu = smmu::of(id.smmu).ok_or(Shortage::NoBridge)?;
             let function = smmu.function_stream(id.id, config.0, function.0).map_err(fail)?;
             // It can be walked as it is, or the VM must not start.
-            function.stream.translate(&regime).and_then(|()| function.stream.abort(&regime)).map_err(fail)?;
+            function.stream().translate(&regime).and_then(|()| function.stream().abort(&regime)).map_err(fail)?;
             Ok(Dma { id, function, regime })
         });
         let (intx, dma) = (planned.intx(), dma.transpose()?);
@@ -230,7 +230,7 @@ impl Owned {
         if self.is_gone.load(Ordering::Relaxed) {
             return;
         }
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream.translate(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream().translate(&dma.regime));
         self.report(vm, result);
         self.set_command(MEMORY_SPACE);
     }
@@ -242,7 +242,7 @@ impl Owned {
             return;
         }
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream.abort(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream().abort(&dma.regime));
         self.report(vm, result);
         pci::stop_messages(&mut { self.config }, self.address.function);
         self.ready.iter().for_each(Ready::begin);
