@@ -17,6 +17,26 @@ pub fn clear_handler() {
     HANDLER.store(0, Ordering::Release);
 }
 
+/// Has a level-triggered SPI come to CPU 0, which this is: counted from here on, and `handler` is called.
+pub fn listen(intid: u32, handler: fn(u32)) {
+    let gic = gic::gic();
+    gic.enable();
+    gic.set_edge(intid, false);
+    gic.route(intid, 0);
+    gic.set_priority(intid, 0xa0);
+    set_handler(handler);
+    forget(0);
+    gic.enable_intid(intid);
+    this_cpu::unmask_irq();
+}
+
+/// Ends that.
+pub fn ignore(intid: u32) {
+    this_cpu::mask_irq();
+    gic::gic().disable_intid(intid);
+    clear_handler();
+}
+
 /// Called by the vector.
 pub(crate) extern "C" fn taken() {
     let gic = gic::gic();

@@ -73,24 +73,15 @@ fn acknowledge(intid: u32) {
 }
 
 fn prepare() -> Result<u32, Stop> {
-    let (gic, intid) = (gic::gic(), host::intid()?);
-    gic.enable();
+    let intid = host::intid()?;
     host::command(host::MEMORY_SPACE, host::INTX_DISABLE);
-    gic.set_edge(intid, false);
-    gic.route(intid, 0);
-    gic.set_priority(intid, 0xa0);
-    irq::set_handler(acknowledge);
-    irq::forget(0);
-    gic.enable_intid(intid);
-    cpu::unmask_irq();
+    irq::listen(intid, acknowledge);
     Ok(intid)
 }
 
 fn close(intid: u32) {
-    cpu::mask_irq();
-    gic::gic().disable_intid(intid);
+    irq::ignore(intid);
     acknowledge_all();
-    irq::clear_handler();
 }
 
 pub fn calm() -> Outcome {

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_kit::machine::machine;
 use guest_kit::text::Text;
-use guest_kit::{Outcome, Stop, cpu, ensure, ensure_equal, gic, irq, mmio, timer};
+use guest_kit::{Outcome, Stop, ensure, ensure_equal, gic, irq, mmio, timer};
 
 /// GPIODATA, where address bits 9:2 say which pins are meant.
 const ALL_PINS: u64 = 0x3fc;
@@ -95,26 +95,17 @@ fn raise() {
 }
 
 fn prepare() -> Result<u32, Stop> {
-    let (gic, intid) = (gic::gic(), there(node()?.intid(0), "interrupt of it")?);
+    let intid = there(node()?.intid(0), "interrupt of it")?;
     write(ENABLE, 0);
     write(LEVEL_SENSE, 1);
     write(EVENT, 0);
-    gic.enable();
-    gic.set_edge(intid, false);
-    gic.route(intid, 0);
-    gic.set_priority(intid, 0xa0);
-    irq::set_handler(handle);
-    irq::forget(0);
-    gic.enable_intid(intid);
-    cpu::unmask_irq();
+    irq::listen(intid, handle);
     Ok(intid)
 }
 
 fn close(intid: u32) {
-    cpu::mask_irq();
-    gic::gic().disable_intid(intid);
+    irq::ignore(intid);
     write(ENABLE, 0);
-    irq::clear_handler();
 }
 
 pub fn calm() -> Outcome {
