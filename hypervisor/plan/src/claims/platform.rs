@@ -61,11 +61,8 @@ pub(crate) fn all<'a>(machine: &'a HostPlatform, vm: &VmConfig) -> Vec<&'a Platf
 
 /// Lists the streams of all claimed devices of the platform tree, whether they may be given or not.
 pub fn streams(machine: &HostPlatform, vms: &[VmConfig]) -> Vec<Stream> {
-    let of_one = |device: &PlatformDevice| match machine.accesses(device) {
-        Accesses::Checked(streams) => streams,
-        _ => Vec::new(),
-    };
-    vms.iter().flat_map(|vm| all(machine, vm)).flat_map(of_one).collect()
+    let devices = vms.iter().flat_map(|vm| all(machine, vm));
+    devices.flat_map(|device| machine.accesses(device).into_streams()).collect()
 }
 
 /// Says what is wrong with the devices that a VM claims by path.
@@ -200,9 +197,8 @@ fn accesses<'a>(world: &World<'a>, device: &PlatformDevice, accesses: Accesses) 
         address.and_then(|address| devices::stream_of(machine, address)).is_some_and(|stream| own.contains(&stream))
     };
     let is_twin = |other: &&PlatformDevice| {
-        let theirs = machine.accesses(other);
-        other.path != device.path
-            && matches!(theirs, Accesses::Checked(theirs) if theirs.iter().any(|one| own.contains(one)))
+        let theirs = machine.accesses(other).into_streams();
+        other.path != device.path && theirs.iter().any(|one| own.contains(one))
     };
     let mut others = world.vms.iter().flat_map(|vm| all(machine, vm));
     let twin = others.find(is_twin).map(|other| other.path.as_str());

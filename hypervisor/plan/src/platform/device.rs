@@ -65,6 +65,16 @@ pub enum Accesses {
     Unchecked,
 }
 
+impl Accesses {
+    /// Returns the streams of accesses that are checked and may pass; none of others.
+    pub fn into_streams(self) -> Vec<Stream> {
+        match self {
+            Self::Checked(streams) => streams,
+            Self::None | Self::NotCoherent | Self::Moved | Self::Unchecked => Vec::new(),
+        }
+    }
+}
+
 impl PlatformDevice {
     /// Iterates over its interrupts that are SPIs of the GIC's.
     pub fn wires(&self) -> impl Iterator<Item = Wire> {

@@ -10,7 +10,7 @@ use assay_spec::intid::IntId;
 use crate::claims;
 use crate::guest_tree::DeviceNode;
 use crate::offers::{self, PlatformOffer};
-use crate::platform::{Accesses, HostPlatform, PlatformDevice, Stream, Wire};
+use crate::platform::{HostPlatform, PlatformDevice, Stream, Wire};
 use crate::policy::Kind;
 use crate::vm_tree::VmConfig;
 
@@ -33,10 +33,7 @@ impl<'a> Device<'a> {
         let (offers, lines) = (offers::platform(&devices).unwrap_or_default(), offers::lines(&devices));
         let of_one = |(device, offer): (&'a PlatformDevice, PlatformOffer)| {
             let line = |wire: Wire| lines.iter().find(|(known, _)| known.intid == wire.intid).copied();
-            let streams = match machine.accesses(device) {
-                Accesses::Checked(streams) => streams,
-                _ => Vec::new(),
-            };
+            let streams = machine.accesses(device).into_streams();
             Self { device, offer, lines: device.wires().filter_map(line).collect(), streams }
         };
         devices.into_iter().zip(offers).map(of_one).collect()
