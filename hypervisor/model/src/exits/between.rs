@@ -10,6 +10,7 @@ use super::Cpu;
 use super::accessed::{Accessed, finish_load};
 use crate::layout;
 use crate::lock::{DEVICES, Mutex};
+use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
@@ -59,6 +60,14 @@ fn doorbell<C: Cpu>(index: usize, offset: u64, (access, store): Asked, machine: 
     0
 }
 
+/// Carries a line of the VM's own that may have changed.
+fn interrupt<C: Cpu>((vcpu, _, devices): Here<'_>, cpu: &mut C, update: impl FnOnce(&mut Devices) -> VcpuSet) {
+    let mut devices = devices.lock();
+    let kicks = update(&mut devices).union(devices.vgic.flush_lr(vcpu.index, cpu));
+    drop(devices);
+    cpu.kick(kicks);
+}
+
 /// Finds one of `count` pages from `start` on, and the offset in it.
 fn find(ipa: Ipa, start: Ipa, count: usize) -> Option<(usize, u64)> {
     const PAGE: u64 = layout::FACE_SIZE;
@@ -69,14 +78,8 @@ fn find(ipa: Ipa, start: Ipa, count: usize) -> Option<(usize, u64)> {
 }
 
 /// `None` if the vCPU has to wait.
-fn front<C: Cpu>(
-    index: usize,
-    offset: u64,
-    (access, store): Asked,
-    (vcpu, machine, devices): Here<'_>,
-    cpu: &mut C,
-) -> Option<u64> {
-    let link = &machine.virtio[index];
+fn front<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_>, cpu: &mut C) -> Option<u64> {
+    let link = &here.1.virtio[index];
     let answer = match store {
         None => link.front_read(offset, access.width()),
         Some(value) => link.front_write(offset, access.width(), value),
@@ -86,10 +89,7 @@ fn front<C: Cpu>(
         Answer::Wait(news) => (None, news),
     };
     if news.front {
-        let mut devices = devices.lock();
-        let kicks = devices.update_virtio(machine, index).union(devices.vgic.flush_lr(vcpu.index, cpu));
-        drop(devices);
-        cpu.kick(kicks);
+        interrupt(here, cpu, |devices| devices.update_virtio(here.1, index));
     }
     if news.back {
         cpu.tell(link.number, News { back: true, ..News::default() });
@@ -97,23 +97,14 @@ fn front<C: Cpu>(
     value
 }
 
-fn back<C: Cpu>(
-    index: usize,
-    offset: u64,
-    (access, store): Asked,
-    (vcpu, machine, devices): Here<'_>,
-    cpu: &mut C,
-) -> u64 {
-    let link = &machine.faces[index];
+fn back<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_>, cpu: &mut C) -> u64 {
+    let link = &here.1.faces[index];
     let (value, news) = match store {
         None => link.back_read(offset, access.width()),
         Some(value) => (0, link.back_write(offset, access.width(), value)),
     };
     if news.back {
-        let mut devices = devices.lock();
-        let kicks = devices.update_face(machine, index).union(devices.vgic.flush_lr(vcpu.index, cpu));
-        drop(devices);
-        cpu.kick(kicks);
+        interrupt(here, cpu, |devices| devices.update_face(here.1, index));
     }
     if news.front || news.wake {
         cpu.tell(link.number, News { back: false, ..news });
