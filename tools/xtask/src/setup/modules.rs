@@ -14,35 +14,29 @@ pub(crate) struct Set {
     /// Where they are in the package.
     patterns: &'static [&'static str],
     /// In the order of loading. Some kernels have some of them built in, or not at all.
-    modules: &'static [&'static str],
+    modules: &'static [&'static [&'static str]],
     /// How many there are at least.
     least: usize,
 }
 
-/// 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
+/// What memory of a `pmem-region` takes. 6.1 has no `dax_pmem`, and 6.12 has `dax` built in.
+const PMEM: &[&str] = &["libnvdimm", "dax", "nd_btt", "nd_pmem", "of_pmem", "dax_pmem", "device_dax"];
+/// What lets a program drive a PCI function.
+const UIO: &[&str] = &["uio", "uio_pci_generic"];
+
+/// Memory as a device or as more RAM.
 pub(crate) const DAX: Set = Set {
     name: "modules",
     patterns: &["*/drivers/nvdimm/*", "*/drivers/dax/*"],
-    modules: &["libnvdimm", "dax", "nd_btt", "nd_pmem", "of_pmem", "dax_pmem", "device_dax", "kmem"],
+    modules: &[PMEM, &["kmem"]],
     least: 7,
 };
 
-/// The same, and what lets a program drive a PCI function.
+/// The same, and a PCI function for a program.
 pub(crate) const ACCELERATOR: Set = Set {
     name: "accelerator-modules",
     patterns: &["*/drivers/nvdimm/*", "*/drivers/dax/*", "*/kernel/drivers/uio/*"],
-    modules: &[
-        "libnvdimm",
-        "dax",
-        "nd_btt",
-        "nd_pmem",
-        "of_pmem",
-        "dax_pmem",
-        "device_dax",
-        "kmem",
-        "uio",
-        "uio_pci_generic",
-    ],
+    modules: &[PMEM, &["kmem"], UIO],
     least: 9,
 };
 
@@ -57,21 +51,7 @@ pub(crate) const BACKEND: Set = Set {
         "*/drivers/net/macv*",
         "*/drivers/net/veth.*",
     ],
-    modules: &[
-        "libnvdimm",
-        "dax",
-        "nd_btt",
-        "nd_pmem",
-        "of_pmem",
-        "dax_pmem",
-        "device_dax",
-        "uio",
-        "uio_pci_generic",
-        "tap",
-        "macvlan",
-        "macvtap",
-        "veth",
-    ],
+    modules: &[PMEM, UIO, &["tap", "macvlan", "macvtap", "veth"]],
     least: 11,
 };
 
@@ -85,7 +65,7 @@ pub(crate) const FRONT: Set = Set {
         "*/drivers/net/net_failover*",
         "*/kernel/net/core/*",
     ],
-    modules: &["virtio_blk", "failover", "net_failover", "virtio_net", "virtio_mmio"],
+    modules: &[&["virtio_blk", "failover", "net_failover", "virtio_net", "virtio_mmio"]],
     least: 5,
 };
 
@@ -108,7 +88,7 @@ pub(crate) const DEVICES: Set = Set {
         "*/kernel/crypto/*",
         "*/kernel/block/*",
     ],
-    modules: &[
+    modules: &[&[
         "crct10dif_common",
         "crc_t10dif",
         "crc64",
@@ -132,7 +112,7 @@ pub(crate) const DEVICES: Set = Set {
         "mbcache",
         "jbd2",
         "ext4",
-    ],
+    ]],
     least: 15,
 };
 
@@ -157,7 +137,7 @@ pub(crate) fn unpack(cache: &Cache, kernel: &str, folder: &Path, set: &Set) -> R
     let mut files = Vec::new();
     collect(&tree, &mut files)?;
     let mut found = Vec::new();
-    for (number, module) in set.modules.iter().enumerate() {
+    for (number, module) in set.modules.iter().copied().flatten().enumerate() {
         let ours = |path: &&PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.split('.').next().is_some_and(|name| name.replace('-', "_") == *module)
