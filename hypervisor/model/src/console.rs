@@ -2,8 +2,9 @@
 //!
 //! Every byte of a VM goes into its [`Ring`] and from there to the terminal, at once if the terminal is free.
 //! A line of one VM is not cut by another's: what the other says waits until that line ends, or has stood still
-//! for [`Times::hold`] (it is a prompt), or half of the other's ring waits. A VM that is not shown, and every VM
-//! while the monitor is open, goes on writing into its ring and is shown later. No VM ever waits for another.
+//! for [`Times::hold`] (it is a prompt), or half of the other's ring waits. Nor is it cut by one of Assay's own, which
+//! waits as long at most. A VM that is not shown, and every VM while the monitor is open, goes on writing into its ring
+//! and is shown later. No VM ever waits for another.
 //!
 //! Lines that begin with a VM's name are the work of module `line`, which also says what control bytes do in them.
 //! Without names the terminal is one VM's, and gets every byte as it is.
@@ -11,6 +12,7 @@
 //! No hardware and no clock here: bytes go to a [`Terminal`], times are ticks of a counter, and what is to be
 //! done later is a deadline that the caller brings back with [`Console::tick`].
 
+mod held;
 mod line;
 mod queue;
 mod ring;
@@ -22,6 +24,7 @@ use core::fmt::{self, Write as _};
 
 use crate::line_editor::{LineEditor, Reply};
 use crate::terminal::{Terminal, Text};
+use held::Held;
 use line::Line;
 pub use queue::{QUEUE_BYTES, Queue};
 pub use ring::Ring;
@@ -44,7 +47,7 @@ const PROMPT_BYTES: usize = 256;
 /// Times in ticks of the caller's counter.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// How long an open line that stands still holds the others back.
+    /// How long an open line that stands still holds the others back, and any open line Assay's own.
     pub hold: u64,
     /// The time between two chunks of what waits.
     pub pace: u64,
@@ -98,6 +101,8 @@ pub struct Console {
     times: Times,
     /// When the open line of a VM got its last byte.
     touched: u64,
+    /// Assay's own lines that wait for the end of the open one.
+    held: Held,
     is_monitor_open: bool,
     /// A command runs: there is no prompt until [`Console::next_line`].
     is_busy: bool,
@@ -121,6 +126,7 @@ impl Console {
             open: Open::Nothing,
             times: Times { hold: 0, pace: 0 },
             touched: 0,
+            held: Held::new(),
             is_monitor_open: false,
             is_busy: false,
             editor: LineEditor::new(),
@@ -147,16 +153,34 @@ impl Console {
         self.shown
     }
 
-    /// Prints a line of Assay's own, after what is known of the open line.
-    pub fn own(&mut self, line: fmt::Arguments<'_>, out: &mut impl Terminal) {
+    /// Prints a line of Assay's own: after the open line, if that moves and ends in time. Returns when to
+    /// [`tick`](Self::tick), if the line waits for that.
+    pub fn own(&mut self, line: fmt::Arguments<'_>, now: u64, out: &mut impl Terminal) -> Option<u64> {
         if let Some(vm) = self.owner().filter(|vm| self.is_waiting(*vm)) {
             let mut left = CHUNK;
             self.show_line(vm, &mut left, out);
+        }
+        let is_moving = self.owner().is_some() && now < self.touched.wrapping_add(self.times.hold);
+        if is_moving && self.held.take(line, now) {
+            return self.held_until();
         }
         self.end_line(out);
         // Terminals cannot fail, and our own messages format without error.
         let _ = write!(Text(out), "{OWN}{line}\r\n");
         self.prompt(out);
+        None
+    }
+
+    /// Returns how many bytes of Assay's own lines wait for the end of a VM's.
+    pub fn held(&self) -> usize {
+        self.held.waiting()
+    }
+
+    /// Ends the open line, and prints what of Assay's own waited for that.
+    pub fn release(&mut self, out: &mut impl Terminal) {
+        if self.held() != 0 {
+            self.end_line(out);
+        }
     }
 
     /// Takes a byte of a VM's. Returns when to [`tick`](Self::tick), if something waits because of it.
@@ -181,6 +205,22 @@ impl Console {
 
     /// Goes on with what waits. Returns when to come again, if something still waits.
     pub fn tick(&mut self, now: u64, out: &mut impl Terminal) -> Option<u64> {
+        let next = self.go_on(now, out);
+        let held = self.held_until().and_then(|until| {
+            if now < until {
+                return Some(until);
+            }
+            if out.room() < ROOM {
+                return Some(now.wrapping_add(self.times.pace));
+            }
+            self.release(out);
+            None
+        });
+        next.into_iter().chain(held).min()
+    }
+
+    /// Goes on with what waits of the VMs.
+    fn go_on(&mut self, now: u64, out: &mut impl Terminal) -> Option<u64> {
         let next = self.next_waiting(self.owner())?;
         if let Some(owner) = self.owner() {
             if self.is_waiting(owner) {
@@ -203,7 +243,11 @@ impl Console {
             }
             let _ = self.show(vm, self.touched, out);
         }
-        true
+        let has_room = out.room() >= ROOM;
+        if has_room {
+            self.release(out);
+        }
+        has_room || self.held() == 0
     }
 
     /// Tells whether a VM has said so much more than the terminal takes that it should wait.
@@ -293,6 +337,12 @@ impl Console {
             out.write(b"\r\n");
             self.open = Open::Nothing;
         }
+        self.held.release(out);
+    }
+
+    /// Until when Assay's own lines wait, if one does.
+    fn held_until(&self) -> Option<u64> {
+        self.held.since().map(|since| since.wrapping_add(self.times.hold))
     }
 
     fn owner(&self) -> Option<usize> {
@@ -381,6 +431,9 @@ impl Console {
                 byte != b'\n'
             };
             self.open = if is_open { Open::Vm(vm) } else { Open::Nothing };
+            if !is_open {
+                self.held.release(out);
+            }
             if byte == b'\n' {
                 return;
             }

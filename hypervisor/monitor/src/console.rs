@@ -86,17 +86,23 @@ pub(crate) fn set_vms(names: impl ExactSizeIterator<Item = &'static str>, prefix
 /// Prints a whole line; use [`say`].
 pub(crate) fn line(arguments: fmt::Arguments<'_>) {
     let until = cpu::counter().wrapping_add(deferred::ticks(LINE_MS));
-    wait(|desk| desk.queue.room() >= LINE_ROOM || cpu::counter() >= until);
-    with(|console, queue| {
-        console.own(arguments, queue);
+    wait(|desk| desk.queue.room() >= LINE_ROOM + desk.console.held() || cpu::counter() >= until);
+    let due = with(|console, queue| {
+        let now = cpu::counter();
+        let due = console.own(arguments, now, queue);
         let lost = queue.take_lost();
-        if lost != 0 {
-            console.own(
-                format_args!("warning reason=\"{lost} bytes of lines like this one are lost: the UART takes nothing\""),
-                queue,
-            );
+        if lost == 0 {
+            return due;
         }
+        console.own(
+            format_args!("warning reason=\"{lost} bytes of lines like this one are lost: the UART takes nothing\""),
+            now,
+            queue,
+        )
     });
+    if let Some(due) = due {
+        deferred::ask(due);
+    }
 }
 
 /// Prints the last words, whoever holds what; first what waits, if nobody holds it.
@@ -109,7 +115,9 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
         }
     }
     if let Some(mut desk) = DESK.try_lock() {
-        let _ = desk.queue.drain(0, |bytes| {
+        let Desk { console, queue } = &mut *desk;
+        console.release(queue);
+        let _ = queue.drain(0, |bytes| {
             uart::write_in_panic(bytes);
             bytes.len()
         });

@@ -61,7 +61,8 @@ impl Desk {
     }
 
     fn own(&mut self, text: &str) {
-        self.console.own(format_args!("{text}"), &mut self.sink);
+        let due = self.console.own(format_args!("{text}"), self.now, &mut self.sink);
+        self.ask(due);
     }
 
     fn open(&mut self) {
@@ -80,6 +81,7 @@ fn one_vm_and_a_person_see_bytes_as_they_come() {
     desk.say(0, "login: ");
     assert_eq!(desk.seen(), "login: ");
     desk.own("vm name=a");
+    desk.wait(TIMES.hold);
     assert_eq!(desk.seen(), "\r\nassay: vm name=a\r\n");
     desk.say(0, "x\r\ny");
     assert_eq!(desk.seen(), "x\r\ny");
@@ -91,9 +93,67 @@ fn with_several_vms_each_line_has_its_name() {
     desk.say(0, "one\r\n");
     desk.say(1, "two\r\nthree");
     assert_eq!(desk.seen(), "[a] one\r\n[b] two\r\n[b] three");
+    desk.wait(TIMES.hold);
     desk.own("boot");
     desk.say(1, "!\n");
     assert_eq!(desk.seen(), "\r\nassay: boot\r\n[b] !\n");
+}
+
+#[test]
+fn a_line_of_assays_waits_for_the_end_of_an_open_one() {
+    let mut desk = Desk::new(2, Prefix::Several);
+    desk.say(0, "o");
+    desk.own("warning vm=b");
+    desk.say(1, "other\n");
+    desk.own("vm name=b");
+    desk.say(0, "k 10");
+    assert_eq!(desk.seen(), "[a] ok 10");
+    desk.say(0, "\n");
+    assert_eq!(desk.seen(), "\nassay: warning vm=b\r\nassay: vm name=b\r\n[b] other\n");
+    desk.wait(TIMES.hold);
+    assert_eq!((desk.seen().as_str(), desk.due), ("", None));
+}
+
+#[test]
+fn a_line_that_never_ends_holds_assays_back_for_a_while_only() {
+    let mut desk = Desk::new(1, Prefix::Always);
+    desk.say(0, "dots");
+    desk.own("one");
+    for _ in 0..TIMES.hold {
+        desk.wait(1);
+        desk.say(0, ".");
+    }
+    assert_eq!(desk.seen(), "[a] dots.........\r\nassay: one\r\n[a] .");
+}
+
+#[test]
+fn assays_lines_that_find_no_room_to_wait_are_printed_in_their_order() {
+    let mut desk = Desk::new(1, Prefix::Always);
+    desk.say(0, "open");
+    let line = "x".repeat(300);
+    for count in 0..4 {
+        desk.own(&std::format!("{count} {line}"));
+    }
+    let own: String = (0..4).map(|count| std::format!("assay: {count} {line}\r\n")).collect();
+    assert_eq!(desk.seen(), std::format!("[a] open\r\n{own}"));
+}
+
+#[test]
+fn what_waits_of_assays_is_printed_at_an_end_and_before_the_monitor() {
+    let mut desk = Desk::new(1, Prefix::Always);
+    desk.say(0, "open");
+    desk.own("one");
+    assert!(desk.console.flush(&mut desk.sink));
+    assert_eq!(desk.seen(), "[a] open\r\nassay: one\r\n");
+    desk.say(0, "open");
+    desk.own("two");
+    desk.open();
+    assert_eq!(desk.seen(), "[a] open\r\nassay: two\r\n\rassay> \x1b[K");
+    desk.close(None);
+    desk.say(0, "open");
+    desk.own("three");
+    desk.console.release(&mut desk.sink);
+    assert_eq!((desk.seen().as_str(), desk.console.held()), ("\r\n[a] open\r\nassay: three\r\n", 0));
 }
 
 #[test]
@@ -355,9 +415,9 @@ fn a_slow_terminal_gets_all_of_it_and_holds_nobody_before_half_a_ring_waits() {
     }
     assert!(!console.is_behind(0) && due.is_some(), "3 KiB of 16 are in its ring");
     assert!(queue.room() >= QUEUE_BYTES / 2, "half is for lines of Assay's own");
-    console.own(format_args!("there is room for one"), &mut queue);
+    assert_eq!(console.own(format_args!("there is room for one"), TIMES.hold, &mut queue), None);
     // The terminal takes 16 bytes a tick.
-    let (mut seen, mut now) = (Vec::new(), 0);
+    let (mut seen, mut now) = (Vec::new(), TIMES.hold);
     while !queue.is_empty() || due.is_some() {
         now += 1;
         due = console.tick(now, &mut queue);
