@@ -18,7 +18,8 @@ macro_rules! by_line {
     }};
 }
 
-fn data_line() -> u64 {
+/// Returns the bytes of the smallest data cache line (`CTR_EL0.DminLine`).
+pub(crate) fn data_line() -> u64 {
     4 << (cpu::ctr() >> 16 & 0xf)
 }
 

@@ -135,7 +135,7 @@ impl CoherentMemory {
     pub fn seen(&mut self, page: u64) -> Option<Seen> {
         let as_type = self.whole()?;
         let probe = if as_type == Type::Tagged { probe::probe_seen_tags } else { probe::probe_seen };
-        let _reached = Whole::enter();
+        let _reached = reach();
         let mut seen = [0; 3];
         // SAFETY: a page of memory that we own exclusively, mapped, and Tagged for what reads tags; it is only read, and
         // aborts are recovered. The words are ours.
@@ -160,11 +160,11 @@ impl CoherentMemory {
         self.probe(page, u64::from(cpu::has_lse()), [probe::probe_atomics, probe::probe_atomics])
     }
 
-    /// Clears a page of memory that is open, and its tags if Tagged. It must have answered.
-    pub fn clear_page(&mut self, page: u64) {
-        if let Some(as_type) = self.whole() {
-            let _reached = reach();
-            Part { pages: self.page(page), tagged: as_type == Type::Tagged }.zero();
+    /// Clears a page of memory that is open, and its tags if Tagged.
+    pub fn clear_page(&mut self, page: u64) -> Look {
+        match self.whole() {
+            Some(as_type) => Part { pages: self.page(page), tagged: as_type == Type::Tagged }.zero(),
+            None => Look::Aborted,
         }
     }
 
@@ -207,32 +207,24 @@ impl Part {
     /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
     /// answered and kept nothing.
     pub fn clear(&mut self) -> bool {
-        let _reached = reach();
-        // The proof has seen samples only, and what clears memory survives no abort.
-        let is_there = self.look(probe::probe_touch);
-        if is_there {
-            self.zero();
-        }
-        is_there && self.look(probe::probe_clear)
+        self.zero() == Look::Good && self.is_clear() && !serror::drain()
     }
 
-    /// Looks at every page.
-    fn look(&self, probe: unsafe extern "C" fn(u64, u64) -> u64) -> bool {
+    /// Looks at a line of every page.
+    fn is_clear(&self) -> bool {
+        let _reached = reach();
         // SAFETY: a part is mapped for as long as it is out, and is of memory that we own exclusively; it is only
-        // read, under a guard.
-        let result = unsafe { probe(self.pages.start.0, self.pages.end().0) };
-        result == 0 && !serror::drain()
+        // read, and aborts are recovered.
+        let look = probe::look(unsafe { probe::probe_clear(self.pages.start.0, self.pages.end().0) });
+        look == Look::Good
     }
 
     /// Zeroes all, and leaves nothing of it in the caches.
-    fn zero(&mut self) {
-        // SAFETY: a part is mapped read-write (Tagged if `tagged`) for as long as it is out, is of memory that we own
-        // exclusively and in no other part, and holds no Rust objects.
-        unsafe { fill::zero(self.pages, self.tagged) };
-        if self.tagged {
-            cache::clean_and_invalidate_tags(self.pages);
-        } else {
-            cache::clean_and_invalidate(self.pages);
-        }
+    fn zero(&mut self) -> Look {
+        let probe = if self.tagged { probe::probe_zero_tags } else { probe::probe_zero };
+        let _reached = reach();
+        // SAFETY: a part is whole pages, mapped read-write (Tagged, which needs MTE2, if `tagged`) for as long as it is
+        // out, is of memory that we own exclusively and in no other part, and holds no Rust objects. Aborts are recovered.
+        probe::look(unsafe { probe(self.pages.start.0, self.pages.end().0, fill::block(), cache::data_line()) })
     }
 }

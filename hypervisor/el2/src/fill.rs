@@ -44,10 +44,9 @@ pub(crate) unsafe fn zero(part: Region<Pa>, tagged: bool) {
         dsb_ish();
         return;
     }
-    let dczid = read_sysreg!("dczid_el0");
     let (mut at, end) = (part.start.0, part.end().0);
-    if dczid >> 4 & 1 == 0 {
-        let block = 4u64 << (dczid & 0xf);
+    let block = block();
+    if block != 0 {
         let first = at.next_multiple_of(block).min(end);
         // SAFETY: our caller's promise, for a part of the part.
         unsafe { zero_bytes(at, first, tagged) };
@@ -62,6 +61,12 @@ pub(crate) unsafe fn zero(part: Region<Pa>, tagged: bool) {
     // SAFETY: our caller's promise, for what is left.
     unsafe { zero_bytes(at, end, tagged) };
     dsb_ish();
+}
+
+/// Returns how many bytes `DC ZVA` and `DC GZVA` clear, at most 2048; 0 if they must not be used (`DCZID_EL0.DZP`).
+pub(crate) fn block() -> u64 {
+    let dczid = read_sysreg!("dczid_el0");
+    if dczid >> 4 & 1 == 0 { 4 << (dczid & 0xf) } else { 0 }
 }
 
 /// Clears by FEAT_MOPS: the CPU picks the widest way it has.

@@ -21,16 +21,46 @@ probe_aborted:
     mov     x0, #3
     ret
 
-// probe_touch(x0 = start, x1 = end): reads a word of every page.
-.globl probe_touch
-probe_touch:
+// Clears x0 to x1 by blocks of x4 bytes with \block, an even number of them, or with x4 = 0 by 16 bytes and \granule; then
+// takes it to the PoC with \op, by lines of x5 bytes.
+.macro zero block, op, granule:vararg
     guard   probe_aborted
-1:  ldr     x4, [x0]
-    add     x0, x0, #4096
-    cmp     x0, x1
+    mov     x6, x0
+    cbz     x4, 2f
+1:  dc      \block, x6
+    add     x6, x6, x4
+    dc      \block, x6
+    add     x6, x6, x4
+    cmp     x6, x1
     b.lo    1b
+    b       3f
+2:  stp     xzr, xzr, [x6]
+    \granule
+    add     x6, x6, #16
+    cmp     x6, x1
+    b.lo    2b
+3:  dsb     ish
+4:  dc      \op, x0
+    add     x0, x0, x5
+    cmp     x0, x1
+    b.lo    4b
     dsb     sy
     finish  #0
+.endm
+
+// probe_zero(x0 = start, x1 = end, x2 = bytes that DC ZVA clears, x3 = bytes of a cache line), for whole pages.
+.globl probe_zero
+probe_zero:
+    mov     x4, x2
+    mov     x5, x3
+    zero    zva, civac
+
+// probe_zero_tags: as probe_zero, and the tags.
+.globl probe_zero_tags
+probe_zero_tags:
+    mov     x4, x2
+    mov     x5, x3
+    zero    gzva, cigdvac, stg x6, [x6]
 
 // Takes the page at x0 to the PoC with \op, a line at a time at most.
 .macro to_memory op

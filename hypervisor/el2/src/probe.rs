@@ -21,8 +21,11 @@ pub(crate) fn look(result: u64) -> Look {
 }
 
 unsafe extern "C" {
-    /// Reads a word of every page of a range.
-    pub(crate) fn probe_touch(start: u64, end: u64) -> u64;
+    /// Clears whole pages, by blocks of so many bytes that [`fill::block`](crate::fill::block) tells, and cleans and
+    /// invalidates them to the PoC by lines of so many bytes.
+    pub(crate) fn probe_zero(start: u64, end: u64, block: u64, line: u64) -> u64;
+    /// Does so with pages that are mapped Tagged, and clears their tags.
+    pub(crate) fn probe_zero_tags(start: u64, end: u64, block: u64, line: u64) -> u64;
     /// Writes a page with data that depends on its address.
     pub(crate) fn probe_fill(page: u64, pattern: u64) -> u64;
     /// Looks whether the page has that data.

@@ -25,8 +25,8 @@ pub trait Memory {
     fn write(&mut self, region: usize, page: u64) -> Look;
     /// Looks whether a page still holds that.
     fn check(&mut self, region: usize, page: u64) -> Look;
-    /// Clears a page, its tags too. Its region has not aborted.
-    fn clear(&mut self, region: usize, page: u64);
+    /// Clears a page, its tags too. Its region has not aborted so far.
+    fn clear(&mut self, region: usize, page: u64) -> Look;
     /// Tells whether an access to the region has aborted late, and not as an abort.
     fn is_late(&mut self, region: usize) -> bool;
 }
@@ -125,10 +125,7 @@ impl Run {
             let look = match self.act {
                 Act::Write => memory.write(region, page),
                 Act::Check => memory.check(region, page),
-                Act::Clear | Act::Nothing => {
-                    memory.clear(region, page);
-                    Look::Good
-                }
+                Act::Clear | Act::Nothing => memory.clear(region, page),
             };
             if look != Look::Good {
                 *fault = Some(Fault { look, page });

@@ -88,8 +88,8 @@ impl Memory for Grants<'_> {
         let pattern = self.pattern(region, page);
         self.grants[region].memory.check(page, pattern)
     }
-    fn clear(&mut self, region: usize, page: u64) {
-        self.grants[region].memory.clear_page(page);
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        self.grants[region].memory.clear_page(page)
     }
     fn is_late(&mut self, _region: usize) -> bool {
         serror::drain()

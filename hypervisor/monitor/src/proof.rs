@@ -68,8 +68,8 @@ impl<M: Memory> Memory for Timed<'_, M> {
     fn check(&mut self, region: usize, page: u64) -> Look {
         self.timed(region, |memory| memory.check(region, page))
     }
-    fn clear(&mut self, region: usize, page: u64) {
-        self.timed(region, |memory| memory.clear(region, page));
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        self.timed(region, |memory| memory.clear(region, page))
     }
     fn is_late(&mut self, region: usize) -> bool {
         self.timed(region, |memory| memory.is_late(region))
@@ -112,11 +112,11 @@ impl Memory for FreeRam<'_> {
     fn check(&mut self, region: usize, page: u64) -> Look {
         self.at(region, page, tags::check)
     }
-    fn clear(&mut self, region: usize, page: u64) {
-        let _ = self.at(region, page, |frames, _| {
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        self.at(region, page, |frames, _| {
             tags::clear(frames, 0);
             Look::Good
-        });
+        })
     }
     fn is_late(&mut self, _region: usize) -> bool {
         serror::drain()
@@ -151,8 +151,8 @@ impl Memory for Coherent<'_> {
         let (memory, pattern) = self.at(region, page);
         memory.check(page, pattern)
     }
-    fn clear(&mut self, region: usize, page: u64) {
-        self.at(region, page).0.clear_page(page);
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        self.at(region, page).0.clear_page(page)
     }
     fn is_late(&mut self, _region: usize) -> bool {
         serror::drain()

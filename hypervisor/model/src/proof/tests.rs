@@ -5,6 +5,7 @@ mod marks;
 use super::at_start::{AtStart, Due, Part, Regions, Step};
 use super::{Fault, Memory, Run, Sample, pattern, run};
 use assay_spec::look::Look;
+use core::cell::Cell;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,11 +84,14 @@ impl Memory for Fake {
         if held(&self.tags, &self.tags_held).as_ref() != wanted { Look::TagsLost } else { Look::Good }
     }
 
-    fn clear(&mut self, region: usize, page: u64) {
-        let _ = self.aborts(region, page);
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        if self.aborts(region, page) {
+            return Look::Aborted;
+        }
         if let Some(at) = (self.data)(region, page) {
             let _ = self.data_held.insert(at, 0);
         }
+        Look::Good
     }
 
     fn is_late(&mut self, region: usize) -> bool {
@@ -113,6 +117,18 @@ fn good_memory_is_good_and_clear_afterwards() {
     for pages in SIZES {
         assert_eq!(looks(good(), &[pages, pages / 2]), [Look::Good, Look::Good], "{pages}");
     }
+}
+
+#[test]
+fn memory_that_goes_away_before_it_is_cleared_has_aborted() {
+    let accesses = Cell::new(0);
+    let page_count = Sample::of(1000).count();
+    // It is written and checked, and answers to three pages more.
+    let aborts = Box::new(move |region, _| {
+        accesses.set(accesses.get() + u64::from(region == 0));
+        region == 0 && accesses.get() > 2 * page_count + 3
+    });
+    assert_eq!(looks(Fake { aborts, ..good() }, &[1000, 1000]), [Look::Aborted, Look::Good]);
 }
 
 #[test]
@@ -240,8 +256,8 @@ impl Memory for Started {
     fn check(&mut self, region: usize, page: u64) -> Look {
         self.fake.check(region, page)
     }
-    fn clear(&mut self, region: usize, page: u64) {
-        self.fake.clear(region, page);
+    fn clear(&mut self, region: usize, page: u64) -> Look {
+        self.fake.clear(region, page)
     }
     fn is_late(&mut self, region: usize) -> bool {
         self.fake.is_late(region)

@@ -72,7 +72,8 @@ impl<'m> Memory<'m> {
         let frames = &mut self.ram[block];
         let page = page - frames.region().start.0 / PAGE_SIZE;
         let is_there = page < frames.region().size / PAGE_SIZE;
-        if is_there && act(frames, page) == Look::Aborted {
+        // A late abort too, before it is taken for one of a region's.
+        if is_there && (act(frames, page) == Look::Aborted || serror::drain()) {
             self.has_aborted = true;
             let _ = self.ram.remove(block);
         }
