@@ -74,7 +74,7 @@ fn rows_are_the_lines_of_the_console() {
     assert_eq!(report.rows[1].node, "/reserved-memory/gpu0-memory@4000000000");
     assert_eq!(report.refused(), [""; 0]);
     // 64 MiB, by the VM's one vCPU; RAM's clearing is not told.
-    assert!(report.rows[1].cost.as_deref().unwrap().contains(" 8243328 instructions in all, by 1 vCPUs"));
+    assert!(report.rows[1].cost.as_deref().unwrap().contains(" 5866688 instructions in all, by 1 vCPUs"));
     assert_eq!(report.rows[0].cost, None);
 }
 
