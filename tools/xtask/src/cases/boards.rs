@@ -11,7 +11,7 @@ use assay_harness::manifest::Manifest;
 use assay_harness::{Machine, qemu};
 use assay_plan::platform::{self, early};
 
-use super::linux::{BOOT, PROMPT, SOON};
+use super::linux::{BOOT, PROMPT, SOON, wait_for_shell};
 use super::{Case, is_power_off};
 use crate::board::{self, Board, Qemu};
 use crate::explain::machine;
@@ -42,7 +42,7 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
     let mut machine = Machine::builder().manifest(&manifest).qemu(program).board(arguments).start()?;
     let vms = Manifest::read(&manifest)?.vm;
     for vm in &vms {
-        machine.expect(&vm.name, PROMPT, BOOT)?;
+        wait_for_shell(&mut machine, &vm.name, BOOT)?;
         let cpus = machine.shell(&vm.name, "nproc", PROMPT, SOON)?;
         ensure!(cpus.trim() == vm.cpus.count().to_string(), "{}: nproc says {cpus:?}", vm.name);
     }

@@ -46,13 +46,18 @@ pub(super) fn debian(kernel: &str, cpus: u32, lines: &str) -> Builder {
     ))
 }
 
-/// Starts it and waits for its shell. From there on the kernel's console has panics only: on a busy computer it warns, and in
-/// the middle of what a case reads.
+/// Starts it and waits for its shell.
 pub(super) fn to_the_shell(builder: Builder) -> Result<Machine> {
     let mut machine = builder.start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
-    let _ = machine.shell(VM, "dmesg -n 1", PROMPT, SOON)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     Ok(machine)
+}
+
+/// Waits for a VM's shell. From there on the kernel's console has panics only: on a busy computer it warns, and in the middle of
+/// what a case reads.
+pub(super) fn wait_for_shell(machine: &mut Machine, vm: &str, limit: Duration) -> Result<()> {
+    machine.expect(vm, PROMPT, limit)?;
+    machine.shell(vm, "dmesg -n 1", PROMPT, SOON).map(drop)
 }
 
 /// Powers off without asking init, which takes its time, and checks the end.
@@ -120,7 +125,7 @@ fn two_shells() -> Result<String> {
     };
     let mut machine = Machine::builder().manifest_text(&(vm("a", 1) + &vm("b", 2))).start()?;
     for name in ["a", "b"] {
-        machine.expect(name, PROMPT, BOOT)?;
+        wait_for_shell(&mut machine, name, BOOT)?;
     }
     let long = format!("echo {}", "long ".repeat(150));
     for _ in 0..2 {

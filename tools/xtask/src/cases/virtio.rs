@@ -9,7 +9,7 @@ use assay_harness::Machine;
 use assay_harness::cache;
 
 use super::Case;
-use super::linux::{BOOT, PROMPT, SOON};
+use super::linux::{BOOT, PROMPT, SOON, wait_for_shell};
 use super::ramdisk::{Entry, PROGRAM, with_modules};
 use crate::build;
 use crate::setup::modules;
@@ -94,7 +94,7 @@ fn start(devices: &str) -> Result<Machine> {
     let text = vm("driver", &back, "") + &vm("client", &front, devices);
     let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).start()?;
     for name in ["driver", "client"] {
-        machine.expect(name, PROMPT, BOOT)?;
+        wait_for_shell(&mut machine, name, BOOT)?;
     }
     let told = machine.shell("driver", "/assay/prepare", PROMPT, TRANSFER)?;
     ensure!(told.trim_end().ends_with("prepared"), "the driver VM is not prepared: {told}");

@@ -9,7 +9,7 @@ use dtoolkit::model::DeviceTree;
 
 use super::{LIMIT, Parts, fetched, wait_for};
 use crate::cases::Case;
-use crate::cases::linux::{PROMPT, SOON};
+use crate::cases::linux::{PROMPT, SOON, wait_for_shell};
 use crate::setup::Extra;
 
 /// As many CPUs as the board has: that of the VM's own, and two more that are started by firmware.
@@ -45,7 +45,7 @@ fn linux() -> Result<String> {
     let parts = Parts::new(LINUX)?;
     let mut machine = start(LINUX, &parts)?;
     for life in 0..2 {
-        machine.expect("linux", PROMPT, LIMIT)?;
+        wait_for_shell(&mut machine, "linux", LIMIT)?;
         let cpus = machine.shell("linux", "nproc", PROMPT, SOON)?;
         ensure!(cpus.trim() == "4", "nproc says {cpus:?} in life {life}");
         machine.send("linux", if life == 0 { "reboot -f\r" } else { "poweroff -f\r" })?;

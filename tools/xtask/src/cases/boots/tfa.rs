@@ -6,7 +6,7 @@ use assay_harness::{Machine, image};
 
 use super::{HELLO, LIMIT, Parts, wait_for};
 use crate::cases::Case;
-use crate::cases::linux::{PROMPT, SOON};
+use crate::cases::linux::{PROMPT, SOON, wait_for_shell};
 use crate::image::fip;
 use crate::setup::{Extra, tfa};
 
@@ -48,7 +48,7 @@ fn hello() -> Result<String> {
 fn linux() -> Result<String> {
     let parts = Parts::new(LINUX)?;
     let mut machine = machine(LINUX, "cortex-a72", &parts)?;
-    machine.expect("linux", PROMPT, LIMIT)?;
+    wait_for_shell(&mut machine, "linux", LIMIT)?;
     let cpus = machine.shell("linux", "cat /sys/devices/system/cpu/online", PROMPT, SOON)?;
     ensure!(cpus.trim() == "0-1", "CPUs online: {cpus:?}");
     let spectre = machine.shell("linux", "cat /sys/devices/system/cpu/vulnerabilities/spectre_v2", PROMPT, SOON)?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::facts::{Facts, MARKED};
 use super::{LIMIT, REGION, line_of, pci, ramdisk, teaches};
 use crate::cases::Case;
-use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
 
 /// Function 00:02.0 as QEMU's teaching device.
 const EDU: &[&str] = &["-device", "edu,addr=2.0,dma_mask=0xffffffffff"];
@@ -228,7 +228,7 @@ fn linux(kernel: &str) -> Result<String> {
         .physical_memory(3 << 29)
         .arguments(pci::ACCELERATOR.iter().copied())
         .start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     let devices = machine.shell(VM, "ls /sys/bus/pci/devices", PROMPT, SOON)?;
     ensure!(devices.trim() == "0000:00:01.0", "devices: {devices:?}");
     let show = "(cd /sys/bus/pci/devices/0000:00:01.0; cat vendor device resource)";

@@ -11,7 +11,7 @@ use assay_harness::{Machine, Report, cache};
 use super::facts::{Facts, MARKED};
 use super::{REGION, ramdisk};
 use crate::cases::Case;
-use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
 
 /// Loading modules and hot-plugging on a slow machine.
 const LONGER: Duration = Duration::from_secs(120);
@@ -49,7 +49,7 @@ fn start_in(name: &str, kernel: &str, use_: &str, mte: bool, machine: &str) -> R
     );
     let builder = Machine::builder().manifest_text(&text).arguments(machine.split_whitespace());
     let mut machine = builder.physical_memory(3 << 29).machine_mte(true).start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     Ok(machine)
 }
 
@@ -111,7 +111,7 @@ fn dax() -> Result<String> {
 fn commands() -> Result<String> {
     let path = cache::repository()?.join("guests/manifests/coherent-dax.toml");
     let mut machine = Machine::builder().manifest(path).start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     let device = machine.run(VM, "devdax", PROMPT, LONGER)?;
     ensure!(device.status == 0 && device.text.contains("/dev/dax0.0"), "devdax: {device:?}");
     let zones = machine.run(VM, "kmem", PROMPT, LONGER)?;
@@ -126,7 +126,7 @@ fn reboot() -> Result<String> {
     load_modules(&mut machine)?;
     report(&mut machine, "dax")?;
     machine.send(VM, "reboot -f\n")?;
-    machine.expect(VM, PROMPT, BOOT).context("after the reboot")?;
+    wait_for_shell(&mut machine, VM, BOOT).context("after the reboot")?;
     load_modules(&mut machine)?;
     let bytes = machine.shell(VM, "/assay/soiled", PROMPT, LONGER)?;
     ensure!(bytes.trim() == "0", "{bytes:?} bytes of the region are not zero");

@@ -9,7 +9,7 @@ use crate::cases::Case;
 use crate::cases::coherent::REGION;
 use crate::cases::coherent::facts::{Facts, UNMARKED};
 use crate::cases::coherent::ramdisk;
-use crate::cases::linux::{BOOT, PROMPT, VM, power_off};
+use crate::cases::linux::{BOOT, PROMPT, VM, power_off, wait_for_shell};
 
 /// Function 00:03.0, with 256 MiB in BAR 2.
 const MEMORY: &[&str] = &[
@@ -40,7 +40,7 @@ fn copies(kernel: &str, use_: &str, commands: &[&str]) -> Result<String> {
     );
     let arguments = SMMU.iter().chain(EDU).chain(MEMORY).copied();
     let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).arguments(arguments).start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     let loaded = machine.shell(VM, "/assay/load 2>&1", PROMPT, TRANSFER)?;
     ensure!(loaded.contains("loaded") && !loaded.contains("bad"), "modules: {loaded}");
     let mut said = String::new();

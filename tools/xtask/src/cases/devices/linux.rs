@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{SMMU, TRANSFER};
 use crate::build;
 use crate::cases::Case;
-use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
 use crate::cases::ramdisk::with_modules;
 use crate::setup::{guests, modules};
 
@@ -75,14 +75,14 @@ fn two_lines() -> Result<String> {
     let server = std::thread::spawn(move || serve(&listener, b"a word from outside\n"));
     let mut machine = Machine::builder().manifest_text(&text).start()?;
     machine.expect(VM, "the root is /dev/nvme0n1 ext4", BOOT)?;
-    machine.expect(VM, PROMPT, SOON)?;
+    wait_for_shell(&mut machine, VM, SOON)?;
     let fetch = format!("wget -q -O /fetched http://10.0.2.2:{port}/ && cat /fetched && sync");
     let fetched = machine.shell(VM, &fetch, PROMPT, TRANSFER)?;
     ensure!(fetched.contains("a word from outside"), "fetching: {fetched}");
     server.join().map_err(|_| anyhow::anyhow!("the server died"))??;
     machine.send(VM, "mount -o remount,ro /; reboot -f\n")?;
     machine.expect(VM, "the root is /dev/nvme0n1 ext4", BOOT)?;
-    machine.expect(VM, PROMPT, SOON)?;
+    wait_for_shell(&mut machine, VM, SOON)?;
     let kept = machine.shell(VM, "cat /fetched", PROMPT, SOON)?;
     ensure!(kept.contains("a word from outside"), "it is not kept: {kept}");
     nothing_stopped(&machine)?;
@@ -104,7 +104,7 @@ fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
 }
 
 fn load(machine: &mut Machine) -> Result<()> {
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(machine, VM, BOOT)?;
     let loaded = machine.shell(VM, "/assay/load 2>&1", PROMPT, TRANSFER)?;
     ensure!(loaded.contains("loaded") && !loaded.contains("bad"), "modules: {loaded}");
     Ok(())
