@@ -52,6 +52,7 @@ impl Runner {
         if matches!(event, Event::HypTimer | Event::Kick) {
             deferred::look();
         }
+        intx::sample(self.vm, self.vcpu.index, matches!(event, Event::Maintenance(_)));
         match event {
             Event::HypTimer => self.deadline(frame),
             Event::VirtTimer(physical) => {
@@ -60,7 +61,6 @@ impl Runner {
             }
             Event::Maintenance(ack) => {
                 self.sample_timer();
-                intx::sample(self.vm, self.vcpu.index);
                 let mut devices = self.vm.devices.lock();
                 let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists);
                 let more = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);

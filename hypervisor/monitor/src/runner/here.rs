@@ -276,6 +276,7 @@ impl Runner {
             pmu::stop();
         }
         self.sample_timer();
+        intx::sample(self.vm, self.vcpu.index, false);
         self.vcpu = Vcpu::new(self.vcpu.index);
         let mut devices = self.vm.devices.lock();
         let kicks = devices.vgic.park(self.vcpu.index, &mut Lists);
@@ -290,6 +291,7 @@ impl Runner {
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
         self.sample_timer();
+        intx::sample(vm, self.vcpu.index, false);
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);

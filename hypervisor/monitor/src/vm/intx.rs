@@ -128,12 +128,17 @@ fn raise(vm: &Vm, line: &Line, vcpu: VcpuId) {
     vm.kick(kicks);
 }
 
-/// Looks at the lines again, after the guest has ended an interrupt; once one is low, the physical interrupt may come
-/// again. A GICv3 is not asked: there the interrupt is let come again, and comes if the line is high.
-pub(crate) fn sample(vm: &Vm, vcpu: VcpuId) {
-    for line in &vm.lines {
+/// Looks at the lines again, before List Registers are folded that the guest may have ended: a line that it has had lowered
+/// must not raise the interrupt anew. Once one is low, the physical interrupt may come again. A GICv3 is not asked: there the
+/// interrupt is let come again, and comes if the line is high, but only if `has_ended`, or it would come at each exit.
+pub(crate) fn sample(vm: &Vm, vcpu: VcpuId, has_ended: bool) {
+    if vm.machine.gic == Version::V3 && !has_ended {
+        return;
+    }
+    for line in vm.lines.iter().filter(|line| line.held.load(Ordering::Relaxed)) {
         let mut devices = vm.devices.lock();
         let is_high = || vm.machine.gic == Version::V2 && gic::is_pending(line.physical);
+        // Under the lock, as everywhere: another CPU may have looked too.
         if line.held.load(Ordering::Relaxed) && !is_high() {
             line.held.store(false, Ordering::Relaxed);
             let kicks = devices.vgic.set_level(vcpu, line.guest, false);
