@@ -21,7 +21,8 @@ mod walk;
 
 pub use device::{Address, DeviceFault, Found, look, needs_dma};
 pub use fault::BarFault;
-pub use host::{EcamHost, PciWindow};
+pub(crate) use host::BUS_BYTES;
+pub use host::{EcamHost, PciWindow, Rival};
 pub use idmap::{DeviceId, IdMap, IdRange, Stream};
 pub use messages::stop_messages;
 pub use prepare::{Placed, Prepared, prepare, stop_dma};

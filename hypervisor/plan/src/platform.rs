@@ -36,7 +36,7 @@ mod smmu;
 #[cfg(test)]
 mod tests;
 
-pub use crate::pci::{DeviceId, EcamHost, PciWindow, Stream};
+pub use crate::pci::{DeviceId, EcamHost, PciWindow, Rival, Stream};
 pub use console::early_console;
 pub use device::{Accesses, PlatformDevice};
 pub use fault::{NodeFault, Oddity, ParentFault};
@@ -365,14 +365,15 @@ impl HostPlatform {
     /// Lists what is odd in the trees and decides nothing by itself.
     pub fn oddities(&self) -> Vec<Oddity<'_>> {
         let mut all: Vec<_> = self.facts.oddities().collect();
-        all.extend(self.in_vain.iter().map(|(node, reason)| Oddity { node, reason }));
+        all.extend(self.in_vain.iter().map(|(node, reason)| Oddity { node, reason: (*reason).into() }));
+        all.extend(self.rivals());
         if self.uniform_has_value {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
-            all.push(Oddity { node: "/", reason });
+            all.push(Oddity { node: "/", reason: reason.into() });
         }
         if let Some(console) = self.console.as_ref().filter(|console| console.wired.is_none()) {
             let reason = "stdout-path names it, and Assay has no driver for it, or its registers are wired as no driver here can reach them, so that nothing is shown and no key is taken: name another UART there";
-            all.push(Oddity { node: &console.path, reason });
+            all.push(Oddity { node: &console.path, reason: reason.into() });
         }
         all
     }

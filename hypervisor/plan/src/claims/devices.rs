@@ -146,7 +146,10 @@ fn are_beside(machine: &HostPlatform, one: Address, other: Address) -> bool {
             .map_or(true, |host| other.function.bus() != host.buses.0 || other.function.device() == root),
         (None, _) => false,
     };
-    one.segment == other.segment && (device(one) == device(other) || have_one_root)
+    // Bridges of one segment have a root bus each.
+    let host =
+        |address: Address| machine.ecam_host(address.segment, address.function.bus()).ok().map(|host| &host.path);
+    host(one) == host(other) && (device(one) == device(other) || have_one_root)
 }
 
 /// Lists the functions that a VM claims and the boot found, with the regions that they go with, as far as these have a

@@ -9,6 +9,8 @@ pub enum BarFault {
     NoLength,
     /// No host bridge has this segment and bus.
     NoHost,
+    /// Two host bridges claim the same: what is behind which, the tree does not say.
+    Rivals,
     /// The host bridge's configuration space is, by the tree, where something else is.
     NoEcam,
     /// Nothing answers at this requester ID, or only behind a bridge that firmware did not configure.

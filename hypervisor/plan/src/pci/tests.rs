@@ -36,6 +36,7 @@ fn host() -> EcamHost {
         streams: IdMap::default(),
         msis: IdMap::default(),
         is_coherent: true,
+        rival: None,
     }
 }
 

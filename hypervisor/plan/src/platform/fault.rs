@@ -1,5 +1,7 @@
 //! What is wrong with a coherent region's node by the trees' words alone (rule T1).
 
+use alloc::borrow::Cow;
+
 /// Why what a node declares is not believed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NodeFault {
@@ -48,10 +50,10 @@ impl ParentFault {
 }
 
 /// Something odd in the trees that decides nothing by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Oddity<'a> {
     /// The node's path.
     pub node: &'a str,
     /// What is odd, and what to do.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }

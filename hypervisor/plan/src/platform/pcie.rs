@@ -2,25 +2,24 @@
 //!
 //! Nothing here touches a device. (IEEE 1275 PCI Bus Binding; `pci-host-ecam-generic`.)
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{EcamHost, HostPlatform, MAX_LIST, PciWindow, PlatformError, bus, room};
+use super::{EcamHost, HostPlatform, MAX_LIST, Oddity, PciWindow, PlatformError, bus, room};
 use crate::gate::decode::{cell_bytes, number};
 use crate::gate::{MAX_REG, Malformed, Node, Tree, decode};
 use assay_model::pci::Function;
 
-use crate::pci::{BarFault, IdMap, IdRange};
+use crate::pci::{BUS_BYTES, BarFault, IdMap, IdRange, Rival};
 
 const ECAM: &[&str] = &["pci-host-ecam-generic"];
 const DOMAIN: &str = "linux,pci-domain";
 /// Bytes of a PCI address: the space with its flags, and 64 bits.
 const PCI_ADDRESS: usize = 12;
-/// Bytes of configuration space for each bus.
-const BUS_BYTES: u64 = 0x10_0000;
 
 /// Reads all host bridges that are not disabled. Those without `linux,pci-domain` get the lowest segments that no other has,
 /// in tree order, as Linux numbers them (drivers/pci/pci.c, `of_pci_bus_find_domain_nr`): each is its own.
@@ -39,18 +38,42 @@ pub(super) fn hosts<'t, 'a>(
             hosts.push(host);
         }
     }
+    let rivals: Vec<_> = hosts.iter().map(|host| rival(hosts, host)).collect();
+    hosts.iter_mut().zip(rivals).for_each(|(host, rival)| host.rival = rival);
     Ok(())
+}
+
+/// Returns the first other bridge that claims what `host` claims: which of both has it, the tree does not say.
+fn rival(all: &[EcamHost], host: &EcamHost) -> Option<Rival> {
+    let mut others = all.iter().filter(|other| !core::ptr::eq(*other, host));
+    others.find_map(|other| Some(Rival { path: other.path.clone(), claims: host.rivalry(other)? }))
 }
 
 impl HostPlatform {
     /// Returns the host bridge that a bus of a segment is behind.
     ///
     /// # Errors
-    /// [`BarFault::NoHost`]; [`BarFault::NoEcam`] if the configuration space is, by the tree, memory too.
+    /// [`BarFault::NoHost`]; [`BarFault::Rivals`] if another bridge claims to be there too; [`BarFault::NoEcam`] if the
+    /// configuration space is, by the tree, memory too.
     pub fn ecam_host(&self, segment: u32, bus: u8) -> Result<&EcamHost, BarFault> {
         let is_behind = |host: &&EcamHost| host.segment == segment && (host.buses.0..=host.buses.1).contains(&bus);
         let host = self.pcie.iter().find(is_behind).ok_or(BarFault::NoHost)?;
+        if host.rival.is_some() {
+            return Err(BarFault::Rivals);
+        }
         if self.has_ecam(host) { Ok(host) } else { Err(BarFault::NoEcam) }
+    }
+
+    /// Names the host bridges that claim what others claim, in sentences that name both.
+    pub(super) fn rivals(&self) -> impl Iterator<Item = Oddity<'_>> {
+        let of = |host: &EcamHost| {
+            let Rival { path, claims } = host.rival.as_ref()?;
+            let reason = format!(
+                "it and {path} claim the same {claims}: no VM gets a function of either; correct the one that is wrong"
+            );
+            Some(reason)
+        };
+        self.pcie.iter().filter_map(move |host| Some(Oddity { node: &host.path, reason: of(host)?.into() }))
     }
 
     /// Tells whether a host bridge's configuration space is by the tree no memory too.
@@ -94,6 +117,7 @@ fn host<'t, 'a>(
         streams: id_map(node, "iommu-map", "iommu-map-mask")?,
         msis: id_map(node, "msi-map", "msi-map-mask")?,
         is_coherent: node.has("dma-coherent"),
+        rival: None,
     }))
 }
 

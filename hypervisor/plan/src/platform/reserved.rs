@@ -216,16 +216,16 @@ impl Facts {
     /// Lists what is odd and decides nothing by itself.
     pub(super) fn oddities(&self) -> impl Iterator<Item = Oddity<'_>> {
         let parent = self.parent.fault().filter(|_| !self.nodes.is_empty());
-        let parent = parent.map(|fault| Oddity { node: "/reserved-memory", reason: fault.reason() });
+        let parent = parent.map(|fault| Oddity { node: "/reserved-memory", reason: fault.reason().into() });
         let off = self.nodes.iter().filter(|fact| fact.tag_storage && !fact.available);
         let off = off.map(|fact| Oddity {
             node: &fact.node.path,
-            reason: "tag storage is kept from everybody whatever its status says: leave the status out",
+            reason: "tag storage is kept from everybody whatever its status says: leave the status out".into(),
         });
         let called = self.nodes.iter().filter(|fact| fact.available && fact.coherent && fact.node.name == "memory");
         let called = called.map(|fact| Oddity {
             node: &fact.node.path,
-            reason: "the region is called memory, as RAM is: rename it, or claim it by its full path",
+            reason: "the region is called memory, as RAM is: rename it, or claim it by its full path".into(),
         });
         parent.into_iter().chain(off).chain(called)
     }

@@ -1,6 +1,7 @@
 //! Platform trees, good and bad: what the `HostPlatform` holds, and what the errors say.
 
 mod boards;
+mod bridges;
 mod damage;
 mod early;
 mod overlays;

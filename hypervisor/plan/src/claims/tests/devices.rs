@@ -137,6 +137,39 @@ fn what_the_boot_found_of_a_function_counts() {
     }
 }
 
+/// A second bridge of segment 0, of buses 16 to 31 if the first has 16, at `at`.
+fn two_bridges(buses: &str) -> HostPlatform {
+    let second = BRIDGE.replace("pcie@10000000", "pcie@20000000").replace("0x40 0x10000000", "0x40 0x30000000");
+    let window = "0x10000000 0 0x10000000 0 0x2eff0000";
+    let second = second.replace(window, "0x10000000 0 0x3f000000 0 0x1000000");
+    let second = second.replace("linux,pci-domain", &std::format!("bus-range = <{buses}>; linux,pci-domain"));
+    let first = BRIDGE.replace("linux,pci-domain", "bus-range = <0 15>; linux,pci-domain");
+    platform(&(first + &second), &gpu(""))
+}
+
+#[test]
+fn no_vm_gets_a_function_that_two_bridges_claim() {
+    let vms = vms(&[vm("a", r#"assay,devices = "00:02.0", "/pcie@20000000/gpu@2,0";"#, &[])]);
+    let said = troubles(&two_bridges("0 15"), &vms).remove(0);
+    assert!(said[0].contains("00:02.0 is claimed twice"), "{said:?}");
+    let vms = super::vms(&[vm("a", r#"assay,devices = "00:02.0";"#, &[])]);
+    let said = troubles(&two_bridges("0 15"), &vms).remove(0);
+    assert!(
+        said[0].contains("cannot be used: two PCI host bridges of the tree claim to be the function's"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_device_of_one_root_bus_is_apart_from_the_same_number_on_another() {
+    let list = |name, device: &str| vm(name, &std::format!("assay,devices = \"{device}\";"), &[]);
+    let vms = vms(&[list("a", "00:02.0"), list("b", "10:02.0")]);
+    let mut machine = two_bridges("16 31");
+    assert_eq!(machine.oddities(), []);
+    machine.functions = [good("00:02.0", None, Some(0x10)), good("10:02.0", None, Some(0x1010))].to_vec();
+    assert!(troubles(&machine, &vms).iter().all(Vec::is_empty));
+}
+
 /// Two regions that are BARs of 00:02.0.
 const BARS: &str = r#"
     one { compatible = "assay,coherent-memory"; assay,pci-bar = <0 0x10 2>; assay,length = <0 0x1000>; no-map; };

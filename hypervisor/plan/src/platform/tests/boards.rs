@@ -331,24 +331,6 @@ fn with_smmu(map: &str) -> HostPlatform {
 }
 
 #[test]
-fn host_bridges_without_a_segment_get_one_each() {
-    let bridge = |at: u32, more: &str| {
-        std::format!(
-            "pcie@{at:x} {{ compatible = \"pci-host-ecam-generic\"; #address-cells = <3>; #size-cells = <2>; \
-             reg = <0x40 {at:#x} 0 0x1000000>; bus-range = <0 15>; {more} ranges; }};"
-        )
-    };
-    let given = "linux,pci-domain = <1>;";
-    let three = [bridge(0x2000_0000, ""), bridge(0x3000_0000, given), bridge(0x4000_0000, "")].concat();
-    let source =
-        changed("linux,pci-domain = <0>;", "").replace("pcie@10000000 {", &std::format!("{three} pcie@10000000 {{"));
-    let hosts = machine(&source).pcie;
-    let segments: Vec<_> = hosts.iter().map(|host| (host.path.as_str(), host.segment)).collect();
-    let expected = [("/pcie@20000000", 0), ("/pcie@30000000", 1), ("/pcie@40000000", 2), ("/pcie@10000000", 3)];
-    assert_eq!(segments, expected);
-}
-
-#[test]
 fn functions_have_the_streams_of_the_first_range_that_has_them() {
     let machine = with_smmu("dma-coherent; iommu-map = <0 7 0x100 0x100>, <0x10 7 0x9000 1>, <0x100 8 0 0x100>;");
     let (smmu, host) = (&machine.smmus[0], &machine.pcie[0]);
