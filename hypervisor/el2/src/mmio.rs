@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use assay_spec::addr::{Pa, Region};
 
-use crate::{cpu, frames, heap};
+use crate::{cpu, frames, heap, probe};
 
 /// A layout of registers.
 ///
@@ -27,6 +27,20 @@ impl<T: Registers> Mmio<T> {
     /// not fit there, or it is the image's or memory that frames come from. A wrong tree can cost an abort, not memory.
     pub(crate) fn new(region: Region<Pa>) -> Option<Self> {
         elements(region, 1)?.first().map(Self)
+    }
+}
+
+impl<T: Registers> Mmio<T> {
+    /// Tells whether something answers a read of the word at `offset`, of a register that a read does not change and that is
+    /// never all ones.
+    pub(crate) fn answers(&self, offset: usize) -> bool {
+        if !offset.is_multiple_of(4) || offset + 4 > size_of::<T>() {
+            return false;
+        }
+        let word = core::ptr::from_ref(self.0).addr() + offset;
+        // SAFETY: an aligned word of the registers, which the caller of `new` mapped as Device and which are no memory that
+        // Rust objects or a guest could be in; an abort is recovered.
+        unsafe { probe::probe_read(word as u64) != u32::MAX }
     }
 }
 

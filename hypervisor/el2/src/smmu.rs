@@ -94,6 +94,9 @@ impl Closed {
     pub fn take(region: Region<Pa>) -> Result<Self, SmmuError> {
         let bad = SmmuError::BadFrame(region);
         let registers: Mmio<Block> = Mmio::new(region).filter(|_| claim(region, Use::Master)).ok_or(bad)?;
+        if !registers.answers(registers::IDR0) || !registers.answers(registers::EVENTQ_PROD) {
+            return Err(SmmuError::NoAnswer("its registers"));
+        }
         let features = Features::of(registers.idr0.get(), registers.idr1.get(), registers.idr5.get());
         // While it translates, GBPA means nothing: what aborts comes before what translates ends. Also if that fails,
         // firmware's tables and queues are still to go: they are in memory that may be anybody's.

@@ -56,6 +56,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let more = heap::for_bundle(&boot, place, &machine)?;
     heap::add(&mut boot, more)?;
     let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, &mut machine)?;
+    machine.lose_misplaced(&own());
     let free = memory::free(&machine, &kept, cpu::has_mte2());
     boot.give_memory(&free);
     let blocks = take_blocks(&machine, this);
@@ -173,18 +174,10 @@ fn make(
     bits: CpuBits,
     ram: Proof,
 ) -> create::Made {
-    let mut occupied =
-        alloc::vec![Occupied { name: "Assay's image", occupant: Occupant::Assay, region: image::region() }];
-    occupied.extend(assay_el2::heap::early().map(|region| Occupied {
-        name: "Assay's heap",
-        occupant: Occupant::Assay,
-        region,
-    }));
-    occupied.extend(kept.iter().map(|region| Occupied {
-        name: "the bundle or a module",
-        occupant: Occupant::Assay,
-        region: *region,
-    }));
+    let kept = kept.iter().map(|region| ("the bundle or a module", *region));
+    let occupied = own().into_iter().chain(kept);
+    let occupied = occupied.map(|(name, region)| Occupied { name, occupant: Occupant::Assay, region });
+    let occupied: Vec<_> = occupied.collect();
     let is_ram = |path: &str| machine.memory.iter().any(|node| node.path == path);
     // Before the proof everything is as the tree says.
     let untried = |path: &str| if is_ram(path) { ram } else { Proof::NotRun };
@@ -204,6 +197,12 @@ fn make(
         found.map_or(ram, |(_, proof)| *proof)
     };
     create::all(guests, &host, World { proof: &proof, ..world }, &mut pool)
+}
+
+/// What EL2 is in.
+fn own() -> Vec<(&'static str, Region<Pa>)> {
+    let heaps = assay_el2::heap::early().map(|region| ("Assay's heap", region));
+    core::iter::once(("Assay's image", image::region())).chain(heaps).collect()
 }
 
 /// Finds the console before anything else can go wrong.

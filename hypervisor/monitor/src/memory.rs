@@ -57,8 +57,8 @@ pub(crate) fn map(machine: &HostPlatform, free: &[Pooled], guards: &[Region<Pa>]
         }
         HostGic::V2 { dist, cpu, hyp, .. } => devices.extend([*dist, *cpu, *hyp]),
     }
-    devices.extend(machine.itss.iter().map(|its| its.control));
-    devices.extend(machine.smmus.iter().map(|smmu| smmu.registers));
+    devices.extend(machine.itss.iter().filter_map(|its| Some(its.frames.as_ref().ok()?.control)));
+    devices.extend(machine.smmus.iter().filter_map(|smmu| smmu.registers.as_ref().ok().copied()));
     devices.extend(machine.console.iter().filter(|console| console.wired.is_some()).map(|console| console.registers));
     for device in devices {
         map.add(device, Kind::Device).map_err(|error| fail("a device", error.0))?;

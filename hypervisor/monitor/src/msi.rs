@@ -1,6 +1,7 @@
 //! Messages of VMs' functions: each that an ITS takes is an LPI of EL2's, which stands for one of the VM's interrupts.
 
 use alloc::boxed::Box;
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -25,15 +26,9 @@ static NEXT: Mutex<u32> = Mutex::new(LPI_BASE);
 pub(crate) fn close(machine: &mut HostPlatform) {
     let mut all = CLOSED.lock();
     for node in &mut machine.itss {
-        let closed = Closed::take(node.control);
-        if let Err(error) = &closed {
-            say!(
-                "warning node={} reason=\"{error}: if firmware left it on, it may write to what was firmware's\"",
-                node.path
-            );
-        }
-        node.is_usable &= closed.is_ok();
-        all.push(closed.ok());
+        let frames = node.frames.clone();
+        let closed = frames.and_then(|frames| Closed::take(frames.control).map_err(|error| error.to_string()));
+        all.push(closed.map_err(|why| node.lose(why)).ok());
     }
 }
 

@@ -2,6 +2,7 @@
 //! accesses that they stopped.
 
 use alloc::boxed::Box;
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -32,14 +33,12 @@ static PENDING: AtomicBool = AtomicBool::new(false);
 pub(crate) fn close(machine: &mut HostPlatform) {
     let mut all = CLOSED.lock();
     for node in &mut machine.smmus {
-        let smmu = match Closed::take(node.registers) {
+        let taken =
+            node.registers.clone().and_then(|registers| Closed::take(registers).map_err(|error| error.to_string()));
+        let smmu = match taken {
             Ok(smmu) => smmu,
-            Err(error) => {
-                say!(
-                    "warning node={} reason=\"{error}: devices behind it that firmware started may access all memory\"",
-                    node.path
-                );
-                node.is_usable = false;
+            Err(why) => {
+                node.lose(why);
                 all.push(None);
                 continue;
             }

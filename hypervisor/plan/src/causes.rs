@@ -142,6 +142,7 @@ impl Cause for DeviceFault {
             Self::TooMany => say(V3, format_args!("is one too many: a VM gets 8 devices at most"), "give it to another VM, or leave it out"),
             Self::Twice => say(V3, format_args!("is claimed twice"), "leave the function in one claim only"),
             Self::Bar(fault) => say(V3, format_args!("cannot be used: {fault}"), "correct its name, or the platform, or leave it out"),
+            Self::LostSmmu => say(V3, format_args!("is behind an SMMU that could not be taken over (a warning names it and says why)"), "correct the SMMU's node in the platform tree, or leave the function out"),
             Self::NeedsDma(class) => say(V3, format_args!("has class {class:04x}, which works by DMA, and without an SMMU no DMA is let out of a VM"), "leave the function out, or run on a machine with an SMMUv3 before it (on QEMU: -M iommu=smmuv3)"),
             Self::OthersRegion => say(V3, format_args!("has coherent memory that another VM claims: resetting it would take that away"), "give the function to the VM that claims the region, or leave it out"),
             Self::PastSmmu => say(V3, format_args!("is a virtio device that does not offer VIRTIO_F_ACCESS_PLATFORM, and so accesses memory past the SMMU"), "have it offer the feature (on QEMU: iommu_platform=on,disable-legacy=on), or leave it out"),

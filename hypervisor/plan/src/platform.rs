@@ -27,6 +27,7 @@ mod fault;
 mod gic;
 mod interrupts;
 mod its;
+mod masters;
 mod memory;
 mod numa;
 mod pcie;
@@ -41,7 +42,7 @@ pub use console::early_console;
 pub use device::{Accesses, PlatformDevice};
 pub use fault::{NodeFault, Oddity, ParentFault};
 pub use interrupts::Wire;
-pub use its::Its;
+pub use its::{Frames, Its};
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
@@ -366,7 +367,7 @@ impl HostPlatform {
     pub fn oddities(&self) -> Vec<Oddity<'_>> {
         let mut all: Vec<_> = self.facts.oddities().collect();
         all.extend(self.in_vain.iter().map(|(node, reason)| Oddity { node, reason: (*reason).into() }));
-        all.extend(self.rivals());
+        all.extend(self.rivals().chain(self.lost()));
         if self.uniform_has_value {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
             all.push(Oddity { node: "/", reason: reason.into() });

@@ -279,7 +279,7 @@ impl VmPlan<'_> {
     /// Returns the page that its devices send messages to, if some do.
     pub fn message_page(&self) -> Option<Region<Pa>> {
         let messages = self.functions.iter().find_map(|function| function.messages)?;
-        Some(self.host.itss.get(messages.its)?.page)
+        Some(self.host.itss.get(messages.its)?.frames.as_ref().ok()?.page)
     }
 
     /// Returns the lines of what was decided of its memory.

@@ -166,6 +166,7 @@ fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<S
     }
     let claimed = manifest.vm.iter().flat_map(|vm| &vm.devices);
     machine.read_devices(&firmware, claimed.map(String::as_str));
+    machine.lose_misplaced(&[]);
     Ok(machine)
 }
 

@@ -75,6 +75,10 @@ impl Closed {
     pub fn take(control: Region<Pa>) -> Result<Self, ItsError> {
         let bad = ItsError::BadFrame(control);
         let registers: Mmio<Control> = Mmio::new(control).filter(|_| claim(control, Use::Master)).ok_or(bad)?;
+        // GITS_CTLR is at 0.
+        if !registers.answers(0) {
+            return Err(ItsError::NoAnswer("its registers"));
+        }
         turn_off(&registers)?;
         // Caches are sure to be empty when both Enabled and Valid have been cleared (GITS_TYPER.INV).
         registers.baser.iter().for_each(|baser| baser.set(0));

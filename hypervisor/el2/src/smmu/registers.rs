@@ -9,6 +9,10 @@ use super::SmmuError;
 use crate::device_memory::DeviceMemory;
 use crate::mmio::{Registers, wait_until};
 
+/// SMMU_IDR0, of page 0, and SMMU_EVENTQ_PROD, of page 1.
+pub(super) const IDR0: usize = 0;
+pub(super) const EVENTQ_PROD: usize = 0x100a8;
+
 register_structs! {
     pub(crate) Block {
         (0x00000 => pub(super) idr0: ReadOnly<u32>),

@@ -89,8 +89,10 @@ fn of_function(world: &World<'_>, vm: &VmConfig, device: &str) -> Option<DeviceF
     if claimed(world.vms) > 1 {
         return Some(DeviceFault::Twice);
     }
-    if let Err(fault) = machine.ecam_host(address.segment, address.function.bus()) {
-        return Some(DeviceFault::Bar(fault));
+    match machine.ecam_host(address.segment, address.function.bus()) {
+        Err(fault) => return Some(DeviceFault::Bar(fault)),
+        Ok(host) if machine.is_behind_lost(host, address.function) => return Some(DeviceFault::LostSmmu),
+        Ok(_) => {}
     }
     let of = |vm: &VmConfig| vm.functions().filter_map(|name| self::address(machine, name)).collect::<Vec<_>>();
     let others: Vec<Address> = world.vms.iter().filter(|other| other.name != vm.name).flat_map(of).collect();

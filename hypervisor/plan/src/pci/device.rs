@@ -60,6 +60,8 @@ pub enum DeviceFault {
     Bar(BarFault),
     /// It accesses memory past the SMMU that stands before it: a virtio device without `VIRTIO_F_ACCESS_PLATFORM`.
     PastSmmu,
+    /// It is behind an SMMU that nobody takes over.
+    LostSmmu,
     /// By its class code (base class and subclass) it works by DMA.
     NeedsDma(u16),
     /// One of its BARs is a region of coherent memory that another VM claims.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::gic::its::TRANSLATION_FRAME;
 
-use super::{DeviceId, EcamHost, HostPlatform, PlatformError, bus, room};
+use super::{DeviceId, EcamHost, HostPlatform, PlatformError, masters, room};
 use crate::gate::{Node, Tree};
 use assay_model::pci::Function;
 
@@ -15,28 +15,54 @@ use assay_model::pci::Function;
 pub struct Its {
     /// Its node.
     pub path: String,
-    /// Its control frame.
-    pub control: Region<Pa>,
-    /// The page that devices write to.
-    pub page: Region<Pa>,
+    /// Where it is, or why nobody takes it over: if firmware left it on, it may then write to what was firmware's.
+    pub frames: Result<Frames, String>,
     /// It can be used, as far as somebody has looked: neither its node nor the GIC's says that it reads tables past the
     /// CPUs' caches (`dma-noncoherent`).
     pub is_usable: bool,
 }
 
-/// Reads all that are not disabled.
+/// An ITS's registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frames {
+    /// Its control frame.
+    pub control: Region<Pa>,
+    /// The page that devices write to.
+    pub page: Region<Pa>,
+}
+
+impl Frames {
+    fn of(registers: Region<Pa>) -> Result<Self, String> {
+        if registers.size < 2 * TRANSLATION_FRAME {
+            return Err(String::from("its reg must hold 128 KiB"));
+        }
+        let page = Region { start: Pa(registers.start.0 + TRANSLATION_FRAME), size: 0x1000 };
+        Ok(Self { control: Region { size: TRANSLATION_FRAME, ..registers }, page })
+    }
+}
+
+impl Frames {
+    /// Both, in one piece: they are one after the other.
+    pub(super) fn pages(&self) -> Region<Pa> {
+        Region { size: 2 * TRANSLATION_FRAME, ..self.control }
+    }
+}
+
+impl Its {
+    /// Notes that nobody takes it over, and why.
+    pub fn lose(&mut self, why: String) {
+        (self.frames, self.is_usable) = (Err(why), false);
+    }
+}
+
+/// Reads all that are not disabled. What is wrong with a node concerns those behind it alone.
 pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, all: &mut Vec<Its>) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(&["arm,gic-v3-its"]) && node.is_available();
     for node in tree.nodes().filter(wanted) {
-        let registers = bus::registers(node)?;
-        let registers = registers.first().filter(|registers| registers.size >= 2 * TRANSLATION_FRAME);
-        // One that is too short is none: nobody need have it.
-        let Some(registers) = registers else { continue };
+        let frames = masters::registers(node).and_then(Frames::of);
+        let is_usable = frames.is_ok() && ![node, gic].iter().any(|node| node.has("dma-noncoherent"));
         room(all, "/")?;
-        let page = Region { start: Pa(registers.start.0 + TRANSLATION_FRAME), size: 0x1000 };
-        let control = Region { size: TRANSLATION_FRAME, ..*registers };
-        let is_usable = ![node, gic].iter().any(|node| node.has("dma-noncoherent"));
-        all.push(Its { path: node.path(), control, page, is_usable });
+        all.push(Its { path: node.path(), frames, is_usable });
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{EcamHost, HostPlatform, PlatformError, Stream, bus, interrupts, room};
+use super::{EcamHost, HostPlatform, PlatformError, Stream, interrupts, masters, room};
 use crate::gate::{Node, Tree};
 use assay_model::pci::Function;
 
@@ -15,8 +15,8 @@ use assay_model::pci::Function;
 pub struct Smmu {
     /// Its node.
     pub path: String,
-    /// Its registers: pages 0 and 1.
-    pub registers: Region<Pa>,
+    /// Its registers: pages 0 and 1. Or why nobody takes it over: what is behind it may then access all memory.
+    pub registers: Result<Region<Pa>, String>,
     /// It can be used: `dma-coherent` says that it reads tables and queues as the CPUs' caches have them, and as far as
     /// somebody has looked it can do what it must.
     pub is_usable: bool,
@@ -24,25 +24,31 @@ pub struct Smmu {
     pub events: Option<IntId>,
 }
 
-/// Reads all that are not disabled.
+/// Reads all that are not disabled. What is wrong with a node concerns those behind it alone.
 pub(super) fn all<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>, smmus: &mut Vec<Smmu>) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(&["arm,smmu-v3"]) && node.is_available();
     for node in tree.nodes().filter(wanted) {
-        let registers = bus::registers(node)?;
-        // One without is none: nobody need have it.
-        let Some(registers) = registers.first().copied() else { continue };
+        let registers = masters::registers(node);
         // Without names the order is the binding's, in which the event queue is first.
-        let mut names = node.strs("interrupt-names")?;
         let which = if node.has("interrupt-names") {
+            let mut names = node.strs("interrupt-names").into_iter().flatten();
             names.position(|name| matches!(name, "eventq" | "combined"))
         } else {
             Some(0)
         };
-        let events = which.map(|which| interrupts::nth(node, gic, which)).transpose()?.flatten();
+        let events = which.and_then(|which| interrupts::nth(node, gic, which).ok().flatten());
+        let is_usable = registers.is_ok() && node.has("dma-coherent");
         room(smmus, "/")?;
-        smmus.push(Smmu { path: node.path(), registers, is_usable: node.has("dma-coherent"), events });
+        smmus.push(Smmu { path: node.path(), registers, is_usable, events });
     }
     Ok(())
+}
+
+impl Smmu {
+    /// Notes that nobody takes it over, and why.
+    pub fn lose(&mut self, why: String) {
+        (self.registers, self.is_usable) = (Err(why), false);
+    }
 }
 
 impl HostPlatform {
@@ -52,5 +58,11 @@ impl HostPlatform {
         let (path, id) = host.streams.of(function).filter(|_| host.is_coherent)?;
         let smmu = self.smmus.iter().position(|smmu| smmu.path == path && smmu.is_usable)?;
         Some(Stream { smmu, id })
+    }
+
+    /// Tells whether a function behind `host` is behind an SMMU that nobody takes over.
+    pub fn is_behind_lost(&self, host: &EcamHost, function: Function) -> bool {
+        let path = host.streams.of(function).map(|(path, _)| path);
+        self.smmus.iter().any(|smmu| smmu.registers.is_err() && path == Some(&*smmu.path))
     }
 }

@@ -4,6 +4,7 @@ mod boards;
 mod bridges;
 mod damage;
 mod early;
+mod masters;
 mod overlays;
 mod refusals;
 

@@ -161,6 +161,18 @@ fn no_vm_gets_a_function_that_two_bridges_claim() {
 }
 
 #[test]
+fn no_vm_gets_a_function_behind_an_smmu_that_nobody_takes_over() {
+    let smmu = r#"iommu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x40000000 0 0x20000>; phandle = <77>; };"#;
+    let bridge = BRIDGE.replace("linux,pci-domain", "iommu-map = <0 77 0 0x10000>; linux,pci-domain");
+    let mut machine = platform(&(bridge + smmu), "");
+    let vms = vms(&[vm("a", r#"assay,devices = "00:02.0";"#, &[])]);
+    assert_eq!(troubles(&machine, &vms).remove(0), Vec::<String>::new());
+    machine.lose_misplaced(&[]);
+    let said = troubles(&machine, &vms).remove(0);
+    assert!(said[0].contains("00:02.0 is behind an SMMU that could not be taken over"), "{said:?}");
+}
+
+#[test]
 fn a_device_of_one_root_bus_is_apart_from_the_same_number_on_another() {
     let list = |name, device: &str| vm(name, &std::format!("assay,devices = \"{device}\";"), &[]);
     let vms = vms(&[list("a", "00:02.0"), list("b", "10:02.0")]);

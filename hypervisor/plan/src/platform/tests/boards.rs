@@ -10,7 +10,7 @@ use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
 use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
-use super::super::{Console, DeviceId, Enable, HostGic, HostPlatform, PciBar, PciWindow, Stream};
+use super::super::{Console, DeviceId, Enable, Frames, HostGic, HostPlatform, PciBar, PciWindow, Stream};
 use super::{BOARD, changed, compile, early_console, machine};
 use crate::pci::BarFault;
 use assay_model::pci::Function;
@@ -335,7 +335,7 @@ fn functions_have_the_streams_of_the_first_range_that_has_them() {
     let machine = with_smmu("dma-coherent; iommu-map = <0 7 0x100 0x100>, <0x10 7 0x9000 1>, <0x100 8 0 0x100>;");
     let (smmu, host) = (&machine.smmus[0], &machine.pcie[0]);
     assert_eq!(machine.smmus.len(), 1);
-    assert_eq!((smmu.registers, smmu.is_usable), (region(0x905_0000, 0x2_0000), true));
+    assert_eq!((&smmu.registers, smmu.is_usable), (&Ok(region(0x905_0000, 0x2_0000)), true));
     assert_eq!(smmu.events, Some(IntId(32 + 74)));
     let stream = |bus, device| machine.stream(host, Function::new(bus, device, 0));
     assert_eq!(stream(0, 2), Some(Stream { smmu: 0, id: 0x110 }));
@@ -350,7 +350,8 @@ fn functions_have_the_device_ids_of_their_its() {
         .replace("bus-range = <0 15>;", "bus-range = <0 15>; msi-map = <0 9 0x400 0x20>;");
     let machine = machine(&source);
     let (its, host) = (&machine.itss[0], &machine.pcie[0]);
-    assert_eq!((its.control, its.page), (region(0x808_0000, 0x1_0000), region(0x809_0000, 0x1000)));
+    let frames = Frames { control: region(0x808_0000, 0x1_0000), page: region(0x809_0000, 0x1000) };
+    assert_eq!(its.frames, Ok(frames));
     assert_eq!(machine.device_id(host, Function::new(0, 2, 0)), Some(DeviceId { its: 0, id: 0x410 }));
     assert_eq!(machine.device_id(host, Function::new(0, 4, 0)), None);
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
 use assay_harness::{Event, Machine, qemu};
 use dtoolkit::fdt::Fdt;
-use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use super::{HELLO, LIMIT, Parts};
 use crate::build::Artifacts;
@@ -13,6 +13,7 @@ use crate::cases::Case;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("boots/spin-table-cpus-that-never-come", never_come),
+        Case::new("boots/smmus-and-itss-in-wrong-places-are-said", misplaced),
         Case::new("boots/no-bundle-is-said", no_bundle),
         Case::new("boots/no-tree-ends-the-machine", no_tree),
         Case::new("boots/el1-is-said-and-ends-the-machine", at_el1),
@@ -53,6 +54,40 @@ fn never_come() -> Result<String> {
     let event = machine.expect_event("the CPU's absence", LIMIT, warned("has not come up"))?;
     ensure!(event.get("cpu") == Some("1"), "another CPU: {event}");
     let _ = machine.finish_ktap("hello", LIMIT)?;
+    Ok(String::new())
+}
+
+/// Nodes of SMMUs and an ITS whose registers are EL2's own memory, the interrupt controller's, and where nothing answers: the
+/// boot goes on without them.
+fn misplaced() -> Result<String> {
+    let parts = Parts::new(HELLO)?;
+    let nodes = [
+        ("iommu@40200000", "arm,smmu-v3", 0x4020_0000, 0x2_0000, "its registers overlap"),
+        ("iommu@8000000", "arm,smmu-v3", 0x800_0000, 0x2_0000, "its registers overlap"),
+        ("iommu@c000000", "arm,smmu-v3", 0xc00_0000, 0x2_0000, "it does not answer: its registers"),
+        ("its@d000000", "arm,gic-v3-its", 0xd00_0000, 0x2_0000, "it does not answer: its registers"),
+    ];
+    let arguments = tree(&parts, |tree| {
+        for (name, compatible, start, size, _) in nodes {
+            let mut node = DeviceTreeNode::new_unchecked(name);
+            let compatible = [compatible.as_bytes(), b"\0"].concat();
+            node.add_property(DeviceTreeProperty::new_unchecked("compatible", compatible));
+            let reg = [start, size].map(u64::to_be_bytes).concat();
+            node.add_property(DeviceTreeProperty::new_unchecked("reg", reg));
+            tree.root.add_child(node);
+        }
+        Some(())
+    })?;
+    let builder = Machine::builder().manifest_text(HELLO).physical_cpus(2).physical_memory(1 << 30);
+    let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
+    machine.wait(LIMIT)?;
+    for (name, _, _, _, reason) in nodes {
+        let of = |event: &Event| event.get("node").is_some_and(|node| node.ends_with(name));
+        let said = machine.events().into_iter().find(|event| event.kind == "warning" && of(event));
+        let said = said.with_context(|| format!("nothing of {name}:\n{}", machine.log()))?;
+        ensure!(said.get("reason").is_some_and(|text| text.starts_with(reason)), "another reason: {said}");
+    }
+    ensure!(machine.events().iter().any(|event| event.is_vm("hello", "stopped")), "{}", machine.log());
     Ok(String::new())
 }
 
