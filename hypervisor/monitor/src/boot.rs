@@ -56,10 +56,11 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let more = heap::for_bundle(&boot, place, &machine)?;
     heap::add(&mut boot, more)?;
     let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, &mut machine)?;
-    machine.lose_misplaced(&own());
+    let own = own(&kept);
+    machine.lose_misplaced(&own);
     let free = memory::free(&machine, &kept, cpu::has_mte2());
     boot.give_memory(&free);
-    let blocks = take_blocks(&machine, this);
+    let blocks = take_blocks(&machine, this, &own);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
     memory::map(&machine, &free, &guards)?.activate();
     pci::stop_dma(&machine);
@@ -87,7 +88,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
     pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
     warn_of_serror("the search for PCI functions");
-    let made = make(&machine, &guests, &kept, host, bits, proof);
+    let made = make(&machine, &guests, &own, host, bits, proof);
     let (cpus, vms, ticks) = (machine.cpus.len(), made.vms.len(), cpu::counter());
     say!("boot cpus={cpus} vms={vms} el2_bytes={} ticks={ticks}", el2_bytes(&made.vms));
     console::set_vms(made.vms.iter().map(|vm| vm.name.as_str()), prefix(&machine, &guests.tree));
@@ -169,14 +170,12 @@ fn warn_of_serror(what: &str) {
 fn make(
     machine: &HostPlatform,
     guests: &bundle::Guests,
-    kept: &[Region<Pa>],
+    own: &[(&str, Region<Pa>)],
     host: HostId,
     bits: CpuBits,
     ram: Proof,
 ) -> create::Made {
-    let kept = kept.iter().map(|region| ("the bundle or a module", *region));
-    let occupied = own().into_iter().chain(kept);
-    let occupied = occupied.map(|(name, region)| Occupied { name, occupant: Occupant::Assay, region });
+    let occupied = own.iter().map(|&(name, region)| Occupied { name, occupant: Occupant::Assay, region });
     let occupied: Vec<_> = occupied.collect();
     let is_ram = |path: &str| machine.memory.iter().any(|node| node.path == path);
     // Before the proof everything is as the tree says.
@@ -199,10 +198,11 @@ fn make(
     create::all(guests, &host, World { proof: &proof, ..world }, &mut pool)
 }
 
-/// What EL2 is in.
-fn own() -> Vec<(&'static str, Region<Pa>)> {
+/// What EL2 is in, and what it `kept` of what the boot loader loaded.
+fn own(kept: &[Region<Pa>]) -> Vec<(&'static str, Region<Pa>)> {
     let heaps = assay_el2::heap::early().map(|region| ("Assay's heap", region));
-    core::iter::once(("Assay's image", image::region())).chain(heaps).collect()
+    let kept = kept.iter().map(|region| ("the bundle or a module", *region));
+    core::iter::once(("Assay's image", image::region())).chain(heaps).chain(kept).collect()
 }
 
 /// Finds the console before anything else can go wrong.
@@ -257,16 +257,16 @@ fn set_conduit(boot: &Boot, blob: &[u8]) {
 }
 
 /// Takes a block of memory for each CPU that can be started.
-fn take_blocks(machine: &HostPlatform, this: PcpuId) -> Vec<(PcpuId, Block)> {
-    let lost = |cpu: &&platform::Cpu| cpu.release().is_some() && !machine.can_start(cpu);
-    for (index, cpu) in machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && lost(cpu)) {
-        say!(
-            "warning cpu={index} node={} reason=\"its cpu-release-addr is in no memory node: it is left out\"",
-            cpu.path
-        );
+fn take_blocks(machine: &HostPlatform, this: PcpuId, own: &[(&str, Region<Pa>)]) -> Vec<(PcpuId, Block)> {
+    let mut blocks = Vec::new();
+    for (index, cpu) in machine.cpus.iter().enumerate().filter(|(index, _)| *index != this.0) {
+        if let Some(reason) = machine.table_fault(cpu, own) {
+            say!("warning cpu={index} node={} reason={}", cpu.path, Quoted(&reason));
+        } else if machine.can_start(cpu) {
+            blocks.extend(Block::take().map(|block| (PcpuId(index), block)));
+        }
     }
-    let others = machine.cpus.iter().enumerate().filter(|(index, cpu)| *index != this.0 && machine.can_start(cpu));
-    others.filter_map(|(index, _)| Some((PcpuId(index), Block::take()?))).collect()
+    blocks
 }
 
 fn set_up_interrupts(machine: &mut HostPlatform) -> Result<(), String> {

@@ -1,8 +1,10 @@
 //! The CPUs: who there is and how each is started.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use assay_spec::addr::Pa;
+use assay_spec::addr::{Pa, Region};
 
 use super::{Cpu, Enable, HostPlatform, PlatformError, distinct, missing, room};
 use crate::gate::{Cells, Malformed, Node, Tree};
@@ -22,6 +24,17 @@ impl HostPlatform {
     pub fn can_start(&self, cpu: &Cpu) -> bool {
         let is_memory = |release| self.memory.iter().any(|memory| memory.region.contains(release));
         cpu.enable == Enable::Psci && self.psci.is_some() || cpu.release().is_some_and(is_memory)
+    }
+
+    /// Says why the page of a CPU's spin-table is not written, if it is not: nobody may have loaded anything there, over the
+    /// loop that the CPU is in. `own` is what EL2 is in and keeps, by name.
+    pub fn table_fault(&self, cpu: &Cpu, own: &[(&str, Region<Pa>)]) -> Option<String> {
+        let page = Region::page_of(cpu.release()?)?;
+        if !self.can_start(cpu) {
+            return Some(String::from("its cpu-release-addr is in no memory node: it is left out"));
+        }
+        let (name, _) = own.iter().find(|(_, region)| region.overlaps(&page))?;
+        Some(format!("its cpu-release-addr is in {name}: it is left out; load Assay and the bundle elsewhere"))
     }
 }
 

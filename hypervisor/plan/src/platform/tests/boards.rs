@@ -63,6 +63,11 @@ fn cpus_keep_their_order_and_the_disabled_ones_are_left_out() {
     assert_eq!(can, [true, false, false]);
     let inside = super::machine(&changed("0xd8>", "0x70000ff8>"));
     assert!(inside.can_start(&inside.cpus[1]) && inside.not_free().any(|hole| hole == region(0x7000_0000, 0x1000)));
+    let own = [("Assay's image", region(0x6ff0_0000, 0x10_0001))];
+    let said = |machine: &HostPlatform, own: &[_]| machine.table_fault(&machine.cpus[1], own).unwrap_or_default();
+    assert!(said(&machine, &own).contains("in no memory node"));
+    assert!(said(&inside, &own).contains("its cpu-release-addr is in Assay's image: it is left out"));
+    assert_eq!((said(&inside, &[]), inside.table_fault(&inside.cpus[0], &own)), (String::new(), None));
     assert_eq!((machine.cpus[0].numa, machine.cpus[1].numa), (Some(0), None));
     assert_eq!(machine.psci, Some(Conduit::Smc));
 }

@@ -12,7 +12,10 @@ use crate::cases::Case;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("boots/spin-table-cpus-that-never-come", never_come),
+        Case::new("boots/spin-table-cpus-that-never-come", || spin(0x5000_0ff8, "has not come up")),
+        Case::new("boots/a-spin-table-in-the-image-is-said", || {
+            spin(0x4020_0ff8, "cpu-release-addr is in Assay's image")
+        }),
         Case::new("boots/smmus-and-itss-in-wrong-places-are-said", misplaced),
         Case::new("boots/no-bundle-is-said", no_bundle),
         Case::new("boots/no-tree-ends-the-machine", no_tree),
@@ -38,20 +41,20 @@ fn warned(word: &'static str) -> impl Fn(&Event) -> bool {
     move |event| event.kind == "warning" && event.get("reason").is_some_and(|reason| reason.contains(word))
 }
 
-/// QEMU's CPU does not look at a spin-table: the machine does without it, and its page is nobody's.
-fn never_come() -> Result<String> {
+/// QEMU's CPU does not look at the spin-table at `release`: the machine says why it does without it, and its page is nobody's.
+fn spin(release: u64, why: &'static str) -> Result<String> {
     let parts = Parts::new(HELLO)?;
     let arguments = tree(&parts, |tree| {
         let cpu = tree.find_node_mut("/cpus/cpu@1")?;
         let _ = cpu.remove_property("enable-method")?;
         cpu.add_property(DeviceTreeProperty::new_unchecked("enable-method", "spin-table"));
-        let release = 0x5000_0ff8u64.to_be_bytes().to_vec();
+        let release = release.to_be_bytes().to_vec();
         cpu.add_property(DeviceTreeProperty::new_unchecked("cpu-release-addr", release));
         Some(())
     })?;
     let builder = Machine::builder().manifest_text(HELLO).physical_cpus(2).physical_memory(1 << 30);
     let mut machine = builder.arguments(arguments.iter().map(String::as_str)).start()?;
-    let event = machine.expect_event("the CPU's absence", LIMIT, warned("has not come up"))?;
+    let event = machine.expect_event("the CPU's absence", LIMIT, warned(why))?;
     ensure!(event.get("cpu") == Some("1"), "another CPU: {event}");
     let _ = machine.finish_ktap("hello", LIMIT)?;
     Ok(String::new())
