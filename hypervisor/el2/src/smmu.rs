@@ -232,12 +232,20 @@ pub struct FunctionStream {
     requester_id: u16,
 }
 
-impl FunctionStream {
-    /// Returns the stream that checks them.
-    pub fn stream(&self) -> &Stream {
+/// The stream that checks them.
+impl AsRef<Stream> for FunctionStream {
+    fn as_ref(&self) -> &Stream {
         &self.stream
     }
+}
 
+impl AsRef<Self> for Stream {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl FunctionStream {
     /// Writes the function's Command register, with Bus Master as `value` has it.
     pub fn write_command(&self, value: u32) {
         self.ecam.write_command_of_stream(self.requester_id, value);

@@ -54,7 +54,9 @@ pub enum Memory<'a> {
     Lent(&'a LentRam),
     /// A device's registers that every VM may see: the GIC's virtual CPU interface.
     Interface(Region<Pa>),
-    /// A device's registers, which only this VM has.
+    /// A device's registers, which only this VM has: none of its devices is led there, the device itself neither. What the
+    /// device itself accesses is led by its streams, or by `ecam`'s Bus Master if it is a PCI function; of a device of the
+    /// platform tree that has no stream, nothing here can stop it, and only `plan` says that it accesses nothing.
     Registers(Region<Pa>),
 }
 

@@ -13,7 +13,7 @@ use assay_model::pci::header::{BUS_MASTER, COMMAND, INTX_DISABLE, MEMORY_SPACE};
 use assay_model::pci::{ConfigSpace, Function, GuestFunction, Wired};
 use assay_plan::claims;
 use assay_plan::pci::{self, Address, BarFault, DeviceFault, Found, Progress};
-use assay_plan::platform::{self, EcamHost, HostPlatform, PciBar};
+use assay_plan::platform::{EcamHost, HostPlatform, PciBar};
 use assay_plan::vm_plan::{Function as Planned, Shortage};
 use assay_plan::vm_tree::VmConfig;
 use assay_spec::addr::{Pa, Region};
@@ -21,6 +21,7 @@ use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 
 use crate::console::say;
+use crate::smmu::{FunctionStream, Passage};
 use crate::{msi, smmu};
 
 mod ready;
@@ -151,21 +152,14 @@ pub(crate) struct Owned {
     pub(crate) address: Address,
     /// The physical interrupt that its INTx is wired to, and the guest's.
     pub(crate) intx: Option<(IntId, IntId)>,
-    dma: Option<Dma>,
+    /// What leads its accesses.
+    dma: Option<Passage<FunctionStream>>,
     /// The first of the LPIs that its messages become, if it sends some.
     pub(crate) first_lpi: Option<u32>,
     /// It has not come back from its reset: it does nothing in this life.
     is_gone: AtomicBool,
     /// What is done with it between two lives.
     ready: Option<Ready>,
-}
-
-/// What lets a function access memory.
-struct Dma {
-    /// Its StreamID, and of which SMMU.
-    id: platform::Stream,
-    function: smmu::FunctionStream,
-    regime: DeviceRegime,
 }
 
 impl Owned {
@@ -181,14 +175,10 @@ impl Owned {
         let address = planned.found.address;
         let Address { segment, function } = address;
         let (_, mut config) = open(machine, segment, function).map_err(|_| Shortage::NoBridge)?;
-        let dma = planned.found.stream.zip(regime).map(|(id, regime)| {
-            let fail = |error: SmmuError| Shortage::Dma(machine.smmus[id.smmu].path.clone(), error.to_string());
-            let smmu = smmu::of(id.smmu).ok_or(Shortage::NoBridge)?;
-            let function = smmu.function_stream(id.id, config.0, function.0).map_err(fail)?;
-            // It can be walked as it is, or the VM must not start.
-            function.stream().translate(&regime).and_then(|()| function.stream().abort(&regime)).map_err(fail)?;
-            Ok(Dma { id, function, regime })
-        });
+        let dma = planned
+            .found
+            .stream
+            .map(|id| Passage::take(machine, id, regime, |smmu| smmu.function_stream(id.id, config.0, function.0)));
         let (intx, dma) = (planned.intx(), dma.transpose()?);
         let first_lpi = planned.messages.filter(|_| dma.is_some()).map(|device| {
             let fail = |error: ItsError| Shortage::Messages(machine.itss[device.its].path.clone(), error.to_string());
@@ -220,7 +210,7 @@ impl Owned {
         let is_gone = self.is_gone.load(Ordering::Relaxed);
         let command = if is_gone { INTX_DISABLE } else { command & 0xffff };
         match &self.dma {
-            Some(dma) => dma.function.write_command(command),
+            Some(dma) => dma.stream.write_command(command),
             None => self.config.0.write(self.address.function.0, COMMAND, command & !BUS_MASTER),
         }
     }
@@ -230,7 +220,7 @@ impl Owned {
         if self.is_gone.load(Ordering::Relaxed) {
             return;
         }
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream().translate(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), Passage::open);
         self.report(vm, result);
         self.set_command(MEMORY_SPACE);
     }
@@ -242,7 +232,7 @@ impl Owned {
             return;
         }
         self.set_command(MEMORY_SPACE | INTX_DISABLE);
-        let result = self.dma.as_ref().map_or(Ok(()), |dma| dma.function.stream().abort(&dma.regime));
+        let result = self.dma.as_ref().map_or(Ok(()), Passage::close);
         self.report(vm, result);
         pci::stop_messages(&mut { self.config }, self.address.function);
         self.ready.iter().for_each(Ready::begin);
@@ -271,6 +261,6 @@ impl Owned {
 
     /// Tells whether this is the function with a stream of an SMMU.
     pub(crate) fn has_stream(&self, smmu: usize, id: u32) -> bool {
-        self.dma.as_ref().is_some_and(|dma| dma.id == platform::Stream { smmu, id })
+        self.dma.as_ref().is_some_and(|dma| dma.is_of(smmu, id))
     }
 }

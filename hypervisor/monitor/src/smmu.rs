@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use assay_el2::smmu::{Closed, Smmu};
+use assay_el2::smmu::{Closed, Smmu, SmmuError};
 pub(crate) use assay_el2::smmu::{FunctionStream, Stream};
+use assay_el2::stage2::DeviceRegime;
 use assay_el2::{gic, percpu};
 use assay_plan::platform::{self, HostPlatform};
 use assay_plan::policy::line::Quoted;
+use assay_plan::vm_plan::Shortage;
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::smmu::event::Event;
@@ -86,8 +88,49 @@ pub(crate) fn open(machine: &mut HostPlatform, streams: &[platform::Stream]) {
 }
 
 /// Returns the one with this index, if it is used.
-pub(crate) fn of(index: usize) -> Option<&'static Smmu> {
+fn of(index: usize) -> Option<&'static Smmu> {
     ALL.get().and_then(|all| all.get(index).copied().flatten())
+}
+
+/// What lets a device of a VM's access memory: a stream, and the tables that it passes while the VM lives.
+pub(crate) struct Passage<S> {
+    id: platform::Stream,
+    pub(crate) stream: S,
+    regime: DeviceRegime,
+}
+
+impl<S: AsRef<Stream>> Passage<S> {
+    /// Takes stream `id` by `take`, for good. All its accesses abort until [`Self::open`]. A device whose accesses nothing
+    /// would lead, for want of an SMMU or of `regime`, is none that a VM starts with.
+    pub(crate) fn take(
+        machine: &HostPlatform,
+        id: platform::Stream,
+        regime: Option<DeviceRegime>,
+        take: impl FnOnce(&'static Smmu) -> Result<S, SmmuError>,
+    ) -> Result<Self, Shortage> {
+        let fail = |why: &dyn fmt::Display| Shortage::Dma(machine.smmus[id.smmu].path.clone(), why.to_string());
+        let smmu = of(id.smmu).ok_or_else(|| fail(&"it is not in use"))?;
+        let regime = regime.ok_or_else(|| fail(&"the VM's devices have no tables"))?;
+        let passage = Self { id, stream: take(smmu).map_err(|error| fail(&error))?, regime };
+        // It can be walked as it is, or the VM must not start.
+        passage.open().and_then(|()| passage.close()).map_err(|error| fail(&error))?;
+        Ok(passage)
+    }
+
+    /// Lets the accesses pass.
+    pub(crate) fn open(&self) -> Result<(), SmmuError> {
+        self.stream.as_ref().translate(&self.regime)
+    }
+
+    /// Ends that: on return none is under way.
+    pub(crate) fn close(&self) -> Result<(), SmmuError> {
+        self.stream.as_ref().abort(&self.regime)
+    }
+
+    /// Tells whether it is this stream's.
+    pub(crate) fn is_of(&self, smmu: usize, id: u32) -> bool {
+        self.id == platform::Stream { smmu, id }
+    }
 }
 
 /// Has somebody look at the event queues, which may hold something from before anybody took their interrupts.
