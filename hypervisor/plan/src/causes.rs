@@ -210,12 +210,13 @@ impl Cause for Trouble<'_> {
     }
 }
 
-impl VirtioFault {
+impl VirtioFault<'_> {
     #[rustfmt::skip]
     fn tell_of(self, device: &str, backend: &str, say: Say<'_>) {
         match self {
             Self::NoBackend => say(V3, format_args!("the backend of virtio device {device} is {backend}, and no VM has that name"), "name a VM of the manifest in `backend`"),
             Self::Own => say(V3, format_args!("the backend of virtio device {device} is the VM itself"), "name another VM in `backend`"),
+            Self::Circle { device: other, backend: next } => say(V3, format_args!("the backend of virtio device {device} is VM {backend}, which would wait for this VM in turn: the backend of its virtio device {other} is {next}"), "name in `backend` a VM that has no virtio device of the other's, or leave one of the two [[vm.virtio]] out"),
             Self::Twice => say(V3, format_args!("two virtio devices of the VM are named {device}"), "give each virtio device a name of its own"),
             Self::TooMany => say(V3, format_args!("virtio device {device} is the VM's fifth, and there are 4"), "give the VM at most 4 virtio devices"),
             Self::Ram => say(V2, format_args!("VM {backend} is to see all of the VM's RAM for virtio device {device}, and that is not of whole 2 MiB"), "give `memory` and `memory-ipa` as multiples of 2M"),

@@ -88,7 +88,7 @@ pub enum Trouble<'a> {
         /// The VM that is to be its backend.
         backend: &'a str,
         /// Why not.
-        fault: VirtioFault,
+        fault: VirtioFault<'a>,
     },
     /// The VM is the backend of more devices than there are PCI functions for.
     TooManyServed {

@@ -17,11 +17,18 @@ use crate::vm_tree::{VirtioClaim, VmConfig};
 
 /// What is wrong with a virtio device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum VirtioFault {
+pub enum VirtioFault<'a> {
     /// No VM has the backend's name.
     NoBackend,
     /// The VM itself has it.
     Own,
+    /// A device of its backend, whose backend is this VM or waits for this one: each would wait for the other.
+    Circle {
+        /// That device.
+        device: &'a str,
+        /// The device's backend.
+        backend: &'a str,
+    },
     /// Another of the VM's devices has its name.
     Twice,
     /// It is the VM's fifth.
@@ -86,6 +93,7 @@ fn check<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) {
             _ if at >= layout::VIRTIO_MAX => VirtioFault::TooMany,
             None => VirtioFault::NoBackend,
             Some(backend) if backend.name == vm.name => VirtioFault::Own,
+            Some(backend) if let Some(fault) = circle(world.vms, backend, vm) => fault,
             Some(backend) if backend.mte && !vm.mte => VirtioFault::Tags,
             Some(_) if !is_even(vm.memory_bytes) || !is_even(vm.memory_ipa.0) => VirtioFault::Ram,
             Some(_) => continue,
@@ -96,4 +104,26 @@ fn check<'a>(world: &World<'a>, claims: &mut VmClaims<'a>) {
     if functions > layout::DEVICES_MAX && served_by(world.vms, vm).next().is_some() {
         claims.troubles.push(Trouble::TooManyServed { functions });
     }
+}
+
+/// Names a device of `backend` by which that waits for `vm`, whose backend it is: itself, or by way of others.
+fn circle<'a>(vms: &'a [VmConfig], backend: &'a VmConfig, vm: &VmConfig) -> Option<VirtioFault<'a>> {
+    let waits = |device: &&VirtioClaim| leads_to(vms, &device.backend, &vm.name);
+    let device = backend.virtio.iter().find(waits)?;
+    Some(VirtioFault::Circle { device: &device.name, backend: &device.backend })
+}
+
+/// Tells whether who goes from backend to backend comes from one VM to the other.
+fn leads_to(vms: &[VmConfig], from: &str, to: &str) -> bool {
+    let mut reached = Vec::from([from]);
+    let mut next = 0;
+    while let Some(name) = reached.get(next).copied().filter(|name| *name != to) {
+        next += 1;
+        for (_, device) in all(vms).filter(|(vm, _)| vm.name == name) {
+            if !reached.contains(&&*device.backend) {
+                reached.push(&device.backend);
+            }
+        }
+    }
+    next < reached.len()
 }

@@ -78,6 +78,42 @@ fn what_cannot_be_is_refused_and_the_backend_starts() {
 }
 
 #[test]
+fn vms_that_would_wait_for_each_other_are_all_refused_and_each_is_told_of_the_next() {
+    let machine = platform("", "");
+    let ring = |backends: &[&str]| {
+        let one =
+            |(at, backend): (usize, &&str)| with(&format!("vm{at}"), "", &[device(&format!("d{at}"), "net", backend)]);
+        vms(&backends.iter().enumerate().map(one).collect::<Vec<_>>())
+    };
+    let told = |vms: &[crate::vm_tree::VmConfig]| -> Vec<String> {
+        let world = world(&machine, vms, mte());
+        resolve(&world)
+            .iter()
+            .map(|claims| claims.refusals().first().map_or(String::new(), |it| it.reason.clone()))
+            .collect()
+    };
+    let two = told(&ring(&["vm1", "vm0"]));
+    assert_eq!(
+        two,
+        [
+            "the backend of virtio device d0 is VM vm1, which would wait for this VM in turn: the backend of its virtio device d1 is vm0",
+            "the backend of virtio device d1 is VM vm0, which would wait for this VM in turn: the backend of its virtio device d0 is vm1",
+        ]
+    );
+    let three = told(&ring(&["vm1", "vm2", "vm0"]));
+    assert!(three.iter().all(|told| told.contains("would wait for this VM in turn")), "{three:?}");
+    // A chain ends somewhere; and who has a device of a ring's is in none.
+    let chain = [
+        with("vm0", "", &[device("d0", "net", "vm1")]),
+        with("vm1", "", &[device("d1", "net", "end")]),
+        with("end", "", &[]),
+    ];
+    assert_eq!(told(&vms(&chain)), ["", "", ""]);
+    let beside = told(&ring(&["vm1", "vm0", "vm0"]));
+    assert!(!beside[0].is_empty() && !beside[1].is_empty() && beside[2].is_empty(), "{beside:?}");
+}
+
+#[test]
 fn a_backend_with_tags_has_only_clients_with_tags() {
     let machine = platform("", "");
     for (back, client, starts) in
