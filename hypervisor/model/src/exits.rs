@@ -8,6 +8,7 @@ use assay_spec::esr::{self, ec};
 use assay_spec::exit::{Exit, SysRegAccess};
 use assay_spec::frame::Frame;
 use assay_spec::psci::ret;
+use spin::relax::RelaxStrategy;
 
 use crate::doorbell::Ring;
 use crate::doorbell::Side;
@@ -33,6 +34,8 @@ pub use shared::{Shared, shared};
 
 /// What a decision needs of the physical CPU that the vCPU runs on.
 pub trait Cpu: ListRegisters {
+    /// What it does between two looks at a lock that another CPU has.
+    type Relax: RelaxStrategy;
     /// Returns the physical counter.
     fn now(&self) -> u64;
     /// Makes other vCPUs of this VM leave their guest and look again.
@@ -53,8 +56,9 @@ pub trait Cpu: ListRegisters {
     fn peers(&self, side: Side) -> u32;
     /// Tells the other VM of device `number` what it is to know. No lock of this VM's is held.
     fn tell(&mut self, number: usize, news: News);
-    /// Arms the EL2 timer anew: a deadline of this vCPU or of its VM has changed.
-    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices);
+    /// Arms the EL2 timer anew: a deadline of this vCPU has changed, or that of its VM's watchdog, which is now `watchdog`.
+    /// No lock of this VM's is held.
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, watchdog: Option<u64>);
     /// Reads a word of the configuration space of the VM's PCI function.
     fn config_read(&mut self, function: usize, offset: u16) -> u32;
     /// Writes the Command register of the VM's PCI function.
@@ -62,6 +66,9 @@ pub trait Cpu: ListRegisters {
     /// Writes those bits of a word of its configuration space that the second number has.
     fn config_write(&mut self, function: usize, offset: u16, value: (u32, u32));
 }
+
+/// What a VM's vCPUs share, as a CPU waits for it.
+pub type Locked<C> = Mutex<Devices, DEVICES, <C as Cpu>::Relax>;
 
 /// What is to be done after an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +120,7 @@ pub fn handle<C: Cpu>(
     frame: &mut Frame,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
     match exit {
@@ -158,13 +165,7 @@ fn function(frame: &Frame) -> u32 {
 
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(
-    frame: &mut Frame,
-    vcpu: &mut Vcpu,
-    machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
-    cpu: &mut C,
-) -> Next {
+fn call<C: Cpu>(frame: &mut Frame, vcpu: &mut Vcpu, machine: &GuestMachine, devices: &Locked<C>, cpu: &mut C) -> Next {
     let fid = function(frame);
     if let Some(answer) = smccc::fast_path(fid) {
         frame.x[0] = answer;
@@ -179,7 +180,7 @@ fn slow_call<C: Cpu>(
     frame: &mut Frame,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
     let args = [frame.x[1], frame.x[2], frame.x[3]];
@@ -231,7 +232,7 @@ fn system_register<C: Cpu>(
     frame: &mut Frame,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
     let value = frame.get(access.rt);
@@ -259,7 +260,9 @@ fn system_register<C: Cpu>(
                 vcpu.timer.write(register, value, now);
                 let mut devices = devices.lock();
                 let kicks = vcpu.update_timer(&mut devices, cpu, now);
-                cpu.deadlines_changed(vcpu, &devices);
+                let watchdog = devices.watchdog_deadline();
+                drop(devices);
+                cpu.deadlines_changed(vcpu, watchdog);
                 cpu.kick(kicks);
             }
         }

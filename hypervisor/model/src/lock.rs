@@ -8,7 +8,7 @@
 
 use core::ops::{Deref, DerefMut};
 
-use spin::relax::{RelaxStrategy, Spin};
+use spin::relax::RelaxStrategy;
 
 /// A vCPU, held by the CPU that it is on.
 pub const SEAT: u8 = 0;
@@ -30,10 +30,10 @@ pub const CONSOLE: u8 = 7;
 pub const VIRTIO: u8 = 8;
 
 /// A lock of rank `RANK`. A CPU that waits does as `R` says.
-pub struct Mutex<T, const RANK: u8, R = Spin>(spin::mutex::Mutex<T, R>);
+pub struct Mutex<T, const RANK: u8, R>(spin::mutex::Mutex<T, R>);
 
 /// What a lock guards, while it is held.
-pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy = Spin>(spin::mutex::MutexGuard<'a, T, R>);
+pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy>(spin::mutex::MutexGuard<'a, T, R>);
 
 impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// Makes a lock that nobody holds.
@@ -119,6 +119,8 @@ mod tests {
     use core::sync::atomic::AtomicU32;
     use std::boxed::Box;
 
+    use spin::relax::Spin;
+
     use super::{CONSOLE, DEVICES, Mutex, watch};
 
     /// Each thread of the tests is a CPU.
@@ -127,8 +129,8 @@ mod tests {
         HELD.with(|held| *held)
     }
 
-    static OUTER: Mutex<u8, DEVICES> = Mutex::new(1);
-    static INNER: Mutex<u8, CONSOLE> = Mutex::new(2);
+    static OUTER: Mutex<u8, DEVICES, Spin> = Mutex::new(1);
+    static INNER: Mutex<u8, CONSOLE, Spin> = Mutex::new(2);
 
     #[test]
     fn locks_nest_inwards_and_again_once_they_are_let_go() {
@@ -145,9 +147,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "a lock of rank 2 is taken under 0b10000000")]
     fn an_outer_lock_is_not_taken_under_an_inner_one() {
-        static OTHER: Mutex<u8, DEVICES> = Mutex::new(0);
+        static OTHER: Mutex<u8, DEVICES, Spin> = Mutex::new(0);
         watch(held);
-        let inner: Mutex<u8, CONSOLE> = Mutex::new(0);
+        let inner: Mutex<u8, CONSOLE, Spin> = Mutex::new(0);
         let _inner = inner.try_lock().unwrap();
         assert!(inner.try_lock().is_none());
         let _ = OTHER.lock();

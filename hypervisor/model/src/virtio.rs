@@ -14,6 +14,8 @@ use assay_spec::exit::Width;
 
 pub use back::config_word;
 
+use spin::relax::Spin;
+
 use crate::lock::{Mutex, VIRTIO};
 
 /// The most queues of a device.
@@ -63,7 +65,7 @@ pub struct Link {
     pub kind: Kind,
     /// The RAM of the VM with the driver: the addresses that may be in its queues.
     pub ram: Region<Ipa>,
-    state: Mutex<State, VIRTIO>,
+    state: Mutex<State, VIRTIO, Spin>,
 }
 
 /// Who has to be told of an access.

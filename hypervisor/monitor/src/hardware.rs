@@ -1,5 +1,6 @@
 //! `model`'s view of the CPU that a vCPU runs on: List Registers, clock, other CPUs, console, firmware.
 
+use assay_el2::lock::Relax;
 use assay_el2::{cpu, timer};
 use assay_model::doorbell::Ring;
 use assay_model::doorbell::Side;
@@ -8,7 +9,7 @@ use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::ListRegisters;
 use assay_model::virtio::News;
-use assay_model::vm::{Devices, Vcpu};
+use assay_model::vm::Vcpu;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
@@ -25,11 +26,11 @@ pub(crate) struct Hardware {
 }
 
 impl Hardware {
-    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's.
-    pub(crate) fn arm(&mut self, vcpu: &Vcpu, devices: &Devices) {
+    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's. No lock is held: where CPUs are an
+    /// emulator's, a timer that is set may end the turn of the one that sets it.
+    pub(crate) fn arm(&mut self, vcpu: &Vcpu, watchdog: Option<u64>) {
         let timer = vcpu.timer_deadline();
-        let watchdog =
-            if vcpu.index == VcpuId(0) && self.vm.machine.watchdog { devices.watchdog_deadline() } else { None };
+        let watchdog = watchdog.filter(|_| vcpu.index == VcpuId(0));
         let deadlines = timer.into_iter().chain(watchdog).chain(self.until);
         timer::arm(deadlines.chain(deferred::deadline()).min());
     }
@@ -66,6 +67,7 @@ impl ListRegisters for Hardware {
 }
 
 impl exits::Cpu for Hardware {
+    type Relax = Relax;
     fn now(&self) -> u64 {
         cpu::counter()
     }
@@ -113,8 +115,8 @@ impl exits::Cpu for Hardware {
             function.set_command(command);
         }
     }
-    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
-        self.arm(vcpu, devices);
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, watchdog: Option<u64>) {
+        self.arm(vcpu, watchdog);
         // The watchdog's deadline is watched by vCPU 0's CPU: let it look.
         if self.vm.machine.watchdog && vcpu.index != VcpuId(0) {
             self.vm.kick(VcpuSet::one(VcpuId(0)));

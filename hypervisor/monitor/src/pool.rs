@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use assay_el2::lock::Relax;
 use assay_el2::{cpu, gic, percpu};
 use assay_model::lock::{Mutex, SCHEDULER};
 use assay_model::schedule::{Entity, Pick, Scheduler, Share};
@@ -12,7 +13,7 @@ use spin::Once;
 /// All CPUs that VMs share.
 pub(crate) struct Pool {
     cpus: Vec<PcpuId>,
-    scheduler: Mutex<Scheduler, SCHEDULER>,
+    scheduler: Mutex<Scheduler, SCHEDULER, Relax>,
     /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
 }

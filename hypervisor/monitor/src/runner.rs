@@ -4,6 +4,7 @@
 //! does is a step that ends ([`Here::step`]): a chunk of loading, or the guest until it is left. What comes next is in
 //! its [`Stage`].
 
+use assay_el2::lock::Relax;
 use assay_el2::{cpu, gic, mmu, pmu, timer};
 use assay_model::counters::Counters;
 use assay_model::lock::{Mutex, SEAT};
@@ -46,7 +47,7 @@ pub(crate) fn cpu_loop(cpu: PcpuId) -> ! {
 /// Who says which vCPU runs next on a CPU.
 enum Chooser<'a> {
     /// It is always this one.
-    Own(&'a Mutex<Seat, SEAT>),
+    Own(&'a Mutex<Seat, SEAT, Relax>),
     /// The scheduler.
     Pool(&'static Pool),
 }
@@ -89,7 +90,7 @@ impl Chooser<'_> {
         }
     }
 
-    fn seat(&self, entity: Entity) -> &Mutex<Seat, SEAT> {
+    fn seat(&self, entity: Entity) -> &Mutex<Seat, SEAT, Relax> {
         match self {
             Self::Own(seat) => seat,
             Self::Pool(_) => seat::of(entity),

@@ -51,8 +51,8 @@ pub(crate) struct Vm {
     pub(crate) traps: Vec<TrapConfig>,
     /// Which optional EL1 registers its vCPUs have.
     pub(crate) registers: guest_regs::Optional,
-    pub(crate) devices: Mutex<Devices, DEVICES>,
-    pub(crate) contents: Mutex<Contents, CONTENTS>,
+    pub(crate) devices: Mutex<Devices, DEVICES, lock::Relax>,
+    pub(crate) contents: Mutex<Contents, CONTENTS, lock::Relax>,
     /// Its PCI functions, in the guest's order.
     pub(crate) functions: Vec<Owned>,
     /// Its devices of the platform tree.

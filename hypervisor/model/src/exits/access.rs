@@ -3,15 +3,15 @@
 //! What a device's register does is the device's own matter. Here is the one way to it, and the interrupts and
 //! deadlines that an access to it can change.
 
-use crate::lock::{DEVICES, Mutex};
+use crate::lock::{DEVICES, Guard};
 use assay_spec::addr::Ipa;
 use assay_spec::esr;
 use assay_spec::exit::{Access, Width};
 use assay_spec::frame::Frame;
 
-use super::Cpu;
 use super::accessed::{Accessed, finish_load};
 use super::between::between;
+use super::{Cpu, Locked};
 use crate::layout;
 use crate::pci::{Function, guest_index};
 use crate::v2m;
@@ -29,7 +29,7 @@ pub fn access<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
     let Some((ipa, access)) = esr::device_access(syndrome) else {
@@ -152,7 +152,7 @@ fn store<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
     let Some((device, offset)) = find(ipa, machine) else {
@@ -170,14 +170,11 @@ fn store<C: Cpu>(
             Some(kicks)
         }
         Device::WatchdogRefresh | Device::WatchdogControl => {
-            let now = cpu.now().wrapping_sub(devices.virtual_offset);
             let refresh = matches!(device, Device::WatchdogRefresh);
-            let frame = if refresh { WatchdogFrame::Refresh } else { WatchdogFrame::Control };
-            devices.watchdog.write(frame, offset, width, value, now);
-            // What is due by now is for the EL2 timer to find, which can also end the VM.
-            let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
-            cpu.deadlines_changed(vcpu, &devices);
-            Some(kicks)
+            let of = if refresh { WatchdogFrame::Refresh } else { WatchdogFrame::Control };
+            store_watchdog((of, offset), width, value, vcpu, devices, cpu);
+            frame.advance();
+            return Accessed::Done;
         }
         // It cannot be set.
         Device::Rtc => Some(VcpuSet::EMPTY),
@@ -196,6 +193,25 @@ fn store<C: Cpu>(
     }
     frame.advance();
     Accessed::Done
+}
+
+#[inline(never)]
+fn store_watchdog<C: Cpu>(
+    (frame, offset): (WatchdogFrame, u64),
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    mut devices: Guard<'_, Devices, DEVICES, C::Relax>,
+    cpu: &mut C,
+) {
+    let now = cpu.now().wrapping_sub(devices.virtual_offset);
+    devices.watchdog.write(frame, offset, width, value, now);
+    // What is due by now is for the EL2 timer to find, which can also end the VM.
+    let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
+    let deadline = devices.watchdog_deadline();
+    drop(devices);
+    cpu.deadlines_changed(vcpu, deadline);
+    cpu.kick(kicks);
 }
 
 fn store_uart<C: Cpu>(

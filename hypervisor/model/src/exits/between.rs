@@ -6,10 +6,9 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::Access;
 use assay_spec::frame::Frame;
 
-use super::Cpu;
 use super::accessed::{Accessed, finish_load};
+use super::{Cpu, Locked};
 use crate::layout;
-use crate::lock::{DEVICES, Mutex};
 use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
 use crate::vm::{Devices, GuestMachine, Vcpu};
@@ -21,7 +20,7 @@ pub(super) fn between<C: Cpu>(
     frame: &mut Frame,
     vcpu: &Vcpu,
     machine: &GuestMachine,
-    devices: &Mutex<Devices, DEVICES>,
+    devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
     let store = access.is_store().then(|| access.width().truncate(frame.get(access.register())));
@@ -48,7 +47,7 @@ pub(super) fn between<C: Cpu>(
 /// An access, and what it stores.
 type Asked = (Access, Option<u64>);
 /// The vCPU that makes it, and its VM.
-type Here<'a> = (&'a Vcpu, &'a GuestMachine, &'a Mutex<Devices, DEVICES>);
+type Here<'a, C> = (&'a Vcpu, &'a GuestMachine, &'a Locked<C>);
 
 fn doorbell<C: Cpu>(index: usize, offset: u64, (access, store): Asked, machine: &GuestMachine, cpu: &mut C) -> u64 {
     let Some(value) = store else {
@@ -61,7 +60,7 @@ fn doorbell<C: Cpu>(index: usize, offset: u64, (access, store): Asked, machine: 
 }
 
 /// Carries a line of the VM's own that may have changed.
-fn interrupt<C: Cpu>((vcpu, _, devices): Here<'_>, cpu: &mut C, update: impl FnOnce(&mut Devices) -> VcpuSet) {
+fn interrupt<C: Cpu>((vcpu, _, devices): Here<'_, C>, cpu: &mut C, update: impl FnOnce(&mut Devices) -> VcpuSet) {
     let mut devices = devices.lock();
     let kicks = update(&mut devices).union(devices.vgic.flush_lr(vcpu.index, cpu));
     drop(devices);
@@ -78,7 +77,7 @@ fn find(ipa: Ipa, start: Ipa, count: usize) -> Option<(usize, u64)> {
 }
 
 /// `None` if the vCPU has to wait.
-fn front<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_>, cpu: &mut C) -> Option<u64> {
+fn front<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_, C>, cpu: &mut C) -> Option<u64> {
     let link = &here.1.virtio[index];
     let answer = match store {
         None => link.front_read(offset, access.width()),
@@ -97,7 +96,7 @@ fn front<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'
     value
 }
 
-fn back<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_>, cpu: &mut C) -> u64 {
+fn back<C: Cpu>(index: usize, offset: u64, (access, store): Asked, here: Here<'_, C>, cpu: &mut C) -> u64 {
     let link = &here.1.faces[index];
     let (value, news) = match store {
         None => link.back_read(offset, access.width()),

@@ -19,8 +19,9 @@ impl Runner {
         }
         let mut devices = vm.devices.lock();
         let (expired, kicks) = devices.tick_watchdog(self.vcpu.index, cpu::counter());
-        self.hardware.arm(&self.vcpu, &devices);
+        let watchdog = devices.watchdog_deadline();
         drop(devices);
+        self.hardware.arm(&self.vcpu, watchdog);
         vm.kick(kicks);
         if expired {
             vm.stop(Stop::Crash(Crash::Watchdog));
@@ -64,8 +65,9 @@ impl Runner {
         } else {
             (false, VcpuSet::EMPTY)
         };
-        self.hardware.arm(&self.vcpu, &devices);
+        let watchdog = devices.watchdog_deadline();
         drop(devices);
+        self.hardware.arm(&self.vcpu, watchdog);
         vm.kick(kicks.union(timer));
         expired
     }

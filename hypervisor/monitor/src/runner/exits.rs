@@ -82,10 +82,12 @@ impl Runner {
         // watchdog, whose deadline is watched here.
         let mut devices = self.vm.devices.lock();
         let kicks = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
-        if event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == VcpuId(0) {
-            self.hardware.arm(&self.vcpu, &devices);
-        }
+        let is_watched = event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == VcpuId(0);
+        let watchdog = is_watched.then(|| devices.watchdog_deadline());
         drop(devices);
+        if let Some(watchdog) = watchdog {
+            self.hardware.arm(&self.vcpu, watchdog);
+        }
         self.vm.kick(kicks);
         if self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
             Control::Resume

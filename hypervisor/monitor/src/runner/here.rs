@@ -3,6 +3,7 @@
 //! A vCPU that shares CPUs never waits inside EL2, and its virtual timer is never left to the hardware
 //! ([`Runner::sample_timer`]), so that nothing of it is active on a CPU that it has left.
 
+use assay_el2::lock::Relax;
 use assay_el2::switch::{self, Guest, Handler};
 use assay_el2::{context, guest_regs};
 use assay_el2::{cpu, firmware, gic, pmu, serror, timer};
@@ -29,14 +30,14 @@ use crate::{cpus, pool};
 pub(super) struct Here<'a> {
     pub(super) entity: Entity,
     cpu: PcpuId,
-    seat: Guard<'a, Seat, SEAT>,
+    seat: Guard<'a, Seat, SEAT, Relax>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
 }
 
 impl<'a> Here<'a> {
     /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
-    pub(super) fn take(seat: &'a Mutex<Seat, SEAT>, entity: Entity, cpu: PcpuId, stolen: u64) -> Self {
+    pub(super) fn take(seat: &'a Mutex<Seat, SEAT, Relax>, entity: Entity, cpu: PcpuId, stolen: u64) -> Self {
         let seat = seat.lock();
         if let (Some(sharing), Some(pool)) = (&seat.runner.vm.sharing, pool::get()) {
             pool.arrive(entity, cpu);
@@ -280,8 +281,9 @@ impl Runner {
         self.vcpu = Vcpu::new(self.vcpu.index);
         let mut devices = self.vm.devices.lock();
         let kicks = devices.vgic.park(self.vcpu.index, &mut Lists);
-        self.hardware.arm(&self.vcpu, &devices);
+        let watchdog = devices.watchdog_deadline();
         drop(devices);
+        self.hardware.arm(&self.vcpu, watchdog);
         self.vm.kick(kicks);
     }
 

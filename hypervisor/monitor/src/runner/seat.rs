@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_el2::context::Context;
+use assay_el2::lock::Relax;
 use assay_el2::traps::Config;
 use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
@@ -25,7 +26,7 @@ pub(super) struct Seat {
 }
 
 /// The vCPUs that share CPUs, as the scheduler counts them.
-static SEATS: Once<Vec<Mutex<Seat, SEAT>>> = Once::new();
+static SEATS: Once<Vec<Mutex<Seat, SEAT, Relax>>> = Once::new();
 
 /// Gives each vCPU that shares CPUs its seat, once.
 pub(crate) fn seat(members: Vec<Member>) {
@@ -37,7 +38,7 @@ pub(crate) fn seat(members: Vec<Member>) {
 }
 
 /// Returns the seat of a vCPU that shares CPUs.
-pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT> {
+pub(super) fn of(entity: Entity) -> &'static Mutex<Seat, SEAT, Relax> {
     &SEATS.get().map_or(&[] as &[_], Vec::as_slice)[entity.0]
 }
 

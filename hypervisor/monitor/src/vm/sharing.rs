@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use assay_el2::cpu;
 use assay_el2::guest_ram::GuestRam;
+use assay_el2::lock::Relax;
 use assay_model::lock::{Mutex, TIME};
 use assay_model::schedule::Entity;
 use assay_model::smccc;
@@ -20,7 +21,7 @@ pub(crate) struct Sharing {
     /// The vCPU of this VM that was last on each CPU; [`NOBODY`] at first.
     last: Vec<AtomicUsize>,
     /// Where the vCPUs read how much time was stolen from them.
-    time: Mutex<GuestRam, TIME>,
+    time: Mutex<GuestRam, TIME, Relax>,
     /// Ticks that were stolen from each before this life.
     before: Vec<AtomicU64>,
 }

@@ -14,6 +14,7 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
 use assay_spec::sysreg::SysReg;
 use proptest::prelude::ProptestConfig;
+use spin::relax::Spin;
 
 use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
@@ -128,6 +129,7 @@ impl ListRegisters for FakeCpu {
 }
 
 impl Cpu for FakeCpu {
+    type Relax = Spin;
     fn now(&self) -> u64 {
         self.now
     }
@@ -158,9 +160,9 @@ impl Cpu for FakeCpu {
     fn tell(&mut self, number: usize, news: News) {
         self.told.push((number, news));
     }
-    fn deadlines_changed(&mut self, vcpu: &Vcpu, devices: &Devices) {
+    fn deadlines_changed(&mut self, vcpu: &Vcpu, watchdog: Option<u64>) {
         let timer = vcpu.timer_deadline();
-        self.armed.push((timer, devices.watchdog_deadline()));
+        self.armed.push((timer, watchdog));
     }
     fn config_read(&mut self, function: usize, offset: u16) -> u32 {
         (0x5a5a + u32::try_from(function).unwrap()) << 16 | u32::from(offset)
@@ -176,7 +178,7 @@ impl Cpu for FakeCpu {
 /// One VM, seen from the CPU of one of its vCPUs.
 pub(super) struct Vm {
     pub(super) machine: GuestMachine,
-    pub(super) devices: Mutex<Devices, DEVICES>,
+    pub(super) devices: Mutex<Devices, DEVICES, Spin>,
     pub(super) vcpu: Vcpu,
     pub(super) cpu: FakeCpu,
     pub(super) frame: Frame,
