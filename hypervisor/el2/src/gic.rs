@@ -124,6 +124,9 @@ by_version! {
     /// [`GicError::NoRedistributor`].
     pub fn init_cpu(private: &[IntId]) -> Result<(), GicError>;
 
+    /// Returns what this CPU would acknowledge now, if anything (`ICC_HPPIR1_EL1`, `GICC_HPPIR`). Nothing changes by it.
+    pub fn highest_pending() -> Option<IntId>;
+
     /// Deactivates an acknowledged interrupt.
     #[inline]
     pub fn deactivate(ack: Ack);

@@ -6,6 +6,7 @@ use core::fmt;
 
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
+use assay_spec::intid::IntId;
 
 use crate::counters;
 
@@ -17,8 +18,8 @@ pub const ENTRIES: usize = 64;
 pub enum Why {
     /// A synchronous exception, with `ESR_EL2`.
     Exception(u64),
-    /// An interrupt.
-    Irq,
+    /// An interrupt: the one of the highest priority that was pending, if any still was.
+    Irq(Option<IntId>),
     /// An FIQ.
     Fiq,
     /// An SError.
@@ -46,7 +47,8 @@ impl fmt::Display for Exit {
             Why::Exception(syndrome) => {
                 write!(f, "exit={} esr={syndrome:#x}", counters::class_name(esr::class(syndrome)))
             }
-            Why::Irq => f.write_str("exit=irq"),
+            Why::Irq(None) => f.write_str("exit=irq"),
+            Why::Irq(Some(IntId(number))) => write!(f, "exit=irq intid={number}"),
             Why::Fiq => f.write_str("exit=fiq"),
             Why::SError => f.write_str("exit=serror"),
         }
@@ -94,11 +96,12 @@ impl ExitTrace {
 mod tests {
     use super::{ENTRIES, Exit, ExitTrace, Why};
     use assay_spec::cpu_id::VcpuId;
+    use assay_spec::intid::IntId;
     use std::string::ToString;
     use std::vec::Vec;
 
     fn exit(ticks: u64) -> Exit {
-        Exit { ticks, pc: 0x4000_0000, vcpu: VcpuId(1), why: Why::Irq }
+        Exit { ticks, pc: 0x4000_0000, vcpu: VcpuId(1), why: Why::Irq(Some(IntId(27))) }
     }
 
     fn kept(trace: &ExitTrace) -> Vec<u64> {
@@ -121,7 +124,9 @@ mod tests {
 
     #[test]
     fn an_exit_reads_as_fields() {
-        assert_eq!(exit(7).to_string(), "vcpu=1 ticks=7 pc=0x40000000 exit=irq");
+        assert_eq!(exit(7).to_string(), "vcpu=1 ticks=7 pc=0x40000000 exit=irq intid=27");
+        let gone = Exit { why: Why::Irq(None), ..exit(7) };
+        assert_eq!(gone.to_string(), "vcpu=1 ticks=7 pc=0x40000000 exit=irq");
         let load = Exit { why: Why::Exception(0x9200_0006), ..exit(8) };
         assert_eq!(load.to_string(), "vcpu=1 ticks=8 pc=0x40000000 exit=dabt esr=0x92000006");
     }

@@ -64,6 +64,24 @@ pub(crate) fn private() -> &'static [IntId] {
     KNOWN.get().map_or(&[], |known| known.private.as_slice())
 }
 
+/// Says in a word what an interrupt is for: where `stats` counts it by itself, by the same word.
+pub(crate) fn source(intid: IntId) -> &'static str {
+    let Some(known) = KNOWN.get() else { return "unknown" };
+    let is = |which: Option<IntId>| which == Some(intid);
+    match intid {
+        _ if intid == known.virt_timer => "timer",
+        _ if intid == known.hyp_timer => "deadline",
+        _ if intid == known.maintenance => "maintenance",
+        gic::KICK => "kick",
+        _ if is(known.uart) => "console",
+        _ if is(known.pmu) => "pmu",
+        _ if intid.0 >= LPI_BASE => "message",
+        _ if smmu::is_events(intid) => "smmu",
+        _ if intx::owner(intid).is_some() => "device",
+        _ => "unknown",
+    }
+}
+
 /// Takes the next pending interrupt, if there is one.
 #[inline]
 pub(crate) fn next() -> Option<Event> {

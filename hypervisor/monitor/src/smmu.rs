@@ -148,9 +148,14 @@ fn route(cpu: PcpuId) {
     }
 }
 
-/// Tells whether `intid` is an event queue's. If so, no more come until [`listen`], and somebody has to look.
+/// Tells whether `intid` is an event queue's.
+pub(crate) fn is_events(intid: IntId) -> bool {
+    EVENTS.get().is_some_and(|events| events.contains(&intid))
+}
+
+/// Tells the same. If so, no more come until [`listen`], and somebody has to look.
 pub(crate) fn take(intid: IntId) -> bool {
-    let is_it = EVENTS.get().is_some_and(|events| events.contains(&intid));
+    let is_it = is_events(intid);
     if is_it {
         EVENTS.get().into_iter().flatten().for_each(|intid| gic::disable_spi(*intid));
         PENDING.store(true, Ordering::Relaxed);

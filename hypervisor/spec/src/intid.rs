@@ -13,6 +13,8 @@ impl IntId {
     pub const SPI_END: u32 = 1020;
     /// The first of the special identifiers (1020 to 1023): nothing to acknowledge.
     pub const SPECIAL_BASE: u32 = 1020;
+    /// The last of the special identifiers.
+    pub const SPECIAL_LAST: u32 = 1023;
 
     /// Makes a software generated interrupt's identifier; `n` is taken modulo 16.
     pub const fn sgi(n: u32) -> Self {
@@ -25,6 +27,10 @@ impl IntId {
     /// Makes shared peripheral interrupt `n` (0 upwards, INTID 32 upwards).
     pub const fn spi(n: u32) -> Self {
         Self(Self::SPI_BASE + n)
+    }
+    /// Returns this one, unless it is special: no interrupt's own.
+    pub const fn if_real(self) -> Option<Self> {
+        if self.0 >= Self::SPECIAL_BASE && self.0 <= Self::SPECIAL_LAST { None } else { Some(self) }
     }
     /// Tells whether this is an SGI or a PPI: one a CPU has for itself.
     pub const fn is_private(self) -> bool {
@@ -42,6 +48,13 @@ mod tests {
         assert_eq!(IntId::sgi(16), IntId(0), "modulo 16");
         assert_eq!((IntId::ppi(0), IntId::ppi(11)), (IntId(16), IntId(27)));
         assert_eq!((IntId::spi(0), IntId::spi(1)), (IntId(32), IntId(33)));
+    }
+
+    #[test]
+    fn special_identifiers_are_no_interrupts() {
+        for (intid, is_real) in [(0, true), (1019, true), (1020, false), (1023, false), (1024, true), (8192, true)] {
+            assert_eq!(IntId(intid).if_real(), is_real.then_some(IntId(intid)), "{intid}");
+        }
     }
 
     #[test]

@@ -56,5 +56,6 @@ mod tests {
         ] {
             assert_eq!(std::format!("{register:?}"), name);
         }
+        assert_eq!((SysReg::GCR_EL1.name(), SysReg::new(3, 7, 15, 15, 7).name()), (Some("GCR_EL1"), None));
     }
 }

@@ -1,19 +1,19 @@
 //! `trace`: the monitor's record of a VM's exits, as a file for Perfetto (ui.perfetto.dev) and chrome://tracing.
 
 mod symbols;
+mod syndrome;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use assay_harness::Event;
-use assay_spec::esr;
-use assay_spec::exit::{Abort, Exit};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::failure::unusable;
 use symbols::{Symbols, VmFile};
+use syndrome::decoded;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -64,6 +64,8 @@ struct Recorded {
     pc: u64,
     exit: String,
     esr: Option<u64>,
+    /// Of an interrupt: its number, and what EL2 says that it is for.
+    interrupt: Option<(u32, Option<String>)>,
 }
 
 /// The exits of a log, each once: a record may have been shown twice.
@@ -85,7 +87,22 @@ fn recorded(event: &Event) -> Result<Recorded> {
         pc: hexadecimal(get("pc")?)?,
         exit: get("exit")?.to_owned(),
         esr: event.get("esr").map(hexadecimal).transpose()?,
+        interrupt: match event.get("intid") {
+            Some(number) => Some((number.parse()?, event.get("source").map(str::to_owned))),
+            None => None,
+        },
     })
+}
+
+impl Recorded {
+    /// What the instant is called.
+    fn name(&self) -> String {
+        match &self.interrupt {
+            Some((number, Some(source))) => format!("IRQ {number} ({source})"),
+            Some((number, None)) => format!("IRQ {number}"),
+            None => self.exit.clone(),
+        }
+    }
 }
 
 fn hexadecimal(text: &str) -> Result<u64> {
@@ -120,54 +137,29 @@ fn perfetto(exits: &[Recorded], symbols: &[(Option<String>, Symbols)], frequency
             arguments["esr"] = format!("{syndrome:#x}").into();
             arguments["what"] = decoded(syndrome).into();
         }
+        if let Some((number, source)) = &exit.interrupt {
+            arguments["intid"] = (*number).into();
+            if let Some(source) = source {
+                arguments["source"] = source.as_str().into();
+            }
+        }
         events.push(json!({
-            "ph": "i", "s": "t", "name": exit.exit, "cat": "exit", "pid": pid, "tid": exit.vcpu, "ts": time,
+            "ph": "i", "s": "t", "name": exit.name(), "cat": "exit", "pid": pid, "tid": exit.vcpu, "ts": time,
             "args": arguments,
         }));
     }
     json!({"displayTimeUnit": "ns", "traceEvents": events})
 }
 
-/// A syndrome in words (DDI0487, ESR_EL2).
-fn decoded(syndrome: u64) -> String {
-    match esr::decode(syndrome, 0, 0) {
-        Exit::Hvc { imm } => format!("HVC #{imm}"),
-        Exit::Smc { imm } => format!("SMC #{imm}"),
-        Exit::SysReg(access) if access.read => format!("MRS X{}, {:?}", access.rt, access.register),
-        Exit::SysReg(access) => format!("MSR {:?}, X{}", access.register, access.rt),
-        Exit::Wfx { event, .. } => if event { "WFE" } else { "WFI" }.to_owned(),
-        Exit::DataAbort(abort) => {
-            let access = if abort.write { "store" } else { "load" };
-            format!("{access}, {}", fault(&abort))
-        }
-        Exit::InstrAbort(abort) => format!("instruction fetch, {}", fault(&abort)),
-        Exit::FpTrap | Exit::Unknown => esr::class_name(esr::class(syndrome)).to_owned(),
-    }
-}
-
-/// The fault status of an abort.
-fn fault(abort: &Abort) -> String {
-    let level = abort.status & 3;
-    let name = match abort.status & 0x3f {
-        0x00..=0x03 => format!("address size fault, level {level}"),
-        0x04..=0x07 => format!("translation fault, level {level}"),
-        0x08..=0x0b => format!("access flag fault, level {level}"),
-        0x0c..=0x0f => format!("permission fault, level {level}"),
-        0x10 => "external abort".to_owned(),
-        status => format!("fault status {status:#x}"),
-    };
-    if abort.table_walk { format!("{name}, in a stage-1 walk") } else { name }
-}
-
 #[cfg(test)]
 mod tests {
     use super::symbols::Symbols;
-    use super::{decoded, exits, perfetto};
+    use super::{exits, perfetto};
 
     const LOG: &str = "assay: trace vm=linux vcpu=1 ticks=1000002500 pc=0xffff800008010010 exit=dabt esr=0x93820007\r\n\
         [linux] assay: trace vm=linux vcpu=1\n\
-        assay: trace vm=linux vcpu=0 ticks=1000000000 pc=0x40 exit=irq\n\
-        assay: trace vm=linux vcpu=0 ticks=1000000000 pc=0x40 exit=irq\n";
+        assay: trace vm=linux vcpu=0 ticks=1000000000 pc=0x40 exit=irq intid=27 source=timer\n\
+        assay: trace vm=linux vcpu=0 ticks=1000000000 pc=0x40 exit=irq intid=27 source=timer\n";
 
     #[test]
     fn exits_are_instants_of_their_vcpus_with_symbols_and_syndromes() {
@@ -178,28 +170,23 @@ mod tests {
         let file = perfetto(&exits, &symbols, 1_000_000_000);
         let events = file["traceEvents"].as_array().unwrap();
         assert_eq!((events.len(), events[0]["args"]["name"].as_str()), (3, Some("linux")));
-        assert_eq!((events[1]["name"].as_str(), events[1]["ts"].as_f64()), (Some("irq"), Some(0.0)));
+        assert_eq!((events[1]["name"].as_str(), events[1]["ts"].as_f64()), (Some("IRQ 27 (timer)"), Some(0.0)));
+        assert_eq!((&events[1]["args"]["intid"], &events[1]["args"]["source"]), (&27.into(), &"timer".into()));
         let abort = &events[2];
         assert_eq!((abort["tid"].as_u64(), abort["ts"].as_f64()), (Some(1), Some(2.5)));
         assert_eq!(abort["args"]["symbol"], "el1_irq+0x10");
-        assert_eq!(abort["args"]["what"], "load, translation fault, level 3");
+        assert_eq!(abort["args"]["what"], "load of 4 bytes to X2, translation fault, level 3");
         // Another VM's symbols are not this one's.
         let symbols = [(Some("other".to_owned()), Symbols::read(map).unwrap())];
         assert!(perfetto(&exits, &symbols, 1)["traceEvents"][2]["args"].get("symbol").is_none());
     }
 
     #[test]
-    fn syndromes_are_told_in_words() {
-        for (syndrome, words) in [
-            (0x5a00_0000, "HVC #0"),
-            (0x0600_0000_u64 | 0x0600_0000, "WFI"),
-            (0x6232_18a1 & !0x3e0 | 3 << 5, "MRS X3, S3_0_C6_C0_1"),
-            (0x9200_0047, "store, translation fault, level 3"),
-            (0x8200_000d, "instruction fetch, permission fault, level 1"),
-            (0x9200_0087, "load, translation fault, level 3, in a stage-1 walk"),
-        ] {
-            assert_eq!(decoded(syndrome), words, "{syndrome:#x}");
-        }
+    fn an_interrupt_that_was_gone_has_no_number() {
+        let log = "assay: trace vm=a vcpu=0 ticks=1 pc=0x4 exit=irq\nassay: trace vm=a vcpu=0 ticks=2 pc=0x4 exit=irq intid=40\n";
+        let file = perfetto(&exits(log).unwrap(), &[], 1);
+        let names: Vec<_> = file["traceEvents"].as_array().unwrap()[1..].iter().map(|event| &event["name"]).collect();
+        assert_eq!(names, ["irq", "IRQ 40"]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ register_structs! {
         (0x000c => iar: ReadOnly<u32>),
         (0x0010 => eoir: WriteOnly<u32>),
         (0x0014 => _reserved0),
+        (0x0018 => hppir: ReadOnly<u32>),
+        (0x001c => _reserved3),
         (0x00d0 => apr: [ReadWrite<u32>; 4]),
         (0x00e0 => _reserved1),
         (0x00fc => iidr: ReadOnly<u32>),
@@ -181,6 +183,11 @@ pub(super) fn init_cpu(private: &[IntId]) -> Result<(), GicError> {
 pub(super) fn acknowledge() -> u32 {
     // Here, and in the next two and `lr_write`, no panic, which would cost the GICv3's fast path.
     FRAMES.get().map_or(1023, |frames| frames.cpu.iar.get())
+}
+
+pub(super) fn highest_pending() -> Option<IntId> {
+    // An SGI's sender is above bit 9, as in GICC_IAR.
+    FRAMES.get().and_then(|frames| IntId(frames.cpu.hppir.get() & 0x3ff).if_real())
 }
 
 #[inline]

@@ -205,6 +205,10 @@ pub(super) fn acknowledge() -> u32 {
     value as u32
 }
 
+pub(super) fn highest_pending() -> Option<IntId> {
+    IntId((read_sysreg!("icc_hppir1_el1") & 0xff_ffff) as u32).if_real()
+}
+
 #[inline(always)]
 pub(super) fn drop_priority(ack: u32) {
     write_sysreg!("icc_eoir1_el1", u64::from(ack));

@@ -5,12 +5,14 @@ use core::fmt;
 use assay_el2::lock::Relax;
 use assay_el2::{frames, heap};
 use assay_model::counters::Counters;
+use assay_model::exit_trace::Why;
 use assay_model::lock::{Mutex, TABLE};
 use assay_model::monitor_command::{COMMANDS, Entry};
 use assay_plan::policy::line::Quoted;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::console::{self, say};
+use crate::interrupts;
 use crate::report::Poisoned;
 use crate::vm::{self, Vm};
 
@@ -139,7 +141,10 @@ impl Job {
             Table::Trace => {
                 let exit = vm.trace.lock().get(line);
                 if let Some(exit) = exit {
-                    say!("trace vm={name} {exit}");
+                    match exit.why {
+                        Why::Irq(Some(intid)) => say!("trace vm={name} {exit} source={}", interrupts::source(intid)),
+                        _ => say!("trace vm={name} {exit}"),
+                    }
                 }
                 exit.is_some()
             }

@@ -1,7 +1,7 @@
 //! A handler that records its exits: a way of its own, so that the one without a record is not a bit longer.
 
-use assay_el2::cpu;
 use assay_el2::switch::{self, Cause, Control, Handler};
+use assay_el2::{cpu, gic};
 use assay_model::exit_trace::{Exit, Why};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
@@ -37,7 +37,7 @@ impl<H: Handler> Handler for Traced<'_, H> {
         self.record(
             frame,
             match cause {
-                Cause::Irq => Why::Irq,
+                Cause::Irq => Why::Irq(gic::highest_pending()),
                 Cause::Fiq => Why::Fiq,
                 Cause::SError => Why::SError,
             },

@@ -6,6 +6,14 @@ macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $op0:literal, $op1:literal, $crn:literal, $crm:literal, $op2:literal;)*) => {
         impl SysReg {
             $($(#[$doc])* pub const $name: Self = Self::new($op0, $op1, $crn, $crm, $op2);)*
+
+            /// Returns Arm's name of a register or instruction that has one here.
+            pub const fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$name => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
         }
     };
 }

@@ -179,6 +179,9 @@ fn traced() -> Result<String> {
         let count = exits.iter().filter(|event| event.get("exit") == Some(kind)).count();
         ensure!(count > 10, "{count} of {kind}: {exits:?}");
     }
+    // The guest's virtual timer is PPI 11 of `virt`.
+    let beats = exits.iter().filter(|event| event.get("source") == Some("timer") && event.get("intid") == Some("27"));
+    ensure!(beats.count() > 10, "{exits:?}");
     let ticks = |event: &Event| event.get("ticks").and_then(|ticks| ticks.parse::<u64>().ok());
     ensure!(exits.is_sorted_by_key(ticks), "not in order: {exits:?}");
     let later: u64 = value(&machine.monitor("stats a")?, "stats", "a", "timer")?.parse()?;
