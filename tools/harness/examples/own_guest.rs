@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use assay_harness::Machine;
-use assay_harness::qemu::Gic;
+use assay_harness::{Gic, Machine};
 
-fn main() -> Result<()> {
-    let kernel = std::env::args().nth(1).context("which kernel? give its path")?;
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let kernel = std::env::args().nth(1).ok_or("which kernel? give its path")?;
     let manifest = format!(
         r#"
         [[vm]]

@@ -17,6 +17,7 @@ const VARIABLE: &str = "ASSAY_HOME";
 /// The firmware, below a target folder.
 const IMAGE: &str = "assay/assay.img";
 
+#[doc(hidden)]
 /// A checkout and what was built of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {

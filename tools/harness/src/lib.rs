@@ -6,7 +6,7 @@
 //! use std::time::Duration;
 //! use assay_harness::Machine;
 //!
-//! # fn main() -> anyhow::Result<()> {
+//! # fn main() -> assay_harness::Result<()> {
 //! let mut machine = Machine::builder()
 //!     .manifest_text(
 //!         r#"
@@ -32,23 +32,41 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bundle;
-pub mod cache;
-pub mod console;
-pub mod dom0less;
-pub mod events;
+mod error;
 pub mod home;
-pub mod image;
 pub mod ktap;
 mod machine;
-pub mod manifest;
-pub mod overlay;
-pub mod process;
-pub mod programs;
-pub mod qemu;
 pub mod qmp;
+
+// What the commands of a checkout (`tools/xtask`) share with the driver: no part of the library's interface, and not kept
+// stable.
+#[doc(hidden)]
+pub mod bundle;
+#[doc(hidden)]
+pub mod cache;
+#[doc(hidden)]
+pub mod console;
+#[doc(hidden)]
+pub mod dom0less;
+#[doc(hidden)]
+pub mod events;
+#[doc(hidden)]
+pub mod image;
+#[doc(hidden)]
+pub mod manifest;
+#[doc(hidden)]
+pub mod overlay;
+#[doc(hidden)]
+pub mod process;
+#[doc(hidden)]
+pub mod programs;
+#[doc(hidden)]
+pub mod qemu;
+#[doc(hidden)]
 pub mod vm_tree;
 
+pub use error::{Error, Kind, Result};
 pub use events::Event;
 pub use ktap::{Counts, Report};
 pub use machine::{Builder, Machine, Output};
+pub use qemu::Gic;

@@ -9,8 +9,9 @@ mod shell;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::anyhow;
 
+use crate::error::{Kind, Result};
 use crate::events::{self, Event};
 use crate::ktap::{Counts, Report};
 use crate::qemu;
@@ -62,7 +63,12 @@ impl Machine {
                 self.has_seen(&event, index + 1);
                 Ok(event)
             }
-            None => bail!("no line of Assay's said {what} within {limit:?}. The console's end:\n{}", self.tail()),
+            None => {
+                let (kind, why) = self.why_nothing();
+                let tail = self.tail();
+                Err(kind
+                    .error(anyhow!("no line of Assay's said {what}: {why} ({limit:?}). The console's end:\n{tail}")))
+            }
         }
     }
 
@@ -141,10 +147,12 @@ impl Machine {
         let start = Instant::now();
         let Some(status) = self.feed.join(limit) else {
             self.feed.kill();
-            bail!("the machine still ran after {limit:?}. The console's end:\n{}", self.tail());
+            let tail = self.tail();
+            return Err(
+                Kind::TimedOut.error(anyhow!("the machine still ran after {limit:?}. The console's end:\n{tail}"))
+            );
         };
-        let status = status.with_context(|| format!("QEMU was ended by a signal after {:?}", start.elapsed()))?;
-        Ok(status)
+        status.ok_or_else(|| Kind::Qemu.error(anyhow!("QEMU was ended by a signal after {:?}", start.elapsed())))
     }
 
     /// Waits for the end as [`Machine::wait`], and checks that QEMU ended well and every VM started and
@@ -157,13 +165,13 @@ impl Machine {
         if status != 0 {
             let said = self.feed.complaint();
             if self.events().is_empty() {
-                bail!("{}", qemu::refusal(&said, &[], "of this machine"));
+                return Err(Kind::Qemu.error(anyhow!(qemu::refusal(&said, &[], "of this machine"))));
             }
-            bail!("QEMU ended with status {status}: {said}");
+            return Err(Kind::Qemu.error(anyhow!("QEMU ended with status {status}: {said}")));
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         events::verdict(&self.events(), &names)
-            .map_err(|reason| anyhow::anyhow!("{reason}. The console's end:\n{}", self.tail()))
+            .map_err(|reason| Kind::Failed.error(anyhow!("{reason}. The console's end:\n{}", self.tail())))
     }
 
     /// Waits for the end and counts the results of the VM's KTAP report.
@@ -184,7 +192,9 @@ impl Machine {
         // A guest that hangs has often said before what is wrong.
         match (waited, report.check()) {
             (Ok(_), Ok(_)) => self.finish(Duration::ZERO).map(|()| report),
-            (Ok(_), Err(complaint)) => bail!("{complaint}\nThe console's end:\n{}", self.tail()),
+            (Ok(_), Err(complaint)) => {
+                Err(Kind::Failed.error(anyhow!("{complaint}\nThe console's end:\n{}", self.tail())))
+            }
             (Err(error), Err(complaint)) => Err(error.context(complaint)),
             (Err(error), Ok(_)) => Err(error),
         }
@@ -192,7 +202,7 @@ impl Machine {
 
     fn index(&self, vm: &str) -> Result<usize> {
         let found = self.names.iter().position(|name| name == vm);
-        found.with_context(|| format!("no VM is named {vm}: there are {}", self.names.join(", ")))
+        found.ok_or_else(|| Kind::Unusable.error(anyhow!("no VM is named {vm}: there are {}", self.names.join(", "))))
     }
 
     /// The last lines of the console and what QEMU complained of.

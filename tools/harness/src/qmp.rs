@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use crate::error::{self, Kind};
+
 /// How long QEMU may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,7 +24,11 @@ impl Qmp {
     ///
     /// # Errors
     /// No QEMU listens there within ten seconds, or what listens is no QEMU.
-    pub fn connect(socket: &Path) -> Result<Self> {
+    pub fn connect(socket: &Path) -> error::Result<Self> {
+        Self::greeted(socket).map_err(|error| Kind::Qemu.error(error))
+    }
+
+    fn greeted(socket: &Path) -> Result<Self> {
         let start = Instant::now();
         let writer = loop {
             match UnixStream::connect(socket) {
@@ -39,7 +45,7 @@ impl Qmp {
         if greeting.get("QMP").is_none() {
             bail!("{} is not QEMU's: it says {greeting}", socket.display());
         }
-        qmp.execute("qmp_capabilities", &json!({}))?;
+        qmp.answered("qmp_capabilities", &json!({}))?;
         Ok(qmp)
     }
 
@@ -47,7 +53,11 @@ impl Qmp {
     ///
     /// # Errors
     /// QEMU's own words, or no answer in time.
-    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> error::Result<Value> {
+        self.answered(command, arguments).map_err(|error| Kind::Qemu.error(error))
+    }
+
+    fn answered(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
         writeln!(self.writer, "{request}").with_context(|| format!("QMP {command}"))?;
         loop {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use assay_harness::Machine;
+use assay_harness::{Kind, Machine};
 
 /// A folder with a "QEMU" that runs `script`, a "firmware" and a "kernel".
 struct Fake(PathBuf);
@@ -111,6 +111,33 @@ fn refused_and_crashed_vms_are_failures_although_qemu_ends_well() {
 fn a_qemu_that_fails_is_an_error_with_its_own_words() {
     let fake = Fake::new("fails", "echo 'no such board' >&2; exit 1");
     assert!(fake.start(&["a"]).finish(SOON).unwrap_err().to_string().contains("no such board"));
+}
+
+#[test]
+fn errors_tell_their_kind() {
+    let start = |name: &str, script: &str| {
+        let fake = Fake::new(name, script);
+        (fake.start(&["a"]), fake)
+    };
+    let soon = Duration::from_millis(200);
+    let (mut machine, _fake) = start("kinds", "echo '[a] up'; exec sleep 60");
+    machine.expect("a", "up", SOON).unwrap();
+    assert_eq!(machine.expect("b", "up", soon).unwrap_err().kind(), Kind::Unusable);
+    assert_eq!(machine.expect("a", "never", soon).unwrap_err().kind(), Kind::TimedOut);
+    assert_eq!(machine.expect_event("none", soon, |_| true).unwrap_err().kind(), Kind::TimedOut);
+    assert_eq!(machine.finish(soon).unwrap_err().kind(), Kind::TimedOut);
+    let (mut machine, _fake) = start("ends", "echo 'assay: vm name=a event=crashed cause=serror'");
+    assert_eq!(machine.expect("a", "never", SOON).unwrap_err().kind(), Kind::Ended);
+    assert_eq!(machine.expect_event("none", SOON, |event| event.kind == "x").unwrap_err().kind(), Kind::Ended);
+    assert_eq!(machine.finish(SOON).unwrap_err().kind(), Kind::Failed);
+    let (machine, _fake) = start("bad", "echo 'no such board' >&2; exit 1");
+    assert_eq!(machine.finish(SOON).unwrap_err().kind(), Kind::Qemu);
+    let (machine, _fake) = start("sad", "echo '[a] KTAP version 1'; echo '[a] 1..1'; echo '[a] not ok 1'");
+    assert_eq!(machine.finish_ktap("a", SOON).unwrap_err().kind(), Kind::Failed);
+    assert_eq!(
+        Machine::builder().manifest_text("[[vm]]").start().err().map(|error| error.kind()),
+        Some(Kind::Unusable)
+    );
 }
 
 #[test]

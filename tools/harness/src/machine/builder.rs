@@ -1,6 +1,7 @@
 //! What a machine shall be, before it starts.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -10,6 +11,7 @@ use super::scratch::Scratch;
 use crate::cache::Cache;
 use crate::console::Splitter;
 use crate::dom0less::{Dom0less, PREFIXED};
+use crate::error::{self, Kind};
 use crate::home::Home;
 use crate::manifest::{ConsoleStyle, Manifest};
 use crate::qemu::{self, Gic, Hardware};
@@ -129,6 +131,7 @@ impl Builder {
 
     /// A board instead of `virt`: all of QEMU's arguments for it. Those of its serial ports that come before the console
     /// are among them (`-serial null`).
+    #[doc(hidden)]
     #[must_use]
     pub fn board(mut self, arguments: Vec<String>) -> Self {
         self.board = Some(arguments);
@@ -136,6 +139,7 @@ impl Builder {
     }
 
     /// This archive instead of the one that the manifest makes: for tests of what a broken one does.
+    #[doc(hidden)]
     #[must_use]
     pub fn bundle(mut self, archive: Vec<u8>) -> Self {
         self.bundle = Some(archive);
@@ -144,6 +148,7 @@ impl Builder {
 
     /// Runs this program (an ELF file with an arm64 Image header in it) at EL1 without Assay, as the one
     /// "VM" `native`: what a guest's results are compared with.
+    #[doc(hidden)]
     #[must_use]
     pub fn native(mut self, program: impl Into<PathBuf>) -> Self {
         self.native = Some(program.into());
@@ -152,6 +157,7 @@ impl Builder {
 
     /// Starts a machine at EL1 without Assay, which [`Builder::arguments`] give everything to run; its
     /// console is this "VM"'s.
+    #[doc(hidden)]
     #[must_use]
     pub fn bare(mut self, name: &str) -> Self {
         self.bare = Some(name.to_owned());
@@ -159,6 +165,7 @@ impl Builder {
     }
 
     /// Appends the bundle to the firmware instead of passing it as an initrd: one-file boot.
+    #[doc(hidden)]
     #[must_use]
     pub fn appended(mut self) -> Self {
         self.appended = true;
@@ -167,6 +174,7 @@ impl Builder {
 
     /// Loads neither firmware image nor bundle: [`Builder::arguments`] give the machine's firmware, and what it boots the
     /// manifest's VMs from. Their console style must be `prefix`.
+    #[doc(hidden)]
     #[must_use]
     pub fn by_firmware(mut self) -> Self {
         self.by_firmware = true;
@@ -174,6 +182,7 @@ impl Builder {
     }
 
     /// The VMs of a dom0less tree, without a bundle.
+    #[doc(hidden)]
     #[must_use]
     pub fn vm_tree(mut self, tree: Dom0less) -> Self {
         self.tree = Some(tree);
@@ -181,6 +190,7 @@ impl Builder {
     }
 
     /// Loads a file (a path, or a name as in a manifest) to where the dom0less tree has a module.
+    #[doc(hidden)]
     #[must_use]
     pub fn module(mut self, address: u64, file: &str) -> Self {
         self.modules.push((address, file.to_owned()));
@@ -198,7 +208,15 @@ impl Builder {
     ///
     /// # Errors
     /// The manifest is unusable, or a kernel, the firmware or QEMU is missing: the message says which.
-    pub fn start(mut self) -> Result<Machine> {
+    pub fn start(self) -> error::Result<Machine> {
+        let (command, names, scratch) = self.prepare().map_err(|error| Kind::Unusable.error(error))?;
+        let feed = Feed::start(command, Splitter::new(&names.iter().map(String::as_str).collect::<Vec<_>>()))?;
+        let (read, ends_seen) = (vec![0; names.len()], vec![0; names.len()]);
+        Ok(Machine { feed, names, read, events_read: 0, ends_seen, listener: None, scratch })
+    }
+
+    /// Writes the bundle; returns QEMU's command line, the names of the VMs, and where their files are.
+    fn prepare(mut self) -> Result<(Command, Vec<String>, Scratch)> {
         if let Some(problem) = self.problem {
             bail!(problem);
         }
@@ -234,10 +252,7 @@ impl Builder {
         command.args(["-display", "none", "-serial", "mon:stdio"]);
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", scratch.socket().display()));
         command.args(&self.arguments);
-        let names: Vec<&str> = loaded.names.iter().map(String::as_str).collect();
-        let feed = Feed::start(command, Splitter::new(&names))?;
-        let (read, ends_seen) = (vec![0; names.len()], vec![0; names.len()]);
-        Ok(Machine { feed, names: loaded.names, read, events_read: 0, ends_seen, listener: None, scratch })
+        Ok((command, loaded.names, scratch))
     }
 
     fn load(&mut self, scratch: &Scratch) -> Result<Loaded> {

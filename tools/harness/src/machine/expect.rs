@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 
 use super::{Machine, last_lines};
 use crate::console::Splitter;
+use crate::error::{Error, Kind, Result};
 use crate::events::Event;
 
 /// What Linux says when it gives up.
@@ -68,7 +69,10 @@ impl Machine {
             let (why, length) = match self.feed.wait(left, look) {
                 Some(Seen::Words(found)) => return Ok(found),
                 Some(Seen::End(why, length)) => (why, length),
-                None => return Err(self.lost(wait, self.why_nothing())),
+                None => {
+                    let (kind, why) = self.why_nothing();
+                    return Err(self.lost(wait, kind, why));
+                }
             };
             // It goes on if the VM says more or lives again.
             let goes_on = |console: &Splitter| match look(console) {
@@ -76,7 +80,7 @@ impl Machine {
                 _ => Some(()),
             };
             if self.feed.wait(QUIET.min(left), goes_on).is_none() {
-                return Err(self.lost(wait, &why));
+                return Err(self.lost(wait, Kind::Ended, &why));
             }
         }
     }
@@ -88,23 +92,25 @@ impl Machine {
         panicked.or_else(|| end_of(console.events(), self.ends_seen[wait.index], &self.names[wait.index]))
     }
 
-    fn why_nothing(&self) -> &'static str {
+    /// Why a wait has found nothing.
+    pub(super) fn why_nothing(&self) -> (Kind, &'static str) {
         if self.events().iter().any(Event::is_panic) {
-            "Assay panicked"
+            (Kind::Ended, "Assay panicked")
         } else if self.feed.ended() {
-            "the machine ended"
+            (Kind::Ended, "the machine ended")
         } else {
-            "it didn't come in time"
+            (Kind::TimedOut, "it didn't come in time")
         }
     }
 
-    fn lost(&self, wait: &Wait<'_>, why: &str) -> anyhow::Error {
+    fn lost(&self, wait: &Wait<'_>, kind: Kind, why: &str) -> Error {
         let Wait { index, what, limit, .. } = wait;
         let vm = &self.names[*index];
         let said = self.output(vm);
         let said = last_lines(&said);
         let tail = self.tail();
-        anyhow!("expected {what} from {vm}, but {why} ({limit:?}). {vm}'s end:\n{said}\nThe console's end:\n{tail}")
+        let what = format!("expected {what} from {vm}, but {why} ({limit:?})");
+        kind.error(anyhow!("{what}. {vm}'s end:\n{said}\nThe console's end:\n{tail}"))
     }
 
     /// The caller knows of the end that `event` tells of, if it does: the VM may live again.

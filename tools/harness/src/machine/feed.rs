@@ -6,9 +6,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, anyhow};
 
 use crate::console::Splitter;
+use crate::error::{Kind, Result};
 use crate::events::Event;
 
 #[derive(Default)]
@@ -51,7 +52,8 @@ impl Feed {
             let _ = started.send(Ok(pipes.0));
             read_all(&theirs, pipes.1, pipes.2);
         });
-        let stdin = start.recv()?.context("can't run QEMU")?;
+        let stdin = start.recv().map_err(|error| Kind::Qemu.error(error))?;
+        let stdin = stdin.context("can't run QEMU").map_err(|error| Kind::Qemu.error(error))?;
         std::thread::spawn(move || {
             let Some(mut stdin) = stdin else { return };
             // Ends when the machine is dropped.
@@ -65,7 +67,7 @@ impl Feed {
     }
 
     pub(super) fn send(&self, bytes: Vec<u8>) -> Result<()> {
-        self.input.send(bytes).ok().context("QEMU has ended")
+        self.input.send(bytes).map_err(|_| Kind::Ended.error(anyhow!("QEMU has ended")))
     }
 
     /// Looks at the console whenever something came, until `find` gives something, the machine ends or

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::anyhow;
 
 use super::Machine;
 use crate::console::{is_answered, is_taken};
+use crate::error::Result;
 use crate::events::Event;
 
 /// `Ctrl-]`.
@@ -82,7 +83,11 @@ impl Machine {
             (if prompt { is_answered(said, typed) } else { is_taken(said, typed) }).then_some(())
         });
         if found.is_none() {
-            bail!("the monitor didn't take {typed:?} within {LIMIT:?}. The console's end:\n{}", self.tail());
+            let (kind, why) = self.why_nothing();
+            let tail = self.tail();
+            return Err(
+                kind.error(anyhow!("the monitor didn't take {typed:?}: {why} ({LIMIT:?}). The console's end:\n{tail}"))
+            );
         }
         Ok(())
     }

@@ -6,10 +6,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
-
 use super::Machine;
 use super::expect::{PANIC, Search, Wait};
+use crate::error::Result;
 
 /// The terminal's width at a guest, in columns: what programs print for people isn't cut or folded at 80.
 const COLUMNS: u32 = 1000;

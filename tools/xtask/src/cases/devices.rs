@@ -47,7 +47,7 @@ fn vm(name: &str, lines: &str) -> String {
 
 fn start(manifest: &str, gic: Gic) -> Result<Machine> {
     let arguments = SMMU.iter().chain(EDU).copied();
-    Machine::builder().manifest_text(manifest).gic(gic).arguments(arguments).start()
+    Ok(Machine::builder().manifest_text(manifest).gic(gic).arguments(arguments).start()?)
 }
 
 /// The lines about accesses that were stopped are those that the guest has the device make, and each names the VM.

@@ -69,7 +69,7 @@ fn randomness(cpu: &str, tree: &str, is_said: bool) -> Result<()> {
     machine.expect_event("the end", LIMIT, |event| event.is_vm("hello", "stopped"))?;
     let is_it = |event: &Event| event.get("reason").is_some_and(|reason| reason.contains("bits of randomness"));
     ensure!(machine.events().iter().any(is_it) == is_said, "{cpu}, {seeds}: {:?}", machine.events());
-    machine.finish(LIMIT)
+    Ok(machine.finish(LIMIT)?)
 }
 
 /// The pattern that the program `uart` expects.

@@ -57,13 +57,14 @@ pub(super) fn to_the_shell(builder: Builder) -> Result<Machine> {
 /// what a case reads.
 pub(super) fn wait_for_shell(machine: &mut Machine, vm: &str, limit: Duration) -> Result<()> {
     machine.expect(vm, PROMPT, limit)?;
-    machine.shell(vm, "dmesg -n 1", PROMPT, SOON).map(drop)
+    let _ = machine.shell(vm, "dmesg -n 1", PROMPT, SOON)?;
+    Ok(())
 }
 
 /// Powers off without asking init, which takes its time, and checks the end.
 pub(super) fn power_off(mut machine: Machine) -> Result<()> {
     machine.send(VM, "poweroff -f\n")?;
-    machine.finish(SOON)
+    Ok(machine.finish(SOON)?)
 }
 
 fn shell_session(kernel: &str) -> Result<String> {

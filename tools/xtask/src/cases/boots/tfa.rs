@@ -31,7 +31,7 @@ fn machine(manifest: &str, cpu: &str, parts: &Parts) -> Result<Machine> {
     std::fs::write(&path, fip::flash(&bl1?, [&bl2?, &bl31?, &whole]))?;
     let path = path.to_str().context("the folder's path is not UTF-8")?;
     let builder = Machine::builder().manifest_text(manifest).by_firmware().cpu(cpu).physical_memory(1 << 30);
-    builder.physical_cpus(2).arguments(["-M", "secure=on", "-bios", path]).start()
+    Ok(builder.physical_cpus(2).arguments(["-M", "secure=on", "-bios", path]).start()?)
 }
 
 /// On a CPU with all that QEMU has, and the machine is off at the end.

@@ -64,7 +64,7 @@ fn vm(name: &str, words: &str) -> String {
 fn start(name: &str, facts: &Facts, vms: &str, arguments: &[&str], gic: Gic) -> Result<Machine> {
     let text = format!("platform = [{:?}]\n{vms}", facts.file(name)?);
     let builder = Machine::builder().manifest_text(&text).gic(gic);
-    builder.physical_memory(super::RAM).arguments(arguments.iter().copied()).start()
+    Ok(builder.physical_memory(super::RAM).arguments(arguments.iter().copied()).start()?)
 }
 
 /// The function's registers are D1, and Bus Master, which the guest has set, is not.

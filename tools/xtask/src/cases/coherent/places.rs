@@ -113,7 +113,7 @@ const PLATFORM: Platform<'_> = Platform { cpu: "max", tags: true, arguments: &[]
 
 fn start(text: &str, tags: bool) -> Result<Machine> {
     let builder = Machine::builder().manifest_text(text);
-    builder.physical_memory(RAM).machine_mte(tags).start()
+    Ok(builder.physical_memory(RAM).machine_mte(tags).start()?)
 }
 
 pub(super) fn other_ran(machine: &Machine) -> Result<()> {
