@@ -52,15 +52,8 @@ pub struct Frames {
 impl Frames {
     /// Takes the one frame at `address`, if it is free.
     pub fn at(address: u64) -> Option<Self> {
-        [Pool::Tagged, Pool::Plain].into_iter().find_map(|pool| Self::take_at(address, pool))
-    }
-
-    fn take_at(address: u64, pool: Pool) -> Option<Self> {
-        let frame = usize::try_from(address / PAGE_SIZE).ok()?;
-        let start = pool.free().lock().alloc_at(frame, 1)?;
-        let _ = FREE_PAGES.fetch_sub(1, Ordering::Relaxed);
-        let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: PAGE_SIZE };
-        Some(Self { region, pool })
+        let page = Pa(address).align_down(PAGE_SIZE);
+        [Pool::Tagged, Pool::Plain].into_iter().find_map(|pool| take_at(pool, page, PAGE_SIZE))
     }
 
     /// Returns where they are.
@@ -181,6 +174,16 @@ pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
     let start = pool.free().lock().alloc(pages)?;
     let _ = FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
     let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
+    Some(Frames { region, pool })
+}
+
+/// Takes those `bytes` at `start`, if all are free: a power of two of pages, naturally aligned.
+pub fn take_at(pool: Pool, start: Pa, bytes: u64) -> Option<Frames> {
+    let frame = usize::try_from(start.0 / PAGE_SIZE).ok()?;
+    let pages = usize::try_from(bytes / PAGE_SIZE).ok().filter(|pages| pages.is_power_of_two())?;
+    let region = Region::new(start, bytes).filter(|_| start.is_aligned(bytes))?;
+    let _ = pool.free().lock().alloc_at(frame, pages)?;
+    let _ = FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
     Some(Frames { region, pool })
 }
 

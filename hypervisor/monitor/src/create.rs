@@ -18,7 +18,7 @@ use assay_plan::claims::{self, VmClaims, World};
 use assay_plan::heap as needs;
 use assay_plan::idregs::HostId;
 use assay_plan::platform::HostPlatform;
-use assay_plan::policy::line::{NoticeLine, Quoted};
+use assay_plan::policy::line::{NoticeLine, Quoted, UncheckedLine};
 use assay_plan::refusal::Refusal;
 use assay_plan::space::Backing;
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
@@ -32,8 +32,8 @@ use crate::bundle::Guests;
 use crate::coherent::Pool;
 use crate::console::say;
 use crate::device::Device;
+use crate::early::EarlyRam;
 use crate::flash::Chip;
-use crate::lent::Lenders;
 use crate::load::Contents;
 use crate::pci::{Owned, Ready};
 use crate::shared::{self, Regions};
@@ -86,14 +86,18 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
         machine: world.machine,
         coherent,
         shared: Regions::default(),
-        lenders: Lenders::default(),
+        early: EarlyRam::default(),
         members: Vec::new(),
         pool: Vec::new(),
     };
+    for claims in claims.iter().filter(|claims| claims.config.unchecked_dma && claims.starts()) {
+        // What is in use already is said when it is the VM's turn.
+        let _ = stock.early.take(claims.config);
+    }
     // By their place in the manifest.
     let mut made: Vec<Option<&'static Vm>> = world.vms.iter().map(|_| None).collect();
     for claims in &claims {
-        notice(claims);
+        notice(world.machine, claims);
         let needed = needs::to_make(claims.config);
         if !heap::reserve(needed + to_run) {
             say!("{}", Refusal::of(&claims.config.name, &Shortage::Heap(needed)));
@@ -140,17 +144,20 @@ fn warn_of_branches(members: &[Member]) {
 }
 
 /// Prints what is to be said beside the decisions.
-fn notice(claims: &VmClaims<'_>) {
+fn notice(machine: &HostPlatform, claims: &VmClaims<'_>) {
+    let vm = &claims.config.name;
+    for device in claims::unchecked(machine, claims.config) {
+        say!("{}", UncheckedLine { vm, node: &device.path });
+    }
     for row in &claims.rows {
         for notice in row.notices().iter() {
-            say!("{}", NoticeLine { vm: &claims.config.name, region: row.region, notice });
+            say!("{}", NoticeLine { vm, region: row.region, notice });
         }
-        if let Backing::Lent(vm) = row.backing {
+        if let Backing::Lent(client) = row.backing {
             say!(
-                "warning vm={} region={} reason=\"the VM is a backend of VM {}, and sees and writes all of its RAM\"",
-                claims.config.name,
+                "warning vm={vm} region={} reason=\"the VM is a backend of VM {}, and sees and writes all of its RAM\"",
                 row.region,
-                vm.name
+                client.name
             );
         }
     }
@@ -179,7 +186,7 @@ struct Stock<'a, 'p> {
     machine: &'a HostPlatform,
     coherent: &'a mut Pool<'p>,
     shared: Regions,
-    lenders: Lenders,
+    early: EarlyRam,
     /// The VMs that share CPUs.
     members: Vec<Member>,
     /// The CPUs that no VM has for itself: all of them once VMs that share are made, which come last.
@@ -215,14 +222,14 @@ impl Stock<'_, '_> {
         let (host, features) = (self.host, plan.features);
         let registers =
             guest_regs::Optional { pauth: features.pauth, mte: features.mte, sve: features.sve, pmu: features.pmu };
-        let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared, &mut self.lenders)?;
+        let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared, &mut self.early)?;
         let (cpus, contexts) = match &plan.cpus {
             Cpus::Dedicated(cpus) => (cpus.clone(), Vec::new()),
             Cpus::Shared(share) => {
                 (Vec::new(), Context::make(share.vcpus.len(), registers).ok_or(Shortage::Registers)?)
             }
         };
-        let (tables, regime) = holdings.map(&plan, host, (&self.shared, &self.lenders))?;
+        let (tables, regime) = holdings.map(&plan, host, (&self.shared, &self.early))?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
         let home = self.home(&plan.cpus);

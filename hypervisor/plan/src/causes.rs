@@ -171,6 +171,7 @@ impl Cause for PlatformFault<'_> {
             Self::Interrupts => say(V3, format_args!("has more interrupts than a VM has for its devices, which is 32"), "give it to another VM, or leave it out of `devices`"),
             Self::SharedInterrupt(other) => say(V3, format_args!("shares an interrupt with {other}"), "leave one of the two out"),
             Self::Unchecked => say(V3, format_args!("may access memory by itself (DMA), and no SMMUv3 that can be used is before it: it could write to all memory of the machine"), UNCHECKED),
+            Self::Stopped => say(V3, format_args!("is behind an SMMUv3 that cannot be used and lets nothing pass, whatever `allow` says"), "leave the device out of `devices`; a warning of the boot says why the SMMU cannot be used"),
             Self::NotCoherent => say(V3, format_args!("accesses memory past the CPUs' caches: its node has no dma-coherent"), "leave the device out of `devices`, or correct the node"),
             Self::Moved => say(V3, format_args!("is on a bus whose dma-ranges change addresses"), "leave the device out of `devices`"),
             Self::SharedStream(other) => say(V3, format_args!("is to the SMMU the same as {other}"), "leave one of the two out, or correct the node's iommus"),
@@ -178,8 +179,7 @@ impl Cause for PlatformFault<'_> {
     }
 }
 
-const UNCHECKED: &str =
-    "leave the device out of `devices`, or if it makes no accesses of its own, say so by assay,no-dma in its node";
+const UNCHECKED: &str = "leave the device out of `devices`; if it makes no accesses of its own, say so by assay,no-dma in its node; or trust the VM with all memory of the machine by allow = [\"unchecked-dma\"]";
 
 #[rustfmt::skip]
 impl Cause for Trouble<'_> {
@@ -199,6 +199,7 @@ impl Cause for Trouble<'_> {
             Self::Virtio { device, backend, fault } => fault.tell_of(device, backend, say),
             Self::TooManyServed { functions } => say(V3, format_args!("with the virtio devices that it is the backend of the VM has {functions} PCI functions, and there are 8"), "give some of them another VM as `backend`"),
             Self::RamOverDevices { ipa, size, device } => say(V2, format_args!("memory-ipa = {ipa}: the VM's RAM of {size:#x} bytes overlaps its devices ({} to {})", device.start, device.end()), "give another `memory-ipa`, or leave it out"),
+            Self::Identity { ipa, size, there } => say(V2, format_args!("with allow = [\"unchecked-dma\"] the VM's RAM of {size:#x} bytes has to be at {ipa} in the machine, as for the guest, and {there}"), "give as `memory-ipa` a place where the machine has free memory"),
             Self::RamBeyond { ipa, size, bits } => say(V2, format_args!("memory-ipa = {ipa}: the VM's RAM of {size:#x} bytes ends beyond {bits} bits of guest addresses"), "give a lower `memory-ipa`, or leave it out"),
             Self::FlashFile { region, size, file } => say(V3, format_args!("the file of flash {region} has {file:#x} bytes, and the flash {size:#x}"), "give the flash a larger `size`, or another `file`"),
             Self::FlashTwice { region, kernel } => say(V3, format_args!("load = {kernel} puts the kernel over the file of flash {region}"), "leave the flash's `file` out, or `load` the kernel elsewhere"),
@@ -294,6 +295,7 @@ impl Cause for Shortage {
             Self::Vmids => say(V1, format_args!("there are more VMs than VMIDs"), "start fewer VMs"),
             Self::Ram(bytes, tagged) => say(V2, format_args!("{} MiB{} are wanted and not free in large enough pieces", bytes >> 20, with_tags(tagged)), LESS_RAM),
             Self::RamOf(bytes, tagged, free) => say(V2, format_args!("{} MiB{} are wanted and at most {} MiB are free", bytes >> 20, with_tags(tagged), free >> 20), LESS_RAM),
+            Self::RamAt(ipa, bytes, tagged) => say(V2, format_args!("with allow = [\"unchecked-dma\"] {} MiB{} are wanted at {ipa} in the machine, and some of it is in use", bytes >> 20, with_tags(tagged)), "give another `memory-ipa`, farther from Assay's image and the bundle"),
             Self::Shared(region, bytes, tagged) => say(V2, format_args!("{} KiB{} are wanted for shared region {region} and not free in large enough pieces", bytes >> 10, with_tags(tagged)), SMALLER_REGION),
             Self::SharedOf(region, bytes, tagged, free) => say(V2, format_args!("{} KiB{} are wanted for shared region {region} and at most {} KiB are free", bytes >> 10, with_tags(tagged), free >> 10), SMALLER_REGION),
             Self::Tagged(shortage, nodes) => shortage.tell(&mut |_, reason, _| say(M3, format_args!("{reason}; a VM with MTE gets no RAM of {nodes}, which has arm,no-mte"), "set mte = false, make it smaller, or give the machine more RAM with tags")),

@@ -21,6 +21,7 @@ mod coherent;
 mod devices;
 mod flash;
 mod ground;
+mod identity;
 mod naming;
 mod place;
 mod platform;
@@ -37,10 +38,10 @@ pub use coherent::unclaimed_faults;
 pub(crate) use devices::found;
 pub use devices::{address as function_address, claimed_functions, found_function};
 pub(crate) use platform::all as platform_devices;
-pub use platform::{PlatformFault, streams as platform_streams};
+pub use platform::{PlatformFault, streams as platform_streams, unchecked};
 pub use prove::{ToProve, to_prove};
 pub use shared::shared_by_one;
-pub use trouble::{Holder, Trouble};
+pub use trouble::{Ground, Holder, Trouble};
 pub use virtio::VirtioFault;
 pub(crate) use virtio::{all as all_virtio, served_by};
 
@@ -145,6 +146,7 @@ impl<'a> VmClaims<'a> {
     fn place(&mut self, world: &World<'a>, wanted: &[place::Wanted<'a>]) {
         let places = place::all(world, self.config, wanted);
         self.troubles.extend(place::ram(world, self.config));
+        self.troubles.extend(identity::check(world, self.config));
         for (row, place) in self.rows.iter_mut().skip(1).zip(places) {
             match place {
                 Ok(ipa) => row.ipa = ipa,

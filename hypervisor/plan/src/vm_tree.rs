@@ -79,6 +79,9 @@ pub struct VmConfig {
     pub coherent: Vec<CoherentClaim>,
     /// The PCI functions that it claims beside those of coherent regions, in the manifest's order.
     pub devices: Vec<String>,
+    /// Its devices of the platform tree may have DMA that nothing checks (`unchecked-dma`). Its RAM is where the guest finds
+    /// it in the machine, too.
+    pub unchecked_dma: bool,
     /// Its flashes, in the manifest's order.
     pub flash: Vec<FlashClaim>,
     /// The regions that it shares with other VMs, in the manifest's order.

@@ -93,6 +93,8 @@ pub struct Vm {
     pub coherent: Vec<Coherent>,
     /// PCI functions, beside those of [`Vm::coherent`].
     pub devices: Vec<String>,
+    /// Relaxations for its devices: `"unchecked-dma"`.
+    pub allow: Vec<Relaxation>,
     /// A disk image, a path relative to the manifest, which QEMU gives the machine.
     pub disk: Option<String>,
     /// A network that QEMU gives the machine.
@@ -134,6 +136,14 @@ pub enum Schedule {
     Dedicated,
     /// Time-sliced.
     Shared,
+}
+
+/// A relaxation for all devices of a VM.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relaxation {
+    /// Devices of the platform tree may have DMA that nothing checks.
+    UncheckedDma,
 }
 
 /// A network of QEMU's.

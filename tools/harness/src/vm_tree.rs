@@ -4,8 +4,8 @@ use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, c
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{
-    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, ProofAt, Schedule, Sharing,
-    TreePlace, Virtio, Vm,
+    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, ProofAt, Relaxation, Schedule,
+    Sharing, TreePlace, Virtio, Vm,
 };
 
 /// A bundle member as the tree describes it.
@@ -91,6 +91,10 @@ fn domain(config: &Vm, modules: &Modules) -> DeviceTreeNode {
     if !config.devices.is_empty() {
         let names: Vec<&str> = config.devices.iter().map(String::as_str).collect();
         strings(&mut domain, vm::DEVICES.property, &names);
+    }
+    if !config.allow.is_empty() {
+        let names: Vec<&str> = config.allow.iter().map(|Relaxation::UncheckedDma| "unchecked-dma").collect();
+        strings(&mut domain, vm::ALLOW.property, &names);
     }
     let mut kernel = module("kernel", "multiboot,kernel", &modules.kernel);
     put(&mut kernel, vm::CMDLINE.property, config.cmdline.as_str());
@@ -241,6 +245,12 @@ mod tests {
             [Modules { kernel: "kernel-debian".into(), ramdisk: Some("initrd-busybox".into()), flash: Vec::new() }];
         let members = [Digest { name: "kernel-debian".into(), size: 0x1_0000_0001, crc32: 0xdead_beef }];
         build(&manifest, &modules, &members)
+    }
+
+    #[test]
+    fn relaxations_of_a_vms_devices_are_written_by_their_names() {
+        let tree = tree("allow = [\"unchecked-dma\"]\n");
+        assert_eq!(property(&tree, "/chosen/linux", "assay,allow").unwrap(), b"unchecked-dma\0");
     }
 
     #[test]

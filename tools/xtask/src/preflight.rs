@@ -15,7 +15,7 @@ use assay_model::loader::KernelError;
 use assay_model::loader::inflate;
 use assay_model::stage2::Geometry;
 use assay_plan::bundle::{Bundle, VM_TREE};
-use assay_plan::claims::{self, Row, Trouble, VmClaims, World};
+use assay_plan::claims::{self, Ground, Row, Trouble, VmClaims, World};
 use assay_plan::gate::Tree;
 use assay_plan::kernel::{self, KernelKind};
 use assay_plan::pci::DeviceFault;
@@ -153,6 +153,7 @@ fn is_never_right(trouble: &Trouble<'_>) -> bool {
         Trouble::Device { fault, .. } => {
             matches!(fault, DeviceFault::NotAperture | DeviceFault::Second | DeviceFault::TooMany | DeviceFault::Twice)
         }
+        Trouble::Identity { there, .. } => matches!(there, Ground::Vm(_)),
         _ => !trouble.is_bad_name(),
     }
 }

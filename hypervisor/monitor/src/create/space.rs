@@ -18,7 +18,7 @@ use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 use crate::adapter::TableAdapter;
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
-use crate::lent::Lenders;
+use crate::early::EarlyRam;
 use crate::ram;
 use crate::shared::Regions;
 
@@ -42,7 +42,7 @@ impl Holdings {
         plan: &VmPlan<'_>,
         pool: &mut Pool<'_>,
         shared: &mut Regions,
-        lenders: &mut Lenders,
+        early: &mut EarlyRam,
     ) -> Result<Self, Shortage> {
         let mut taken = Self {
             ram: Vec::new(),
@@ -60,12 +60,7 @@ impl Holdings {
                 Backing::Shared(share) if !shared.take(name, ipa.size, share.tagged) => {
                     return Err(Shortage::Shared(name.to_string(), ipa.size, share.tagged));
                 }
-                Backing::Lent(vm) => {
-                    let place = Region { start: vm.memory_ipa, size: vm.memory_bytes };
-                    if !lenders.take(&vm.name, place, vm.mte) {
-                        return Err(Shortage::Ram(vm.memory_bytes, vm.mte));
-                    }
-                }
+                Backing::Lent(vm) => early.take(vm)?,
                 Backing::Shared(_)
                 | Backing::Ram
                 | Backing::Flash(_)
@@ -75,14 +70,13 @@ impl Holdings {
             }
         }
         let (bytes, tagged) = (plan.config.own_bytes(), plan.config.mte);
-        let is_lent = |mapping: &&Mapping<'_>| mapping.backing == Backing::Ram && !plan.machine.virtio.is_empty();
-        for Mapping { ipa, .. } in plan.space.iter().filter(is_lent) {
-            if !lenders.take(&plan.config.name, *ipa, tagged) {
-                return Err(Shortage::Ram(bytes, tagged));
-            }
-            taken.ram.extend(lenders.give(&plan.config.name));
+        let is_early = EarlyRam::is_for(plan.config);
+        if is_early {
+            early.take(plan.config)?;
+            taken.ram.extend(early.give(&plan.config.name));
         }
-        let filled = plan.space.iter().filter(|mapping| mapping.is_filled() && !is_lent(mapping));
+        let is_taken = |mapping: &Mapping<'_>| is_early && mapping.backing == Backing::Ram;
+        let filled = plan.space.iter().filter(|mapping| mapping.is_filled() && !is_taken(mapping));
         for ipa in filled.map(|mapping| mapping.ipa).chain(plan.space.iter().filter_map(Mapping::head)) {
             taken.ram.extend(ram::place(ipa.start, ram::take(ipa.size, tagged).ok_or(Shortage::Ram(bytes, tagged))?));
         }
@@ -103,7 +97,7 @@ impl Holdings {
         &mut self,
         plan: &VmPlan<'_>,
         host: &HostId,
-        (shared, lenders): (&Regions, &Lenders),
+        (shared, early): (&Regions, &EarlyRam),
     ) -> Result<(TableAdapter, Regime), Shortage> {
         let mut tables = TableAdapter(TableMemory::new(plan.geometry.start_level()));
         let no_tables = |error| Shortage::Tables(format!("{error}"));
@@ -126,7 +120,7 @@ impl Holdings {
                 Backing::Lent(vm) => {
                     let head = self.ram.iter_mut().filter(|(place, _)| mapping.ipa.covers(place));
                     let head = head.map(|(_, ram)| Memory::Ram(ram));
-                    head.chain(lenders.of(&vm.name).map(Memory::Lent)).collect()
+                    head.chain(early.of(&vm.name).map(Memory::Lent)).collect()
                 }
                 Backing::StolenTime => self.stolen_time.iter_mut().map(Memory::Told).collect(),
                 Backing::Registers(registers) => [Memory::Registers(*registers)].into(),

@@ -40,6 +40,8 @@ pub enum PlatformFault<'a> {
     SharedInterrupt(&'a str),
     /// Nothing that EL2 drives checks its accesses.
     Unchecked,
+    /// Its accesses are not to be checked, and an SMMUv3 that cannot be used stops some of them.
+    Stopped,
     /// It is behind an SMMU, and its accesses do not see the CPUs' caches.
     NotCoherent,
     /// A bus above it changes the addresses of its accesses.
@@ -57,6 +59,12 @@ pub(crate) fn all<'a>(machine: &'a HostPlatform, vm: &VmConfig) -> Vec<&'a Platf
         }
     }
     all
+}
+
+/// Lists the devices that a VM claims, and whose accesses nothing would check.
+pub fn unchecked<'a>(machine: &'a HostPlatform, vm: &VmConfig) -> impl Iterator<Item = &'a PlatformDevice> {
+    let devices = if vm.unchecked_dma { all(machine, vm) } else { Vec::new() };
+    devices.into_iter().filter(|device| machine.accesses(device) == Accesses::Unchecked)
 }
 
 /// Lists the streams of all claimed devices of the platform tree, whether they may be given or not.
@@ -97,7 +105,6 @@ fn last_name<'a>(machine: &'a HostPlatform, device: &PlatformDevice) -> &'a str 
 
 /// Names what is wrong with one device, the others of the same VM left aside.
 fn fault<'a>(world: &World<'a>, vm: &'a VmConfig, device: &'a PlatformDevice) -> Option<PlatformFault<'a>> {
-    let machine = world.machine;
     if let Some(role) = device.role {
         return Some(PlatformFault::Role(role));
     }
@@ -111,7 +118,7 @@ fn fault<'a>(world: &World<'a>, vm: &'a VmConfig, device: &'a PlatformDevice) ->
     twice(world, vm, device)
         .or_else(|| place(world, device, registers))
         .or_else(|| interrupts(world, vm, device))
-        .or_else(|| accesses(world, device, machine.accesses(device)))
+        .or_else(|| accesses(world, vm, device))
 }
 
 /// Names who else claims a device: another VM, or the VM itself if it does so twice.
@@ -183,11 +190,14 @@ fn interrupts<'a>(world: &World<'a>, vm: &VmConfig, device: &'a PlatformDevice) 
     others.into_iter().find(wired).map(|other| PlatformFault::SharedInterrupt(&other.path))
 }
 
-fn accesses<'a>(world: &World<'a>, device: &PlatformDevice, accesses: Accesses) -> Option<PlatformFault<'a>> {
+fn accesses<'a>(world: &World<'a>, vm: &VmConfig, device: &PlatformDevice) -> Option<PlatformFault<'a>> {
     let machine = world.machine;
-    let own = match accesses {
+    let own = match machine.accesses(device) {
         Accesses::None => return None,
-        Accesses::Unchecked => return Some(PlatformFault::Unchecked),
+        // The guest's addresses are the machine's, and the device's must be too.
+        Accesses::Unchecked if vm.unchecked_dma => return device.moves_addresses.then_some(PlatformFault::Moved),
+        Accesses::Stopped if vm.unchecked_dma => return Some(PlatformFault::Stopped),
+        Accesses::Unchecked | Accesses::Stopped => return Some(PlatformFault::Unchecked),
         Accesses::NotCoherent => return Some(PlatformFault::NotCoherent),
         Accesses::Moved => return Some(PlatformFault::Moved),
         Accesses::Checked(own) => own,

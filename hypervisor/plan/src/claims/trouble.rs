@@ -104,6 +104,15 @@ pub enum Trouble<'a> {
         /// The devices.
         device: Region<Ipa>,
     },
+    /// The VM's RAM cannot be at the guest's addresses in the machine.
+    Identity {
+        /// Its `memory-ipa`.
+        ipa: Ipa,
+        /// Its length in bytes.
+        size: u64,
+        /// What is there.
+        there: Ground<'a>,
+    },
     /// The VM's RAM is beyond what the CPUs can address.
     RamBeyond {
         /// Its `memory-ipa`.
@@ -158,6 +167,27 @@ pub enum Trouble<'a> {
         /// Bits of a guest address.
         bits: u8,
     },
+}
+
+/// What is where a VM's RAM has to be in the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ground<'a> {
+    /// No memory, or not everywhere.
+    NoMemory,
+    /// What of the machine is called so.
+    Of(&'a str),
+    /// The RAM of this VM, which has to be there too.
+    Vm(&'a str),
+}
+
+impl fmt::Display for Ground<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("the machine has no memory there, or not so much"),
+            Self::Of(name) => write!(f, "{name} is there"),
+            Self::Vm(vm) => write!(f, "so has that of VM {vm}"),
+        }
+    }
 }
 
 /// What occupies guest addresses.

@@ -60,7 +60,7 @@ impl Kind {
 
     /// Tells whether a word is one of those.
     pub fn has(self, word: &str) -> bool {
-        matches!(self, Self::Word(words) if words.contains(&word))
+        matches!(self, Self::Word(words) | Self::Words(words) if words.contains(&word))
     }
 
     /// Tells whether bytes or an address are such a multiple as they have to be.

@@ -96,6 +96,10 @@ table! {
     /// node ([pci.md](pci.md)), and devices of the platform tree by path or alias
     /// ([platform-devices.md](platform-devices.md)); 8 at most, those of `[[vm.coherent]]` included
     DEVICES = Field::optional("devices", "assay,devices", Kind::Texts, Default::Empty);
+    /// `unchecked-dma`: its devices of the platform tree that no SMMU checks get DMA, **to all memory of the machine, EL2's
+    /// and other VMs' too**; its RAM is then at `memory-ipa` in the machine as well
+    /// ([platform-devices.md](platform-devices.md#dma-without-an-smmu))
+    ALLOW = Field::optional("allow", "assay,allow", Kind::Words(&["unchecked-dma"]), Default::Empty);
     /// a disk image, which QEMU gives the machine as an NVMe disk and Assay this VM: for `run` and tests only, see below
     DISK = Field::optional("disk", "", Kind::Text, Default::None("absent"));
     /// `user`: QEMU's network for users, which it gives the machine as a virtio function and Assay this VM: for `run` and

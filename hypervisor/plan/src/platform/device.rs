@@ -61,6 +61,8 @@ pub enum Accesses {
     NotCoherent,
     /// SMMUs check them, and a bus changes their addresses.
     Moved,
+    /// An SMMUv3 that cannot be used is before it, which lets none pass.
+    Stopped,
     /// Nothing that EL2 has a hand on checks them.
     Unchecked,
 }
@@ -70,7 +72,7 @@ impl Accesses {
     pub fn into_streams(self) -> Vec<Stream> {
         match self {
             Self::Checked(streams) => streams,
-            Self::None | Self::NotCoherent | Self::Moved | Self::Unchecked => Vec::new(),
+            Self::None | Self::NotCoherent | Self::Moved | Self::Stopped | Self::Unchecked => Vec::new(),
         }
     }
 }
@@ -111,8 +113,10 @@ impl HostPlatform {
             let smmu = self.smmus.iter().position(|smmu| smmu.path == *path && smmu.is_usable)?;
             Some(Stream { smmu, id: *id })
         };
+        let is_v3 = |(path, _): &(String, u32)| self.smmus.iter().any(|smmu| smmu.path == *path);
         match device.iommus.iter().map(stream).collect::<Option<Vec<_>>>() {
             Some(streams) if streams.is_empty() => Accesses::Unchecked,
+            None if device.iommus.iter().any(is_v3) => Accesses::Stopped,
             None => Accesses::Unchecked,
             Some(_) if !device.is_coherent => Accesses::NotCoherent,
             Some(_) if device.moves_addresses => Accesses::Moved,

@@ -70,6 +70,26 @@ impl fmt::Display for NoticeLine<'_> {
     }
 }
 
+/// `warning vm=… node=… allow=unchecked-dma reason="…"`
+#[derive(Clone, Copy)]
+pub struct UncheckedLine<'a> {
+    /// The VM's name.
+    pub vm: &'a str,
+    /// The device's node.
+    pub node: &'a str,
+}
+
+impl fmt::Display for UncheckedLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vm, node } = self;
+        write!(f, "warning vm={vm} node={node} allow=unchecked-dma reason=\"the device {UNCHECKED}\"")
+    }
+}
+
+/// What a device does that nothing checks: a sentence's end.
+pub const UNCHECKED: &str =
+    "reads and writes all memory of the machine, EL2's and other VMs' too, as its VM tells it: nothing checks its DMA";
+
 /// `refused vm=… region=… rule=… reason="…" remedy="…"`
 #[derive(Clone, Copy)]
 pub struct RefusedLine<'a> {

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_model::schedule::{Cap, Placement, Share};
-use assay_spec::addr::PAGE_SIZE;
+use assay_spec::addr::{Ipa, PAGE_SIZE};
 use assay_spec::cpu_id::PcpuId;
 
 use super::{Cpus, VmPlan};
@@ -61,6 +61,8 @@ pub enum Shortage {
     Ram(u64, bool),
     /// The same, of so many that are free.
     RamOf(u64, bool, u64),
+    /// From this address on in the machine, so many bytes of RAM, with tags or any.
+    RamAt(Ipa, u64, bool),
     /// So many bytes for the region of this name, with tags or any.
     Shared(String, u64, bool),
     /// The same, of so many that are free.
@@ -95,7 +97,7 @@ impl Shortage {
     /// Of memory with tags, names the nodes whose memory such a VM does not get (rule M3).
     pub fn blame(self, machine: &HostPlatform) -> Self {
         let wants_tags = match &self {
-            Self::Ram(_, tagged) | Self::RamOf(_, tagged, _) => *tagged,
+            Self::Ram(_, tagged) | Self::RamOf(_, tagged, _) | Self::RamAt(_, _, tagged) => *tagged,
             Self::Shared(_, _, tagged) | Self::SharedOf(_, _, tagged, _) => *tagged,
             _ => false,
         };

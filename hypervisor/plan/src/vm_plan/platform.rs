@@ -10,7 +10,7 @@ use assay_spec::intid::IntId;
 use crate::claims;
 use crate::guest_tree::DeviceNode;
 use crate::offers::{self, PlatformOffer};
-use crate::platform::{HostPlatform, PlatformDevice, Stream, Wire};
+use crate::platform::{Accesses, HostPlatform, PlatformDevice, Stream, Wire};
 use crate::policy::Kind;
 use crate::vm_tree::VmConfig;
 
@@ -22,8 +22,10 @@ pub struct Device<'a> {
     offer: PlatformOffer,
     /// Its interrupts, and the guest's.
     pub lines: Vec<(Wire, IntId)>,
-    /// What SMMUs know its accesses by; without any it makes none.
+    /// What SMMUs know its accesses by; without any it makes none, or unchecked ones.
     pub streams: Vec<Stream>,
+    /// Nothing checks its accesses, and the manifest says that this may be.
+    pub is_unchecked: bool,
 }
 
 impl<'a> Device<'a> {
@@ -33,8 +35,10 @@ impl<'a> Device<'a> {
         let (offers, lines) = (offers::platform(&devices).unwrap_or_default(), offers::lines(&devices));
         let of_one = |(device, offer): (&'a PlatformDevice, PlatformOffer)| {
             let line = |wire: Wire| lines.iter().find(|(known, _)| known.intid == wire.intid).copied();
-            let streams = machine.accesses(device).into_streams();
-            Self { device, offer, lines: device.wires().filter_map(line).collect(), streams }
+            let lines = device.wires().filter_map(line).collect();
+            let accesses = machine.accesses(device);
+            let is_unchecked = accesses == Accesses::Unchecked;
+            Self { device, offer, lines, streams: accesses.into_streams(), is_unchecked }
         };
         devices.into_iter().zip(offers).map(of_one).collect()
     }

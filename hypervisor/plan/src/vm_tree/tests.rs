@@ -136,6 +136,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .flag("assay,pmu")
         .text("assay,on-crash", "restart")
         .cells("assay,max-restarts", &[5])
+        .text("assay,allow", "unchecked-dma")
         .child(kernel())
         .child(ramdisk)
         .child(claim);
@@ -151,7 +152,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
     assert_eq!(vm.name, "linux");
     assert_eq!(vm.cpus, CpuClaim::List([PcpuId(0), PcpuId(3)].into()));
     assert_eq!(vm.memory_bytes, 512 << 20);
-    assert!(vm.mte && vm.watchdog && vm.pmu);
+    assert!(vm.mte && vm.watchdog && vm.pmu && vm.unchecked_dma);
     assert_eq!((vm.memory_ipa, vm.flash.len()), (Ipa(0x4000_0000), 0));
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Restart, Some(5)));
     let member = |name: &str| Module { source: Source::Member(name.to_string()), format: None };
@@ -175,7 +176,7 @@ fn what_is_not_said_has_a_default() {
     let tree = one(vm("linux").child(kernel().without("bootargs")));
     let vm = &tree.vms[0];
     assert_eq!(vm.cpus, CpuClaim::Count(2));
-    assert!(!vm.mte && !vm.watchdog && !tree.console_prefix);
+    assert!(!vm.mte && !vm.watchdog && !vm.unchecked_dma && !tree.console_prefix);
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Stop, None));
     assert_eq!((vm.ramdisk.as_ref(), vm.bootargs.as_str()), (None, ""));
     assert!(vm.coherent.is_empty());

@@ -92,6 +92,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
         bootargs: vm.bootargs(&kernel, warnings)?,
         coherent,
         devices: vm.devices()?,
+        unchecked_dma: vm.unchecked_dma()?,
         flash,
         shared: sharing,
         virtio: devices,
@@ -130,6 +131,14 @@ impl Vm<'_, '_> {
     fn devices(&self) -> Result<Vec<String>, Refused> {
         let bad = self.bad(Rule::V3, "write devices as a list of PCI functions");
         Ok(self.node.strs(vm::DEVICES.property).map_err(bad)?.take(layout::DEVICES_MAX + 1).map(String::from).collect())
+    }
+
+    fn unchecked_dma(&self) -> Result<bool, Refused> {
+        let bad = self.bad(Rule::V3, "write allow = [\"unchecked-dma\"], or leave it out");
+        let mut words = self.node.strs(vm::ALLOW.property).map_err(&bad)?.peekable();
+        let is_said = words.peek().is_some();
+        let is_known = words.all(|word| vm::ALLOW.kind.has(word));
+        is_known.then_some(is_said).ok_or_else(|| bad(self.node.malformed(vm::ALLOW.property, vm::ALLOW.kind)))
     }
 
     fn cpus(&self) -> Result<CpuClaim, Refused> {

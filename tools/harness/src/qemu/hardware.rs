@@ -1,10 +1,12 @@
 //! The machine that QEMU plays: model `virt`, sized to hold what a manifest asks for.
 
-use crate::manifest::{Cpus, Manifest, Schedule};
+use crate::manifest::{Cpus, Manifest, Relaxation, Schedule};
 
 /// RAM beyond the VMs' and the bundle: Assay itself, QEMU's placement of image and tree, and slack so
 /// that VMs' RAM can be aligned to large blocks.
 const SLACK: u64 = 256 << 20;
+/// Where the model's RAM begins.
+const RAM: u64 = 0x4000_0000;
 /// RAM sizes are rounded up to this.
 const STEP: u64 = 256 << 20;
 
@@ -74,6 +76,11 @@ impl Hardware {
                 highest = list.iter().fold(highest, |highest, index| highest.max(index.saturating_add(1)));
             }
         }
+        // Such RAM is where the guest finds it in the machine too.
+        for vm in manifest.vm.iter().filter(|vm| vm.allow.contains(&Relaxation::UncheckedDma)) {
+            let end = vm.memory_ipa.unwrap_or(RAM).saturating_add(vm.memory);
+            memory = memory.max(end.saturating_sub(RAM));
+        }
         Self {
             model: "virt".to_owned(),
             cpu: "max".to_owned(),
@@ -130,6 +137,14 @@ mod tests {
     fn the_machine_has_a_cpu_for_each_dedicated_vcpu() {
         assert_eq!(Hardware::fit(&manifest(&["2", "3"]), 0).cpus, 5);
         assert_eq!(Hardware::fit(&manifest(&["1", "[7]"]), 0).cpus, 8);
+    }
+
+    #[test]
+    fn ram_that_has_its_place_in_the_machine_is_there() {
+        let place = "1\nmemory-ipa = \"0x80000000\"";
+        assert_eq!(Hardware::fit(&manifest(&[place]), 0).memory, 768 << 20);
+        let placed = format!("{place}\nallow = [\"unchecked-dma\"]");
+        assert_eq!(Hardware::fit(&manifest(&[&placed]), 0).memory, 1536 << 20);
     }
 
     #[test]

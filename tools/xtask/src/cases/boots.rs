@@ -2,7 +2,7 @@
 
 mod armstub;
 mod sbsa;
-mod start;
+pub(super) mod start;
 mod tfa;
 mod uboot;
 mod uefi;

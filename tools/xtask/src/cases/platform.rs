@@ -1,16 +1,28 @@
 //! Devices of the platform tree, given by path: their registers and interrupts, and what is refused.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::qemu::Gic;
 use assay_harness::{Machine, Report};
+use dtoolkit::model::DeviceTreeProperty;
+use sha2::{Digest as _, Sha256};
 
 use super::Case;
+use super::boots::start::tree;
+use super::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use super::ramdisk::with_modules;
+use crate::build;
+use crate::setup::modules;
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// The GPIO controller of QEMU's `virt`, whose interrupt is SPI 7.
 const GPIO: &str = "/pl061@9030000";
+
+/// A transport for virtio, and QEMU's disk behind it.
+const TRANSPORT: &str = "/virtio_mmio@a000000";
+const BLOCK: &str = "virtio-blk-device,drive=d0,bus=virtio-mmio-bus.0";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -18,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("platform/a-gpio-controller-works-with-gicv2", || gpio(Gic::V2, "cpus = 2\n")),
         Case::new("platform/a-gpio-controller-works-on-shared-cpus", || gpio(Gic::V3, "sched = \"shared\"\n")),
         Case::new("platform/a-device-keeps-its-registers-over-a-reset", restart),
+        Case::linux("platform/debian-has-a-disk-whose-dma-nothing-checks", disk),
         Case::new("platform/devices-that-cannot-be-given-are-refused-by-name", refused),
     ]
 }
@@ -54,6 +67,47 @@ fn restart() -> Result<String> {
     let counts = report.check().map_err(anyhow::Error::msg)?;
     machine.finish(LIMIT)?;
     Ok(format!("{} results", counts.passed))
+}
+
+/// A disk behind one of QEMU's transports for virtio, before which no SMMU is. Seven more are in its page of registers: the
+/// tree disables them.
+fn disk() -> Result<String> {
+    let folder = build::target()?.join("assay/unchecked");
+    fs::create_dir_all(&folder)?;
+    let image = folder.join("disk.img");
+    fs::File::create(&image)?.set_len(16 << 20)?;
+    let own = tree(&folder, |tree| {
+        (1..8).try_for_each(|number| {
+            let node = tree.find_node_mut(&format!("/virtio_mmio@{:x}", 0xa00_0000 + 0x200 * number))?;
+            node.add_property(DeviceTreeProperty::new_unchecked("status", "disabled"));
+            Some(())
+        })
+    })?;
+    let ramdisk = with_modules("virtio-front", "debian-6.12", &modules::FRONT, || Ok(Vec::new()))?;
+    let text = format!(
+        "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"256M\"\nmemory-ipa = \"0x60000000\"\nkernel = \"debian-6.12\"\n\
+         initrd = {ramdisk:?}\ncmdline = \"console=ttyAMA0 quiet\"\ndevices = [\"{TRANSPORT}\"]\n\
+         allow = [\"unchecked-dma\"]\n"
+    );
+    let drive = format!("if=none,id=d0,format=raw,file={}", image.display());
+    let device = ["-global", "virtio-mmio.force-legacy=false", "-drive", &drive, "-device", BLOCK];
+    let arguments = own.iter().map(String::as_str).chain(device);
+    let builder = Machine::builder().manifest_text(&text).physical_cpus(2).physical_memory(1 << 30);
+    let mut machine = builder.arguments(arguments).start()?;
+    machine.expect(VM, PROMPT, BOOT)?;
+    let is_it = |event: &assay_harness::Event| {
+        event.kind == "warning" && event.get("node") == Some(TRANSPORT) && event.get("allow") == Some("unchecked-dma")
+    };
+    ensure!(machine.events().iter().any(is_it), "no line about what is given up:\n{}", machine.log());
+    let loaded = machine.shell(VM, "/assay/load 2>&1; ls /proc/device-tree/virtio_mmio*/dma-coherent", PROMPT, SOON)?;
+    ensure!(loaded.contains("loaded") && loaded.contains("virtio_mmio@c000000/dma-coherent"), "{loaded}");
+    let write = "dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; sha256sum </dev/vda";
+    let there = machine.shell(VM, write, PROMPT, LIMIT)?;
+    let sum: String = Sha256::digest(fs::read(&image)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    ensure!(there.contains(&sum), "the disk's file is {sum}, and Debian reads {there}");
+    power_off(machine)?;
+    fs::remove_dir_all(&folder)?;
+    Ok("16 MiB".into())
 }
 
 /// Each in a VM of its own, beside one that has what the last of them wants.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use assay_plan::claims::VmClaims;
+use assay_plan::policy::line::UNCHECKED;
 use assay_plan::vm_plan::{Device as Planned, VmPlan};
 use serde_json::{Map, Value};
 
@@ -18,6 +19,8 @@ pub(crate) struct Device {
     interrupts: Vec<(u32, u32, bool)>,
     /// What SMMUs know its accesses by: the SMMU's node, and the StreamID.
     streams: Vec<(String, u32)>,
+    /// Nothing checks its accesses.
+    is_unchecked: bool,
     /// The regions that it reaches.
     reaches: Vec<String>,
     /// It has a clock whose rate nobody says.
@@ -38,6 +41,7 @@ fn one(plan: &VmPlan<'_>, claims: &VmClaims<'_>, planned: &Planned<'_>) -> Devic
         registers: registers.map(|(pa, ipa)| (pa.start.to_string(), ipa.start.to_string(), ipa.size)).collect(),
         interrupts: planned.lines.iter().map(|(wire, guest)| (wire.intid.0, guest.0, wire.is_edge)).collect(),
         reaches: if planned.streams.is_empty() { Vec::new() } else { reached.collect() },
+        is_unchecked: planned.is_unchecked,
         streams: planned.streams.iter().map(|stream| (plan.smmu(*stream).to_owned(), stream.id)).collect(),
         has_unknown_clock: planned.device.clocks.contains(&0),
     }
@@ -58,7 +62,9 @@ impl Device {
         for (smmu, id) in &self.streams {
             let _ = writeln!(text, "    DMA by stream {id:#x} of {smmu}: it reaches {}", self.reaches.join(", "));
         }
-        if self.streams.is_empty() {
+        if self.is_unchecked {
+            let _ = writeln!(text, "    DMA by allow = [\"unchecked-dma\"]: it {UNCHECKED}");
+        } else if self.streams.is_empty() {
             text += "    no DMA: it makes no accesses of its own\n";
         }
         if self.has_unknown_clock {
@@ -80,6 +86,7 @@ impl Device {
         put("interrupts", Value::Array(interrupts.collect()));
         let streams = self.streams.iter().map(|(smmu, id)| format!("{smmu}:{id:#x}").into());
         put("streams", Value::Array(streams.collect()));
+        put("unchecked-dma", if self.is_unchecked { "yes" } else { "no" }.into());
         put("reaches", self.reaches.as_slice().into());
         Value::Object(object)
     }

@@ -7,6 +7,7 @@ use assay_plan::platform::{self, HostPlatform};
 
 use super::{Report, cpus, print};
 
+mod devices;
 mod picture;
 
 /// Two CPUs, 1 GiB of RAM, a marked and an unmarked region, and one that is wrong.
@@ -397,41 +398,4 @@ fn behind_a_bridge_that_is_not_coherent_there_is_no_dma() {
         text.contains("no DMA: no SMMU that can be used is before it, or the bridge has no dma-coherent"),
         "{text}"
     );
-}
-
-/// An Ethernet behind an SMMU, and a UART whose clock nobody knows.
-const DEVICES: &str = r#"
-    smmu@9050000 { compatible = "arm,smmu-v3"; reg = <0 0x9050000 0 0x20000>; dma-coherent; #iommu-cells = <1>; phandle = <77>; };
-    ethernet@a000000 {
-        compatible = "acme,ethernet"; reg = <0 0xa000800 0 0x800>; interrupts = <0 5 4>, <0 6 1>; iommus = <77 0x20>; dma-coherent;
-    };
-    serial@b000000 { compatible = "arm,pl011"; reg = <0 0xb000000 0 0x1000>; clocks = <78>; };
-    reserved-memory {
-"#;
-
-#[test]
-fn devices_are_told_with_where_the_guest_finds_them_and_what_they_reach() {
-    let tree = std::env::temp_dir().join(format!("assay-devices-{}.dts", std::process::id()));
-    std::fs::write(&tree, BOARD.replacen("    reserved-memory {", DEVICES, 1)).unwrap();
-    let lines = "devices = [\"/ethernet@a000000\", \"/serial@b000000\"]";
-    let manifest = Manifest::parse(&vm("linux", lines, "gpu0-memory", "aperture", "")).unwrap();
-    let machine = super::machine(&tree, &manifest, std::path::Path::new(""), &mut Vec::new());
-    std::fs::remove_file(&tree).unwrap();
-    let report = super::decide_for(&machine.unwrap(), &manifest, "max").unwrap();
-    let text = print::table(&report);
-    let (_, text) = text.split_once("linux  device").unwrap();
-    let wanted = [
-        " /ethernet@a000000",
-        "    registers 0xa000800 are at 0xc000800 in the guest, 0x800 bytes",
-        "    interrupt 37 is 96 in the guest, level",
-        "    interrupt 38 is 97 in the guest, edge",
-        "    DMA by stream 0x20 of /smmu@9050000: it reaches memory, gpu0-memory",
-        "linux  device /serial@b000000",
-        "    registers 0xb000000 are at 0xc001000 in the guest, 0x1000 bytes",
-        "    no DMA: it makes no accesses of its own",
-        "    note: the rate of a clock is not known, and the guest is told 24 MHz: assay,clock-rates says another",
-    ];
-    assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
-    let json = print::json(&report);
-    assert!(json.contains("\"/smmu@9050000:0x20\"") && json.contains("\"0xa000800:0xc000800:0x800\""), "{json}");
 }

@@ -3,11 +3,14 @@
 use std::string::String;
 use std::vec::Vec;
 
+use assay_spec::addr::{Pa, Region};
+
 use super::{add, board, fwb, trouble, vm, vms, with_devices, world};
 use crate::claims::{platform_streams, resolve};
 use crate::gate::Tree;
 use crate::gate::tests::dts::compile;
 use crate::platform::{self, Stream};
+use crate::policy::regions::{Occupant, Occupied};
 use crate::vm_tree::VmConfig;
 
 /// A UART that is the console, an SMMUv3, a GPIO controller, a DMA engine, an Ethernet behind the SMMU, two transports in
@@ -118,6 +121,77 @@ fn a_device_that_may_access_memory_unchecked_is_refused() {
     // One of two masters that is checked is not enough.
     let half = DEVICES.replace("iommus = <5 0x20>, <5 0x21>", "iommus = <5 0x20>, <77 0x21>");
     assert!(said(&half, "/soc/ethernet@80000").contains("no SMMUv3 that can be used"));
+}
+
+/// A VM of 256 MiB at `ipa` with these devices and properties.
+fn at(name: &str, ipa: u64, properties: &str) -> String {
+    let place = std::format!("assay,memory-ipa = <{:#x} {:#x}>; {properties}", ipa >> 32, ipa & 0xffff_ffff);
+    vm(name, &place, &[]).replacen("0x80000>", "0x40000>", 1)
+}
+
+const ALLOWED: &str = "assay,allow = \"unchecked-dma\";";
+
+#[test]
+fn unchecked_dma_is_given_by_its_name_to_whom_no_smmu_stops() {
+    let dma = "/soc/dma@70000";
+    let allowed = |name: &str| std::format!("{ALLOWED} assay,devices = \"{name}\";");
+    let told = |devices: &str, name: &str| {
+        let machine = with_devices(devices, &[name]);
+        let vms = vms(&[at("a", 0x6000_0000, &allowed(name))]);
+        let claims = resolve(&world(&machine, &vms, fwb()));
+        let named: Vec<String> =
+            crate::claims::unchecked(&machine, &vms[0]).map(|device| device.path.clone()).collect();
+        if claims[0].starts() { Ok(named) } else { Err(trouble(&claims[0]).0) }
+    };
+    assert_eq!(told(DEVICES, dma), Ok([String::from(dma)].into()));
+    // What is checked, or accesses nothing, stays so.
+    assert_eq!(told(DEVICES, "/soc/ethernet@80000"), Ok(Vec::new()));
+    assert_eq!(told(DEVICES, "gpio0"), Ok(Vec::new()));
+    // An SMMU of another kind is as firmware left it; an SMMUv3 that is not used lets nothing pass.
+    let older = DEVICES.replace("arm,smmu-v3", "arm,mmu-500");
+    assert_eq!(told(&older, "/soc/ethernet@80000"), Ok([String::from("/soc/ethernet@80000")].into()));
+    let unusable = DEVICES.replace("#iommu-cells = <1>; dma-coherent;", "#iommu-cells = <1>;");
+    let text = told(&unusable, "/soc/ethernet@80000").unwrap_err();
+    assert!(
+        text.ends_with("is behind an SMMUv3 that cannot be used and lets nothing pass, whatever `allow` says"),
+        "{text}"
+    );
+    let moved = DEVICES.replace("simple-bus\";", "simple-bus\"; dma-ranges = <0 0 0x80000000 0x40000000>;");
+    assert!(told(&moved, dma).unwrap_err().contains("dma-ranges change addresses"));
+    // It is the VM's own word.
+    let machine = with_devices(DEVICES, &[dma]);
+    let two = vms(&[at("a", 0x6000_0000, ALLOWED), at("b", 0x4000_0000, &std::format!("assay,devices = \"{dma}\";"))]);
+    let claims = resolve(&world(&machine, &two, fwb()));
+    assert!(claims[0].starts() && trouble(&claims[1]).0.contains("may access memory by itself (DMA)"));
+}
+
+#[test]
+fn ram_for_unchecked_dma_is_where_the_machine_has_memory_that_is_nobodys() {
+    let machine = super::platform("", "firmware@5f000000 { reg = <0 0x5f000000 0 0x1000>; };");
+    let told = |vms: &[VmConfig], occupied: &[Occupied<'_>]| -> Vec<String> {
+        let world = crate::claims::World { occupied, ..world(&machine, vms, fwb()) };
+        let of = |claims: &crate::claims::VmClaims<'_>| if claims.starts() { String::new() } else { trouble(claims).0 };
+        resolve(&world).iter().map(of).collect()
+    };
+    let one = |ipa: u64| vms(&[at("a", ipa, ALLOWED)]);
+    assert_eq!(told(&one(0x6000_0000), &[]), [""]);
+    assert_eq!(told(&one(0x7000_0000), &[]), [""]);
+    for (ipa, reason) in [
+        (0x7000_1000, "has to be at 0x70001000 in the machine, as for the guest, and the machine has no memory there"),
+        (0x1_0000_0000, "the machine has no memory there, or not so much"),
+        (0x5000_0000, "/reserved-memory/firmware@5f000000 is there"),
+    ] {
+        let told = told(&one(ipa), &[]);
+        assert!(told[0].contains(reason), "{told:?}");
+    }
+    let image = Region { start: Pa(0x6000_1000), size: 0x1000 };
+    let image = [Occupied { name: "Assay's image", occupant: Occupant::Assay, region: image }];
+    assert!(told(&one(0x6000_0000), &image)[0].ends_with("Assay's image is there"));
+    // Two of them, and one without that only has the same guest addresses.
+    let two = vms(&[at("a", 0x6000_0000, ALLOWED), at("b", 0x6800_0000, ALLOWED), at("c", 0x6000_0000, "")]);
+    let told = told(&two, &[]);
+    assert!(told[0].ends_with("so has that of VM b") && told[1].ends_with("so has that of VM a"), "{told:?}");
+    assert_eq!(told[2], "");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the boot says of machines on which something is missing.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::cache::Cache;
 use assay_harness::{Event, Machine, qemu};
@@ -26,13 +28,13 @@ pub(super) fn cases() -> Vec<Case> {
 const HARDWARE: [&str; 10] =
     ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "max", "-smp", "2", "-m", "1G", "-nic", "none"];
 
-/// QEMU's argument for its own tree of two CPUs, changed.
-fn tree(parts: &Parts, change: impl FnOnce(&mut DeviceTree) -> Option<()>) -> Result<[String; 2]> {
+/// QEMU's argument for its own tree of two CPUs and 1 GiB, changed; it lies in `folder`.
+pub(in crate::cases) fn tree(folder: &Path, change: impl FnOnce(&mut DeviceTree) -> Option<()>) -> Result<[String; 2]> {
     let program = qemu::find(None, &Cache::locate()?)?;
-    let own = qemu::own_tree(&program, &HARDWARE.map(str::to_owned), &parts.folder)?;
+    let own = qemu::own_tree(&program, &HARDWARE.map(str::to_owned), folder)?;
     let mut tree = DeviceTree::from_fdt(&Fdt::new(&own)?);
     change(&mut tree).context("QEMU's tree has no such node")?;
-    let path = parts.folder.join("changed.dtb");
+    let path = folder.join("changed.dtb");
     std::fs::write(&path, tree.to_dtb())?;
     Ok(["-dtb".to_owned(), path.display().to_string()])
 }
@@ -44,7 +46,7 @@ fn warned(word: &'static str) -> impl Fn(&Event) -> bool {
 /// QEMU's CPU does not look at the spin-table at `release`: the machine says why it does without it, and its page is nobody's.
 fn spin(release: u64, why: &'static str) -> Result<String> {
     let parts = Parts::new(HELLO)?;
-    let arguments = tree(&parts, |tree| {
+    let arguments = tree(&parts.folder, |tree| {
         let cpu = tree.find_node_mut("/cpus/cpu@1")?;
         let _ = cpu.remove_property("enable-method")?;
         cpu.add_property(DeviceTreeProperty::new_unchecked("enable-method", "spin-table"));
