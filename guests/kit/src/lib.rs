@@ -6,7 +6,7 @@
 //! Guests keep `unsafe` of their own for single instructions that no one else needs.
 //!
 //! Its modules name each other in one direction, from the ground up: `sysreg`, `fdt`, `text`, `memory`, `tags`;
-//! `this_cpu`, `machine`; `exception`, `code`, `mmio`, `mmu`, `timer`, `uart`; `psci`, `gic`, `ktap`; `cpu`, `irq`;
+//! `this_cpu`, `machine`; `random`, `exception`, `code`, `mmio`, `mmu`, `timer`, `uart`; `psci`, `gic`, `ktap`; `cpu`, `irq`;
 //! `vectors`, `entry`.
 //!
 //! Memory-mapped registers are reached by single `ldr`/`str` instructions only: a hypervisor that
@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mmio;
 pub mod mmu;
 pub mod psci;
+pub mod random;
 pub mod sysreg;
 pub mod tags;
 pub mod text;

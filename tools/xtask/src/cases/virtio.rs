@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use assay_harness::Machine;
-use assay_harness::cache;
+use assay_harness::{Machine, Report, cache};
 
 use super::Case;
 use super::linux::{BOOT, PROMPT, SOON, wait_for_shell};
@@ -59,7 +58,10 @@ cat /log$number
 ";
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::linux("virtio/debian-has-disk-network-and-console-of-another-vm", all)]
+    vec![
+        Case::new("virtio/two-hostile-clients-disturb-neither-neighbour-nor-backend", hostile),
+        Case::linux("virtio/debian-has-disk-network-and-console-of-another-vm", all),
+    ]
 }
 
 /// Builds the backend, and gives its path.
@@ -142,6 +144,38 @@ fn all() -> Result<String> {
     }
     machine.finish(SOON)?;
     Ok(notes.join("; "))
+}
+
+/// Two clients of one backend break the rules in all ways. Beside them a VM sums without a slip, and the backend serves both to
+/// the end.
+fn hostile() -> Result<String> {
+    let vm = |name: &str, lines: &str| format!("[[vm]]\nname = \"{name}\"\nmemory = \"16M\"\n{lines}");
+    let client = |name: &str, seed: u32, kind: &str| {
+        let lines = format!("kernel = \"virtio\"\ncmdline = \"seed={seed}\"\n");
+        vm(name, &lines) + &device("dev0", kind).replace("\"driver\"", "\"back\"")
+    };
+    let text = vm("a", "kernel = \"heartbeat\"\ncmdline = \"beat sum every=500\"\n")
+        + &vm("back", "kernel = \"virtio\"\ncmdline = \"back\"\n")
+        + &client("one", 1, "net")
+        + &client("two", 2, "block");
+    let mut machine = Machine::builder().manifest_text(&text).start()?;
+    for name in ["one", "two"] {
+        let _ = machine.expect_event("the client's end", TRANSFER, |event| event.is_vm(name, "stopped"))?;
+        let report = Report::parse(&machine.output(name));
+        let _ = report.check().map_err(anyhow::Error::msg).context(name)?;
+    }
+    for name in ["a", "back"] {
+        machine.send(name, "q")?;
+    }
+    machine.wait(TRANSFER)?;
+    let output = machine.output("a");
+    let last = output.lines().rfind(|line| line.contains("rounds=")).context("the neighbour says nothing")?;
+    ensure!(last.contains(" wrong=0") && last.contains(" lost=0"), "the neighbour was disturbed: {last}");
+    let output = machine.output("back");
+    let _ = Report::parse(&output).check().map_err(anyhow::Error::msg).context("back")?;
+    let told = output.lines().find(|line| line.contains("notices=")).context("the backend says nothing")?;
+    ensure!(output.contains("virtio: serving 2") && !told.contains("broken=0"), "{told}");
+    Ok(format!("{last}; {told}"))
 }
 
 fn driver(machine: &mut Machine, command: &str) -> Result<String> {

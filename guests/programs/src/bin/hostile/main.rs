@@ -5,7 +5,6 @@
 #![no_std]
 #![no_main]
 
-mod random;
 mod siege;
 mod storms;
 
@@ -15,10 +14,9 @@ use guest_kit::exception::{self, Caught};
 use guest_kit::machine::machine;
 use guest_kit::mmio::{probe_read, probe_read_pair, probe_write};
 use guest_kit::mmu::{self, Ram};
+use guest_kit::random::Random;
 use guest_kit::timer::Timer;
 use guest_kit::{Case, Machine, Outcome, Stop, code, cpu, ensure, ensure_equal, gic, irq, ktap, println, psci, uart};
-
-use random::Random;
 
 guest_kit::entry!(main);
 
@@ -42,7 +40,7 @@ const CASES: &[Case] = &[
 ];
 
 fn main(_: &'static Machine) {
-    println!("# seed {}", Random::new().seed());
+    println!("# seed {}", Random::of_bootargs().seed());
     if !siege::asked() {
         ktap::run(CASES);
     }
@@ -64,12 +62,12 @@ fn targets() -> ([(u64, u64); 16], usize) {
 
 fn wild_accesses() -> Outcome {
     ktap::needs_hypervisor()?;
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     let mut aborts = 0;
     for _ in 0..20_000 {
         // Up to 2^37, most of them below the RAM where the devices are.
         let bits = if random.below(4) == 0 { 37 } else { 30 };
-        let address = random.next() & ((1 << bits) - 1);
+        let address = random.draw() & ((1 << bits) - 1);
         let watchdog = machine().watchdog.is_some_and(|dog| [dog.control, dog.refresh].contains(&(address & !0xffff)));
         if machine().is_ram(address) || address & !0xfff == machine().uart || watchdog {
             continue;
@@ -78,7 +76,7 @@ fn wild_accesses() -> Outcome {
         let result = if random.below(2) == 0 {
             probe_read(address, bytes).map(|_| ())
         } else {
-            probe_write(address, random.next(), bytes)
+            probe_write(address, random.draw(), bytes)
         };
         if let Err(caught) = result {
             // Unaligned with the MMU off is an alignment fault of stage 1.
@@ -126,7 +124,7 @@ fn no_syndrome() -> Outcome {
 
 fn random_gic() -> Outcome {
     ktap::needs_hypervisor()?;
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     let (frames, count) = targets();
     for _ in 0..50_000 {
         let (start, size) = frames[random.below(count as u64) as usize];
@@ -136,7 +134,7 @@ fn random_gic() -> Outcome {
             0 => probe_read(address, bytes).map(|_| ()),
             // Sparse, dense and whole values.
             1 => probe_write(address, 1 << random.below(64), bytes),
-            _ => probe_write(address, random.next(), bytes),
+            _ => probe_write(address, random.draw(), bytes),
         };
         ensure!(result.is_ok(), "{} bytes at {:#x} abort", bytes, address);
     }
@@ -144,14 +142,14 @@ fn random_gic() -> Outcome {
 }
 
 fn random_uart() -> Outcome {
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     for _ in 0..5_000 {
         // Not the data register, and not the upper half, which natively aborts or not as it likes.
         let address = machine().uart + 4 + random.below(0x3fc) * 4 % 0xffc;
         let result = if random.below(2) == 0 {
             probe_read(address, 4).map(|_| ())
         } else {
-            probe_write(address, random.next(), 4)
+            probe_write(address, random.draw(), 4)
         };
         ensure!(result.is_ok(), "at {:#x} aborts", address);
     }
@@ -167,17 +165,17 @@ fn is_harmless(id: u64) -> bool {
 }
 
 fn random_calls() -> Outcome {
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     for _ in 0..50_000 {
         let id = match random.below(3) {
-            0 => random.next(),
+            0 => random.draw(),
             1 => 0x8000_0000 | random.below(64) << 24 | random.below(0x100) | random.below(2) << 30,
-            _ => random.next() & 0xffff_ffff,
+            _ => random.draw() & 0xffff_ffff,
         };
         // A CPU that is turned on at a random place is another program's business.
         let is_cpu_on = (id >> 24) & 0x3f == 4 && id & 0xffff == 3;
         if is_harmless(id) && !is_cpu_on {
-            psci::call(id, random.next(), random.next(), random.next());
+            psci::call(id, random.draw(), random.draw(), random.draw());
         }
     }
     sane()
@@ -186,12 +184,12 @@ fn random_calls() -> Outcome {
 fn random_power() -> Outcome {
     // QEMU's own PSCI ignores the bits that an affinity does not have.
     ktap::needs_hypervisor()?;
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     for _ in 0..20_000 {
         // Affinities of no CPU: bits that an affinity does not have, or beyond the last.
-        let mpidr = random.next() | 1 << 63;
+        let mpidr = random.draw() | 1 << 63;
         let id = [psci::CPU_ON, psci::AFFINITY_INFO][random.below(2) as usize];
-        let answer = psci::call(id, mpidr, random.next(), random.next());
+        let answer = psci::call(id, mpidr, random.draw(), random.draw());
         ensure!(answer < 0, "function {:#x} of CPU {:#x}: {}", id, mpidr, answer);
     }
     for index in 1..cpu::count() {

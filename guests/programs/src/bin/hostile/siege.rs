@@ -7,10 +7,10 @@ use guest_kit::code::{self, Encoding};
 use guest_kit::exception::Caught;
 use guest_kit::machine::machine;
 use guest_kit::mmio::{probe_read, probe_write};
+use guest_kit::random::Random;
 use guest_kit::timer;
 use guest_kit::{Case, Outcome, ensure, gic, ktap, println, psci, uart};
 
-use crate::random::Random;
 use crate::{is_harmless, sane, storms, targets};
 
 const SIEGE: &[Case] = &[("everything_that_traps_at_random_is_contained", siege)];
@@ -34,7 +34,7 @@ const BETWEEN: u64 = 4096;
 
 fn siege() -> Outcome {
     ktap::needs_hypervisor()?;
-    let mut random = Random::new();
+    let mut random = Random::of_bootargs();
     let end = timer::now().wrapping_add(timer::ticks(seconds() * 1_000_000));
     let mut steps = 0u64;
     while timer::now() < end {
@@ -69,7 +69,7 @@ fn access(random: &mut Random, address: u64, bytes: u32) -> Result<(), Caught> {
     match random.below(3) {
         0 => probe_read(address, bytes).map(|_| ()),
         1 => probe_write(address, 1 << random.below(64), bytes),
-        _ => probe_write(address, random.next(), bytes),
+        _ => probe_write(address, random.draw(), bytes),
     }
 }
 
@@ -87,7 +87,7 @@ fn device(random: &mut Random) -> Outcome {
 /// The UART's registers but for the data register, whose bytes would be results.
 fn console(random: &mut Random) -> Outcome {
     let address = machine().uart + 4 + random.below(0x3fe) * 4;
-    let value = random.next();
+    let value = random.draw();
     let result = probe_write(address, value, 4);
     ensure!(result.is_ok(), "{:#x} aborts", address);
     Ok(())
@@ -96,7 +96,7 @@ fn console(random: &mut Random) -> Outcome {
 /// Anywhere that is neither RAM nor a device of the tree: an abort, and nothing else.
 fn wild(random: &mut Random) -> Outcome {
     let bits = 30 + random.below(18);
-    let address = random.next() & ((1 << bits) - 1);
+    let address = random.draw() & ((1 << bits) - 1);
     let bytes = 1u32 << random.below(4);
     let mut taken = machine().is_ram(address) || machine().is_ram(address + 8);
     machine().devices(&mut |start, size| {
@@ -115,22 +115,22 @@ fn wild(random: &mut Random) -> Outcome {
 /// Calls of every kind that do not end the guest.
 fn call(random: &mut Random) -> Outcome {
     let id = match random.below(3) {
-        0 => random.next(),
+        0 => random.draw(),
         1 => 0x8000_0000 | random.below(64) << 24 | random.below(0x100) | random.below(2) << 30,
-        _ => random.next() & 0xffff_ffff,
+        _ => random.draw() & 0xffff_ffff,
     };
     let is_cpu_on = (id >> 24) & 0x3f == 4 && id & 0xffff == 3;
     if is_harmless(id) && !is_cpu_on {
-        psci::call(id, random.next(), random.next(), random.next());
+        psci::call(id, random.draw(), random.draw(), random.draw());
     }
     Ok(())
 }
 
 /// Power calls about CPUs that do not exist are refused.
 fn power(random: &mut Random) -> Outcome {
-    let mpidr = random.next() | 1 << 63;
+    let mpidr = random.draw() | 1 << 63;
     let id = [psci::CPU_ON, psci::AFFINITY_INFO][random.below(2) as usize];
-    let answer = psci::call(id, mpidr, random.next(), random.next());
+    let answer = psci::call(id, mpidr, random.draw(), random.draw());
     ensure!(answer < 0, "{:#x} of CPU {:#x}: {}", id, mpidr, answer);
     Ok(())
 }
