@@ -59,13 +59,13 @@ impl Context {
 
     /// Takes `guest` off this CPU: its trap configuration is still loaded, and its List Registers are empty.
     /// Its virtual timer is off afterwards. What it has written and maintained is complete for all CPUs.
-    pub fn save(&mut self, guest: Guest) {
+    pub fn save(&mut self, guest: &Guest) {
         assert!(guest.is_here(), "a guest is saved where another is");
         // The guest's own barriers come later, maybe on another CPU, where they wait for nothing of this one's. And
         // asynchronous tag check faults are in TFSR_EL1 and TFSRE0_EL1 only then.
         dsb_sy();
         isb();
-        self.frame = guest.into_frame();
+        self.frame.clone_from(&guest.frame);
         self.registers.save(self.optional);
         self.interface = gic::save_virtual();
         self.float.save();

@@ -38,11 +38,6 @@ impl Guest {
     pub(crate) fn is_here(&self) -> bool {
         read_sysreg!("vttbr_el2") == self.vttbr
     }
-
-    /// Ends it, for its frame.
-    pub(crate) fn into_frame(self) -> Frame {
-        self.frame
-    }
 }
 
 /// By which vector a guest left, if not by a synchronous exception.

@@ -57,7 +57,6 @@ pub trait Cpu: ListRegisters {
     /// Tells the other VM of device `number` what it is to know. No lock of this VM's is held.
     fn tell(&mut self, number: usize, news: News);
     /// Arms the EL2 timer anew: a deadline of this vCPU has changed, or that of its VM's watchdog, which is now `watchdog`.
-    /// No lock of this VM's is held.
     fn deadlines_changed(&mut self, vcpu: &Vcpu, watchdog: Option<u64>);
     /// Reads a word of the configuration space of the VM's PCI function.
     fn config_read(&mut self, function: usize, offset: u16) -> u32;

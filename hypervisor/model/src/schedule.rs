@@ -280,6 +280,11 @@ impl Scheduler {
         Some(self.call(target))
     }
 
+    /// Returns whether the vCPU has nothing to do: no CPU chooses it before it is woken, or its time has come.
+    pub fn is_blocked(&self, entity: Entity) -> bool {
+        self.vcpus[entity.0].state == State::Blocked
+    }
+
     /// Returns for how many ticks, up to `now`, the vCPU was runnable and did not run.
     pub fn stolen(&self, entity: Entity, now: u64) -> u64 {
         self.vcpus[entity.0].stolen(now)

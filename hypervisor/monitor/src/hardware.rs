@@ -26,8 +26,8 @@ pub(crate) struct Hardware {
 }
 
 impl Hardware {
-    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's. No lock is held: where CPUs are an
-    /// emulator's, a timer that is set may end the turn of the one that sets it.
+    /// Arms the EL2 timer for the next of the vCPU's deadlines; the watchdog's is vCPU 0's. Best without a lock: where CPUs are
+    /// an emulator's, a timer that is set may end the turn of the one that sets it.
     pub(crate) fn arm(&mut self, vcpu: &Vcpu, watchdog: Option<u64>) {
         let timer = vcpu.timer_deadline();
         let watchdog = watchdog.filter(|_| vcpu.index == VcpuId(0));

@@ -14,11 +14,13 @@ use spin::Once;
 pub(crate) struct Pool {
     cpus: Vec<PcpuId>,
     scheduler: Mutex<Scheduler, SCHEDULER, Relax>,
-    /// The CPU that each vCPU is on; [`NOWHERE`] otherwise.
+    /// The CPU that each vCPU is on, and [`ASLEEP`] if it waits there; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
 }
 
 const NOWHERE: usize = usize::MAX;
+/// Nobody runs on the CPU that the vCPU is on.
+const ASLEEP: usize = 1 << 32;
 
 /// A vCPU runs for 4 ms at a stretch.
 const SLICES_PER_SECOND: u64 = 250;
@@ -41,6 +43,8 @@ pub(crate) struct Turn {
     pub(crate) until: Option<u64>,
     /// Ticks for which the chosen vCPU has waited for a CPU so far.
     pub(crate) stolen: u64,
+    /// Nobody is chosen, and the vCPU that was here waits to be woken: its registers may stay.
+    pub(crate) stays: bool,
 }
 
 /// Makes the pool of these CPUs, by rising index, once. Nobody runs before [`open`].
@@ -72,8 +76,8 @@ pub(crate) fn of(cpu: PcpuId) -> Option<&'static Pool> {
 }
 
 impl Pool {
-    /// Chooses what CPU `cpu` does next, after a step that came to `step`.
-    pub(crate) fn next(&self, cpu: PcpuId, step: Step) -> Turn {
+    /// Chooses what CPU `cpu` does next, after a step of `here` that came to `step`.
+    pub(crate) fn next(&self, cpu: PcpuId, step: Step, here: Option<Entity>) -> Turn {
         let now = cpu::counter();
         let mut scheduler = self.scheduler.lock();
         match step {
@@ -83,16 +87,30 @@ impl Pool {
         }
         let Pick { run, until, kick } = scheduler.pick(cpu, now);
         let stolen = run.map_or(0, |entity| scheduler.stolen(entity, now));
+        let stays = run.is_none() && here.is_some_and(|entity| scheduler.is_blocked(entity));
         drop(scheduler);
         if let Some(other) = kick {
             gic::kick(other);
         }
-        Turn { run, until, stolen }
+        Turn { run, until, stolen, stays }
     }
 
     /// Notes that a vCPU is on CPU `cpu`.
     pub(crate) fn arrive(&self, entity: Entity, cpu: PcpuId) {
         self.places[entity.0].store(cpu.0, Ordering::Relaxed);
+    }
+
+    /// Notes that a vCPU waits on CPU `cpu`, which sleeps: it has to be woken.
+    pub(crate) fn doze(&self, entity: Entity, cpu: PcpuId) {
+        self.places[entity.0].store(cpu.0 | ASLEEP, Ordering::Relaxed);
+    }
+
+    /// Has the CPU on which a vCPU is look: it was chosen for another.
+    pub(crate) fn call_off(&self, entity: Entity) {
+        let place = self.places[entity.0].load(Ordering::Relaxed);
+        if place != NOWHERE {
+            gic::kick(PcpuId(place & !ASLEEP));
+        }
     }
 
     /// Notes that a vCPU leaves the running CPU.

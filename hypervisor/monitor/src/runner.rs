@@ -40,7 +40,7 @@ pub(crate) fn cpu_loop(cpu: PcpuId) -> ! {
         if let Some(pool) = pool::of(cpu) {
             run(&Chooser::Pool(pool), cpu);
         }
-        idle();
+        idle(None);
     }
 }
 
@@ -60,17 +60,27 @@ fn run(chooser: &Chooser<'_>, cpu: PcpuId) -> ! {
     let mut here: Option<Here<'_>> = None;
     let mut step = Step::Again;
     loop {
-        let is_loaded = here.as_ref().is_some_and(Here::is_loaded);
-        let turn = chooser.next(cpu, core::mem::replace(&mut step, Step::Again), is_loaded);
-        if here.as_ref().map(|here| here.entity) != turn.run {
-            if let Some(here) = here.take() {
+        let turn = chooser.next(cpu, core::mem::replace(&mut step, Step::Again), here.as_ref());
+        if !turn.stays && here.as_ref().map(|here| here.entity) != turn.run {
+            if let Some(here) = &mut here {
                 here.leave();
             }
-            here = turn.run.map(|entity| Here::take(chooser.seat(entity), entity, cpu, turn.stolen));
+            // Before the next is taken: a CPU holds one at most.
+            here = None;
+            if let Some(entity) = turn.run {
+                here = Some(Here::take(chooser.seat(entity), entity, cpu));
+            }
         }
         match &mut here {
-            Some(here) => step = here.step(turn.until),
-            None => sleep(turn.until),
+            Some(here) if !turn.stays => {
+                here.go_on(turn.stolen);
+                step = here.step(turn.until);
+            }
+            Some(here) => {
+                here.doze();
+                sleep(turn.until, Some(here));
+            }
+            None => sleep(turn.until, None),
         }
     }
 }
@@ -78,15 +88,15 @@ fn run(chooser: &Chooser<'_>, cpu: PcpuId) -> ! {
 impl Chooser<'_> {
     /// Chooses what the CPU does next, after a step that came to `step`. The only vCPU of a CPU is waited for here;
     /// with its registers loaded, what interrupts the wait is left for it to take.
-    fn next(&self, cpu: PcpuId, step: Step, is_loaded: bool) -> Turn {
+    fn next(&self, cpu: PcpuId, step: Step, here: Option<&Here<'_>>) -> Turn {
         match self {
             Self::Own(_) => {
                 if let Step::Block(until) = step {
-                    if is_loaded { await_interrupt(until) } else { sleep(until) }
+                    if here.is_some_and(Here::is_loaded) { await_interrupt(until) } else { sleep(until, None) }
                 }
-                Turn { run: Some(OWN), until: None, stolen: 0 }
+                Turn { run: Some(OWN), until: None, stolen: 0, stays: false }
             }
-            Self::Pool(pool) => pool.next(cpu, step),
+            Self::Pool(pool) => pool.next(cpu, step, here.map(|here| here.entity)),
         }
     }
 
@@ -98,10 +108,10 @@ impl Chooser<'_> {
     }
 }
 
-/// Nobody is to run on this CPU until an interrupt comes, or this physical count.
-fn sleep(until: Option<u64>) {
+/// Nobody is to run on this CPU until an interrupt comes, or this physical count. The registers of `here` may be loaded.
+fn sleep(until: Option<u64>, here: Option<&mut Here<'_>>) {
     timer::arm(until.into_iter().chain(deferred::deadline()).min());
-    idle();
+    idle(here);
 }
 
 /// A vCPU stays on this CPU and waits for an interrupt, which it will take itself, or for this physical count.
@@ -110,25 +120,30 @@ fn await_interrupt(until: Option<u64>) {
     cpu::wait_for_interrupt();
 }
 
-/// Waits for an interrupt and deals with it. No guest is on this CPU.
-fn idle() {
+/// Waits for an interrupt and deals with it. No guest runs on this CPU.
+fn idle(here: Option<&mut Here<'_>>) {
     if panic::is_dying() {
         cpu::park();
     }
     cpu::wait_for_interrupt();
-    drain();
+    drain(here);
 }
 
 /// The most interrupts that are dealt with before a CPU looks at what else there is: a device may send messages without end.
 /// They have the lowest priority, so that all others that are pending are among the first.
 const AT_ONCE: usize = 64;
 
-/// Deals with the interrupts that are pending while no guest is on this CPU: whatever was a guest's is history.
-fn drain() {
+/// Deals with the interrupts that are pending while no guest runs on this CPU: whatever was a guest's is history, unless its
+/// registers are still here.
+fn drain(mut here: Option<&mut Here<'_>>) {
     for event in core::iter::from_fn(interrupts::next).take(AT_ONCE) {
         match event {
             Event::Maintenance(ack) => gic::deactivate(ack),
-            Event::VirtTimer(intid) => gic::deactivate_intid(intid),
+            Event::VirtTimer(intid) => match here.as_mut().filter(|here| here.is_loaded()) {
+                // Its line is high, and would come again at once.
+                Some(here) => here.hold_timer(intid),
+                None => gic::deactivate_intid(intid),
+            },
             Event::Pmu(intid) => {
                 pmu::stop();
                 gic::deactivate_intid(intid);
@@ -148,6 +163,8 @@ struct Runner {
     stage: Stage,
     /// GICv2 and shared CPUs: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
+    /// There, the virtual timer's line as the model has it.
+    timer_line: bool,
     /// What it came to EL2 for.
     counters: &'static Counters,
     /// Its exits are recorded.
@@ -163,6 +180,7 @@ impl Runner {
             hardware: Hardware { vm, until: None },
             stage: Stage::Off,
             timer_held: None,
+            timer_line: false,
             counters: &vm.counters[vcpu.0],
             is_traced: false,
         }

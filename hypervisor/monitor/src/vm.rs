@@ -203,8 +203,15 @@ impl Vm {
     }
 
     /// Interrupts the CPUs of these vCPUs, but for the running one. A vCPU without CPU gets its turn.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn kick(&self, vcpus: VcpuSet) {
+        if !vcpus.is_empty() {
+            self.interrupt(vcpus);
+        }
+    }
+
+    #[inline(never)]
+    fn interrupt(&self, vcpus: VcpuSet) {
         if let Some(sharing) = &self.sharing {
             return sharing.wake(vcpus);
         }

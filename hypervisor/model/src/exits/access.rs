@@ -3,7 +3,6 @@
 //! What a device's register does is the device's own matter. Here is the one way to it, and the interrupts and
 //! deadlines that an access to it can change.
 
-use crate::lock::{DEVICES, Guard};
 use assay_spec::addr::Ipa;
 use assay_spec::esr;
 use assay_spec::exit::{Access, Width};
@@ -172,9 +171,7 @@ fn store<C: Cpu>(
         Device::WatchdogRefresh | Device::WatchdogControl => {
             let refresh = matches!(device, Device::WatchdogRefresh);
             let of = if refresh { WatchdogFrame::Refresh } else { WatchdogFrame::Control };
-            store_watchdog((of, offset), width, value, vcpu, devices, cpu);
-            frame.advance();
-            return Accessed::Done;
+            Some(store_watchdog((of, offset), width, value, vcpu, &mut devices, cpu))
         }
         // It cannot be set.
         Device::Rtc => Some(VcpuSet::EMPTY),
@@ -201,17 +198,15 @@ fn store_watchdog<C: Cpu>(
     width: Width,
     value: u64,
     vcpu: &Vcpu,
-    mut devices: Guard<'_, Devices, DEVICES, C::Relax>,
+    devices: &mut Devices,
     cpu: &mut C,
-) {
+) -> VcpuSet {
     let now = cpu.now().wrapping_sub(devices.virtual_offset);
     devices.watchdog.write(frame, offset, width, value, now);
     // What is due by now is for the EL2 timer to find, which can also end the VM.
     let kicks = devices.update_watchdog(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
-    let deadline = devices.watchdog_deadline();
-    drop(devices);
-    cpu.deadlines_changed(vcpu, deadline);
-    cpu.kick(kicks);
+    cpu.deadlines_changed(vcpu, devices.watchdog_deadline());
+    kicks
 }
 
 fn store_uart<C: Cpu>(

@@ -85,6 +85,7 @@ impl Scheduler {
         let ran = now.saturating_sub(self.cpus[at].begun);
         let is_over = current.is_none() || ran >= self.slice;
         let mut free = if is_over { self.near(at) } else { self.queues.head(ANYWHERE).map(|one| one.id) };
+        free = free.filter(|index| !self.is_expected(*index, at));
         if bound.is_some() && self.idle.first_except(&self.called).is_some() {
             // Who may run anywhere is better off on the idle CPU.
             free = None;
@@ -116,7 +117,10 @@ impl Scheduler {
     }
 
     fn lower(&self, one: Option<usize>, other: Option<usize>) -> Option<usize> {
-        [one, other].into_iter().flatten().min_by_key(|index| self.lead(*index))
+        match (one, other) {
+            (Some(one), Some(other)) if self.lead(other) < self.lead(one) => Some(other),
+            _ => one.or(other),
+        }
     }
 
     /// Returns the first of the queue for all CPUs, or one that ran here and is as good as the first.

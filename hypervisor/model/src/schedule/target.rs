@@ -21,6 +21,8 @@ impl Scheduler {
     /// Finds the CPU that should ask next, after another has.
     pub(super) fn find_kick(&mut self) -> Option<usize> {
         let head = self.queues.head(ANYWHERE);
+        // One that another CPU is expected to take is that one's to find a place for, if it does not.
+        let head = head.filter(|head| !self.is_expected(head.id, usize::MAX));
         let idle = head.and_then(|head| self.find_idle(self.vcpus[head.id].last));
         if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded, &self.called)) {
             return Some(idle);
@@ -35,6 +37,13 @@ impl Scheduler {
         let urged = head.and_then(|head| self.find_urged(head.id));
         self.fresh = urged.is_some();
         urged
+    }
+
+    /// Tells whether another CPU than `at`, on which a vCPU ran last, sleeps and was told to ask: it is left to that one, which
+    /// may still have its registers and will look for others if it takes another.
+    pub(super) fn is_expected(&self, index: usize, at: usize) -> bool {
+        let last = self.vcpus[index].last.filter(|last| *last != at);
+        last.is_some_and(|last| self.idle.contains(last) && self.called.contains(last))
     }
 
     /// Finds a CPU that sleeps and was not told to ask, best the one at `last`.

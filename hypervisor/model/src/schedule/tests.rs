@@ -177,6 +177,46 @@ fn who_may_run_anywhere_makes_room_when_another_cpu_is_idle() {
 }
 
 #[test]
+fn who_wakes_is_left_to_the_sleeping_cpu_that_it_ran_on() {
+    let cpus = [PcpuId(0), PcpuId(1)];
+    let mut scheduler = Scheduler::new(&cpus, &[vm(1, 2)], SLICE);
+    for (cpu, entity) in cpus.into_iter().zip([Entity(0), Entity(1)]) {
+        scheduler.wake(entity, 0);
+        assert_eq!(scheduler.pick(cpu, 0).run, Some(entity));
+    }
+    scheduler.block(cpus[1], 10, None);
+    assert_eq!(scheduler.pick(cpus[1], 10).run, None);
+    assert!(scheduler.is_blocked(Entity(1)) && !scheduler.is_blocked(Entity(0)));
+    assert_eq!(scheduler.wake(Entity(1), 20), Some(cpus[1]));
+    assert!(!scheduler.is_blocked(Entity(1)));
+    // The other CPU gets there first, and sleeps without calling anybody: itself least of all.
+    scheduler.block(cpus[0], 21, None);
+    let pick = scheduler.pick(cpus[0], 21);
+    assert_eq!((pick.run, pick.kick), (None, None));
+    assert_eq!(scheduler.pick(cpus[1], 30).run, Some(Entity(1)));
+}
+
+#[test]
+fn who_is_not_taken_by_the_cpu_that_it_ran_on_goes_to_another() {
+    let cpus = [PcpuId(0), PcpuId(1)];
+    let mut bound = vm(1, 0);
+    bound.vcpus = vec![Placement::On(cpus[1])];
+    let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), bound], SLICE);
+    assert_eq!(scheduler.pick(cpus[0], 0).run, None);
+    scheduler.wake(Entity(0), 0);
+    assert_eq!(scheduler.pick(cpus[1], 0).run, Some(Entity(0)));
+    scheduler.block(cpus[1], 10, None);
+    assert_eq!(scheduler.pick(cpus[1], 10).run, None);
+    // Two are to run on CPU 1, of which one may run there alone.
+    assert_eq!(scheduler.wake(Entity(0), 20), Some(cpus[1]));
+    assert_eq!(scheduler.wake(Entity(1), 20), Some(cpus[1]));
+    assert_eq!(scheduler.pick(cpus[0], 20).run, None);
+    let pick = scheduler.pick(cpus[1], 30);
+    assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(cpus[0])));
+    assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
+}
+
+#[test]
 fn a_cpu_for_one_vcpu_alone_needs_no_slices() {
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);

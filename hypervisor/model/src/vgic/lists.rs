@@ -30,6 +30,10 @@ impl Vgic {
     /// before the guest goes on. Returns whom to kick.
     pub fn sync_lr(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) -> VcpuSet {
         self.fold_all(vcpu, hw);
+        // Of nothing there is always room for more.
+        if self.crowded.contains(vcpu) {
+            self.set_maintenance(vcpu, 0, hw);
+        }
         self.changed.insert(vcpu);
         self.take_kicks(vcpu)
     }

@@ -39,8 +39,10 @@ impl Runner {
             return;
         }
         let level = timer::virtual_line();
-        let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
-        self.vm.kick(kicks);
+        if core::mem::replace(&mut self.timer_line, level) != level {
+            let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
+            self.vm.kick(kicks);
+        }
         if !level && let Some(physical) = self.timer_held.take() {
             gic::deactivate_intid(physical);
         }

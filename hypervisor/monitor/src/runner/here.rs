@@ -16,6 +16,7 @@ use assay_model::vgic::Vgic;
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::frame::Frame;
+use assay_spec::intid::IntId;
 
 use super::exits::{Bypassing, Sharer};
 use super::seat::Seat;
@@ -33,17 +34,52 @@ pub(super) struct Here<'a> {
     seat: Guard<'a, Seat, SEAT, Relax>,
     /// It, if its registers are this CPU's.
     guest: Option<Guest>,
+    /// It has just come, or has waited while this CPU slept.
+    is_back: bool,
 }
 
 impl<'a> Here<'a> {
-    /// Takes a vCPU to this CPU, once the CPU that it was on has saved it.
-    pub(super) fn take(seat: &'a Mutex<Seat, SEAT, Relax>, entity: Entity, cpu: PcpuId, stolen: u64) -> Self {
-        let seat = seat.lock();
-        if let (Some(sharing), Some(pool)) = (&seat.runner.vm.sharing, pool::get()) {
-            pool.arrive(entity, cpu);
-            sharing.tell(seat.runner.vcpu.index, stolen);
+    /// Takes a vCPU to this CPU, once the CPU that it was on has saved it. That one may sleep with it.
+    pub(super) fn take(seat: &'a Mutex<Seat, SEAT, Relax>, entity: Entity, cpu: PcpuId) -> Self {
+        let seat = seat.try_lock().unwrap_or_else(|| {
+            if let Some(pool) = pool::get() {
+                pool.call_off(entity);
+            }
+            seat.lock()
+        });
+        Self { entity, cpu, seat, guest: None, is_back: true }
+    }
+
+    /// The vCPU is to run here. `stolen`: for how many ticks it has waited for a CPU since the boot.
+    pub(super) fn go_on(&mut self, stolen: u64) {
+        if !core::mem::take(&mut self.is_back) {
+            return;
         }
-        Self { entity, cpu, seat, guest: None }
+        let runner = &self.seat.runner;
+        if let (Some(sharing), Some(pool)) = (&runner.vm.sharing, pool::get()) {
+            pool.arrive(self.entity, self.cpu);
+            sharing.tell(runner.vcpu.index, stolen);
+        }
+    }
+
+    /// The vCPU waits, and this CPU sleeps until one of both has something to do. Another CPU may take the vCPU, and asks
+    /// for it then.
+    pub(super) fn doze(&mut self) {
+        if let Some(pool) = pool::get() {
+            pool.doze(self.entity, self.cpu);
+        }
+        self.is_back = true;
+        // It would end every WFI.
+        if let Some(guest) = &self.guest
+            && serror::drain()
+        {
+            let _ = self.seat.runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+        }
+    }
+
+    /// Keeps the virtual timer's physical interrupt active: its line is high, and the vCPU's registers are here.
+    pub(super) fn hold_timer(&mut self, physical: IntId) {
+        self.seat.runner.timer_held = Some(physical);
     }
 
     /// Tells whether its registers are this CPU's.
@@ -52,12 +88,12 @@ impl<'a> Here<'a> {
     }
 
     /// Makes room for another: from here on any CPU may take the vCPU.
-    pub(super) fn leave(mut self) {
+    pub(super) fn leave(&mut self) {
         if let Some(pool) = pool::get() {
             pool.leave(self.entity);
         }
         let seat = &mut *self.seat;
-        let (Some(guest), Some(context)) = (self.guest.take(), &mut seat.context) else {
+        let (Some(guest), Some(context)) = (&self.guest, &mut seat.context) else {
             return;
         };
         let runner = &mut seat.runner;
@@ -65,9 +101,9 @@ impl<'a> Here<'a> {
         if serror::drain() {
             let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
         }
-        let line = timer::virtual_line();
+        runner.timer_line = timer::virtual_line();
         let mut devices = vm.devices.lock();
-        let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, line);
+        let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, runner.timer_line);
         let kicks = devices.vgic.park(vcpu, &mut Lists);
         drop(devices);
         context.save(guest);
@@ -75,6 +111,7 @@ impl<'a> Here<'a> {
             gic::deactivate_intid(physical);
         }
         vm.kick(raised.union(kicks));
+        self.guest = None;
     }
 
     /// Does whatever the vCPU has to do, on this CPU until the physical count `until`.
@@ -94,7 +131,7 @@ impl<'a> Here<'a> {
                     return Step::Again;
                 }
                 if self.seat.runner.help() {
-                    drain();
+                    drain(None);
                     return Step::Again;
                 }
             }
@@ -118,7 +155,7 @@ impl<'a> Here<'a> {
     fn load_vm(&mut self) {
         let vm = self.seat.runner.vm;
         self.seat.runner.load_step();
-        drain();
+        drain(None);
         self.seat.has_erred |= serror::drain();
         if vm.phase() != Phase::Loading && core::mem::take(&mut self.seat.has_erred) {
             vm.stop(Stop::Crash(Crash::SError));

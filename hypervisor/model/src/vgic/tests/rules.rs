@@ -107,6 +107,21 @@ fn more_interrupts_than_list_registers_are_all_taken_in_order_of_priority() {
 }
 
 #[test]
+fn nothing_asks_for_maintenance_while_a_vcpu_waits_in_el2() {
+    for version in BOTH {
+        let mut m = GuestMachine::ready(version, 1, 64, 2);
+        for intid in 32..40 {
+            m.set_level(VcpuId(0), intid, true);
+        }
+        assert_ne!(m.cpus[0].requests, 0);
+        m.vgic.sync_lr(VcpuId(0), &mut m.cpus[0]);
+        assert_eq!(m.cpus[0].requests, 0);
+        m.vgic.flush_lr(VcpuId(0), &mut m.cpus[0]);
+        assert_ne!(m.cpus[0].requests, 0);
+    }
+}
+
+#[test]
 fn interrupts_nest_deeper_than_there_are_list_registers() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 64, 4);
