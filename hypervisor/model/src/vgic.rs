@@ -36,6 +36,7 @@ use assay_spec::gic::dist as gicd;
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use bank::{Bank, Forward};
+use notes::IrqRef;
 use registers::View;
 
 /// The most SPIs a VM can have: INTIDs 32 to 991.
@@ -107,6 +108,8 @@ pub struct Vgic {
     changed: VcpuSet,
     /// Those of them where something that is listed has to be taken back or looked at.
     stale: VcpuSet,
+    /// Those of them that have nothing new but the interrupt [`Cpu::lone`].
+    lone: VcpuSet,
     /// vCPUs with more to list than fits, and maintenance requests in force.
     crowded: VcpuSet,
     /// Whom the current call has to kick.
@@ -121,6 +124,8 @@ struct Cpu {
     slots: [u16; SLOTS as usize],
     /// List Registers that were filled and not folded since.
     occupied: u32,
+    /// The interrupt that is new to it, if it is one alone.
+    lone: IrqRef,
     /// `GICR_WAKER.ProcessorSleep`.
     asleep: bool,
     /// The register whose read waits, and for whom it does.
@@ -130,7 +135,14 @@ struct Cpu {
 
 impl Cpu {
     const fn new() -> Self {
-        Self { slots: [0; SLOTS as usize], occupied: 0, asleep: true, question: None, unanswered: VcpuSet::EMPTY }
+        Self {
+            slots: [0; SLOTS as usize],
+            occupied: 0,
+            lone: IrqRef { bank: 0, n: 0 },
+            asleep: true,
+            question: None,
+            unanswered: VcpuSet::EMPTY,
+        }
     }
 }
 
@@ -160,6 +172,7 @@ impl Vgic {
             redists: if version == Version::V2 { 0 } else { vcpus },
             changed: VcpuSet::EMPTY,
             stale: VcpuSet::EMPTY,
+            lone: VcpuSet::EMPTY,
             crowded: VcpuSet::EMPTY,
             kicks: VcpuSet::EMPTY,
             asking: VcpuSet::EMPTY,
@@ -177,6 +190,7 @@ impl Vgic {
         self.forward = Forward::NONE;
         self.changed = VcpuSet::EMPTY;
         self.stale = VcpuSet::EMPTY;
+        self.lone = VcpuSet::EMPTY;
         self.crowded = VcpuSet::EMPTY;
         self.kicks = VcpuSet::EMPTY;
         self.asking = VcpuSet::EMPTY;

@@ -34,7 +34,7 @@ impl Vgic {
         if self.crowded.contains(vcpu) {
             self.set_maintenance(vcpu, 0, hw);
         }
-        self.changed.insert(vcpu);
+        self.concern(VcpuSet::one(vcpu));
         self.take_kicks(vcpu)
     }
 
@@ -101,6 +101,9 @@ impl Vgic {
     #[inline(never)]
     fn fill(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) {
         self.changed.remove(vcpu);
+        if self.lone.contains(vcpu) && self.fill_lone(vcpu, hw) {
+            return;
+        }
         let mut free = hw.empty();
         self.retire_ended(vcpu, free, hw);
         let all = |hw: &dyn ListRegisters| u32::MAX >> (32 - hw.count().clamp(1, SLOTS));
@@ -146,6 +149,40 @@ impl Vgic {
         if requests != 0 || self.crowded.contains(vcpu) {
             self.set_maintenance(vcpu, requests, hw);
         }
+    }
+
+    /// Lists the one interrupt that became pending since the last time, all others being where they belong: where it was,
+    /// if the guest is done with that, or in a List Register that nothing has used. False: this takes a closer look, and
+    /// nothing was done.
+    ///
+    /// Enforced by `one_interrupt_that_becomes_pending_takes_one_list_register_write`.
+    fn fill_lone(&mut self, vcpu: VcpuId, hw: &mut dyn ListRegisters) -> bool {
+        self.lone.remove(vcpu);
+        let (cpu, empty) = (&self.cpus[vcpu.0], hw.empty());
+        let (irq, b) = (cpu.lone, cpu.lone.bit());
+        let bank = &mut self.banks[irq.bank];
+        let entry = bank.irq(irq.n);
+        if self.stale.union(self.crowded).contains(vcpu) || usize::from(entry.target) != vcpu.0 {
+            return false;
+        }
+        let slot = if bank.repended(self.forward) & b != 0 && usize::from(entry.owner) == vcpu.0 {
+            let slot = u32::from(entry.slot) & 15;
+            let special = bank.held | bank.withdraw | bank.activate | bank.deactivate;
+            if empty & bit(slot) == 0 || special & b != 0 {
+                return false;
+            }
+            for word in [&mut bank.listed, &mut bank.soft, &mut bank.active] {
+                *word &= !b;
+            }
+            slot
+        } else {
+            (empty & !cpu.occupied).trailing_zeros()
+        };
+        if slot >= SLOTS || bank.deliverable(self.forward) & b == 0 {
+            return false;
+        }
+        let _ = self.list(vcpu, irq, slot, false, hw);
+        true
     }
 
     fn set_maintenance(&mut self, vcpu: VcpuId, requests: u32, hw: &mut dyn ListRegisters) {

@@ -7,7 +7,7 @@ use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 /// An interrupt of a VM: its bank, and its number in there.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct IrqRef {
     pub(super) bank: usize,
     pub(super) n: u32,
@@ -144,6 +144,30 @@ impl Vgic {
         self.mark_stale(stale);
     }
 
+    /// Says that an interrupt has become pending, and works out who has to act on it. That one remembers which it is, as long
+    /// as there is nothing else.
+    pub(super) fn note_pending(&mut self, irq: IrqRef) {
+        let bank = &self.banks[irq.bank];
+        let entry = bank.irq(irq.n);
+        let whose = if bank.repended(self.forward) & irq.bit() != 0 {
+            entry.owner
+        } else if bank.deliverable(self.forward) & irq.bit() != 0 {
+            entry.target
+        } else {
+            return self.note(irq.bank, irq.bit());
+        };
+        let vcpu = VcpuId(whose.into());
+        let Some(cpu) = self.cpus.get_mut(vcpu.0) else { return };
+        if !self.changed.contains(vcpu) {
+            cpu.lone = irq;
+            self.lone.insert(vcpu);
+        } else if cpu.lone != irq {
+            self.lone.remove(vcpu);
+        }
+        self.changed.insert(vcpu);
+        self.kicks.insert(vcpu);
+    }
+
     /// Which groups are forwarded was changed.
     pub(super) fn set_forward(&mut self, forward: Forward) {
         if forward != self.forward {
@@ -154,8 +178,14 @@ impl Vgic {
 
     /// These vCPUs have something new to list.
     pub(super) fn mark(&mut self, vcpus: VcpuSet) {
-        self.changed = self.changed.union(vcpus);
+        self.concern(vcpus);
         self.kicks = self.kicks.union(vcpus);
+    }
+
+    /// The same for vCPUs that need no kick.
+    pub(super) fn concern(&mut self, vcpus: VcpuSet) {
+        self.changed = self.changed.union(vcpus);
+        self.lone = VcpuSet(self.lone.0 & !vcpus.0);
     }
 
     /// These vCPUs have to fold what they have listed.

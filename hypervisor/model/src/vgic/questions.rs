@@ -12,7 +12,7 @@ impl Vgic {
     pub(super) fn fold_own(&mut self, vcpu: VcpuId, bank: usize, hw: &mut dyn ListRegisters) {
         if self.is_listed_by(vcpu, bank, u32::MAX) {
             self.fold_all(vcpu, hw);
-            self.changed.insert(vcpu);
+            self.concern(VcpuSet::one(vcpu));
         }
     }
 
@@ -50,7 +50,7 @@ impl Vgic {
         }
         let unanswered = cpu.unanswered;
         self.asking.insert(vcpu);
-        self.changed = self.changed.union(unanswered);
+        self.concern(unanswered);
         self.stale = self.stale.union(unanswered);
         Some(unanswered)
     }

@@ -1,6 +1,7 @@
 //! Software Generated Interrupts: by system register (GICv3) and by `GICD_SGIR` (GICv2).
 
 use super::bank::{Bank, Irq, bit};
+use super::notes::IrqRef;
 use super::{ListRegisters, Version, Vgic};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
@@ -45,7 +46,7 @@ impl Vgic {
             let bank = &mut self.banks[target.0];
             if bank.group & !groups & bit(n) == 0 {
                 bank.latch |= bit(n);
-                self.note(target.0, bit(n));
+                self.note_pending(IrqRef { bank: target.0, n: n & 31 });
             }
         }
         self.flush_lr(from, hw)
@@ -72,7 +73,7 @@ impl Vgic {
             let bank = &mut self.banks[vcpu.0];
             bank.irq_mut(n).senders |= senders;
             bank.latch |= bit(n);
-            self.note(vcpu.0, bit(n));
+            self.note_pending(IrqRef { bank: vcpu.0, n: n & 31 });
         }
     }
 }

@@ -26,8 +26,10 @@ impl Vgic {
         } else {
             bank.line &= !b;
         }
-        // The end of a pulse means nothing to an edge-triggered interrupt.
-        if level || edge == 0 {
+        // A listed level is looked at again; the end of a pulse means nothing to an edge-triggered interrupt.
+        if level && bank.listed & b == 0 {
+            self.note_pending(irq);
+        } else if level || edge == 0 {
             self.note(irq.bank, b);
         }
         core::mem::take(&mut self.kicks)
@@ -39,7 +41,7 @@ impl Vgic {
     pub fn pulse(&mut self, vcpu: VcpuId, intid: IntId) -> VcpuSet {
         if let Some(irq) = self.find(vcpu, intid) {
             self.banks[irq.bank].latch |= irq.bit();
-            self.note(irq.bank, irq.bit());
+            self.note_pending(irq);
         }
         core::mem::take(&mut self.kicks)
     }

@@ -9,6 +9,8 @@ use assay_spec::gic::dist as gicd;
 use assay_spec::gic::redist::SGI_BASE;
 use assay_spec::intid::IntId;
 use assay_spec::lr::LrState;
+use std::vec;
+use std::vec::Vec;
 
 const BOTH: [Version; 2] = [Version::V2, Version::V3];
 
@@ -239,6 +241,44 @@ fn an_sgi_to_oneself_takes_one_list_register_write() {
     }
     let used = m.cpus[0].lrs.iter().filter(|lr| lr.intid != IntId(0)).count();
     assert_eq!(used, 1);
+}
+
+#[test]
+fn one_interrupt_that_becomes_pending_takes_one_list_register_write() {
+    for version in BOTH {
+        let mut m = GuestMachine::ready(version, 2, 32, 4);
+        for _ in 0..10 {
+            let before = m.cpus[0].accesses.get();
+            m.send(1, 5, 1);
+            assert_eq!(m.cpus[0].accesses.get() - before, 1);
+            let sender = if version == Version::V2 { 1 } else { 0 };
+            assert_eq!(m.acknowledge(VcpuId(0)), Some((5, sender)));
+            m.end(VcpuId(0));
+        }
+        let used = m.cpus[0].lrs.iter().filter(|lr| lr.intid != IntId(0)).count();
+        assert_eq!(used, 1);
+    }
+}
+
+#[test]
+fn two_interrupts_that_become_pending_before_the_vcpu_looks_are_both_taken() {
+    for version in BOTH {
+        let mut m = GuestMachine::ready(version, 1, 64, 4);
+        for (first, second) in [(40, 41), (41, 40), (40, 40)] {
+            let kicks = m.vgic.pulse(VcpuId(0), IntId(first)).union(m.vgic.pulse(VcpuId(0), IntId(second)));
+            m.kick(kicks);
+            let mut taken = Vec::new();
+            while let Some((intid, _)) = m.acknowledge(VcpuId(0)) {
+                taken.push(intid);
+                m.end(VcpuId(0));
+            }
+            taken.sort_unstable();
+            let mut wanted = vec![first, second];
+            wanted.sort_unstable();
+            wanted.dedup();
+            assert_eq!(taken, wanted);
+        }
+    }
 }
 
 #[test]
