@@ -72,7 +72,7 @@ fn misplaced() -> Result<String> {
         ("iommu@c000000", "arm,smmu-v3", 0xc00_0000, 0x2_0000, "it does not answer: its registers"),
         ("its@d000000", "arm,gic-v3-its", 0xd00_0000, 0x2_0000, "it does not answer: its registers"),
     ];
-    let arguments = tree(&parts, |tree| {
+    let arguments = tree(&parts.folder, |tree| {
         for (name, compatible, start, size, _) in nodes {
             let mut node = DeviceTreeNode::new_unchecked(name);
             let compatible = [compatible.as_bytes(), b"\0"].concat();
