@@ -58,6 +58,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, &mut machine)?;
     let own = own(&kept);
     machine.lose_misplaced(&own);
+    machine.cut_memory(HostId::new(cpu::id_table()).pa_range_bits());
     let free = memory::free(&machine, &kept, cpu::has_mte2());
     boot.give_memory(&free);
     let blocks = take_blocks(&machine, this, &own);

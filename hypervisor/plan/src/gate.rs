@@ -58,6 +58,9 @@ pub enum TreeError {
     /// The structure block breaks the format at this offset in bytes from its start.
     #[error("device tree: broken structure at offset {0:#x} of the structure block; write it with dtc")]
     Structure(usize),
+    /// The name of a node or property is longer than [`MAX_NAME`].
+    #[error("device tree: a name of more than 255 characters; shorten it")]
+    LongName,
     /// A node is deeper than [`MAX_DEPTH`].
     #[error("device tree: nodes nested deeper than 15 levels; flatten the tree")]
     TooDeep,
@@ -142,7 +145,7 @@ pub fn measure(bytes: &[u8]) -> Measure {
 /// Shows the properties of a tree up to where it is broken, each with its node's number.
 pub(crate) fn scan<'a>(bytes: &'a [u8], see: &mut dyn FnMut(usize, &'a str, &'a [u8])) {
     // What is wrong with it is for whoever reads the tree to say.
-    let _ = shape::check_and_show(bytes, MAX_SCANNED, see);
+    let _ = shape::check_and_show(bytes, see);
 }
 
 /// One node in document order.
@@ -265,7 +268,7 @@ pub(crate) fn without_heap<'a, R>(
     bytes: &'a [u8],
     with: impl FnOnce(Bare<'a>, Reservations<'a>) -> Option<R>,
 ) -> Option<R> {
-    let shape = shape::check_and_show(bytes, MAX_SCANNED, &mut |_, _, _| {}).ok()?;
+    let shape = shape::check_and_show(bytes, &mut |_, _, _| {}).ok()?;
     let tree = Fdt::new_unaligned_fallible(shape.bytes).ok()?;
     with(Bare::root(tree.root().ok()?), Reservations(shape.reservations))
 }

@@ -117,7 +117,8 @@ fn report(options: &Options, warnings: &mut Vec<String>) -> Result<Report> {
     // As `run` has it. QEMU's side of it is of no interest here.
     let _ = manifest.plug(path.parent().unwrap_or(Path::new("")))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let machine = machine(tree, &manifest, folder, warnings)?;
+    let mut machine = machine(tree, &manifest, folder, warnings)?;
+    machine.cut_memory(host.pa_range_bits());
     warnings.extend(machine.oddities().iter().map(|odd| format!("{}: {}", odd.node, odd.reason)));
     warnings.extend(manifest.warnings());
     let missing = RefCell::new(Vec::new());

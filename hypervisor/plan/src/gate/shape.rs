@@ -3,7 +3,7 @@
 //! It is one loop over the structure block without recursion, so its time is bounded by the size. After
 //! it the `fdt` crate finds nothing that it could trip over (Devicetree Specification 0.4 §5).
 
-use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, Measure, TreeError, decode};
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NAME, MAX_SCANNED, Measure, TreeError, decode};
 
 pub(crate) const MAGIC: u32 = 0xd00d_feed;
 pub(crate) const VERSION: u32 = 17;
@@ -34,16 +34,43 @@ type See<'s, 'a> = &'s mut dyn FnMut(usize, &'a str, &'a [u8]);
 
 /// Checks a blob whole.
 pub(crate) fn check(bytes: &[u8]) -> Result<Shape<'_>, TreeError> {
-    check_and_show(bytes, MAX_BYTES, &mut |_, _, _| {})
+    check_up_to(Bounds::Kept, bytes, &mut |_, _, _| {})
 }
 
-/// Checks a blob of `most` bytes whole, and shows its properties on the way.
-pub(super) fn check_and_show<'a>(bytes: &'a [u8], most: usize, see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
+/// Checks a blob that may be larger, deeper and have longer names than is read, and shows its properties on the way.
+pub(super) fn check_and_show<'a>(bytes: &'a [u8], see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
+    check_up_to(Bounds::Passed, bytes, see)
+}
+
+/// Whether what is whole must also be small enough to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bounds {
+    /// It must.
+    Kept,
+    /// It may be refused aloud.
+    Passed,
+}
+
+impl Bounds {
+    fn most(self) -> usize {
+        match self {
+            Self::Kept => MAX_BYTES,
+            Self::Passed => MAX_SCANNED,
+        }
+    }
+
+    /// A bound is passed.
+    fn pass(self, error: TreeError) -> Result<(), TreeError> {
+        if self == Self::Kept { Err(error) } else { Ok(()) }
+    }
+}
+
+fn check_up_to<'a>(bounds: Bounds, bytes: &'a [u8], see: See<'_, 'a>) -> Result<Shape<'a>, TreeError> {
     if word(bytes, 0).ok_or(TreeError::NoMagic)? != MAGIC {
         return Err(TreeError::NoMagic);
     }
     let total = word(bytes, 4).ok_or(TreeError::Truncated)? as usize;
-    if total > most {
+    if total > bounds.most() {
         return Err(TreeError::TooLarge);
     }
     let bytes = bytes.get(..total).ok_or(TreeError::Truncated)?;
@@ -57,7 +84,7 @@ pub(super) fn check_and_show<'a>(bytes: &'a [u8], most: usize, see: See<'_, 'a>)
     if !field(8).is_multiple_of(4) || !structs.len().is_multiple_of(4) {
         return Err(TreeError::Header);
     }
-    let (nodes, paths) = walk(structs, strings, see)?;
+    let (nodes, paths) = walk(bounds, structs, strings, see)?;
     let reservations = reservations(bytes, field(16))?;
     let end = |start: usize, length: usize| start.saturating_add(length);
     // The list of reservations has an entry of zeros at its end.
@@ -75,7 +102,12 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Follows all tokens and returns the number of nodes, and of the bytes in their paths.
-fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(usize, usize), TreeError> {
+fn walk<'a>(
+    bounds: Bounds,
+    structs: &'a [u8],
+    strings: &'a [u8],
+    see: See<'_, 'a>,
+) -> Result<(usize, usize), TreeError> {
     let (mut at, mut depth, mut nodes) = (0usize, 0usize, 0usize);
     // The length of the path at each depth, and of all.
     let (mut path, mut paths) = ([0usize; MAX_DEPTH + 2], 0usize);
@@ -88,13 +120,16 @@ fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(u
         match token {
             FDT_BEGIN_NODE => {
                 // One root, and it alone has no name.
-                let name = node_name(structs, at).ok_or(broken)?;
+                let name = structs.get(at..).and_then(name_at).filter(|name| !name.contains('/')).ok_or(broken)?;
+                if name.len() > MAX_NAME {
+                    bounds.pass(TreeError::LongName)?;
+                }
                 if (depth == 0) != (nodes == 0) || (depth == 0) != name.is_empty() {
                     return Err(broken);
                 }
                 (depth, nodes) = (depth.wrapping_add(1), nodes.wrapping_add(1));
                 if depth > MAX_DEPTH + 1 {
-                    return Err(TreeError::TooDeep);
+                    bounds.pass(TreeError::TooDeep)?;
                 }
                 let above = depth.checked_sub(1).and_then(|above| path.get(above)).copied();
                 let length = above.unwrap_or(0).wrapping_add(name.len()).wrapping_add(1);
@@ -114,10 +149,15 @@ fn walk<'a>(structs: &'a [u8], strings: &'a [u8], see: See<'_, 'a>) -> Result<(u
                 let name = word(structs, at.wrapping_add(4)).ok_or(broken)? as usize;
                 at = at.wrapping_add(8);
                 let value = block(structs, at, size).ok_or(broken)?;
-                let name = strings.get(name..).and_then(name_at).ok_or(broken)?;
-                if name.is_empty() {
-                    return Err(broken);
-                }
+                let name = strings.get(name..).ok_or(broken)?;
+                let name = match name.get(..=MAX_NAME).unwrap_or(name) {
+                    bytes if bytes.contains(&0) => name_at(bytes).filter(|name| !name.is_empty()).ok_or(broken)?,
+                    bytes if bytes.len() > MAX_NAME => {
+                        bounds.pass(TreeError::LongName)?;
+                        ""
+                    }
+                    _ => return Err(broken),
+                };
                 // What `reg` and `ranges` list is kept with the node's path, an entry at a time.
                 if let ("reg" | "ranges", Some(length)) = (name, depth.checked_sub(1).and_then(|at| path.get(at))) {
                     paths = paths.wrapping_add(length.wrapping_mul(value.len() / 8));
@@ -137,14 +177,8 @@ pub(crate) fn padded(at: usize, size: usize) -> usize {
     at.wrapping_add(size).wrapping_add(3) & !3
 }
 
-fn node_name(structs: &[u8], at: usize) -> Option<&str> {
-    name_at(structs.get(at..)?).filter(|name| !name.contains('/'))
-}
-
-/// The NUL-terminated name at the start of `bytes`, of printable ASCII. The bound on its length keeps a
-/// tree of many properties with one endless name from costing the square of its size.
+/// The NUL-terminated name at the start of `bytes`, of printable ASCII.
 pub(crate) fn name_at(bytes: &[u8]) -> Option<&str> {
-    let bytes = bytes.get(..=MAX_NAME).unwrap_or(bytes);
     let end = bytes.iter().position(|&byte| byte == 0)?;
     let name = bytes.get(..end)?;
     name.iter().all(u8::is_ascii_graphic).then(|| core::str::from_utf8(name).ok())?

@@ -74,8 +74,8 @@ pub(super) fn split<const N: usize>(
     cells: [u32; N],
 ) -> Option<impl Iterator<Item = [u128; N]> + use<'_, N>> {
     let is_number = |cells: &u32| (1..=4).contains(cells);
-    let entry = cells.iter().sum::<u32>() as usize * 4;
     cells.iter().all(is_number).then(|| {
+        let entry = cells.iter().sum::<u32>() as usize * 4;
         value.chunks_exact(entry).map(move |entry| {
             let mut rest = entry;
             cells.map(|cells| {

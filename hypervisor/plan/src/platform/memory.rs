@@ -55,6 +55,21 @@ pub(super) fn is_called_memory(node: &Bare<'_>) -> bool {
 }
 
 impl HostPlatform {
+    /// Leaves out RAM beyond so many bits of physical addresses, or beyond the 48 that EL2 maps.
+    pub fn cut_memory(&mut self, pa_bits: u8) {
+        let end = 1u64 << pa_bits.min(48);
+        let reason = "some of its memory is beyond the physical addresses that the CPUs have and Assay uses (ID_AA64MMFR0_EL1.PARange, 48 bits at most): nobody gets that";
+        let all = core::mem::take(&mut self.memory).into_iter();
+        self.memory.extend(all.filter_map(|node| {
+            if node.region.end().0 <= end {
+                return Some(node);
+            }
+            self.in_vain.push((node.path.clone(), reason));
+            let region = Region::new(node.region.start, end.checked_sub(node.region.start.0)?)?;
+            Some(MemoryNode { region, ..node })
+        }));
+    }
+
     /// Iterates over what is no free RAM, whatever memory nodes say: reservations, coherent memory, registers, and the
     /// pages of spin-tables, where CPUs that have not come yet run.
     pub fn not_free(&self) -> impl Iterator<Item = Region<Pa>> {

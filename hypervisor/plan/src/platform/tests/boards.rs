@@ -52,6 +52,30 @@ fn reservations_are_the_blocks_and_the_static_nodes() {
 }
 
 #[test]
+fn ram_that_no_cpu_addresses_is_left_out_and_named() {
+    let far = changed("reg = <0x80 0 0 0x40000000>", "reg = <0x80 0 0 0x40000000>, <0xfffff 0xffff0000 0 0x1000>");
+    let cut = |source: &str, bits: u8| {
+        let mut machine = machine(source);
+        machine.cut_memory(bits);
+        let said: Vec<_> = machine.oddities().iter().map(|odd| String::from(odd.node)).collect();
+        (machine.memory.iter().map(|node| node.region).collect::<Vec<_>>(), said)
+    };
+    let near = [region(0x4000_0000, 0x4000_0000), region(0x1_0000_0000, 0x1000_0000)];
+    let all = [near[0], near[1], region(0x80_0000_0000, 0x4000_0000)];
+    assert_eq!(cut(BOARD, 40), (all.to_vec(), Vec::new()));
+    let path = || String::from("/memory@8000000000");
+    for bits in [40, 48, 52] {
+        assert_eq!(cut(&far, bits), (all.to_vec(), [path()].to_vec()));
+    }
+    assert_eq!(cut(&far, 39), (near.to_vec(), [path(), path()].to_vec()));
+    let below = [region(0x4000_0000, 0x4000_0000)];
+    assert_eq!(cut(BOARD, 32), (below.to_vec(), ["/memory@40000000", "/memory@8000000000"].map(String::from).to_vec()));
+    // Cut in two.
+    let half = changed("reg = <0x80 0 0 0x40000000>", "reg = <0x7f 0xc0000000 0 0x80000000>");
+    assert_eq!(cut(&half, 39).0[2], region(0x7f_c000_0000, 0x4000_0000));
+}
+
+#[test]
 fn cpus_keep_their_order_and_the_disabled_ones_are_left_out() {
     let machine = machine(BOARD);
     let cpus: Vec<_> = machine.cpus.iter().map(|cpu| (cpu.mpidr, cpu.enable)).collect();

@@ -148,6 +148,22 @@ fn a_tree_that_is_too_large_still_shows_where_to_say_so() {
 }
 
 #[test]
+fn a_tree_that_is_too_deep_or_has_long_names_still_shows_where_to_say_so() {
+    let (deep, long) = ("a { ".repeat(60) + &"}; ".repeat(60), "n".repeat(3000));
+    for (more, error, words) in [
+        (deep, TreeError::TooDeep, "15 levels"),
+        (std::format!("{long} {{ }};"), TreeError::LongName, "255 characters"),
+        (std::format!("other {{ {long} = <1>; }};"), TreeError::LongName, "255 characters"),
+    ] {
+        let blob = compile(&changed("aliases {", &(more + " aliases {")));
+        assert_eq!(parse(&blob).unwrap_err(), PlatformError::Tree(error));
+        assert!(error.to_string().contains(words));
+        assert_eq!(early_console(&blob), early_console(&compile(BOARD)));
+        assert!(conduit(&blob).is_some());
+    }
+}
+
+#[test]
 fn an_initrd_needs_two_ends_in_order() {
     refused("linux,initrd-end = <0 0x48001234>;", "", &["/chosen", "linux,initrd-end"]);
     refused("linux,initrd-start = <0x48000000>;", "", &["/chosen", "linux,initrd-start"]);
