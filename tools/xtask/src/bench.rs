@@ -8,6 +8,7 @@ mod plugin;
 mod programs;
 mod scaling;
 mod table;
+mod virtio;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,8 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return scaling::run(!options.no_linux, options.plot.as_deref());
     }
     let before = options.against.as_deref().map(table::read_json).transpose()?;
-    build::guests(&["bench", "pci"])?;
+    build::guests(&["bench", "pci", "virtio"])?;
     let (mut figures, mut native) = programs::measure()?;
+    figures.extend(virtio::measure().context("an I/O between two VMs")?);
     let image = size::image(&artifacts.elf, &artifacts.image)?;
     let mut put = |name: &str, value: f64, unit: &str| {
         figures.insert(name.to_owned(), Figure { value, unit: unit.to_owned() });

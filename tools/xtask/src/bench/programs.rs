@@ -91,7 +91,7 @@ fn run(builder: Builder, name: &str) -> Result<(Figures, Machine)> {
 }
 
 /// `BENCH NAME VALUE UNIT` lines.
-fn read(text: &str) -> Figures {
+pub(super) fn read(text: &str) -> Figures {
     let figure = |line: &str| {
         let mut words = line.trim().strip_prefix("BENCH ")?.split_whitespace();
         let (name, value, unit) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
