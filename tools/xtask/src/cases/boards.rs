@@ -2,6 +2,8 @@
 //! user space, a reset, and power-off.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,7 +33,40 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         let case = Case::linux(title, move || run(&name, &qemu)).wants(Extra::Trees);
         cases.push(if next { case.needs(Extra::NextQemu) } else { case });
     }
+    let uart = Case::linux("board/xlnx-zcu102/debian-has-the-second-uart", second_uart);
+    cases.push(uart.wants(Extra::Trees).needs(Extra::NextQemu));
     Ok(cases)
+}
+
+/// A device of a real board's tree: the UART that is not the console, driven by Debian as it comes, in both directions.
+fn second_uart() -> Result<String> {
+    let cache = Cache::locate()?;
+    let board = Board::read("xlnx-zcu102")?.qemu.context("it is no board")?;
+    let arguments = board.board(&cache.trees()).context("it is no board")?;
+    let text = "[[vm]]\nname = \"one\"\ncpus = 2\nmemory = \"256M\"\nkernel = \"debian\"\ninitrd = \"busybox\"\n\
+                cmdline = \"console=ttyAMA0\"\ndevices = [\"serial1\"]\n";
+    let socket = std::env::temp_dir().join(format!("assay-uart-{}", std::process::id()));
+    let serial = format!("unix:{},server=on,wait=off", socket.display());
+    let builder = Machine::builder().manifest_text(text).qemu(cache.qemu(true)).board(arguments);
+    let mut machine = builder.arguments(["-serial", &serial]).start()?;
+    machine.expect("one", PROMPT, BOOT)?;
+    let far = UnixStream::connect(&socket).context("the UART's other end")?;
+    let _ = std::fs::remove_file(&socket);
+    far.set_read_timeout(Some(SOON))?;
+    let _ = machine.shell("one", "stty -F /dev/ttyPS0 raw -echo; echo there >/dev/ttyPS0", PROMPT, SOON)?;
+    let mut said = String::new();
+    let _ = BufReader::new(&far).read_line(&mut said).context("from the UART")?;
+    ensure!(said.trim() == "there", "the UART says {said:?}");
+    machine.send("one", "head -n 1 /dev/ttyPS0\n")?;
+    let long = format!("{}\n", "back".repeat(LINE / 4));
+    (&far).write_all(long.as_bytes())?;
+    machine.expect("one", long.trim(), SOON).context("to the UART")?;
+    machine.expect("one", PROMPT, SOON)?;
+    let counted = machine.shell("one", "grep -c xuartps /proc/interrupts", PROMPT, SOON)?;
+    ensure!(counted.trim() == "1", "its interrupt: {counted}");
+    machine.send("one", "poweroff -f\n")?;
+    machine.finish(SOON)?;
+    Ok(format!("{LINE} characters in one line"))
 }
 
 fn run(name: &str, board: &Qemu) -> Result<String> {
