@@ -342,24 +342,44 @@ boot_park:
     wfi
     b       boot_park
 
-// Relocates the image at x20: every entry of .rela.dyn is R_AARCH64_RELATIVE, *(base + offset) = base + addend, so
-// that it can be done again elsewhere. Uses x0 to x4.
+// Relocates the image at x20: adds to each word that .relr.dyn names how far the image has moved, which it remembers, so
+// that it can be done again elsewhere. An even entry is the place of a word; an odd one is a bit map of the 63 words
+// that follow the last (ELF gABI, "Relative Relocation Table"). Uses x0 to x4, x7 and x8.
 .globl boot_relocate
 boot_relocate:
-    adrp    x0, __rela_start
-    add     x0, x0, :lo12:__rela_start
-    adrp    x1, __rela_end
-    add     x1, x1, :lo12:__rela_end
+    adrp    x0, boot_relocated
+    ldr     x4, [x0, :lo12:boot_relocated]
+    str     x20, [x0, :lo12:boot_relocated]
+    sub     x4, x20, x4
+    adrp    x0, __relr_start
+    add     x0, x0, :lo12:__relr_start
+    adrp    x1, __relr_end
+    add     x1, x1, :lo12:__relr_end
 1:  cmp     x0, x1
-    b.hs    2f
-    ldp     x2, x3, [x0], #16
-    ldr     x4, [x0], #8
-    cmp     w3, #1027               // R_AARCH64_RELATIVE
-    b.ne    1b
-    add     x4, x4, x20
-    str     x4, [x20, x2]
+    b.hs    5f
+    ldr     x2, [x0], #8
+    tbnz    x2, #0, 2f
+    add     x3, x20, x2
+    ldr     x7, [x3]
+    add     x7, x7, x4
+    str     x7, [x3], #8
     b       1b
-2:  ret
+2:  mov     x7, x3
+    add     x3, x3, #63 * 8
+3:  lsr     x2, x2, #1
+    cbz     x2, 1b
+    tbz     x2, #0, 4f
+    ldr     x8, [x7]
+    add     x8, x8, x4
+    str     x8, [x7]
+4:  add     x7, x7, #8
+    b       3b
+5:  ret
+
+.section .data.boot, "aw"
+.balign 8
+boot_relocated:                     // where the image is relocated to: it is linked at 0
+    .quad   0
 
 .section .bss.boot, "aw", @nobits
 .balign 8
