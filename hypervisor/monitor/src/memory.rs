@@ -10,6 +10,7 @@ use assay_el2::{heap, image};
 use assay_plan::platform::{HostGic, HostPlatform};
 use assay_plan::ranges::{subtract, widen};
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::sort;
 
 /// One range of memory, and which pool it belongs to.
 pub(crate) type Pooled = (Region<Pa>, Pool);
@@ -29,7 +30,7 @@ pub(crate) fn free(machine: &HostPlatform, kept: &[Region<Pa>], mte: bool) -> Ve
         subtract(&mut ranges, &Region { start: Pa(0), size: PAGE_SIZE });
         all.extend(ranges.into_iter().map(|range| (range, pool)));
     }
-    all.sort_unstable_by_key(|(range, _)| range.start);
+    sort::by_key(&mut all, |(range, _)| range.start);
     all
 }
 

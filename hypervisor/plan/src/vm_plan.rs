@@ -141,7 +141,13 @@ impl Cpus {
 /// Puts VMs into the order in which they choose: those with CPUs of their own first, those that share CPUs get what is
 /// left.
 pub fn order(claims: &mut [VmClaims<'_>]) {
-    claims.sort_by_key(|claims| claims.config.sched != Sched::Dedicated);
+    let mut first = 0;
+    for at in 0..claims.len() {
+        if claims[at].config.sched == Sched::Dedicated {
+            claims[first..=at].rotate_right(1);
+            first += 1;
+        }
+    }
 }
 
 impl<'a> Planner<'a> {

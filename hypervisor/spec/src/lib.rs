@@ -25,6 +25,7 @@ pub mod lr;
 pub mod psci;
 pub mod smccc;
 pub mod smmu;
+pub mod sort;
 pub mod stage2_desc;
 pub mod sve;
 pub mod sysreg;

@@ -8,6 +8,7 @@ use aarch64_paging::paging::El2;
 use alloc::vec::Vec;
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
 use assay_spec::idmap::{beside, tables};
+use assay_spec::sort;
 use spin::Once;
 
 use super::{ACTIVE, Kind, Map, MapFailed, Registers, between, registers, switch_to};
@@ -35,13 +36,13 @@ pub fn leave_out(hidden: &[Hidden]) -> Result<(), MapFailed> {
     let active = ACTIVE.lock();
     let whole = active.as_ref().filter(|_| !exists()).ok_or(nothing)?;
     let mut holes: Vec<_> = hidden.iter().map(|Hidden(region)| *region).collect();
-    holes.sort_unstable_by_key(|hole| hole.start);
+    sort::by_key(&mut holes, |hole| hole.start);
     let pieces = |(range, kind): &(Region<Pa>, Kind)| {
         let kind = *kind;
         beside(*range, holes.iter().copied()).map(move |piece| (piece, kind))
     };
     let mut pieces: Vec<_> = whole.ranges.iter().flat_map(pieces).collect();
-    pieces.sort_unstable_by_key(|(piece, _)| piece.start);
+    sort::by_key(&mut pieces, |(piece, _)| piece.start);
     // Before the tables have their room.
     let ranges = Vec::with_capacity(pieces.len());
     // One more, since each begins with a page.

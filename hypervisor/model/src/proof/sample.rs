@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use assay_spec::sort;
+
 /// One page in 2 MiB at least: tag storage may be missing for any of them.
 const SPACING: u64 = 512;
 /// The fewest pages of a region, and the most.
@@ -29,7 +31,7 @@ impl Sample {
         let offsets = (0..TURNS).flat_map(|turn| [1 << turn, pages >> turn]);
         let mut turns: Vec<u64> =
             offsets.filter(|offset| *offset <= last).flat_map(|at| [at, last - at, pages - at.max(1)]).collect();
-        turns.sort_unstable();
+        sort::by_key(&mut turns, |page| *page);
         turns.dedup();
         turns.retain(|page| !sample.is_evenly(*page));
         sample.turns = turns;

@@ -10,6 +10,7 @@ use assay_model::proof::{Found, Markable, Marks};
 use assay_plan::policy::Proof;
 use assay_spec::addr::PAGE_SIZE;
 use assay_spec::look::{Look, Seen};
+use assay_spec::sort;
 
 use super::verdict_of;
 use crate::console::say;
@@ -58,7 +59,7 @@ impl<'m> Memory<'m> {
     fn new(marks: &Marks, regions: Vec<&'m mut CoherentMemory>) -> Self {
         let before = cpu::counter();
         let mut ram = frames::take_blocks(marks.stride() * PAGE_SIZE);
-        ram.sort_unstable_by_key(|frames| frames.region().start);
+        sort::by_key(&mut ram, |frames| frames.region().start);
         let ram_ticks = cpu::counter().wrapping_sub(before);
         let ticks = regions.iter().map(|_| 0).collect();
         Self { ram, ram_ticks, marked: 0, has_aborted: false, regions, ticks }

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use assay_spec::sort;
 use dtoolkit::model::DeviceTreeNode;
 
 use super::nodes::{put_cells, put_texts};
@@ -19,7 +20,7 @@ pub(super) fn add_distances(root: &mut DeviceTreeNode, guest: &GuestTree<'_>) ->
     let is_memory = |mapping: &&Mapping<'_>| matches!(mapping.use_, Use::Ram | Use::Dax);
     let memory = guest.space.iter().filter(is_memory).filter_map(Mapping::coherent);
     let mut nodes: Vec<u32> = memory.filter_map(|node| node.numa).chain(guest.numa()).collect();
-    nodes.sort_unstable();
+    sort::by_key(&mut nodes, |node| *node);
     nodes.dedup();
     if nodes.len() < 2 {
         return Ok(());

@@ -11,6 +11,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use assay_model::loader::{KernelError, Load, LoadPlan, Origin};
 use assay_spec::addr::{Address, BLOCK_1G, BLOCK_2M, Ipa, Region};
+use assay_spec::sort;
 
 /// Where ramdisk and device tree begin.
 const ALIGN: u64 = 0x1_0000;
@@ -91,7 +92,7 @@ pub fn plan(
     loads.extend(files.filter_map(|(index, (place, file))| {
         Some(Load { to: Region::new(place.start, *file)?, origin: Origin::Flash(index) })
     }));
-    loads.sort_unstable_by_key(|load| load.to.start);
+    sort::by_key(&mut loads, |load| load.to.start);
     Ok(LoadPlan { memory: memory.parts().collect(), kernel, entry, ramdisk, dtb, loads })
 }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use assay_model::layout;
 use assay_spec::addr::{BLOCK_2M, Ipa, PAGE_SIZE, Pa, Region};
 use assay_spec::intid::IntId;
+use assay_spec::sort;
 
 use crate::platform::{PlatformDevice, Wire};
 use crate::ranges::widen;
@@ -50,7 +51,7 @@ fn of_one(device: &PlatformDevice, next: &mut u64) -> Option<PlatformOffer> {
 /// The pages that registers are in, each once, by their addresses.
 fn pages(registers: &[Region<Pa>]) -> Vec<Region<Pa>> {
     let mut all: Vec<_> = registers.iter().map(|region| widen(region, PAGE_SIZE)).collect();
-    all.sort_unstable_by_key(|pages| pages.start);
+    sort::by_key(&mut all, |pages| pages.start);
     all.dedup_by(|second, first| {
         let is_one = second.start <= first.end();
         if is_one {
