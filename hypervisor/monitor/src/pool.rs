@@ -120,11 +120,13 @@ impl Pool {
 
     /// Makes a vCPU runnable and has the CPU that is concerned look. One that is on the running CPU looks anyway.
     pub(crate) fn wake(&self, entity: Entity) {
-        if self.places[entity.0].load(Ordering::Relaxed) == percpu::index().0 {
+        let (place, this) = (self.places[entity.0].load(Ordering::Relaxed), percpu::index());
+        if place == this.0 {
             return;
         }
         let cpu = self.scheduler.lock().wake(entity, cpu::counter());
-        if let Some(cpu) = cpu {
+        // Where it sleeps on the running CPU, that looks anyway as well.
+        if let Some(cpu) = cpu.filter(|cpu| *cpu != this || place != this.0 | ASLEEP) {
             gic::kick(cpu);
         }
     }

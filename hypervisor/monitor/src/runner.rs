@@ -161,9 +161,10 @@ struct Runner {
     vcpu: Vcpu,
     hardware: Hardware,
     stage: Stage,
-    /// GICv2 and shared CPUs: the virtual timer's physical interrupt, kept active while the model has its line high.
+    /// GICv2: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
-    /// There, the virtual timer's line as the model has it.
+    /// The virtual timer's line as the model was told; the model may have it otherwise while a physical interrupt stands
+    /// behind it.
     timer_line: bool,
     /// What it came to EL2 for.
     counters: &'static Counters,

@@ -8,7 +8,8 @@ use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
 
 impl Vgic {
-    /// Sets the line of an emulated source: an SPI, or a PPI of `vcpu`.
+    /// Sets the line of an emulated source: an SPI, or a PPI of `vcpu`. That of an interrupt with a physical one behind it, which
+    /// is kept active, is the physical one's.
     ///
     /// Returns whom to kick, the caller's own vCPU too: it has to [`flush_lr`](Self::flush_lr).
     pub fn set_level(&mut self, vcpu: VcpuId, intid: IntId, level: bool) -> VcpuSet {
@@ -16,7 +17,7 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let (bank, b) = (&mut self.banks[irq.bank], irq.bit());
-        if (bank.line & b != 0) == level {
+        if (bank.line & b != 0) == level || bank.held & b != 0 {
             return VcpuSet::EMPTY;
         }
         let edge = bank.edge & b;

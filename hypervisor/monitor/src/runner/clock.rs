@@ -1,11 +1,14 @@
 //! A vCPU's timers and its VM's watchdog, as far as EL2 looks after them.
 
 use assay_el2::{cpu, gic, timer};
+use assay_model::counters::Interrupt;
 use assay_model::life::{Crash, Stop};
 use assay_model::vcpus::VcpuSet;
+use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
+use assay_spec::intid::IntId;
 
 use super::Runner;
 use crate::adapter::Lists;
@@ -28,24 +31,49 @@ impl Runner {
         }
     }
 
-    /// On GICv2 and shared CPUs: carries the virtual timer's line to the interrupt controller, and lets the physical
-    /// interrupt come again once the line is low.
+    /// On GICv2: carries the virtual timer's line to the interrupt controller, and lets the physical interrupt come again
+    /// once the line is low.
     ///
     /// A List Register with HW = 1 would do this without us. But QEMU's GICv2 does not look at the line again when a
-    /// guest deactivates, so a timer that is due again before its interrupt has ended would be lost; and a vCPU
-    /// that leaves its CPU must leave no interrupt active there.
+    /// guest deactivates, so a timer that is due again before its interrupt has ended would be lost.
     pub(super) fn sample_timer(&mut self) {
-        if self.timer_held.is_none() && self.vm.sharing.is_none() {
+        if self.vm.machine.gic == Version::V3 || self.timer_held.is_none() && self.vm.sharing.is_none() {
             return;
         }
         let level = timer::virtual_line();
+        self.tell_line(level);
+        if !level && let Some(physical) = self.timer_held.take() {
+            gic::deactivate_intid(physical);
+        }
+    }
+
+    /// Says that the virtual timer's line is as the model has to take it: with a GICv3 that is low while the guest runs, since
+    /// its physical interrupt comes then, and what it is while the vCPU waits or is away.
+    pub(super) fn tell_line(&mut self, level: bool) {
         if core::mem::replace(&mut self.timer_line, level) != level {
             let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
             self.vm.kick(kicks);
         }
-        if !level && let Some(physical) = self.timer_held.take() {
-            gic::deactivate_intid(physical);
+    }
+
+    /// The virtual timer's physical interrupt came on a GICv3: the guest's own deactivation will be its end.
+    #[inline(always)]
+    pub(super) fn timer_fired(&mut self, physical: IntId) {
+        let mut devices = self.vm.devices.lock();
+        let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+        drop(devices);
+        self.counters.interrupt(Interrupt::Timer);
+        self.vm.kick(kicks);
+    }
+
+    /// The same while the vCPU's registers are here and its guest does not run: the line is high, and would come again.
+    pub(super) fn hold_timer(&mut self, physical: IntId) {
+        if self.vm.machine.gic == Version::V2 {
+            self.timer_held = Some(physical);
+            return;
         }
+        let kicks = self.vm.devices.lock().vgic.hold(self.vcpu.index, VIRT_TIMER, physical);
+        self.vm.kick(kicks);
     }
 
     /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.

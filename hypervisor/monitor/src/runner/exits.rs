@@ -8,7 +8,6 @@ use assay_model::inject::{self, El1State, Fault};
 use assay_model::layout;
 use assay_model::life::{Crash, Stop};
 use assay_model::vgic::Version;
-use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::Exit;
@@ -26,13 +25,7 @@ impl Runner {
     fn interrupt(&mut self, frame: &Frame) -> Control {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
-                let mut devices = self.vm.devices.lock();
-                let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
-                drop(devices);
-                self.counters.interrupt(Interrupt::Timer);
-                if !kicks.is_empty() {
-                    self.vm.kick(kicks);
-                }
+                self.timer_fired(physical);
                 Control::Resume
             }
             Some(event) => self.rare(event, frame),
@@ -239,6 +232,12 @@ impl Handler for Sharer<'_> {
         let Some(event) = interrupts::next() else {
             return Control::Resume;
         };
+        if let Event::VirtTimer(physical) = event
+            && self.0.vm.machine.gic == Version::V3
+        {
+            self.0.timer_fired(physical);
+            return Control::Resume;
+        }
         let control = self.0.rare(event, frame);
         // The scheduler has something to say, by a kick or by the time that it set.
         if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }

@@ -1,7 +1,7 @@
 //! A vCPU on this CPU: its steps, and how it comes and goes.
 //!
-//! A vCPU that shares CPUs never waits inside EL2, and its virtual timer is never left to the hardware
-//! ([`Runner::sample_timer`]), so that nothing of it is active on a CPU that it has left.
+//! A vCPU that shares CPUs never waits inside EL2, and nothing of it is active on a CPU that it has left: what its virtual
+//! timer's line is then, the model is told ([`Runner::tell_line`]).
 
 use assay_el2::lock::Relax;
 use assay_el2::switch::{self, Guest, Handler};
@@ -12,7 +12,7 @@ use assay_model::life::{Crash, Stop};
 use assay_model::lock::{Guard, Mutex, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Start;
-use assay_model::vgic::Vgic;
+use assay_model::vgic::{Version, Vgic};
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::frame::Frame;
@@ -79,7 +79,7 @@ impl<'a> Here<'a> {
 
     /// Keeps the virtual timer's physical interrupt active: its line is high, and the vCPU's registers are here.
     pub(super) fn hold_timer(&mut self, physical: IntId) {
-        self.seat.runner.timer_held = Some(physical);
+        self.seat.runner.hold_timer(physical);
     }
 
     /// Tells whether its registers are this CPU's.
@@ -102,15 +102,20 @@ impl<'a> Here<'a> {
             let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
         }
         runner.timer_line = timer::virtual_line();
+        let vmcr = gic::vmcr();
         let mut devices = vm.devices.lock();
-        let raised = devices.vgic.set_level(vcpu, VIRT_TIMER, runner.timer_line);
-        let kicks = devices.vgic.park(vcpu, &mut Lists);
+        let mut kicks = devices.vgic.park(vcpu, &mut Lists);
+        // Now that no physical interrupt stands behind it any more.
+        kicks = kicks.union(devices.vgic.set_level(vcpu, VIRT_TIMER, runner.timer_line));
+        if !devices.vgic.wakes(vcpu, vmcr) {
+            kicks.remove(vcpu);
+        }
         drop(devices);
         context.save(guest);
         if let Some(physical) = runner.timer_held.take() {
             gic::deactivate_intid(physical);
         }
-        vm.kick(raised.union(kicks));
+        vm.kick(kicks);
         self.guest = None;
     }
 
@@ -291,7 +296,11 @@ impl Runner {
     fn run(&mut self, guest: &mut Guest) {
         let (vm, vcpu) = (self.vm, self.vcpu.index);
         self.stage = Stage::On;
-        self.sample_timer();
+        if vm.machine.gic == Version::V3 {
+            self.tell_line(false);
+        } else {
+            self.sample_timer();
+        }
         if self.look_at_clock() {
             let _ = self.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
             return;
@@ -329,7 +338,10 @@ impl Runner {
         let vm = self.vm;
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
-        self.sample_timer();
+        match (vm.machine.gic, &vm.sharing) {
+            (Version::V3, Some(_)) => self.tell_line(timer::virtual_line()),
+            _ => self.sample_timer(),
+        }
         intx::sample(vm, self.vcpu.index, false);
         let now = cpu::counter();
         let mut devices = vm.devices.lock();

@@ -43,6 +43,21 @@ fn it_is_linked_and_ends_with_the_guests_own_deactivation() {
 }
 
 #[test]
+fn the_line_of_one_that_is_held_is_the_physical_ones() {
+    for version in BOTH {
+        let mut m = taken(version);
+        m.vgic.sync_lr(VcpuId(0), &mut m.cpus[0]);
+        m.vgic.hold(VcpuId(0), SPI, TIMER);
+        assert_eq!(m.vgic.set_level(VcpuId(0), SPI, false), VcpuSet::EMPTY);
+        assert!(m.vgic.has_pending(VcpuId(0)));
+        m.vgic.park(VcpuId(0), &mut m.cpus[0]);
+        assert!(!m.vgic.has_pending(VcpuId(0)), "it will say so again");
+        assert_eq!(m.vgic.set_level(VcpuId(0), SPI, true), VcpuSet::one(VcpuId(0)));
+        assert!(m.vgic.has_pending(VcpuId(0)));
+    }
+}
+
+#[test]
 fn one_that_comes_while_no_guest_is_there_waits_for_it() {
     for version in BOTH {
         let mut m = taken(version);
