@@ -1,5 +1,6 @@
 //! What is left of a machine while VMs are planned, and what a plan holds.
 
+mod ends;
 mod platform;
 
 use std::format;
