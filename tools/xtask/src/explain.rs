@@ -99,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Tells what firmware's tree says of the machine.
 fn machine_alone(tree: &Path) -> Result<()> {
     let named = || format!("platform tree {}", tree.display());
-    let machine = machine::read(&blob(tree).with_context(named)?).with_context(named)?;
+    let mut machine = machine::read(&blob(tree).with_context(named)?).with_context(named)?;
+    machine.lose_misplaced(&[]);
     print!("{}", machine::lines(&machine));
     for odd in machine.oddities() {
         eprintln!("warning: {}: {}", odd.node, odd.reason);

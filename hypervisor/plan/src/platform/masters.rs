@@ -2,7 +2,7 @@
 //! cannot be where the tree has them is left alone, and said.
 
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
@@ -16,7 +16,7 @@ const END: u64 = 1 << 48;
 
 /// Returns the first of a node's registers, or what is wrong with them.
 pub(super) fn registers(node: Node<'_, '_>) -> Result<Region<Pa>, String> {
-    let all = bus::registers(node).map_err(|malformed| malformed.to_string())?;
+    let all = bus::registers(node).map_err(|malformed| format!("its {} {}", malformed.property, malformed.wants))?;
     let first = all.first().copied().ok_or("it has no reg")?;
     if first.end().0 > END {
         return Err(format!("its registers {first:?} end beyond 48 bits of addresses; correct its reg"));

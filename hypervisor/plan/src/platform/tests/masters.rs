@@ -54,8 +54,8 @@ fn an_smmu_over_something_else_is_named_and_nothing_behind_it_is_given() {
         // All that there is.
         ("reg = <0 0 0xffff 0xffffffff>;", "overlap /its@8080000;"),
         ("reg = <0xffff 0xffff0000 0 0x20000>;", "end beyond 48 bits"),
-        ("reg = <0 0x9050000 0>;", "reg"),
-        ("", "reg"),
+        ("reg = <0 0x9050000 0>;", "/iommu@9050000: its reg must be whole"),
+        ("", "/iommu@9050000: its reg must be there"),
     ] {
         let (said, is_lost, has_stream, _) = outcome(reg, ITS);
         let smmu = said.iter().find(|line| line.starts_with("/iommu@9050000: ")).unwrap();
@@ -71,7 +71,7 @@ fn an_its_over_something_else_takes_no_messages() {
         ("reg = <0 0x3fff0000 0 0x20000>;", "overlap /memory@40000000;"),
         ("reg = <0 0x8090000 0 0x20000>;", "overlap /interrupt-controller@8000000;"),
         ("reg = <0 0x8080000 0 0x1f000>;", "128 KiB"),
-        ("reg = <0 0x8080000>;", "reg"),
+        ("reg = <0 0x8080000>;", "/its@8080000: its reg must be whole"),
     ] {
         let (said, is_lost, has_stream, has_messages) = outcome(SMMU, reg);
         assert!(said.len() == 1 && said[0].starts_with("/its@8080000: "), "{said:?}");
