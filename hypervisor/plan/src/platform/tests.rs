@@ -7,9 +7,11 @@ mod early;
 mod masters;
 mod overlays;
 mod refusals;
+mod streams;
 
 use std::string::{String, ToString};
 
+use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
 use super::{HostPlatform, PlatformError, early_console, facts, parse};
@@ -76,6 +78,10 @@ const BOARD: &str = r#"
 fn changed(from: &str, to: &str) -> String {
     assert!(BOARD.contains(from), "{from}");
     BOARD.replace(from, to)
+}
+
+fn region(start: u64, size: u64) -> Region<Pa> {
+    Region::new(Pa(start), size).unwrap()
 }
 
 fn machine(source: &str) -> HostPlatform {

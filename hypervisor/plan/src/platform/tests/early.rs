@@ -3,12 +3,8 @@
 use assay_spec::addr::{Pa, Region};
 use assay_spec::smccc::Conduit;
 
-use super::{BOARD, changed, compile};
+use super::{BOARD, changed, compile, region};
 use crate::platform::early::{conduit, free_memory, initrd};
-
-fn region(start: u64, size: u64) -> Region<Pa> {
-    Region { start: Pa(start), size }
-}
 
 #[test]
 fn the_conduit_is_found_also_in_a_tree_that_will_be_refused() {
