@@ -26,6 +26,7 @@ pub mod line_editor;
 pub mod loader;
 pub mod lock;
 pub mod monitor_command;
+pub mod monitor_table;
 pub mod pci;
 pub mod poison;
 pub mod proof;

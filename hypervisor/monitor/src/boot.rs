@@ -92,22 +92,24 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let made = make(&machine, &guests, &own, host, bits, proof);
     let (cpus, vms, ticks) = (machine.cpus.len(), made.vms.len(), cpu::counter());
     say!("boot cpus={cpus} vms={vms} el2_bytes={} ticks={ticks}", el2_bytes(&made.vms));
-    console::set_vms(made.vms.iter().map(|vm| vm.name.as_str()), prefix(&machine, &guests.tree));
+    set_console(&made.vms, &guests.tree, &machine.bootargs);
     warn_of_serror("what the boot has done on this CPU");
     open(made);
     Ok(())
 }
 
-/// Tells when guests' lines are marked with their VM's name.
-fn prefix(machine: &HostPlatform, tree: &vm_tree::VmTree) -> Prefix {
-    let mut words = machine.bootargs.split_ascii_whitespace();
-    if tree.console_prefix || words.any(|word| word == "assay.console=prefix") {
+/// Says whose lines there are, when they are marked with their VM's name, and whether scripts read the monitor's answers.
+fn set_console(vms: &[&'static vm::Vm], tree: &vm_tree::VmTree, arguments: &str) {
+    let style = tree.console(arguments);
+    operator::answer_by_keys(style.is_some());
+    let prefix = if style == Some(vm_tree::ConsoleStyle::Prefix) {
         Prefix::Always
     } else if tree.vms.len() + tree.refused.len() > 1 {
         Prefix::Several
     } else {
         Prefix::Never
-    }
+    };
+    console::set_vms(vms.iter().map(|vm| vm.name.as_str()), prefix);
 }
 
 /// What the housekeeping CPU does beside its guest.

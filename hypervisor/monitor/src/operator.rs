@@ -20,6 +20,8 @@ mod tables;
 
 use tables::Table;
 
+pub(crate) use tables::answer_by_keys;
+
 /// Bytes of input taken at one interrupt; what is left interrupts again.
 const INPUT_BYTES: usize = 64;
 /// How long a VM that takes no input holds the console back, before its input is dropped so that `Ctrl-]` gets

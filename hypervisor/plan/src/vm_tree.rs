@@ -42,8 +42,27 @@ pub struct VmTree {
     pub warnings: Vec<Warning>,
     /// The digests of the bundle's other members.
     pub members: Vec<MemberDigest>,
-    /// Whether guests' lines carry their VM's name even if there is only one VM.
-    pub console_prefix: bool,
+    /// How the console shall look.
+    pub console: Option<ConsoleStyle>,
+}
+
+/// How the console shall look, if not as it suits a person. The later one includes the earlier.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ConsoleStyle {
+    /// The monitor answers with `key=value`.
+    Keys,
+    /// And guests' lines carry their VM's name even if there is only one VM.
+    Prefix,
+}
+
+impl ConsoleStyle {
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "keys" => Some(Self::Keys),
+            "prefix" => Some(Self::Prefix),
+            _ => None,
+        }
+    }
 }
 
 /// A VM as the manifest wants it.
@@ -293,6 +312,12 @@ impl VmTree {
         let found = self.members.iter().find(|one| one.name == member);
         found.map(|one| one.digest)
     }
+
+    /// Returns how the console shall look by this tree or by the words `assay.console=…` of Assay's own arguments.
+    pub fn console(&self, arguments: &str) -> Option<ConsoleStyle> {
+        let words = arguments.split_ascii_whitespace().filter_map(|word| word.strip_prefix("assay.console="));
+        words.filter_map(ConsoleStyle::named).chain(self.console).max()
+    }
 }
 
 /// Reads a VM tree, or the `/chosen` node of a platform's.
@@ -304,7 +329,7 @@ impl VmTree {
 pub fn parse(tree: &Tree<'_>) -> Result<VmTree, VmTreeError> {
     let chosen = tree.find("/chosen").ok_or(VmTreeError::NoChosen)?;
     let mut read = VmTree {
-        console_prefix: chosen.str(fields::top::CONSOLE.property) == Ok(Some("prefix")),
+        console: chosen.str(fields::top::CONSOLE.property).ok().flatten().and_then(ConsoleStyle::named),
         members: match chosen.child("assay,members") {
             Some(list) => members(&list)?,
             None => Vec::new(),

@@ -31,6 +31,8 @@ const STEP: u64 = 256 << 20;
 
 /// Assay's own boot argument for lines that a script can tell apart.
 pub const PREFIXED: &str = "assay.console=prefix";
+/// Assay's boot argument that has the monitor answer scripts.
+pub const KEYS: &str = "assay.console=keys";
 
 /// A dom0less tree.
 #[derive(Clone, Debug)]

@@ -37,12 +37,14 @@ pub struct Manifest {
     pub vm: Vec<Vm>,
 }
 
-/// How guests' lines look.
+/// How guests' lines and the monitor's answers look.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConsoleStyle {
-    /// `[NAME] ` before every line.
+    /// `[NAME] ` before every line, and keys for scripts in the monitor's answers.
     Prefix,
+    /// Keys for scripts in the monitor's answers.
+    Keys,
 }
 
 /// One VM.

@@ -34,8 +34,12 @@ pub struct Modules {
 #[must_use]
 pub fn build(manifest: &Manifest, modules: &[Modules], members: &[Digest]) -> Vec<u8> {
     let mut chosen = cells(node("chosen"));
-    if manifest.console == Some(ConsoleStyle::Prefix) {
-        put(&mut chosen, fields::top::CONSOLE.property, "prefix");
+    if let Some(style) = manifest.console {
+        let word = match style {
+            ConsoleStyle::Prefix => "prefix",
+            ConsoleStyle::Keys => "keys",
+        };
+        put(&mut chosen, fields::top::CONSOLE.property, word);
     }
     let mut list = node("assay,members");
     for (index, member) in members.iter().enumerate() {

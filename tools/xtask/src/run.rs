@@ -6,7 +6,7 @@ mod options;
 mod record;
 mod vm_tree;
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 
@@ -45,9 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         qemu = Cache::locate()?.qemu(true);
     }
     fetch_firmware(&manifest)?;
-    // A script that reads the console must be able to tell Assay's lines from a guest's.
-    if !std::io::stdin().is_terminal() || options.outputs.wants_prefix(manifest.vm.len()) {
-        manifest.console = Some(ConsoleStyle::Prefix);
+    // A manifest's own "prefix" means "keys" too.
+    if manifest.console != Some(ConsoleStyle::Prefix) {
+        manifest.console = options.outputs.style(manifest.vm.len()).or(manifest.console);
     }
     // What QEMU adds is the manifest's before it is packed; a board is as it is.
     let plugged = if board.tree.is_none() { manifest.plug(&folder).map_err(unusable)? } else { Vec::new() };

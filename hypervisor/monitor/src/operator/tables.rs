@@ -1,6 +1,7 @@
 //! The monitor's tables, printed a line at a time.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use assay_el2::lock::Relax;
 use assay_el2::{frames, heap};
@@ -8,6 +9,7 @@ use assay_model::counters::Counters;
 use assay_model::exit_trace::Why;
 use assay_model::lock::{Mutex, TABLE};
 use assay_model::monitor_command::{COMMANDS, Entry};
+use assay_model::monitor_table::{self, Head, Row};
 use assay_plan::policy::line::Quoted;
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 
@@ -40,6 +42,21 @@ struct Job {
     /// The VM's place, and the next line of that VM's.
     vm: usize,
     line: usize,
+    /// The columns that have a heading.
+    columns: u64,
+}
+
+/// Answers are `key=value`, not tables.
+static BY_KEYS: AtomicBool = AtomicBool::new(false);
+
+/// Says whether scripts read the answers, or people.
+pub(crate) fn answer_by_keys(on: bool) {
+    BY_KEYS.store(on, Ordering::Relaxed);
+}
+
+/// Prints a line of a table that is a job's.
+macro_rules! answer {
+    ($job:expr, $($argument:tt)*) => { $job.answer(format_args!($($argument)*)) };
 }
 
 static JOB: Mutex<Option<Job>, TABLE, Relax> = Mutex::new(None);
@@ -51,7 +68,7 @@ pub(super) fn is_busy() -> bool {
 
 /// Begins a table of one VM or all.
 pub(super) fn begin(table: Table, only: Option<&'static Vm>) {
-    *JOB.lock() = Some(Job { table, only, vm: 0, line: 0 });
+    *JOB.lock() = Some(Job { table, only, vm: 0, line: 0, columns: 0 });
 }
 
 /// Prints the next line; returns whether there may be more. After the last one come the prompt and the input.
@@ -76,7 +93,7 @@ impl Job {
         let line = self.line;
         self.line = line.wrapping_add(1);
         if let Table::Help(which) = self.table {
-            return help(which, line);
+            return self.help(which, line);
         }
         loop {
             let vm = match self.only {
@@ -95,14 +112,27 @@ impl Job {
         }
     }
 
+    /// Prints a line: for a person its values, with a heading where the columns are others than before.
+    fn answer(&mut self, line: fmt::Arguments<'_>) {
+        if BY_KEYS.load(Ordering::Relaxed) {
+            return console::line(line);
+        }
+        let columns = monitor_table::columns(line);
+        if columns != core::mem::replace(&mut self.columns, columns) && columns != 0 {
+            say!("{}", Head(line));
+        }
+        say!("{}", Row(line));
+    }
+
     /// Prints the line `self.line - 1` of a VM, if it has one.
-    fn of_vm(&self, vm: &Vm) -> bool {
+    fn of_vm(&mut self, vm: &Vm) -> bool {
         let line = self.line.wrapping_sub(1);
         let name = &vm.name;
         match self.table {
             Table::Vms if line == 0 => {
                 let (lives, crashes, age_ms) = vm.history();
-                say!(
+                answer!(
+                    self,
                     "vms name={name} state={} cpus={} memory={:#x} lives={lives} crashes={crashes} uptime_ms={age_ms}{}",
                     vm.phase().name(),
                     List(&vm.cpus),
@@ -113,7 +143,7 @@ impl Job {
             }
             Table::Memory => match vm.listing.get(line) {
                 Some(text) => {
-                    say!("{text}");
+                    answer!(self, "{text}");
                     true
                 }
                 None => self.poisoned(vm, line - vm.listing.len()),
@@ -122,13 +152,15 @@ impl Job {
                 Some(counters) => {
                     let counts = Counts(counters);
                     match (&vm.sharing, vm.cpus.get(line)) {
-                        (Some(sharing), _) => say!(
+                        (Some(sharing), _) => answer!(
+                            self,
                             "stats vm={name} vcpu={line} cpu=shared ran_ms={} steal_ms={}{counts}",
                             sharing.ran_ms(VcpuId(line)),
                             sharing.stolen_ms(VcpuId(line))
                         ),
                         (None, cpu) => {
-                            say!(
+                            answer!(
+                                self,
                                 "stats vm={name} vcpu={line} cpu={}{counts}",
                                 cpu.copied().unwrap_or(PcpuId(usize::MAX))
                             )
@@ -153,10 +185,10 @@ impl Job {
     }
 
     /// Prints a page that has failed, if there are so many.
-    fn poisoned(&self, vm: &Vm, place: usize) -> bool {
+    fn poisoned(&mut self, vm: &Vm, place: usize) -> bool {
         let page = vm.poison.lock().pages().get(place).copied();
         if let Some(page) = page {
-            say!("{}", Poisoned { vm, page });
+            answer!(self, "{}", Poisoned { vm, page });
         }
         page.is_some()
     }
@@ -167,22 +199,23 @@ impl Job {
             return false;
         }
         let (used, free) = heap::used_and_free();
-        say!("memory el2_heap_used={used} el2_heap_free={free} frames_free={}", frames::free_bytes());
+        answer!(self, "memory el2_heap_used={used} el2_heap_free={free} frames_free={}", frames::free_bytes());
         self.line = 2;
         true
     }
-}
 
-fn help(which: Option<&'static Entry>, line: usize) -> bool {
-    let entry = match which {
-        Some(entry) => (line == 0).then_some(entry),
-        None => COMMANDS.get(line),
-    };
-    if let Some(entry) = entry {
-        let gap = if entry.arguments.is_empty() { "" } else { " " };
-        say!("help command=\"{}{gap}{}\" does={}", entry.name, entry.arguments, Quoted(&entry.does));
+    /// Prints a command, or the one at this place of all.
+    fn help(&mut self, which: Option<&'static Entry>, line: usize) -> bool {
+        let entry = match which {
+            Some(entry) => (line == 0).then_some(entry),
+            None => COMMANDS.get(line),
+        };
+        if let Some(entry) = entry {
+            let gap = if entry.arguments.is_empty() { "" } else { " " };
+            answer!(self, "help command=\"{}{gap}{}\" does={}", entry.name, entry.arguments, Quoted(&entry.does));
+        }
+        entry.is_some()
     }
-    entry.is_some()
 }
 
 /// The CPUs of a VM, with commas between.

@@ -30,8 +30,9 @@ pub static TABLES: [Table; 7] =
 table! {
     /// The manifest itself.
     top, "", "manifest";
-    /// every guest's line begins with `[NAME] `. With more than one VM it does anyway
-    CONSOLE = Field::optional("console", "assay,console", Kind::Word(&["prefix"]), Default::None("absent"));
+    /// `"prefix"`: every guest's line begins with `[NAME] `, which with more than one VM it does anyway, and the monitor
+    /// answers with keys, for scripts. `"keys"`: only that
+    CONSOLE = Field::optional("console", "assay,console", Kind::Word(&["prefix", "keys"]), Default::None("absent"));
     /// files with facts about the platform that its device tree lacks, see below
     PLATFORM = Field::optional("platform", "", Kind::Texts, Default::Empty);
     /// the VMs, at least one

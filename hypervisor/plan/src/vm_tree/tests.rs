@@ -4,7 +4,7 @@ mod dom0less;
 
 mod shared;
 
-use super::{CoherentClaim, CpuClaim, Module, Source, VmTree, VmTreeError, parse};
+use super::{CoherentClaim, ConsoleStyle, CpuClaim, Module, Source, VmTree, VmTreeError, parse};
 use crate::gate::Tree;
 use crate::kernel::{Format, Raw};
 use crate::policy::{Allow, AllowSet, ProofAt, Rule, Use};
@@ -141,7 +141,7 @@ fn a_vm_as_the_tools_write_it_is_read_whole() {
         .child(ramdisk)
         .child(claim);
     let tree = read(&chosen(&[N::new("assay,members").child(member), linux]).text("assay,console", "prefix"));
-    assert!(tree.console_prefix);
+    assert_eq!(tree.console, Some(ConsoleStyle::Prefix));
     assert_eq!((tree.refused.len(), tree.warnings.len()), (0, 0), "{tree:?}");
     let digest = Digest { size: 0x1f4_0000, crc32: 0xdead_beef };
     assert_eq!(tree.digest("kernel-debian"), Some(digest));
@@ -176,7 +176,7 @@ fn what_is_not_said_has_a_default() {
     let tree = one(vm("linux").child(kernel().without("bootargs")));
     let vm = &tree.vms[0];
     assert_eq!(vm.cpus, CpuClaim::Count(2));
-    assert!(!vm.mte && !vm.watchdog && !vm.unchecked_dma && !tree.console_prefix);
+    assert!(!vm.mte && !vm.watchdog && !vm.unchecked_dma && tree.console.is_none());
     assert_eq!((vm.on_crash, vm.max_restarts), (OnCrash::Stop, None));
     assert_eq!((vm.ramdisk.as_ref(), vm.bootargs.as_str()), (None, ""));
     assert!(vm.coherent.is_empty());
@@ -257,6 +257,22 @@ fn each_refusal_names_rule_node_and_property() {
     let twice = vm("linux").child(kernel()).child(N(String::from("k2"), kernel().1, Vec::new()));
     let (_, reason, _) = refusal(twice);
     assert_eq!(reason, "/chosen/linux/k2 is a second module of its kind");
+}
+
+#[test]
+fn the_console_looks_as_tree_or_arguments_say() {
+    let said = |property: &str, arguments: &str| read(&chosen(&[]).text("assay,console", property)).console(arguments);
+    assert_eq!((said("", ""), said("table", "assay.console=x assay.console console=keys")), (None, None));
+    assert_eq!(
+        (said("keys", ""), said("", "quiet assay.console=keys")),
+        (Some(ConsoleStyle::Keys), Some(ConsoleStyle::Keys))
+    );
+    // Who wants more gets it, whoever that is.
+    assert_eq!(
+        (said("prefix", "assay.console=keys"), said("keys", "assay.console=prefix")),
+        (Some(ConsoleStyle::Prefix), Some(ConsoleStyle::Prefix))
+    );
+    assert_eq!(said("", "assay.console=prefix assay.console=keys"), Some(ConsoleStyle::Prefix));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
 
 use anyhow::{Context as _, Result, bail};
 use assay_harness::console::Splitter;
 use assay_harness::events::Event;
+use assay_harness::manifest::ConsoleStyle;
 use clap::{Args, ValueEnum};
 
 use super::desk::Desk;
@@ -36,8 +37,22 @@ enum Format {
 }
 
 impl Outputs {
+    /// How the console shall look, if not as the manifest says.
+    pub(super) fn style(&self, vms: usize) -> Option<ConsoleStyle> {
+        self.style_for(vms, std::io::stdin().is_terminal())
+    }
+
+    fn style_for(&self, vms: usize, is_person: bool) -> Option<ConsoleStyle> {
+        // A script that reads the console must be able to tell Assay's lines from a guest's.
+        if !is_person || self.wants_prefix(vms) {
+            return Some(ConsoleStyle::Prefix);
+        }
+        // Who asks at the socket is a program.
+        self.console_dir.is_some().then_some(ConsoleStyle::Keys)
+    }
+
     /// Whether whose line it is must be told for certain, and what the console looks like doesn't matter.
-    pub(super) fn wants_prefix(&self, vms: usize) -> bool {
+    fn wants_prefix(&self, vms: usize) -> bool {
         self.events.is_some() || vms > 1 && (self.log_dir.is_some() || self.console_dir.is_some())
     }
 }
@@ -131,6 +146,7 @@ mod tests {
     use std::fs;
 
     use super::{Format, Outputs, Record};
+    use assay_harness::manifest::ConsoleStyle::{Keys, Prefix};
 
     #[test]
     fn each_vm_has_a_file_and_assays_lines_have_one() {
@@ -168,5 +184,15 @@ mod tests {
         assert!(logs.wants_prefix(2) && !logs.wants_prefix(1));
         assert!(Outputs { events: Some(Format::Json), ..Outputs::default() }.wants_prefix(1));
         assert!(!Outputs::default().wants_prefix(2));
+    }
+
+    #[test]
+    fn programs_get_keys_and_people_what_the_manifest_says() {
+        let sockets = Outputs { console_dir: Some("x".into()), ..Outputs::default() };
+        assert_eq!((sockets.style_for(1, true), sockets.style_for(2, true)), (Some(Keys), Some(Prefix)));
+        assert_eq!(
+            (Outputs::default().style_for(2, true), Outputs::default().style_for(1, false)),
+            (None, Some(Prefix))
+        );
     }
 }

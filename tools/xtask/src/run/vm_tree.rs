@@ -1,11 +1,11 @@
 //! `run --vm-tree`: VMs from a dom0less tree, with their files loaded at the addresses that it gives.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use assay_harness::cache::{KERNELS, RAMDISKS};
-use assay_harness::dom0less::{Dom0less, PREFIXED};
+use assay_harness::dom0less::{Dom0less, KEYS, PREFIXED};
+use assay_harness::manifest::ConsoleStyle;
 use assay_harness::{programs, qemu};
 
 use super::{Options, Start, prepare, start};
@@ -70,9 +70,12 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     arguments.extend(["-nographic", "-kernel"].map(str::to_owned));
     arguments.push(artifacts.image.display().to_string());
     arguments.extend(tree.arguments(&artifacts.tree, &files).map_err(unusable)?);
-    // A script that reads the console must be able to tell Assay's lines from a guest's.
-    if !std::io::stdin().is_terminal() || options.outputs.wants_prefix(tree.vms().len()) {
-        arguments.extend(["-append", PREFIXED].map(str::to_owned));
+    if let Some(style) = options.outputs.style(tree.vms().len()) {
+        let word = match style {
+            ConsoleStyle::Prefix => PREFIXED,
+            ConsoleStyle::Keys => KEYS,
+        };
+        arguments.extend(["-append", word].map(str::to_owned));
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
     let cpu = &hardware.cpu;

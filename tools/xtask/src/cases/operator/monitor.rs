@@ -17,6 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("monitor/guests-output-waits-while-it-is-open", waits),
         Case::new("monitor/one-vm-alone-then-all-again", alone),
         Case::new("monitor/a-person-sees-one-vm-without-prefix", raw),
+        Case::new("monitor/people-get-tables-and-scripts-get-keys", tables),
         Case::new("monitor/keys-edit-complete-and-recall", keys),
         Case::new("monitor/exits-are-counted-and-recorded", traced),
         Case::new("monitor/open-it-keeps-the-machine-on", stays_on),
@@ -130,6 +131,36 @@ fn raw() -> Result<String> {
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("no line without prefix:\n{}", machine.log())
+}
+
+/// The same VM with a manifest that says nothing of the console, and with one that says that scripts read it.
+fn tables() -> Result<String> {
+    let text = vm("a", "heartbeat", "cmdline = \"beat every=50\"");
+    let start = |console: &str| -> Result<Machine> {
+        let archive = bundle::build(&Manifest::parse(&format!("{console}{text}"))?, Path::new(""))?;
+        let mut machine = Machine::builder().manifest_text(&text).bundle(archive).start()?;
+        machine.expect_event("its start", LIMIT, |event| event.is_vm("a", "started"))?;
+        machine.open_monitor()?;
+        Ok(machine)
+    };
+    let mut machine = start("")?;
+    machine.monitor("vms")?;
+    machine.monitor("stats")?;
+    let log = machine.log();
+    let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+    for (head, row) in [
+        ("assay: NAME             STATE ", "assay: a                running "),
+        ("assay: VM               VCPU CPU ", "assay: a                0    0 "),
+    ] {
+        let place = lines.iter().position(|line| line.starts_with(head));
+        let below = place.and_then(|place| lines.get(place + 1));
+        ensure!(below.is_some_and(|line| line.starts_with(row)), "{head:?}: {log}");
+    }
+    let mut machine = start("console = \"keys\"\n")?;
+    let vms = machine.monitor("vms")?;
+    ensure!(value(&vms, "vms", "a", "state")? == "running", "{vms:?}");
+    ensure!(!machine.log().contains("[a] "), "a prefix nobody asked for: {}", machine.log());
+    Ok(String::new())
 }
 
 fn keys() -> Result<String> {
