@@ -223,9 +223,21 @@ impl Vcpu {
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
     pub fn update_timer(&mut self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
-        self.timer_line = self.timer.level(now);
-        let kicks = devices.vgic.set_level(self.index, PHYS_TIMER, self.timer_line);
+        let kicks = self.tell_line(devices, self.timer.level(now));
         kicks.union(devices.vgic.flush_lr(self.index, hw))
+    }
+
+    /// Turns the physical timer off, whose line is low from then on; returns the vCPUs to kick.
+    pub fn stop_timer(&mut self, devices: &mut Devices) -> VcpuSet {
+        self.timer = PhysTimer::new();
+        self.tell_line(devices, false)
+    }
+
+    fn tell_line(&mut self, devices: &mut Devices, level: bool) -> VcpuSet {
+        if core::mem::replace(&mut self.timer_line, level) == level {
+            return VcpuSet::EMPTY;
+        }
+        devices.vgic.set_level(self.index, PHYS_TIMER, level)
     }
 
     /// Returns when the physical timer's line is to be carried again, as a count that may be in the past: the line may

@@ -140,8 +140,8 @@ impl Vgic {
             if bank.listed & bit(n) != 0 { stale.insert(owner) } else { changed.insert(owner) }
         }
         bits(concerned & bank.deliverable(self.forward)).for_each(|n| changed.insert(bank.irq(n).target.into()));
-        self.mark(changed);
-        self.mark_stale(stale);
+        self.stale = self.stale.union(stale);
+        self.mark(changed.union(stale));
     }
 
     /// Says that an interrupt has become pending, and works out who has to act on it. That one remembers which it is, as long
@@ -186,11 +186,5 @@ impl Vgic {
     pub(super) fn concern(&mut self, vcpus: VcpuSet) {
         self.changed = self.changed.union(vcpus);
         self.lone = VcpuSet(self.lone.0 & !vcpus.0);
-    }
-
-    /// These vCPUs have to fold what they have listed.
-    pub(super) fn mark_stale(&mut self, vcpus: VcpuSet) {
-        self.stale = self.stale.union(vcpus);
-        self.mark(vcpus);
     }
 }

@@ -53,6 +53,7 @@ impl Vgic {
     ///
     /// Returns whom else to kick: the target of an SPI. If the controller has no interrupt `virt`,
     /// `phys` stays active, that is to say quiet.
+    #[inline(always)]
     pub fn hw_fired<H: ListRegisters>(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
         if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_at_once(vcpu, virt.0, Some(phys), hw) {
             return VcpuSet::EMPTY;

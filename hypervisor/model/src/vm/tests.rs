@@ -80,27 +80,6 @@ fn a_reset_forgets_all_that_the_guest_did() {
 
 #[test]
 fn a_ring_makes_the_doorbells_own_interrupt_pending_once() {
-    struct NoLists;
-    impl crate::vgic::ListRegisters for NoLists {
-        fn count(&self) -> u32 {
-            0
-        }
-        fn read(&self, _: usize) -> assay_spec::lr::Lr {
-            assay_spec::gic::hyp::EMPTY
-        }
-        fn write(&mut self, _: usize, _: assay_spec::lr::Lr) {}
-        fn empty(&self) -> u32 {
-            0
-        }
-        fn set_maintenance(&mut self, _: u32) {}
-        fn deactivate_physical(&mut self, _: assay_spec::intid::IntId) {}
-        fn is_deactivation_separate(&self) -> bool {
-            false
-        }
-        fn is_physical_pending(&self, _: assay_spec::intid::IntId) -> bool {
-            false
-        }
-    }
     let mut devices = Devices::new(&small());
     assert_eq!(devices.ring(0), VcpuSet::EMPTY, "nobody has enabled it");
     devices.ring(15);
@@ -118,4 +97,41 @@ fn a_vcpu_at_power_on_has_no_deadline() {
     let vcpu = Vcpu::new(VcpuId(1));
     assert_eq!(vcpu.index, VcpuId(1));
     assert_eq!(vcpu.timer.deadline(), None);
+}
+
+#[test]
+fn the_line_of_a_physical_timer_that_is_stopped_is_low() {
+    const ISPENDR0: u64 = assay_spec::gic::redist::SGI_BASE + 0x200;
+    let pending = |devices: &mut Devices| devices.vgic.redist_read(VcpuId(0), ISPENDR0, Width::W4, &mut NoLists);
+    let (mut devices, mut vcpu) = (Devices::new(&small()), Vcpu::new(VcpuId(0)));
+    vcpu.timer.write(crate::ptimer::Register::Ctl, 1, 10);
+    vcpu.update_timer(&mut devices, &mut NoLists, 10);
+    assert_eq!(pending(&mut devices), Some(Read::Value(1 << PHYS_TIMER.0)));
+    assert_eq!(vcpu.timer_deadline(), None, "its line is high already");
+    vcpu.stop_timer(&mut devices);
+    assert_eq!(pending(&mut devices), Some(Read::Value(0)));
+    vcpu.update_timer(&mut devices, &mut NoLists, 20);
+    assert_eq!(pending(&mut devices), Some(Read::Value(0)));
+}
+
+struct NoLists;
+impl crate::vgic::ListRegisters for NoLists {
+    fn count(&self) -> u32 {
+        0
+    }
+    fn read(&self, _: usize) -> assay_spec::lr::Lr {
+        assay_spec::gic::hyp::EMPTY
+    }
+    fn write(&mut self, _: usize, _: assay_spec::lr::Lr) {}
+    fn empty(&self) -> u32 {
+        0
+    }
+    fn set_maintenance(&mut self, _: u32) {}
+    fn deactivate_physical(&mut self, _: assay_spec::intid::IntId) {}
+    fn is_deactivation_separate(&self) -> bool {
+        false
+    }
+    fn is_physical_pending(&self, _: assay_spec::intid::IntId) -> bool {
+        false
+    }
 }

@@ -324,9 +324,10 @@ impl Runner {
         }
         self.sample_timer();
         intx::sample(self.vm, self.vcpu.index, false);
-        self.vcpu = Vcpu::new(self.vcpu.index);
         let mut devices = self.vm.devices.lock();
-        let kicks = devices.vgic.park(self.vcpu.index, &mut Lists);
+        let timer = self.vcpu.stop_timer(&mut devices);
+        self.vcpu = Vcpu::new(self.vcpu.index);
+        let kicks = timer.union(devices.vgic.park(self.vcpu.index, &mut Lists));
         let watchdog = devices.watchdog_deadline();
         drop(devices);
         self.hardware.arm(&self.vcpu, watchdog);
