@@ -108,14 +108,14 @@ pub struct Vgic {
     changed: VcpuSet,
     /// Those of them where something that is listed has to be taken back or looked at.
     stale: VcpuSet,
-    /// Those of them that have nothing new but the interrupt [`Cpu::lone`].
-    lone: VcpuSet,
     /// vCPUs with more to list than fits, and maintenance requests in force.
     crowded: VcpuSet,
     /// Whom the current call has to kick.
     kicks: VcpuSet,
     /// vCPUs with a read that waits for others, see [`Read::Retry`].
     asking: VcpuSet,
+    /// Those of `changed` that have nothing new but the interrupt [`Cpu::lone`].
+    lone: VcpuSet,
 }
 
 /// What belongs to one vCPU, apart from its bank.

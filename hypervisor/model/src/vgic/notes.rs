@@ -133,6 +133,10 @@ impl Vgic {
     /// Says that the state of `concerned` in a bank was changed, and works out who has to act on it:
     /// the owner of what is listed, otherwise who would list it.
     pub(super) fn note(&mut self, bank: usize, concerned: u32) {
+        // As by a write of what is so already.
+        if concerned == 0 {
+            return;
+        }
         let bank = &self.banks[bank];
         let (mut changed, mut stale) = (VcpuSet::EMPTY, VcpuSet::EMPTY);
         for n in bits(concerned & (bank.listed | bank.active | bank.deactivate)) {

@@ -95,7 +95,7 @@ impl Runner {
         } else {
             (false, VcpuSet::EMPTY)
         };
-        let watchdog = devices.watchdog_deadline();
+        let watchdog = if vm.machine.watchdog { devices.watchdog_deadline() } else { None };
         drop(devices);
         self.hardware.arm(&self.vcpu, watchdog);
         vm.kick(kicks.union(timer));
