@@ -15,6 +15,8 @@ use crate::setup::modules;
 
 /// For a transfer of some MiB.
 const TRANSFER: Duration = Duration::from_secs(120);
+/// Reads of a disk, few and many.
+const READS: [u64; 2] = [500, 3500];
 const TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// Gives `uio_pci_generic` the faces, and makes a devdax of each client's RAM, whose notes go into this VM's own RAM.
@@ -136,7 +138,7 @@ fn all() -> Result<String> {
         ensure!(told.contains("serving"), "{serve}: {told}");
     }
     machine.expect("client", "loaded", TRANSFER)?;
-    let notes = [disk(&mut machine)?, net(&mut machine)?];
+    let notes = [disk(&mut machine)?, exits_of_a_read(&mut machine)?, net(&mut machine)?];
     console(&mut machine)?;
     again(&mut machine)?;
     for name in ["client", "driver"] {
@@ -208,6 +210,56 @@ fn disk(machine: &mut Machine) -> Result<String> {
     let beyond = client(machine, "dd if=/dev/zero of=/dev/vda bs=1M seek=16 count=1 2>&1 | grep -c -i 'no space'")?;
     ensure!(beyond == "1", "a write beyond the end: {beyond}");
     Ok(written)
+}
+
+/// What `stats` counts.
+const EXITS: [&str; 14] = [
+    "hvc",
+    "smc",
+    "sysreg",
+    "dabt",
+    "iabt",
+    "wfx",
+    "fp",
+    "sve",
+    "other",
+    "timer",
+    "kick",
+    "deadline",
+    "maintenance",
+    "irq",
+];
+
+/// Returns all exits of the client and of the driver VM until now.
+fn exits(machine: &mut Machine) -> Result<[u64; 2]> {
+    machine.open_monitor()?;
+    let told = ["client", "driver"].map(|name| machine.monitor(&format!("stats {name}")));
+    machine.leave_monitor("quit")?;
+    let [client, driver] = told;
+    let sum = |events: Vec<assay_harness::Event>| -> u64 {
+        let counts =
+            events.iter().flat_map(|event| EXITS.iter().filter_map(|name| event.get(name)?.parse::<u64>().ok()));
+        counts.sum()
+    };
+    Ok([sum(client?), sum(driver?)])
+}
+
+/// The exits that a read of 4 KiB costs each VM: those of many reads less those of few, which have the rest in common.
+fn exits_of_a_read(machine: &mut Machine) -> Result<String> {
+    client(machine, "echo 0 >/sys/block/vda/queue/read_ahead_kb")?;
+    let mut spent = Vec::new();
+    for count in READS {
+        let before = exits(machine)?;
+        let read = "echo 3 >/proc/sys/vm/drop_caches; a=$(awk '{ print $1 }' /sys/block/vda/stat); dd if=/dev/vda of=/dev/null bs=4096";
+        let read = format!("{read} count={count} 2>/dev/null; expr $(awk '{{ print $1 }}' /sys/block/vda/stat) - $a");
+        let ios: u64 = client(machine, &read)?.parse().context("reads of the disk")?;
+        ensure!((count..count + 50).contains(&ios), "{ios} reads of the disk are {count}");
+        let after = exits(machine)?;
+        spent.push([after[0] - before[0], after[1] - before[1]]);
+    }
+    client(machine, "echo 128 >/sys/block/vda/queue/read_ahead_kb")?;
+    let each = |vm: usize| spent[1][vm].saturating_sub(spent[0][vm]) as f64 / (READS[1] - READS[0]) as f64;
+    Ok(format!("a read of 4 KiB: {:.1} exits of the client, {:.1} of the driver VM", each(0), each(1)))
 }
 
 fn net(machine: &mut Machine) -> Result<String> {
