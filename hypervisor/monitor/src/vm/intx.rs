@@ -131,10 +131,15 @@ fn raise(vm: &Vm, line: &Line, vcpu: VcpuId) {
 /// Looks at the lines again, before List Registers are folded that the guest may have ended: a line that it has had lowered
 /// must not raise the interrupt anew. Once one is low, the physical interrupt may come again. A GICv3 is not asked: there the
 /// interrupt is let come again, and comes if the line is high, but only if `has_ended`, or it would come at each exit.
+#[inline]
 pub(crate) fn sample(vm: &Vm, vcpu: VcpuId, has_ended: bool) {
-    if vm.machine.gic == Version::V3 && !has_ended {
-        return;
+    if !vm.lines.is_empty() && (vm.machine.gic == Version::V2 || has_ended) {
+        sample_all(vm, vcpu);
     }
+}
+
+#[inline(never)]
+fn sample_all(vm: &Vm, vcpu: VcpuId) {
     for line in vm.lines.iter().filter(|line| line.held.load(Ordering::Relaxed)) {
         let mut devices = vm.devices.lock();
         let is_high = || vm.machine.gic == Version::V2 && gic::is_pending(line.physical);
