@@ -41,17 +41,7 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let mut machine = platform::parse(firmware_tree(&boot)?).map_err(|error| error.to_string())?;
     say!("boot version={} model={}", env!("CARGO_PKG_VERSION"), Quoted(&machine.model));
 
-    numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
-    let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
-    if machine.psci.is_none() {
-        let several = machine.cpus.iter().any(|cpu| machine.can_start(cpu));
-        let cpus = if several { "" } else { "one CPU, and " };
-        say!("warning reason=\"/psci is not in the tree: {cpus}no power-off\"");
-    }
-    secondary::name_boot_cpu(this);
-    cpus::init(machine.cpus.len());
-    cpus::identify(this);
-
+    let this = number_cpus(&machine)?;
     let place = image::appended().or(machine.initrd);
     let more = heap::for_bundle(&boot, place, &machine)?;
     heap::add(&mut boot, more)?;
@@ -96,6 +86,21 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     warn_of_serror("what the boot has done on this CPU");
     open(made);
     Ok(())
+}
+
+/// Gives the CPUs their numbers. Returns that of the running one.
+fn number_cpus(machine: &HostPlatform) -> Result<PcpuId, String> {
+    numbers::set(machine.cpus.iter().map(|cpu| cpu.mpidr).collect());
+    let this = numbers::this_by_mpidr().ok_or("the running CPU is not in the tree's /cpus")?;
+    if machine.psci.is_none() {
+        let several = machine.cpus.iter().any(|cpu| machine.can_start(cpu));
+        let cpus = if several { "" } else { "one CPU, and " };
+        say!("warning reason=\"/psci is not in the tree: {cpus}no power-off\"");
+    }
+    secondary::name_boot_cpu(this);
+    cpus::init(machine.cpus.len());
+    cpus::identify(this);
+    Ok(this)
 }
 
 /// Says whose lines there are, when they are marked with their VM's name, and whether scripts read the monitor's answers.

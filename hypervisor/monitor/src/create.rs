@@ -16,7 +16,7 @@ use assay_model::schedule::{Placement, Share};
 use assay_model::smccc::{self, Workarounds};
 use assay_plan::claims::{self, VmClaims, World};
 use assay_plan::heap as needs;
-use assay_plan::idregs::HostId;
+use assay_plan::idregs::{HostId, VmFeatures};
 use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted, UncheckedLine};
 use assay_plan::refusal::Refusal;
@@ -68,18 +68,7 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     let to_run = needs::to_run(world.vms);
     let mut claims = claims::resolve(&world);
     vm_plan::order(&mut claims);
-    let facts = HostFacts {
-        id: host,
-        kinds: cpus::kinds(),
-        counter_frequency: cpu::counter_frequency(),
-        workarounds: workarounds(host),
-        rtc: world.machine.rtc.and_then(rtc::seconds).map(|seconds| Rtc {
-            seconds,
-            at: cpu::counter(),
-            frequency: cpu::counter_frequency().max(1),
-        }),
-    };
-    let mut planner = Planner::new(world, facts, Left::new(cpus::free(), None, world.vms));
+    let mut planner = Planner::new(world, facts(host, world.machine), Left::new(cpus::free(), None, world.vms));
     let mut stock = Stock {
         guests,
         host,
@@ -129,6 +118,27 @@ pub(crate) fn all<'a>(guests: &Guests, host: &'a HostId, world: World<'a>, coher
     virtio::connect(&vms);
     warn_of_branches(&stock.members);
     Made { vms, shared_cpus: planner.left.cpus, members: stock.members, regions: stock.shared }
+}
+
+/// The CPUs that a VM's vCPUs have for themselves, or where their registers are kept while they have none.
+fn places(cpus: &Cpus, registers: guest_regs::Optional) -> Result<(Vec<PcpuId>, Vec<Context>), Shortage> {
+    Ok(match cpus {
+        Cpus::Dedicated(cpus) => (cpus.clone(), Vec::new()),
+        Cpus::Shared(share) => (Vec::new(), Context::make(share.vcpus.len(), registers).ok_or(Shortage::Registers)?),
+    })
+}
+
+/// What this machine is, as far as a VM's plan asks.
+fn facts<'a>(host: &'a HostId, machine: &HostPlatform) -> HostFacts<'a> {
+    let frequency = cpu::counter_frequency();
+    let clock = machine.rtc.and_then(rtc::seconds);
+    HostFacts {
+        id: host,
+        kinds: cpus::kinds(),
+        counter_frequency: frequency,
+        workarounds: workarounds(host),
+        rtc: clock.map(|seconds| Rtc { seconds, at: cpu::counter(), frequency: frequency.max(1) }),
+    }
 }
 
 /// Says so if VMs can steer the branches of others that have the same CPUs, and nobody offers help.
@@ -219,16 +229,10 @@ impl Stock<'_, '_> {
         files: &Files<'static>,
         start: Start,
     ) -> Result<(Box<Vm>, Vec<Context>), Shortage> {
-        let (host, features) = (self.host, plan.features);
-        let registers =
-            guest_regs::Optional { pauth: features.pauth, mte: features.mte, sve: features.sve, pmu: features.pmu };
+        let VmFeatures { pauth, mte, sve, pmu, .. } = plan.features;
+        let (host, registers) = (self.host, guest_regs::Optional { pauth, mte, sve, pmu });
         let mut holdings = Holdings::take(&plan, self.coherent, &mut self.shared, &mut self.early)?;
-        let (cpus, contexts) = match &plan.cpus {
-            Cpus::Dedicated(cpus) => (cpus.clone(), Vec::new()),
-            Cpus::Shared(share) => {
-                (Vec::new(), Context::make(share.vcpus.len(), registers).ok_or(Shortage::Registers)?)
-            }
-        };
+        let (cpus, contexts) = places(&plan.cpus, registers)?;
         let (tables, regime) = holdings.map(&plan, host, (&self.shared, &self.early))?;
         let device_tables = holdings.map_devices(&plan, host, &tables)?;
         let regime_of_devices = device_tables.as_ref().map(|(_, regime)| *regime);
@@ -238,9 +242,8 @@ impl Stock<'_, '_> {
         let functions = plan.functions.iter().map(take).collect::<Result<Vec<_>, _>>()?;
         let (functions, guest_functions) = functions.into_iter().unzip();
         let devices = plan.devices.iter().map(|device| Device::take(self.machine, device, regime_of_devices));
-        let devices = devices.collect::<Result<Vec<_>, _>>()?;
-        let beside = plan.bars_at_start().into_iter();
-        let beside = beside.filter_map(|node| Ready::of_bar(self.machine, node, host.pa_range_bits()).transpose());
+        let of_bar = |node| Ready::of_bar(self.machine, node, host.pa_range_bits()).transpose();
+        let beside = plan.bars_at_start().into_iter().filter_map(of_bar);
         let first = self.members.iter().map(|member| member.contexts.len()).sum();
         let (vcpus, time) = (plan.machine.vcpus, holdings.stolen_time);
         // Boxed here: it is large, and each move of it is a copy on the boot's stack.
@@ -267,7 +270,7 @@ impl Stock<'_, '_> {
                 cleaned: None,
             },
             functions,
-            platform: devices,
+            platform: devices.collect::<Result<_, _>>()?,
             beside: beside.collect::<Result<_, _>>()?,
             guest_functions,
             life: plan.life(cpu::counter_frequency()),

@@ -149,15 +149,7 @@ fn walk<'a>(
                 let name = word(structs, at.wrapping_add(4)).ok_or(broken)? as usize;
                 at = at.wrapping_add(8);
                 let value = block(structs, at, size).ok_or(broken)?;
-                let name = strings.get(name..).ok_or(broken)?;
-                let name = match name.get(..=MAX_NAME).unwrap_or(name) {
-                    bytes if bytes.contains(&0) => name_at(bytes).filter(|name| !name.is_empty()).ok_or(broken)?,
-                    bytes if bytes.len() > MAX_NAME => {
-                        bounds.pass(TreeError::LongName)?;
-                        ""
-                    }
-                    _ => return Err(broken),
-                };
+                let name = property_name(bounds, strings.get(name..).ok_or(broken)?, broken)?;
                 // What `reg` and `ranges` list is kept with the node's path, an entry at a time.
                 if let ("reg" | "ranges", Some(length)) = (name, depth.checked_sub(1).and_then(|at| path.get(at))) {
                     paths = paths.wrapping_add(length.wrapping_mul(value.len() / 8));
@@ -169,6 +161,15 @@ fn walk<'a>(
             FDT_END if depth == 0 && nodes != 0 && at == structs.len() => return Ok((nodes, paths)),
             _ => return Err(broken),
         }
+    }
+}
+
+/// A property's name at the start of `strings`; nothing of one that is too long.
+fn property_name(bounds: Bounds, strings: &[u8], broken: TreeError) -> Result<&str, TreeError> {
+    match strings.get(..=MAX_NAME).unwrap_or(strings) {
+        bytes if bytes.contains(&0) => name_at(bytes).filter(|name| !name.is_empty()).ok_or(broken),
+        bytes if bytes.len() > MAX_NAME => bounds.pass(TreeError::LongName).map(|()| ""),
+        _ => Err(broken),
     }
 }
 

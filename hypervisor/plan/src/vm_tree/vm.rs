@@ -2,7 +2,9 @@
 //!
 //! Xen's words are those of its `docs/misc/arm/device-tree/booting.txt`; `memory` is in KiB there.
 
-use super::{CoherentClaim, CpuClaim, FlashClaim, Module, Sched, Source, VmConfig, Warning, ignored, shared};
+use super::{
+    CoherentClaim, CpuClaim, FlashClaim, Module, Sched, SharedClaim, Source, VmConfig, Warning, ignored, shared,
+};
 use super::{cells, field, flash, sched, virtio};
 use crate::fields::vm::{CMDLINE, ENTRY, FORMAT, LOAD, MEMORY_IPA, TREE};
 use crate::fields::{self, CPU_LIST, Field, MEMBER, coherent, sharing, vm};
@@ -56,14 +58,7 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             flash.push(vm.flash(&child, &flash)?);
             field::unknown(&child, fields::flash::TABLE.properties, &flash::OTHERS, warnings);
         } else if child.is_compatible(&["xen,domain-shared-memory-v1"]) {
-            let bad = vm.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
-            let (claim, by_host) = shared::read(&child).map_err(bad)?;
-            sharing.push(claim);
-            field::unknown(&child, sharing::TABLE.properties, &shared::XENS, warnings);
-            if by_host {
-                let reason = "the host address is ignored: the memory is taken wherever the machine has some free";
-                ignored::warn(warnings, &child, Some("xen,shared-mem"), reason);
-            }
+            sharing.push(vm.shared(&child, warnings)?);
         } else if child.is_compatible(&["assay,virtio"]) {
             let bad = vm.bad(Rule::V3, "write the [[vm.virtio]] entry as docs/manifest.md says");
             devices.push(virtio::read(&child).map_err(bad)?);
@@ -72,10 +67,9 @@ pub(super) fn read(node: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<V
             ignored::node(&child, warnings);
         }
     }
-    let Some(kernel) = kernel else {
-        let reason = format!("{} has no multiboot,kernel node", node.path());
-        return Err(vm.refuse(Rule::V3, reason, "give the VM a kernel"));
-    };
+    let kernel = kernel.ok_or_else(|| {
+        vm.refuse(Rule::V3, format!("{} has no multiboot,kernel node", node.path()), "give the VM a kernel")
+    })?;
     let cpus = vm.cpus()?;
     Ok(VmConfig {
         sched: vm.sched(&cpus)?,
@@ -107,6 +101,17 @@ struct Vm<'t, 'a> {
 }
 
 impl Vm<'_, '_> {
+    fn shared(&self, child: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<SharedClaim, Refused> {
+        let bad = self.bad(Rule::V3, "write the [[shared]] and [[vm.shared]] entries as docs/manifest.md says");
+        let (claim, by_host) = shared::read(child).map_err(bad)?;
+        field::unknown(child, sharing::TABLE.properties, &shared::XENS, warnings);
+        if by_host {
+            let reason = "the host address is ignored: the memory is taken wherever the machine has some free";
+            ignored::warn(warnings, child, Some("xen,shared-mem"), reason);
+        }
+        Ok(claim)
+    }
+
     fn bootargs(&self, kernel: &Node<'_, '_>, warnings: &mut Vec<Warning>) -> Result<String, Refused> {
         let bootargs = kernel.str(CMDLINE.property);
         let bootargs = bootargs.map_err(self.bad(Rule::V3, "write it as one string"))?;

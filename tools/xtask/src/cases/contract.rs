@@ -18,34 +18,8 @@ static BUNDLE: Mutex<()> = Mutex::new(());
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("contract/two-vms-run-side-by-side", || {
-            let path = cache::repository()?.join("guests/manifests/two.toml");
-            let mut machine = Machine::builder().manifest(path).start()?;
-            machine.wait(LIMIT)?;
-            let events = machine.events();
-            let hint = events.iter().find(|event| event.kind == "hint").context("nobody says who has the input")?;
-            ensure!(hint.get("input") == Some("hello") && hint.get("key") == Some("Ctrl-]"), "{hint}");
-            machine.finish(LIMIT)?;
-            Ok(String::new())
-        }),
-        Case::new("contract/every-mapping-has-its-decision-line", || {
-            let path = cache::repository()?.join("guests/manifests/hello.toml");
-            let mut machine = Machine::builder().manifest(path).start()?;
-            machine.wait(LIMIT)?;
-            let events = machine.events();
-            let event = events.iter().find(|event| event.kind == "decision").context("no decision line")?;
-            for key in ["vm", "region", "use", "ipa", "size", "attr", "exec", "mte", "rule", "proof"] {
-                ensure!(event.get(key).is_some(), "no {key} in: {event}");
-            }
-            ensure!(event.get("attr") == Some("normal-wb"), "RAM is not Normal WB: {event}");
-            ensure!(!events.iter().any(|event| event.kind == "hint"), "a hint about the only VM's input");
-            // What `explain --cpu LOG` reads.
-            let cpu = events.iter().find(|event| event.kind == "cpu").context("no cpu line")?;
-            let has = |key| cpu.get(key).is_some_and(|value| value.starts_with("0x"));
-            ensure!(has("ID_AA64PFR1_EL1") && has("ID_AA64MMFR2_EL1") && cpu.get("count") == Some("1"), "{cpu}");
-            machine.finish(LIMIT)?;
-            Ok(String::new())
-        }),
+        Case::new("contract/two-vms-run-side-by-side", two_vms),
+        Case::new("contract/every-mapping-has-its-decision-line", decisions),
         Case::new("contract/run-hello-exits-with-0", || {
             let _alone = BUNDLE.lock().unwrap_or_else(PoisonError::into_inner);
             let output = xtask(&["run", "--guest", "hello"])?;
@@ -78,6 +52,36 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(String::new())
         }),
     ]
+}
+
+fn two_vms() -> Result<String> {
+    let path = cache::repository()?.join("guests/manifests/two.toml");
+    let mut machine = Machine::builder().manifest(path).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let hint = events.iter().find(|event| event.kind == "hint").context("nobody says who has the input")?;
+    ensure!(hint.get("input") == Some("hello") && hint.get("key") == Some("Ctrl-]"), "{hint}");
+    machine.finish(LIMIT)?;
+    Ok(String::new())
+}
+
+fn decisions() -> Result<String> {
+    let path = cache::repository()?.join("guests/manifests/hello.toml");
+    let mut machine = Machine::builder().manifest(path).start()?;
+    machine.wait(LIMIT)?;
+    let events = machine.events();
+    let event = events.iter().find(|event| event.kind == "decision").context("no decision line")?;
+    for key in ["vm", "region", "use", "ipa", "size", "attr", "exec", "mte", "rule", "proof"] {
+        ensure!(event.get(key).is_some(), "no {key} in: {event}");
+    }
+    ensure!(event.get("attr") == Some("normal-wb"), "RAM is not Normal WB: {event}");
+    ensure!(!events.iter().any(|event| event.kind == "hint"), "a hint about the only VM's input");
+    // What `explain --cpu LOG` reads.
+    let cpu = events.iter().find(|event| event.kind == "cpu").context("no cpu line")?;
+    let has = |key| cpu.get(key).is_some_and(|value| value.starts_with("0x"));
+    ensure!(has("ID_AA64PFR1_EL1") && has("ID_AA64MMFR2_EL1") && cpu.get("count") == Some("1"), "{cpu}");
+    machine.finish(LIMIT)?;
+    Ok(String::new())
 }
 
 fn unusable_input() -> Result<String> {
