@@ -207,7 +207,9 @@ impl Part {
     /// Clears the part, with its tags if the type is Tagged, and looks whether it is clear. Returns whether all of it
     /// answered and kept nothing.
     pub fn clear(&mut self) -> bool {
-        self.zero() == Look::Good && self.is_clear() && !serror::drain()
+        let is_good = self.zero() == Look::Good && self.is_clear();
+        // Also after an abort: what was written before it may be reported later, and not to whom runs here then.
+        !serror::drain() && is_good
     }
 
     /// Looks at a line of every page.

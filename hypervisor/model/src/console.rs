@@ -41,6 +41,8 @@ pub const CHUNK: u32 = 64;
 /// output, a name, and the longest that a byte can become; and half of the queue, which VMs leave to Assay's own lines, so
 /// that no CPU waits with one while a VM floods the terminal.
 const ROOM: usize = 320 + QUEUE_BYTES / 2;
+/// The bytes that end a VM's line at most: its colours and the line end.
+const LINE_END: usize = 16;
 /// Bytes of an open line that are shown again when its VM is: a prompt's length.
 const PROMPT_BYTES: usize = 256;
 
@@ -205,18 +207,15 @@ impl Console {
 
     /// Goes on with what waits. Returns when to come again, if something still waits.
     pub fn tick(&mut self, now: u64, out: &mut impl Terminal) -> Option<u64> {
-        let next = self.go_on(now, out);
-        let held = self.held_until().and_then(|until| {
-            if now < until {
-                return Some(until);
-            }
-            if out.room() < ROOM {
+        if self.held_until().is_some_and(|until| now >= until) {
+            // Before any byte of a VM's: one that says more than the terminal takes would leave no room.
+            if out.room() < self.held() + LINE_END {
                 return Some(now.wrapping_add(self.times.pace));
             }
             self.release(out);
-            None
-        });
-        next.into_iter().chain(held).min()
+        }
+        let next = self.go_on(now, out);
+        next.into_iter().chain(self.held_until()).min()
     }
 
     /// Goes on with what waits of the VMs.
@@ -243,11 +242,11 @@ impl Console {
             }
             let _ = self.show(vm, self.touched, out);
         }
-        let has_room = out.room() >= ROOM;
+        let has_room = out.room() >= self.held() + LINE_END;
         if has_room {
             self.release(out);
         }
-        has_room || self.held() == 0
+        has_room
     }
 
     /// Tells whether a VM has said so much more than the terminal takes that it should wait.

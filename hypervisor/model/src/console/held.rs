@@ -2,11 +2,12 @@
 
 use core::fmt::{self, Write as _};
 
-use super::{OWN, QUEUE_BYTES};
+use super::OWN;
 use crate::terminal::Terminal;
 
-/// Bytes that wait at most: what VMs leave of the queue to Assay's own lines.
-pub(super) const HELD_BYTES: usize = QUEUE_BYTES / 2;
+/// Bytes that wait at most, a line or two: together with the next line they find room in the half of the queue that VMs leave
+/// to Assay's own lines, and what a VM's byte is sure to leave besides.
+pub(super) const HELD_BYTES: usize = 320;
 
 /// Whole lines, in the order in which they were said.
 pub(super) struct Held {

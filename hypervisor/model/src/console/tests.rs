@@ -127,6 +127,39 @@ fn a_line_that_never_ends_holds_assays_back_for_a_while_only() {
 }
 
 #[test]
+fn a_vm_that_says_more_than_the_terminal_takes_holds_assays_back_for_a_while_only() {
+    let mut console = Console::new();
+    console.set_vms(["a"].into_iter(), Prefix::Always, TIMES);
+    let (mut queue, mut seen) = (Queue::new(), Vec::new());
+    let mut said_at = None;
+    for now in 0..40 {
+        for _ in 0..200 {
+            let _ = console.guest(0, b'.', now, &mut queue);
+        }
+        if now == 5 {
+            assert!(console.own(format_args!("one"), now, &mut queue).is_some(), "the line moves");
+        }
+        let _ = console.tick(now, &mut queue);
+        let mut room = 20;
+        let _ = queue.drain(now, |bytes| {
+            let took = bytes.len().min(room);
+            seen.extend_from_slice(&bytes[..took]);
+            room -= took;
+            took
+        });
+        if console.held() == 0 && now > 5 {
+            said_at = said_at.or(Some(now));
+        }
+    }
+    assert_eq!(said_at, Some(5 + TIMES.hold));
+    while !queue.drain(0, |bytes| {
+        seen.extend_from_slice(bytes);
+        bytes.len()
+    }) {}
+    assert!(String::from_utf8(seen).unwrap().contains("\r\nassay: one\r\n[a] ."));
+}
+
+#[test]
 fn assays_lines_that_find_no_room_to_wait_are_printed_in_their_order() {
     let mut desk = Desk::new(1, Prefix::Always);
     desk.say(0, "open");

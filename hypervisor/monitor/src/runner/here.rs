@@ -74,6 +74,8 @@ impl<'a> Here<'a> {
             && serror::drain()
         {
             let _ = self.seat.runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            // Whom that wakes may be left to this CPU, which is about to sleep.
+            gic::kick(self.cpu);
         }
     }
 
@@ -101,6 +103,7 @@ impl<'a> Here<'a> {
         if serror::drain() {
             let _ = runner.stop(Stop::Crash(Crash::SError), &guest.frame);
         }
+        intx::sample(vm, vcpu, false);
         runner.timer_line = timer::virtual_line();
         let vmcr = gic::vmcr();
         let mut devices = vm.devices.lock();
