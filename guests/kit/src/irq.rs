@@ -21,13 +21,19 @@ pub fn clear_handler() {
 pub fn listen(intid: u32, handler: fn(u32)) {
     let gic = gic::gic();
     gic.enable();
+    set_handler(handler);
+    forget(0);
+    admit(intid);
+    this_cpu::unmask_irq();
+}
+
+/// Lets a level-triggered SPI come to CPU 0, which may have interrupts masked and look for it.
+pub fn admit(intid: u32) {
+    let gic = gic::gic();
     gic.set_edge(intid, false);
     gic.route(intid, 0);
     gic.set_priority(intid, 0xa0);
-    set_handler(handler);
-    forget(0);
     gic.enable_intid(intid);
-    this_cpu::unmask_irq();
 }
 
 /// Ends that.

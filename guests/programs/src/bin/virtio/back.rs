@@ -2,7 +2,7 @@
 
 use guest_kit::machine::machine;
 use guest_kit::text::Text;
-use guest_kit::{Outcome, Stop, ensure, ensure_equal, mmio, println, timer, uart};
+use guest_kit::{Outcome, Stop, ensure, ensure_equal, irq, mmio, println, timer, uart};
 
 const MAGIC: u64 = 0x00;
 const KIND: u64 = 0x08;
@@ -104,7 +104,7 @@ pub fn pass(times: u32) -> Outcome {
     let address = gic.and_then(|gic| gic.u32("#address-cells")).unwrap_or(0) as usize;
     let line = bridge.and_then(|bridge| bridge.cell("interrupt-map", 6 + address));
     let intid = 32 + line.ok_or_else(|| Stop::Fail(Text::new(format_args!("no interrupt-map"))))?;
-    crate::listen(intid);
+    irq::admit(intid);
     mmio::write32(first + DEVICE_FEATURES + 4, 1);
     mmio::write32(first + QUEUE, MOST);
     mmio::write32(first + CONTROL, SERVE);

@@ -6,7 +6,7 @@ use guest_kit::fdt::Node;
 use guest_kit::machine::machine;
 use guest_kit::mmio::{self, probe_read, probe_write};
 use guest_kit::random::Random;
-use guest_kit::{Outcome, Stop, ensure, ensure_equal, println, text::Text, timer};
+use guest_kit::{Outcome, Stop, ensure, ensure_equal, irq, println, text::Text, timer};
 
 const DRIVER_FEATURES: u64 = 0x020;
 const DRIVER_FEATURES_SEL: u64 = 0x024;
@@ -170,7 +170,7 @@ pub fn resets() -> Outcome {
 pub fn pass(times: u32) -> Outcome {
     let device = device()?;
     let intid = node()?.intid(0).ok_or_else(|| Stop::Fail(Text::new(format_args!("no interrupt"))))?;
-    crate::listen(intid);
+    irq::admit(intid);
     let _ = mmio::read32(device + 8);
     set_up(device, in_ram(), ENTRIES)?;
     let start = timer::now();

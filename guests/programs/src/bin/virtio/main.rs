@@ -40,16 +40,7 @@ fn main(machine: &'static Machine) {
     }
 }
 
-/// Has an interrupt, which is a level, come to this CPU, where [`take`] waits for it.
-fn listen(intid: u32) {
-    let gic = machine().gic;
-    gic.set_edge(intid, false);
-    gic.route(intid, 0);
-    gic.set_priority(intid, 0xa0);
-    gic.enable_intid(intid);
-}
-
-/// Waits by WFI for interrupt `intid`, and calls `serve` before its end.
+/// Waits by WFI for interrupt `intid`, which was admitted, and calls `serve` before its end.
 fn take(intid: u32, serve: impl FnOnce()) {
     let gic = machine().gic;
     loop {
