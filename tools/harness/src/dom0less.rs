@@ -18,6 +18,7 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use crate::bundle;
 use crate::cache::RAMDISKS;
+use crate::manifest::ConsoleStyle;
 use crate::overlay;
 use crate::qemu::{Gic, Hardware};
 use node::{Cells, compatible, find, number, string};
@@ -29,10 +30,11 @@ const SLACK: u64 = 256 << 20;
 /// RAM sizes are rounded up to this.
 const STEP: u64 = 256 << 20;
 
-/// Assay's own boot argument for lines that a script can tell apart.
-pub const PREFIXED: &str = "assay.console=prefix";
-/// Assay's boot argument that has the monitor answer scripts.
-pub const KEYS: &str = "assay.console=keys";
+/// Assay's own boot argument for a console that looks so.
+#[must_use]
+pub fn console_argument(style: ConsoleStyle) -> String {
+    format!("assay.console={}", style.word())
+}
 
 /// A dom0less tree.
 #[derive(Clone, Debug)]

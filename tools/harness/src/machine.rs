@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::events::{self, Event};
 use crate::ktap::{Counts, Report};
 use crate::qemu;
@@ -65,9 +65,7 @@ impl Machine {
             }
             None => {
                 let (kind, why) = self.why_nothing();
-                let tail = self.tail();
-                Err(kind
-                    .error(anyhow!("no line of Assay's said {what}: {why} ({limit:?}). The console's end:\n{tail}")))
+                Err(self.failed(kind, &format!("no line of Assay's said {what}: {why} ({limit:?})")))
             }
         }
     }
@@ -147,10 +145,7 @@ impl Machine {
         let start = Instant::now();
         let Some(status) = self.feed.join(limit) else {
             self.feed.kill();
-            let tail = self.tail();
-            return Err(
-                Kind::TimedOut.error(anyhow!("the machine still ran after {limit:?}. The console's end:\n{tail}"))
-            );
+            return Err(self.failed(Kind::TimedOut, &format!("the machine still ran after {limit:?}")));
         };
         status.ok_or_else(|| Kind::Qemu.error(anyhow!("QEMU was ended by a signal after {:?}", start.elapsed())))
     }
@@ -170,8 +165,7 @@ impl Machine {
             return Err(Kind::Qemu.error(anyhow!("QEMU ended with status {status}: {said}")));
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        events::verdict(&self.events(), &names)
-            .map_err(|reason| Kind::Failed.error(anyhow!("{reason}. The console's end:\n{}", self.tail())))
+        events::verdict(&self.events(), &names).map_err(|reason| self.failed(Kind::Failed, &reason))
     }
 
     /// Waits for the end and counts the results of the VM's KTAP report.
@@ -203,6 +197,11 @@ impl Machine {
     fn index(&self, vm: &str) -> Result<usize> {
         let found = self.names.iter().position(|name| name == vm);
         found.ok_or_else(|| Kind::Unusable.error(anyhow!("no VM is named {vm}: there are {}", self.names.join(", "))))
+    }
+
+    /// What happened, and the console's end.
+    fn failed(&self, kind: Kind, what: &str) -> Error {
+        kind.error(anyhow!("{what}. The console's end:\n{}", self.tail()))
     }
 
     /// The last lines of the console and what QEMU complained of.

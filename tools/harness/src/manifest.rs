@@ -47,6 +47,16 @@ pub enum ConsoleStyle {
     Keys,
 }
 
+impl ConsoleStyle {
+    /// Returns the word for it, in trees and in boot arguments.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Prefix => "prefix",
+            Self::Keys => "keys",
+        }
+    }
+}
+
 /// One VM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,8 +4,8 @@ use assay_plan::fields::{self, CPU_LIST, Field, MEMBER, READ_ONLY, SHARED_MEM, c
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::manifest::{
-    Access, Coherent, ConsoleStyle, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, ProofAt, Relaxation, Schedule,
-    Sharing, TreePlace, Virtio, Vm,
+    Access, Coherent, Cpus, Flash, FlashAccess, Format, Manifest, OnCrash, ProofAt, Relaxation, Schedule, Sharing,
+    TreePlace, Virtio, Vm,
 };
 
 /// A bundle member as the tree describes it.
@@ -35,11 +35,7 @@ pub struct Modules {
 pub fn build(manifest: &Manifest, modules: &[Modules], members: &[Digest]) -> Vec<u8> {
     let mut chosen = cells(node("chosen"));
     if let Some(style) = manifest.console {
-        let word = match style {
-            ConsoleStyle::Prefix => "prefix",
-            ConsoleStyle::Keys => "keys",
-        };
-        put(&mut chosen, fields::top::CONSOLE.property, word);
+        put(&mut chosen, fields::top::CONSOLE.property, style.word());
     }
     let mut list = node("assay,members");
     for (index, member) in members.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::scratch::Scratch;
 use crate::cache::Cache;
 use crate::console::Splitter;
-use crate::dom0less::{Dom0less, PREFIXED};
+use crate::dom0less::{self, Dom0less};
 use crate::error::{self, Kind};
 use crate::home::Home;
 use crate::manifest::{ConsoleStyle, Manifest};
@@ -312,7 +312,8 @@ struct Loaded {
 
 /// The firmware, and the names of the tree's VMs; the tree itself needs the machine first.
 fn load_tree(tree: &Dom0less, firmware: &Path) -> Loaded {
-    let arguments = ["-kernel".to_owned(), firmware.display().to_string(), "-append".to_owned(), PREFIXED.to_owned()];
+    let console = dom0less::console_argument(ConsoleStyle::Prefix);
+    let arguments = ["-kernel".to_owned(), firmware.display().to_string(), "-append".to_owned(), console];
     Loaded {
         names: tree.vms().iter().map(|vm| vm.name.clone()).collect(),
         arguments: arguments.into(),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
-
 use super::Machine;
 use crate::console::{is_answered, is_taken};
 use crate::error::Result;
@@ -84,10 +82,7 @@ impl Machine {
         });
         if found.is_none() {
             let (kind, why) = self.why_nothing();
-            let tail = self.tail();
-            return Err(
-                kind.error(anyhow!("the monitor didn't take {typed:?}: {why} ({LIMIT:?}). The console's end:\n{tail}"))
-            );
+            return Err(self.failed(kind, &format!("the monitor didn't take {typed:?}: {why} ({LIMIT:?})")));
         }
         Ok(())
     }

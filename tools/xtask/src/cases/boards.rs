@@ -49,7 +49,7 @@ fn second_uart() -> Result<String> {
     let serial = format!("unix:{},server=on,wait=off", socket.display());
     let builder = Machine::builder().manifest_text(text).qemu(cache.qemu(true)).board(arguments);
     let mut machine = builder.arguments(["-serial", &serial]).start()?;
-    machine.expect("one", PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, "one", BOOT)?;
     let far = UnixStream::connect(&socket).context("the UART's other end")?;
     let _ = std::fs::remove_file(&socket);
     far.set_read_timeout(Some(SOON))?;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Case;
 use super::boots::start::tree;
-use super::linux::{BOOT, PROMPT, SOON, VM, power_off};
+use super::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
 use super::ramdisk::with_modules;
 use crate::build;
 use crate::setup::modules;
@@ -94,7 +94,7 @@ fn disk() -> Result<String> {
     let arguments = own.iter().map(String::as_str).chain(device);
     let builder = Machine::builder().manifest_text(&text).physical_cpus(2).physical_memory(1 << 30);
     let mut machine = builder.arguments(arguments).start()?;
-    machine.expect(VM, PROMPT, BOOT)?;
+    wait_for_shell(&mut machine, VM, BOOT)?;
     let is_it = |event: &assay_harness::Event| {
         event.kind == "warning" && event.get("node") == Some(TRANSPORT) && event.get("allow") == Some("unchecked-dma")
     };

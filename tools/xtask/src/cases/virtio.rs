@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_harness::{Machine, Report, cache};
+use assay_model::counters::{INTERRUPTS, NAMED};
 
 use super::Case;
 use super::linux::{BOOT, PROMPT, SOON, wait_for_shell};
@@ -212,24 +213,6 @@ fn disk(machine: &mut Machine) -> Result<String> {
     Ok(written)
 }
 
-/// What `stats` counts.
-const EXITS: [&str; 14] = [
-    "hvc",
-    "smc",
-    "sysreg",
-    "dabt",
-    "iabt",
-    "wfx",
-    "fp",
-    "sve",
-    "other",
-    "timer",
-    "kick",
-    "deadline",
-    "maintenance",
-    "irq",
-];
-
 /// Returns all exits of the client and of the driver VM until now.
 fn exits(machine: &mut Machine) -> Result<[u64; 2]> {
     machine.open_monitor()?;
@@ -237,9 +220,10 @@ fn exits(machine: &mut Machine) -> Result<[u64; 2]> {
     machine.leave_monitor("quit")?;
     let [client, driver] = told;
     let sum = |events: Vec<assay_harness::Event>| -> u64 {
-        let counts =
-            events.iter().flat_map(|event| EXITS.iter().filter_map(|name| event.get(name)?.parse::<u64>().ok()));
-        counts.sum()
+        let interrupts = INTERRUPTS.iter().map(|(_, name)| *name);
+        let names: Vec<&str> = NAMED.iter().map(|(_, name)| *name).chain(["other"]).chain(interrupts).collect();
+        let of = |event: &assay_harness::Event, name: &str| event.get(name)?.parse::<u64>().ok();
+        events.iter().flat_map(|event| names.iter().filter_map(move |name| of(event, name))).sum()
     };
     Ok([sum(client?), sum(driver?)])
 }

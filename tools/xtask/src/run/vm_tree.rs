@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use assay_harness::cache::{KERNELS, RAMDISKS};
-use assay_harness::dom0less::{Dom0less, KEYS, PREFIXED};
-use assay_harness::manifest::ConsoleStyle;
+use assay_harness::dom0less::{Dom0less, console_argument};
 use assay_harness::{programs, qemu};
 
 use super::{Options, Start, prepare, start};
@@ -71,11 +70,7 @@ pub(super) fn run(options: &Options, path: &Path) -> Result<()> {
     arguments.push(artifacts.image.display().to_string());
     arguments.extend(tree.arguments(&artifacts.tree, &files).map_err(unusable)?);
     if let Some(style) = options.outputs.style(tree.vms().len()) {
-        let word = match style {
-            ConsoleStyle::Prefix => PREFIXED,
-            ConsoleStyle::Keys => KEYS,
-        };
-        arguments.extend(["-append", word].map(str::to_owned));
+        arguments.extend(["-append".to_owned(), console_argument(style)]);
     }
     let names: Vec<&str> = tree.vms().iter().map(|vm| vm.name.as_str()).collect();
     let cpu = &hardware.cpu;
