@@ -172,19 +172,23 @@ pub(crate) fn withhold(region: Region<Pa>) -> bool {
 pub fn take_from(pool: Pool, bytes: u64) -> Option<Frames> {
     let pages = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok()?.checked_next_power_of_two()?;
     let start = pool.free().lock().alloc(pages)?;
+    Some(taken(pool, start, pages))
+}
+
+/// Frames that are free no more, from frame number `start` on.
+fn taken(pool: Pool, start: usize, pages: usize) -> Frames {
     let _ = FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
     let region = Region { start: Pa(start as u64 * PAGE_SIZE), size: pages as u64 * PAGE_SIZE };
-    Some(Frames { region, pool })
+    Frames { region, pool }
 }
 
 /// Takes those `bytes` at `start`, if all are free: a power of two of pages, naturally aligned.
 pub fn take_at(pool: Pool, start: Pa, bytes: u64) -> Option<Frames> {
     let frame = usize::try_from(start.0 / PAGE_SIZE).ok()?;
     let pages = usize::try_from(bytes / PAGE_SIZE).ok().filter(|pages| pages.is_power_of_two())?;
-    let region = Region::new(start, bytes).filter(|_| start.is_aligned(bytes))?;
-    let _ = pool.free().lock().alloc_at(frame, pages)?;
-    let _ = FREE_PAGES.fetch_sub(pages as u64, Ordering::Relaxed);
-    Some(Frames { region, pool })
+    let _ = Region::new(start, bytes).filter(|_| start.is_aligned(bytes))?;
+    let start = pool.free().lock().alloc_at(frame, pages)?;
+    Some(taken(pool, start, pages))
 }
 
 /// Takes from either pool, the plain one first.

@@ -28,9 +28,7 @@ impl<T: Registers> Mmio<T> {
     pub(crate) fn new(region: Region<Pa>) -> Option<Self> {
         elements(region, 1)?.first().map(Self)
     }
-}
 
-impl<T: Registers> Mmio<T> {
     /// Tells whether something answers a read of the word at `offset`, of a register that a read does not change and that is
     /// never all ones.
     pub(crate) fn answers(&self, offset: usize) -> bool {

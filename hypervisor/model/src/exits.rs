@@ -259,7 +259,7 @@ fn system_register<C: Cpu>(
                 vcpu.timer.write(register, value, now);
                 let mut devices = devices.lock();
                 let kicks = vcpu.update_timer(&mut devices, cpu, now);
-                let watchdog = if machine.watchdog { devices.watchdog_deadline() } else { None };
+                let watchdog = machine.watchdog_deadline(&devices);
                 drop(devices);
                 cpu.deadlines_changed(vcpu, watchdog);
                 cpu.kick(kicks);

@@ -37,6 +37,10 @@ impl VcpuSet {
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+    /// Returns what is not in `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
     /// Iterates over the indices, lowest first.
     pub fn iter(mut self) -> impl Iterator<Item = VcpuId> {
         // Most sets have one member or none, and guests' exits walk them.

@@ -59,6 +59,11 @@ pub struct GuestMachine {
 }
 
 impl GuestMachine {
+    /// Returns when the VM's watchdog is due, as [`Devices::watchdog_deadline`] does, if it has one.
+    pub fn watchdog_deadline(&self, devices: &Devices) -> Option<u64> {
+        if self.watchdog { devices.watchdog_deadline() } else { None }
+    }
+
     /// Returns how many SPIs it has: 32 for what is emulated and INTx, 32 for messages, 32 for the platform's devices, up to the
     /// last that something needs.
     fn spis(&self) -> usize {

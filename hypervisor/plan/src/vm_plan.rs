@@ -20,6 +20,7 @@ use assay_model::vm::GuestMachine;
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
 use assay_spec::gic::Version;
+use assay_spec::sort;
 use assay_spec::traps::TrapConfig;
 
 use crate::claims::{self, Trouble, VmClaims, World};
@@ -141,13 +142,7 @@ impl Cpus {
 /// Puts VMs into the order in which they choose: those with CPUs of their own first, those that share CPUs get what is
 /// left.
 pub fn order(claims: &mut [VmClaims<'_>]) {
-    let mut first = 0;
-    for at in 0..claims.len() {
-        if claims[at].config.sched == Sched::Dedicated {
-            claims[first..=at].rotate_right(1);
-            first += 1;
-        }
-    }
+    sort::by_key(claims, |claims| (claims.config.sched != Sched::Dedicated, claims.vm));
 }
 
 impl<'a> Planner<'a> {

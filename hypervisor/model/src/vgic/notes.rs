@@ -189,6 +189,6 @@ impl Vgic {
     /// The same for vCPUs that need no kick.
     pub(super) fn concern(&mut self, vcpus: VcpuSet) {
         self.changed = self.changed.union(vcpus);
-        self.lone = VcpuSet(self.lone.0 & !vcpus.0);
+        self.lone = self.lone.without(vcpus);
     }
 }

@@ -273,7 +273,7 @@ fn send(vgic: &mut Vgic, view: View, _: u32, store: Store) {
     };
     let targets = match filter {
         Filter::List(mask) => VcpuSet(u64::from(mask) & all.0),
-        Filter::AllOthers => VcpuSet(all.0 & !own.0),
+        Filter::AllOthers => all.without(own),
         Filter::Own => own,
     };
     targets.iter().for_each(|target| vgic.add_senders(target, n, own.0));

@@ -57,7 +57,7 @@ impl Vgic {
         // With GICv2 the registers that send like this do not exist.
         let all = if self.version == Version::V3 { self.everyone } else { VcpuSet::EMPTY };
         if sgi.all_others {
-            return VcpuSet(all.0 & !VcpuSet::one(from).0);
+            return all.without(VcpuSet::one(from));
         }
         // Aff0 goes up to 15 and Aff1 up to 3: see `Vgic::new`.
         if sgi.cluster > 3 || sgi.range != 0 {

@@ -95,7 +95,7 @@ impl Runner {
         } else {
             (false, VcpuSet::EMPTY)
         };
-        let watchdog = if vm.machine.watchdog { devices.watchdog_deadline() } else { None };
+        let watchdog = vm.machine.watchdog_deadline(&devices);
         drop(devices);
         self.hardware.arm(&self.vcpu, watchdog);
         vm.kick(kicks.union(timer));

@@ -331,7 +331,7 @@ impl Runner {
         let timer = self.vcpu.stop_timer(&mut devices);
         self.vcpu = Vcpu::new(self.vcpu.index);
         let kicks = timer.union(devices.vgic.park(self.vcpu.index, &mut Lists));
-        let watchdog = devices.watchdog_deadline();
+        let watchdog = self.vm.machine.watchdog_deadline(&devices);
         drop(devices);
         self.hardware.arm(&self.vcpu, watchdog);
         self.vm.kick(kicks);

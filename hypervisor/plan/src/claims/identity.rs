@@ -30,14 +30,7 @@ fn place(vm: &VmConfig) -> Option<Region<Pa>> {
 
 /// Names what has some of `ram`.
 fn taken<'a>(world: &World<'a>, ram: &Region<Pa>) -> Option<&'a str> {
-    let machine = world.machine;
-    let reserved = machine.reserved.iter().map(|kept| (kept.path.as_str(), kept.region));
-    let coherent = machine.coherent.iter().filter_map(|node| Some((node.path.as_str(), node.reg?)));
-    let registers = machine.registers().filter(|registers| !registers.is_window);
-    let registers = registers.map(|registers| (registers.path.as_str(), registers.region));
-    let spun =
-        machine.cpus.iter().filter_map(|cpu| Some(("the spin-table of a CPU", Region::page_of(cpu.release()?)?)));
     let occupied = world.occupied.iter().map(|occupied| (occupied.name, occupied.region));
-    let mut all = reserved.chain(coherent).chain(registers).chain(spun).chain(occupied);
+    let mut all = world.machine.not_free_by_name().chain(occupied);
     all.find(|(_, region)| widen(region, PAGE_SIZE).overlaps(ram)).map(|(name, _)| name)
 }

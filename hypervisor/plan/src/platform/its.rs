@@ -39,9 +39,7 @@ impl Frames {
         let page = Region { start: Pa(registers.start.0 + TRANSLATION_FRAME), size: 0x1000 };
         Ok(Self { control: Region { size: TRANSLATION_FRAME, ..registers }, page })
     }
-}
 
-impl Frames {
     /// Both, in one piece: they are one after the other.
     pub(super) fn pages(&self) -> Region<Pa> {
         Region { size: 2 * TRANSLATION_FRAME, ..self.control }

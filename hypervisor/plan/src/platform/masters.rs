@@ -6,20 +6,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{PAGE_SIZE, Pa, Region};
+use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::{HostGic, HostPlatform, Oddity, bus};
 use crate::gate::Node;
 use crate::ranges::widen;
 
-/// The addresses that EL2 maps (48 bits).
-const END: u64 = 1 << 48;
-
 /// Returns the first of a node's registers, or what is wrong with them.
 pub(super) fn registers(node: Node<'_, '_>) -> Result<Region<Pa>, String> {
     let all = bus::registers(node).map_err(|malformed| format!("its {} {}", malformed.property, malformed.wants))?;
     let first = all.first().copied().ok_or("it has no reg")?;
-    if first.end().0 > END {
-        return Err(format!("its registers {first:?} end beyond 48 bits of addresses; correct its reg"));
+    if first.end().0 > 1 << PA_BITS_MAX {
+        return Err(format!("its registers {first:?} end beyond {PA_BITS_MAX} bits of addresses; correct its reg"));
     }
     Ok(first)
 }

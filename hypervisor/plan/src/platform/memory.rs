@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::reserved::Facts;
 use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
@@ -57,7 +58,7 @@ pub(super) fn is_called_memory(node: &Bare<'_>) -> bool {
 impl HostPlatform {
     /// Leaves out RAM beyond so many bits of physical addresses, or beyond the 48 that EL2 maps.
     pub fn cut_memory(&mut self, pa_bits: u8) {
-        let end = 1u64 << pa_bits.min(48);
+        let end = 1u64 << pa_bits.min(PA_BITS_MAX);
         let reason = "some of its memory is beyond the physical addresses that the CPUs have and Assay uses (ID_AA64MMFR0_EL1.PARange, 48 bits at most): nobody gets that";
         let all = core::mem::take(&mut self.memory).into_iter();
         self.memory.extend(all.filter_map(|node| {
@@ -73,11 +74,18 @@ impl HostPlatform {
     /// Iterates over what is no free RAM, whatever memory nodes say: reservations, coherent memory, registers, and the
     /// pages of spin-tables, where CPUs that have not come yet run.
     pub fn not_free(&self) -> impl Iterator<Item = Region<Pa>> {
-        let reserved = self.reserved.iter().map(|reservation| reservation.region);
-        let coherent = self.coherent.iter().filter_map(|node| node.reg);
+        self.not_free_by_name().map(|(_, region)| region)
+    }
+
+    /// The same, and what each is called.
+    pub(crate) fn not_free_by_name(&self) -> impl Iterator<Item = (&str, Region<Pa>)> {
+        let reserved = self.reserved.iter().map(|reservation| (reservation.path.as_str(), reservation.region));
+        let coherent = self.coherent.iter().filter_map(|node| Some((node.path.as_str(), node.reg?)));
         let registers = self.registers().filter(|registers| !registers.is_window);
-        let spun = self.cpus.iter().filter_map(|cpu| Region::page_of(cpu.release()?));
-        reserved.chain(coherent).chain(registers.map(|registers| registers.region)).chain(spun)
+        let registers = registers.map(|registers| (registers.path.as_str(), registers.region));
+        let table = |release| Some(("the spin-table of a CPU", Region::page_of(release)?));
+        let spun = self.cpus.iter().filter_map(move |cpu| table(cpu.release()?));
+        reserved.chain(coherent).chain(registers).chain(spun)
     }
 }
 
