@@ -64,6 +64,8 @@ fn appears(path: &str) -> Outcome {
 fn create() -> Outcome {
     let seed = format!("{ND}/devices/dax0.0");
     appears(&format!("{ND}/drivers/nd_pmem/namespace0.0"))?;
+    // The region's driver makes its seed after its namespaces, and Linux registers both asynchronously.
+    appears(&format!("{seed}/align"))?;
     put(ND, "drivers/nd_pmem/unbind", "namespace0.0")?;
     put(&seed, "align", "2097152")?;
     put(&seed, "uuid", UUID)?;
