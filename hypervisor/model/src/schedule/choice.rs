@@ -4,7 +4,7 @@ use super::heaps::Item;
 use super::vcpu::State;
 use super::{ANYWHERE, Scheduler};
 
-/// In the queue for all CPUs, so many places are searched for a vCPU that ran here last.
+/// In the queue for all CPUs, so many places are searched for a vCPU that ran here last, or that is no other CPU's.
 const NEAR: usize = 7;
 /// A vCPU that just began to run keeps its CPU for this part of a slice, whoever wakes.
 const PROTECTED: u64 = 8;
@@ -84,8 +84,8 @@ impl Scheduler {
         let bound = own.or(current.filter(|&index| !self.is_free(index)));
         let ran = now.saturating_sub(self.cpus[at].begun);
         let is_over = current.is_none() || ran >= self.slice;
-        let mut free = if is_over { self.near(at) } else { self.queues.head(ANYWHERE).map(|one| one.id) };
-        free = free.filter(|index| !self.is_expected(*index, at));
+        let head = self.first_free(at);
+        let mut free = head.map(|head| if is_over { self.near(at, head) } else { head.id });
         if bound.is_some() && self.idle.first_except(&self.called).is_some() {
             // Who may run anywhere is better off on the idle CPU.
             free = None;
@@ -123,13 +123,23 @@ impl Scheduler {
         }
     }
 
-    /// Returns the first of the queue for all CPUs, or one that ran here and is as good as the first.
-    fn near(&self, at: usize) -> Option<usize> {
+    /// Returns the first of the queue for all CPUs that no other CPU than `at` is expected to take, if it is among the very
+    /// first.
+    pub(super) fn first_free(&self, at: usize) -> Option<Item> {
         let head = self.queues.head(ANYWHERE)?;
+        if !self.is_expected(head.id, at) {
+            return Some(head);
+        }
+        let free = self.queues.front(ANYWHERE, NEAR).filter(|one| !self.is_expected(one.id, at));
+        free.min_by_key(|one| one.key)
+    }
+
+    /// Returns the first of the queue for all CPUs, `head`, or one that ran here and is as good.
+    fn near(&self, at: usize, head: Item) -> usize {
         let last = head.key + self.vms[self.vcpus[head.id].vm].credit / 8;
         let ran_here = |one: &Item| one.key <= last && self.vcpus[one.id].last == Some(at);
         let near = self.queues.front(ANYWHERE, NEAR).filter(ran_here).min_by_key(|one| one.key);
-        Some(near.unwrap_or(head).id)
+        near.unwrap_or(head).id
     }
 
     /// Moves the domain of a CPU, so that neither side has more than two quanta before the other.

@@ -11,6 +11,9 @@ impl Scheduler {
             return None;
         }
         let Some(own) = vcpu.domain.checked_sub(1) else {
+            if self.is_expected(index, usize::MAX) {
+                return None;
+            }
             return self.find_idle(vcpu.last).or_else(|| self.find_urged(index));
         };
         let has_room = self.floating.contains(own) && self.find_idle(None).is_some();
@@ -20,9 +23,8 @@ impl Scheduler {
 
     /// Finds the CPU that should ask next, after another has.
     pub(super) fn find_kick(&mut self) -> Option<usize> {
-        let head = self.queues.head(ANYWHERE);
         // One that another CPU is expected to take is that one's to find a place for, if it does not.
-        let head = head.filter(|head| !self.is_expected(head.id, usize::MAX));
+        let head = self.first_free(usize::MAX);
         let idle = head.and_then(|head| self.find_idle(self.vcpus[head.id].last));
         if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded, &self.called)) {
             return Some(idle);
@@ -35,7 +37,8 @@ impl Scheduler {
             return None;
         }
         let urged = head.and_then(|head| self.find_urged(head.id));
-        self.fresh = urged.is_some();
+        // Those that are expected elsewhere are looked at again when their CPUs have asked.
+        self.fresh = urged.is_some() || head.is_none() && self.queues.head(ANYWHERE).is_some();
         urged
     }
 

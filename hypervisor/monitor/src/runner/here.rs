@@ -105,12 +105,11 @@ impl<'a> Here<'a> {
         }
         intx::sample(vm, vcpu, false);
         runner.timer_line = timer::virtual_line();
-        let vmcr = gic::vmcr();
         let mut devices = vm.devices.lock();
         let mut kicks = devices.vgic.park(vcpu, &mut Lists);
         // Now that no physical interrupt stands behind it any more.
         kicks = kicks.union(devices.vgic.set_level(vcpu, VIRT_TIMER, runner.timer_line));
-        if !devices.vgic.wakes(vcpu, vmcr) {
+        if !runner.is_woken(&devices.vgic) {
             kicks.remove(vcpu);
         }
         drop(devices);
@@ -203,12 +202,8 @@ impl<'a> Here<'a> {
                 self.let_go();
                 Step::Again
             }
-            // Also what its interface masks: a guest may switch that off for the while.
-            Stage::Suspended(_) => runner.wait(None, Vgic::has_pending),
-            Stage::Waiting(until) => {
-                let vmcr = gic::vmcr();
-                runner.wait(until, |vgic, vcpu| vgic.wakes(vcpu, vmcr))
-            }
+            Stage::Suspended(_) => runner.wait(None),
+            Stage::Waiting(until) => runner.wait(until),
         }
     }
 
@@ -337,8 +332,17 @@ impl Runner {
         self.vm.kick(kicks);
     }
 
-    /// The vCPU waits until an interrupt `wakes` it, at most until the virtual count `until`.
-    fn wait(&mut self, until: Option<u64>, wakes: impl FnOnce(&Vgic, VcpuId) -> bool) -> Step {
+    /// Tells whether an interrupt waits that the vCPU has to have a CPU for.
+    fn is_woken(&self, vgic: &Vgic) -> bool {
+        match self.stage {
+            // Also by what its interface masks: a guest may switch that off for the while.
+            Stage::Suspended(_) => vgic.has_pending(self.vcpu.index),
+            Stage::On | Stage::Off | Stage::Yielding | Stage::Waiting(_) => vgic.wakes(self.vcpu.index, gic::vmcr()),
+        }
+    }
+
+    /// The vCPU waits until an interrupt wakes it, at most until the virtual count `until`.
+    fn wait(&mut self, until: Option<u64>) -> Step {
         let vm = self.vm;
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
@@ -351,7 +355,7 @@ impl Runner {
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
         let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists).union(timer);
-        let is_woken = wakes(&devices.vgic, self.vcpu.index);
+        let is_woken = self.is_woken(&devices.vgic);
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
         let watched = vm.machine.watchdog && self.vcpu.index == VcpuId(0);
         let deadlines = [
