@@ -3,6 +3,7 @@
 
 mod boot;
 mod exits;
+mod io;
 mod plot;
 mod plugin;
 mod programs;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Instead: what 1, 2, 4, 8 and 16 VMs cost (with Linux half an hour)
     #[arg(long, conflicts_with_all = ["json", "against"])]
     scaling: bool,
+    /// Instead: a disk and a network of Debian, natively, as PCI functions and between VMs, in times of this computer
+    #[arg(long, conflicts_with_all = ["json", "against", "scaling", "no_linux"])]
+    io: bool,
     /// Draw that into this SVG file
     #[arg(long, value_name = "FILE", requires = "scaling")]
     plot: Option<PathBuf>,
@@ -53,6 +57,10 @@ type Figures = BTreeMap<String, Figure>;
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::ensure(setup::Needs { qemu: true, guests: if options.no_linux { &[] } else { &["debian", "busybox"] } })?;
     let artifacts = build::firmware(build::Profile::Release)?;
+    if options.io {
+        setup::ensure(setup::Needs { qemu: true, guests: &["debian-6.12", "busybox"] })?;
+        return io::run();
+    }
     if options.scaling {
         build::guests(&["scale"])?;
         return scaling::run(!options.no_linux, options.plot.as_deref());

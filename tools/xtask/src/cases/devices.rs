@@ -10,7 +10,7 @@ use super::Case;
 use super::coherent::facts::MARKED;
 
 mod accelerator;
-mod linux;
+pub(crate) mod linux;
 
 /// A machine with an SMMUv3 before its PCI functions.
 const SMMU: &[&str] = &["-M", "iommu=smmuv3"];

@@ -9,13 +9,13 @@ use super::Case;
 use crate::base64;
 
 /// The ramdisk's prompt.
-pub(super) const PROMPT: &str = "debian:/# ";
+pub(crate) const PROMPT: &str = "debian:/# ";
 /// From the start to the prompt, on a slow machine with two of them at work.
 pub(super) const BOOT: Duration = Duration::from_secs(240);
 /// For a command that does little.
-pub(super) const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// The VM's name.
-pub(super) const VM: &str = "linux";
+pub(crate) const VM: &str = "linux";
 
 /// Messages at level "warning" or worse that the same kernels also print without Assay, natively in QEMU.
 const NATIVE_WARNINGS: &[&str] = &["cacheinfo: Unable to detect cache hierarchy"];

@@ -60,6 +60,12 @@ for _ in $(seq 100); do [ -s /log$number ] && break; usleep 100000; done
 cat /log$number
 ";
 
+/// The VM with the backend, and the one with the devices.
+pub(crate) const DRIVER: &str = "driver";
+pub(crate) const CLIENT: &str = "client";
+/// Sends the disk to whoever connects.
+const SEND: &str = "(nc -l -p 80 -e cat /disk >/dev/null 2>&1 &)";
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("virtio/two-hostile-clients-disturb-neither-neighbour-nor-backend", hostile),
@@ -96,9 +102,9 @@ fn start(devices: &str) -> Result<Machine> {
     })?;
     let front = with_modules("virtio-front", "debian-6.12", &modules::FRONT, || Ok(Vec::new()))?;
     let (back, front) = (back.display().to_string(), front.display().to_string());
-    let text = vm("driver", &back, "") + &vm("client", &front, devices);
+    let text = vm(DRIVER, &back, "") + &vm(CLIENT, &front, devices);
     let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).start()?;
-    for name in ["driver", "client"] {
+    for name in [DRIVER, CLIENT] {
         wait_for_shell(&mut machine, name, BOOT)?;
     }
     let told = machine.shell("driver", "/assay/prepare", PROMPT, TRANSFER)?;
@@ -110,7 +116,8 @@ fn device(name: &str, kind: &str) -> String {
     format!("[[vm.virtio]]\nname = \"{name}\"\ntype = \"{kind}\"\nbackend = \"driver\"\n")
 }
 
-fn all() -> Result<String> {
+/// A client with disk, network and console, a driver VM that serves them, and the client's drivers loaded.
+pub(crate) fn served() -> Result<Machine> {
     let mut machine = start(&(device("disk0", "block") + &device("net0", "net") + &device("console0", "console")))?;
     let events = machine.events();
     let is_said = |kind: &str| {
@@ -139,10 +146,15 @@ fn all() -> Result<String> {
         ensure!(told.contains("serving"), "{serve}: {told}");
     }
     machine.expect("client", "loaded", TRANSFER)?;
+    Ok(machine)
+}
+
+fn all() -> Result<String> {
+    let mut machine = served()?;
     let notes = [disk(&mut machine)?, exits_of_a_read(&mut machine)?, net(&mut machine)?];
     console(&mut machine)?;
     again(&mut machine)?;
-    for name in ["client", "driver"] {
+    for name in [CLIENT, DRIVER] {
         machine.send(name, "poweroff -f\n")?;
     }
     machine.finish(SOON)?;
@@ -187,11 +199,11 @@ fn hostile() -> Result<String> {
 }
 
 fn driver(machine: &mut Machine, command: &str) -> Result<String> {
-    Ok(machine.shell("driver", command, PROMPT, TRANSFER)?.trim().to_owned())
+    Ok(machine.shell(DRIVER, command, PROMPT, TRANSFER)?.trim().to_owned())
 }
 
 fn client(machine: &mut Machine, command: &str) -> Result<String> {
-    Ok(machine.shell("client", command, PROMPT, TRANSFER)?.trim().to_owned())
+    Ok(machine.shell(CLIENT, command, PROMPT, TRANSFER)?.trim().to_owned())
 }
 
 /// Both VMs see the same bytes.
@@ -206,26 +218,25 @@ fn disk(machine: &mut Machine) -> Result<String> {
     let sectors = client(machine, "cat /sys/block/vda/size")?;
     ensure!(sectors == "32768", "{sectors} sectors");
     same(machine)?;
-    let written = client(machine, "dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>&1 | tail -1")?;
+    client(machine, "dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null")?;
     same(machine)?;
     let beyond = client(machine, "dd if=/dev/zero of=/dev/vda bs=1M seek=16 count=1 2>&1 | grep -c -i 'no space'")?;
     ensure!(beyond == "1", "a write beyond the end: {beyond}");
-    Ok(written)
+    Ok("16 MiB written".to_owned())
 }
 
-/// Returns all exits of the client and of the driver VM until now.
-fn exits(machine: &mut Machine) -> Result<[u64; 2]> {
+/// Returns all exits of these VMs until now.
+pub(crate) fn exits(machine: &mut Machine, vms: &[&str]) -> Result<Vec<u64>> {
     machine.open_monitor()?;
-    let told = ["client", "driver"].map(|name| machine.monitor(&format!("stats {name}")));
+    let told: Vec<_> = vms.iter().map(|name| machine.monitor(&format!("stats {name}"))).collect();
     machine.leave_monitor("quit")?;
-    let [client, driver] = told;
-    let sum = |events: Vec<assay_harness::Event>| -> u64 {
-        let interrupts = INTERRUPTS.iter().map(|(_, name)| *name);
-        let names: Vec<&str> = NAMED.iter().map(|(_, name)| *name).chain(["other"]).chain(interrupts).collect();
-        let of = |event: &assay_harness::Event, name: &str| event.get(name)?.parse::<u64>().ok();
+    let names = NAMED.iter().map(|(_, name)| *name).chain(["other"]).chain(INTERRUPTS.iter().map(|(_, name)| *name));
+    let names: Vec<&str> = names.collect();
+    let of = |event: &assay_harness::Event, name: &str| event.get(name)?.parse::<u64>().ok();
+    let sum = |events: Vec<assay_harness::Event>| {
         events.iter().flat_map(|event| names.iter().filter_map(move |name| of(event, name))).sum()
     };
-    Ok([sum(client?), sum(driver?)])
+    told.into_iter().map(|events| Ok(sum(events?))).collect()
 }
 
 /// The exits that a read of 4 KiB costs each VM: those of many reads less those of few, which have the rest in common.
@@ -233,12 +244,12 @@ fn exits_of_a_read(machine: &mut Machine) -> Result<String> {
     client(machine, "echo 0 >/sys/block/vda/queue/read_ahead_kb")?;
     let mut spent = Vec::new();
     for count in READS {
-        let before = exits(machine)?;
+        let before = exits(machine, &[CLIENT, DRIVER])?;
         let read = "echo 3 >/proc/sys/vm/drop_caches; a=$(awk '{ print $1 }' /sys/block/vda/stat); dd if=/dev/vda of=/dev/null bs=4096";
         let read = format!("{read} count={count} 2>/dev/null; expr $(awk '{{ print $1 }}' /sys/block/vda/stat) - $a");
         let ios: u64 = client(machine, &read)?.parse().context("reads of the disk")?;
         ensure!((count..count + 50).contains(&ios), "{ios} reads of the disk are {count}");
-        let after = exits(machine)?;
+        let after = exits(machine, &[CLIENT, DRIVER])?;
         spent.push([after[0] - before[0], after[1] - before[1]]);
     }
     client(machine, "echo 128 >/sys/block/vda/queue/read_ahead_kb")?;
@@ -246,11 +257,32 @@ fn exits_of_a_read(machine: &mut Machine) -> Result<String> {
     Ok(format!("a read of 4 KiB: {:.1} exits of the client, {:.1} of the driver VM", each(0), each(1)))
 }
 
-fn net(machine: &mut Machine) -> Result<String> {
+/// Connects the client and the driver VM by the network.
+pub(crate) fn connect(machine: &mut Machine) -> Result<()> {
     let up = "ifconfig eth0 10.0.9.2 up; ping -c 3 10.0.9.1 | grep -c 'bytes from'";
     let pings = client(machine, up)?;
     ensure!(pings == "3", "{pings} of 3 pings are answered");
-    driver(machine, "(nc -l -p 80 -e cat /disk >/dev/null 2>&1 &)")?;
+    Ok(())
+}
+
+/// The client fetches the disk over the network. Returns the seconds that it took.
+pub(crate) fn fetch(machine: &mut Machine) -> Result<f64> {
+    driver(machine, SEND)?;
+    timed(machine, CLIENT, "nc 10.0.9.1 80 </dev/null >/dev/null")
+}
+
+/// Has a VM do what takes some time. Returns its seconds.
+pub(crate) fn timed(machine: &mut Machine, vm: &str, command: &str) -> Result<f64> {
+    let told = machine.shell(vm, &format!("cat /proc/uptime; {command}; cat /proc/uptime"), PROMPT, TRANSFER)?;
+    let read = |line: &str| line.split_whitespace().next()?.parse::<f64>().ok();
+    let times: Vec<f64> = told.lines().filter_map(read).collect();
+    let [before, after] = times[..] else { anyhow::bail!("{command}: {told}") };
+    Ok(after - before)
+}
+
+fn net(machine: &mut Machine) -> Result<String> {
+    connect(machine)?;
+    driver(machine, SEND)?;
     let there = driver(machine, "sha256sum </disk")?;
     let here = client(machine, "nc 10.0.9.1 80 </dev/null | sha256sum")?;
     ensure!(there == here, "the disk is {there}, and the client fetches {here}");

@@ -91,7 +91,7 @@ fn two_lines() -> Result<String> {
 }
 
 /// Debian with function 00:02.0, its modules loaded.
-fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
+pub(crate) fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
     let text = format!(
         "[[vm]]\nname = \"{VM}\"\ncpus = 2\nmemory = \"512M\"\nkernel = \"{kernel}\"\ninitrd = {:?}\n\
          cmdline = \"console=ttyAMA0\"\ndevices = [\"0000:00:02.0\"]\n",
@@ -99,6 +99,17 @@ fn start(kernel: &str, arguments: &[&str]) -> Result<Machine> {
     );
     let arguments = SMMU.iter().chain(arguments).copied();
     let mut machine = Machine::builder().manifest_text(&text).physical_memory(1 << 30).arguments(arguments).start()?;
+    load(&mut machine)?;
+    Ok(machine)
+}
+
+/// The same at EL1 without Assay and without an SMMU.
+pub(crate) fn native(kernel: &str, arguments: &[&str]) -> Result<Machine> {
+    let image = Cache::locate()?.kernel(kernel).display().to_string();
+    let initrd = with_modules("devices", kernel, &modules::DEVICES, || Ok(Vec::new()))?.display().to_string();
+    let linux = ["-kernel", &image, "-initrd", &initrd, "-append", "console=ttyAMA0"];
+    let builder = Machine::builder().bare(VM).physical_cpus(2).physical_memory(512 << 20);
+    let mut machine = builder.arguments(linux.into_iter().chain(arguments.iter().copied())).start()?;
     load(&mut machine)?;
     Ok(machine)
 }
@@ -174,7 +185,7 @@ fn net(kernel: &str, device: &str) -> Result<String> {
 }
 
 /// Answers one request with `content`.
-fn serve(listener: &TcpListener, content: &[u8]) -> Result<()> {
+pub(crate) fn serve(listener: &TcpListener, content: &[u8]) -> Result<()> {
     let (mut stream, _) = listener.accept()?;
     let mut request = [0; 1024];
     let _ = stream.read(&mut request)?;
