@@ -4,6 +4,7 @@
 mod boot;
 mod exits;
 mod io;
+mod load;
 mod plot;
 mod plugin;
 mod programs;
@@ -83,6 +84,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for (name, cost) in ["linux_boot", "linux_boot_2_cpus"].iter().zip(&linux.costs) {
             put(&format!("{name}_el2_insns"), whole(cost.insns)?, "insns");
             put(&format!("{name}_el2_entries"), whole(cost.entries)?, "exits");
+        }
+        let load = load::measure().context("a load on two CPUs")?;
+        for (name, insns) in ["linux_load_el2_insns", "shared_linux_load_el2_insns"].into_iter().zip(load) {
+            put(name, whole(insns)?, "insns");
         }
     }
     table::print(&figures, &native, before.as_ref());

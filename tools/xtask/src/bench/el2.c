@@ -1,6 +1,7 @@
 /*
  * A plugin for QEMU that counts the instructions of EL2 from the guest's first one to the first of EL0: what
- * Assay costs a boot. It writes the number into the file of its argument out=FILE when QEMU ends. The few declarations that it takes of qemu-plugin.h
+ * Assay costs a boot. With whole=on it counts to the end. It writes the number into the file of its argument out=FILE
+ * when QEMU ends. The few declarations that it takes of qemu-plugin.h
  * (QEMU 9.0 and later) and of glib's arrays are here, so that it compiles with a C compiler alone.
  */
 #include <stdint.h>
@@ -30,6 +31,7 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 4;
 
 static enum { BEFORE, DURING, AFTER } boot;
 static uint64_t insns;
+static int whole;
 static char out[4096];
 
 /* The exception level of the CPU that translates, from CPSR.M: code is translated for one. */
@@ -68,7 +70,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         qemu_plugin_register_vcpu_tb_exec_cb(tb, executed, 0, (void *)qemu_plugin_tb_n_insns(tb));
     } else if (el == 1 && boot == BEFORE) {
         boot = DURING;
-    } else if (el == 0) {
+    } else if (el == 0 && !whole) {
         boot = AFTER;
     }
 }
@@ -88,7 +90,8 @@ __attribute__((visibility("default"))) int
 qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
     (void)info;
-    if (argc != 1 || strncmp(argv[0], "out=", 4) != 0 || strlen(argv[0]) >= sizeof out) {
+    whole = argc == 2 && strcmp(argv[1], "whole=on") == 0;
+    if (argc != 1 + whole || strncmp(argv[0], "out=", 4) != 0 || strlen(argv[0]) >= sizeof out) {
         return 1;
     }
     strcpy(out, argv[0] + 4);

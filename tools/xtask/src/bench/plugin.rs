@@ -28,6 +28,12 @@ impl Plugin {
         Ok(Self { argument: format!("{},out={}", object.display(), out.display()), out })
     }
 
+    /// Has it count to the end instead of to the first instruction of EL0.
+    pub(super) fn whole(mut self) -> Self {
+        self.argument.push_str(",whole=on");
+        self
+    }
+
     /// What QEMU is told.
     pub(super) fn arguments(&self) -> [&str; 2] {
         ["-plugin", &self.argument]

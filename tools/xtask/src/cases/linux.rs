@@ -55,7 +55,7 @@ pub(super) fn to_the_shell(builder: Builder) -> Result<Machine> {
 
 /// Waits for a VM's shell. From there on the kernel's console has panics only: on a busy computer it warns, and in the middle of
 /// what a case reads.
-pub(super) fn wait_for_shell(machine: &mut Machine, vm: &str, limit: Duration) -> Result<()> {
+pub(crate) fn wait_for_shell(machine: &mut Machine, vm: &str, limit: Duration) -> Result<()> {
     machine.expect(vm, PROMPT, limit)?;
     let _ = machine.shell(vm, "dmesg -n 1", PROMPT, SOON)?;
     Ok(())
