@@ -145,6 +145,8 @@ struct Cpu {
     id: PcpuId,
     /// What runs, if anything.
     running: Option<usize>,
+    /// What became runnable while nothing ran here, and has its registers here perhaps.
+    kept: Option<usize>,
     /// When its slice began.
     begun: u64,
     /// Its virtual time then.
@@ -270,11 +272,17 @@ impl Scheduler {
                 vcpu.woken = true;
                 at
             }
-            State::Waiting | State::Throttled => return None,
+            State::Waiting | State::Kept(_) | State::Throttled => return None,
             State::Blocked => {
                 self.timers.remove(entity.0);
-                self.rouse(entity.0, now);
-                self.find_target(entity.0)?
+                let since = self.rouse(entity.0, now);
+                match self.keep(entity.0, since) {
+                    Some(last) => last,
+                    None => {
+                        self.queue(entity.0, since);
+                        self.find_target(entity.0)?
+                    }
+                }
             }
         };
         Some(self.call(target))

@@ -4,7 +4,7 @@ use super::heaps::Item;
 use super::vcpu::State;
 use super::{ANYWHERE, Scheduler};
 
-/// In the queue for all CPUs, so many places are searched for a vCPU that ran here last, or that is no other CPU's.
+/// In the queue for all CPUs, so many places are searched for a vCPU that ran here last.
 const NEAR: usize = 7;
 /// A vCPU that just began to run keeps its CPU for this part of a slice, whoever wakes.
 const PROTECTED: u64 = 8;
@@ -45,8 +45,8 @@ impl Scheduler {
 
     /// Returns when the slice of what runs on a CPU is over, or the part of the budget that it has.
     pub(super) fn end(&mut self, at: usize, now: u64) -> Option<u64> {
-        let heads = [self.queues.head(ANYWHERE), self.queues.head(at + 1)];
-        let is_urged = heads.into_iter().flatten().any(|one| self.urges(one.id, at));
+        let heads = || [self.queues.head(ANYWHERE), self.queues.head(at + 1)];
+        let is_urged = !self.queues.is_empty() && heads().into_iter().flatten().any(|one| self.urges(one.id, at));
         let cpu = &mut self.cpus[at];
         cpu.is_urged = is_urged;
         let is_capped = self.vms[self.vcpus[cpu.running?].vm].budget.is_some();
@@ -80,12 +80,22 @@ impl Scheduler {
 
     /// Returns who should run on a CPU, budgets aside.
     fn best(&mut self, at: usize, current: Option<usize>, now: u64) -> Option<usize> {
+        if let Some(kept) = self.cpus[at].kept {
+            if self.queues.is_empty() && current.is_none() {
+                return Some(kept);
+            }
+            self.cpus[at].kept = None;
+            self.queue(kept, now);
+            self.fresh = true;
+        }
+        if self.queues.is_empty() {
+            return current;
+        }
         let own = self.queues.head(at + 1).map(|one| one.id);
         let bound = own.or(current.filter(|&index| !self.is_free(index)));
         let ran = now.saturating_sub(self.cpus[at].begun);
         let is_over = current.is_none() || ran >= self.slice;
-        let head = self.first_free(at);
-        let mut free = head.map(|head| if is_over { self.near(at, head) } else { head.id });
+        let mut free = if is_over { self.near(at) } else { self.queues.head(ANYWHERE).map(|one| one.id) };
         if bound.is_some() && self.idle.first_except(&self.called).is_some() {
             // Who may run anywhere is better off on the idle CPU.
             free = None;
@@ -123,23 +133,13 @@ impl Scheduler {
         }
     }
 
-    /// Returns the first of the queue for all CPUs that no other CPU than `at` is expected to take, if it is among the very
-    /// first.
-    pub(super) fn first_free(&self, at: usize) -> Option<Item> {
+    /// Returns the first of the queue for all CPUs, or one that ran here and is as good as the first.
+    fn near(&self, at: usize) -> Option<usize> {
         let head = self.queues.head(ANYWHERE)?;
-        if !self.is_expected(head.id, at) {
-            return Some(head);
-        }
-        let free = self.queues.front(ANYWHERE, NEAR).filter(|one| !self.is_expected(one.id, at));
-        free.min_by_key(|one| one.key)
-    }
-
-    /// Returns the first of the queue for all CPUs, `head`, or one that ran here and is as good.
-    fn near(&self, at: usize, head: Item) -> usize {
         let last = head.key + self.vms[self.vcpus[head.id].vm].credit / 8;
         let ran_here = |one: &Item| one.key <= last && self.vcpus[one.id].last == Some(at);
         let near = self.queues.front(ANYWHERE, NEAR).filter(ran_here).min_by_key(|one| one.key);
-        near.unwrap_or(head).id
+        Some(near.unwrap_or(head).id)
     }
 
     /// Moves the domain of a CPU, so that neither side has more than two quanta before the other.
@@ -172,6 +172,6 @@ impl Scheduler {
         let domain = vcpu.domain;
         self.note_crowd(domain);
         self.floating.set(at, domain == ANYWHERE);
-        self.cpus[at].running = Some(index);
+        (self.cpus[at].running, self.cpus[at].kept) = (Some(index), None);
     }
 }

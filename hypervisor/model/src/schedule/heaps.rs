@@ -12,6 +12,8 @@ pub(super) struct Heaps {
     heaps: Vec<Vec<Item>>,
     /// For each thing the queue that it is in, and where there.
     places: Vec<Option<(usize, usize)>>,
+    /// How many things are in queues.
+    count: usize,
 }
 
 /// Something in a queue.
@@ -26,7 +28,12 @@ pub(super) struct Item {
 impl Heaps {
     /// Makes a queue for each of `capacities`, for the things `0..things`.
     pub(super) fn new(capacities: impl Iterator<Item = usize>, things: usize) -> Self {
-        Self { heaps: capacities.map(Vec::with_capacity).collect(), places: vec![None; things] }
+        Self { heaps: capacities.map(Vec::with_capacity).collect(), places: vec![None; things], count: 0 }
+    }
+
+    /// Returns whether nothing is in any queue.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Returns the first of a queue.
@@ -43,6 +50,7 @@ impl Heaps {
     pub(super) fn push(&mut self, heap: usize, item: Item) {
         let at = self.heaps[heap].len();
         self.heaps[heap].push(item);
+        self.count += 1;
         self.note(heap, at);
         let _ = self.up(heap, at);
     }
@@ -51,6 +59,7 @@ impl Heaps {
     pub(super) fn remove(&mut self, id: usize) {
         let Some((heap, at)) = self.places[id].take() else { return };
         let _ = self.heaps[heap].swap_remove(at);
+        self.count -= 1;
         // What was last is here now, and may belong further up or further down.
         if at < self.heaps[heap].len() {
             self.note(heap, at);

@@ -13,20 +13,23 @@ impl Scheduler {
             self.timers.remove(timer.id);
             self.fresh = true;
             match timer.id.checked_sub(self.vcpus.len()) {
-                None => self.rouse(timer.id, now),
+                None => {
+                    let since = self.rouse(timer.id, now);
+                    self.queue(timer.id, since);
+                }
                 Some(vm) => self.release(vm, now),
             }
         }
     }
 
-    /// Makes a blocked vCPU runnable.
-    pub(super) fn rouse(&mut self, index: usize, now: u64) {
+    /// Makes a blocked vCPU runnable, which is in no queue yet. Returns since when it is.
+    pub(super) fn rouse(&mut self, index: usize, now: u64) -> u64 {
         let vcpu = &self.vcpus[index];
         self.vms[vcpu.vm].count(true, now);
         // If the CPU that should have seen to it was late, that is stolen time too.
         let since = now.min(vcpu.due);
         self.welcome(index);
-        self.queue(index, since);
+        since
     }
 
     /// Puts a vCPU that was away where it belongs in virtual time.
@@ -71,7 +74,7 @@ impl Scheduler {
         vcpu.mark = meter;
         // Who runs all the time, and is still behind, can't use more: that is no claim for later.
         vcpu.time = (vcpu.time + paid).max(self.domains[vcpu.domain].time - vm.credit);
-        self.groups[vcpu.group] += vm.price * i128::from(used);
+        self.groups[vcpu.group] += vm.cost(used);
         let mut is_back = false;
         if let Some(budget) = &mut vm.budget {
             budget.give_back(cpu.part, used, now);
@@ -115,7 +118,10 @@ impl Scheduler {
         vm.throttled = true;
         for index in vm.vcpus.clone() {
             let vcpu = &mut self.vcpus[index];
-            if vcpu.state == State::Waiting {
+            if let State::Kept(last) = vcpu.state {
+                self.cpus[last].kept = None;
+            }
+            if matches!(vcpu.state, State::Waiting | State::Kept(_)) {
                 vcpu.enter(State::Throttled, now);
                 let domain = vcpu.domain;
                 self.queues.remove(index);

@@ -11,10 +11,7 @@ impl Scheduler {
             return None;
         }
         let Some(own) = vcpu.domain.checked_sub(1) else {
-            if self.is_expected(index, usize::MAX) {
-                return None;
-            }
-            return self.find_idle(vcpu.last).or_else(|| self.find_urged(index));
+            return self.find_idle(None).or_else(|| self.find_urged(index));
         };
         let has_room = self.floating.contains(own) && self.find_idle(None).is_some();
         let is_needed = self.idle.contains(own) || has_room || self.urges(index, own);
@@ -23,8 +20,11 @@ impl Scheduler {
 
     /// Finds the CPU that should ask next, after another has.
     pub(super) fn find_kick(&mut self) -> Option<usize> {
-        // One that another CPU is expected to take is that one's to find a place for, if it does not.
-        let head = self.first_free(usize::MAX);
+        if self.queues.is_empty() {
+            self.fresh = false;
+            return None;
+        }
+        let head = self.queues.head(ANYWHERE);
         let idle = head.and_then(|head| self.find_idle(self.vcpus[head.id].last));
         if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded, &self.called)) {
             return Some(idle);
@@ -37,16 +37,21 @@ impl Scheduler {
             return None;
         }
         let urged = head.and_then(|head| self.find_urged(head.id));
-        // Those that are expected elsewhere are looked at again when their CPUs have asked.
-        self.fresh = urged.is_some() || head.is_none() && self.queues.head(ANYWHERE).is_some();
+        self.fresh = urged.is_some();
         urged
     }
 
-    /// Tells whether another CPU than `at`, on which a vCPU ran last, sleeps and was told to ask: it is left to that one, which
-    /// may still have its registers and will look for others if it takes another.
-    pub(super) fn is_expected(&self, index: usize, at: usize) -> bool {
-        let last = self.vcpus[index].last.filter(|last| *last != at);
-        last.is_some_and(|last| self.idle.contains(last) && self.called.contains(last))
+    /// Keeps a vCPU that became runnable for the CPU where it ran last, if that sleeps and was not told to ask: it may still have
+    /// its registers. Returns that CPU.
+    pub(super) fn keep(&mut self, index: usize, since: u64) -> Option<usize> {
+        let vcpu = &mut self.vcpus[index];
+        let last = vcpu.last.filter(|last| self.idle.contains(*last) && !self.called.contains(*last))?;
+        if vcpu.domain != ANYWHERE || self.vms[vcpu.vm].throttled {
+            return None;
+        }
+        vcpu.enter(State::Kept(last), since);
+        self.cpus[last].kept = Some(index);
+        Some(last)
     }
 
     /// Finds a CPU that sleeps and was not told to ask, best the one at `last`.

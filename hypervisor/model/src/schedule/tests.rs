@@ -216,8 +216,8 @@ fn who_is_not_taken_by_the_cpu_that_it_ran_on_goes_to_another() {
     assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
 }
 
-/// CPU 0 runs vCPU 0, and CPU 1 sleeps and was called for vCPU 1, which is the first of the queue.
-fn with_one_expected() -> (Scheduler, [PcpuId; 2]) {
+/// CPU 0 runs vCPU 0, and CPU 1 sleeps and was called for vCPU 1.
+fn with_one_kept() -> (Scheduler, [PcpuId; 2]) {
     let cpus = [PcpuId(0), PcpuId(1)];
     let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), vm(100, 1), vm(1, 1)], SLICE);
     // vCPU 2 has run for more than vCPU 1 will have.
@@ -235,30 +235,12 @@ fn with_one_expected() -> (Scheduler, [PcpuId; 2]) {
 }
 
 #[test]
-fn a_cpu_takes_the_second_if_the_first_is_expected_elsewhere() {
-    let (mut scheduler, cpus) = with_one_expected();
+fn a_cpu_takes_who_waits_though_another_is_kept_elsewhere() {
+    let (mut scheduler, cpus) = with_one_kept();
     scheduler.wake(Entity(2), 30);
     scheduler.block(cpus[0], 31, None);
     assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(2)));
     assert_eq!(scheduler.pick(cpus[1], 32).run, Some(Entity(1)));
-}
-
-#[test]
-fn who_is_left_to_a_cpu_that_was_called_has_no_other_called() {
-    let cpus = [PcpuId(0), PcpuId(1)];
-    let mut bound = vm(1, 0);
-    bound.vcpus = vec![Placement::On(cpus[1])];
-    let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), bound], SLICE);
-    assert_eq!(scheduler.pick(cpus[0], 0).run, None);
-    scheduler.wake(Entity(0), 0);
-    assert_eq!(scheduler.pick(cpus[1], 0).run, Some(Entity(0)));
-    assert_eq!(scheduler.pick(cpus[0], 1).run, None);
-    scheduler.block(cpus[1], 10, None);
-    assert_eq!(scheduler.pick(cpus[1], 10).run, None);
-    assert_eq!(scheduler.wake(Entity(1), 20), Some(cpus[1]));
-    assert_eq!(scheduler.wake(Entity(0), 20), None, "CPU 0 would leave it to CPU 1");
-    assert_eq!(scheduler.pick(cpus[1], 30).kick, Some(cpus[0]));
-    assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
 }
 
 #[test]

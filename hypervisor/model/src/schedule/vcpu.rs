@@ -33,6 +33,8 @@ pub(super) enum State {
     Running(usize),
     /// It could run, and is in its domain's queue.
     Waiting,
+    /// It could run, and the CPU of this place, where it ran last, was told to ask and has it before others have.
+    Kept(usize),
     /// It could run, but its VM's budget is used up.
     Throttled,
     /// It has nothing to do.
@@ -70,7 +72,7 @@ impl Vcpu {
     pub(super) fn ran(&self, now: u64) -> u64 {
         let open = match self.state {
             State::Running(_) => now.saturating_sub(self.since),
-            State::Waiting | State::Throttled | State::Blocked => 0,
+            State::Waiting | State::Kept(_) | State::Throttled | State::Blocked => 0,
         };
         self.ran.saturating_add(open)
     }
@@ -79,7 +81,7 @@ impl Vcpu {
     pub(super) fn stolen(&self, now: u64) -> u64 {
         let open = match self.state {
             State::Running(_) => 0,
-            State::Waiting | State::Throttled => now.saturating_sub(self.since),
+            State::Waiting | State::Kept(_) | State::Throttled => now.saturating_sub(self.since),
             // No CPU has seen to it yet.
             State::Blocked => now.saturating_sub(self.due),
         };

@@ -4,7 +4,7 @@ use super::{Cap, Share};
 use core::ops::Range;
 
 /// Virtual time for one tick at weight 1: enough bits that a weight of 65535 is met to 0.02 %.
-const UNIT: i128 = 1 << 28;
+const UNIT: u64 = 1 << 28;
 /// Weights.
 const WEIGHTS: core::ops::RangeInclusive<u32> = 1..=65535;
 
@@ -14,7 +14,7 @@ pub(super) struct Vm {
     /// Its vCPUs.
     pub(super) vcpus: Range<usize>,
     /// Virtual time that a tick costs the whole VM.
-    pub(super) price: i128,
+    price: u64,
     /// Virtual time of one slice of one vCPU while all of the VM's are runnable.
     pub(super) quantum: i128,
     /// Virtual time of one slice of one vCPU while it is the only runnable one.
@@ -33,8 +33,8 @@ impl Vm {
     /// Makes a VM whose vCPUs are all blocked.
     pub(super) fn new(share: &Share, vcpus: Range<usize>, slice: u64) -> Self {
         let weight = share.weight.clamp(*WEIGHTS.start(), *WEIGHTS.end());
-        let price = UNIT / i128::from(weight);
-        let credit = price * i128::from(slice);
+        let price = UNIT / u64::from(weight);
+        let credit = cost(price, slice);
         Self {
             quantum: credit * vcpus.len() as i128,
             vcpus,
@@ -53,8 +53,12 @@ impl Vm {
     /// A VM's weight is divided among those of its vCPUs that are runnable, so that a tick's price changes
     /// with their number.
     pub(super) fn meter(&self, now: u64) -> i128 {
-        let ticks = i128::from(now.saturating_sub(self.since));
-        self.meter + self.price * i128::from(self.active) * ticks
+        self.meter + cost(self.price * u64::from(self.active), now.saturating_sub(self.since))
+    }
+
+    /// Returns what the whole VM pays for `ticks`.
+    pub(super) fn cost(&self, ticks: u64) -> i128 {
+        cost(self.price, ticks)
     }
 
     /// Notes that one more vCPU is runnable, or one fewer.
@@ -73,6 +77,12 @@ impl Vm {
             Some(budget) => budget.reserve(active, now, most),
         }
     }
+}
+
+/// Two factors of 64 bits have a product of 128: nothing to check, which a product of two of 128 takes a long time for. A price
+/// is no more than [`UNIT`] times the vCPUs of a VM, so that the sign stays free.
+fn cost(price: u64, ticks: u64) -> i128 {
+    (u128::from(price) * u128::from(ticks)).cast_signed()
 }
 
 /// What is left for a VM with a cap.
