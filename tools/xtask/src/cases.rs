@@ -23,7 +23,7 @@ mod selftests;
 mod shared;
 pub(crate) mod virtio;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use assay_harness::{Event, Report};
 
 use crate::setup::Extra;
@@ -60,7 +60,10 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new<S: Into<Success>>(name: impl Into<String>, run: impl Fn() -> Result<S> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new<S: Into<Success>>(
+        name: impl Into<String>,
+        run: impl Fn() -> Result<S> + Send + Sync + 'static,
+    ) -> Self {
         let run = Box::new(move || run().map(Into::into));
         Self { name: name.into(), long: false, linux: false, extras: Vec::new(), run }
     }
@@ -74,8 +77,13 @@ impl Case {
         Self { long: true, ..self }
     }
 
-    /// What is fetched for this is small.
-    fn wants(mut self, extra: Extra) -> Self {
+    /// Fails without being run.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.run = Box::new(move || bail!("{why}"));
+    }
+
+    /// What is fetched for this is nothing that takes long.
+    pub(crate) fn wants(mut self, extra: Extra) -> Self {
         self.extras.push(extra);
         self
     }

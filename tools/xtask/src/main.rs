@@ -89,7 +89,7 @@ enum Command {
         /// Only report what is there and what is missing
         #[arg(long)]
         check: bool,
-        /// Also fetch the newer QEMU of Debian unstable (`test --long` does so itself)
+        /// Also fetch the QEMU of Debian unstable (`test` does so itself)
         #[arg(long)]
         qemu_next: bool,
         /// Also fetch and build the kernel's self-tests of arm64 (`test --long` does so itself)

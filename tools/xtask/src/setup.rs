@@ -17,7 +17,7 @@ mod trees;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use assay_harness::cache::{Cache, KERNELS, RAMDISKS};
 use assay_harness::manifest::Manifest;
 use assay_harness::qemu as found_qemu;
@@ -89,7 +89,7 @@ impl Extra {
 
     fn name(self) -> &'static str {
         match self {
-            Self::NextQemu => "newer QEMU",
+            Self::NextQemu => "QEMU of Debian unstable",
             Self::Selftests => "kernel self-tests",
             Self::Firmware => "firmware and boot loaders",
             Self::Trees => "boards' device trees",
@@ -136,12 +136,13 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
         return Ok(());
     }
     let path = match extra {
-        Extra::NextQemu => qemu::install(&cache, true)?,
-        Extra::Selftests => selftests::install(&cache)?,
-        Extra::Firmware => firmware::install(&cache)?,
-        Extra::Trees => trees::install(&cache)?,
-        Extra::TrustedFirmware => tfa::install(&cache)?,
+        Extra::NextQemu => qemu::install(&cache, true),
+        Extra::Selftests => selftests::install(&cache),
+        Extra::Firmware => firmware::install(&cache),
+        Extra::Trees => trees::install(&cache),
+        Extra::TrustedFirmware => tfa::install(&cache),
     };
+    let path = path.with_context(|| format!("no {} (`cargo xtask setup {}`)", extra.name(), extra.option()))?;
     eprintln!("{}: {}", extra.name(), path.display());
     Ok(())
 }

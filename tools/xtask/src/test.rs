@@ -16,6 +16,7 @@ use junit::{End, Outcome, Suites};
 use crate::board::Board;
 use crate::cases::{self, Case};
 use crate::failure::unusable;
+use crate::setup::Extra;
 use crate::{build, setup};
 
 #[derive(Args, Debug, Default)]
@@ -32,7 +33,7 @@ pub(crate) struct Options {
     /// Compile the firmware in seconds, larger and slower
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Also what takes hours; fetches what that needs (a newer QEMU, the kernel's self-tests)
+    /// Also what takes hours; fetches what that needs (the kernel's self-tests)
     #[arg(long)]
     pub(crate) long: bool,
     /// Only list the cases
@@ -121,14 +122,10 @@ fn in_qemu(options: &Options, filter: &str, suites: &mut Suites) -> Result<Tally
     if chosen.is_empty() {
         return Ok(Tally::default());
     }
-    let (run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| long || !case.long);
+    let (mut run, left): (Vec<Case>, Vec<Case>) = chosen.into_iter().partition(|case| long || !case.long);
     let linux = run.iter().any(|case| case.linux);
     setup::ensure(if linux { setup::ALL } else { setup::Needs { qemu: true, guests: &[] } })?;
-    for extra in setup::Extra::ALL {
-        if run.iter().any(|case| case.extras.contains(&extra)) {
-            setup::fetch(extra)?;
-        }
-    }
+    fetch_for(&mut run, setup::fetch);
     build::firmware(build::Profile::fast(options.fast))?;
     build::guests(&[])?;
     let logs = logs()?;
@@ -142,6 +139,19 @@ fn in_qemu(options: &Options, filter: &str, suites: &mut Suites) -> Result<Tally
     Ok(tally)
 }
 
+/// Fetches what cases want beside Debian. What can't be had fails those that want it, and the others run.
+fn fetch_for(cases: &mut [Case], fetch: impl Fn(Extra) -> Result<()>) {
+    for extra in Extra::ALL {
+        let mut wanting = cases.iter_mut().filter(|case| case.extras.contains(&extra)).peekable();
+        if wanting.peek().is_none() {
+            continue;
+        }
+        if let Err(error) = fetch(extra) {
+            wanting.for_each(|case| case.fail(format!("{error:#}")));
+        }
+    }
+}
+
 /// Where the consoles of failed cases are kept.
 fn logs() -> Result<PathBuf> {
     let folder = build::target()?.join("assay/failed");
@@ -150,4 +160,22 @@ fn logs() -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::fetch_for;
+    use crate::cases::Case;
+    use crate::setup::Extra;
+
+    #[test]
+    fn what_cannot_be_fetched_fails_those_that_want_it_and_says_why() {
+        let case = |name| Case::new(name, || Ok(String::new()));
+        let mut cases = [case("a"), case("b").wants(Extra::Trees), case("c").wants(Extra::NextQemu)];
+        fetch_for(&mut cases, |extra| if extra == Extra::NextQemu { bail!("no mirror") } else { Ok(()) });
+        let ends = cases.map(|case| (case.run)().map_or_else(|error| error.to_string(), |success| success.note));
+        assert_eq!(ends, ["", "", "no mirror"]);
+    }
 }

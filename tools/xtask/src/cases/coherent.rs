@@ -50,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pci::ROWS)
         .map(|look| {
             let case = Case::new(format!("coherent/{}", look.name), || run(look));
-            if look.qemu_next { case.needs(Extra::NextQemu) } else { case }
+            if look.qemu_next { case.wants(Extra::NextQemu) } else { case }
         })
         .collect();
     cases.extend(places::cases());
