@@ -53,11 +53,12 @@ fn second_uart() -> Result<String> {
     let far = UnixStream::connect(&socket).context("the UART's other end")?;
     let _ = std::fs::remove_file(&socket);
     far.set_read_timeout(Some(SOON))?;
-    let _ = machine.shell("one", "stty -F /dev/ttyPS0 raw -echo; echo there >/dev/ttyPS0", PROMPT, SOON)?;
+    let _ = machine.shell("one", "exec 3<>/dev/ttyPS0; stty raw -echo <&3; echo there >&3", PROMPT, SOON)?;
     let mut said = String::new();
     let _ = BufReader::new(&far).read_line(&mut said).context("from the UART")?;
     ensure!(said.trim() == "there", "the UART says {said:?}");
-    machine.send("one", "head -n 1 /dev/ttyPS0\n")?;
+    // The shell has it open: what comes before `head` runs waits for it.
+    machine.send("one", "head -n 1 <&3\n")?;
     let long = format!("{}\n", "back".repeat(LINE / 4));
     (&far).write_all(long.as_bytes())?;
     machine.expect("one", long.trim(), SOON).context("to the UART")?;
