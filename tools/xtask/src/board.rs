@@ -31,7 +31,8 @@ pub(crate) struct Qemu {
     /// The CPU if none is asked for; a board has its own.
     #[serde(default)]
     pub(crate) cpu: String,
-    /// A board's device tree, below the folder of Debian's kernel package that holds them. Some models make their own.
+    /// A board's device tree, below the folder of Debian's kernel package that holds them; its disk has it too. Some models
+    /// make their own.
     pub(crate) tree: Option<String>,
     /// Needs the QEMU of `setup --qemu-next`.
     #[serde(default)]
@@ -50,8 +51,12 @@ impl Qemu {
     /// All of QEMU's arguments for a board, with trees in `trees`; `None` for `virt`.
     pub(crate) fn board(&self, trees: &Path) -> Option<Vec<String>> {
         let tree = self.tree.iter().flat_map(|tree| ["-dtb".to_owned(), trees.join(tree).display().to_string()]);
-        let all = ["-M".to_owned(), self.machine.clone()].into_iter().chain(tree).chain(self.arguments.iter().cloned());
-        self.is_board().then(|| all.collect())
+        self.is_board().then(|| self.bare().chain(tree).collect())
+    }
+
+    /// QEMU's arguments for a board without its tree.
+    pub(crate) fn bare(&self) -> impl Iterator<Item = String> {
+        ["-M".to_owned(), self.machine.clone()].into_iter().chain(self.arguments.iter().cloned())
     }
 }
 
@@ -85,6 +90,23 @@ pub(crate) struct Fit {
 }
 
 impl Board {
+    /// Where the board's tree is among those.
+    pub(crate) fn tree_name(&self) -> Option<&str> {
+        self.qemu.as_ref()?.tree.as_deref()
+    }
+
+    /// The board's tree by its file's name, out of those that the set-up fetched; none where QEMU makes it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn tree(&self) -> Result<Option<(String, Vec<u8>)>> {
+        let Some(tree) = self.tree_name() else { return Ok(None) };
+        let path = cache::Cache::locate()?.trees().join(tree);
+        let bytes = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        Ok(Some((name, bytes)))
+    }
+
     /// Reads the platform's file.
     ///
     /// # Errors

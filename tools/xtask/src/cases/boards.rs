@@ -13,10 +13,12 @@ use assay_harness::manifest::Manifest;
 use assay_harness::{Machine, qemu};
 use assay_plan::platform::{self, early};
 
+use super::boots::{Parts, card};
 use super::linux::{BOOT, PROMPT, SOON, wait_for_shell};
 use super::{Case, is_power_off};
-use crate::board::{self, Board, Qemu};
+use crate::board::{self, Board};
 use crate::explain::machine;
+use crate::image::UBoot;
 use crate::setup::Extra;
 
 /// Of a hundred boards, those whose tree is read, and those whose console is driven: at least.
@@ -28,9 +30,10 @@ const LINE: usize = 300;
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = vec![Case::new("trees/debians-are-read-or-refused-with-a-reason", trees).wants(Extra::Trees)];
     for name in board::all()? {
-        let Some(qemu) = Board::read(&name)?.qemu.filter(Qemu::is_board) else { continue };
-        let (title, next) = (format!("board/{name}/from-power-on-to-power-off"), qemu.next);
-        let case = Case::linux(title, move || run(&name, &qemu)).wants(Extra::Trees);
+        let board = Board::read(&name)?;
+        let Some(next) = board.qemu.as_ref().filter(|qemu| qemu.is_board()).map(|qemu| qemu.next) else { continue };
+        let title = format!("board/{name}/from-power-on-to-power-off");
+        let case = Case::linux(title, move || run(&name, &board)).wants(Extra::Trees);
         cases.push(if next { case.wants(Extra::NextQemu) } else { case });
     }
     let uart = Case::linux("board/xlnx-zcu102/debian-has-the-second-uart", second_uart);
@@ -70,13 +73,20 @@ fn second_uart() -> Result<String> {
     Ok(format!("{LINE} characters in one line"))
 }
 
-fn run(name: &str, board: &Qemu) -> Result<String> {
+/// From the disk that a user would flash. In place of the board's firmware its files are found as that finds them.
+fn run(name: &str, board: &Board) -> Result<String> {
     let cache = Cache::locate()?;
     let manifest = cache::repository()?.join("platforms").join(name).join("vms.toml");
-    let program = if board.next { cache.qemu(true) } else { qemu::find(None, &cache)? };
-    let arguments = board.board(&cache.trees()).context("it is no board")?;
-    let mut machine = Machine::builder().manifest(&manifest).qemu(program).board(arguments).start()?;
-    let vms = Manifest::read(&manifest)?.vm;
+    let manifest = format!("console = \"prefix\"\n{}", std::fs::read_to_string(manifest)?);
+    let qemu = board.qemu.as_ref().context("it is no board")?;
+    let program = if qemu.next { cache.qemu(true) } else { qemu::find(None, &cache)? };
+    let parts = Parts::new(&manifest)?;
+    let disk = parts.flashable(board, UBoot::Extlinux, &[])?;
+    let found = if board.boot.card.is_some() { card::by_config(&disk)? } else { card::by_menu(&disk)? };
+    let arguments = qemu.bare().chain(found.arguments(&parts.folder)?).collect();
+    let builder = Machine::builder().manifest_text(&manifest).by_firmware().qemu(program).board(arguments);
+    let mut machine = builder.start()?;
+    let vms = Manifest::parse(&manifest)?.vm;
     for vm in &vms {
         wait_for_shell(&mut machine, &vm.name, BOOT)?;
         let cpus = machine.shell(&vm.name, "nproc", PROMPT, SOON)?;
@@ -94,8 +104,7 @@ fn run(name: &str, board: &Qemu) -> Result<String> {
         let _ = machine.expect_event("that a VM has stopped", SOON, is_power_off)?;
     }
     // A machine without PSCI stays on, and says so.
-    let dtb = board.tree.as_ref().map(|tree| std::fs::read(cache.trees().join(tree))).transpose()?;
-    if dtb.is_none_or(|dtb| early::conduit(&dtb).is_some()) {
+    if board.tree()?.is_none_or(|(_, dtb)| early::conduit(&dtb).is_some()) {
         machine.finish(SOON)?;
     } else {
         let is_said = |event: &Event| event.get("reason").is_some_and(|reason| reason.contains("cannot power"));

@@ -1,6 +1,7 @@
 //! Boot paths other than QEMU's `-kernel`: firmware starts Assay from a disk, as a board's does.
 
 mod armstub;
+pub(super) mod card;
 mod sbsa;
 pub(super) mod start;
 mod tfa;
@@ -20,7 +21,7 @@ use super::Case;
 use crate::board::Board;
 use crate::build::{self, Artifacts};
 use crate::image::disk::Table;
-use crate::image::{UBoot, uboot as uboot_files};
+use crate::image::{UBoot, write_disk};
 use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -39,14 +40,14 @@ const TWO: &str = "console = \"prefix\"\n\
     [[vm]]\nname = \"debian\"\nmemory = \"256M\"\ncpus = 2\nkernel = \"debian\"\ninitrd = \"busybox\"\ncmdline = \"console=ttyAMA0\"\n";
 
 /// What a disk is made of, and the folder for it, which goes with this.
-struct Parts {
-    folder: PathBuf,
+pub(super) struct Parts {
+    pub(super) folder: PathBuf,
     image: Vec<u8>,
     bundle: Vec<u8>,
 }
 
 impl Parts {
-    fn new(manifest: &str) -> Result<Self> {
+    pub(super) fn new(manifest: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("assay-boots-{}-{number}", std::process::id()));
@@ -65,10 +66,14 @@ impl Parts {
 
     /// QEMU's argument for the disk that a user would flash.
     fn whole_disk(&self, way: UBoot) -> Result<String> {
+        Ok(drive(&self.flashable(&Board::read("qemu-virt")?, way, &[])?))
+    }
+
+    /// The disk that a user would flash for a board, with what the user puts there.
+    pub(super) fn flashable(&self, board: &Board, way: UBoot, further: &[(&str, &[u8])]) -> Result<PathBuf> {
         let path = self.folder.join("disk.img");
-        let fit = Board::read("qemu-virt")?.boot.fit.map(|fit| uboot_files::fit(&self.image, &self.bundle, fit.load));
-        crate::image::write_disk(&path, way, &self.image, &self.bundle, fit.as_deref())?;
-        Ok(drive(&path))
+        write_disk(&path, board, way, &self.image, &self.bundle, further)?;
+        Ok(path)
     }
 }
 

@@ -2,10 +2,10 @@
 //! the one to boot from. Written sparse, by libraries, without root.
 
 use std::fs::{self, File};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use fscommon::StreamSlice;
 use gpt::GptConfig;
@@ -18,6 +18,8 @@ const MIB: u64 = 1 << 20;
 const LEAST: u64 = 64 * MIB;
 /// What U-Boot's scan looks for: the attribute "legacy BIOS bootable".
 const BOOTABLE: u64 = 1 << 2;
+/// A partition's type in an MBR.
+const FAT32: u8 = 0x0c;
 
 /// Which table says where the file system is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,6 @@ fn partition(disk: &File, volume: u64) -> Result<(u64, u64)> {
 
 /// Writes an MBR with the one partition, FAT32 by blocks, active. Gives where it begins and ends.
 fn old_partition(disk: &File, volume: u64) -> Result<(u64, u64)> {
-    const FAT32: u8 = 0x0c;
     // Nobody reads cylinders any more: the most that they say.
     let (lb_start, lb_size) = (u32::try_from(MIB / 512)?, u32::try_from(volume / 512)?);
     let none = PartRecord::new_protective(Some(0));
@@ -84,6 +85,45 @@ fn old_partition(disk: &File, volume: u64) -> Result<(u64, u64)> {
     let mut device = disk;
     table.overwrite_lba0(&mut device)?;
     Ok((MIB, MIB + volume))
+}
+
+/// A disk's one file system, as firmware finds it: in the table's active partition.
+pub(crate) struct Volume(FileSystem<StreamSlice<File>>);
+
+impl Volume {
+    /// Opens the disk.
+    ///
+    /// # Errors
+    /// It has no such partition, or no FAT in it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        const PROTECTIVE: u8 = 0xee;
+        // `fatfs` wants to be able to write.
+        let mut disk = File::options().read(true).write(true).open(path)?;
+        let table = ProtectiveMBR::from_disk(&mut disk, LogicalBlockSize::Lb512).context("no partition table")?;
+        let first = table.partition(0).context("an MBR has four partitions")?;
+        let (start, size) = if first.os_type == PROTECTIVE {
+            let table = GptConfig::new().writable(false).open(path)?;
+            let bootable = table.partitions().values().find(|partition| partition.flags & BOOTABLE != 0);
+            let partition = bootable.context("no partition of the GPT is to be booted from")?;
+            (partition.first_lba, partition.last_lba + 1 - partition.first_lba)
+        } else {
+            ensure!((first.boot_indicator, first.os_type) == (0x80, FAT32), "the MBR's first partition: {first:?}");
+            (first.lb_start.into(), first.lb_size.into())
+        };
+        let space = StreamSlice::new(disk, start * 512, (start + size) * 512)?;
+        Ok(Self(FileSystem::new(space, FsOptions::new())?))
+    }
+
+    /// Reads a file of it.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = self.0.root_dir().open_file(name.trim_start_matches('/'));
+        file.and_then(|mut file| file.read_to_end(&mut bytes)).with_context(|| format!("the disk has no {name}"))?;
+        Ok(bytes)
+    }
 }
 
 fn put<T: fatfs::ReadWriteSeek>(root: &fatfs::Dir<'_, T>, name: &str, bytes: &[u8]) -> Result<()> {
@@ -97,14 +137,10 @@ fn put<T: fatfs::ReadWriteSeek>(root: &fatfs::Dir<'_, T>, name: &str, bytes: &[u
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::Read as _;
-
-    use fatfs::{FatType, FileSystem, FsOptions};
-    use fscommon::StreamSlice;
+    use fatfs::FatType;
     use gpt::GptConfig;
 
-    use super::{Table, write};
+    use super::{Table, Volume, write};
 
     #[test]
     fn a_disk_has_a_table_and_the_files() {
@@ -115,13 +151,10 @@ mod tests {
         let partition = disk.partitions().get(&1).unwrap().clone();
         assert_eq!(partition.part_type_guid, gpt::partition_types::EFI);
         assert_eq!((partition.first_lba % 2048, partition.flags), (0, 4));
-        let file = File::open(&path).unwrap();
-        let space = StreamSlice::new(file, partition.first_lba * 512, (partition.last_lba + 1) * 512).unwrap();
-        let system = FileSystem::new(ReadOnly(space), FsOptions::new()).unwrap();
-        assert_eq!(system.fat_type(), FatType::Fat32);
-        let mut bytes = Vec::new();
-        system.root_dir().open_file("efi/boot/BUNDLE.CPIO").unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(bytes == large);
+        let volume = Volume::open(&path).unwrap();
+        assert_eq!(volume.0.fat_type(), FatType::Fat32);
+        assert!(volume.read("/efi/boot/BUNDLE.CPIO").unwrap() == large);
+        assert_eq!(volume.read("bundle").unwrap_err().to_string(), "the disk has no bundle");
         std::fs::remove_file(path).unwrap();
     }
 
@@ -130,6 +163,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("assay-card-{}.img", std::process::id()));
         write(&path, Table::Mbr, &[("config.txt", b"kernel=assay.img")]).unwrap();
         let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(Volume::open(&path).unwrap().read("config.txt").unwrap(), b"kernel=assay.img");
         std::fs::remove_file(path).unwrap();
         assert_eq!(bytes[510..512], [0x55, 0xaa]);
         let entry = &bytes[446..462];
@@ -140,30 +174,5 @@ mod tests {
         assert!(bytes[462..510].iter().all(|&byte| byte == 0));
         // FAT32's own mark, in its first sector.
         assert_eq!(bytes[(1 << 20) + 82..][..8], *b"FAT32   ");
-    }
-
-    /// What `fatfs` wants to write to is not written to.
-    struct ReadOnly<T>(T);
-
-    impl<T: std::io::Read> std::io::Read for ReadOnly<T> {
-        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-            self.0.read(to)
-        }
-    }
-
-    impl<T: std::io::Seek> std::io::Seek for ReadOnly<T> {
-        fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
-            self.0.seek(to)
-        }
-    }
-
-    impl<T> std::io::Write for ReadOnly<T> {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
     }
 }

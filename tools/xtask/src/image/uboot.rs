@@ -13,9 +13,12 @@ pub(crate) const FIT: &str = "assay.itb";
 /// The FIT's configuration. Some builds of U-Boot look for one with the board's tree unless it is named.
 const CHOICE: &str = "assay";
 
-/// The menu of one, for files of the system partition. Without a tree of its own the board's is used.
-pub(crate) fn menu(image: &str, bundle: &str) -> String {
-    format!("default assay\ntimeout 10\n\nlabel assay\n    kernel /{image}\n    initrd /{bundle}\n")
+/// The files of a disk that U-Boot starts.
+pub(crate) struct Start<'a> {
+    pub(crate) image: &'a str,
+    pub(crate) bundle: &'a str,
+    /// Without one the board's is used: where firmware left it, or U-Boot's own.
+    pub(crate) tree: Option<&'a str>,
 }
 
 /// Loads a file of the disk that the script is on.
@@ -24,18 +27,29 @@ fn load(to: &str, name: &str) -> String {
 }
 
 /// The board's tree is where firmware left it, or U-Boot's own.
-const TREE: &str = "setenv tree ${fdt_addr}\nif test -z \"${tree}\"; then setenv tree ${fdtcontroladdr}; fi\n";
+const OWN: &str = "setenv tree ${fdt_addr}\nif test -z \"${tree}\"; then setenv tree ${fdtcontroladdr}; fi\n";
 
-/// The commands that start image and bundle, files of the system partition, as they are.
-pub(crate) fn commands(image: &str, bundle: &str) -> String {
-    let (image, bundle) = (load("kernel_addr_r", image), load("ramdisk_addr_r", bundle));
-    format!("{TREE}{image}{bundle}booti ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} ${{tree}}\n")
+impl Start<'_> {
+    /// The menu of one.
+    pub(crate) fn menu(&self) -> String {
+        let tree = self.tree.map_or(String::new(), |tree| format!("    fdt /{tree}\n"));
+        let (image, bundle) = (self.image, self.bundle);
+        format!("default assay\ntimeout 10\n\nlabel assay\n    kernel /{image}\n    initrd /{bundle}\n{tree}")
+    }
+
+    /// The commands that start them as they are.
+    pub(crate) fn commands(&self) -> String {
+        let tree = self.tree.map_or(OWN.to_owned(), |tree| load("fdt_addr_r", tree) + "setenv tree ${fdt_addr_r}\n");
+        // The bundle last: its size is what `filesize` is then.
+        let (image, bundle) = (load("kernel_addr_r", self.image), load("ramdisk_addr_r", self.bundle));
+        format!("{tree}{image}{bundle}booti ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} ${{tree}}\n")
+    }
 }
 
 /// The commands that start the FIT.
 pub(crate) fn fit_commands() -> String {
     let fit = load("ramdisk_addr_r", FIT);
-    format!("{TREE}{fit}bootm ${{ramdisk_addr_r}}#{CHOICE} ${{ramdisk_addr_r}}#{CHOICE} ${{tree}}\n")
+    format!("{OWN}{fit}bootm ${{ramdisk_addr_r}}#{CHOICE} ${{ramdisk_addr_r}}#{CHOICE} ${{tree}}\n")
 }
 
 /// Commands as a file that U-Boot sources: a legacy image of type script, whose data is a list of lengths that ends with 0,
@@ -110,7 +124,7 @@ fn number(name: &str, value: u32) -> DeviceTreeProperty {
 mod tests {
     use assay_plan::gate::Tree;
 
-    use super::{fit, script};
+    use super::{Start, fit, script};
 
     #[test]
     fn a_script_is_a_legacy_image_with_two_checksums() {
@@ -126,6 +140,16 @@ mod tests {
         let mut header = file[..64].to_vec();
         header[4..8].fill(0);
         assert_eq!(file[4..8], crc.checksum(&header).to_be_bytes());
+    }
+
+    #[test]
+    fn a_tree_of_the_disk_is_named_and_its_size_is_not_taken_for_the_bundles() {
+        let start = Start { image: "i", bundle: "b", tree: Some("t") };
+        assert!(start.menu().ends_with("    kernel /i\n    initrd /b\n    fdt /t\n"));
+        let commands = start.commands();
+        let at = |word: &str| commands.find(word).unwrap();
+        assert!(at("{fdt_addr_r} /t") < at("/b") && at("/b") < at("${filesize} ${tree}"));
+        assert!(!commands.contains("fdtcontroladdr"));
     }
 
     #[test]

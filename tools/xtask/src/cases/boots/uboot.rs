@@ -7,7 +7,7 @@ use assay_harness::{Builder, Machine};
 use super::{HELLO, LIMIT, Parts, TWO, fetched, to_debian_and_off, wait_for};
 use crate::board::Board;
 use crate::cases::{Case, is_power_off};
-use crate::image::{UBoot, write_card};
+use crate::image::UBoot;
 use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -54,8 +54,7 @@ fn by_bootefi() -> Result<String> {
 /// The card that a user would flash for a Raspberry Pi 4, without the Pi's own firmware: QEMU is that, and starts U-Boot.
 fn card() -> Result<String> {
     let (parts, board) = (Parts::new(HELLO)?, Board::read("raspi4b")?);
-    let path = parts.folder.join("card.img");
-    write_card(&path, &board.boot, &parts.image, &parts.bundle)?;
+    let path = parts.flashable(&board, UBoot::Extlinux, &[])?;
     let qemu = board.qemu.context("QEMU plays it")?;
     let mut arguments = qemu.board(&Cache::locate()?.trees()).context("it is a board")?;
     let card = format!("if=sd,format=raw,file={}", path.display());
