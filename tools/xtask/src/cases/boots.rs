@@ -2,6 +2,7 @@
 
 mod armstub;
 pub(super) mod card;
+mod kept;
 mod sbsa;
 pub(super) mod start;
 mod tfa;
@@ -25,7 +26,7 @@ use crate::image::{UBoot, write_disk};
 use crate::setup::Extra;
 
 pub(super) fn cases() -> Vec<Case> {
-    let all = [uefi::cases(), uboot::cases(), armstub::cases()].into_iter().flatten();
+    let all = [uefi::cases(), kept::cases(), uboot::cases(), armstub::cases()].into_iter().flatten();
     all.map(|case| case.wants(Extra::Firmware)).chain(tfa::cases()).chain(sbsa::cases()).chain(start::cases()).collect()
 }
 

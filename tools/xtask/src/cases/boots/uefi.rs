@@ -10,7 +10,7 @@ use crate::cases::Case;
 use crate::image::{BESIDE, REMOVABLE, UBoot};
 
 /// Firmware gives its device tree, or ACPI's tables instead.
-const TREE: &str = "acpi=off";
+pub(super) const TREE: &str = "acpi=off";
 const ACPI: &str = "acpi=on";
 
 const GRUB: &str =
@@ -36,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A machine with AAVMF in its flash and this disk.
-fn machine(manifest: &str, options: &str, disk: &str) -> Result<Builder> {
+pub(super) fn machine(manifest: &str, options: &str, disk: &str) -> Result<Builder> {
     let arguments = ["-M", options, "-bios", &fetched("aavmf")?, "-drive", disk];
     Ok(Machine::builder().manifest_text(manifest).by_firmware().arguments(arguments))
 }
