@@ -157,6 +157,32 @@ mod tests {
         assert!(count > 2, "{count} lines");
     }
 
+    /// "What was seen" is what a case shows: those that documents name are there, and each board is in the table.
+    #[test]
+    fn every_case_that_a_document_names_is_there_and_every_board_has_a_row() {
+        let cases = crate::cases::all().unwrap();
+        let mut count = 0;
+        for file in documents() {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for name in text.split('`').filter(|name| name.starts_with("boots/") || name.starts_with("board/")) {
+                let is_there = match name.strip_suffix('…') {
+                    Some(start) => cases.iter().any(|case| case.name.starts_with(start)),
+                    None => cases.iter().any(|case| case.name == name),
+                };
+                assert!(is_there, "{}: no case {name}", file.display());
+                count += 1;
+            }
+        }
+        assert!(count > 20, "{count} names");
+        let table = std::fs::read_to_string(cache::repository().unwrap().join("docs/porting.md")).unwrap();
+        for name in crate::board::all().unwrap().iter().filter(|name| *name != "qemu-virt") {
+            assert!(
+                table.contains(&format!("\n| `{name}` (")) && table.contains(&format!("`--board {name}`")),
+                "{name}"
+            );
+        }
+    }
+
     #[test]
     fn every_example_manifest_is_readable() {
         let folder = cache::repository().unwrap().join("guests/manifests");
