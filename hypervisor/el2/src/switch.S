@@ -5,6 +5,8 @@
 //     [sp, #0] handler    [sp, #8] for synchronous exits    [sp, #16] guest    [sp, #24] for the others
 // and above that x19 to x30 of the caller. The functions are called as f(handler, guest, cause); while they
 // return 0 the guest is entered again.
+// x20 to x28 stay where they are at an exit: the functions give them back as they were (AAPCS64 6.1.1). Once one has not
+// returned 0, they are put into the frame. If that was 2, the one for the others is called with cause 0, and may change them.
 // FP, SIMD and SVE registers are never touched here: EL2 is built for soft-float.
 
 .macro save_guest function, cause, guard
@@ -19,12 +21,7 @@
     stp     x14, x15, [sp, #112]
     stp     x16, x17, [sp, #128]
     stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
-    str     x30, [sp, #240]
+    stp     x29, x30, [sp, #232]
 .if \cause
     mov     w2, #\cause
 .endif
@@ -104,7 +101,7 @@
     vectors switch_vectors_firmware, firmware_guard
 
 // switch_enter(x0 = &mut Guest, x1 = handler, x2 = for synchronous exits, x3 = for the others): runs the guest
-// until one of them returns non-zero.
+// until one of them returns neither 0 nor 2.
 .globl switch_enter
 switch_enter:
     stp     x29, x30, [sp, #-128]!
@@ -119,31 +116,13 @@ switch_enter:
     mov     x3, sp
     str     x3, [x0, #{HOST_SP}]
 
-switch_resume:                      // x0 = guest
-    mov     sp, x0
-    ldp     x2, x3, [sp, #{PC}]
-    and     x3, x3, #~(1 << 3)      // M[3]: whatever safe code wrote, never back to EL2
-    msr     elr_el2, x2
-    msr     spsr_el2, x3
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
-    ldp     x0, x1, [sp, #0]
-    eret
-    dsb     nsh                     // nothing past ERET may be executed speculatively (DDI0487 C6.2.117 note)
-    isb
+switch_resume_whole:                // x0 = guest
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldr     x28, [x0, #224]
+    b       switch_resume
 
 .macro call_handler function
     mrs     x3, elr_el2
@@ -160,19 +139,52 @@ switch_resume:                      // x0 = guest
     ldr     x6, [sp, #24]
 .endif
     blr     x6
+    cbnz    w0, switch_complete
+    ldr     x0, [sp, #16]
 .endm
 
 switch_other:                       // sp = guest, w2 = cause
     call_handler other
-    cbnz    w0, switch_leave
-    ldr     x0, [sp, #16]
     b       switch_resume
 
 switch_synchronous:                 // sp = guest
     call_handler synchronous
+switch_resume:                      // x0 = guest, x20 to x28 = its own
+    mov     sp, x0
+    ldp     x2, x3, [sp, #{PC}]
+    and     x3, x3, #~(1 << 3)      // M[3]: whatever safe code wrote, never back to EL2
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x19, [sp, #144]
+    ldp     x29, x30, [sp, #232]
+    ldp     x0, x1, [sp, #0]
+    eret
+    dsb     nsh                     // nothing past ERET may be executed speculatively (DDI0487 C6.2.117 note)
+    isb
+
+switch_complete:                    // w0 = what the function returned, x20 to x28 as it gave them back
+    ldr     x1, [sp, #16]
+    stp     x20, x21, [x1, #160]
+    stp     x22, x23, [x1, #176]
+    stp     x24, x25, [x1, #192]
+    stp     x26, x27, [x1, #208]
+    str     x28, [x1, #224]
+    tbz     w0, #1, switch_leave
+    ldr     x0, [sp]
+    ldr     x6, [sp, #24]
+    mov     w2, #0
+    blr     x6
     cbnz    w0, switch_leave
     ldr     x0, [sp, #16]
-    b       switch_resume
+    b       switch_resume_whole
 
 switch_leave:
     add     sp, sp, #32

@@ -16,7 +16,7 @@ use crate::sysreg::{isb, read_sysreg, write_el2};
 /// A vCPU's registers, and EL2's stack pointer while it runs. `switch.S` knows the layout.
 #[repr(C, align(16))]
 pub struct Guest {
-    /// General registers, program counter and PSTATE.
+    /// General registers, program counter and PSTATE. Whole unless a [`Handler`] runs.
     pub frame: Frame,
     host_sp: u64,
     /// The stage 2 that it was made for.
@@ -59,12 +59,19 @@ pub enum Control {
     Resume = 0,
     /// Return from [`run`].
     Leave = 1,
+    /// Complete the frame and call [`Handler::whole`]: an answer of [`Handler::synchronous`] alone.
+    Whole = 2,
 }
 
 /// Handles the exits of one guest on one CPU. Interrupts are masked, and stay so.
+///
+/// Of a frame the lazy registers ([`Frame::is_lazy`]) are the guest's for [`Self::whole`] alone. Elsewhere they may be what they
+/// once were, and what is written there is lost.
 pub trait Handler {
-    /// Handles a synchronous exception: [`syndrome`] has the details.
-    fn synchronous(&mut self, frame: &mut Frame) -> Control;
+    /// Handles a synchronous exception with the syndrome `esr` ([`syndrome`] has the details), or asks for the whole frame.
+    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control;
+    /// Handles one for which [`Self::synchronous`] has asked for the whole frame.
+    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control;
     /// Handles an interrupt or an SError.
     fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control;
 }
@@ -111,10 +118,10 @@ unsafe extern "C" fn synchronous<H: Handler>(handler: *mut c_void, guest: *mut G
     let frame = unsafe { &mut (*guest).frame };
     // SAFETY: our caller's promise; `run` holds the exclusive borrow that this one continues.
     let handler = unsafe { &mut *handler.cast::<H>() };
-    handler.synchronous(frame) as u32
+    handler.synchronous(frame, raw_syndrome()) as u32
 }
 
-/// Called by `switch.S` at each other exit.
+/// Called by `switch.S` at each other exit, and with cause 0 after [`Control::Whole`].
 ///
 /// # Safety
 /// As [`synchronous`].
@@ -124,6 +131,7 @@ unsafe extern "C" fn other<H: Handler>(handler: *mut c_void, guest: *mut Guest, 
     // SAFETY: as in `synchronous`.
     let handler = unsafe { &mut *handler.cast::<H>() };
     let cause = match cause {
+        0 => return handler.whole(frame, raw_syndrome()) as u32,
         1 => Cause::Irq,
         2 => Cause::Fiq,
         _ => Cause::SError,

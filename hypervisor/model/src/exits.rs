@@ -85,7 +85,7 @@ pub enum Next {
 }
 
 /// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
-/// the same answer to, and a read of an identification register. Returns whether it was one.
+/// the same answer to, and a read of an identification register into one that each frame has. Returns whether it was one.
 #[inline(always)]
 pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
     /// Op0, Op1, CRn and direction of the syndrome, and what they are in a read of the ID space.
@@ -101,13 +101,15 @@ pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
             answer.is_some()
         }
         ec::SYSREG if esr & ID_FIELDS == ID_READ => {
-            let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr >> 5);
-            let Some(value) = machine.id.feature(crm, op2) else {
-                return false;
-            };
-            frame.set((rt & 0x1f) as u8, value);
-            frame.advance();
-            true
+            let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr::named_register(esr));
+            match machine.id.feature(crm, op2) {
+                Some(value) if !Frame::is_lazy(rt) => {
+                    frame.set(rt, value);
+                    frame.advance();
+                    true
+                }
+                _ => false,
+            }
         }
         _ => false,
     }

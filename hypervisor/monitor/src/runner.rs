@@ -7,6 +7,7 @@
 use assay_el2::lock::Relax;
 use assay_el2::{cpu, gic, mmu, pmu, timer};
 use assay_model::counters::Counters;
+use assay_model::life::Stop;
 use assay_model::lock::{Mutex, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Stage;
@@ -161,6 +162,8 @@ struct Runner {
     vcpu: Vcpu,
     hardware: Hardware,
     stage: Stage,
+    /// The VM is to stop, for this reason.
+    ended: Option<Stop>,
     /// GICv2: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
     /// The virtual timer's line as the model was told; the model may have it otherwise while a physical interrupt stands
@@ -180,6 +183,7 @@ impl Runner {
             vcpu: Vcpu::new(vcpu),
             hardware: Hardware { vm, until: None },
             stage: Stage::Off,
+            ended: None,
             timer_held: None,
             timer_line: false,
             counters: &vm.counters[vcpu.0],

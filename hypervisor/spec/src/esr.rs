@@ -72,6 +72,14 @@ pub const fn encode(class: u8, iss: u64) -> u64 {
     (class as u64) << 26 | IL | iss
 }
 
+/// Returns the general register that a syndrome names, if it is of a load or store, a system register's instruction or a WFIT.
+/// Of others it is any number, but 0 of a call by immediate 0.
+#[inline(always)]
+pub const fn named_register(esr: u64) -> u8 {
+    let at = if class(esr) == ec::DABT_LOWER { esr >> 16 } else { esr >> 5 };
+    (at & 31) as u8
+}
+
 /// Returns a syndrome's exception class.
 #[inline(always)]
 pub const fn class(esr: u64) -> u8 {

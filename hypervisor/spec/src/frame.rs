@@ -22,6 +22,13 @@ impl Frame {
     /// PSTATE of a vCPU at its reset: EL1h with D, A, I and F masked (PSCI 1.1 §6.4.3).
     pub const PSTATE_RESET: u64 = 0x3c5;
 
+    /// Tells whether a register is one of those that are put into a frame only if need be: x20 to x28, which a function gives
+    /// back as they were (AAPCS64 6.1.1).
+    #[inline(always)]
+    pub const fn is_lazy(register: u8) -> bool {
+        register.wrapping_sub(20) < 9
+    }
+
     /// Returns a frame that enters EL1 at `pc` with `x0` in x0 and zero in all other registers.
     pub fn entering(pc: u64, x0: u64) -> Self {
         let mut frame = Self { x: [0; 31], pc, pstate: Self::PSTATE_RESET };
@@ -84,6 +91,7 @@ impl Frame {
 mod tests {
     use super::{Frame, SS};
     use proptest::prelude::{any, prop_assert_eq, proptest};
+    use std::vec::Vec;
 
     const BTYPE: u64 = 3 << 10;
     const AARCH32: u64 = 1 << 4;
@@ -103,6 +111,12 @@ mod tests {
         let frame = Frame::entering(0x4020_0000, 7);
         assert_eq!((frame.pc, frame.x[0], frame.pstate), (0x4020_0000, 7, 0x3c5));
         assert!(frame.x[1..].iter().all(|&register| register == 0));
+    }
+
+    #[test]
+    fn lazy_are_the_registers_that_a_function_gives_back_but_for_those_that_the_vectors_need() {
+        let lazy: Vec<u8> = (0..=u8::MAX).filter(|&register| Frame::is_lazy(register)).collect();
+        assert_eq!(lazy, [20, 21, 22, 23, 24, 25, 26, 27, 28]);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;
-use assay_spec::frame::Frame;
 use assay_spec::intid::IntId;
 
 use super::Runner;
@@ -77,9 +76,9 @@ impl Runner {
     }
 
     /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.
-    pub(super) fn deadline(&mut self, frame: &Frame) {
+    pub(super) fn deadline(&mut self) {
         if self.look_at_clock() {
-            let _ = self.stop(Stop::Crash(Crash::Watchdog), frame);
+            let _ = self.end(Stop::Crash(Crash::Watchdog));
         }
     }
 

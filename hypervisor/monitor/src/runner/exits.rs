@@ -22,19 +22,19 @@ use crate::{deferred, panic, report};
 impl Runner {
     /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
     #[inline]
-    fn interrupt(&mut self, frame: &Frame) -> Control {
+    fn interrupt(&mut self) -> Control {
         match interrupts::next() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 self.timer_fired(physical);
                 Control::Resume
             }
-            Some(event) => self.rare(event, frame),
+            Some(event) => self.rare(event),
             None => Control::Resume,
         }
     }
 
     #[inline(never)]
-    fn rare(&mut self, event: Event, frame: &Frame) -> Control {
+    fn rare(&mut self, event: Event) -> Control {
         self.counters.interrupt(match event {
             Event::VirtTimer(_) => Interrupt::Timer,
             Event::HypTimer => Interrupt::Deadline,
@@ -47,7 +47,7 @@ impl Runner {
         }
         intx::sample(self.vm, self.vcpu.index, matches!(event, Event::Maintenance(_)));
         match event {
-            Event::HypTimer => self.deadline(frame),
+            Event::HypTimer => self.deadline(),
             Event::VirtTimer(physical) => {
                 self.timer_held = Some(physical);
                 self.sample_timer();
@@ -82,7 +82,7 @@ impl Runner {
             self.hardware.arm(&self.vcpu, watchdog);
         }
         self.vm.kick(kicks);
-        if self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
+        if self.ended.is_none() && self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
             Control::Resume
         } else {
             Control::Leave
@@ -138,7 +138,7 @@ impl Runner {
             }
             Next::Inject(fault) => self.inject(fault, exit, frame),
             Next::Leave(stage) => self.leave(stage),
-            Next::Stop(stop) => self.stop(stop, frame),
+            Next::Stop(stop) => self.end(stop),
         }
     }
 
@@ -158,7 +158,7 @@ impl Runner {
             && frame.pc & !0x7ff == vbar & !0x7ff
             && !abort.from_el0
         {
-            return self.stop(Stop::Crash(Crash::NoVectors), frame);
+            return self.end(Stop::Crash(Crash::NoVectors));
         }
         let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
         let write = inject::take(fault, frame, &el1);
@@ -168,60 +168,84 @@ impl Runner {
 
     /// An interrupt or error that nobody has asked for.
     #[inline(never)]
-    fn unwanted(&mut self, frame: &Frame, cause: Cause) -> Control {
+    fn unwanted(&mut self, cause: Cause) -> Control {
         match cause {
             // Group 0 is not ours: whoever it is for takes it elsewhere. One that stays would bring the guest back for ever.
-            Cause::Fiq if switch::is_fiq_pending() => self.stop(Stop::Crash(Crash::Fiq), frame),
+            Cause::Fiq if switch::is_fiq_pending() => self.end(Stop::Crash(Crash::Fiq)),
             Cause::Irq | Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Irq | Cause::Fiq => Control::Leave,
             Cause::SError if esr::is_uncontainable(switch::raw_syndrome()) => panic::uncontainable(&self.vm.name),
-            Cause::SError => self.stop(Stop::Crash(Crash::SError), frame),
+            Cause::SError => self.end(Stop::Crash(Crash::SError)),
         }
     }
 
-    pub(super) fn stop(&mut self, stop: Stop, frame: &Frame) -> Control {
+    /// The VM is to stop: once the guest is left, and its frame whole.
+    pub(super) fn end(&mut self, stop: Stop) -> Control {
+        self.ended = Some(stop);
+        Control::Leave
+    }
+
+    /// Stops the VM, and says with which registers if it has crashed.
+    pub(super) fn stop(&self, stop: Stop, frame: &Frame) {
         if let Stop::Crash(crash) = stop {
             report::crash(self.vm, self.vcpu.index, crash, frame);
         }
         self.vm.stop(stop);
-        Control::Leave
     }
 }
 
 impl Handler for Runner {
     #[inline(always)]
-    fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        let esr = switch::raw_syndrome();
+    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
         self.counters.exit(esr);
         if exits::fast_path(esr, frame, &self.vm.machine) {
             return Control::Resume;
         }
+        if Frame::is_lazy(esr::named_register(esr)) { Control::Whole } else { self.whole(frame, esr) }
+    }
+
+    #[inline(always)]
+    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
         if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
     }
 
     #[inline(always)]
-    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
-        if cause == Cause::Irq { self.interrupt(frame) } else { self.unwanted(frame, cause) }
+    fn other(&mut self, _frame: &mut Frame, cause: Cause) -> Control {
+        if cause == Cause::Irq { self.interrupt() } else { self.unwanted(cause) }
     }
 }
 
 /// Handles the exits of a vCPU that shares its CPU.
 pub(super) struct Sharer<'a>(pub(super) &'a mut Runner);
 
+impl Sharer<'_> {
+    /// Handles what only such a vCPU comes to EL2 for.
+    #[inline(always)]
+    fn shared(&mut self, frame: &mut Frame, esr: u64) -> Option<Control> {
+        let shared = exits::shared(esr, frame, self.0.vcpu.index);
+        if shared != Shared::Other {
+            self.0.counters.exit(esr);
+        }
+        match shared {
+            Shared::Other => None,
+            Shared::Resume => Some(Control::Resume),
+            Shared::Wait { until } => Some(self.0.leave(Stage::Waiting(until))),
+            Shared::Yield => Some(self.0.leave(Stage::Yielding)),
+        }
+    }
+}
+
 impl Handler for Sharer<'_> {
     #[inline(always)]
-    fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        let esr = switch::raw_syndrome();
-        let shared = exits::shared(esr, frame, self.0.vcpu.index);
-        if shared == Shared::Other {
-            return self.0.synchronous(frame);
+    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        if esr::class(esr) == esr::ec::WFX && Frame::is_lazy(esr::named_register(esr)) {
+            return Control::Whole;
         }
-        self.0.counters.exit(esr);
-        match shared {
-            Shared::Other | Shared::Resume => Control::Resume,
-            Shared::Wait { until } => self.0.leave(Stage::Waiting(until)),
-            Shared::Yield => self.0.leave(Stage::Yielding),
-        }
+        self.shared(frame, esr).unwrap_or_else(|| self.0.synchronous(frame, esr))
+    }
+
+    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.shared(frame, esr).unwrap_or_else(|| self.0.whole(frame, esr))
     }
 
     #[inline(always)]
@@ -238,7 +262,7 @@ impl Handler for Sharer<'_> {
             self.0.timer_fired(physical);
             return Control::Resume;
         }
-        let control = self.0.rare(event, frame);
+        let control = self.0.rare(event);
         // The scheduler has something to say, by a kick or by the time that it set.
         if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }
     }
@@ -259,8 +283,12 @@ impl Bypassing<'_> {
 }
 
 impl Handler for Bypassing<'_> {
-    fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        self.protected(|handler| handler.synchronous(frame))
+    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.protected(|handler| handler.synchronous(frame, esr))
+    }
+
+    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.protected(|handler| handler.whole(frame, esr))
     }
 
     fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {

@@ -1,6 +1,6 @@
 //! A handler that records its exits: a way of its own, so that the one without a record is not a bit longer.
 
-use assay_el2::switch::{self, Cause, Control, Handler};
+use assay_el2::switch::{Cause, Control, Handler};
 use assay_el2::{cpu, gic};
 use assay_model::exit_trace::{Exit, Why};
 use assay_spec::cpu_id::VcpuId;
@@ -27,9 +27,13 @@ impl<'a, H: Handler> Traced<'a, H> {
 
 impl<H: Handler> Handler for Traced<'_, H> {
     #[inline(never)]
-    fn synchronous(&mut self, frame: &mut Frame) -> Control {
-        self.record(frame, Why::Exception(switch::raw_syndrome()));
-        self.handler.synchronous(frame)
+    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.record(frame, Why::Exception(esr));
+        self.handler.synchronous(frame, esr)
+    }
+
+    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.handler.whole(frame, esr)
     }
 
     #[inline(never)]

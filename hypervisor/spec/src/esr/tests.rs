@@ -3,7 +3,9 @@
 use proptest::prelude::{any, proptest};
 
 use super::{CM, ISV, S1PTW, TAG_ACCESS, WNR};
-use super::{class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid, is_unpermitted_write};
+use super::{
+    class, class_name, decode, device_access, ec, encode, fsc, ipa_is_valid, is_unpermitted_write, named_register,
+};
 use crate::addr::{Ipa, Va};
 use crate::exit::{Abort, Exit, SysRegAccess, Width};
 use crate::sysreg::SysReg;
@@ -66,6 +68,18 @@ fn a_sign_extending_byte_load_says_so() {
     assert_eq!(told(esr), Some((false, Width::W1, 7)));
     let (_, access) = device_access((esr, 0, 0)).expect("it is told");
     assert_eq!(access.extend(0x80), 0xffff_ffff_ffff_ff80);
+}
+
+#[test]
+fn loads_stores_system_registers_and_wfit_name_their_general_register() {
+    // str w21: SAS 2, SRT 21, WnR.
+    assert_eq!(named_register(0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 22 | 21 << 16 | 1 << 6 | 7), 21);
+    // mrs x28, ID_AA64PFR0_EL1: Op0 3, Rt 28, CRm 4, read; wfit x3: Rn 3, RV, TI 2.
+    assert_eq!(named_register(0x18 << 26 | 1 << 25 | 3 << 20 | 28 << 5 | 4 << 1 | 1), 28);
+    assert_eq!(named_register(0x01 << 26 | 1 << 25 | 3 << 5 | 1 << 2 | 2), 3);
+    for call in [0x5a00_0000, 0x5e00_0000] {
+        assert_eq!(named_register(call), 0);
+    }
 }
 
 #[test]

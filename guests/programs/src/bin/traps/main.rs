@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod exchange;
 mod identification;
 
 use guest_kit::code::{self, Encoding};
@@ -20,6 +21,7 @@ const CASES: &[Case] = &[
     ("every_smc_immediate_ends", || immediates(0xd400_0003)),
     ("every_function_id_of_the_convention_ends", function_ids),
     ("exceptions_of_our_own_come_to_us", own_exceptions),
+    ("every_general_register_is_exchanged_and_no_other", exchange::every_register),
     ("id_registers_are_stable_and_say_el1", identification::id_registers),
     ("what_is_not_offered_is_not_reported", identification::not_offered),
     ("what_is_not_reported_is_undefined", identification::not_reported),
