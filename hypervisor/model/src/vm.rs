@@ -228,21 +228,18 @@ impl Vcpu {
 
     /// Carries the physical timer's line to the interrupt controller; returns the vCPUs to kick.
     pub fn update_timer(&mut self, devices: &mut Devices, hw: &mut impl ListRegisters, now: u64) -> VcpuSet {
-        let kicks = self.tell_line(devices, self.timer.level(now));
-        kicks.union(devices.vgic.flush_lr(self.index, hw))
+        let level = self.timer.level(now);
+        if core::mem::replace(&mut self.timer_line, level) == level {
+            return devices.vgic.flush_lr(self.index, hw);
+        }
+        devices.vgic.carry_level(self.index, PHYS_TIMER, level, hw)
     }
 
     /// Turns the physical timer off, whose line is low from then on; returns the vCPUs to kick.
     pub fn stop_timer(&mut self, devices: &mut Devices) -> VcpuSet {
         self.timer = PhysTimer::new();
-        self.tell_line(devices, false)
-    }
-
-    fn tell_line(&mut self, devices: &mut Devices, level: bool) -> VcpuSet {
-        if core::mem::replace(&mut self.timer_line, level) == level {
-            return VcpuSet::EMPTY;
-        }
-        devices.vgic.set_level(self.index, PHYS_TIMER, level)
+        self.timer_line = false;
+        devices.vgic.set_level(self.index, PHYS_TIMER, false)
     }
 
     /// Returns when the physical timer's line is to be carried again, as a count that may be in the past: the line may

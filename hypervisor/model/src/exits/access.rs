@@ -137,7 +137,8 @@ const UARTDR: u64 = 0;
 fn load_input<C: Cpu>(width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mut C) -> u64 {
     let was_full = devices.uart.room() == 0;
     let value = devices.uart.read(UARTDR, width);
-    let kicks = devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu));
+    let level = devices.uart.level();
+    let kicks = devices.vgic.carry_level(vcpu.index, layout::UART_INTID, level, cpu);
     cpu.kick(kicks);
     if was_full && devices.uart.room() != 0 {
         cpu.input_room();
@@ -227,7 +228,8 @@ fn store_uart<C: Cpu>(
     if devices.uart.level() == level {
         return (VcpuSet::EMPTY, sent);
     }
-    (devices.update_uart(vcpu.index).union(devices.vgic.flush_lr(vcpu.index, cpu)), sent)
+    let level = devices.uart.level();
+    (devices.vgic.carry_level(vcpu.index, layout::UART_INTID, level, cpu), sent)
 }
 
 /// Tells whether something of PCI is at an address: the frame for messages, or configuration space.

@@ -1,7 +1,9 @@
-//! The fast path into a List Register, for what is most frequent: an SGI to oneself, and the timer.
+//! The fast path into a List Register, for what is most frequent: an SGI to oneself, the timer, and an emulated line.
 
 use super::bank::{Bank, bit};
-use super::{Cpu, ListRegisters, Vgic};
+use super::notes::IrqRef;
+use super::{Cpu, ListRegisters, SLOTS, Vgic};
+use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
@@ -60,6 +62,73 @@ impl Vgic {
             return false;
         };
         hw.write(slot, lr);
+        true
+    }
+}
+
+impl Vgic {
+    /// Sets the line of an emulated source of `vcpu`, as [`set_level`](Self::set_level) does, on its own CPU, whose List Registers
+    /// are up to date afterwards. Returns whom to kick.
+    pub fn carry_level(&mut self, vcpu: VcpuId, intid: IntId, level: bool, hw: &mut dyn ListRegisters) -> VcpuSet {
+        match self.find(vcpu, intid) {
+            Some(irq) if self.carry_at_once(vcpu, irq, level, hw) => VcpuSet::EMPTY,
+            _ => {
+                self.kicks = self.set_level(vcpu, intid, level);
+                self.flush_lr(vcpu, hw)
+            }
+        }
+    }
+
+    /// Carries the line of a level-triggered interrupt that is pending by its line alone to the one List Register that is
+    /// concerned: the one that it is in, or one that nothing has used. False: this takes a closer look, and nothing was done.
+    ///
+    /// Enforced by `a_level_is_carried_by_one_list_register_write`, and the random sequences.
+    fn carry_at_once(&mut self, vcpu: VcpuId, irq: IrqRef, level: bool, hw: &mut dyn ListRegisters) -> bool {
+        let forward = self.forward;
+        let (bank, b) = (&mut self.banks[irq.bank], irq.bit());
+        let entry = *bank.irq(irq.n);
+        let special = bank.edge | bank.held | bank.latch | bank.soft;
+        // As in `list_at_once`: a `changed` vCPU has more to look at. Who lists it and whom it goes to is the same for a
+        // private interrupt.
+        if self.changed.union(self.crowded).contains(vcpu) || special & b != 0 || usize::from(entry.target) != vcpu.0 {
+            return false;
+        }
+        let mut slot = u32::from(entry.slot) & 15;
+        if bank.listed & b == 0 {
+            if bank.active & b != 0 {
+                return false;
+            }
+            slot = (hw.empty() & !self.cpus[vcpu.0].occupied).trailing_zeros();
+        } else if usize::from(entry.owner) != vcpu.0 {
+            return false;
+        } else if hw.empty() & bit(slot) == 0 {
+            let lr = hw.read(slot as usize);
+            match lr.state {
+                // Its end is to be heard of as long as the line is high.
+                LrState::Active => hw.write(slot as usize, Lr { eoi_maintenance: level, ..lr }),
+                LrState::Invalid | LrState::Pending if !level => hw.write(slot as usize, EMPTY),
+                _ => return false,
+            }
+            bank.line = bank.line & !b | if level { b } else { 0 };
+            return true;
+        }
+        let lists = level && bank.enabled & forward.of(bank.group) & b != 0;
+        if lists && slot >= SLOTS {
+            return false;
+        }
+        bank.line = bank.line & !b | if level { b } else { 0 };
+        if !lists {
+            return true;
+        }
+        // Where it was before, this model's state is already what it has to be but for that.
+        bank.active &= !b;
+        if bank.listed & b == 0 {
+            let _ = self.list(vcpu, irq, slot, false, hw);
+            return true;
+        }
+        let group1 = bank.group & b != 0;
+        let lr = Lr { state: LrState::Pending, priority: entry.priority, group1, eoi_maintenance: true, ..EMPTY };
+        hw.write(slot as usize, Lr { intid: IntId(self.intid(irq)), ..lr });
         true
     }
 }

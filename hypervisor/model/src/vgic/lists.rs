@@ -195,7 +195,7 @@ impl Vgic {
 
     /// Writes an interrupt into a free List Register, unless a look at its line shows that there is
     /// nothing to deliver. Returns the state it was listed with.
-    fn list(
+    pub(super) fn list(
         &mut self,
         vcpu: VcpuId,
         irq: IrqRef,

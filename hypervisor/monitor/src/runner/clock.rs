@@ -50,7 +50,7 @@ impl Runner {
     /// its physical interrupt comes then, and what it is while the vCPU waits or is away.
     pub(super) fn tell_line(&mut self, level: bool) {
         if core::mem::replace(&mut self.timer_line, level) != level {
-            let kicks = self.vm.devices.lock().vgic.set_level(self.vcpu.index, VIRT_TIMER, level);
+            let kicks = self.vm.devices.lock().vgic.carry_level(self.vcpu.index, VIRT_TIMER, level, &mut Lists);
             self.vm.kick(kicks);
         }
     }

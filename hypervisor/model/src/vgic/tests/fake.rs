@@ -265,6 +265,12 @@ impl GuestMachine {
         self.kick(kicks);
     }
 
+    /// Sets a line on the CPU of `vcpu`.
+    pub(super) fn carry_level(&mut self, vcpu: VcpuId, intid: u32, level: bool) {
+        let kicks = self.vgic.carry_level(vcpu, IntId(intid), level, &mut self.cpus[vcpu.0]);
+        self.kick(kicks);
+    }
+
     pub(super) fn set_timer(&mut self, vcpu: VcpuId, line: bool) {
         self.cpus[vcpu.0].line = line;
         self.kick(VcpuSet::EMPTY);

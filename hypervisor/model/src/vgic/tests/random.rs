@@ -235,7 +235,11 @@ impl Pair {
         irq.line = !irq.line;
         irq.latch |= irq.line && irq.edge;
         let level = irq.line;
-        self.machine.set_level(vcpu, intid, level);
+        if self.random.below(2) == 0 {
+            self.machine.set_level(vcpu, intid, level);
+        } else {
+            self.machine.carry_level(vcpu, intid, level);
+        }
     }
 
     fn acknowledge(&mut self, vcpu: VcpuId) {

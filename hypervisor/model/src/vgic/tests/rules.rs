@@ -261,6 +261,38 @@ fn one_interrupt_that_becomes_pending_takes_one_list_register_write() {
 }
 
 #[test]
+fn a_level_is_carried_by_one_list_register_write() {
+    for (version, intid) in BOTH.into_iter().flat_map(|version| [(version, 30), (version, 40)]) {
+        let mut m = GuestMachine::ready(version, 1, 64, 4);
+        for _ in 0..10 {
+            let before = m.cpus[0].accesses.get();
+            m.carry_level(VcpuId(0), intid, true);
+            assert_eq!(m.cpus[0].accesses.get() - before, 1);
+            assert_eq!(m.acknowledge(VcpuId(0)), Some((intid, 0)));
+            // A handler turns its source off: its end is no news then.
+            m.carry_level(VcpuId(0), intid, false);
+            assert_eq!(m.cpus[0].accesses.get() - before, 3);
+            m.end(VcpuId(0));
+            assert_eq!(m.cpus[0].accesses.get() - before, 3);
+            // One that falls before it is taken is taken back.
+            m.carry_level(VcpuId(0), intid, true);
+            m.carry_level(VcpuId(0), intid, false);
+            assert_eq!(m.acknowledge(VcpuId(0)), None);
+            // One that rises again under its handler comes again.
+            m.carry_level(VcpuId(0), intid, true);
+            assert_eq!(m.acknowledge(VcpuId(0)), Some((intid, 0)));
+            m.carry_level(VcpuId(0), intid, false);
+            m.carry_level(VcpuId(0), intid, true);
+            m.end(VcpuId(0));
+            assert_eq!(m.acknowledge(VcpuId(0)), Some((intid, 0)));
+            m.carry_level(VcpuId(0), intid, false);
+            m.end(VcpuId(0));
+            assert_eq!(m.acknowledge(VcpuId(0)), None);
+        }
+    }
+}
+
+#[test]
 fn two_interrupts_that_become_pending_before_the_vcpu_looks_are_both_taken() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 64, 4);
