@@ -14,7 +14,7 @@ use crate::doorbell::Ring;
 use crate::doorbell::Side;
 use crate::inject::Fault;
 use crate::life::Stop;
-use crate::psci::Outcome;
+use crate::psci::{self, Outcome};
 use crate::smccc::{self, Reply, Workaround};
 use crate::stage::Stage;
 use crate::sysregs::{self, Answer, Sgi};
@@ -93,13 +93,7 @@ pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
     const ID_READ: u64 = 3 << 20 | 1;
     const IMM16: u64 = 0xffff;
     match esr::class(esr) {
-        ec::HVC64 if esr & IMM16 == 0 => {
-            let answer = smccc::fast_path(function(frame));
-            if let Some(answer) = answer {
-                frame.x[0] = answer;
-            }
-            answer.is_some()
-        }
+        ec::HVC64 if esr & IMM16 == 0 => answer(frame),
         ec::SYSREG if esr & ID_FIELDS == ID_READ => {
             let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr::named_register(esr));
             match machine.id.feature(crm, op2) {
@@ -115,7 +109,8 @@ pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
     }
 }
 
-/// Handles a synchronous exit of `vcpu`.
+/// Handles a synchronous exit of `vcpu`. Inlined, so that a caller who knows the kind of exit has no more than that.
+#[inline(always)]
 pub fn handle<C: Cpu>(
     exit: Exit,
     frame: &mut Frame,
@@ -167,12 +162,42 @@ fn function(frame: &Frame) -> u32 {
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
 fn call<C: Cpu>(frame: &mut Frame, vcpu: &mut Vcpu, machine: &GuestMachine, devices: &Locked<C>, cpu: &mut C) -> Next {
-    let fid = function(frame);
-    if let Some(answer) = smccc::fast_path(fid) {
-        frame.x[0] = answer;
+    if answer(frame) || ask(frame, devices, cpu) {
         return Next::Resume;
     }
-    slow_call(fid, frame, vcpu, machine, devices, cpu)
+    slow_call(function(frame), frame, vcpu, machine, devices, cpu)
+}
+
+/// Handles a call that every VM gets the same answer to. Returns whether it was one.
+#[inline(always)]
+pub fn answer(frame: &mut Frame) -> bool {
+    let answer = smccc::fast_path(function(frame));
+    if let Some(answer) = answer {
+        frame.x[0] = answer;
+    }
+    answer.is_some()
+}
+
+/// Handles another call that only asks, and changes nothing but x0 to x3: TRNG's and AFFINITY_INFO. Returns whether it was one.
+#[inline(always)]
+pub fn ask<C: Cpu>(frame: &mut Frame, devices: &Locked<C>, cpu: &mut C) -> bool {
+    let fid = function(frame);
+    if psci::is_affinity_info(fid) {
+        let args = [frame.x[1], frame.x[2]];
+        let answer = devices.lock().power.affinity_info(fid, args);
+        frame.x[0] = ret::register(answer);
+    } else if smccc::is_trng(fid) {
+        let has_source = cpu.has_entropy();
+        let mut entropy = || cpu.entropy();
+        match smccc::trng(fid, frame.x[1], if has_source { Some(&mut entropy) } else { None }) {
+            Reply::Four(values) => frame.x[..4].copy_from_slice(&values),
+            Reply::One(value) => frame.x[0] = value,
+            Reply::Workaround(_) | Reply::StoreBypass { .. } => {}
+        }
+    } else {
+        return false;
+    }
+    true
 }
 
 #[inline(never)]
@@ -185,10 +210,7 @@ fn slow_call<C: Cpu>(
     cpu: &mut C,
 ) -> Next {
     let args = [frame.x[1], frame.x[2], frame.x[3]];
-    let has_source = cpu.has_entropy();
-    let mut entropy = || cpu.entropy();
-    let source: Option<smccc::Source<'_>> = if has_source { Some(&mut entropy) } else { None };
-    match smccc::handle_lockless(fid, args, &machine.workarounds, source) {
+    match smccc::handle_lockless(fid, args, &machine.workarounds) {
         Some(Reply::One(value)) => frame.x[0] = value,
         Some(Reply::Four(values)) => frame.x[..4].copy_from_slice(&values),
         Some(Reply::Workaround(which)) => {
@@ -228,6 +250,7 @@ fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, cpu: &mut C) -> Next {
     Next::Resume
 }
 
+#[inline]
 fn system_register<C: Cpu>(
     access: SysRegAccess,
     frame: &mut Frame,

@@ -149,7 +149,7 @@ impl PowerTable {
             id::CPU_SUSPEND | CPU_SUSPEND_64 => self.cpu_suspend(caller, a, b, c, is_code),
             id::CPU_OFF => self.cpu_off(caller),
             id::CPU_ON | CPU_ON_64 => self.cpu_on(a, b, c, is_code),
-            id::AFFINITY_INFO | AFFINITY_INFO_64 => code(self.affinity_info(a, b)),
+            id::AFFINITY_INFO | AFFINITY_INFO_64 => code(self.affinity_info(fid, [a, b])),
             id::MIGRATE_INFO_TYPE => code(id::MIGRATE_NOT_REQUIRED),
             id::SYSTEM_OFF => Outcome::Stop(Stop::PowerOff),
             id::SYSTEM_RESET => Outcome::Stop(Stop::Reset),
@@ -211,8 +211,10 @@ impl PowerTable {
     }
 
     /// AFFINITY_INFO (§5.1.5): of one vCPU (level 0), or of all that share the affinity fields from `level`
-    /// up, where one that is on outweighs one about to start, and that all that are off.
-    fn affinity_info(&self, target: u64, level: u64) -> i32 {
+    /// up, where one that is on outweighs one about to start, and that all that are off. `args` as in [`Self::call`].
+    #[inline(always)]
+    pub fn affinity_info(&self, fid: u32, [target, level]: [u64; 2]) -> i32 {
+        let target = if fid & id::SMC64_BIT == 0 { target & 0xffff_ffff } else { target };
         // In the 64-bit call too, the level is 32 bits wide.
         let below = match low_half(level) {
             0 => 0,
@@ -254,6 +256,11 @@ impl PowerTable {
             *slot = state;
         }
     }
+}
+
+/// Tells whether an id is AFFINITY_INFO's, of either convention.
+pub const fn is_affinity_info(fid: u32) -> bool {
+    fid & !id::SMC64_BIT == id::AFFINITY_INFO
 }
 
 /// Returns `MPIDR_EL1` of a VM's vCPU: 16 vCPUs share Aff1, so that `ICC_SGI1R_EL1` reaches each; bit 31

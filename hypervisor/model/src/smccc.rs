@@ -17,7 +17,7 @@ use crate::psci;
 mod tests;
 mod trng;
 
-pub use trng::Source;
+pub use trng::{Source, call as trng, is_trng};
 
 /// What goes back to the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,7 +155,7 @@ pub fn fast_path(fid: u32) -> Option<u64> {
         return Some(psci_id::VERSION_1_1.into());
     }
     // Somebody's: the Arm Architecture calls, fast and 32-bit, PSCI and TRNG (DEN0028 §6).
-    if fid >> 16 == id::FAST >> 16 || is_psci(fid) || fid & !(id::SMC64 | 3) == id::TRNG_VERSION {
+    if fid >> 16 == id::FAST >> 16 || is_psci(fid) || is_trng(fid) {
         return None;
     }
     Some(register(ret::NOT_SUPPORTED))
@@ -168,14 +168,8 @@ const fn is_psci(fid: u32) -> bool {
 
 /// Answers a call that needs nothing of the VM's shared state: `fid` from w0, `args` from x1 to x3.
 ///
-/// `None`: it is PSCI's, for [`psci::PowerTable::call`] under the VM's lock. `source` is where random numbers
-/// come from; without one, TRNG is not offered.
-pub fn handle_lockless(
-    fid: u32,
-    args: [u64; 3],
-    workarounds: &Workarounds,
-    source: Option<Source<'_>>,
-) -> Option<Reply> {
+/// `None`: it is PSCI's, for [`psci::PowerTable::call`] under the VM's lock. TRNG's are [`trng()`]'s.
+pub fn handle_lockless(fid: u32, args: [u64; 3], workarounds: &Workarounds) -> Option<Reply> {
     if let Some(answer) = fast_path(fid) {
         return Some(Reply::One(answer));
     }
@@ -192,9 +186,6 @@ pub fn handle_lockless(
             Mitigation::NotNeeded => ret::SUCCESS,
         },
         id::ARCH_WORKAROUND_3 => return Some(workaround(workarounds.three, Workaround::Three)),
-        _ if fid & !(id::SMC64 | 3) == id::TRNG_VERSION => {
-            return Some(trng::call(fid, first, source));
-        }
         _ => ret::NOT_SUPPORTED,
     };
     Some(Reply::One(register(code)))

@@ -96,9 +96,7 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     match class(esr) {
         ec::HVC64 => Exit::Hvc { imm: (esr & 0xffff) as u16 },
         ec::DABT_LOWER => Exit::DataAbort(abort(esr, far, hpfar, esr & TAG_ACCESS != 0)),
-        ec::SYSREG => {
-            Exit::SysReg(SysRegAccess { register: register(esr), read: esr & 1 != 0, rt: (esr >> 5 & 31) as u8 })
-        }
+        ec::SYSREG => Exit::SysReg(register_access(esr)),
         ec::SMC64 => Exit::Smc { imm: (esr & 0xffff) as u16 },
         ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, false)),
         // TI: 0 WFI, 1 WFE, 2 WFIT, 3 WFET.
@@ -162,6 +160,12 @@ pub const fn told_access(esr: u64) -> Option<Access> {
 /// come from translating `FAR_EL2` (DDI0487 D24.2, HPFAR_EL2).
 pub const fn ipa_is_valid(abort: &Abort) -> bool {
     abort.table_walk || (abort.status & 0x3f < fsc::PERMISSION && !abort.tag_access)
+}
+
+/// Returns what a syndrome of class [`ec::SYSREG`] is of.
+#[inline(always)]
+pub const fn register_access(esr: u64) -> SysRegAccess {
+    SysRegAccess { register: register(esr), read: esr & 1 != 0, rt: (esr >> 5 & 31) as u8 }
 }
 
 /// The register of an `EC` 0x18 syndrome: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, CRm 4:1.

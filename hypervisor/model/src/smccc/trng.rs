@@ -17,8 +17,14 @@ const VERSION: u32 = id::version(1, 0);
 /// words whose lowest byte is the UUID's next one (DEN0098 §2.3).
 const UUID: [u64; 4] = [0x3ce8_8b6f, 0x824b_faff, 0x37b2_54b5, 0x7373_6689];
 
-/// Answers a call in TRNG's range; `first` is x1.
-pub(super) fn call(fid: u32, first: u64, source: Option<Source<'_>>) -> Reply {
+/// Tells whether an id lies in TRNG's range, of either convention.
+pub const fn is_trng(fid: u32) -> bool {
+    fid & !(id::SMC64 | 3) == id::TRNG_VERSION
+}
+
+/// Answers a call in TRNG's range; `first` is x1. `source` is where random numbers come from; without one, TRNG is not offered.
+#[inline(always)]
+pub fn call(fid: u32, first: u64, source: Option<Source<'_>>) -> Reply {
     let Some(source) = source else {
         return error(ret::NOT_SUPPORTED);
     };
@@ -41,6 +47,7 @@ fn features(query: u64) -> i32 {
 
 /// TRNG_RND (§2.4): `bits` random bits, at most three registers of `width` each; x3 has the lowest, and
 /// bits above those asked for are 0. All or nothing: NO_ENTROPY gives none.
+#[inline(always)]
 fn random(bits: u64, width: u64, source: Source<'_>) -> Reply {
     if bits == 0 || bits > 3 * width {
         return error(ret::TRNG_INVALID_PARAMETERS);

@@ -108,7 +108,7 @@ impl Runner {
             frame.advance();
             return Control::Resume;
         }
-        self.decide(frame)
+        self.fault(frame)
     }
 
     /// A store to a flash that the guest may only read: a command, to which some flashes listen. Cache maintenance has
@@ -125,10 +125,57 @@ impl Runner {
         true
     }
 
-    /// A synchronous exit that takes more than a look at the registers.
+    /// What is no data abort. Apart, so that those are found by one comparison.
     #[inline(never)]
-    fn decide(&mut self, frame: &mut Frame) -> Control {
-        let exit = switch::syndrome();
+    fn instruction(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        match esr::class(esr) {
+            esr::ec::SYSREG => self.register(frame, esr),
+            esr::ec::HVC64 | esr::ec::SMC64 => self.call(frame, esr),
+            _ => self.fault(frame),
+        }
+    }
+
+    /// A system register.
+    #[inline(never)]
+    fn register(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        self.decide(Exit::SysReg(esr::register_access(esr)), frame)
+    }
+
+    /// A call: most ask something.
+    #[inline(never)]
+    fn call(&mut self, frame: &mut Frame, esr: u64) -> Control {
+        let imm = (esr & 0xffff) as u16;
+        let is_smc = esr::class(esr) == esr::ec::SMC64;
+        // Of HVCs those are answered already.
+        let mut answered = || is_smc && exits::answer(frame) || exits::ask(frame, &self.vm.devices, &mut self.hardware);
+        if imm != 0 || !answered() {
+            return self.long_call(is_smc, imm, frame);
+        }
+        // The saved program counter is at an SMC, and past an HVC.
+        if is_smc {
+            frame.advance();
+        }
+        Control::Resume
+    }
+
+    #[inline(never)]
+    fn long_call(&mut self, is_smc: bool, imm: u16, frame: &mut Frame) -> Control {
+        self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, frame)
+    }
+
+    /// What is neither, and no device's: a fault of the guest's for the most part.
+    #[inline(never)]
+    fn fault(&mut self, frame: &mut Frame) -> Control {
+        match switch::syndrome() {
+            // They do not come here, and their ways are not to be compiled once more.
+            Exit::SysReg(_) | Exit::Hvc { .. } | Exit::Smc { .. } => Control::Resume,
+            exit => self.decide(exit, frame),
+        }
+    }
+
+    /// Does as `model` decides. Compiled for each kind of exit by itself.
+    #[inline(always)]
+    fn decide(&mut self, exit: Exit, frame: &mut Frame) -> Control {
         let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
@@ -148,6 +195,7 @@ impl Runner {
     }
 
     /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
+    #[inline(never)]
     fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
         if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
             let (_, far, _) = switch::abort_syndrome();
@@ -206,7 +254,7 @@ impl Handler for Runner {
 
     #[inline(always)]
     fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.decide(frame) }
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.instruction(frame, esr) }
     }
 
     #[inline(always)]
