@@ -148,7 +148,7 @@ by_version! {
     pub fn lr_read(index: usize) -> Lr;
 
     /// Writes List Register `index`.
-    #[inline]
+    #[inline(always)]
     pub fn lr_write(index: usize, lr: Lr);
 
     /// Returns which List Registers are free (`ICH_ELRSR_EL2`, `GICH_ELRSR`).
@@ -179,29 +179,21 @@ by_version! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ack(u32);
 
-impl Ack {
-    /// Returns the interrupt.
-    #[inline]
-    pub fn intid(self) -> IntId {
-        // GICv2 puts an SGI's sender above bit 9.
-        IntId(if is_v3() { self.0 } else { self.0 & 0x3ff })
-    }
-}
-
-/// Acknowledges the highest-priority pending interrupt and drops its priority, or returns `None`. It stays
-/// active until it is [`deactivate`]d.
+/// Acknowledges the highest-priority pending interrupt, drops its priority and returns it, or `None`. It stays active
+/// until it is [`deactivate`]d.
 #[inline(always)]
-pub fn acknowledge() -> Option<Ack> {
-    let ack = if is_v3() { v3::acknowledge() } else { v2::acknowledge() };
-    if ack & 0x3ff >= IntId::SPECIAL_BASE && ack < 0x2000 {
-        return None;
-    }
+pub fn acknowledge() -> Option<(Ack, IntId)> {
+    let is_real = |ack: u32| ack & 0x3ff < IntId::SPECIAL_BASE || ack >= 0x2000;
     if is_v3() {
-        v3::drop_priority(ack)
+        let ack = Some(v3::acknowledge()).filter(|ack| is_real(*ack))?;
+        v3::drop_priority(ack);
+        Some((Ack(ack), IntId(ack)))
     } else {
-        v2::drop_priority(ack)
+        let ack = Some(v2::acknowledge()).filter(|ack| is_real(*ack))?;
+        v2::drop_priority(ack);
+        // An SGI's sender is above bit 9.
+        Some((Ack(ack), IntId(ack & 0x3ff)))
     }
-    Some(Ack(ack))
 }
 
 /// After a [`KICK`]: what its sender wrote before is seen from here on. Nothing else orders the acknowledgement with

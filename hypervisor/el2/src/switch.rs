@@ -130,13 +130,17 @@ unsafe extern "C" fn other<H: Handler>(handler: *mut c_void, guest: *mut Guest, 
     let frame = unsafe { &mut (*guest).frame };
     // SAFETY: as in `synchronous`.
     let handler = unsafe { &mut *handler.cast::<H>() };
-    let cause = match cause {
-        0 => return handler.whole(frame, raw_syndrome()) as u32,
-        1 => Cause::Irq,
-        2 => Cause::Fiq,
-        _ => Cause::SError,
-    };
-    handler.other(frame, cause) as u32
+    if cause == 1 { handler.other(frame, Cause::Irq) as u32 } else { rarer(frame, handler, cause) as u32 }
+}
+
+/// Out of the way of interrupts.
+#[inline(never)]
+fn rarer(frame: &mut Frame, handler: &mut impl Handler, cause: u32) -> Control {
+    match cause {
+        0 => handler.whole(frame, raw_syndrome()),
+        2 => handler.other(frame, Cause::Fiq),
+        _ => handler.other(frame, Cause::SError),
+    }
 }
 
 /// Decodes the synchronous exception that this CPU took last from a guest.

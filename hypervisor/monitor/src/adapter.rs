@@ -21,7 +21,7 @@ impl ListRegisters for Lists {
     fn read(&self, index: usize) -> Lr {
         gic::lr_read(index)
     }
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, index: usize, lr: Lr) {
         gic::lr_write(index, lr);
     }

@@ -44,7 +44,7 @@ impl ListRegisters for Hardware {
     fn read(&self, index: usize) -> Lr {
         Lists.read(index)
     }
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, index: usize, lr: Lr) {
         Lists.write(index, lr);
     }

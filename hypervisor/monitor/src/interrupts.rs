@@ -85,8 +85,7 @@ pub(crate) fn source(intid: IntId) -> &'static str {
 /// Takes the next pending interrupt, if there is one.
 #[inline]
 pub(crate) fn next() -> Option<Event> {
-    let ack = gic::acknowledge()?;
-    let intid = ack.intid();
+    let (ack, intid) = gic::acknowledge()?;
     let Some(known) = KNOWN.get() else {
         gic::deactivate(ack);
         return Some(Event::Done);
@@ -98,13 +97,12 @@ pub(crate) fn next() -> Option<Event> {
         // Level-triggered: deactivated once its cause is gone.
         return Some(Event::Maintenance(ack));
     }
-    Some(rarer(known, ack))
+    Some(rarer(known, ack, intid))
 }
 
 /// Out of the way of the timer's interrupt, which is what guests wait for.
 #[inline(never)]
-fn rarer(known: &Known, ack: Ack) -> Event {
-    let intid = ack.intid();
+fn rarer(known: &Known, ack: Ack, intid: IntId) -> Event {
     let event = if intid == gic::KICK {
         gic::see_kicker();
         Event::Kick

@@ -243,7 +243,7 @@ pub(super) fn lr_read(index: usize) -> Lr {
     lr_v2::decode(frames().hypervisor.lr[index].get())
 }
 
-#[inline]
+#[inline(never)]
 pub(super) fn lr_write(index: usize, lr: Lr) {
     if let Some(register) = FRAMES.get().and_then(|frames| frames.hypervisor.lr.get(index)) {
         register.set(lr_v2::encode(lr));

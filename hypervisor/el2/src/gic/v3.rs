@@ -277,9 +277,14 @@ pub(super) fn lr_read(index: usize) -> Lr {
     lr_v3::decode(lr_register!(index, read_sysreg()))
 }
 
-#[inline]
+/// Encoded where it is called, which often knows most of it.
+#[inline(always)]
 pub(super) fn lr_write(index: usize, lr: Lr) {
-    let value = lr_v3::encode(lr);
+    lr_write_raw(index, lr_v3::encode(lr));
+}
+
+#[inline(never)]
+fn lr_write_raw(index: usize, value: u64) {
     lr_register!(index, write_sysreg(value));
 }
 

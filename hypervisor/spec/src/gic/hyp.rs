@@ -50,6 +50,7 @@ pub mod v3 {
     const HW: u64 = 1 << 61;
 
     /// Encodes a List Register. `source` has no place in it.
+    #[inline(always)]
     pub const fn encode(lr: Lr) -> u64 {
         let mut raw = lr.intid.0 as u64 | (lr.priority as u64) << 48 | (state_bits(lr.state) as u64) << 62;
         if lr.group1 {
