@@ -160,10 +160,10 @@ pub fn raw_syndrome() -> u64 {
     read_sysreg!("esr_el2")
 }
 
-/// Returns `ESR_EL2`, `FAR_EL2` and `HPFAR_EL2` of the last exit.
+/// Returns `FAR_EL2` and `HPFAR_EL2` of the last exit.
 #[inline(always)]
-pub fn abort_syndrome() -> (u64, u64, u64) {
-    (read_sysreg!("esr_el2"), read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
+pub fn fault_address() -> (u64, u64) {
+    (read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
 /// Points this CPU at the vectors, of those that do this at each exit from a guest. Once firmware can be called, if it is

@@ -137,13 +137,24 @@ impl Vgic {
         if concerned == 0 {
             return;
         }
+        let state = &self.banks[bank];
+        let owned = concerned & (state.listed | state.active | state.deactivate);
+        let targeted = concerned & state.deliverable(self.forward);
+        // It may be quiet.
+        if owned | targeted != 0 {
+            self.note_some(bank, owned, targeted);
+        }
+    }
+
+    #[inline(never)]
+    fn note_some(&mut self, bank: usize, owned: u32, targeted: u32) {
         let bank = &self.banks[bank];
         let (mut changed, mut stale) = (VcpuSet::EMPTY, VcpuSet::EMPTY);
-        for n in bits(concerned & (bank.listed | bank.active | bank.deactivate)) {
+        for n in bits(owned) {
             let owner = bank.irq(n).owner.into();
             if bank.listed & bit(n) != 0 { stale.insert(owner) } else { changed.insert(owner) }
         }
-        bits(concerned & bank.deliverable(self.forward)).for_each(|n| changed.insert(bank.irq(n).target.into()));
+        bits(targeted).for_each(|n| changed.insert(bank.irq(n).target.into()));
         self.stale = self.stale.union(stale);
         self.mark(changed.union(stale));
     }

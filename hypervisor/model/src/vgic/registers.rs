@@ -190,9 +190,11 @@ fn iidr(_: &Vgic, _: View, _: u32) -> u64 {
 
 /// An Arm GIC of the architecture revision in bits 7:4 of `PIDR2` (IHI 0069H §12.9.32); a byte each.
 fn identification(vgic: &Vgic, _: View, at: u32) -> u64 {
-    let pidr2 = if vgic.version == Version::V2 { 0x2b } else { 0x3b };
-    let bytes: [u8; 12] = [0x44, 0, 0, 0, 0x92, 0xb4, pidr2, 0, 0x0d, 0xf0, 0x05, 0xb1];
-    bytes[at as usize / 4].into()
+    static BYTES: [u8; 12] = [0x44, 0, 0, 0, 0x92, 0xb4, 0x3b, 0, 0x0d, 0xf0, 0x05, 0xb1];
+    const PIDR2: usize = 6;
+    let index = at as usize / 4;
+    let revision = if vgic.version == Version::V2 && index == PIDR2 { 0x10 } else { 0 };
+    u64::from(BYTES[index]) - revision
 }
 
 fn redist_ctlr(vgic: &Vgic, _: View, _: u32) -> u64 {

@@ -91,14 +91,15 @@ impl Runner {
 
     /// A data abort: most are accesses to the interrupt controller or the UART.
     #[inline(never)]
-    fn access(&mut self, frame: &mut Frame) -> Control {
+    fn access(&mut self, frame: &mut Frame, esr: u64) -> Control {
         // The guest may have turned off a timer whose line the interrupt controller still has high: it must not find it
         // pending, nor enable it and be interrupted.
         if self.timer_held.is_some() {
             self.sample_timer();
         }
         let (vm, vcpu) = (self.vm, &self.vcpu);
-        let syndrome = switch::abort_syndrome();
+        let (far, hpfar) = switch::fault_address();
+        let syndrome = (esr, far, hpfar);
         match exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             Accessed::Done => return Control::Resume,
             Accessed::Wait => return self.leave(Stage::Waiting(None)),
@@ -198,7 +199,7 @@ impl Runner {
     #[inline(never)]
     fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
         if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
-            let (_, far, _) = switch::abort_syndrome();
+            let (far, _) = switch::fault_address();
             report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
         }
         let vbar = guest_regs::vbar();
@@ -254,7 +255,7 @@ impl Handler for Runner {
 
     #[inline(always)]
     fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame) } else { self.instruction(frame, esr) }
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame, esr) } else { self.instruction(frame, esr) }
     }
 
     #[inline(always)]
