@@ -13,14 +13,6 @@ use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
-/// What an address belongs to, by its index, and the offset there.
-#[derive(Clone, Copy)]
-enum Place {
-    Doorbell(usize, u64),
-    Front(usize, u64),
-    Back(usize, u64),
-}
-
 /// A load or store where no device of the VM's own is.
 #[inline(never)]
 pub(super) fn between<C: Cpu>(
@@ -31,29 +23,18 @@ pub(super) fn between<C: Cpu>(
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
-    let place = if let Some((index, offset)) = machine.doorbells.find(ipa) {
-        Place::Doorbell(index, offset)
-    } else if let Some((index, offset)) = find(ipa, layout::VIRTIO, machine.virtio.len()) {
-        Place::Front(index, offset)
-    } else if let Some((index, offset)) = find(ipa, layout::FACES.start, machine.faces.len()) {
-        Place::Back(index, offset)
-    } else {
-        return Accessed::Nothing;
-    };
-    at(place, access, frame, (vcpu, machine, devices), cpu)
-}
-
-/// Out of the way of addresses where nothing is.
-#[inline(never)]
-fn at<C: Cpu>(place: Place, access: Access, frame: &mut Frame, here: Here<'_, C>, cpu: &mut C) -> Accessed {
     let store = access.is_store().then(|| access.width().truncate(frame.get(access.register())));
-    let value = match place {
-        Place::Doorbell(index, offset) => doorbell(index, offset, (access, store), here.1, cpu),
-        Place::Front(index, offset) => match front(index, offset, (access, store), here, cpu) {
+    let value = if let Some((index, offset)) = machine.doorbells.find(ipa) {
+        doorbell(index, offset, (access, store), machine, cpu)
+    } else if let Some((index, offset)) = find(ipa, layout::VIRTIO, machine.virtio.len()) {
+        match front(index, offset, (access, store), (vcpu, machine, devices), cpu) {
             Some(value) => value,
             None => return Accessed::Wait,
-        },
-        Place::Back(index, offset) => back(index, offset, (access, store), here, cpu),
+        }
+    } else if let Some((index, offset)) = find(ipa, layout::FACES.start, machine.faces.len()) {
+        back(index, offset, (access, store), (vcpu, machine, devices), cpu)
+    } else {
+        return Accessed::Nothing;
     };
     if store.is_some() {
         frame.advance()
