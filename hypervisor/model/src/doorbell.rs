@@ -18,6 +18,7 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::Width;
 
 use crate::layout;
+use crate::speculation::below;
 
 /// The most VMs of a region: each has a bit in the others' doorbells.
 pub const SIDES_MAX: usize = 32;
@@ -81,8 +82,8 @@ impl Doorbells {
     /// Tells which doorbell has a register at this address, and the register's offset.
     pub(crate) fn find(&self, ipa: Ipa) -> Option<(usize, u64)> {
         let offset = ipa.0.checked_sub(layout::DOORBELLS.0)?;
-        let index = usize::try_from(offset / layout::DOORBELL_SIZE).ok()?;
-        (index < self.0.len()).then_some((index, offset % layout::DOORBELL_SIZE))
+        let index = below(usize::try_from(offset / layout::DOORBELL_SIZE).ok()?, self.0.len())?;
+        Some((index, offset % layout::DOORBELL_SIZE))
     }
 
     /// Reads a register of doorbell `index`; `peers` tells whom a ring would reach, a bit each. Registers are 32 bits

@@ -37,6 +37,7 @@ pub mod rtc;
 pub mod schedule;
 pub mod seeds;
 pub mod smccc;
+mod speculation;
 pub mod stage;
 pub mod stage2;
 pub mod sysregs;

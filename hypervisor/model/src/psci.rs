@@ -12,6 +12,7 @@ use assay_spec::psci::{self as id, affinity as info, ret, smc64};
 use assay_spec::smccc;
 
 use crate::life::Stop;
+use crate::speculation::below;
 use crate::stage::{Stage, Start};
 use crate::vcpus::VcpuSet;
 
@@ -244,7 +245,7 @@ impl PowerTable {
         if low >= CLUSTER || high >= CLUSTER {
             return None;
         }
-        usize::try_from(high * CLUSTER + low).ok().filter(|&vcpu| vcpu < self.count).map(VcpuId)
+        below(usize::try_from(high * CLUSTER + low).ok()?, self.count).map(VcpuId)
     }
 
     fn live(&self) -> &[Power] {

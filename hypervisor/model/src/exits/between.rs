@@ -9,6 +9,7 @@ use assay_spec::frame::Frame;
 use super::accessed::{Accessed, finish_load};
 use super::{Cpu, Locked};
 use crate::layout;
+use crate::speculation::below;
 use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
 use crate::vm::{Devices, GuestMachine, Vcpu};
@@ -72,8 +73,8 @@ fn find(ipa: Ipa, start: Ipa, count: usize) -> Option<(usize, u64)> {
     const PAGE: u64 = layout::FACE_SIZE;
     const { assert!(layout::VIRTIO_STRIDE == PAGE) };
     let offset = ipa.0.checked_sub(start.0)?;
-    let index = usize::try_from(offset / PAGE).ok()?;
-    (index < count).then_some((index, offset % PAGE))
+    let index = below(usize::try_from(offset / PAGE).ok()?, count)?;
+    Some((index, offset % PAGE))
 }
 
 /// `None` if the vCPU has to wait.

@@ -6,6 +6,7 @@
 
 use super::registers::{ROWS, Row, Store, View};
 use super::{ListRegisters, Read, Version, Vgic};
+use crate::speculation::below;
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
@@ -124,8 +125,8 @@ impl Vgic {
     /// Finds the frame by an offset from the first Redistributor.
     #[inline(always)]
     fn redist(&self, offset: u64) -> Option<(View, &'static Frame)> {
-        let of = usize::try_from(offset / gicr::STRIDE).ok()?;
-        (of < self.redists).then_some((View::Redist(VcpuId(of)), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
+        let of = below(usize::try_from(offset / gicr::STRIDE).ok()?, self.redists)?;
+        Some((View::Redist(VcpuId(of)), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
     }
 
     #[inline(always)]

@@ -83,7 +83,8 @@ impl Link {
                 set_half(&mut state.driver_features, which, value);
             }
             DRIVER_FEATURES_SEL => state.driver_half = value,
-            QUEUE_SEL => state.selected = value,
+            // No larger index is ever there, predicted or not.
+            QUEUE_SEL => state.selected = value.min(QUEUE_COUNT),
             QUEUE_SIZE => state.set(|queue| queue.size = value),
             QUEUE_READY => state.set(|queue| queue.ready = value & 1),
             QUEUE_NOTIFY => news.back = state.notify(value),
