@@ -6,7 +6,6 @@ use core::marker::PhantomData;
 use core::mem::offset_of;
 
 use assay_spec::branch_history::Mitigation;
-use assay_spec::exit::Exit;
 use assay_spec::frame::Frame;
 use assay_spec::hcr;
 
@@ -68,7 +67,7 @@ pub enum Control {
 /// Of a frame the lazy registers ([`Frame::is_lazy`]) are the guest's for [`Self::whole`] alone. Elsewhere they may be what they
 /// once were, and what is written there is lost.
 pub trait Handler {
-    /// Handles a synchronous exception with the syndrome `esr` ([`syndrome`] has the details), or asks for the whole frame.
+    /// Handles a synchronous exception with the syndrome `esr` (DDI0487 D24.2, ESR_EL2), or asks for the whole frame.
     fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control;
     /// Handles one for which [`Self::synchronous`] has asked for the whole frame.
     fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control;
@@ -141,13 +140,6 @@ fn rarer(frame: &mut Frame, handler: &mut impl Handler, cause: u32) -> Control {
         2 => handler.other(frame, Cause::Fiq),
         _ => handler.other(frame, Cause::SError),
     }
-}
-
-/// Decodes the synchronous exception that this CPU took last from a guest.
-#[inline(always)]
-pub fn syndrome() -> Exit {
-    let esr = read_sysreg!("esr_el2");
-    assay_spec::esr::decode(esr, read_sysreg!("far_el2"), read_sysreg!("hpfar_el2"))
 }
 
 /// Tells whether a physical FIQ is pending (`ISR_EL1.F`).

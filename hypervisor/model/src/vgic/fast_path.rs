@@ -73,7 +73,8 @@ impl Vgic {
         match self.find(vcpu, intid) {
             Some(irq) if self.carry_at_once(vcpu, irq, level, hw) => VcpuSet::EMPTY,
             _ => {
-                self.kicks = self.set_level(vcpu, intid, level);
+                let kicks = self.set_level(vcpu, intid, level);
+                self.kicks = self.kicks.union(kicks);
                 self.flush_lr(vcpu, hw)
             }
         }

@@ -109,7 +109,8 @@ impl Runner {
             frame.advance();
             return Control::Resume;
         }
-        self.fault(frame)
+        // What looked at the flash may have met an abort of its own: the registers are no longer the guest's.
+        self.fault(syndrome, frame)
     }
 
     /// A store to a flash that the guest may only read: a command, to which some flashes listen. Cache maintenance has
@@ -132,25 +133,27 @@ impl Runner {
         match esr::class(esr) {
             esr::ec::SYSREG => self.register(frame, esr),
             esr::ec::HVC64 | esr::ec::SMC64 => self.call(frame, esr),
-            _ => self.fault(frame),
+            _ => {
+                let (far, hpfar) = switch::fault_address();
+                self.fault((esr, far, hpfar), frame)
+            }
         }
     }
 
     /// A system register.
     #[inline(never)]
     fn register(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        self.decide(Exit::SysReg(esr::register_access(esr)), frame)
+        self.decide(Exit::SysReg(esr::register_access(esr)), (esr, 0), frame)
     }
 
     /// A call: most ask something.
     #[inline(never)]
     fn call(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        let imm = (esr & 0xffff) as u16;
         let is_smc = esr::class(esr) == esr::ec::SMC64;
         // Of HVCs those are answered already.
         let mut answered = || is_smc && exits::answer(frame) || exits::ask(frame, &self.vm.devices, &mut self.hardware);
-        if imm != 0 || !answered() {
-            return self.long_call(is_smc, imm, frame);
+        if esr & 0xffff != 0 || !answered() {
+            return self.long_call(esr, frame);
         }
         // The saved program counter is at an SMC, and past an HVC.
         if is_smc {
@@ -160,23 +163,26 @@ impl Runner {
     }
 
     #[inline(never)]
-    fn long_call(&mut self, is_smc: bool, imm: u16, frame: &mut Frame) -> Control {
-        self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, frame)
+    fn long_call(&mut self, esr: u64, frame: &mut Frame) -> Control {
+        let imm = (esr & 0xffff) as u16;
+        let is_smc = esr::class(esr) == esr::ec::SMC64;
+        self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, (esr, 0), frame)
     }
 
     /// What is neither, and no device's: a fault of the guest's for the most part.
     #[inline(never)]
-    fn fault(&mut self, frame: &mut Frame) -> Control {
-        match switch::syndrome() {
+    fn fault(&mut self, (esr, far, hpfar): (u64, u64, u64), frame: &mut Frame) -> Control {
+        match esr::decode(esr, far, hpfar) {
             // They do not come here, and their ways are not to be compiled once more.
             Exit::SysReg(_) | Exit::Hvc { .. } | Exit::Smc { .. } => Control::Resume,
-            exit => self.decide(exit, frame),
+            exit => self.decide(exit, (esr, far), frame),
         }
     }
 
-    /// Does as `model` decides. Compiled for each kind of exit by itself.
+    /// Does as `model` decides about an exit with this syndrome, and fault address if it is an abort. Compiled for each kind of
+    /// exit by itself.
     #[inline(always)]
-    fn decide(&mut self, exit: Exit, frame: &mut Frame) -> Control {
+    fn decide(&mut self, exit: Exit, syndrome: (u64, u64), frame: &mut Frame) -> Control {
         let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
@@ -184,7 +190,7 @@ impl Runner {
                 frame.advance();
                 Control::Resume
             }
-            Next::Inject(fault) => self.inject(fault, exit, frame),
+            Next::Inject(fault) => self.inject(fault, exit, syndrome, frame),
             Next::Leave(stage) => self.leave(stage),
             Next::Stop(stop) => self.end(stop),
         }
@@ -197,9 +203,8 @@ impl Runner {
 
     /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
     #[inline(never)]
-    fn inject(&mut self, fault: Fault, exit: Exit, frame: &mut Frame) -> Control {
-        if let Some(is_address_known) = esr::external_abort(switch::raw_syndrome()) {
-            let (far, _) = switch::fault_address();
+    fn inject(&mut self, fault: Fault, exit: Exit, (esr, far): (u64, u64), frame: &mut Frame) -> Control {
+        if let Some(is_address_known) = esr::external_abort(esr) {
             report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
         }
         let vbar = guest_regs::vbar();
