@@ -27,7 +27,9 @@ echo 1234 a55a > /sys/bus/pci/drivers/uio_pci_generic/new_id
 nd=/sys/bus/nd
 for region in 0 1 2 3; do
     [ -e $nd/devices/region$region ] || continue
-    for _ in $(seq 100); do [ -e $nd/drivers/nd_pmem/namespace$region.0 ] && break; usleep 100000; done
+    for made in drivers/nd_pmem/namespace$region.0 devices/dax$region.0/align; do
+        for _ in $(seq 100); do [ -e $nd/$made ] && break; usleep 100000; done
+    done
     echo namespace$region.0 > $nd/drivers/nd_pmem/unbind
     cd $nd/devices/dax$region.0 || exit 1
     echo 2097152 > align

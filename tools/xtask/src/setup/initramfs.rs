@@ -64,6 +64,7 @@ wait_for() {
 }
 [ -e /dev/dax0.0 ] && exit
 wait_for $nd/drivers/nd_pmem/namespace0.0
+wait_for $nd/devices/dax0.0/align
 echo namespace0.0 > $nd/drivers/nd_pmem/unbind
 cd $nd/devices/dax0.0 || exit 1
 echo 2097152 > align
