@@ -26,7 +26,8 @@
 //!   yields. What they run in it, each divided by its weight, differs by F · (q(i) + q(j)) at most, however long the window.
 //! - **Latency.** A vCPU of VM `i` that is not throttled waits for S + 1/m · Σ over all VMs `j` of
 //!   (S · n(j) + w(j) · F / 2 · (q(i) + q(j))) at most, for m CPUs; m is 1 if some vCPUs are bound to CPUs. One
-//!   that wakes and has run less than its share takes a CPU from another at once, or when that has run S / 8.
+//!   that wakes and has run less than its share takes a CPU from another at once, or when that has run S / 8. One that is
+//!   kept for a sleeping CPU waits besides for that CPU to ask.
 //! - **Work.** When all CPUs that were told to ask have asked, none is idle while a vCPU waits that may run
 //!   there, nor while one waits for a CPU on which another runs that may run anywhere.
 //! - **Caps.** In each period, from a multiple of it to the next, a VM runs for its budget at most, if CPUs ask at
