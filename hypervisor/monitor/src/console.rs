@@ -30,8 +30,9 @@ struct Desk {
 
 static DESK: Mutex<Desk, CONSOLE, Relax> = Mutex::new(Desk { console: Console::new(), queue: Queue::new() });
 
-/// How long an open line that stands still keeps the others from the UART, in milliseconds.
-const HOLD_MS: u64 = 20;
+/// How long an open line that stands still keeps the others from the UART, in milliseconds: longer than an emulator on a busy
+/// computer leaves a CPU standing in the middle of a line.
+const HOLD_MS: u64 = 100;
 /// How long a UART that takes nothing is waited for, in milliseconds: the slowest line sends a byte in one.
 const PATIENCE_MS: u64 = 20;
 /// How long a line of Assay's own waits for room, in milliseconds: the slowest usual line sends half a queue in 90.
