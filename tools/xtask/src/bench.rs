@@ -13,7 +13,7 @@ mod table;
 mod virtio;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -95,6 +95,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         table::write_json(&figures, path)?;
     }
     Ok(())
+}
+
+/// Measures with a folder that goes afterwards.
+fn with_folder<T>(name: &str, measure: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = std::env::temp_dir().join(format!("assay-bench-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = measure(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    measured
 }
 
 fn whole(value: u64) -> Result<f64> {

@@ -45,11 +45,7 @@ pub(super) struct Cost {
 }
 
 pub(super) fn measure() -> Result<Boots> {
-    let folder = std::env::temp_dir().join(format!("assay-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let boots = measure_in(&folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    boots
+    super::with_folder("boot", measure_in)
 }
 
 fn measure_in(folder: &Path) -> Result<Boots> {

@@ -38,11 +38,7 @@ type Way = [Done; 3];
 
 /// Measures and prints.
 pub(super) fn run() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("assay-bench-io-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let measured = measure(&folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    print(&measured?);
+    print(&super::with_folder("io", measure)?);
     Ok(())
 }
 

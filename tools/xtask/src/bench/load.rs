@@ -21,15 +21,13 @@ const LOAD: &str = "for n in $(seq N); do (for i in $(seq 500); do usleep 1000; 
 /// Returns the instructions of EL2 for one load, on CPUs of its own and on shared ones. They do not repeat to the digit: two CPUs
 /// race.
 pub(super) fn measure() -> Result<[u64; 2]> {
-    let folder = std::env::temp_dir().join(format!("assay-bench-load-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let both: [Result<u64>; 2] = ["dedicated", "shared"].map(|sched| {
-        let [few, many] = TIMES.map(|times| run(&folder, sched, times).with_context(|| format!("{sched} CPUs")));
-        Ok(many?.saturating_sub(few?) / (TIMES[1] - TIMES[0]))
-    });
-    let _ = std::fs::remove_dir_all(&folder);
-    let [dedicated, shared] = both;
-    Ok([dedicated?, shared?])
+    super::with_folder("load", |folder| {
+        let one = |sched: &str| {
+            let [few, many] = TIMES.map(|times| run(folder, sched, times).with_context(|| format!("{sched} CPUs")));
+            Ok::<_, anyhow::Error>(many?.saturating_sub(few?) / (TIMES[1] - TIMES[0]))
+        };
+        Ok([one("dedicated")?, one("shared")?])
+    })
 }
 
 fn run(folder: &Path, sched: &str, times: u64) -> Result<u64> {

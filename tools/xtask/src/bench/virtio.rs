@@ -26,12 +26,7 @@ struct Run {
 /// Measures. Each VM has a CPU of its own; with `-icount` QEMU runs the two in turn by one clock, which counts what both
 /// execute.
 pub(super) fn measure() -> Result<Figures> {
-    let folder = std::env::temp_dir().join(format!("assay-bench-virtio-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let runs = TIMES.map(|times| run(&folder, times));
-    let _ = std::fs::remove_dir_all(&folder);
-    let [few, many] = runs;
-    let (few, many) = (few?, many?);
+    let (few, many) = super::with_folder("virtio", |folder| Ok((run(folder, TIMES[0])?, run(folder, TIMES[1])?)))?;
     let each = |few: u64, many: u64| {
         Ok::<_, anyhow::Error>(super::whole(many.saturating_sub(few))? / f64::from(TIMES[1] - TIMES[0]))
     };
