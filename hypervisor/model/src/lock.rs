@@ -3,10 +3,12 @@
 //! A CPU takes a lock only while all that it holds are of lower ranks. The ranks, outermost first, are the constants
 //! here; what each guards is in ARCHITECTURE.md. Release builds carry nothing of this.
 //!
-//! They are not taken in turn: where CPUs are an emulator's threads and more than its cores, who is next in turn may be
-//! put aside, and then all wait for it (64 of them on 2 cores took minutes for what takes seconds).
+//! They are fair, though not taken in turn: who has looked [`PATIENCE`] times in vain asks for the lock, and gets it before all
+//! who come later. In turn from the first look on, all would wait for a CPU that is put aside while it is next, as those of an
+//! emulator are that has more of them than cores (64 of them on 2 cores took minutes for what takes seconds).
 
 use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::relax::RelaxStrategy;
 
@@ -29,19 +31,27 @@ pub const CONSOLE: u8 = 7;
 /// The registers of a virtio device between VMs.
 pub const VIRTIO: u8 = 8;
 
+/// How often a CPU looks at a lock that others have before it asks for it: with YIELD and ISB at each, some hundred µs of
+/// most CPUs, and longer than anybody holds one.
+const PATIENCE: u32 = 1 << 14;
+
 /// A lock of rank `RANK`. A CPU that waits does as `R` says.
-pub struct Mutex<T, const RANK: u8, R>(spin::mutex::Mutex<T, R>);
+pub struct Mutex<T, const RANK: u8, R> {
+    lock: spin::mutex::SpinMutex<T, R>,
+    /// A CPU has asked for it: nobody else tries to take it until that one has.
+    asked: AtomicBool,
+}
 
 /// What a lock guards, while it is held.
-pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy>(spin::mutex::MutexGuard<'a, T, R>);
+pub struct Guard<'a, T, const RANK: u8, R: RelaxStrategy>(spin::mutex::SpinMutexGuard<'a, T, R>);
 
 impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     /// Makes a lock that nobody holds.
     pub const fn new(value: T) -> Self {
-        Self(spin::mutex::Mutex::new(value))
+        Self { lock: spin::mutex::SpinMutex::new(value), asked: AtomicBool::new(false) }
     }
 
-    /// Waits until nobody else holds it.
+    /// Waits until nobody else holds it; after [`PATIENCE`] looks, before all who come later.
     ///
     /// # Panics
     /// In debug builds, if this CPU holds a lock of this rank or a higher one: our bug.
@@ -49,15 +59,45 @@ impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
     pub fn lock(&self) -> Guard<'_, T, RANK, R> {
         #[cfg(debug_assertions)]
         order::take(RANK);
-        Guard(self.0.lock())
+        if !self.asked.load(Ordering::Relaxed)
+            && let Some(guard) = self.lock.try_lock_weak()
+        {
+            return Guard(guard);
+        }
+        Guard(self.wait())
     }
 
-    /// Takes it if nobody holds it.
+    /// Waits. Who asks keeps the others from trying, so it has the lock after those that were about to take it. Of several that
+    /// have lost patience, one after the other asks; who has had the lock has to lose it anew.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) -> spin::mutex::SpinMutexGuard<'_, T, R> {
+        let (mut looks, mut asks) = (0, false);
+        loop {
+            if asks || !self.asked.load(Ordering::Relaxed) {
+                // Looked at first, so that the line stays shared while another holds it.
+                let free = if self.lock.is_locked() { None } else { self.lock.try_lock_weak() };
+                if let Some(guard) = free {
+                    if asks {
+                        self.asked.store(false, Ordering::Relaxed);
+                    }
+                    return guard;
+                }
+            }
+            R::relax();
+            looks += 1;
+            if looks >= PATIENCE && !asks {
+                asks = !self.asked.swap(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes it if nobody holds it, whoever has asked for it: to try is not to wait.
     ///
     /// # Panics
     /// As [`Self::lock`].
     pub fn try_lock(&self) -> Option<Guard<'_, T, RANK, R>> {
-        let guard = self.0.try_lock()?;
+        let guard = self.lock.try_lock()?;
         #[cfg(debug_assertions)]
         order::take(RANK);
         Some(Guard(guard))
@@ -116,7 +156,7 @@ mod order {
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::AtomicU32;
+    use core::sync::atomic::{AtomicU32, Ordering};
     use std::boxed::Box;
 
     use spin::relax::Spin;
@@ -142,6 +182,34 @@ mod tests {
         let inner = INNER.lock();
         drop(inner);
         drop(OUTER.lock());
+    }
+
+    #[test]
+    fn who_waits_for_long_comes_before_who_comes_later() {
+        static LOCK: Mutex<u32, CONSOLE, Spin> = Mutex::new(0);
+        let held = LOCK.lock();
+        let waiter = std::thread::spawn(|| *LOCK.lock() += 1);
+        while !LOCK.asked.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        drop(held);
+        let guard = LOCK.lock();
+        assert_eq!(*guard, 1, "the lock was taken again past one who had asked for it");
+        drop(guard);
+        waiter.join().unwrap();
+        assert!(!LOCK.asked.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn many_who_take_it_again_and_again_exclude_each_other_and_all_get_it() {
+        static LOCK: Mutex<u32, CONSOLE, Spin> = Mutex::new(0);
+        let take = || {
+            for _ in 0..20_000 {
+                *LOCK.lock() += 1;
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(take))));
+        assert_eq!(*LOCK.lock(), 80_000);
     }
 
     #[test]
