@@ -29,23 +29,39 @@ _start:
     ldr     w0, 90f
     msr     sctlr_el1, x0
     isb
-    // Relocate: R_AARCH64_RELATIVE (1027) entries only, offset and addend plus where we are.
+    // Relocate by the packed table of relative relocations (ELF gABI, SHT_RELR): each word gets what we are away by. An
+    // even entry is a word's address; an odd one has a bit for each of the 63 words that follow.
     adr     x1, _start
     mov     x2, #0x40200000
     sub     x2, x1, x2
-    adrp    x3, __rela_start
-    add     x3, x3, :lo12:__rela_start
-    adrp    x4, __rela_end
-    add     x4, x4, :lo12:__rela_end
+    adrp    x3, __relr_start
+    add     x3, x3, :lo12:__relr_start
+    adrp    x4, __relr_end
+    add     x4, x4, :lo12:__relr_end
 20:
     cmp     x3, x4
     b.hs    30f
-    ldp     x5, x6, [x3], #16
-    ldr     x7, [x3], #8
-    cmp     w6, #1027
-    b.ne    20b
+    ldr     x5, [x3], #8
+    tbnz    x5, #0, 22f
+    add     x6, x5, x2
+    ldr     x7, [x6]
     add     x7, x7, x2
-    str     x7, [x5, x2]
+    str     x7, [x6], #8
+    b       20b
+22:
+    mov     x8, x6
+24:
+    lsr     x5, x5, #1
+    cbz     x5, 28f
+    tbz     x5, #0, 26f
+    ldr     x7, [x8]
+    add     x7, x7, x2
+    str     x7, [x8]
+26:
+    add     x8, x8, #8
+    b       24b
+28:
+    add     x6, x6, #504
     b       20b
 30:
     adrp    x3, __bss_start

@@ -120,7 +120,7 @@ impl KernelError {
             Self::ImageHeader | Self::GzipLong => "give an Image as the kernel's build leaves it",
             Self::ElfKind | Self::ElfSegments => "link a static AArch64 executable",
             Self::ElfSegment(_) | Self::ElfEntry(_) => {
-                "link it to addresses inside the VM's RAM, from 0x40000000, or raise memory"
+                "link it to addresses inside the VM's RAM, which is from memory-ipa on (0x40000000 if it has none), or raise memory"
             }
             Self::NoRoom { .. } => "raise the VM's memory",
             Self::Load(..) => "correct load, or memory, memory-ipa or the flash's ipa and size",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use assay_harness::cache::Cache;
 use assay_harness::qemu::Gic;
-use assay_harness::{Machine, programs};
+use assay_harness::{Machine, image, programs};
 
 use super::{Case, Success};
 use crate::setup::Extra;
@@ -88,7 +88,7 @@ const SETUPS: &[Setup] = &[
 const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "pci", "platform", "shared", "virtio", "work"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    let mut cases = Vec::new();
+    let mut cases = vec![Case::new("guest/vgic-as-an-image-elsewhere-in-memory", elsewhere)];
     for program in programs::list()? {
         if SPECIAL.contains(&program.as_str()) {
             continue;
@@ -119,7 +119,23 @@ fn run(program: &str, setup: &Setup) -> Result<Success> {
     if setup.qemu_next {
         builder = builder.qemu(Cache::locate()?.qemu(true));
     }
-    let machine = builder.start()?;
+    judged(builder.start()?, program)
+}
+
+/// A program as a flat `Image`, in RAM that is not where it was linked to: it relocates itself.
+fn elsewhere() -> Result<Success> {
+    let path = std::env::temp_dir().join(format!("assay-elsewhere-{}.img", std::process::id()));
+    std::fs::write(&path, image::flatten(&std::fs::read(programs::path("vgic")?)?)?)?;
+    let kernel = path.display();
+    let text = format!(
+        "[[vm]]\nname = \"vgic\"\ncpus = 4\nmemory = \"64M\"\nmemory-ipa = \"0x80000000\"\nkernel = \"{kernel}\"\n"
+    );
+    let ran = Machine::builder().manifest_text(&text).start().map_err(Into::into).and_then(|it| judged(it, "vgic"));
+    std::fs::remove_file(&path)?;
+    ran
+}
+
+fn judged(machine: Machine, program: &str) -> Result<Success> {
     let report = machine.finish_report(program, LIMIT)?;
     let counts = report.counts();
     ensure!(counts.passed + counts.skipped > 0, "nothing was tested");
