@@ -70,6 +70,12 @@ impl Cache {
         self.root.join("guests/tf-a")
     }
 
+    /// Debian's Xen, as an arm64 Image.
+    #[must_use]
+    pub fn xen(&self) -> PathBuf {
+        self.root.join("guests/xen/Image")
+    }
+
     /// The boards' device trees, a folder for each maker.
     #[must_use]
     pub fn trees(&self) -> PathBuf {

@@ -5,6 +5,7 @@ mod boot;
 mod exits;
 mod io;
 mod load;
+mod peer;
 mod plot;
 mod plugin;
 mod programs;
@@ -28,14 +29,17 @@ pub(crate) struct Options {
     /// Show what has changed since a run that wrote this file by --json
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Also what the exits cost under another hypervisor in the same QEMU
+    #[arg(long, value_name = "NAME")]
+    peer: Option<peer::Peer>,
     /// Only the small guests' figures, without Linux
     #[arg(long)]
     no_linux: bool,
     /// Instead: what 1, 2, 4, 8 and 16 VMs cost (with Linux half an hour)
-    #[arg(long, conflicts_with_all = ["json", "against"])]
+    #[arg(long, conflicts_with_all = ["json", "against", "peer"])]
     scaling: bool,
     /// Instead: a disk and a network of Debian, natively, as PCI functions and between VMs, in times of this computer
-    #[arg(long, conflicts_with_all = ["json", "against", "scaling", "no_linux"])]
+    #[arg(long, conflicts_with_all = ["json", "against", "peer", "scaling", "no_linux"])]
     io: bool,
     /// Draw that into this SVG file
     #[arg(long, value_name = "FILE", requires = "scaling")]
@@ -70,6 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build::guests(&["bench", "pci", "virtio"])?;
     let (mut figures, mut native) = programs::measure()?;
     figures.extend(virtio::measure().context("an I/O between two VMs")?);
+    let peer = options.peer.map(|peer| Ok::<_, anyhow::Error>((peer.name(), peer.measure()?))).transpose()?;
     let image = size::image(&artifacts.elf, &artifacts.image)?;
     let mut put = |name: &str, value: f64, unit: &str| {
         figures.insert(name.to_owned(), Figure { value, unit: unit.to_owned() });
@@ -90,7 +95,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             put(name, whole(insns)?, "insns");
         }
     }
-    table::print(&figures, &native, before.as_ref());
+    let mut beside = vec![("native", &native)];
+    beside.extend(peer.as_ref().map(|(name, figures)| (*name, figures)));
+    table::print(&figures, &beside, before.as_ref());
     if let Some(path) = &options.json {
         table::write_json(&figures, path)?;
     }

@@ -104,6 +104,9 @@ enum Command {
         /// Also fetch the source of Trusted Firmware-A and build it for QEMU's virt (what needs it does so itself)
         #[arg(long)]
         tf_a: bool,
+        /// Also fetch Debian's Xen (`bench --peer xen` does so itself)
+        #[arg(long)]
+        xen: bool,
     },
 }
 
@@ -151,7 +154,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Man(options) => manual::man(&options, Arguments::command()),
         Command::Ci => ci::run(),
         Command::Setup { check: true, .. } => setup::check(),
-        Command::Setup { check: false, qemu_next, kselftests, firmware, trees, tf_a } => {
+        Command::Setup { check: false, qemu_next, kselftests, firmware, trees, tf_a, xen } => {
             setup::ensure(setup::ALL)?;
             let extras = [
                 (qemu_next, Extra::NextQemu),
@@ -159,6 +162,7 @@ fn execute(command: Command) -> Result<()> {
                 (firmware, Extra::Firmware),
                 (trees, Extra::Trees),
                 (tf_a, Extra::TrustedFirmware),
+                (xen, Extra::Xen),
             ];
             for (wanted, extra) in extras {
                 if wanted {

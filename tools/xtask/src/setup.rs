@@ -13,6 +13,7 @@ mod sources;
 pub(crate) mod tfa;
 mod tools;
 mod trees;
+mod xen;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,12 +81,14 @@ pub(crate) enum Extra {
     Trees,
     /// Trusted Firmware-A for QEMU's `virt`.
     TrustedFirmware,
+    /// Debian's Xen, to measure beside.
+    Xen,
 }
 
 impl Extra {
     /// All, in the order of fetching.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NextQemu, Self::Selftests, Self::Firmware, Self::Trees, Self::TrustedFirmware];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::NextQemu, Self::Selftests, Self::Firmware, Self::Trees, Self::TrustedFirmware, Self::Xen];
 
     fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,7 @@ impl Extra {
             Self::Firmware => "firmware and boot loaders",
             Self::Trees => "boards' device trees",
             Self::TrustedFirmware => "Trusted Firmware-A",
+            Self::Xen => "Xen",
         }
     }
 
@@ -104,6 +108,7 @@ impl Extra {
             Self::Firmware => "--firmware",
             Self::Trees => "--trees",
             Self::TrustedFirmware => "--tf-a",
+            Self::Xen => "--xen",
         }
     }
 
@@ -115,6 +120,7 @@ impl Extra {
             Self::Firmware => cache.root().join("guests/firmware").join(firmware::LAST),
             Self::Trees => cache.trees(),
             Self::TrustedFirmware => cache.tfa(),
+            Self::Xen => cache.xen(),
         };
         path.exists().then_some(path)
     }
@@ -141,6 +147,7 @@ pub(crate) fn fetch(extra: Extra) -> Result<()> {
         Extra::Firmware => firmware::install(&cache),
         Extra::Trees => trees::install(&cache),
         Extra::TrustedFirmware => tfa::install(&cache),
+        Extra::Xen => xen::install(&cache),
     };
     let path = path.with_context(|| format!("no {} (`cargo xtask setup {}`)", extra.name(), extra.option()))?;
     eprintln!("{}: {}", extra.name(), path.display());

@@ -80,7 +80,7 @@ fn message() -> Result<Figures> {
 }
 
 /// The `BENCH` lines of a machine that runs until it powers off.
-fn run(builder: Builder, name: &str) -> Result<(Figures, Machine)> {
+pub(super) fn run(builder: Builder, name: &str) -> Result<(Figures, Machine)> {
     let mut machine = builder.icount().start()?;
     machine.wait(LIMIT)?;
     let output = machine.output(name);

@@ -47,17 +47,21 @@ const TARGETS: &[(&str, f64)] = &[
     ("el2_memory_bytes", 2_097_152.0),
 ];
 
-/// Prints every figure beside the native one, its limit, and what it was `before`.
-pub(super) fn print(figures: &Figures, native: &Figures, before: Option<&Figures>) {
+/// Prints every figure with those of others `beside` it, its limit, and what it was `before`.
+pub(super) fn print(figures: &Figures, beside: &[(&str, &Figures)], before: Option<&Figures>) {
     let heading = if before.is_some() { format!(" {:>12} {:>9}", "before", "change") } else { String::new() };
-    println!("{:41} {:>10} {:>12}{heading} {:>10}  unit", "figure", "native", "Assay", "at most");
+    let columns = |of: &dyn Fn(&str, &Figures) -> String| -> String {
+        beside.iter().map(|(whose, figures)| format!(" {:>10}", of(whose, figures))).collect()
+    };
+    let named = columns(&|whose, _| whose.to_owned());
+    println!("{:41}{named} {:>12}{heading} {:>10}  unit", "figure", "Assay", "at most");
     let target = |name: &str| TARGETS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     for (name, figure) in figures {
         let limit = target(name);
         let missed = limit.is_some_and(|limit| figure.value > limit);
         println!(
-            "{name:41} {:>10} {:>12}{} {:>10}  {}{}",
-            native.get(name).map_or("-".to_owned(), |figure| number(figure.value)),
+            "{name:41}{} {:>12}{} {:>10}  {}{}",
+            columns(&|_, figures| figures.get(name).map_or("-".to_owned(), |figure| number(figure.value))),
             number(figure.value),
             before.map_or(String::new(), |before| compared(figure, before.get(name))),
             limit.map_or("-".to_owned(), number),
@@ -66,7 +70,7 @@ pub(super) fn print(figures: &Figures, native: &Figures, before: Option<&Figures
         );
     }
     for (name, value) in TARGETS.iter().filter(|(name, _)| !figures.contains_key(*name)) {
-        println!("{name:41} {:>10} {:>12} {:>10}  not measured", "-", "-", number(*value));
+        println!("{name:41}{} {:>12} {:>10}  not measured", columns(&|_, _| "-".to_owned()), "-", number(*value));
     }
     for name in before.into_iter().flat_map(Figures::keys).filter(|name| !figures.contains_key(*name)) {
         println!("{name:41} was in the file, and is not measured now");
