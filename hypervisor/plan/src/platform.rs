@@ -101,6 +101,8 @@ pub struct HostPlatform {
     pub rtc: Option<Region<Pa>>,
     /// The UART that `/chosen/stdout-path` names.
     pub console: Option<Console>,
+    /// What `/chosen/stdout-path` is, if it leads to no UART.
+    lost_console: Option<String>,
     /// How PSCI is called, if the tree offers PSCI 0.2 or later.
     pub psci: Option<Conduit>,
     /// `/chosen/bootargs`, empty if there is none.
@@ -280,6 +282,7 @@ impl HostPlatform {
             pmu: None,
             rtc: None,
             console: None,
+            lost_console: None,
             psci: None,
             bootargs: String::new(),
             initrd: None,
@@ -311,6 +314,7 @@ impl HostPlatform {
         memory::nodes(tree, &mut self.memory, &mut self.facts)?;
         cpus::all(tree, &mut self.cpus)?;
         self.console = console::chosen(tree, gic)?;
+        self.lost_console = console::path(tree).filter(|_| self.console.is_none()).map(String::from);
         self.pmu = gic::pmu(tree, gic);
         // One that cannot be read is as good as none.
         let rtc = tree.nodes().find(|node| node.is_compatible(&["arm,pl031"]) && node.is_available());
@@ -372,10 +376,7 @@ impl HostPlatform {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
             all.push(Oddity { node: "/", reason: reason.into() });
         }
-        if let Some(console) = self.console.as_ref().filter(|console| console.wired.is_none()) {
-            let reason = "stdout-path names it, and Assay has no driver for it, or its registers are wired as no driver here can reach them, so that nothing is shown and no key is taken: name another UART there";
-            all.push(Oddity { node: &console.path, reason: reason.into() });
-        }
+        all.extend(self.mute());
         all
     }
 }

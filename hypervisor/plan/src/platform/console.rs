@@ -3,12 +3,13 @@
 //! A path that leads nowhere means no console, and one that leads to something not known as a UART, or wired as none is,
 //! one that nobody drives: no error, the machine runs as well without. A known UART with malformed registers is one.
 
+use alloc::format;
 use alloc::string::String;
 
 use assay_spec::addr::{Pa, Region};
 use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
-use super::{Console, PlatformError, bus, interrupts};
+use super::{Console, HostPlatform, Oddity, PlatformError, bus, interrupts};
 use crate::gate::{self, Bare, Node, Tree, decode};
 
 const SPREAD: Layout = Layout { shift: 2, ..Layout::WORDS };
@@ -55,11 +56,31 @@ const NS16550S: &[&str] = &[
     "ti,da830-uart",
 ];
 
+impl HostPlatform {
+    /// Says why nothing is shown and no key is taken, if the tree names a console all the same: for `explain`.
+    pub(super) fn mute(&self) -> Option<Oddity<'_>> {
+        let undriven = self.console.as_ref().filter(|console| console.wired.is_none());
+        if let Some(console) = undriven {
+            let reason = "stdout-path names it, and Assay has no driver for it, or its registers are wired as no driver here can reach them, so that nothing is shown and no key is taken: name another UART there";
+            return Some(Oddity { node: &console.path, reason: reason.into() });
+        }
+        let path = self.lost_console.as_ref()?;
+        let reason = format!(
+            "stdout-path is {path:?}, which is neither the path of a device nor one of /aliases: nothing is shown and no key is taken; name a UART there"
+        );
+        Some(Oddity { node: "/chosen", reason: reason.into() })
+    }
+}
+
+/// Returns what `/chosen/stdout-path` is, but for its options.
+pub(super) fn path<'a>(tree: &Tree<'a>) -> Option<&'a str> {
+    tree.find("/chosen").and_then(|node| stdout_path(&node.bare()))
+}
+
 /// Reads the chosen console.
 pub(super) fn chosen<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Result<Option<Console>, PlatformError> {
-    let path = tree.find("/chosen").and_then(|node| stdout_path(&node.bare()));
     let aliases = || tree.find("/aliases").map(|node| node.bare());
-    let path = path.and_then(|path| full_path(path, aliases));
+    let path = path(tree).and_then(|path| full_path(path, aliases));
     let Some(node) = path.and_then(|path| tree.find(path)) else {
         return Ok(None);
     };

@@ -172,9 +172,18 @@ fn a_console_may_be_named_by_path() {
 
 #[test]
 fn a_console_that_is_nowhere_is_none() {
-    for (from, to) in [("serial0:115200n8", "serial9"), ("serial0:115200n8", "/nowhere"), ("stdout-path", "no-path")] {
+    for (from, to, told) in [
+        ("serial0:115200n8", "serial9:9600", Some("is \"serial9\", which is neither the path of a device nor one")),
+        ("serial0:115200n8", "/nowhere", Some("stdout-path is \"/nowhere\"")),
+        ("stdout-path", "no-path", None),
+    ] {
         let source = changed(from, to);
-        assert_eq!(machine(&source).console, None, "{to}");
+        let machine = machine(&source);
+        assert_eq!(machine.console, None, "{to}");
+        let odd = machine.oddities();
+        let said =
+            odd.iter().find(|odd| odd.node == "/chosen").map(|odd| odd.reason.contains(told.unwrap_or_default()));
+        assert_eq!(said, told.map(|_| true), "{to}: {odd:?}");
         assert_eq!(early_console(&compile(&source)), None, "{to}");
     }
 }
