@@ -75,18 +75,7 @@ impl Dom0less {
     /// # Errors
     /// The file can't be read or is no tree, or it has no VM.
     pub fn read(path: &Path) -> Result<Self> {
-        let name = || path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| format!("can't read {}", name()))?;
-        if bytes.starts_with(&0xd00d_feed_u32.to_be_bytes()) {
-            return Self::from_blob(&bytes).with_context(name);
-        }
-        let source = String::from_utf8(bytes)
-            .map_err(|_| anyhow::anyhow!("{}: neither a device tree nor its source", name()))?;
-        let blob = match overlay::compile(&source) {
-            Ok(blob) => blob,
-            Err(error) => overlay::dtc(path).with_context(|| format!("{}: {error:#}", name()))?,
-        };
-        Self::from_blob(&blob).with_context(name)
+        Self::from_blob(&overlay::read_tree(path)?).with_context(|| path.display().to_string())
     }
 
     /// Reads source without labels and includes.

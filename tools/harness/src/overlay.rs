@@ -33,11 +33,26 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// Reads a whole tree as a blob, from that or from source.
+///
+/// # Errors
+/// The file can't be read, or is neither.
+pub fn read_tree(path: &Path) -> Result<Vec<u8>> {
+    let name = || path.display().to_string();
+    let bytes = fs::read(path).with_context(|| format!("can't read {}", name()))?;
+    if bytes.starts_with(&0xd00d_feed_u32.to_be_bytes()) {
+        return Ok(bytes);
+    }
+    let source =
+        String::from_utf8(bytes).ok().with_context(|| format!("{}: neither a device tree nor its source", name()))?;
+    compile(&source).or_else(|error| dtc(path).with_context(|| format!("{}: {error:#}", name())))
+}
+
 /// Compiles with the device tree compiler, for what [`compile`] doesn't know.
 ///
 /// # Errors
 /// It isn't installed, or doesn't know either.
-pub(crate) fn dtc(path: &Path) -> Result<Vec<u8>> {
+fn dtc(path: &Path) -> Result<Vec<u8>> {
     let output = Command::new("dtc").args(["-q", "-@", "-I", "dts", "-O", "dtb"]).arg(path).output();
     let Ok(output) = output else {
         bail!("there is no dtc that would know more: install it, or give what it makes (.dtbo, .dtb)");
@@ -151,8 +166,8 @@ fn value(at: &mut Tokens<'_>) -> Result<Vec<u8>> {
                 bytes.extend(hex(&digits).with_context(|| format!("line {}", at.line()))?);
             }
             text if text.starts_with('"') => {
-                ensure!(!text.contains('\\'), "line {}: an escape", at.line());
-                bytes.extend(text.trim_matches('"').bytes());
+                let inner = &text[1..text.len() - 1];
+                bytes.extend(unescaped(inner).with_context(|| format!("line {}: {text}", at.line()))?);
                 bytes.push(0);
             }
             other => bail!("line {}: {other} is no value", at.line()),
@@ -163,6 +178,46 @@ fn value(at: &mut Tokens<'_>) -> Result<Vec<u8>> {
             other => bail!("line {}: {other} instead of a comma or semicolon", at.line()),
         }
     }
+}
+
+/// What a string's characters are, whose escapes are those of C (Devicetree Specification 0.4 §6.3).
+fn unescaped(text: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (radix, most, skip) = match rest.first() {
+            Some(b'x') => (16, 2, 1),
+            _ => (8, 3, 0),
+        };
+        let digits = rest.iter().skip(skip).take(most).take_while(|digit| char::from(**digit).is_digit(radix)).count();
+        let (value, length) = if digits > 0 {
+            let digits = std::str::from_utf8(&rest[skip..skip + digits])?;
+            (u8::from_str_radix(digits, radix)?, skip + digits.len())
+        } else {
+            let named = b"a\x07b\x08t\tn\nv\x0bf\x0cr\r\\\\\"\"''".as_chunks::<2>().0;
+            let value = named.iter().find(|[name, _]| Some(name) == rest.first()).map(|[_, value]| *value);
+            (value.context("no such escape")?, 1)
+        };
+        bytes.push(value);
+        rest = &rest[length..];
+    }
+    Ok(bytes)
+}
+
+/// Finds the end of a string that begins at the first byte, its quotes included.
+fn end_of_string(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map(|end| end + 2)
 }
 
 fn number(text: &str) -> Result<u32> {
@@ -192,7 +247,7 @@ impl<'a> Tokens<'a> {
         let (mut rest, mut line) = (source, 1);
         while let Some(first) = rest.chars().next() {
             let length = match first {
-                '"' => rest[1..].find('"').map(|end| end + 2),
+                '"' => end_of_string(rest),
                 '{' | '}' | '<' | '>' | '[' | ']' | '=' | ';' => Some(1),
                 // Names have commas inside; alone it separates values.
                 ',' => Some(1),
@@ -241,108 +296,4 @@ impl<'a> Tokens<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use dtoolkit::fdt::Fdt;
-    use dtoolkit::{Node as _, Property as _};
-
-    use super::{compile, read};
-
-    /// A file with this source, and what is made of it; `None` if there is no dtc.
-    fn by_file(name: &str, source: &str) -> Option<anyhow::Result<Vec<u8>>> {
-        std::process::Command::new("dtc").arg("--version").output().ok()?;
-        let path = std::env::temp_dir().join(format!("assay-overlay-{}-{name}.dtso", std::process::id()));
-        std::fs::write(&path, source).unwrap();
-        let blob = read(&path);
-        std::fs::remove_file(&path).unwrap();
-        Some(blob)
-    }
-
-    #[test]
-    fn labels_of_its_own_and_arithmetic_are_left_to_dtc_and_the_platforms_labels_are_named() {
-        let source = "/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };\n\
-             &{/} { gpu: gpu { reg = <(1 << 4)>; }; user { memory-region = <&gpu>; }; };\n";
-        let Some(blob) = by_file("own", source) else { return };
-        let blob = blob.unwrap();
-        assert_eq!(property(&blob, "/fragment@0/__overlay__/gpu", "reg"), 16u32.to_be_bytes());
-        let source = "/dts-v1/; /plugin/; / { compatible = \"acme,board\"; };\n&gpu0 { assay,mte-capable; };\n";
-        let error = format!("{:#}", by_file("platforms", source).unwrap().unwrap_err());
-        assert!(error.contains("&gpu0: a label of the platform's tree") && error.contains("write the path"), "{error}");
-        let error = format!("{:#}", by_file("wrong", "/dts-v1/; / { x = <(1 +)>; };").unwrap().unwrap_err());
-        assert!(error.contains("line 1") && error.contains("dtc doesn't know either"), "{error}");
-    }
-
-    const SOURCE: &str = r#"/dts-v1/;
-/plugin/;
-/* Facts
-   of a board. */
-/ {
-    compatible = "acme,board", "acme,other"; // both
-    fragment@0 {
-        target-path = "/reserved-memory";
-        __overlay__ {
-            gpu0-memory@70000000 {
-                reg = <0 0x70000000>, <0 134217728>;
-                assay,mte-capable;
-                mac = [00 1f fe];
-            };
-        };
-    };
-};
-"#;
-
-    fn property(blob: &[u8], path: &str, name: &str) -> Vec<u8> {
-        let tree = Fdt::new(blob).unwrap();
-        let node = tree.find_node(path).unwrap();
-        node.property(name).unwrap().value().to_vec()
-    }
-
-    #[test]
-    fn nodes_and_each_kind_of_value_are_understood() {
-        let blob = compile(SOURCE).unwrap();
-        assert_eq!(property(&blob, "/", "compatible"), b"acme,board\0acme,other\0");
-        let node = "/fragment@0/__overlay__/gpu0-memory@70000000";
-        let cells = [0u32, 0x7000_0000, 0, 0x800_0000].map(u32::to_be_bytes);
-        assert_eq!(property(&blob, node, "reg"), cells.as_flattened());
-        assert_eq!(property(&blob, node, "assay,mte-capable"), b"");
-        assert_eq!(property(&blob, node, "mac"), [0x00, 0x1f, 0xfe]);
-    }
-
-    #[test]
-    fn the_short_form_of_a_fragment_is_the_long_one() {
-        let long = "/ { compatible = \"b\"; fragment@0 { target-path = \"/a@1\"; __overlay__ { flag; }; }; };";
-        let short = "/ { compatible = \"b\"; }; &{/a@1} { flag; };";
-        assert_eq!(compile(short).unwrap(), compile(long).unwrap());
-        let label = compile("/ { }; &gpu { };").unwrap_err();
-        assert!(label.to_string().contains("&gpu"), "{label}");
-    }
-
-    #[test]
-    fn a_label_is_passed_over_and_a_reference_to_it_is_not_understood() {
-        let plain = compile("/ { a { flag; }; };").unwrap();
-        assert_eq!(compile("/ { one: two: a { flag; }; };").unwrap(), plain);
-        let error = compile("/ { one: a { }; b = <&one>; };").unwrap_err();
-        assert!(format!("{error:#}").contains("&one"), "{error:#}");
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_with_its_line() {
-        for (from, to, line) in [
-            ("gpu0-memory@70000000 {", "gpu:memory {", "line 10: gpu:"),
-            ("134217728", "SIZE", "line 11: SIZE"),
-            ("assay,mte-capable;", "assay,mte-capable", "line 13"),
-            ("/plugin/;", "/include/ \"x\";", "line 2: /include/"),
-            ("\"acme,other\"", "&acme", "line 6: &acme"),
-        ] {
-            let error = compile(&SOURCE.replace(from, to)).unwrap_err();
-            let told = format!("{error:#}");
-            assert!(told.contains(line), "{to}: {told}");
-        }
-    }
-
-    #[test]
-    fn a_source_that_ends_early_is_an_error() {
-        for end in 40..SOURCE.len() - 2 {
-            assert!(compile(&SOURCE[..end]).is_err(), "{}", &SOURCE[..end]);
-        }
-    }
-}
+mod tests;

@@ -175,7 +175,7 @@ fn machine(tree: &Path, manifest: &Manifest, folder: &Path, warnings: &mut Vec<S
 /// A tree's blob, compiled where it is source.
 fn blob(tree: &Path) -> Result<Vec<u8>> {
     if tree.extension().is_some_and(|ending| ending == "dts") {
-        return overlay::compile(&fs::read_to_string(tree)?);
+        return overlay::read_tree(tree);
     }
     Ok(fs::read(tree)?)
 }
