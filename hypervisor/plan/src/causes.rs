@@ -113,7 +113,7 @@ impl Cause for BarFault {
             Self::AlsoReg => say(T1, format_args!("the node has both reg and assay,pci-bar"), "delete the one that is wrong from the node"),
             Self::NoLength => say(T1, format_args!("the node's assay,length is missing or 0"), GIVE_LENGTH),
             Self::Longer(size) => say(T1, format_args!("assay,length is more than the BAR's {size:#x} bytes"), GIVE_LENGTH),
-            Self::NoHost => say(T1, format_args!("no ECAM host bridge has the PCI function's segment and bus"), CORRECT_BAR),
+            Self::NoHost => say(T1, format_args!("no ECAM host bridge has the PCI function's segment and bus (a warning names one that cannot be read)"), CORRECT_BAR),
             Self::Rivals => say(T1, format_args!("two PCI host bridges of the tree claim to be the function's (a warning names them)"), "correct linux,pci-domain, bus-range, reg or ranges of the one that is wrong"),
             Self::NoEcam => say(T1, format_args!("the reg of the PCI host bridge overlaps memory that is in use"), "correct the reg of the PCI host bridge"),
             Self::NoFunction => say(T1, format_args!("no PCI function answers at that segment and requester ID (what is behind a bridge that firmware did not configure answers nowhere)"), CORRECT_BAR),

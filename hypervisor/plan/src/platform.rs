@@ -123,6 +123,8 @@ pub struct HostPlatform {
     pub distances: Vec<Distance>,
     /// PCI host bridges with an ECAM window (`pci-host-ecam-generic`).
     pub pcie: Vec<EcamHost>,
+    /// Why others cannot be read.
+    lost_pcie: Vec<Malformed>,
     /// What translates and checks the accesses of devices.
     pub smmus: Vec<Smmu>,
     /// What makes interrupts of devices' messages.
@@ -293,6 +295,7 @@ impl HostPlatform {
             uniform_has_value: false,
             distances: Vec::new(),
             pcie: Vec::new(),
+            lost_pcie: Vec::new(),
             smmus: Vec::new(),
             itss: Vec::new(),
             functions: Vec::new(),
@@ -328,7 +331,7 @@ impl HostPlatform {
         }
         self.distances = numa::distances(tree);
         self.vouch(root);
-        pcie::hosts(tree, gic, &mut self.pcie)?;
+        pcie::hosts(tree, gic, (&mut self.pcie, &mut self.lost_pcie))?;
         smmu::all(tree, gic, &mut self.smmus)?;
         its::all(tree, gic, &mut self.itss)?;
         self.devices.all(tree)?;
@@ -371,7 +374,7 @@ impl HostPlatform {
     pub fn oddities(&self) -> Vec<Oddity<'_>> {
         let mut all: Vec<_> = self.facts.oddities().collect();
         all.extend(self.in_vain.iter().map(|(node, reason)| Oddity { node, reason: (*reason).into() }));
-        all.extend(self.rivals().chain(self.lost()));
+        all.extend(self.rivals().chain(self.unread()).chain(self.lost()));
         if self.uniform_has_value {
             let reason = "assay,uniform-memory has a value and is not believed: write it without one, or leave it out";
             all.push(Oddity { node: "/", reason: reason.into() });

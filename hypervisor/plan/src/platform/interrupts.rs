@@ -28,7 +28,7 @@ pub(super) fn nth<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -
     if controller(node) != Some(gic) {
         return Ok(None);
     }
-    let cells = specifier_cells(gic)?;
+    let cells = specifier_cells(node, "interrupts", gic)?;
     let mut list = node.cells("interrupts")?;
     if !list.count_left().is_multiple_of(cells) {
         return Err(node.malformed("interrupts", WHOLE));
@@ -66,7 +66,7 @@ pub(super) fn all<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<O
         };
         let parent = parent.ok_or_else(|| node.malformed(name, "must be specifiers of an interrupt controller"))?;
         let mut cells = [0; 8];
-        let count = specifier_cells(parent)?;
+        let count = specifier_cells(node, name, parent)?;
         for cell in &mut cells[..count] {
             *cell = list.next().ok_or_else(|| node.malformed(name, WHOLE))?;
         }
@@ -91,7 +91,7 @@ fn extended<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>, which: usize) -> Resu
         let parent = node.tree().by_phandle(phandle);
         let wants = "must begin each specifier with an interrupt controller's phandle";
         let parent = parent.ok_or_else(|| node.malformed(name, wants))?;
-        let cells = specifier_cells(parent)?;
+        let cells = specifier_cells(node, name, parent)?;
         let (kind, number) = (list.next(), list.next());
         if seen == which {
             return match (parent == gic, kind, number) {
@@ -124,12 +124,15 @@ fn controller<'t, 'a>(node: Node<'t, 'a>) -> Option<Node<'t, 'a>> {
     None
 }
 
-/// The cells of one specifier; a GIC has 3, or 4 with PPI partitions.
-pub(super) fn specifier_cells(controller: Node<'_, '_>) -> Result<usize, Malformed> {
-    let name = "#interrupt-cells";
-    let cells = controller.u32(name)?.filter(|cells| (1..=8).contains(cells));
-    let cells = cells.ok_or_else(|| controller.malformed(name, "must be one cell, 1 to 8"))?;
-    Ok(cells as usize)
+/// The cells of one specifier of a controller that property `name` of `node` leads to; a GIC has 3, or 4 with PPI partitions.
+pub(super) fn specifier_cells(
+    node: Node<'_, '_>,
+    name: &'static str,
+    controller: Node<'_, '_>,
+) -> Result<usize, Malformed> {
+    let cells = controller.u32("#interrupt-cells").ok().flatten().filter(|cells| (1..=8).contains(cells));
+    let wants = "must lead to interrupt controllers, whose #interrupt-cells is one cell, 1 to 8";
+    Ok(cells.ok_or_else(|| node.malformed(name, wants))? as usize)
 }
 
 pub(super) fn decode(

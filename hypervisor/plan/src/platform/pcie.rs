@@ -22,20 +22,30 @@ const DOMAIN: &str = "linux,pci-domain";
 const PCI_ADDRESS: usize = 12;
 
 /// Reads all host bridges that are not disabled. Those without `linux,pci-domain` get the lowest segments that no other has,
-/// in tree order, as Linux numbers them (drivers/pci/pci.c, `of_pci_bus_find_domain_nr`): each is its own.
+/// in tree order, as Linux numbers them (drivers/pci/pci.c, `of_pci_bus_find_domain_nr`): each is its own. One whose
+/// addresses are known and nothing else can be read is `lost`, and no other notices.
 pub(super) fn hosts<'t, 'a>(
     tree: &'t Tree<'a>,
     gic: Node<'t, 'a>,
-    hosts: &mut Vec<EcamHost>,
+    (hosts, lost): (&mut Vec<EcamHost>, &mut Vec<Malformed>),
 ) -> Result<(), PlatformError> {
     let wanted = |node: &Node<'_, '_>| node.is_compatible(ECAM) && node.is_available();
-    let given: Result<Vec<_>, _> = tree.nodes().filter(wanted).map(|node| node.u32(DOMAIN)).collect();
-    let given = given?;
-    let mut free = (0..).filter(|segment| !given.contains(&Some(*segment)));
+    let given: Vec<_> = tree.nodes().filter(wanted).filter_map(|node| node.u32(DOMAIN).ok().flatten()).collect();
+    let mut free = (0..).filter(|segment| !given.contains(segment));
     for node in tree.nodes().filter(wanted) {
-        if let Some(host) = host(node, gic, &mut free)? {
-            room(hosts, "/")?;
-            hosts.push(host);
+        let segment = node.u32(DOMAIN).map(|given| given.or_else(|| free.next()).unwrap_or_default());
+        // Where it answers must be known: nothing else may be taken for memory there.
+        let Some(&ecam) = bus::registers(node)?.first() else { continue };
+        let windows = windows(node)?;
+        match segment.and_then(|segment| host(node, gic, segment, (ecam, windows))) {
+            Ok(host) => {
+                room(hosts, "/")?;
+                hosts.push(host);
+            }
+            Err(why) => {
+                room(lost, "/")?;
+                lost.push(why);
+            }
         }
     }
     let rivals: Vec<_> = hosts.iter().map(|host| rival(hosts, host)).collect();
@@ -76,6 +86,17 @@ impl HostPlatform {
         self.pcie.iter().filter_map(move |host| Some(Oddity { node: &host.path, reason: of(host)?.into() }))
     }
 
+    /// Names the host bridges that cannot be read, and says why and what follows.
+    pub(super) fn unread(&self) -> impl Iterator<Item = Oddity<'_>> {
+        self.lost_pcie.iter().map(|why| {
+            let Malformed { path, property, wants } = why;
+            let reason = format!(
+                "property {property}: {wants}: functions behind it that firmware started may access all memory, and no VM gets one"
+            );
+            Oddity { node: path, reason: reason.into() }
+        })
+    }
+
     /// Tells whether a host bridge's configuration space is by the tree no memory too.
     pub fn has_ecam(&self, host: &EcamHost) -> bool {
         let memory = self.memory.iter().map(|node| node.region);
@@ -91,26 +112,24 @@ impl HostPlatform {
     }
 }
 
-/// Reads a host bridge, with the next of the `free` segments if the tree gives it none.
+/// Reads the host bridge of a segment, with this configuration space and these windows.
 fn host<'t, 'a>(
     node: Node<'t, 'a>,
     gic: Node<'t, 'a>,
-    free: &mut impl Iterator<Item = u32>,
-) -> Result<Option<EcamHost>, Malformed> {
-    let Some(&ecam) = bus::registers(node)?.first() else {
-        return Ok(None);
-    };
+    segment: u32,
+    (ecam, windows): (Region<Pa>, Vec<PciWindow>),
+) -> Result<EcamHost, Malformed> {
     let buses = buses(node)?;
     let count = u64::from(buses.1 - buses.0) + 1;
     if ecam.size < count * BUS_BYTES {
         return Err(node.malformed("reg", "must hold 1 MiB for each bus of bus-range"));
     }
-    Ok(Some(EcamHost {
+    Ok(EcamHost {
         path: node.path(),
-        segment: node.u32(DOMAIN)?.or_else(|| free.next()).unwrap_or_default(),
+        segment,
         ecam,
         buses,
-        windows: windows(node)?,
+        windows,
         functions: functions(node),
         interrupts: interrupts(node, gic)?,
         interrupt_mask: interrupt_mask(node)?,
@@ -118,7 +137,7 @@ fn host<'t, 'a>(
         msis: id_map(node, "msi-map", "msi-map-mask")?,
         is_coherent: node.has("dma-coherent"),
         rival: None,
-    }))
+    })
 }
 
 /// Lists the children by the requester ID in their `reg` (IEEE 1275 PCI Bus Binding §2.2.1.1).
@@ -156,7 +175,7 @@ fn interrupts<'t, 'a>(node: Node<'t, 'a>, gic: Node<'t, 'a>) -> Result<Vec<(u32,
         for _ in 0..address.min(4) {
             let _ = cells.next().ok_or_else(bad)?;
         }
-        let count = super::interrupts::specifier_cells(parent)?;
+        let count = super::interrupts::specifier_cells(node, name, parent)?;
         let (kind, number) = (cells.next(), cells.next());
         for _ in 2..count {
             let _ = cells.next().ok_or_else(bad)?;

@@ -6,6 +6,8 @@ use super::super::PlatformError;
 use super::super::early::conduit;
 use super::{BOARD, changed, compile, early_console, machine, parse, refused};
 use crate::gate::{MAX_BYTES, MAX_SCANNED, TreeError};
+use crate::pci::BarFault;
+use assay_spec::addr::Pa;
 
 #[test]
 fn bytes_that_are_no_tree_are_refused() {
@@ -191,10 +193,23 @@ fn a_firmware_reservation_that_wraps_is_refused() {
 }
 
 #[test]
-fn a_pci_host_must_hold_its_buses() {
-    refused("bus-range = <0 15>", "bus-range = <0 16>", &["/pcie@10000000", "reg", "1 MiB"]);
-    refused("bus-range = <0 15>", "bus-range = <5 4>", &["/pcie@10000000", "bus-range"]);
-    refused("bus-range = <0 15>", "bus-range = <0 15>; iommu-map = <0 1 2>", &["/pcie@10000000", "iommu-map"]);
-    refused("bus-range = <0 15>", "bus-range = <0 15>; msi-map = <0>", &["/pcie@10000000", "msi-map"]);
+fn a_pci_host_that_cannot_be_read_is_named_and_stops_nobody_if_its_addresses_are_known() {
+    for (to, told) in [
+        ("bus-range = <0 16>", "property reg: must hold 1 MiB"),
+        ("bus-range = <5 4>", "property bus-range"),
+        ("bus-range = <0 15>; iommu-map = <0 1 2>", "property iommu-map"),
+        ("bus-range = <0 15>; msi-map = <0>", "property msi-map"),
+        // The console is no interrupt controller.
+        ("bus-range = <0 15>; interrupt-map = <0 0 0 1 2 0 1 4>", "property interrupt-map"),
+    ] {
+        let source = changed("bus-range = <0 15>", to).replace("uart@1000 {", "uart@1000 { phandle = <2>;");
+        let machine = machine(&source);
+        assert_eq!(machine.ecam_host(0, 0), Err(BarFault::NoHost), "{to}");
+        let odd = machine.oddities();
+        let said = odd.iter().any(|odd| odd.node == "/pcie@10000000" && odd.reason.contains(told));
+        assert!(said, "{to}: {odd:?}");
+        // Its windows are no memory all the same.
+        assert!(machine.registers().any(|it| it.is_window && it.region.start == Pa(0x1000_0000)), "{to}");
+    }
     refused("0x43000000 0x80 0 0x80 0 0x80 0", "0x43000000 0x80 0 0x80 0 0x80", &["/pcie@10000000", "ranges"]);
 }
