@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::smccc::Conduit;
-use assay_spec::uart::Wired;
 
 use crate::gate::{Flag, Malformed, Node, Tree, TreeError};
 
@@ -38,11 +37,14 @@ mod smmu;
 mod tests;
 
 pub use crate::pci::{DeviceId, EcamHost, PciWindow, Rival, Stream};
-pub use console::early_console;
+pub use console::{Console, early_console};
+pub use cpus::{Cpu, Enable};
 pub use device::{Accesses, PlatformDevice};
 pub use fault::{NodeFault, Oddity, ParentFault};
+pub use gic::{Gic, HostGic, Timer};
 pub use interrupts::Wire;
 pub use its::{Frames, Its};
+pub use memory::{MemoryNode, Reservation};
 pub use numa::{Distance, LOCAL};
 pub use registers::Registers;
 pub use reserved::{CoherentNode, PciBar};
@@ -143,120 +145,6 @@ pub struct HostPlatform {
     in_vain: Vec<(String, &'static str)>,
     /// The nodes that overlays have added.
     added: Vec<String>,
-}
-
-/// One range of RAM.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemoryNode {
-    /// The node that it is an entry of.
-    pub path: String,
-    /// Where it is.
-    pub region: Region<Pa>,
-    /// `numa-node-id`.
-    pub numa: Option<u32>,
-    /// `arm,no-mte`: there is no tag storage behind this memory.
-    pub no_mte: bool,
-}
-
-/// One range of memory that is not free.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reservation {
-    /// The node, or "/memreserve/".
-    pub path: String,
-    /// Where it is.
-    pub region: Region<Pa>,
-    /// `no-map`: not even speculation may reach it.
-    pub no_map: bool,
-    /// `arm,mte-tag-storage`: what is kept there are the Allocation Tags of other memory.
-    pub tag_storage: bool,
-}
-
-/// One CPU.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Cpu {
-    /// Its node.
-    pub path: String,
-    /// Its affinity, laid out as in MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in bits 23:0).
-    pub mpidr: u64,
-    /// How it is started.
-    pub enable: Enable,
-    /// `numa-node-id`.
-    pub numa: Option<u32>,
-}
-
-/// How a CPU is started (`enable-method`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Enable {
-    /// By PSCI CPU_ON.
-    Psci,
-    /// By writing its entry address where it looks for it.
-    SpinTable {
-        /// Where the 64-bit entry address is written (`cpu-release-addr`).
-        release: Pa,
-    },
-    /// There is no way to start it that we know; the boot CPU may be such a one.
-    None,
-}
-
-/// The interrupt controller.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gic {
-    /// Its node.
-    pub path: String,
-    /// Its register frames.
-    pub version: HostGic,
-    /// The maintenance interrupt of its virtual CPU interface.
-    pub maintenance: IntId,
-}
-
-/// Which GIC architecture, and where its frames are.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum HostGic {
-    /// GICv3 or GICv4 (IHI 0069).
-    V3 {
-        /// The Distributor.
-        dist: Region<Pa>,
-        /// The ranges that hold the Redistributors, in tree order; at least one.
-        redists: Vec<Region<Pa>>,
-        /// `redistributor-stride` in bytes, if it is not what GICR_TYPER implies.
-        stride: Option<u64>,
-    },
-    /// GICv2 with the virtualization extensions (IHI 0048).
-    V2 {
-        /// The Distributor.
-        dist: Region<Pa>,
-        /// The CPU interface (GICC).
-        cpu: Region<Pa>,
-        /// The virtual interface control registers (GICH).
-        hyp: Region<Pa>,
-        /// The virtual CPU interface (GICV).
-        vcpu: Region<Pa>,
-    },
-}
-
-/// The Generic Timer's private interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timer {
-    /// The Non-secure EL1 physical timer.
-    pub phys: IntId,
-    /// The EL1 virtual timer.
-    pub virt: IntId,
-    /// The Non-secure EL2 physical timer.
-    pub hyp: IntId,
-}
-
-/// The UART to write to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Console {
-    /// Its node; empty from [`early_console`].
-    pub path: String,
-    /// Which kind it is and how it is wired. `None` if no driver is here for it: no VM gets it, firmware may still
-    /// write to it.
-    pub wired: Option<Wired>,
-    /// Where its registers are.
-    pub registers: Region<Pa>,
-    /// Its interrupt, if it is driven and wired to the GIC; `None` from [`early_console`].
-    pub intid: Option<IntId>,
 }
 
 /// Reads the platform tree. Allocates; run it once at boot.

@@ -7,10 +7,25 @@ use alloc::format;
 use alloc::string::String;
 
 use assay_spec::addr::{Pa, Region};
+use assay_spec::intid::IntId;
 use assay_spec::uart::{CADENCE, DW, IMX, LPUART, Layout, MINI_UART, NS16550, PL011, PXA, SBSA, TI, Uart, Wired};
 
-use super::{Console, HostPlatform, Oddity, PlatformError, bus, interrupts};
+use super::{HostPlatform, Oddity, PlatformError, bus, interrupts};
 use crate::gate::{self, Bare, Node, Tree, decode};
+
+/// The UART to write to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Console {
+    /// Its node; empty from [`early_console`].
+    pub path: String,
+    /// Which kind it is and how it is wired. `None` if no driver is here for it: no VM gets it, firmware may still
+    /// write to it.
+    pub wired: Option<Wired>,
+    /// Where its registers are.
+    pub registers: Region<Pa>,
+    /// Its interrupt, if it is driven and wired to the GIC; `None` from [`early_console`].
+    pub intid: Option<IntId>,
+}
 
 const SPREAD: Layout = Layout { shift: 2, ..Layout::WORDS };
 const BYTES: Layout = Layout { width: 1, ..Layout::WORDS };

@@ -6,8 +6,35 @@ use alloc::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::{Cpu, Enable, HostPlatform, PlatformError, distinct, missing, room};
+use super::{HostPlatform, PlatformError, distinct, missing, room};
 use crate::gate::{Cells, Malformed, Node, Tree};
+
+/// One CPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cpu {
+    /// Its node.
+    pub path: String,
+    /// Its affinity, laid out as in MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in bits 23:0).
+    pub mpidr: u64,
+    /// How it is started.
+    pub enable: Enable,
+    /// `numa-node-id`.
+    pub numa: Option<u32>,
+}
+
+/// How a CPU is started (`enable-method`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enable {
+    /// By PSCI CPU_ON.
+    Psci,
+    /// By writing its entry address where it looks for it.
+    SpinTable {
+        /// Where the 64-bit entry address is written (`cpu-release-addr`).
+        release: Pa,
+    },
+    /// There is no way to start it that we know; the boot CPU may be such a one.
+    None,
+}
 
 impl Cpu {
     /// Returns where its spin-table looks for an entry address, if it is started by one.

@@ -1,9 +1,60 @@
 //! The interrupt controller and the Generic Timer's interrupts.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use assay_spec::addr::{Pa, Region};
 use assay_spec::intid::IntId;
 
-use super::{Gic, HostGic, PlatformError, Timer, bus, interrupts, missing};
+use super::{PlatformError, bus, interrupts, missing};
 use crate::gate::{Node, Tree};
+
+/// The interrupt controller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gic {
+    /// Its node.
+    pub path: String,
+    /// Its register frames.
+    pub version: HostGic,
+    /// The maintenance interrupt of its virtual CPU interface.
+    pub maintenance: IntId,
+}
+
+/// Which GIC architecture, and where its frames are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostGic {
+    /// GICv3 or GICv4 (IHI 0069).
+    V3 {
+        /// The Distributor.
+        dist: Region<Pa>,
+        /// The ranges that hold the Redistributors, in tree order; at least one.
+        redists: Vec<Region<Pa>>,
+        /// `redistributor-stride` in bytes, if it is not what GICR_TYPER implies.
+        stride: Option<u64>,
+    },
+    /// GICv2 with the virtualization extensions (IHI 0048).
+    V2 {
+        /// The Distributor.
+        dist: Region<Pa>,
+        /// The CPU interface (GICC).
+        cpu: Region<Pa>,
+        /// The virtual interface control registers (GICH).
+        hyp: Region<Pa>,
+        /// The virtual CPU interface (GICV).
+        vcpu: Region<Pa>,
+    },
+}
+
+/// The Generic Timer's private interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timer {
+    /// The Non-secure EL1 physical timer.
+    pub phys: IntId,
+    /// The EL1 virtual timer.
+    pub virt: IntId,
+    /// The Non-secure EL2 physical timer.
+    pub hyp: IntId,
+}
 
 const V3: &[&str] = &["arm,gic-v3"];
 /// Those of Linux's driver that can have the virtualisation extensions.

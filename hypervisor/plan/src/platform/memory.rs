@@ -7,8 +7,34 @@ use assay_spec::addr::{Pa, Region};
 use assay_spec::stage2_desc::PA_BITS_MAX;
 
 use super::reserved::Facts;
-use super::{HostPlatform, MemoryNode, PlatformError, Reservation, bus, distinct, missing, room};
+use super::{HostPlatform, PlatformError, bus, distinct, missing, room};
 use crate::gate::{Bare, Node, Tree};
+
+/// One range of RAM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryNode {
+    /// The node that it is an entry of.
+    pub path: String,
+    /// Where it is.
+    pub region: Region<Pa>,
+    /// `numa-node-id`.
+    pub numa: Option<u32>,
+    /// `arm,no-mte`: there is no tag storage behind this memory.
+    pub no_mte: bool,
+}
+
+/// One range of memory that is not free.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    /// The node, or "/memreserve/".
+    pub path: String,
+    /// Where it is.
+    pub region: Region<Pa>,
+    /// `no-map`: not even speculation may reach it.
+    pub no_map: bool,
+    /// `arm,mte-tag-storage`: what is kept there are the Allocation Tags of other memory.
+    pub tag_storage: bool,
+}
 
 /// Reads every entry of every memory node. Entries of size 0, which some firmware leaves, are none.
 pub(super) fn nodes(tree: &Tree<'_>, memory: &mut Vec<MemoryNode>, facts: &mut Facts) -> Result<(), PlatformError> {
