@@ -16,7 +16,7 @@ use crate::device_memory::DeviceMemory;
 use crate::frames::Use;
 use crate::mmio::Mmio;
 use crate::pci::Ecam;
-use crate::stage2::DeviceRegime;
+use crate::stage2::{DeviceRegime, count_stream};
 use queue::{Commands, Events};
 use registers::Block;
 
@@ -170,7 +170,7 @@ impl Smmu {
     /// [`SmmuError::NoAnswer`].
     pub fn stream(&'static self, id: u32) -> Result<Stream, SmmuError> {
         let entry = self.table.lock().take(id)?;
-        let stream = Stream { smmu: self, id, entry };
+        let stream = Stream { smmu: self, id, entry, passes: Mutex::new(None) };
         stream.set(&table::ABORT, None)?;
         Ok(stream)
     }
@@ -223,6 +223,8 @@ pub struct Stream {
     smmu: &'static Smmu,
     id: u32,
     entry: (usize, u64),
+    /// The VMID whose tables accesses may pass, or may have passed and are not known to be over.
+    passes: Mutex<Option<u16>>,
 }
 
 /// The accesses of one PCI function, which may be its bus's master.
@@ -258,8 +260,13 @@ impl Stream {
     /// # Errors
     /// [`SmmuError::BadTables`]; [`SmmuError::NoAnswer`]: then they may.
     pub fn translate(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
-        if !self.smmu.features.can_walk(regime.root, regime.vtcr, regime.vmid) {
+        let mut passes = self.passes.lock();
+        let is_other = passes.is_some_and(|vmid| vmid != regime.vmid);
+        if is_other || !self.smmu.features.can_walk(regime.root, regime.vtcr, regime.vmid) {
             return Err(SmmuError::BadTables);
+        }
+        if passes.replace(regime.vmid).is_none() {
+            count_stream(regime.vmid, true);
         }
         self.set(&table::stage2(regime.vtcr, regime.root, regime.vmid), None)
     }
@@ -269,7 +276,13 @@ impl Stream {
     /// # Errors
     /// [`SmmuError::NoAnswer`]: some may be.
     pub fn abort(&self, regime: &DeviceRegime) -> Result<(), SmmuError> {
-        self.set(&table::ABORT, Some(regime.vmid))
+        let mut passes = self.passes.lock();
+        let vmid = passes.unwrap_or(regime.vmid);
+        self.set(&table::ABORT, Some(vmid))?;
+        if passes.take().is_some() {
+            count_stream(vmid, false);
+        }
+        Ok(())
     }
 
     /// Stores the entry so that the SMMU never sees half of one: it says "abort" while the rest changes. Then has it forget

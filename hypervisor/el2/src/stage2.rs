@@ -4,6 +4,9 @@
 //! into memory that was granted to this VM, a table entry to one of its own tables, and granted memory is
 //! never EL2's. A VM's own RAM is granted to that VM alone, and to those that it is lent to; memory between VMs to
 //! several. What a VM has from others is never executable, and writable to those that may write. A violation is a bug of ours and stops the machine.
+//!
+//! Once tables are in use nothing more is granted to them, and pages only leave them: what was broken is forgotten by all
+//! TLBs before anything is made (DDI0487 D8.17.1), and no leaf leads to a page again that was withdrawn.
 
 use alloc::vec::Vec;
 
@@ -16,6 +19,7 @@ use crate::frames::{self, Frames, Use};
 use crate::guest_ram::{GuestRam, LentRam};
 use crate::shared::SharedRam;
 use crate::sysreg::{dsb_ishst, isb};
+use crate::{heap, tlb};
 
 /// One page of tables.
 struct Page {
@@ -88,13 +92,38 @@ pub struct TableMemory {
     granted: Vec<Granted>,
     /// They are for the VM's devices, else for its vCPUs.
     for_devices: bool,
-    /// A guest may run on them, or a device: nothing is stored any more.
-    in_use: bool,
+    /// The VMID under which a guest may run on them, or a device.
+    in_use: Option<u16>,
+    /// Entries were broken, and TLBs may still know what they were.
+    is_stale: bool,
+    /// Pages that no leaf may lead to any more.
+    withdrawn: Vec<Pa>,
 }
 
-/// The VMIDs that tables are in use under, and whether by devices: TLBs know translations by them, and those of SMMUs are
-/// others than those of CPUs (`SMMU_CR2.PTM`).
-static VMIDS: spin::Mutex<Vec<(bool, u16)>> = spin::Mutex::new(Vec::new());
+/// A VMID that tables are in use under: TLBs know translations by it, and those of SMMUs are others than those of CPUs
+/// (`SMMU_CR2.PTM`).
+struct InUse {
+    vmid: u16,
+    for_devices: bool,
+    /// How many streams of devices may pass the tables, or are not known to have been stopped.
+    streams: usize,
+}
+
+static IN_USE: spin::Mutex<Vec<InUse>> = spin::Mutex::new(Vec::new());
+
+/// Notes that a stream more, or one less, passes the tables of devices under `vmid`.
+pub(crate) fn count_stream(vmid: u16, passes: bool) {
+    let mut all = IN_USE.lock();
+    for one in all.iter_mut().filter(|one| one.for_devices && one.vmid == vmid) {
+        one.streams = if passes { one.streams + 1 } else { one.streams.saturating_sub(1) };
+    }
+}
+
+/// The pages that can be withdrawn from a VM: room for them is taken at the boot.
+const WITHDRAWN: usize = 16;
+
+/// Heap that taking frames for tables while VMs run is not to exceed: two vectors' entries, and the frames' books.
+const BOOKS: usize = 8 << 10;
 
 /// `VTCR_EL2` bits 13:8: walks are Inner Shareable and Write-Back, as the stores of descriptors are.
 const WALKS: u64 = 0x35;
@@ -108,7 +137,9 @@ impl TableMemory {
             frames: Vec::new(),
             granted: Vec::new(),
             for_devices: false,
-            in_use: false,
+            in_use: None,
+            is_stale: false,
+            withdrawn: Vec::new(),
         }
     }
 
@@ -125,8 +156,9 @@ impl TableMemory {
     /// neither the image, nor anything that frames came from, nor a device that EL2 drives is ever granted.
     ///
     /// # Panics
-    /// If some VM has RAM or coherent memory already: our bug.
+    /// If some VM has RAM or coherent memory already, or the tables are in use: our bug.
     pub fn grant(&mut self, memory: Memory<'_>) -> Option<Region<Pa>> {
+        assert!(self.in_use.is_none(), "memory is granted to tables in use");
         let granted = match memory {
             Memory::Ram(ram) => {
                 assert!(ram.grant(), "RAM of one VM is granted twice");
@@ -153,8 +185,8 @@ impl TableMemory {
         Some(region)
     }
 
-    /// Puts the tables in use under `vmid`. Before this nothing of them can be cached, and afterwards they stay as they
-    /// are.
+    /// Puts the tables in use under `vmid`. Before this nothing of them can be cached, and afterwards pages only leave them
+    /// ([`Self::withdraw`]).
     ///
     /// `None` if a walk with this `vtcr` would not begin at their root, at the level they were made for, with
     /// no more start tables than there are: it would take guest memory for tables. Or if it would not see what was
@@ -171,7 +203,7 @@ impl TableMemory {
         Some(DeviceRegime { vtcr, root, vmid })
     }
 
-    /// Ends the storing of descriptors. Returns where the tables are.
+    /// Ends the granting of memory, and the storing of descriptors without further ado. Returns where the tables are.
     fn close(&mut self, vmid: u16, vtcr: u64, for_devices: bool) -> Option<Pa> {
         let root = self.frames.first()?.region();
         let (t0sz, sl0) = (vtcr & 0x3f, vtcr >> 6 & 3);
@@ -187,12 +219,14 @@ impl TableMemory {
             return None;
         }
         self.publish();
-        let mut vmids = VMIDS.lock();
-        if self.in_use || self.for_devices != for_devices || vmids.contains(&(for_devices, vmid)) {
+        let mut all = IN_USE.lock();
+        let is_taken = all.iter().any(|one| one.vmid == vmid && one.for_devices == for_devices);
+        if self.in_use.is_some() || self.for_devices != for_devices || is_taken {
             return None;
         }
-        vmids.push((for_devices, vmid));
-        self.in_use = true;
+        all.push(InUse { vmid, for_devices, streams: 0 });
+        self.withdrawn.reserve_exact(WITHDRAWN);
+        self.in_use = Some(vmid);
         Some(root.start)
     }
 
@@ -203,6 +237,11 @@ impl TableMemory {
 
     /// Takes `pages` zeroed pages, naturally aligned.
     pub fn alloc(&mut self, pages: usize) -> Option<Pa> {
+        // At the boot the heap was sized for it.
+        let has_room = self.in_use.is_none() || heap::reserve(BOOKS);
+        if !has_room || self.pages.try_reserve(pages).is_err() || self.frames.try_reserve(1).is_err() {
+            return None;
+        }
         let frames = frames::take(pages as u64 * PAGE_SIZE)?;
         let region = frames.region();
         // SAFETY: frames hold no Rust object and are mapped read-write by EL2's map.
@@ -231,10 +270,16 @@ impl TableMemory {
     /// Stores a descriptor, ordered after all earlier stores.
     ///
     /// # Panics
-    /// If the entry is not in these tables or the descriptor leads where this VM must not get: our bug.
+    /// If the entry is not in these tables or the descriptor leads where this VM must not get, or to a page that was
+    /// withdrawn; if a TLB may know another translation by the entry: our bug.
     pub fn store(&mut self, entry: Pa, descriptor: u64) {
-        let allowed = !self.in_use && self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
+        let allowed = self.page_of(entry).is_some_and(|page| self.allows(page, Descriptor(descriptor)));
         assert!(allowed && entry.is_aligned(8), "stage-2 descriptor {descriptor:#x} at {entry} leads out of the VM");
+        if self.in_use.is_some() {
+            let is_made = descriptor != 0;
+            assert!(!is_made || self.load(entry) == 0 && !self.is_stale, "{descriptor:#x} at {entry} was not broken");
+            self.is_stale |= !is_made;
+        }
         dsb_ishst();
         // SAFETY: an aligned word in a page of ours that holds no Rust object, checked above.
         unsafe { (entry.0 as *mut u64).write_volatile(descriptor) }
@@ -258,10 +303,10 @@ impl TableMemory {
     fn allows_leaf(&self, descriptor: Descriptor, level: u8) -> bool {
         let group = if descriptor.is_contiguous() { CONTIGUOUS_ENTRIES } else { 1 };
         let size = entry_size(level) * group;
+        let memory = Region { start: descriptor.output().align_down(size), size };
         descriptor.output().is_aligned(entry_size(level))
-            && self
-                .grant_of(Region { start: descriptor.output().align_down(size), size })
-                .is_some_and(|granted| granted.allows(descriptor))
+            && self.grant_of(memory).is_some_and(|granted| granted.allows(descriptor))
+            && !self.withdrawn.iter().any(|page| memory.contains(*page))
     }
 
     /// Gives a table, which is empty until then, the level at which it is linked.
@@ -283,5 +328,40 @@ impl TableMemory {
     pub fn publish(&mut self) {
         dsb_ishst();
         isb();
+    }
+
+    /// Lets no leaf that is stored from now on lead to `page`. False if a stream of the VM's devices may pass the tables, or
+    /// too many pages have been withdrawn: the tables stay as they are then.
+    pub fn withdraw(&mut self, page: Pa) -> bool {
+        let is_new = !self.withdrawn.contains(&page);
+        if self.is_passed() || is_new && self.withdrawn.len() == self.withdrawn.capacity() {
+            return false;
+        }
+        if is_new {
+            self.withdrawn.push(page);
+        }
+        true
+    }
+
+    /// Tells whether a stream may pass the tables, which are for devices.
+    fn is_passed(&self) -> bool {
+        let is_it = |one: &InUse| one.for_devices && self.for_devices && Some(one.vmid) == self.in_use;
+        IN_USE.lock().iter().any(|one| is_it(one) && one.streams != 0)
+    }
+
+    /// Makes earlier stores visible to table walks, and has all TLBs forget what they know of these tables.
+    ///
+    /// # Panics
+    /// If a stream may pass them: our bug.
+    pub fn forget(&mut self) {
+        self.publish();
+        if self.for_devices {
+            // An SMMU was told to forget the VMID when the last stream there ended (`Stream::abort`), and knows none of a
+            // VMID that no stream passes.
+            assert!(!self.is_passed(), "tables are changed that a device uses");
+        } else if let Some((vmid, root)) = self.in_use.zip(self.frames.first()) {
+            tlb::invalidate_vm_of(assay_spec::stage2_desc::vttbr(vmid, root.region().start));
+        }
+        self.is_stale = false;
     }
 }

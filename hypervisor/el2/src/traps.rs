@@ -7,6 +7,7 @@ use assay_spec::traps::TrapConfig;
 use crate::stage2::Regime;
 use crate::switch::Guest;
 use crate::sysreg::{isb, read_sysreg, write_el2, write_sysreg};
+use crate::tlb;
 
 /// The registers that make this CPU run one vCPU of one VM.
 #[derive(Clone, Copy, Debug)]
@@ -37,24 +38,16 @@ const FORBIDDEN: u64 =
 /// this is one, [`Context::load`](crate::context::Context::load) the other.
 pub fn load(config: &Config, frame: Frame) -> Guest {
     write(config);
-    crate::tlb::invalidate_vm();
+    tlb::invalidate_vm();
     Guest::new(frame)
 }
 
-/// `TCR_EL1.EPD0` and `EPD1`: no stage-1 walks.
-const NO_WALKS: u64 = 1 << 7 | 1 << 23;
-
 /// Loads `config` into this CPU. Stage 1 of EL1 is on and walks nothing afterwards, until the caller has loaded
-/// the vCPU's SCTLR_EL1 and then TCR_EL1: otherwise some CPUs may speculate through one VM's stage 1 and another's
-/// stage 2, and keep what they find (erratum 1319367 of Cortex-A72 and its like in others).
+/// the vCPU's SCTLR_EL1 and then TCR_EL1 ([`tlb::stop_walks`]).
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a list of registers, with one claim about all of them")]
 pub(crate) fn write(config: &Config) {
     let traps = &config.traps;
-    let (tcr, sctlr) = (read_sysreg!("tcr_el1"), read_sysreg!("sctlr_el1"));
-    write_sysreg!("tcr_el1", tcr | NO_WALKS);
-    isb();
-    write_sysreg!("sctlr_el1", sctlr | 1);
-    isb();
+    let _ = tlb::stop_walks();
     let counters = match traps.mdcr & hcr::mdcr::TPMCR {
         0 => crate::pmu::counters(),
         _ => read_sysreg!("mdcr_el2") & hcr::mdcr::HPMN_MASK,

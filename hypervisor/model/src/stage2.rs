@@ -4,9 +4,11 @@
 //! blocks and the contiguous bit (64 KiB, 32 MiB) wherever the alignment of both addresses and the length allow, and
 //! concatenated start tables. It does not decide attributes, own memory, or touch a system register.
 //!
-//! A VM's tables are filled once, before its first vCPU runs, and stay as they are through all its lives. Two promises:
-//! - An entry is only ever stored where there was none, so there is nothing to break before it is made (DDI0487
-//!   D8.17.1). *Enforced by `stage_2_agrees_with_a_flat_map`, on a machine that objects to anything else.*
+//! A VM's tables are filled once, before its first vCPU runs. From then on pages only leave them, between two lives
+//! ([`Stage2::withdraw`]). Two promises:
+//! - An entry is only ever stored where there was none and no TLB knows of one, so it is broken before it is made
+//!   (DDI0487 D8.17.1). *Enforced by `stage_2_agrees_with_a_flat_map` and `only_the_page_leaves`, on a machine that
+//!   objects to anything else.*
 //! - Neighbouring mappings never share a leaf, so each page has exactly its own attributes. *Enforced by the same.*
 
 use assay_spec::addr::{Address, Ipa, PAGE_SIZE, Pa, Region};
@@ -17,10 +19,12 @@ use assay_spec::stage2_desc::{
 use thiserror::Error;
 
 pub use geometry::{Geometry, GeometryError};
+pub use withdraw::{TablesInUse, WithdrawError};
 
 mod geometry;
 #[cfg(test)]
 mod tests;
+mod withdraw;
 
 /// What stage 2 needs of the machine.
 pub trait Tables {

@@ -167,6 +167,11 @@ impl Descriptor {
         Pa(self.0 & OUTPUT_ADDRESS)
     }
 
+    /// Returns a leaf's attributes, as [`Attributes::encode`] gives them.
+    pub const fn attributes(self) -> u64 {
+        self.0 & ATTRIBUTES
+    }
+
     /// Tells whether the leaf is one of a contiguous group.
     pub const fn is_contiguous(self) -> bool {
         self.0 & CONTIGUOUS != 0

@@ -9,6 +9,7 @@ use machine::GuestMachine;
 mod blocks;
 mod flat;
 mod machine;
+mod withdraw;
 
 const PAGE: u64 = 0x1000;
 const MIB: u64 = 0x10_0000;

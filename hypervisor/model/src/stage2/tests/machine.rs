@@ -1,5 +1,5 @@
 //! A machine that keeps tables in a map and objects to every store that real hardware might punish: here to each
-//! store over something, since a TLB may hold what was there, and to half a contiguous group.
+//! store over something, and to each of something while a TLB may hold what was broken, and to half a contiguous group.
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use assay_spec::addr::{Pa, Region};
 
-use super::super::{Stage2, Tables};
+use super::super::{Stage2, Tables, TablesInUse};
 use super::PAGE;
 
 const CONTIGUOUS: u64 = 1 << 52;
@@ -36,6 +36,12 @@ pub(super) struct GuestMachine {
     next: u64,
     places: BTreeMap<u64, Place>,
     unpublished: bool,
+    /// A TLB may hold what a broken entry was.
+    stale: bool,
+    /// Pages that no leaf may lead to any more.
+    withdrawn: Vec<Pa>,
+    /// Whether they can be withdrawn.
+    pub(super) busy: bool,
     /// Pages of each allocation so far.
     pub(super) allocations: Vec<usize>,
     /// How many more allocations succeed.
@@ -53,6 +59,9 @@ impl GuestMachine {
             next: 0x1000_1000,
             places: BTreeMap::new(),
             unpublished: false,
+            stale: false,
+            withdrawn: Vec::new(),
+            busy: false,
             allocations: Vec::new(),
             allocations_left: usize::MAX,
             own: None,
@@ -72,7 +81,7 @@ impl GuestMachine {
 
     /// What must hold whenever a call has returned.
     pub(super) fn assert_quiet(&self, stage2: &Stage2) {
-        assert!(!self.unpublished, "stores without a barrier after them");
+        assert!(!self.unpublished && !self.stale, "stores without a barrier after them");
         self.assert_groups_are_whole(&self.leaves(stage2));
     }
 
@@ -171,8 +180,18 @@ impl Tables for GuestMachine {
         let Some(place) = self.place(entry) else {
             return;
         };
-        assert!(old == 0 && descriptor != 0, "{old:#x} at {place:x?} is live, {descriptor:#x}");
         self.unpublished = true;
+        if descriptor == 0 && !self.withdrawn.is_empty() {
+            assert!(old & 3 == if place.level == 3 { 3 } else { 1 }, "{old:#x} at {place:x?} is no leaf");
+            self.stale = true;
+            return;
+        }
+        assert!(old == 0 && descriptor != 0, "{old:#x} at {place:x?} is live, {descriptor:#x}");
+        assert!(!self.stale, "{descriptor:#x} is made at {place:x?}, and what was broken is not forgotten");
+        if place.level == 3 || descriptor & 2 == 0 {
+            let memory = Region { start: Pa(descriptor & ADDRESS), size: size_of_entry(place.level) };
+            assert!(!self.withdrawn.iter().any(|page| memory.contains(*page)), "{descriptor:#x} leads to what left");
+        }
         if place.level < 3 && descriptor & 2 != 0 {
             let below = Place { ipa: place.ipa, level: place.level + 1 };
             self.places.insert(descriptor & ADDRESS, below);
@@ -188,6 +207,19 @@ impl Tables for GuestMachine {
     }
 }
 
+impl TablesInUse for GuestMachine {
+    fn withdraw(&mut self, page: Pa) -> bool {
+        if !self.busy {
+            self.withdrawn.push(page);
+        }
+        !self.busy
+    }
+
+    fn forget(&mut self) {
+        (self.stale, self.unpublished) = (false, false);
+    }
+}
+
 fn size_of_entry(level: u8) -> u64 {
     [512 << 30, 1 << 30, 2 << 20, 4 << 10][usize::from(level)]
 }
@@ -197,5 +229,15 @@ fn size_of_entry(level: u8) -> u64 {
 fn the_machine_objects_to_overwriting_a_live_descriptor() {
     let (_, mut machine) = super::stage2(32);
     machine.store(Pa(0x1000_4000), 0x4000_07d9);
+    machine.store(Pa(0x1000_4000), 0x4020_07d9);
+}
+
+#[test]
+#[should_panic(expected = "is not forgotten")]
+fn the_machine_objects_to_making_before_what_was_broken_is_forgotten() {
+    let (_, mut machine) = super::stage2(32);
+    machine.store(Pa(0x1000_4000), 0x4000_07d9);
+    assert!(machine.withdraw(Pa(0x4000_0000)));
+    machine.store(Pa(0x1000_4000), 0);
     machine.store(Pa(0x1000_4000), 0x4020_07d9);
 }
