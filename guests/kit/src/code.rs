@@ -53,7 +53,11 @@ pub fn put(index: usize, word: u32) {
 /// Makes the first `words` of the buffer visible to instruction fetch (DDI0487 B2.4.4).
 pub fn publish(words: usize) {
     let start = BUFFER.0.get() as u64;
-    let end = start + (words.min(WORDS) * 4) as u64;
+    publish_range(start, start + (words.min(WORDS) * 4) as u64);
+}
+
+/// Makes what was written to `start..end`, memory of ours, visible to instruction fetch.
+pub fn publish_range(start: u64, end: u64) {
     // 16 bytes is the smallest cache line that the architecture has.
     for address in (start..end).step_by(16) {
         // SAFETY: cleans our own memory.

@@ -69,6 +69,14 @@ impl Tree {
     pub fn named(&self, name: &str) -> Option<Node> {
         self.nodes().find(|node| node.name == name)
     }
+    /// Walks the memory reservation block (5.3): address and size of each entry.
+    pub fn reservations(&self) -> impl Iterator<Item = (u64, u64)> {
+        let bytes = self.bytes;
+        let start = big_endian(bytes, 16).map_or(bytes.len(), |start| start as usize);
+        let word = move |at| Some(u64::from(big_endian(bytes, at)?) << 32 | u64::from(big_endian(bytes, at + 4)?));
+        let entries = (start..).step_by(16).map_while(move |at| Some((word(at)?, word(at + 8)?)));
+        entries.take_while(|entry| *entry != (0, 0))
+    }
     fn string(&self, at: usize) -> &'static str {
         let bytes = self.bytes.get(at..).unwrap_or(&[]);
         let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(0);

@@ -75,6 +75,9 @@ pub struct Machine {
     pub initrd: Option<(u64, u64)>,
 }
 
+/// The most reservations that are looked at: as many as Assay makes.
+const RESERVATIONS_MAX: usize = 16;
+
 impl Machine {
     /// Returns the stretches of RAM: address and size in bytes.
     pub fn ram(&self) -> &[(u64, u64)] {
@@ -96,13 +99,16 @@ impl Machine {
     pub fn image(&self) -> (u64, u64) {
         (&raw const _start as u64, &raw const __image_end as u64)
     }
-    /// Calls `visit` with each stretch of RAM that nobody has filled: neither this program nor the
+    /// Calls `visit` with each stretch of RAM that nobody has filled or reserved: neither this program nor the
     /// tree nor a RAM disk. Start and end are multiples of 64 bytes.
     pub fn free_ram(&self, visit: &mut dyn FnMut(u64, u64)) {
         let tree = (self.tree_address, self.tree_address + self.tree.size() as u64);
         // Natively QEMU's few instructions of boot loader are at the start of RAM.
         let loader = if self.is_native() { (0x4000_0000, 0x4020_0000) } else { (0, 0) };
-        let taken = [self.image(), tree, self.initrd.unwrap_or((0, 0)), loader];
+        let mut taken = [(0, 0); 4 + RESERVATIONS_MAX];
+        let reserved = self.tree.reservations().map(|(start, size)| (start, start + size));
+        let all = [self.image(), tree, self.initrd.unwrap_or((0, 0)), loader].into_iter().chain(reserved);
+        taken.iter_mut().zip(all).for_each(|(place, found)| *place = found);
         for &(start, size) in self.ram() {
             let (mut at, end) = (start, start + size);
             while at < end {

@@ -39,7 +39,7 @@ pub struct CoherentMemory {
     /// It is in EL2's map just now, with this type.
     mapped: Option<Type>,
     granted: bool,
-    /// Bytes from the start that parts were taken of.
+    /// Bytes from the start that parts were taken of, or that are left out.
     taken: u64,
     /// Parts that are taken and not put back: the map stays while there are any.
     out: usize,
@@ -97,6 +97,17 @@ impl CoherentMemory {
         if self.mapped.take().is_some() {
             mmu::remove(self.region);
         }
+    }
+
+    /// Returns how many bytes from the start were taken, or left out.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Leaves the next `bytes` out, whole pages: no part has them, until [`Self::close`].
+    pub fn skip(&mut self, bytes: u64) {
+        let left = self.region.size - self.taken;
+        self.taken += (bytes & !(PAGE_SIZE - 1)).min(left);
     }
 
     /// Takes the next part, of at most `bytes`, whole pages, to be cleared by the running CPU; `None` after the last.

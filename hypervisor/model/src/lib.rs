@@ -18,6 +18,7 @@ pub mod doorbell;
 pub mod exit_trace;
 pub mod exits;
 pub mod flash;
+pub mod holes;
 pub mod idregs;
 pub mod inject;
 pub mod layout;

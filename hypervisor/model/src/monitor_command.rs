@@ -7,6 +7,8 @@ mod tests;
 
 use core::fmt;
 
+use assay_spec::addr::Ipa;
+
 /// A command, understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command<'a> {
@@ -24,6 +26,8 @@ pub enum Command<'a> {
     Restart(&'a str),
     /// What memory one VM or all have, and what is free.
     Memory(Option<&'a str>),
+    /// Takes the page at an address out of a VM.
+    Offline(&'a str, Ipa),
     /// What one VM or all have done.
     Stats(Option<&'a str>),
     /// Records a VM's exits.
@@ -83,6 +87,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("stop", "NAME", &[Argument::Vm], "stops a VM at once, as if its power failed"),
     entry("restart", "NAME", &[Argument::Vm], "stops a VM and starts it anew"),
     entry("memory", "[NAME]", &[Argument::Vm], "prints what was decided of a VM's memory, its map, and what is free"),
+    entry("offline", "NAME IPA", &[Argument::Vm], "takes the page at 0x... from a VM, at its next start"),
     entry("stats", "[NAME]", &[Argument::Vm], "prints exits and interrupts of each vCPU"),
     entry(
         "trace",
@@ -144,6 +149,7 @@ pub fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         ("stop", Some(vm), None) => Some(Command::Stop(vm)),
         ("restart", Some(vm), None) => Some(Command::Restart(vm)),
         ("memory", vm, None) => Some(Command::Memory(vm)),
+        ("offline", Some(vm), Some(ipa)) => address(ipa).map(|ipa| Command::Offline(vm, ipa)),
         ("stats", vm, None) => Some(Command::Stats(vm)),
         ("trace", Some(vm), Some(word)) => {
             SWITCH.iter().find(|(known, _)| *known == word).map(|(_, what)| Command::Trace(vm, *what))
@@ -153,6 +159,12 @@ pub fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         _ => None,
     };
     command.filter(|_| third.is_none()).ok_or(CommandError::Arguments(entry))
+}
+
+/// Reads an address as lines have it, `0x` and all.
+fn address(word: &str) -> Option<Ipa> {
+    let digits = word.strip_prefix("0x").filter(|digits| !digits.starts_with('+'))?;
+    u64::from_str_radix(digits, 16).ok().map(Ipa)
 }
 
 /// Calls `each` with every word that the last word of `typed` can become.

@@ -3,8 +3,9 @@
 use assay_el2::gic;
 use assay_el2::guest_ram::GuestRam;
 use assay_el2::stage2::TableMemory;
+use assay_model::holes::Holes;
 use assay_model::loader::GuestMemory;
-use assay_model::stage2::Tables;
+use assay_model::stage2::{Stage2, Tables, TablesInUse, WithdrawError};
 use assay_model::vgic::ListRegisters;
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::intid::IntId;
@@ -64,31 +65,68 @@ impl Tables for TableAdapter {
     }
 }
 
+impl TablesInUse for TableAdapter {
+    fn withdraw(&mut self, page: Pa) -> bool {
+        self.0.withdraw(page)
+    }
+    fn forget(&mut self) {
+        self.0.forget();
+    }
+}
+
+/// Tables that are filled, for a VM or for its devices.
+pub(crate) struct Mapped {
+    pub(crate) stage2: Stage2,
+    pub(crate) tables: TableAdapter,
+}
+
+impl Mapped {
+    /// Takes a page out of them, between two lives.
+    pub(crate) fn withdraw(&mut self, page: Ipa) -> Result<(), WithdrawError> {
+        self.stage2.withdraw(page, &mut self.tables)
+    }
+
+    /// Returns the bytes that they take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tables.0.bytes()
+    }
+}
+
 /// One VM's RAM and flashes, by the parts that they were taken in.
 pub(crate) struct Ram {
     pub(crate) parts: alloc::vec::Vec<(Region<Ipa>, GuestRam)>,
+    /// What nobody touches any more.
+    pub(crate) holes: Holes,
 }
 
 impl Ram {
-    /// Calls `act` with each part that `range` touches: the memory, the offset in it, and which bytes of `range`.
+    /// Calls `act` with each part that `range` touches, but for holes: the memory, the offset in it, and which bytes of
+    /// `range`.
     fn each(&mut self, range: Region<Ipa>, mut act: impl FnMut(&mut GuestRam, u64, core::ops::Range<u64>)) {
-        for (place, ram) in &mut self.parts {
-            let start = place.start.max(range.start);
-            let end = place.end().min(range.end());
-            if start < end {
-                act(ram, start.0 - place.start.0, start.0 - range.start.0..end.0 - range.start.0);
+        let Self { parts, holes } = self;
+        holes.parts(range, |piece| {
+            for (place, ram) in parts.iter_mut() {
+                let start = place.start.max(piece.start);
+                let end = place.end().min(piece.end());
+                if start < end {
+                    act(ram, start.0 - place.start.0, start.0 - range.start.0..end.0 - range.start.0);
+                }
             }
-        }
+        });
     }
 
     /// Cleans and invalidates `size` bytes from the `from`th on. Returns whether there was anything.
     pub(crate) fn clean_and_invalidate(&mut self, from: u64, size: u64) -> bool {
         let (mut before, to) = (0u64, from.saturating_add(size));
-        for (_, ram) in &self.parts {
+        for (place, ram) in &self.parts {
             let memory = ram.region();
             let (start, end) = (from.max(before) - before, to.min(before + memory.size).saturating_sub(before));
             if start < end {
-                let _ = ram.clean_and_invalidate(start..end);
+                let range = Region { start: Ipa(place.start.0 + start), size: end - start };
+                self.holes.parts(range, |piece| {
+                    let start = piece.start.0 - place.start.0;
+                    let _ = ram.clean_and_invalidate(start..start + piece.size);
+                });
             }
             before += memory.size;
         }

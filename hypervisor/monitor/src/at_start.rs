@@ -80,15 +80,25 @@ impl Grants<'_> {
 }
 
 impl Memory for Grants<'_> {
+    // Of a page that is left alone there is nothing to prove.
     fn write(&mut self, region: usize, page: u64) -> Look {
+        if self.grants[region].has_hole(page) {
+            return Look::Good;
+        }
         let pattern = self.pattern(region, page);
         self.grants[region].memory.write(page, pattern)
     }
     fn check(&mut self, region: usize, page: u64) -> Look {
+        if self.grants[region].has_hole(page) {
+            return Look::Good;
+        }
         let pattern = self.pattern(region, page);
         self.grants[region].memory.check(page, pattern)
     }
     fn clear(&mut self, region: usize, page: u64) -> Look {
+        if self.grants[region].has_hole(page) {
+            return Look::Good;
+        }
         self.grants[region].memory.clear_page(page)
     }
     fn is_late(&mut self, _region: usize) -> bool {

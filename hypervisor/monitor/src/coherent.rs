@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use assay_el2::coherent::{self, CoherentMemory, Type, Unreachable};
+use assay_model::holes::Holes;
 use assay_model::proof::at_start::{Due, Part};
 use assay_plan::claims::{self, ToProve, World};
 use assay_plan::platform::CoherentNode;
 use assay_plan::policy::{Attr, Decision, Proof};
-use assay_spec::addr::PAGE_SIZE;
+use assay_spec::addr::{Ipa, PAGE_SIZE, Region};
 
 use crate::proof;
 
@@ -27,6 +28,9 @@ pub(crate) struct Pool<'a> {
 pub(crate) struct Grant {
     pub(crate) memory: CoherentMemory,
     decision: Decision,
+    /// Where its guest finds it, and the pages there that nobody touches any more.
+    ipa: Region<Ipa>,
+    holes: Holes,
     /// Some of it could not be cleared.
     has_failed: bool,
 }
@@ -82,14 +86,14 @@ impl<'a> Pool<'a> {
     }
 
     /// Takes the region of a mapping, once.
-    pub(crate) fn take(&mut self, node: &CoherentNode, decision: Decision) -> Option<Grant> {
+    pub(crate) fn take(&mut self, node: &CoherentNode, ipa: Region<Ipa>, decision: Decision) -> Option<Grant> {
         let held = self.held.iter_mut().find(|held| held.region.node == node);
         let memory = match held {
             Some(held) => held.memory.take(),
             // Nothing had to be proved: an aperture without tags.
             None => CoherentMemory::claim(node.region()?),
         };
-        Some(Grant { memory: memory?, decision, has_failed: false })
+        Some(Grant { memory: memory?, decision, ipa, holes: Holes::default(), has_failed: false })
     }
 }
 
@@ -137,7 +141,7 @@ impl Grant {
             return Clearing::Done;
         };
         let as_type = if self.decision.zero_tags { Type::Tagged } else { as_type };
-        let next = if self.has_failed { Ok(None) } else { self.memory.take_part(as_type, bytes) };
+        let next = if self.has_failed { Ok(None) } else { self.take_part(as_type, bytes) };
         match next {
             Ok(Some(part)) => return Clearing::Part(part),
             Ok(None) => {}
@@ -148,6 +152,30 @@ impl Grant {
             (false, true) => Clearing::Failed,
             (false, false) => Clearing::Done,
         }
+    }
+
+    /// Takes the next part of it, up to a page that is to be left alone.
+    fn take_part(&mut self, as_type: Type, bytes: u64) -> Result<Option<coherent::Part>, Unreachable> {
+        let taken = self.memory.taken();
+        let rest = Region { start: Ipa(self.ipa.start.0 + taken), size: self.ipa.size - taken };
+        let Some(part) = self.holes.first_part(rest) else {
+            self.memory.skip(rest.size);
+            return Ok(None);
+        };
+        self.memory.skip(part.start.0 - rest.start.0);
+        self.memory.take_part(as_type, bytes.min(part.size))
+    }
+
+    /// Leaves the page at `ipa` alone from now on, if it is of this region.
+    pub(crate) fn leave_out(&mut self, ipa: Ipa) {
+        if self.ipa.contains(ipa) {
+            self.holes.add(ipa);
+        }
+    }
+
+    /// Tells whether page number `page` is left alone.
+    pub(crate) fn has_hole(&self, page: u64) -> bool {
+        self.holes.pages().contains(&Ipa(self.ipa.start.0 + page * PAGE_SIZE))
     }
 
     /// Takes a part back, and whether it is clear.

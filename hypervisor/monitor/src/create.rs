@@ -10,6 +10,7 @@ use assay_el2::context::Context;
 use assay_el2::stage2::Regime;
 use assay_el2::traps::Config;
 use assay_el2::{cpu, float, guest_regs, heap, percpu, rtc};
+use assay_model::holes::Holes;
 use assay_model::loader::Loader;
 use assay_model::rtc::Rtc;
 use assay_model::schedule::{Placement, Share};
@@ -20,7 +21,7 @@ use assay_plan::idregs::{HostId, VmFeatures};
 use assay_plan::platform::HostPlatform;
 use assay_plan::policy::line::{NoticeLine, Quoted, UncheckedLine};
 use assay_plan::refusal::Refusal;
-use assay_plan::space::Backing;
+use assay_plan::space::{Backing, Mapping};
 use assay_plan::vm_plan::{self, Cpus, Files, HostFacts, Left, Planner, Shortage, Start, VmPlan};
 use assay_plan::vm_tree::{FlashAccess, VmConfig};
 use assay_spec::cpu_id::PcpuId;
@@ -37,7 +38,7 @@ use crate::flash::Chip;
 use crate::load::Contents;
 use crate::pci::{Owned, Ready};
 use crate::shared::{self, Regions};
-use crate::vm::{Parts, Sharing, Vm, virtio};
+use crate::vm::{Parts, Place, Sharing, Vm, virtio};
 use crate::{cpus, seeds};
 
 mod space;
@@ -252,7 +253,7 @@ impl Stock<'_, '_> {
             config: config(&plan, regime),
             registers,
             contents: Contents {
-                ram: Ram { parts: holdings.ram },
+                ram: Ram { parts: holdings.ram, holes: Holes::default() },
                 proof: AtStart::new(&plan, &holdings.coherent),
                 coherent: holdings.coherent,
                 loader: Loader::new(start.load, files.sums),
@@ -277,7 +278,7 @@ impl Stock<'_, '_> {
             cpus,
             listing: holdings.listing,
             regions: plan.coherent_regions().map(String::from).collect(),
-            places: plan.space.iter().map(|mapping| (mapping.ipa, String::from(&*mapping.name))).collect(),
+            places: plan.space.iter().map(place).collect(),
             sharing: time.map(|time| Sharing::new(first, vcpus, cpus::count(), time)),
             traps: plan.traps,
             machine: plan.machine,
@@ -296,6 +297,10 @@ impl Stock<'_, '_> {
         };
         home.or(self.pool.first().copied()).unwrap_or_else(percpu::index)
     }
+}
+
+fn place(mapping: &Mapping<'_>) -> Place {
+    Place { ipa: mapping.ipa, name: String::from(&*mapping.name), stays: mapping.stays() }
 }
 
 fn chips(config: &VmConfig) -> Vec<Chip> {

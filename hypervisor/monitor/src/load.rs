@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use assay_el2::coherent::Part;
 use assay_el2::mmu::{Hidden, Whole};
 use assay_model::loader::{FlashFile, KernelError, Loader, Origin, Progress, Sources};
+use assay_model::stage2::WithdrawError;
 use assay_plan::guest_tree::Blob;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::exit::Width;
 
-use crate::adapter::{Ram, TableAdapter};
+use crate::adapter::{Mapped, Ram};
 use crate::at_start::AtStart;
 use crate::coherent::{Clearing, Grant};
 use crate::flash::Chip;
@@ -31,9 +32,9 @@ pub(crate) struct Contents {
     /// `HCR_EL2.FWB`: the guest's accesses cannot bypass the caches.
     pub(crate) fwb: bool,
     /// Keeps the stage-2 tables.
-    pub(crate) tables: TableAdapter,
+    pub(crate) tables: Mapped,
     /// Keeps those of its devices, if it has some that make accesses.
-    pub(crate) device_tables: Option<TableAdapter>,
+    pub(crate) device_tables: Option<Mapped>,
     /// A load has begun before.
     pub(crate) is_used: bool,
     /// One is under way.
@@ -78,8 +79,33 @@ impl ToClear {
 impl Contents {
     /// Returns the bytes that its tables take.
     pub(crate) fn table_bytes(&self) -> u64 {
-        let of_devices = self.device_tables.as_ref().map_or(0, |tables| tables.0.bytes());
-        self.tables.0.bytes() + of_devices
+        let of_devices = self.device_tables.as_ref().map_or(0, Mapped::bytes);
+        self.tables.bytes() + of_devices
+    }
+
+    /// Before a load: leaves the page at `ipa` alone from now on, and takes it out of the tables.
+    ///
+    /// # Errors
+    /// It is still in some: a later start can try again.
+    pub(crate) fn retire(&mut self, ipa: Ipa) -> Result<(), WithdrawError> {
+        self.ram.holes.add(ipa);
+        self.coherent.iter_mut().for_each(|grant| grant.leave_out(ipa));
+        let own = self.tables.withdraw(ipa);
+        self.device_tables.as_mut().map_or(Ok(()), |tables| tables.withdraw(ipa)).and(own)
+    }
+
+    /// After all such pages: has the guest's tree reserve them.
+    ///
+    /// # Errors
+    /// Something would be loaded to one of them.
+    pub(crate) fn retired(&mut self) -> Result<(), KernelError> {
+        self.tree.reserve(self.ram.holes.pages());
+        self.loader.plan().avoids(&self.ram.holes)
+    }
+
+    /// Returns what is loaded to the page at `ipa`.
+    pub(crate) fn loads_at(&self, ipa: Ipa) -> Option<&'static str> {
+        self.loader.plan().at(ipa)
     }
 
     /// Begins a load unless one is under way; each after the first has new seeds. Returns whether it has begun one that

@@ -16,6 +16,7 @@ use crate::console::{self, Line, say};
 use crate::deferred;
 use crate::vm::{self, Vm};
 
+mod offline;
 mod tables;
 
 use tables::Table;
@@ -135,6 +136,7 @@ enum Problem<'a> {
     Command(monitor_command::CommandError<'a>),
     NoVm(&'a str),
     Phase(&'a str, vm::Phase),
+    Offline(offline::Problem),
 }
 
 impl fmt::Display for Problem<'_> {
@@ -142,6 +144,7 @@ impl fmt::Display for Problem<'_> {
         match self {
             Self::Command(error) => error.fmt(f),
             Self::NoVm(name) => write!(f, "no VM is named {name}: vms lists them"),
+            Self::Offline(problem) => problem.fmt(f),
             Self::Phase(name, phase) => write!(f, "{name} is {}", phase.name()),
         }
     }
@@ -174,6 +177,10 @@ fn run(line: &str) -> Result<Done, Problem<'_>> {
             console::show_only(Shown::One(vm.index()));
             vm::listen(vm);
             Ok(Done::Leave)
+        }
+        Command::Offline(name, ipa) => {
+            offline::page(find(name)?, ipa).map_err(Problem::Offline)?;
+            Ok(Done::Prompt)
         }
         Command::Vms => table(Table::Vms, None),
         Command::Memory(name) => table(Table::Memory, find_or_all(name)?),

@@ -4,6 +4,7 @@ use core::fmt;
 
 use assay_el2::{guest_regs, switch};
 use assay_model::life::Crash;
+use assay_model::poison::{Event, Noted};
 use assay_spec::addr::Ipa;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::frame::Frame;
@@ -41,22 +42,22 @@ pub(crate) fn external_abort(vm: &Vm, vcpu: VcpuId, va: Option<u64>) {
     let Some(ipa) = va.and_then(guest_regs::translate) else {
         return;
     };
-    let page = vm.poison.lock().note(ipa);
-    if let Some(page) = page {
-        say!("{} vcpu={vcpu}", Poisoned { vm, page });
+    let noted = vm.poison.lock().note(ipa, Event::Poison);
+    if let Noted::New(page) = noted {
+        say!("memory {} event={} vcpu={vcpu}", Failed { vm, ipa: page.ipa }, page.event);
     }
 }
 
-/// A page of a VM's that has failed.
-pub(crate) struct Poisoned<'a> {
+/// A page of a VM's that has failed, or is to be used no more.
+pub(crate) struct Failed<'a> {
     pub(crate) vm: &'a Vm,
-    pub(crate) page: Ipa,
+    pub(crate) ipa: Ipa,
 }
 
-impl fmt::Display for Poisoned<'_> {
+impl fmt::Display for Failed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vm, page } = self;
-        let region = vm.places.iter().find(|(place, _)| place.contains(*page)).map_or("-", |(_, name)| name);
-        write!(f, "memory vm={} region={region} ipa={page} event=poison", vm.name)
+        let Self { vm, ipa } = self;
+        let region = vm.place(*ipa).map_or("-", |place| &place.name);
+        write!(f, "vm={} region={region} ipa={ipa}", vm.name)
     }
 }

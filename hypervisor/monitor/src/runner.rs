@@ -25,6 +25,7 @@ mod clock;
 mod exits;
 mod filling;
 mod here;
+mod retire;
 mod seat;
 mod traced;
 

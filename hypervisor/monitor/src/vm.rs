@@ -15,6 +15,7 @@ use assay_model::pci::GuestFunction;
 use assay_model::poison::Poison;
 use assay_model::vcpus::VcpuSet;
 use assay_model::vm::{Devices, GuestMachine};
+use assay_plan::space::Stays;
 use assay_spec::addr::{Ipa, Region};
 use assay_spec::cpu_id::PcpuId;
 use assay_spec::traps::TrapConfig;
@@ -67,8 +68,8 @@ pub(crate) struct Vm {
     pub(crate) listing: Vec<String>,
     /// The names of its coherent regions, in the order of its space.
     regions: Vec<String>,
-    /// Where its memory is, by name, and the pages of it that failed.
-    pub(crate) places: Vec<(Region<Ipa>, String)>,
+    /// What lies where in its space, and the pages that failed.
+    places: Vec<Place>,
     pub(crate) poison: lock::Mutex<Poison>,
     /// What each vCPU came to EL2 for.
     pub(crate) counters: Vec<Counters>,
@@ -139,7 +140,15 @@ pub(crate) struct Parts {
     pub(crate) sharing: Option<Sharing>,
     pub(crate) listing: Vec<String>,
     pub(crate) regions: Vec<String>,
-    pub(crate) places: Vec<(Region<Ipa>, String)>,
+    pub(crate) places: Vec<Place>,
+}
+
+/// A range of a VM's addresses.
+pub(crate) struct Place {
+    pub(crate) ipa: Region<Ipa>,
+    pub(crate) name: String,
+    /// Why its pages cannot leave, unless they can.
+    pub(crate) stays: Option<Stays>,
 }
 
 impl Vm {
@@ -178,6 +187,11 @@ impl Vm {
     /// Returns its place in [`all`], and in the console's list.
     pub(crate) fn index(&self) -> usize {
         self.index.load(Ordering::Relaxed)
+    }
+
+    /// Returns what is at one of its addresses.
+    pub(crate) fn place(&self, ipa: Ipa) -> Option<&Place> {
+        self.places.iter().find(|place| place.ipa.contains(ipa))
     }
 
     /// Returns where the VM is in its life.

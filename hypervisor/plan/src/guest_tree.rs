@@ -2,7 +2,8 @@
 //!
 //! It describes what the VM has and nothing else, is the same for the same input, and is written for
 //! `dtc` and Linux to be silent about. What it says must hold: addresses come from [`assay_model::layout`], which the
-//! emulated devices use too. It is built once, when the VM is; a restart only renews the seeds.
+//! emulated devices use too. It is built once, when the VM is; a restart only renews the seeds, and reserves the
+//! pages that have left the VM.
 
 mod nodes;
 mod numa;
@@ -14,14 +15,17 @@ mod space;
 mod tests;
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::{Ipa, PAGE_SIZE, Region};
 use assay_spec::gic::Version;
 use assay_spec::intid::IntId;
 use dtoolkit::Node;
+use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use thiserror::Error;
 
+use assay_model::holes::PAGES;
 use assay_model::pci::GuestBar;
 use assay_model::vgic::VCPUS_MAX_V2;
 
@@ -125,7 +129,12 @@ pub struct Blob {
     kaslr_at: Option<usize>,
     /// Where the value of `rng-seed` begins.
     rng_at: Option<usize>,
+    /// Where the memory reservation block begins.
+    reservations_at: Option<usize>,
 }
+
+/// Bytes of an entry of the memory reservation block: address and size.
+const RESERVATION: usize = 16;
 
 impl Blob {
     /// Returns the tree as the guest gets it.
@@ -140,6 +149,18 @@ impl Blob {
         }
         if let Some((at, rng)) = self.rng_at.zip(seeds.rng) {
             self.put(at, &rng);
+        }
+    }
+
+    /// Has the memory reservation block (Devicetree Specification 5.3) name these pages, and no others, without allocating.
+    /// There is room for [`PAGES`].
+    pub fn reserve(&mut self, pages: &[Ipa]) {
+        let Some(start) = self.reservations_at else { return };
+        let entries = pages.iter().map(|page| [page.0, PAGE_SIZE]).chain(core::iter::repeat([0, 0]));
+        for (index, [address, size]) in entries.take(PAGES).enumerate() {
+            let at = start + index * RESERVATION;
+            self.put(at, &address.to_be_bytes());
+            self.put(at + RESERVATION / 2, &size.to_be_bytes());
         }
     }
 
@@ -165,6 +186,8 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
         return Err(GuestTreeError::TooManyForGicV2(guest.vcpus.len()));
     }
     let mut tree = DeviceTree::new();
+    // Of size 0, each ends the list, until there is something to reserve. The one that always ends it comes behind.
+    tree.memory_reservations = vec![MemoryReservation::new(0, 0); PAGES];
     let root = &mut tree.root;
     nodes::root(root);
     add(root, nodes::aliases())?;
@@ -195,8 +218,10 @@ pub fn build(guest: &GuestTree<'_>) -> Result<Blob, GuestTreeError> {
     }
     platform::add_all(root, guest.devices)?;
     let bytes = tree.to_dtb();
+    // The header's fifth word (`off_mem_rsvmap`, 5.2).
+    let reservations_at = bytes.get(16..20).and_then(|word| Some(u32::from_be_bytes(word.try_into().ok()?) as usize));
     let (kaslr_at, rng_at) = (find(&bytes, &nodes::KASLR_MARK), find(&bytes, &nodes::RNG_MARK));
-    let mut blob = Blob { bytes, kaslr_at, rng_at };
+    let mut blob = Blob { bytes, kaslr_at, rng_at, reservations_at };
     if let Some(seeds) = &guest.seeds {
         blob.reseed(seeds);
     }

@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 
 use assay_model::doorbell::Side;
 use assay_spec::addr::{BLOCK_2M, Ipa, Pa, Region};
+use thiserror::Error;
 
 use crate::pci::Address;
 use crate::platform::CoherentNode;
 use crate::policy::line::DecisionLine;
-use crate::policy::{Decision, Proof, Use};
+use crate::policy::{Attr, Decision, Proof, Use};
 use crate::vm_tree::{FlashClaim, VmConfig};
 
 /// What a backend has in front of another VM's RAM, as its own: Linux keeps its notes about a `pmem-region` there.
@@ -62,6 +63,26 @@ pub enum Backing<'a> {
     StolenTime,
 }
 
+/// Why a page of a mapping cannot leave its VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Stays {
+    /// Others go on using it.
+    #[error("it is memory between VMs, and stays: restart the machine without that memory")]
+    Shared,
+    /// Another VM decides, and what is in front of its RAM does not go without.
+    #[error("it is the RAM of a VM that this one is a backend of: name that VM, with its own address")]
+    Lent,
+    /// What the file has there would be missing.
+    #[error("it is a flash's, which is of no use with a hole: restart the machine without that memory")]
+    Flash,
+    /// It answers or not, as its device pleases.
+    #[error("it is an aperture of the type Device, which is not used as memory: an abort there is the device's answer")]
+    Aperture,
+    /// Registers, and what EL2 tells the VM.
+    #[error("it is no memory of the VM's")]
+    NoMemory,
+}
+
 /// One VM's part in a region between VMs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Share<'a> {
@@ -105,6 +126,18 @@ impl<'a> Mapping<'a> {
         match self.backing {
             Backing::Coherent { node, .. } => Some(node),
             _ => None,
+        }
+    }
+
+    /// Tells why a page of it cannot leave the VM, unless it can.
+    pub fn stays(&self) -> Option<Stays> {
+        match self.backing {
+            Backing::Coherent { .. } if self.decision.attr == Attr::DeviceNgnre => Some(Stays::Aperture),
+            Backing::Ram | Backing::Coherent { .. } => None,
+            Backing::Shared(_) => Some(Stays::Shared),
+            Backing::Lent(_) => Some(Stays::Lent),
+            Backing::Flash(_) => Some(Stays::Flash),
+            Backing::Registers(_) | Backing::Interface(_) | Backing::StolenTime => Some(Stays::NoMemory),
         }
     }
 

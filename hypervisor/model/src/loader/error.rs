@@ -81,6 +81,14 @@ pub enum KernelError {
     /// The sources given to the loader are not those that were planned for.
     #[error("kernel, ramdisk or device tree changed its size after it was placed")]
     Sources,
+    /// A part would be put on a page that failed, or that the operator took out.
+    #[error("{what} is loaded to the page at {page}, which has failed or was taken offline")]
+    OnHole {
+        /// The part.
+        what: &'static str,
+        /// The page.
+        page: Ipa,
+    },
     /// The VM's coherent region of this index could not be reached to be cleared. (Who prints it names the region.)
     #[error("the region could not be reached to be cleared")]
     Region(usize),
@@ -128,6 +136,9 @@ impl KernelError {
             Self::Entry(_) => "correct entry, or leave it out: the VM then starts at the file's first byte",
             Self::DeviceTree => "shorten the command line or the list of regions",
             Self::Sources => "report this, with the bundle",
+            Self::OnHole { .. } => {
+                "have memory give the machine's address of the page, reserve that in the platform tree's /reserved-memory, and restart the machine"
+            }
             Self::Region(_) => {
                 "check the region's address and length in the platform tree, and that its device is ready"
             }

@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::{Ipa, PAGE_SIZE, Region};
+
+use super::KernelError;
+use crate::holes::Holes;
 
 /// What a guest's first vCPU finds in memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,25 @@ pub struct LoadPlan {
     pub dtb: Region<Ipa>,
     /// What is written, by rising address; each part lies in one memory, and they do not overlap.
     pub loads: Vec<Load>,
+}
+
+impl LoadPlan {
+    /// Looks whether something would be put on a page that is to be left alone.
+    ///
+    /// # Errors
+    /// [`KernelError::OnHole`].
+    pub fn avoids(&self, holes: &Holes) -> Result<(), KernelError> {
+        let hit = |page: &Ipa| Some(KernelError::OnHole { what: self.at(*page)?, page: *page });
+        holes.pages().iter().find_map(hit).map_or(Ok(()), Err)
+    }
+
+    /// Returns what is put on the page at `page`.
+    pub fn at(&self, page: Ipa) -> Option<&'static str> {
+        let page = Region { start: page, size: PAGE_SIZE };
+        let ramdisk = self.ramdisk.iter().map(|ramdisk| (ramdisk, "the ramdisk"));
+        let parts = [(&self.kernel, "the kernel"), (&self.dtb, "the device tree")].into_iter().chain(ramdisk);
+        parts.filter(|(part, _)| part.overlaps(&page)).map(|(_, what)| what).next()
+    }
 }
 
 /// One contiguous write into the guest's RAM.

@@ -1,4 +1,5 @@
 use super::{COMMANDS, Command, CommandError, Completion, Trace, completion, find, parse};
+use assay_spec::addr::Ipa;
 use std::string::ToString;
 
 #[test]
@@ -15,6 +16,7 @@ fn every_command_reads_as_what_it_says() {
         ("restart a", Command::Restart("a")),
         ("memory", Command::Memory(None)),
         ("memory a", Command::Memory(Some("a"))),
+        ("offline a 0x4800f123", Command::Offline("a", Ipa(0x4800_f123))),
         ("stats", Command::Stats(None)),
         ("stats a", Command::Stats(Some("a"))),
         ("trace a on", Command::Trace("a", Trace::On)),
@@ -42,6 +44,10 @@ fn what_is_no_command_is_told_what_is() {
     assert_eq!(said("trace a"), "write: trace NAME on|off|show");
     assert_eq!(said("trace a on now"), "write: trace NAME on|off|show");
     assert_eq!(said("trace a maybe"), "write: trace NAME on|off|show");
+    for wrong in ["", " a", " a 4000", " a 0x", " a 0x+1", " a 0x10000000000000000", " a 0xg", " a 0x1 0x2"] {
+        let line = std::format!("offline{wrong}");
+        assert_eq!(parse(&line).unwrap_err().to_string(), "write: offline NAME IPA");
+    }
     assert_eq!(said("vms all"), "vms takes nothing after it");
     assert_eq!(parse("Vms"), Err(CommandError::Unknown("Vms")));
     assert_eq!(parse("quit a b c"), Err(CommandError::Arguments(find("quit").unwrap())));

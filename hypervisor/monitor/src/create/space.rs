@@ -15,7 +15,7 @@ use assay_plan::vm_plan::{Shortage, VmPlan};
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 
-use crate::adapter::TableAdapter;
+use crate::adapter::{Mapped, TableAdapter};
 use crate::coherent::{Grant, Pool};
 use crate::console::say;
 use crate::early::EarlyRam;
@@ -54,7 +54,7 @@ impl Holdings {
         for Mapping { name, ipa, decision, backing, .. } in &plan.space {
             match backing {
                 Backing::Coherent { node, .. } => {
-                    let grant = pool.take(node, *decision);
+                    let grant = pool.take(node, *ipa, *decision);
                     taken.coherent.push(grant.ok_or_else(|| Shortage::InUse(name.to_string()))?);
                 }
                 Backing::Shared(share) if !shared.take(name, ipa.size, share.tagged) => {
@@ -98,7 +98,7 @@ impl Holdings {
         plan: &VmPlan<'_>,
         host: &HostId,
         (shared, early): (&Regions, &EarlyRam),
-    ) -> Result<(TableAdapter, Regime), Shortage> {
+    ) -> Result<(Mapped, Regime), Shortage> {
         let mut tables = TableAdapter(TableMemory::new(plan.geometry.start_level()));
         let no_tables = |error| Shortage::Tables(format!("{error}"));
         let stage2 = Stage2::new(plan.geometry, host.fwb(), &mut tables).map_err(no_tables)?;
@@ -145,7 +145,7 @@ impl Holdings {
             self.listing.push(line.to_string());
         }
         self.listing.extend(map);
-        Ok((tables, regime))
+        Ok((Mapped { stage2, tables }, regime))
     }
 
     /// Makes the tables of the VM's devices, beside the VM's own, which are mapped: the same memory at the same guest
@@ -155,13 +155,13 @@ impl Holdings {
         &self,
         plan: &VmPlan<'_>,
         host: &HostId,
-        own: &TableAdapter,
-    ) -> Result<Option<(TableAdapter, DeviceRegime)>, Shortage> {
+        own: &Mapped,
+    ) -> Result<Option<(Mapped, DeviceRegime)>, Shortage> {
         if !plan.has_dma() {
             return Ok(None);
         }
         let geometry = plan.geometry.with_one_table(host.pa_range_bits());
-        let mut tables = TableAdapter(own.0.for_devices(geometry.start_level()));
+        let mut tables = TableAdapter(own.tables.0.for_devices(geometry.start_level()));
         let no_tables = |error| Shortage::Tables(format!("{error}"));
         let stage2 = Stage2::new(geometry, false, &mut tables).map_err(no_tables)?;
         for (place, pa, attributes) in &self.for_devices {
@@ -176,7 +176,7 @@ impl Holdings {
         }
         let vtcr = stage2.vtcr((host.get(7, 0) & 0xf) as u8, host.vmid16());
         let regime = tables.0.put_in_use_by_devices(plan.vmid, vtcr).ok_or(Shortage::Vtcr)?;
-        Ok(Some((tables, regime)))
+        Ok(Some((Mapped { stage2, tables }, regime)))
     }
 }
 

@@ -15,7 +15,7 @@ use assay_spec::cpu_id::{PcpuId, VcpuId};
 
 use crate::console::{self, say};
 use crate::interrupts;
-use crate::report::Poisoned;
+use crate::report::Failed;
 use crate::vm::{self, Vm};
 
 /// What a table is about.
@@ -184,11 +184,12 @@ impl Job {
         }
     }
 
-    /// Prints a page that has failed, if there are so many.
+    /// Prints a page that is not to be used any more, if there are so many.
     fn poisoned(&mut self, vm: &Vm, place: usize) -> bool {
         let page = vm.poison.lock().pages().get(place).copied();
         if let Some(page) = page {
-            answer!(self, "{}", Poisoned { vm, page });
+            let mapped = if page.has_left { "no" } else { "yes" };
+            answer!(self, "memory {} event={} mapped={mapped}", Failed { vm, ipa: page.ipa }, page.event);
         }
         page.is_some()
     }

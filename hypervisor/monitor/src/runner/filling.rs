@@ -4,7 +4,7 @@ use assay_el2::cpu;
 use assay_model::loader::Progress;
 use assay_model::stage::Start;
 
-use super::Runner;
+use super::{Runner, retire};
 use crate::console;
 use crate::load::{ToClear, Work};
 use crate::vm::intx;
@@ -14,6 +14,12 @@ impl Runner {
     pub(super) fn load_step(&mut self) {
         let vm = self.vm;
         let mut contents = vm.contents.lock();
+        if !contents.is_loading
+            && let Err(error) = retire::pages(vm, &mut contents)
+        {
+            drop(contents);
+            return vm.failed_to_load(error);
+        }
         if contents.begin() {
             vm.kick_all();
         }

@@ -106,6 +106,8 @@ impl Vm {
     /// The VM cannot be loaded. Before its first start that is a refusal, after it the end of a life; either way it
     /// is not tried again.
     pub(crate) fn failed_to_load(&self, error: KernelError) {
+        // What the boot would refuse, whenever it shows.
+        let is_refusal = matches!(error, KernelError::Unproved { .. } | KernelError::OnHole { .. });
         let region = match error {
             KernelError::Region(region) | KernelError::Unproved { region, .. } => self.regions.get(region),
             _ => None,
@@ -123,8 +125,7 @@ impl Vm {
                 LoadFailure::Refused => refuse(),
                 LoadFailure::Crashed => {
                     match region {
-                        // What the boot would refuse, whenever it shows.
-                        _ if matches!(error, KernelError::Unproved { .. }) => refuse(),
+                        _ if is_refusal => refuse(),
                         Some(region) => say!("error vm={} region={region} reason={}", self.name, Quoted(&error)),
                         None => say!("error vm={} reason={}", self.name, Quoted(&error)),
                     }

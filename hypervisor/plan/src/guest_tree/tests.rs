@@ -8,11 +8,13 @@ use super::{Blob, GuestTree, GuestTreeError, Seeds, build};
 use crate::gate::Tree;
 use crate::platform::CoherentNode;
 use crate::policy::{Attr, Decision, Mte, Notices, Proof, Rule, Use};
-use crate::space::{Backing, Mapping};
+use crate::space::{Backing, Mapping, Stays};
+use assay_model::holes::PAGES;
 use assay_model::layout;
-use assay_spec::addr::{Ipa, Region};
+use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::gic::Version;
 use assay_spec::stage2_desc::Rights;
+use dtoolkit::fdt::Fdt;
 use proptest::prelude::*;
 use std::string::String;
 use std::sync::LazyLock;
@@ -129,6 +131,29 @@ fn other_seeds_change_nothing_else() {
 }
 
 #[test]
+fn pages_are_reserved_in_the_tree_and_nothing_else_changes() {
+    let reserved = |blob: &Blob| -> Vec<(u64, u64)> {
+        let fdt = Fdt::new(blob.bytes()).unwrap();
+        fdt.memory_reservations().map(|entry| (entry.address(), entry.size())).collect()
+    };
+    let mut blob = blob(&plain());
+    let before = blob.clone();
+    assert_eq!(reserved(&blob), []);
+    let pages: Vec<Ipa> = (0..PAGES as u64).map(|page| Ipa(0x8000_0000 + page * 0x3000)).collect();
+    for count in [PAGES, 1, 2] {
+        blob.reserve(&pages[..count]);
+        let expected: Vec<_> = pages[..count].iter().map(|page| (page.0, 0x1000)).collect();
+        assert_eq!(reserved(&blob), expected);
+        assert_eq!(cells(&blob, "/chosen", "kaslr-seed"), cells(&before, "/chosen", "kaslr-seed"));
+    }
+    // Beyond the room there is none.
+    blob.reserve(&[pages.clone(), pages].concat());
+    assert_eq!(reserved(&blob).len(), PAGES);
+    blob.reserve(&[]);
+    assert!(blob == before);
+}
+
+#[test]
 fn a_real_time_clock_is_there_if_the_host_has_one() {
     let with = blob(&GuestTree { rtc: true, ..plain() });
     assert_eq!(text(&with, "/pl031@9010000", "compatible"), ["arm,pl031", "arm,primecell"]);
@@ -229,6 +254,21 @@ fn dax(numa: u32) -> Mapping<'static> {
 fn coherent() -> [Mapping<'static>; 3] {
     let ram = Region { start: Ipa(0x8000_0000), size: 0x400_0000 };
     [region("gpu0-memory", ram, Use::Ram, Some(1)), dax(2), region("npu0-memory", NPU, Use::Aperture, None)]
+}
+
+#[test]
+fn pages_leave_that_the_vm_alone_uses_as_memory() {
+    static NODE: CoherentNode = node(None);
+    let memory = |backing| mapping("memory", NPU, Use::Ram, backing);
+    let coherent = memory(Backing::Coherent { node: &NODE, device: None });
+    assert_eq!(memory(Backing::Ram).stays(), None);
+    assert_eq!(coherent.stays(), None);
+    let device = Decision { attr: Attr::DeviceNgnre, ..coherent.decision };
+    assert_eq!(Mapping { decision: device, ..coherent }.stays(), Some(Stays::Aperture));
+    let registers = Region { start: Pa(0), size: 0x1000 };
+    for backing in [Backing::StolenTime, Backing::Registers(registers), Backing::Interface(registers)] {
+        assert_eq!(memory(backing).stays(), Some(Stays::NoMemory));
+    }
 }
 
 #[test]

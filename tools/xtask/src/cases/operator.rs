@@ -2,6 +2,7 @@
 
 mod life;
 mod monitor;
+mod offline;
 mod siege;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = monitor::cases();
     cases.extend(life::cases());
     cases.extend(siege::cases());
+    cases.extend(offline::cases());
     cases
 }
 

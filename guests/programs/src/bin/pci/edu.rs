@@ -326,6 +326,28 @@ pub fn dma_reaches_nothing_else() -> Outcome {
     Ok(())
 }
 
+/// What the tree reserves is not reached by the device either, and the pages beside it are.
+pub fn dma_reaches_no_reserved_page() -> Outcome {
+    host::command(host::MEMORY_SPACE | host::BUS_MASTER, 0);
+    for (page, size) in machine().tree.reservations() {
+        for beside in [page - size, page + size] {
+            for index in 0..512 {
+                mmio::write64(beside + 8 * index, beside ^ index);
+                TARGET.set(index, 0);
+            }
+            ensure!(copy(beside, false), "the device reads for ever");
+            let _ = copy(page, true);
+            let _ = copy(page, false);
+            ensure!(copy(TARGET.address(), true), "the device writes for ever");
+            let word = TARGET.word(1);
+            ensure!(word == beside ^ 1 || word == 0 || word == u64::MAX, "the device read {:#x} at {:#x}", word, page);
+            ensure!(copy(SOURCE.address(), false) && copy(beside, true), "the device copies for ever");
+            ensure_equal!(mmio::read64(beside + 8), SOURCE.word(1), "a word beside the page");
+        }
+    }
+    Ok(())
+}
+
 /// Where devices of this VM send messages, and the first interrupt that one is: the tree's frame beside the GIC.
 const SETSPI: u64 = 0x0802_0040;
 pub const FIRST_MESSAGE: u32 = 64;

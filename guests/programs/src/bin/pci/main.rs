@@ -64,8 +64,11 @@ const REGION: &[Case] = &[
     ("dma_reaches_the_region", edu::dma_reaches_the_region),
     ("messages_are_interrupts", edu::messages),
 ];
-const RESTART: &[Case] =
-    &[("the_device_is_the_one_promised", edu::identified), ("page_is_as_it_was_loaded", edu::page_is_as_it_was_loaded)];
+const RESTART: &[Case] = &[
+    ("the_device_is_the_one_promised", edu::identified),
+    ("page_is_as_it_was_loaded", edu::page_is_as_it_was_loaded),
+    ("dma_reaches_no_reserved_page", edu::dma_reaches_no_reserved_page),
+];
 const LATENCY: &[Case] = &[("msi_to_handler", latency::message)];
 const HOSTILE: &[Case] =
     &[("dma_everywhere", edu::dma_everywhere), ("dma_reaches_own_memory", edu::dma_reaches_own_memory)];

@@ -2,9 +2,11 @@
 
 use super::super::{Format, KernelKind, Memory, Raw, identify};
 use super::{IMAGE_GZ, MIB, RAM, Segment, elf, image, plan, ram};
+use assay_model::holes::Holes;
 use assay_model::loader::{KernelError, LoadPlan, Origin};
 use assay_spec::addr::{Address, BLOCK_1G, BLOCK_2M, Ipa, Region};
 use proptest::prelude::*;
+use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
@@ -117,6 +119,32 @@ fn a_flat_binary_goes_only_where_memory_is_and_starts_only_in_itself() {
     assert_eq!(at(0x4000_1000, None), Err(KernelError::LoadOverTree(Ipa(0x4000_1000))));
     assert_eq!(at(0x4000_2000, Some(Ipa(0x4000_2ffc))).unwrap().entry, Ipa(0x4000_2ffc));
     assert_eq!(at(0, Some(Ipa(0x1000))), Err(KernelError::Entry(Ipa(0x1000))));
+}
+
+#[test]
+fn what_lies_on_a_page_that_is_to_be_left_alone_is_named() {
+    // A kernel of a page that takes 1 MiB, a ramdisk of 100 bytes, a tree of two pages at the end.
+    let plan = place(&image(0, MIB, 0, 0x1000), 4 * MIB, 100, 0x1001).unwrap();
+    let (ramdisk, tree) = (plan.ramdisk.unwrap().start.0, plan.dtb.start.0);
+    let hit = |page| {
+        let mut holes = Holes::default();
+        holes.add(Ipa(0x4018_0000));
+        holes.add(Ipa(page));
+        plan.avoids(&holes)
+    };
+    let on = |what, page| Err(KernelError::OnHole { what, page: Ipa(page) });
+    assert_eq!(hit(RAM.0), on("the kernel", RAM.0));
+    // Its BSS too.
+    assert_eq!(hit(RAM.0 + MIB - 1), on("the kernel", RAM.0 + MIB - 0x1000));
+    assert_eq!(hit(RAM.0 + MIB), Ok(()));
+    assert_eq!(hit(ramdisk), on("the ramdisk", ramdisk));
+    assert_eq!(hit(ramdisk + 0x1000), Ok(()));
+    assert_eq!(hit(tree + 0x1000), on("the device tree", tree + 0x1000));
+    let said = hit(tree).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        std::format!("the device tree is loaded to the page at {tree:#x}, which has failed or was taken offline")
+    );
 }
 
 #[test]

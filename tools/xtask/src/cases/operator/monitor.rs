@@ -36,7 +36,7 @@ fn answers() -> Result<String> {
     ensure!(value(&memory, "memory", "b", "ipa")? == "0x40000000", "{memory:?}");
     ensure!(!memory.iter().any(|event| event.get("vm") == Some("a")), "more than was asked for: {memory:?}");
     let help = machine.monitor("help")?;
-    ensure!(help.len() == 10, "{help:?}");
+    ensure!(help.len() == 11, "{help:?}");
     let help = machine.monitor("help trace")?;
     ensure!(help.len() == 1, "{help:?}");
     for (wrong, word) in [
