@@ -24,6 +24,8 @@ pub struct PerCpu {
     /// Where a synchronous exception or an SError in EL2 goes on, or 0: for accesses that may abort, as in `tags`, and
     /// for `serror`.
     pub(crate) recovery: AtomicU64,
+    /// `ELR_EL2` and `SPSR_EL2` as they were before such an access, which are given back if it aborts.
+    pub(crate) kept: [AtomicU64; 2],
     /// Top of the spare stack.
     pub(crate) spare_stack: u64,
     /// How many branches overwrite a guest's history, where the vectors do that.
@@ -42,6 +44,7 @@ pub struct PerCpu {
 pub(crate) unsafe fn install(block: u64, index: u64) {
     let control = PerCpu {
         recovery: AtomicU64::new(0),
+        kept: [const { AtomicU64::new(0) }; 2],
         spare_stack: block + GUARD,
         branches: AtomicU64::new(0),
         index,

@@ -1,8 +1,13 @@
-// Accesses that may abort: an abort goes on at the recovery address (`percpu`).
+// Accesses that may abort: an abort goes on at the recovery address (`percpu`), where only SP and x19 to x30 are as they
+// were. It overwrites ELR_EL2 and SPSR_EL2, which may be those of a guest that is being handled: the guard keeps them,
+// and `switch_recovered` gives them back.
 // Those that look at memory return 0, or 1 tags lost, 2 data lost, 3 aborted, 4 atomics failed.
 
 .macro guard recovery
     mrs     x2, tpidr_el2
+    mrs     x3, elr_el2
+    mrs     x16, spsr_el2
+    stp     x3, x16, [x2, #{KEPT}]
     adr     x3, \recovery
     str     x3, [x2, #{RECOVERY}]
 .endm

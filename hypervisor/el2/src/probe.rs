@@ -7,7 +7,11 @@ use assay_spec::look::Look;
 
 use crate::percpu::PerCpu;
 
-global_asm!(include_str!("probe.S"), RECOVERY = const offset_of!(PerCpu, recovery));
+global_asm!(
+    include_str!("probe.S"),
+    RECOVERY = const offset_of!(PerCpu, recovery),
+    KEPT = const offset_of!(PerCpu, kept),
+);
 
 /// What a look at memory that returned `result` has shown.
 pub(crate) fn look(result: u64) -> Look {

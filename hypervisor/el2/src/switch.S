@@ -7,6 +7,8 @@
 // return 0 the guest is entered again.
 // x20 to x28 stay where they are at an exit: the functions give them back as they were (AAPCS64 6.1.1). Once one has not
 // returned 0, they are put into the frame. If that was 2, the one for the others is called with cause 0, and may change them.
+// ELR_EL2 and SPSR_EL2 stay where they are until the guest is left. Meanwhile only `switch.rs` writes them, never with M[3];
+// and an exception that EL2 itself takes, after which they are given back (`switch_recovered`).
 // FP, SIMD and SVE registers are never touched here: EL2 is built for soft-float.
 
 .macro save_guest function, cause, guard
@@ -115,6 +117,10 @@ switch_enter:
     stp     x0, x3, [sp, #16]
     mov     x3, sp
     str     x3, [x0, #{HOST_SP}]
+    ldp     x2, x3, [x0, #{AT}]
+    and     x3, x3, #~(1 << 3)      // M[3]: whatever safe code wrote, never to EL2
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
 
 switch_resume_whole:                // x0 = guest
     ldp     x20, x21, [x0, #160]
@@ -125,10 +131,7 @@ switch_resume_whole:                // x0 = guest
     b       switch_resume
 
 .macro call_handler function
-    mrs     x3, elr_el2
-    mrs     x4, spsr_el2
     mov     x1, sp
-    stp     x3, x4, [sp, #{PC}]
     ldr     x5, [sp, #{HOST_SP}]
     mov     sp, x5
     add     x29, x5, #32            // our frame record, not the guest's x29
@@ -151,10 +154,6 @@ switch_synchronous:                 // sp = guest
     call_handler synchronous
 switch_resume:                      // x0 = guest, x20 to x28 = its own
     mov     sp, x0
-    ldp     x2, x3, [sp, #{PC}]
-    and     x3, x3, #~(1 << 3)      // M[3]: whatever safe code wrote, never back to EL2
-    msr     elr_el2, x2
-    msr     spsr_el2, x3
     ldp     x2, x3, [sp, #16]
     ldp     x4, x5, [sp, #32]
     ldp     x6, x7, [sp, #48]
@@ -187,6 +186,10 @@ switch_complete:                    // w0 = what the function returned, x20 to x
     b       switch_resume_whole
 
 switch_leave:
+    ldr     x1, [sp, #16]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x2, x3, [x1, #{AT}]
     add     sp, sp, #32
     ldp     x19, x20, [sp, #48]
     ldp     x21, x22, [sp, #64]
@@ -197,8 +200,8 @@ switch_leave:
     ret
 
 // An exception from EL2, x0 and x1 saved at [sp], w1 = kind. A synchronous one inside a guarded access, or an SError
-// that was waited for, goes on at its recovery address, with SErrors masked; anything else is our bug, and never
-// returns.
+// that was waited for, goes on at its recovery address, with SErrors masked and nothing in x0 to x17; anything else is
+// our bug, and never returns.
 switch_el2_exception:
     cbz     w1, 2f
     cmp     w1, #3
@@ -206,17 +209,22 @@ switch_el2_exception:
 2:  mrs     x0, tpidr_el2
     ldr     x0, [x0, #{RECOVERY}]
     cbz     x0, 1f
-    msr     elr_el2, x0
-    mrs     x0, spsr_el2
-    orr     x0, x0, #1 << 8         // A
-    msr     spsr_el2, x0
-    mrs     x0, tpidr_el2
-    str     xzr, [x0, #{RECOVERY}]
-    ldp     x0, x1, [sp, #0]
+    mrs     x1, tpidr_el2
+    str     xzr, [x1, #{RECOVERY}]
+    adr     x2, switch_recovered
+    mrs     x3, spsr_el2
+    orr     x3, x3, #1 << 8         // A
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
     add     sp, sp, #272
     eret
     dsb     nsh
     isb
+switch_recovered:                   // x0 = recovery address, x1 = block: what the guard has kept is the guest's
+    ldp     x2, x3, [x1, #{KEPT}]
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    br      x0
 1:  stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
@@ -234,7 +242,7 @@ switch_el2_exception:
     mrs     x2, elr_el2
     mrs     x3, spsr_el2
     str     x30, [sp, #240]
-    stp     x2, x3, [sp, #{PC}]
+    stp     x2, x3, [sp, #{AT}]
     mov     x0, sp
     mov     x29, xzr
     bl      {fatal}

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use core::mem::offset_of;
 
 use assay_spec::branch_history::Mitigation;
-use assay_spec::frame::Frame;
+use assay_spec::frame::{Frame, General, Return};
 use assay_spec::hcr;
 
 use crate::percpu::{self, PerCpu};
@@ -15,7 +15,7 @@ use crate::sysreg::{isb, read_sysreg, write_el2};
 /// A vCPU's registers, and EL2's stack pointer while it runs. `switch.S` knows the layout.
 #[repr(C, align(16))]
 pub struct Guest {
-    /// General registers, program counter and PSTATE. Whole unless a [`Handler`] runs.
+    /// General registers, program counter and PSTATE, while no [`Handler`] runs.
     pub frame: Frame,
     host_sp: u64,
     /// The stage 2 that it was made for.
@@ -25,7 +25,8 @@ pub struct Guest {
 }
 
 const _: () = assert!(offset_of!(Guest, frame) == 0);
-const _: () = assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, pstate) == offset_of!(Frame, pc) + 8);
+const _: () = assert!(offset_of!(Frame, general) == 0 && offset_of!(General, x) == 0);
+const _: () = assert!(offset_of!(Return, pc) == 0 && offset_of!(Return, pstate) == 8);
 
 impl Guest {
     /// Makes a guest that starts with `frame`: once this CPU's stage 2 is set up (`traps::load`).
@@ -58,27 +59,28 @@ pub enum Control {
     Resume = 0,
     /// Return from [`run`].
     Leave = 1,
-    /// Complete the frame and call [`Handler::whole`]: an answer of [`Handler::synchronous`] alone.
+    /// Complete the registers and call [`Handler::whole`]: an answer of [`Handler::synchronous`] alone.
     Whole = 2,
 }
 
 /// Handles the exits of one guest on one CPU. Interrupts are masked, and stay so.
 ///
-/// Of a frame the lazy registers ([`Frame::is_lazy`]) are the guest's for [`Self::whole`] alone. Elsewhere they may be what they
-/// once were, and what is written there is lost.
+/// The lazy registers ([`General::is_lazy`]) are the guest's for [`Self::whole`] alone. In [`Self::synchronous`] they may be what
+/// they once were, and what is written there is lost. Where the guest is, [`place`] tells, and [`advance`] and [`go_to`] change.
 pub trait Handler {
-    /// Handles a synchronous exception with the syndrome `esr` (DDI0487 D24.2, ESR_EL2), or asks for the whole frame.
-    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control;
-    /// Handles one for which [`Self::synchronous`] has asked for the whole frame.
-    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control;
+    /// Handles a synchronous exception with the syndrome `esr` (DDI0487 D24.2, ESR_EL2), or asks for all registers.
+    fn synchronous(&mut self, general: &mut General, esr: u64) -> Control;
+    /// Handles one for which [`Self::synchronous`] has asked for all registers.
+    fn whole(&mut self, general: &mut General, esr: u64) -> Control;
     /// Handles an interrupt or an SError.
-    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control;
+    fn other(&mut self, cause: Cause) -> Control;
 }
 
 global_asm!(
     include_str!("switch.S"),
     HOST_SP = const offset_of!(Guest, host_sp),
-    PC = const offset_of!(Frame, pc),
+    AT = const offset_of!(Frame, at),
+    KEPT = const offset_of!(PerCpu, kept),
     RECOVERY = const offset_of!(PerCpu, recovery),
     SPARE = const offset_of!(PerCpu, spare_stack),
     BRANCHES = const offset_of!(PerCpu, branches),
@@ -113,11 +115,11 @@ pub fn run<H: Handler>(guest: &mut Guest, handler: &mut H) {
 /// # Safety
 /// `handler` and `guest` must be the pointers that [`run`] was given, with `H` the same type.
 unsafe extern "C" fn synchronous<H: Handler>(handler: *mut c_void, guest: *mut Guest) -> u32 {
-    // SAFETY: our caller's promise; the guest does not run, so nothing else uses the frame.
-    let frame = unsafe { &mut (*guest).frame };
+    // SAFETY: our caller's promise; the guest does not run, so nothing else uses its registers.
+    let general = unsafe { &mut (*guest).frame.general };
     // SAFETY: our caller's promise; `run` holds the exclusive borrow that this one continues.
     let handler = unsafe { &mut *handler.cast::<H>() };
-    handler.synchronous(frame, raw_syndrome()) as u32
+    handler.synchronous(general, raw_syndrome()) as u32
 }
 
 /// Called by `switch.S` at each other exit, and with cause 0 after [`Control::Whole`].
@@ -126,20 +128,68 @@ unsafe extern "C" fn synchronous<H: Handler>(handler: *mut c_void, guest: *mut G
 /// As [`synchronous`].
 unsafe extern "C" fn other<H: Handler>(handler: *mut c_void, guest: *mut Guest, cause: u32) -> u32 {
     // SAFETY: as in `synchronous`.
-    let frame = unsafe { &mut (*guest).frame };
+    let general = unsafe { &mut (*guest).frame.general };
     // SAFETY: as in `synchronous`.
     let handler = unsafe { &mut *handler.cast::<H>() };
-    if cause == 1 { handler.other(frame, Cause::Irq) as u32 } else { rarer(frame, handler, cause) as u32 }
+    if cause == 1 { handler.other(Cause::Irq) as u32 } else { rarer(general, handler, cause) as u32 }
 }
 
 /// Out of the way of interrupts.
 #[inline(never)]
-fn rarer(frame: &mut Frame, handler: &mut impl Handler, cause: u32) -> Control {
+fn rarer(general: &mut General, handler: &mut impl Handler, cause: u32) -> Control {
     match cause {
-        0 => handler.whole(frame, raw_syndrome()),
-        2 => handler.other(frame, Cause::Fiq),
-        _ => handler.other(frame, Cause::SError),
+        0 => handler.whole(general, raw_syndrome()),
+        2 => handler.other(Cause::Fiq),
+        _ => handler.other(Cause::SError),
     }
+}
+
+/// Returns where the guest is whose exit is being handled on this CPU.
+#[inline(always)]
+pub fn place() -> Return {
+    Return { pc: read_sysreg!("elr_el2"), pstate: read_sysreg!("spsr_el2") }
+}
+
+/// Steps over the instruction that the guest has left at. For a [`Handler`]; elsewhere it is lost.
+#[inline(always)]
+pub fn advance() {
+    let mut at = place();
+    if at.is_aarch32() {
+        return advance_in_aarch32();
+    }
+    at.advance();
+    // SAFETY: `Return::advance` leaves PSTATE.M as it is, which at an exit is a lower level's: M[3] is 0.
+    unsafe { set_place(at) }
+}
+
+/// Out of the way of AArch64.
+#[cold]
+#[inline(never)]
+fn advance_in_aarch32() {
+    let mut at = place();
+    at.advance();
+    go_to(at);
+}
+
+/// Has the guest whose exit is being handled go on elsewhere. For a [`Handler`]; elsewhere it is lost.
+pub fn go_to(at: Return) {
+    // SAFETY: M[3] is cleared here.
+    unsafe { set_place(Return { pstate: at.pstate & !EL2, ..at }) }
+}
+
+/// `PSTATE.M[3]`: EL2 or EL3 (DDI0487 C5.2.19, SPSR_EL2).
+const EL2: u64 = 1 << 3;
+
+/// Writes where the next ERET goes: of `switch.S` into the guest, which writes both anew before the first.
+///
+/// # Safety
+/// `PSTATE.M[3]` must be 0, so that it goes to EL1 or EL0.
+#[inline(always)]
+unsafe fn set_place(at: Return) {
+    // SAFETY: nothing but an ERET reads it, and our caller's promise says where to.
+    unsafe { write_el2!("elr_el2", at.pc) }
+    // SAFETY: the same.
+    unsafe { write_el2!("spsr_el2", at.pstate) }
 }
 
 /// Tells whether a physical FIQ is pending (`ISR_EL1.F`).
@@ -183,10 +233,10 @@ extern "C" fn fatal(frame: &Frame, kind: u32) -> ! {
         panic!(
             "exception in EL2: vector {} pc={:#x} esr={:#x} far={:#x} lr={:#x}{}",
             kind & 15,
-            frame.pc.wrapping_sub(crate::image::start()),
+            frame.at.pc.wrapping_sub(crate::image::start()),
             read_sysreg!("esr_el2"),
             read_sysreg!("far_el2"),
-            frame.x[30],
+            frame.general.x[30],
             if kind & 16 != 0 { " (stack overflow)" } else { "" }
         )
     }

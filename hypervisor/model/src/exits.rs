@@ -6,7 +6,7 @@
 use crate::lock::{DEVICES, Mutex};
 use assay_spec::esr::{self, ec};
 use assay_spec::exit::{Exit, SysRegAccess};
-use assay_spec::frame::Frame;
+use assay_spec::frame::{General, Return};
 use assay_spec::psci::ret;
 use spin::relax::RelaxStrategy;
 
@@ -32,8 +32,25 @@ pub use access::access;
 pub use accessed::Accessed;
 pub use shared::{Shared, shared};
 
+/// Where the guest is in its program, which stays in the CPU's registers while an exit is handled.
+pub trait Program {
+    /// Does as [`Return::advance`].
+    fn advance(&mut self);
+    /// Does as [`Return::advance_either`].
+    fn advance_either(&mut self, wide: bool);
+}
+
+impl Program for Return {
+    fn advance(&mut self) {
+        self.advance();
+    }
+    fn advance_either(&mut self, wide: bool) {
+        self.advance_either(wide);
+    }
+}
+
 /// What a decision needs of the physical CPU that the vCPU runs on.
-pub trait Cpu: ListRegisters {
+pub trait Cpu: ListRegisters + Program {
     /// What it does between two looks at a lock that another CPU has.
     type Relax: RelaxStrategy;
     /// Returns the physical counter.
@@ -85,21 +102,21 @@ pub enum Next {
 }
 
 /// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
-/// the same answer to, and a read of an identification register into one that each frame has. Returns whether it was one.
+/// the same answer to, and a read of an identification register into one that is never lazy. Returns whether it was one.
 #[inline(always)]
-pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
+pub fn fast_path(esr: u64, general: &mut General, machine: &GuestMachine, program: &mut impl Program) -> bool {
     /// Op0, Op1, CRn and direction of the syndrome, and what they are in a read of the ID space.
     const ID_FIELDS: u64 = 3 << 20 | 7 << 14 | 0xf << 10 | 1;
     const ID_READ: u64 = 3 << 20 | 1;
     const IMM16: u64 = 0xffff;
     match esr::class(esr) {
-        ec::HVC64 if esr & IMM16 == 0 => answer(frame),
+        ec::HVC64 if esr & IMM16 == 0 => answer(general),
         ec::SYSREG if esr & ID_FIELDS == ID_READ => {
             let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr::named_register(esr));
             match machine.id.feature(crm, op2) {
-                Some(value) if !Frame::is_lazy(rt) => {
-                    frame.set(rt, value);
-                    frame.advance();
+                Some(value) if !General::is_lazy(rt) => {
+                    general.set(rt, value);
+                    program.advance();
                     true
                 }
                 _ => false,
@@ -113,40 +130,40 @@ pub fn fast_path(esr: u64, frame: &mut Frame, machine: &GuestMachine) -> bool {
 #[inline(always)]
 pub fn handle<C: Cpu>(
     exit: Exit,
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
     match exit {
-        Exit::Hvc { imm: 0 } => call(frame, vcpu, machine, devices, cpu),
+        Exit::Hvc { imm: 0 } => call(general, vcpu, machine, devices, cpu),
         // SMCCC is HVC #0 only (DEN0028 §2.9); Linux never uses another.
         Exit::Hvc { .. } => {
-            frame.x[0] = ret::register(ret::NOT_SUPPORTED);
+            general.x[0] = ret::register(ret::NOT_SUPPORTED);
             Next::Resume
         }
         // Where there is no memory there is nothing to maintain.
         Exit::DataAbort(abort) if abort.maintenance && !abort.table_walk && esr::ipa_is_valid(&abort) => Next::Advance,
         // Those that are a device's are `access`'s.
         Exit::DataAbort(abort) => Next::Inject(Fault::of_data(&abort)),
-        Exit::SysReg(access) => system_register(access, frame, vcpu, machine, devices, cpu),
+        Exit::SysReg(access) => system_register(access, general, vcpu, machine, devices, cpu),
         // The saved program counter is at the SMC, not past it.
-        Exit::Smc { imm } => match if imm == 0 { call(frame, vcpu, machine, devices, cpu) } else { Next::Resume } {
+        Exit::Smc { imm } => match if imm == 0 { call(general, vcpu, machine, devices, cpu) } else { Next::Resume } {
             Next::Resume if imm == 0 => Next::Advance,
             Next::Resume => {
-                frame.x[0] = ret::register(ret::NOT_SUPPORTED);
+                general.x[0] = ret::register(ret::NOT_SUPPORTED);
                 Next::Advance
             }
             Next::Leave(stage) => {
-                frame.advance();
+                cpu.advance();
                 Next::Leave(stage)
             }
             other => other,
         },
         Exit::InstrAbort(abort) => Next::Inject(Fault::of_fetch(&abort)),
         Exit::Wfx { wide, .. } => {
-            frame.advance_either(wide);
+            cpu.advance_either(wide);
             Next::Resume
         }
         Exit::FpTrap | Exit::Unknown => Next::Inject(Fault::Undefined),
@@ -155,43 +172,49 @@ pub fn handle<C: Cpu>(
 
 /// The function that a call names: w0.
 #[inline(always)]
-fn function(frame: &Frame) -> u32 {
-    (frame.x[0] & 0xffff_ffff) as u32
+fn function(general: &General) -> u32 {
+    (general.x[0] & 0xffff_ffff) as u32
 }
 
 /// An SMCCC call: the answer is in x0 to x3, and the guest goes on.
 #[inline]
-fn call<C: Cpu>(frame: &mut Frame, vcpu: &mut Vcpu, machine: &GuestMachine, devices: &Locked<C>, cpu: &mut C) -> Next {
-    if answer(frame) || ask(frame, devices, cpu) {
+fn call<C: Cpu>(
+    general: &mut General,
+    vcpu: &mut Vcpu,
+    machine: &GuestMachine,
+    devices: &Locked<C>,
+    cpu: &mut C,
+) -> Next {
+    if answer(general) || ask(general, devices, cpu) {
         return Next::Resume;
     }
-    slow_call(function(frame), frame, vcpu, machine, devices, cpu)
+    slow_call(function(general), general, vcpu, machine, devices, cpu)
 }
 
 /// Handles a call that every VM gets the same answer to. Returns whether it was one.
 #[inline(always)]
-pub fn answer(frame: &mut Frame) -> bool {
-    let answer = smccc::fast_path(function(frame));
+pub fn answer(general: &mut General) -> bool {
+    let answer = smccc::fast_path(function(general));
     if let Some(answer) = answer {
-        frame.x[0] = answer;
+        general.x[0] = answer;
     }
     answer.is_some()
 }
 
 /// Handles another call that only asks, and changes nothing but x0 to x3: TRNG's and AFFINITY_INFO. Returns whether it was one.
 #[inline(always)]
-pub fn ask<C: Cpu>(frame: &mut Frame, devices: &Locked<C>, cpu: &mut C) -> bool {
-    let fid = function(frame);
+pub fn ask<C: Cpu>(general: &mut General, devices: &Locked<C>, cpu: &mut C) -> bool {
+    let fid = function(general);
     if psci::is_affinity_info(fid) {
-        let args = [frame.x[1], frame.x[2]];
+        let args = [general.x[1], general.x[2]];
         let answer = devices.lock().power.affinity_info(fid, args);
-        frame.x[0] = ret::register(answer);
+        general.x[0] = ret::register(answer);
     } else if smccc::is_trng(fid) {
         let has_source = cpu.has_entropy();
         let mut entropy = || cpu.entropy();
-        match smccc::trng(fid, frame.x[1], if has_source { Some(&mut entropy) } else { None }) {
-            Reply::Four(values) => frame.x[..4].copy_from_slice(&values),
-            Reply::One(value) => frame.x[0] = value,
+        match smccc::trng(fid, general.x[1], if has_source { Some(&mut entropy) } else { None }) {
+            Reply::Four(values) => general.x[..4].copy_from_slice(&values),
+            Reply::One(value) => general.x[0] = value,
             Reply::Workaround(_) | Reply::StoreBypass { .. } => {}
         }
     } else {
@@ -203,22 +226,22 @@ pub fn ask<C: Cpu>(frame: &mut Frame, devices: &Locked<C>, cpu: &mut C) -> bool 
 #[inline(never)]
 fn slow_call<C: Cpu>(
     fid: u32,
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
-    let args = [frame.x[1], frame.x[2], frame.x[3]];
+    let args = [general.x[1], general.x[2], general.x[3]];
     match smccc::handle_lockless(fid, args, &machine.workarounds) {
-        Some(Reply::One(value)) => frame.x[0] = value,
-        Some(Reply::Four(values)) => frame.x[..4].copy_from_slice(&values),
+        Some(Reply::One(value)) => general.x[0] = value,
+        Some(Reply::Four(values)) => general.x[..4].copy_from_slice(&values),
         Some(Reply::Workaround(which)) => {
             cpu.workaround(which);
-            frame.x[0] = 0;
+            general.x[0] = 0;
         }
         Some(Reply::StoreBypass { allowed }) => {
-            frame.x[0] = 0;
+            general.x[0] = 0;
             if core::mem::replace(&mut vcpu.store_bypass, allowed) != allowed {
                 // It is entered in another way from now on.
                 return Next::Leave(Stage::On);
@@ -228,21 +251,21 @@ fn slow_call<C: Cpu>(
             let mut devices = devices.lock();
             let outcome = devices.power.call(fid, args, vcpu.index, &|address| machine.is_code(address));
             drop(devices);
-            return power(outcome, frame, cpu);
+            return power(outcome, general, cpu);
         }
     }
     Next::Resume
 }
 
-fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, cpu: &mut C) -> Next {
+fn power<C: Cpu>(outcome: Outcome, general: &mut General, cpu: &mut C) -> Next {
     match outcome {
-        Outcome::Return(value) => frame.x[0] = value,
+        Outcome::Return(value) => general.x[0] = value,
         Outcome::TurnOn { target } => {
-            frame.x[0] = 0;
+            general.x[0] = 0;
             cpu.kick(VcpuSet::one(target));
         }
         Outcome::Leave(stage) => {
-            frame.x[0] = 0;
+            general.x[0] = 0;
             return Next::Leave(stage);
         }
         Outcome::Stop(stop) => return Next::Stop(stop),
@@ -253,15 +276,15 @@ fn power<C: Cpu>(outcome: Outcome, frame: &mut Frame, cpu: &mut C) -> Next {
 #[inline]
 fn system_register<C: Cpu>(
     access: SysRegAccess,
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &mut Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Next {
-    let value = frame.get(access.rt);
+    let value = general.get(access.rt);
     match sysregs::answer(access, &machine.id, value) {
-        Answer::Read(value) => frame.set(access.rt, value),
+        Answer::Read(value) => general.set(access.rt, value),
         Answer::Ignore => {}
         Answer::Undefined => return Next::Inject(Fault::Undefined),
         Answer::Sgi { kind, value } => {
@@ -279,7 +302,7 @@ fn system_register<C: Cpu>(
         Answer::PhysTimer(register) => {
             let now = cpu.now();
             if access.read {
-                frame.set(access.rt, vcpu.timer.read(register, now));
+                general.set(access.rt, vcpu.timer.read(register, now));
             } else {
                 vcpu.timer.write(register, value, now);
                 let mut devices = devices.lock();

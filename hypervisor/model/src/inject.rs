@@ -6,7 +6,7 @@
 use assay_spec::addr::Va;
 use assay_spec::esr::{self, ec, fsc};
 use assay_spec::exit::Abort;
-use assay_spec::frame::Frame;
+use assay_spec::frame::Return;
 
 /// What the guest is to be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,15 +77,15 @@ pub struct El1Write {
     pub far: Option<u64>,
 }
 
-/// Makes the guest with `frame` take `fault`, and returns what goes to its EL1 registers.
+/// Makes the guest that is `at` an instruction take `fault` there, and returns what goes to its EL1 registers.
 ///
-/// `frame.pc` must still be at the instruction: the preferred return address of every one of these.
-pub fn take(fault: Fault, frame: &mut Frame, el1: &El1State) -> El1Write {
-    let origin = Origin::of(frame.pstate);
+/// `at.pc` must still be at the instruction: the preferred return address of every one of these.
+pub fn take(fault: Fault, at: &mut Return, el1: &El1State) -> El1Write {
+    let origin = Origin::of(at.pstate);
     let (esr, far) = syndrome(fault, origin);
-    let write = El1Write { esr, elr: frame.pc, spsr: frame.pstate, far };
-    frame.pc = (el1.vbar & !VBAR_RES0).wrapping_add(origin.vector());
-    frame.pstate = pstate_at_vector(frame.pstate, el1);
+    let write = El1Write { esr, elr: at.pc, spsr: at.pstate, far };
+    at.pc = (el1.vbar & !VBAR_RES0).wrapping_add(origin.vector());
+    at.pstate = pstate_at_vector(at.pstate, el1);
     write
 }
 

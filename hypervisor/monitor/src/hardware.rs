@@ -1,7 +1,7 @@
 //! `model`'s view of the CPU that a vCPU runs on: List Registers, clock, other CPUs, console, firmware.
 
 use assay_el2::lock::Relax;
-use assay_el2::{cpu, timer};
+use assay_el2::{cpu, switch, timer};
 use assay_model::doorbell::Ring;
 use assay_model::doorbell::Side;
 use assay_model::exits;
@@ -63,6 +63,18 @@ impl ListRegisters for Hardware {
     }
     fn is_physical_pending(&self, intid: IntId) -> bool {
         Lists.is_physical_pending(intid)
+    }
+}
+
+impl exits::Program for Hardware {
+    #[inline(always)]
+    fn advance(&mut self) {
+        switch::advance();
+    }
+    fn advance_either(&mut self, wide: bool) {
+        let mut at = switch::place();
+        at.advance_either(wide);
+        switch::go_to(at);
     }
 }
 

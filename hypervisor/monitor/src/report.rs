@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use assay_el2::{guest_regs, switch};
+use assay_el2::guest_regs;
 use assay_model::life::Crash;
 use assay_model::poison::{Event, Noted};
 use assay_spec::addr::Ipa;
@@ -12,16 +12,16 @@ use assay_spec::frame::Frame;
 use crate::console::say;
 use crate::vm::Vm;
 
-/// Prints a crashed vCPU's registers.
-pub(crate) fn crash(vm: &Vm, vcpu: VcpuId, crash: Crash, frame: &Frame) {
+/// Prints a crashed vCPU's registers, and the syndrome by which it came to that.
+pub(crate) fn crash(vm: &Vm, vcpu: VcpuId, (crash, esr): (Crash, u64), frame: &Frame) {
     let (name, cause) = (&vm.name, crash.name());
     say!(
         "error vm={name} vcpu={vcpu} reason=\"crash: {cause}\" esr_el2={:#x} pc={:#x} pstate={:#x}",
-        switch::raw_syndrome(),
-        frame.pc,
-        frame.pstate
+        esr,
+        frame.at.pc,
+        frame.at.pstate
     );
-    for (row, values) in frame.x.chunks(4).enumerate() {
+    for (row, values) in frame.general.x.chunks(4).enumerate() {
         let value = |column: usize| values.get(column).copied().unwrap_or(0);
         say!(
             "error vm={name} vcpu={vcpu} x{}={:#x} {:#x} {:#x} {:#x}",

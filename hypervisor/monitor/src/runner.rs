@@ -163,8 +163,8 @@ struct Runner {
     vcpu: Vcpu,
     hardware: Hardware,
     stage: Stage,
-    /// The VM is to stop, for this reason.
-    ended: Option<Stop>,
+    /// The VM is to stop, for this reason and by this syndrome.
+    ended: Option<(Stop, u64)>,
     /// GICv2: the virtual timer's physical interrupt, kept active while the model has its line high.
     timer_held: Option<IntId>,
     /// The virtual timer's line as the model was told; the model may have it otherwise while a physical interrupt stands

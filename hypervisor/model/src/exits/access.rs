@@ -6,7 +6,7 @@
 use assay_spec::addr::Ipa;
 use assay_spec::esr;
 use assay_spec::exit::{Access, Width};
-use assay_spec::frame::Frame;
+use assay_spec::frame::General;
 
 use super::accessed::{Accessed, finish_load};
 use super::between::between;
@@ -25,7 +25,7 @@ use crate::watchdog::WatchdogFrame;
 #[inline(always)]
 pub fn access<C: Cpu>(
     syndrome: (u64, u64, u64),
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
@@ -35,13 +35,13 @@ pub fn access<C: Cpu>(
         return Accessed::Nothing;
     };
     if access.is_store() {
-        return store((ipa, access), frame, vcpu, machine, devices, cpu);
+        return store((ipa, access), general, vcpu, machine, devices, cpu);
     }
     let mut locked = devices.lock();
     match load(ipa, access.width(), vcpu, machine, &mut locked, cpu) {
         Some(Read::Value(value)) => {
             drop(locked);
-            finish_load(value, access, frame);
+            finish_load(value, access, general, cpu);
             Accessed::Done
         }
         Some(Read::Retry(kicks)) => {
@@ -51,7 +51,7 @@ pub fn access<C: Cpu>(
         }
         None => {
             drop(locked);
-            between((ipa, access), frame, vcpu, machine, devices, cpu)
+            between((ipa, access), general, vcpu, machine, devices, cpu)
         }
     }
 }
@@ -149,16 +149,16 @@ fn load_input<C: Cpu>(width: Width, vcpu: &Vcpu, devices: &mut Devices, cpu: &mu
 #[inline(never)]
 fn store<C: Cpu>(
     (ipa, access): (Ipa, Access),
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
     let Some((device, offset)) = find(ipa, machine) else {
-        return between((ipa, access), frame, vcpu, machine, devices, cpu);
+        return between((ipa, access), general, vcpu, machine, devices, cpu);
     };
-    let (width, value) = (access.width(), access.width().truncate(frame.get(access.register())));
+    let (width, value) = (access.width(), access.width().truncate(general.get(access.register())));
     let mut sent = None;
     let mut devices = devices.lock();
     let kicks = match device {
@@ -189,7 +189,7 @@ fn store<C: Cpu>(
     if let Some(byte) = sent {
         cpu.transmit(byte);
     }
-    frame.advance();
+    cpu.advance();
     Accessed::Done
 }
 

@@ -1,7 +1,9 @@
 //! How a load or store of a device ends.
 
 use assay_spec::exit::Access;
-use assay_spec::frame::Frame;
+use assay_spec::frame::General;
+
+use super::Program;
 
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +18,7 @@ pub enum Accessed {
 
 /// Puts a loaded value into its register: cut to the access, sign-extended, cut to the register.
 #[inline(always)]
-pub(super) fn finish_load(value: u64, access: Access, frame: &mut Frame) {
-    frame.set(access.register(), access.extend(value));
-    frame.advance();
+pub(super) fn finish_load(value: u64, access: Access, general: &mut General, program: &mut impl Program) {
+    general.set(access.register(), access.extend(value));
+    program.advance();
 }

@@ -4,7 +4,7 @@
 
 use assay_spec::addr::Ipa;
 use assay_spec::exit::Access;
-use assay_spec::frame::Frame;
+use assay_spec::frame::General;
 
 use super::accessed::{Accessed, finish_load};
 use super::{Cpu, Locked};
@@ -18,13 +18,13 @@ use crate::vm::{Devices, GuestMachine, Vcpu};
 #[inline(never)]
 pub(super) fn between<C: Cpu>(
     (ipa, access): (Ipa, Access),
-    frame: &mut Frame,
+    general: &mut General,
     vcpu: &Vcpu,
     machine: &GuestMachine,
     devices: &Locked<C>,
     cpu: &mut C,
 ) -> Accessed {
-    let store = access.is_store().then(|| access.width().truncate(frame.get(access.register())));
+    let store = access.is_store().then(|| access.width().truncate(general.get(access.register())));
     let value = if let Some((index, offset)) = machine.doorbells.find(ipa) {
         doorbell(index, offset, (access, store), machine, cpu)
     } else if let Some((index, offset)) = find(ipa, layout::VIRTIO, machine.virtio.len()) {
@@ -38,9 +38,9 @@ pub(super) fn between<C: Cpu>(
         return Accessed::Nothing;
     };
     if store.is_some() {
-        frame.advance()
+        cpu.advance()
     } else {
-        finish_load(value, access, frame)
+        finish_load(value, access, general, cpu)
     }
     Accessed::Done
 }

@@ -2,9 +2,9 @@
 
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr::{self, ec};
-use assay_spec::frame::Frame;
+use assay_spec::frame::General;
 
-use super::function;
+use super::{Program, function};
 use crate::smccc;
 
 /// What such an exit comes to.
@@ -25,22 +25,22 @@ pub enum Shared {
 
 /// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
 #[inline(always)]
-pub fn shared(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
+pub fn shared(esr: u64, general: &mut General, vcpu: VcpuId, program: &mut impl Program) -> Shared {
     match esr::class(esr) {
-        ec::WFX => wait(esr, frame),
-        ec::HVC64 | ec::SMC64 if esr & 0xffff == 0 => call(esr, frame, vcpu),
+        ec::WFX => wait(esr, general, program),
+        ec::HVC64 | ec::SMC64 if esr & 0xffff == 0 => call(esr, general, vcpu, program),
         _ => Shared::Other,
     }
 }
 
 /// WFI, WFIT, WFE and WFET. A WFE may complete at any time (DDI0487 D1.6.1).
-fn wait(esr: u64, frame: &mut Frame) -> Shared {
+fn wait(esr: u64, general: &General, program: &mut impl Program) -> Shared {
     /// ISS.TI, and ISS.RV: ISS.RN is valid (DDI0487 ESR_EL2, "ISS encoding for an exception from a WF*").
     const TI: u64 = 3;
     const RV: u64 = 1 << 2;
     let register = (esr >> 5 & 0x1f) as u8;
-    let until = frame.get(register);
-    frame.advance_either(esr & esr::IL != 0);
+    let until = general.get(register);
+    program.advance_either(esr & esr::IL != 0);
     match (esr & TI, esr & RV != 0) {
         (0, _) => Shared::Wait { until: None },
         (2, true) => Shared::Wait { until: Some(until) },
@@ -49,14 +49,14 @@ fn wait(esr: u64, frame: &mut Frame) -> Shared {
     }
 }
 
-fn call(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
-    let Some(answer) = smccc::stolen_time(function(frame), frame.x[1], vcpu) else {
+fn call(esr: u64, general: &mut General, vcpu: VcpuId, program: &mut impl Program) -> Shared {
+    let Some(answer) = smccc::stolen_time(function(general), general.x[1], vcpu) else {
         return Shared::Other;
     };
-    frame.x[0] = answer;
+    general.x[0] = answer;
     // The saved program counter is at an SMC, and past an HVC.
     if esr::class(esr) == ec::SMC64 {
-        frame.advance();
+        program.advance();
     }
     Shared::Resume
 }
@@ -71,28 +71,32 @@ mod tests {
 
     const PC: u64 = 0x4020_0000;
 
+    fn handle(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
+        shared(esr, &mut frame.general, vcpu, &mut frame.at)
+    }
+
     fn call(class: u8, function: u32, argument: u64) -> (Shared, Frame) {
         let mut frame = Frame::entering(PC, function.into());
-        frame.x[1] = argument;
-        (shared(encode(class, 0), &mut frame, VcpuId(3)), frame)
+        frame.general.x[1] = argument;
+        (handle(encode(class, 0), &mut frame, VcpuId(3)), frame)
     }
 
     #[test]
     fn wfi_waits_for_an_interrupt_and_is_stepped_over() {
         let mut frame = Frame::entering(PC, 0);
-        let waits = shared(encode(ec::WFX, 0), &mut frame, VcpuId(0));
-        assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 4));
+        let waits = handle(encode(ec::WFX, 0), &mut frame, VcpuId(0));
+        assert_eq!((waits, frame.at.pc), (Shared::Wait { until: None }, PC + 4));
     }
 
     #[test]
     fn wfit_waits_no_longer_than_its_register_says() {
         let mut frame = Frame::entering(PC, 0);
-        frame.x[7] = 1234;
-        let waits = shared(encode(ec::WFX, 7 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
+        frame.general.x[7] = 1234;
+        let waits = handle(encode(ec::WFX, 7 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
         assert_eq!(waits, Shared::Wait { until: Some(1234) });
-        assert_eq!(frame.pc, PC + 4);
+        assert_eq!(frame.at.pc, PC + 4);
         // XZR is a count that has passed.
-        let waits = shared(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
+        let waits = handle(encode(ec::WFX, 31 << 5 | 1 << 2 | 2), &mut frame, VcpuId(0));
         assert_eq!(waits, Shared::Wait { until: Some(0) });
     }
 
@@ -100,18 +104,18 @@ mod tests {
     fn a_short_wfi_of_aarch32_is_stepped_over_as_such() {
         let mut frame = Frame::entering(PC, 0);
         // EL0 in T32, last instruction of an IT block.
-        frame.pstate = 0x30 | 0xe8 >> 2 << 10;
-        let waits = shared(encode(ec::WFX, 0) & !IL, &mut frame, VcpuId(0));
-        assert_eq!((waits, frame.pc), (Shared::Wait { until: None }, PC + 2));
-        assert_eq!(frame.pstate, 0x30);
+        frame.at.pstate = 0x30 | 0xe8 >> 2 << 10;
+        let waits = handle(encode(ec::WFX, 0) & !IL, &mut frame, VcpuId(0));
+        assert_eq!((waits, frame.at.pc), (Shared::Wait { until: None }, PC + 2));
+        assert_eq!(frame.at.pstate, 0x30);
     }
 
     #[test]
     fn wfe_yields_and_what_does_not_say_how_long_it_waits_goes_on() {
         for (iss, expected) in [(1, Shared::Yield), (3 | 1 << 2, Shared::Yield), (2, Shared::Resume)] {
             let mut frame = Frame::entering(PC, 0);
-            let answer = shared(encode(ec::WFX, iss), &mut frame, VcpuId(0));
-            assert_eq!((answer, frame.pc), (expected, PC + 4), "{iss}");
+            let answer = handle(encode(ec::WFX, iss), &mut frame, VcpuId(0));
+            assert_eq!((answer, frame.at.pc), (expected, PC + 4), "{iss}");
         }
     }
 
@@ -125,9 +129,9 @@ mod tests {
             (PV_TIME_ST, 0, 0x090a_00c0),
         ] {
             let (answer, frame) = call(ec::HVC64, function, argument);
-            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Resume, expected, PC));
+            assert_eq!((answer, frame.general.x[0], frame.at.pc), (Shared::Resume, expected, PC));
             let (answer, frame) = call(ec::SMC64, function, argument);
-            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Resume, expected, PC + 4));
+            assert_eq!((answer, frame.general.x[0], frame.at.pc), (Shared::Resume, expected, PC + 4));
         }
     }
 
@@ -135,9 +139,9 @@ mod tests {
     fn every_other_call_is_left_as_it_is() {
         for (function, argument) in [(VERSION, 0), (ARCH_FEATURES, VERSION.into()), (0x8400_0000, 0)] {
             let (answer, frame) = call(ec::HVC64, function, argument);
-            assert_eq!((answer, frame.x[0], frame.pc), (Shared::Other, function.into(), PC));
+            assert_eq!((answer, frame.general.x[0], frame.at.pc), (Shared::Other, function.into(), PC));
         }
         let mut frame = Frame::entering(PC, PV_TIME_ST.into());
-        assert_eq!(shared(encode(ec::HVC64, 1), &mut frame, VcpuId(0)), Shared::Other);
+        assert_eq!(handle(encode(ec::HVC64, 1), &mut frame, VcpuId(0)), Shared::Other);
     }
 }

@@ -1,6 +1,6 @@
 //! A vCPU's timers and its VM's watchdog, as far as EL2 looks after them.
 
-use assay_el2::{cpu, gic, timer};
+use assay_el2::{cpu, gic, switch, timer};
 use assay_model::counters::Interrupt;
 use assay_model::life::{Crash, Stop};
 use assay_model::vcpus::VcpuSet;
@@ -78,7 +78,7 @@ impl Runner {
     /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.
     pub(super) fn deadline(&mut self) {
         if self.look_at_clock() {
-            let _ = self.end(Stop::Crash(Crash::Watchdog));
+            let _ = self.end(Stop::Crash(Crash::Watchdog), switch::raw_syndrome());
         }
     }
 

@@ -3,7 +3,7 @@
 use assay_el2::switch::{self, Cause, Control, Handler};
 use assay_el2::{cpu, firmware, gic, guest_regs};
 use assay_model::counters::Interrupt;
-use assay_model::exits::{self, Accessed, Next, Shared};
+use assay_model::exits::{self, Accessed, Next, Program, Shared};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::layout;
 use assay_model::life::{Crash, Stop};
@@ -11,7 +11,7 @@ use assay_model::vgic::Version;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::Exit;
-use assay_spec::frame::Frame;
+use assay_spec::frame::{Frame, General};
 
 use super::{Runner, Stage};
 use crate::adapter::Lists;
@@ -91,7 +91,7 @@ impl Runner {
 
     /// A data abort: most are accesses to the interrupt controller or the UART.
     #[inline(never)]
-    fn access(&mut self, frame: &mut Frame, esr: u64) -> Control {
+    fn access(&mut self, general: &mut General, esr: u64) -> Control {
         // The guest may have turned off a timer whose line the interrupt controller still has high: it must not find it
         // pending, nor enable it and be interrupted.
         if self.timer_held.is_some() {
@@ -100,99 +100,100 @@ impl Runner {
         let (vm, vcpu) = (self.vm, &self.vcpu);
         let (far, hpfar) = switch::fault_address();
         let syndrome = (esr, far, hpfar);
-        match exits::access(syndrome, frame, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
+        match exits::access(syndrome, general, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
             Accessed::Done => return Control::Resume,
             Accessed::Wait => return self.leave(Stage::Waiting(None)),
             Accessed::Nothing => {}
         }
-        if !vm.machine.flashes.is_empty() && self.write_flash(syndrome, frame) {
-            frame.advance();
+        if !vm.machine.flashes.is_empty() && self.write_flash(syndrome, general) {
+            self.hardware.advance();
             return Control::Resume;
         }
         // What looked at the flash may have met an abort of its own: the registers are no longer the guest's.
-        self.fault(syndrome, frame)
+        self.fault(syndrome, general)
     }
 
     /// A store to a flash that the guest may only read: a command, to which some flashes listen. Cache maintenance has
     /// nothing to do there.
     #[inline(never)]
-    fn write_flash(&self, (esr, far, _): (u64, u64, u64), frame: &Frame) -> bool {
+    fn write_flash(&self, (esr, far, _): (u64, u64, u64), general: &General) -> bool {
         let ipa = esr::is_unpermitted_write(esr).then(|| guest_regs::translate(far)).flatten();
         let Some(ipa) = ipa.filter(|ipa| self.vm.machine.is_flash(*ipa)) else {
             return false;
         };
         if let Some(store) = esr::told_access(esr) {
-            self.vm.contents.lock().write_flash(ipa, store.width(), frame.get(store.register()));
+            self.vm.contents.lock().write_flash(ipa, store.width(), general.get(store.register()));
         }
         true
     }
 
     /// What is no data abort. Apart, so that those are found by one comparison.
     #[inline(never)]
-    fn instruction(&mut self, frame: &mut Frame, esr: u64) -> Control {
+    fn instruction(&mut self, general: &mut General, esr: u64) -> Control {
         match esr::class(esr) {
-            esr::ec::SYSREG => self.register(frame, esr),
-            esr::ec::HVC64 | esr::ec::SMC64 => self.call(frame, esr),
+            esr::ec::SYSREG => self.register(general, esr),
+            esr::ec::HVC64 | esr::ec::SMC64 => self.call(general, esr),
             _ => {
                 let (far, hpfar) = switch::fault_address();
-                self.fault((esr, far, hpfar), frame)
+                self.fault((esr, far, hpfar), general)
             }
         }
     }
 
     /// A system register.
     #[inline(never)]
-    fn register(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        self.decide(Exit::SysReg(esr::register_access(esr)), (esr, 0), frame)
+    fn register(&mut self, general: &mut General, esr: u64) -> Control {
+        self.decide(Exit::SysReg(esr::register_access(esr)), (esr, 0), general)
     }
 
     /// A call: most ask something.
     #[inline(never)]
-    fn call(&mut self, frame: &mut Frame, esr: u64) -> Control {
+    fn call(&mut self, general: &mut General, esr: u64) -> Control {
         let is_smc = esr::class(esr) == esr::ec::SMC64;
         // Of HVCs those are answered already.
-        let mut answered = || is_smc && exits::answer(frame) || exits::ask(frame, &self.vm.devices, &mut self.hardware);
+        let mut answered =
+            || is_smc && exits::answer(general) || exits::ask(general, &self.vm.devices, &mut self.hardware);
         if esr & 0xffff != 0 || !answered() {
-            return self.long_call(esr, frame);
+            return self.long_call(esr, general);
         }
         // The saved program counter is at an SMC, and past an HVC.
         if is_smc {
-            frame.advance();
+            self.hardware.advance();
         }
         Control::Resume
     }
 
     #[inline(never)]
-    fn long_call(&mut self, esr: u64, frame: &mut Frame) -> Control {
+    fn long_call(&mut self, esr: u64, general: &mut General) -> Control {
         let imm = (esr & 0xffff) as u16;
         let is_smc = esr::class(esr) == esr::ec::SMC64;
-        self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, (esr, 0), frame)
+        self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, (esr, 0), general)
     }
 
     /// What is neither, and no device's: a fault of the guest's for the most part.
     #[inline(never)]
-    fn fault(&mut self, (esr, far, hpfar): (u64, u64, u64), frame: &mut Frame) -> Control {
+    fn fault(&mut self, (esr, far, hpfar): (u64, u64, u64), general: &mut General) -> Control {
         match esr::decode(esr, far, hpfar) {
             // They do not come here, and their ways are not to be compiled once more.
             Exit::SysReg(_) | Exit::Hvc { .. } | Exit::Smc { .. } => Control::Resume,
-            exit => self.decide(exit, (esr, far), frame),
+            exit => self.decide(exit, (esr, far), general),
         }
     }
 
     /// Does as `model` decides about an exit with this syndrome, and fault address if it is an abort. Compiled for each kind of
     /// exit by itself.
     #[inline(always)]
-    fn decide(&mut self, exit: Exit, syndrome: (u64, u64), frame: &mut Frame) -> Control {
-        let next = exits::handle(exit, frame, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
+    fn decide(&mut self, exit: Exit, syndrome: (u64, u64), general: &mut General) -> Control {
+        let next = exits::handle(exit, general, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
         match next {
             Next::Resume => Control::Resume,
             Next::Advance => {
-                frame.advance();
+                self.hardware.advance();
                 Control::Resume
             }
-            Next::Inject(fault) => self.inject(fault, exit, syndrome, frame),
+            Next::Inject(fault) => self.inject(fault, exit, syndrome),
             Next::Leave(stage) => self.leave(stage),
-            Next::Stop(stop) => self.end(stop),
+            Next::Stop(stop) => self.end(stop, syndrome.0),
         }
     }
 
@@ -203,46 +204,48 @@ impl Runner {
 
     /// Makes the guest take an exception, unless it never could: its vectors are where the fault was.
     #[inline(never)]
-    fn inject(&mut self, fault: Fault, exit: Exit, (esr, far): (u64, u64), frame: &mut Frame) -> Control {
+    fn inject(&mut self, fault: Fault, exit: Exit, (esr, far): (u64, u64)) -> Control {
         if let Some(is_address_known) = esr::external_abort(esr) {
             report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
         }
-        let vbar = guest_regs::vbar();
+        let (vbar, mut at) = (guest_regs::vbar(), switch::place());
         if let Exit::InstrAbort(abort) = exit
-            && frame.pc & !0x7ff == vbar & !0x7ff
+            && at.pc & !0x7ff == vbar & !0x7ff
             && !abort.from_el0
         {
-            return self.end(Stop::Crash(Crash::NoVectors));
+            return self.end(Stop::Crash(Crash::NoVectors), esr);
         }
         let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
-        let write = inject::take(fault, frame, &el1);
+        let write = inject::take(fault, &mut at, &el1);
         guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
+        switch::go_to(at);
         Control::Resume
     }
 
     /// An interrupt or error that nobody has asked for.
     #[inline(never)]
     fn unwanted(&mut self, cause: Cause) -> Control {
+        let esr = switch::raw_syndrome();
         match cause {
             // Group 0 is not ours: whoever it is for takes it elsewhere. One that stays would bring the guest back for ever.
-            Cause::Fiq if switch::is_fiq_pending() => self.end(Stop::Crash(Crash::Fiq)),
+            Cause::Fiq if switch::is_fiq_pending() => self.end(Stop::Crash(Crash::Fiq), esr),
             Cause::Irq | Cause::Fiq if self.vm.phase() == Phase::Running => Control::Resume,
             Cause::Irq | Cause::Fiq => Control::Leave,
-            Cause::SError if esr::is_uncontainable(switch::raw_syndrome()) => panic::uncontainable(&self.vm.name),
-            Cause::SError => self.end(Stop::Crash(Crash::SError)),
+            Cause::SError if esr::is_uncontainable(esr) => panic::uncontainable(&self.vm.name),
+            Cause::SError => self.end(Stop::Crash(Crash::SError), esr),
         }
     }
 
-    /// The VM is to stop: once the guest is left, and its frame whole.
-    pub(super) fn end(&mut self, stop: Stop) -> Control {
-        self.ended = Some(stop);
+    /// The VM is to stop: once the guest is left, and its frame whole. `esr` is the syndrome by which it came here.
+    pub(super) fn end(&mut self, stop: Stop, esr: u64) -> Control {
+        self.ended = Some((stop, esr));
         Control::Leave
     }
 
-    /// Stops the VM, and says with which registers if it has crashed.
-    pub(super) fn stop(&self, stop: Stop, frame: &Frame) {
+    /// Stops the VM, and says with which syndrome and registers if it has crashed.
+    pub(super) fn stop(&self, stop: Stop, esr: u64, frame: &Frame) {
         if let Stop::Crash(crash) = stop {
-            report::crash(self.vm, self.vcpu.index, crash, frame);
+            report::crash(self.vm, self.vcpu.index, (crash, esr), frame);
         }
         self.vm.stop(stop);
     }
@@ -250,21 +253,21 @@ impl Runner {
 
 impl Handler for Runner {
     #[inline(always)]
-    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
+    fn synchronous(&mut self, general: &mut General, esr: u64) -> Control {
         self.counters.exit(esr);
-        if exits::fast_path(esr, frame, &self.vm.machine) {
+        if exits::fast_path(esr, general, &self.vm.machine, &mut self.hardware) {
             return Control::Resume;
         }
-        if Frame::is_lazy(esr::named_register(esr)) { Control::Whole } else { self.whole(frame, esr) }
+        if General::is_lazy(esr::named_register(esr)) { Control::Whole } else { self.whole(general, esr) }
     }
 
     #[inline(always)]
-    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(frame, esr) } else { self.instruction(frame, esr) }
+    fn whole(&mut self, general: &mut General, esr: u64) -> Control {
+        if esr::class(esr) == esr::ec::DABT_LOWER { self.access(general, esr) } else { self.instruction(general, esr) }
     }
 
     #[inline(always)]
-    fn other(&mut self, _frame: &mut Frame, cause: Cause) -> Control {
+    fn other(&mut self, cause: Cause) -> Control {
         if cause == Cause::Irq { self.interrupt() } else { self.unwanted(cause) }
     }
 }
@@ -275,8 +278,8 @@ pub(super) struct Sharer<'a>(pub(super) &'a mut Runner);
 impl Sharer<'_> {
     /// Handles what only such a vCPU comes to EL2 for.
     #[inline(always)]
-    fn shared(&mut self, frame: &mut Frame, esr: u64) -> Option<Control> {
-        let shared = exits::shared(esr, frame, self.0.vcpu.index);
+    fn shared(&mut self, general: &mut General, esr: u64) -> Option<Control> {
+        let shared = exits::shared(esr, general, self.0.vcpu.index, &mut self.0.hardware);
         if shared != Shared::Other {
             self.0.counters.exit(esr);
         }
@@ -291,21 +294,21 @@ impl Sharer<'_> {
 
 impl Handler for Sharer<'_> {
     #[inline(always)]
-    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        if esr::class(esr) == esr::ec::WFX && Frame::is_lazy(esr::named_register(esr)) {
+    fn synchronous(&mut self, general: &mut General, esr: u64) -> Control {
+        if esr::class(esr) == esr::ec::WFX && General::is_lazy(esr::named_register(esr)) {
             return Control::Whole;
         }
-        self.shared(frame, esr).unwrap_or_else(|| self.0.synchronous(frame, esr))
+        self.shared(general, esr).unwrap_or_else(|| self.0.synchronous(general, esr))
     }
 
-    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        self.shared(frame, esr).unwrap_or_else(|| self.0.whole(frame, esr))
+    fn whole(&mut self, general: &mut General, esr: u64) -> Control {
+        self.shared(general, esr).unwrap_or_else(|| self.0.whole(general, esr))
     }
 
     #[inline(always)]
-    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
+    fn other(&mut self, cause: Cause) -> Control {
         if cause != Cause::Irq {
-            return self.0.other(frame, cause);
+            return self.0.other(cause);
         }
         let Some(event) = interrupts::next() else {
             return Control::Resume;
@@ -337,15 +340,15 @@ impl Bypassing<'_> {
 }
 
 impl Handler for Bypassing<'_> {
-    fn synchronous(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        self.protected(|handler| handler.synchronous(frame, esr))
+    fn synchronous(&mut self, general: &mut General, esr: u64) -> Control {
+        self.protected(|handler| handler.synchronous(general, esr))
     }
 
-    fn whole(&mut self, frame: &mut Frame, esr: u64) -> Control {
-        self.protected(|handler| handler.whole(frame, esr))
+    fn whole(&mut self, general: &mut General, esr: u64) -> Control {
+        self.protected(|handler| handler.whole(general, esr))
     }
 
-    fn other(&mut self, frame: &mut Frame, cause: Cause) -> Control {
-        self.protected(|handler| handler.other(frame, cause))
+    fn other(&mut self, cause: Cause) -> Control {
+        self.protected(|handler| handler.other(cause))
     }
 }

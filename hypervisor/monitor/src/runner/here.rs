@@ -73,7 +73,7 @@ impl<'a> Here<'a> {
         if let Some(guest) = &self.guest
             && serror::drain()
         {
-            self.seat.runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            self.seat.runner.stop(Stop::Crash(Crash::SError), switch::raw_syndrome(), &guest.frame);
             // Whom that wakes may be left to this CPU, which is about to sleep.
             gic::kick(self.cpu);
         }
@@ -101,7 +101,7 @@ impl<'a> Here<'a> {
         let runner = &mut seat.runner;
         let (vm, vcpu) = (runner.vm, runner.vcpu.index);
         if serror::drain() {
-            runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+            runner.stop(Stop::Crash(Crash::SError), switch::raw_syndrome(), &guest.frame);
         }
         intx::sample(vm, vcpu, false);
         runner.timer_line = timer::virtual_line();
@@ -258,7 +258,7 @@ impl<'a> Here<'a> {
         if let Some(guest) = self.guest.take() {
             // Later it would be the next life's, and until then it would end every WFI.
             if serror::drain() {
-                runner.stop(Stop::Crash(Crash::SError), &guest.frame);
+                runner.stop(Stop::Crash(Crash::SError), switch::raw_syndrome(), &guest.frame);
             }
             runner.park();
         }
@@ -300,7 +300,7 @@ impl Runner {
             self.sample_timer();
         }
         if self.look_at_clock() {
-            return self.stop(Stop::Crash(Crash::Watchdog), &guest.frame);
+            return self.stop(Stop::Crash(Crash::Watchdog), switch::raw_syndrome(), &guest.frame);
         }
         self.is_traced = vm.is_traced();
         let bypass = self.vcpu.store_bypass;
@@ -310,8 +310,8 @@ impl Runner {
             (true, false) => enter(guest, &mut Sharer(self), bypass),
             (true, true) => enter(guest, &mut Traced::new(vm, vcpu, &mut Sharer(self)), bypass),
         }
-        if let Some(stop) = self.ended.take() {
-            self.stop(stop, &guest.frame);
+        if let Some((stop, esr)) = self.ended.take() {
+            self.stop(stop, esr, &guest.frame);
         }
     }
 

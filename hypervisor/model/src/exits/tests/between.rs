@@ -53,9 +53,9 @@ fn set_up(front: &mut Vm, back: &mut Vm) {
 #[test]
 fn a_vcpu_that_waits_for_the_backend_stays_where_it_is() {
     let (mut front, mut back) = pair();
-    let before = front.frame.clone();
+    let before = front.frame();
     assert_eq!(front.accessed(syndrome(FRONT + 8, loads(Width::W4))), Accessed::Wait);
-    assert_eq!(front.frame, before);
+    assert_eq!(front.frame(), before);
     back.store(FACE + CONTROL, Width::W4, 1);
     assert_eq!(back.cpu.told, [(7, News { front: true, wake: true, back: false })]);
     assert_eq!(front.load(FRONT + 8, Width::W4), 1);
@@ -66,11 +66,11 @@ fn a_kick_goes_to_the_other_vm_without_a_lock_of_this_one() {
     let (mut front, mut back) = pair();
     set_up(&mut front, &mut back);
     front.cpu.told.clear();
-    front.frame.set(RT, 1);
+    front.general.set(RT, 1);
     let held = front.devices.lock();
     let done = crate::exits::access(
         syndrome(FRONT + 0x50, stores(Width::W4)),
-        &mut front.frame,
+        &mut front.general,
         &front.vcpu,
         &front.machine,
         &front.devices,

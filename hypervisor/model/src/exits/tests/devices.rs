@@ -75,9 +75,9 @@ fn a_read_of_what_another_vcpu_knows_kicks_it_and_is_repeated() {
     vm.enable_interrupts();
     vm.store(GICD + 0x204, Width::W4, 1 << 8);
     vm = vm.seen_from(VcpuId(1));
-    let before = vm.frame.clone();
+    let before = vm.frame();
     assert_eq!(vm.access(GICD + 0x204, loads(Width::W4)), Next::Resume);
-    assert_eq!(vm.frame, before, "the guest repeats the load");
+    assert_eq!(vm.frame(), before, "the guest repeats the load");
     assert_eq!(vm.cpu.kicked, VcpuSet::one(VcpuId(0)));
 }
 
@@ -194,12 +194,12 @@ fn a_doorbell_tells_its_number_and_whom_it_reaches() {
 #[test]
 fn a_store_to_a_doorbell_rings_without_a_lock_of_the_vm() {
     let mut vm = v3(1);
-    vm.frame.set(RT, 7);
+    vm.general.set(RT, 7);
     let held = vm.devices.lock();
     // With the lock held, a spin lock would never return.
     let taken = crate::exits::access(
         syndrome(BELL + PAGE + 8, stores(Width::W4)),
-        &mut vm.frame,
+        &mut vm.general,
         &vm.vcpu,
         &vm.machine,
         &vm.devices,

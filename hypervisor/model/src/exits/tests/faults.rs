@@ -19,11 +19,11 @@ fn data(ipa: u64, write: bool) -> Next {
 /// Expects that neither the load nor the store at `ipa` meets a device.
 fn assert_nobody(vm: &mut Vm, ipa: u64) {
     for width in [Width::W1, Width::W4, Width::W8] {
-        let before = vm.frame.clone();
+        let before = vm.frame();
         assert_eq!(vm.access(ipa, loads(width)), data(ipa, false), "{ipa:#x}");
         assert_eq!(vm.access(ipa, stores(width)), data(ipa, true), "{ipa:#x}");
         assert!(!vm.device_access(syndrome(ipa, loads(width))), "{ipa:#x}");
-        assert_eq!(vm.frame, before);
+        assert_eq!(vm.frame(), before);
     }
 }
 
@@ -85,10 +85,10 @@ fn told(change: impl Fn(&mut u64)) -> (Next, bool) {
     let mut vm = Vm::new(Version::V3, 1);
     let (mut esr, far, hpfar) = syndrome(TYPER, loads(Width::W4));
     change(&mut esr);
-    let before = vm.frame.clone();
+    let before = vm.frame();
     let taken = vm.device_access((esr, far, hpfar));
     let next = vm.handle(esr::decode(esr, far, hpfar));
-    assert_eq!(vm.frame, before);
+    assert_eq!(vm.frame(), before);
     (next, taken)
 }
 
@@ -134,11 +134,11 @@ fn guest_tables_in_a_device_are_an_abort_on_the_walk() {
 #[test]
 fn maintenance_where_nothing_is_has_no_effect() {
     let mut vm = Vm::new(Version::V3, 1);
-    let before = vm.frame.clone();
+    let before = vm.frame();
     // EC 0x24, IL; CM and WnR, level 3 translation fault: DC CIVAC.
     let exit = |esr: u64| esr::decode(0x9200_0000 | esr, 0x1000, 0x8000_0000 >> 8);
     assert_eq!(vm.handle(exit(1 << 8 | 1 << 6 | 7)), Next::Advance);
-    assert_eq!(vm.frame, before, "the caller steps over it");
+    assert_eq!(vm.frame(), before, "the caller steps over it");
     assert!(matches!(vm.handle(exit(1 << 6 | 7)), Next::Inject(Fault::DataAbort { write: true, .. })));
     assert!(matches!(vm.handle(exit(1 << 8 | 1 << 7 | 7)), Next::Inject(_)), "its own walk found no table");
     assert!(matches!(vm.handle(exit(1 << 8 | u64::from(fsc::EXTERNAL))), Next::Inject(_)), "not stage 2's doing");
@@ -148,7 +148,7 @@ fn maintenance_where_nothing_is_has_no_effect() {
 fn a_fetch_from_nowhere_is_an_instruction_abort() {
     for table_walk in [false, true] {
         let mut vm = Vm::new(Version::V3, 1);
-        let before = vm.frame.clone();
+        let before = vm.frame();
         let abort = Abort {
             ipa: Ipa(0x0900_0000),
             va: Va(0x1234),
@@ -161,6 +161,6 @@ fn a_fetch_from_nowhere_is_an_instruction_abort() {
         };
         let fault = Fault::InstrAbort { va: Va(0x1234), table_walk };
         assert_eq!(vm.handle(Exit::InstrAbort(abort)), Next::Inject(fault));
-        assert_eq!(vm.frame, before);
+        assert_eq!(vm.frame(), before);
     }
 }

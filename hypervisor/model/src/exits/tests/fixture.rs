@@ -8,7 +8,7 @@ use assay_spec::addr::Region;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::{self, Exit, SysRegAccess, Width};
-use assay_spec::frame::Frame;
+use assay_spec::frame::{Frame, General, Return};
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
@@ -18,7 +18,7 @@ use spin::relax::Spin;
 
 use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
-use crate::exits::{self, Accessed, Cpu, Next};
+use crate::exits::{self, Accessed, Cpu, Next, Program};
 use crate::idregs::tests::{gic_v2, gic_v3};
 use crate::inject::PstateBits;
 use crate::layout;
@@ -50,6 +50,7 @@ pub(super) fn config() -> ProptestConfig {
 /// The physical CPU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct FakeCpu {
+    pub(super) at: Return,
     pub(super) now: u64,
     pub(super) lrs: Vec<Lr>,
     pub(super) maintenance: u32,
@@ -74,6 +75,7 @@ pub(super) struct FakeCpu {
 impl FakeCpu {
     fn new() -> Self {
         Self {
+            at: Frame::entering(CODE, 0).at,
             now: STARTED_AT,
             lrs: vec![EMPTY; 4],
             maintenance: 0,
@@ -125,6 +127,15 @@ impl ListRegisters for FakeCpu {
     }
     fn is_physical_pending(&self, _intid: IntId) -> bool {
         false
+    }
+}
+
+impl Program for FakeCpu {
+    fn advance(&mut self) {
+        self.at.advance();
+    }
+    fn advance_either(&mut self, wide: bool) {
+        self.at.advance_either(wide);
     }
 }
 
@@ -181,7 +192,7 @@ pub(super) struct Vm {
     pub(super) devices: Mutex<Devices, DEVICES, Spin>,
     pub(super) vcpu: Vcpu,
     pub(super) cpu: FakeCpu,
-    pub(super) frame: Frame,
+    pub(super) general: General,
 }
 
 impl Vm {
@@ -217,11 +228,11 @@ impl Vm {
         devices.virtual_offset = STARTED_AT;
         devices.power.boot(Start { entry: CODE, context: 0 });
         devices.power.take_start(VcpuId(0));
-        let mut frame = Frame::entering(CODE, 0);
-        for (register, n) in frame.x.iter_mut().zip(0..) {
+        let mut general = Frame::entering(CODE, 0).general;
+        for (register, n) in general.x.iter_mut().zip(0..) {
             *register = 0x1111_0000_0000_0000 | n;
         }
-        Self { machine, devices: Mutex::new(devices), vcpu: Vcpu::new(VcpuId(0)), cpu: FakeCpu::new(), frame }
+        Self { machine, devices: Mutex::new(devices), vcpu: Vcpu::new(VcpuId(0)), cpu: FakeCpu::new(), general }
     }
 
     /// The same VM, from the CPU of another vCPU. What this CPU noted is forgotten.
@@ -231,12 +242,17 @@ impl Vm {
         self
     }
 
+    /// Its registers, as they would be once the guest is left.
+    pub(super) fn frame(&self) -> Frame {
+        Frame { general: self.general.clone(), at: self.cpu.at }
+    }
+
     pub(super) fn handle(&mut self, exit: Exit) -> Next {
-        exits::handle(exit, &mut self.frame, &mut self.vcpu, &self.machine, &self.devices, &mut self.cpu)
+        exits::handle(exit, &mut self.general, &mut self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
     pub(super) fn fast_path(&mut self, esr: u64) -> bool {
-        exits::fast_path(esr, &mut self.frame, &self.machine)
+        exits::fast_path(esr, &mut self.general, &self.machine, &mut self.cpu)
     }
 
     pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {
@@ -244,7 +260,7 @@ impl Vm {
     }
 
     pub(super) fn accessed(&mut self, syndrome: (u64, u64, u64)) -> Accessed {
-        exits::access(syndrome, &mut self.frame, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
+        exits::access(syndrome, &mut self.general, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
     }
 
     /// `HVC #0` with these in x0 to x3.
@@ -260,24 +276,24 @@ impl Vm {
     }
 
     fn set_call(&mut self, function: u32, args: [u64; 3]) {
-        self.frame.x[0] = function.into();
-        self.frame.x[1..4].copy_from_slice(&args);
+        self.general.x[0] = function.into();
+        self.general.x[1..4].copy_from_slice(&args);
     }
 
     /// Loads from a device by a plain `ldr` and returns what the guest finds in its register.
     pub(super) fn load(&mut self, ipa: u64, width: Width) -> u64 {
-        let pc = self.frame.pc;
+        let pc = self.cpu.at.pc;
         assert_eq!(self.access(ipa, loads(width)), Next::Resume, "{ipa:#x}");
-        assert_eq!(self.frame.pc, pc + 4, "{ipa:#x}");
-        self.frame.get(RT)
+        assert_eq!(self.cpu.at.pc, pc + 4, "{ipa:#x}");
+        self.general.get(RT)
     }
 
     /// Stores to a device by a plain `str`.
     pub(super) fn store(&mut self, ipa: u64, width: Width, value: u64) {
-        let pc = self.frame.pc;
-        self.frame.set(RT, value);
+        let pc = self.cpu.at.pc;
+        self.general.set(RT, value);
         assert_eq!(self.access(ipa, stores(width)), Next::Resume, "{ipa:#x}");
-        assert_eq!(self.frame.pc, pc + 4, "{ipa:#x}");
+        assert_eq!(self.cpu.at.pc, pc + 4, "{ipa:#x}");
     }
 
     /// Has the guest access a guest address that stage 2 has nothing at.
@@ -298,7 +314,7 @@ impl Vm {
     }
 
     pub(super) fn msr(&mut self, register: SysReg, value: u64) -> Next {
-        self.frame.set(RT, value);
+        self.general.set(RT, value);
         self.handle(Exit::SysReg(SysRegAccess { register, read: false, rt: RT }))
     }
 
@@ -335,7 +351,7 @@ impl Vm {
         for (base, offsets) in bases {
             values.extend(offsets.map(|offset| {
                 self.access(base + offset, loads(Width::W4));
-                self.frame.get(RT)
+                self.general.get(RT)
             }));
         }
         values

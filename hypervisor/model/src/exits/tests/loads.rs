@@ -41,9 +41,9 @@ fn a_sign_extending_load_from_a_device_does_so_too() {
     vm.store(register, Width::W1, 0xf8);
     assert_eq!(vm.load(register, Width::W1), 0xf8);
     vm.access(register, access(Width::W1, true, true));
-    assert_eq!(vm.frame.get(super::fixture::RT), 0xffff_ffff_ffff_fff8);
+    assert_eq!(vm.general.get(super::fixture::RT), 0xffff_ffff_ffff_fff8);
     vm.access(register, access(Width::W1, true, false));
-    assert_eq!(vm.frame.get(super::fixture::RT), 0xffff_fff8);
+    assert_eq!(vm.general.get(super::fixture::RT), 0xffff_fff8);
 }
 
 #[test]
@@ -52,11 +52,11 @@ fn a_load_into_xzr_reads_the_device_and_changes_no_register() {
     vm.devices.lock().receive(b'a');
     vm.devices.lock().receive(b'b');
     let into_xzr = Access { register: 31, ..loads(Width::W4) };
-    let before = vm.frame.clone();
+    let before = vm.frame();
     assert_eq!(vm.access(UART, into_xzr), Next::Resume);
     assert!(vm.device_access(syndrome(UART + 0x18, into_xzr)));
-    assert_eq!(vm.frame.x, before.x);
-    assert_eq!(vm.frame.pc, before.pc + 8);
+    assert_eq!(vm.general.x, before.general.x);
+    assert_eq!(vm.cpu.at.pc, before.at.pc + 8);
     assert_eq!(vm.load(UART, Width::W4), u64::from(b'b'), "'a' is gone");
 }
 

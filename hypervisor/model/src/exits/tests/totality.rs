@@ -59,9 +59,9 @@ fn end_interrupts(vm: &mut Vm) {
 
 /// Carries out one exit by the short ways and the long one, as the per-CPU loop does.
 fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
-    vm.frame.x.copy_from_slice(&step.registers);
-    vm.frame.pc = step.pc;
-    vm.frame.pstate = step.pstate;
+    vm.general.x.copy_from_slice(&step.registers);
+    vm.cpu.at.pc = step.pc;
+    vm.cpu.at.pstate = step.pstate;
     // A counter does not go backwards.
     vm.cpu.now = vm.cpu.now.saturating_add(step.ticks);
     let _ = vm.devices.lock().tick_watchdog(VcpuId(0), vm.cpu.now);
@@ -94,8 +94,8 @@ proptest! {
             match next {
                 // The exception is taken at the instruction, which has done nothing.
                 Some(Next::Inject(_)) => {
-                    prop_assert_eq!(vm.frame.pc, step.pc);
-                    prop_assert_eq!(&vm.frame.x[..], &step.registers[..]);
+                    prop_assert_eq!(vm.cpu.at.pc, step.pc);
+                    prop_assert_eq!(&vm.general.x[..], &step.registers[..]);
                 }
                 Some(Next::Leave(Stage::Suspended(Some(start)))) => {
                     prop_assert!(vm.machine.ram.contains(Ipa(start.entry)));
