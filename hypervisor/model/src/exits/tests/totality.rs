@@ -2,16 +2,20 @@
 
 use crate::stage::Stage;
 use assay_spec::cpu_id::VcpuId;
+use core::ops::Range;
+use std::vec;
 use std::vec::Vec;
 
 use assay_spec::addr::Ipa;
-use assay_spec::esr;
+use assay_spec::esr::{self, ec};
+use assay_spec::frame::{Frame, General};
 use assay_spec::lr::LrState;
+use assay_spec::smccc::{ARCH_FEATURES, ARCH_WORKAROUND_1, ARCH_WORKAROUND_2, ARCH_WORKAROUND_3};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::agreement::{address, fault_registers, function, syndrome};
-use super::fixture::{Vm, config};
+use super::fixture::{CODE, Vm, config};
 use crate::exits::Next;
 use crate::layout;
 use crate::vcpus::VcpuSet;
@@ -57,9 +61,20 @@ fn end_interrupts(vm: &mut Vm) {
     }
 }
 
-/// Carries out one exit by the short ways and the long one, as the per-CPU loop does.
-fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
+/// What the lazy registers hold while they are not there.
+const POISON: [u64; 9] = [0x5a5a_a5a5_0f0f_f0f0; 9];
+/// The lazy registers.
+const LAZY: Range<usize> = 20..29;
+
+/// Carries out one exit by the short ways and the long one, as the per-CPU loop does. With `hides` the lazy registers are there
+/// only once the exit has named one that it needs, as in the world switch.
+fn run(vm: &mut Vm, step: &Step, hides: bool) -> Option<Next> {
     vm.general.x.copy_from_slice(&step.registers);
+    let (esr, far, hpfar) = step.syndrome;
+    let needs = General::is_lazy(esr::named_register(esr));
+    if hides {
+        vm.general.x[LAZY].copy_from_slice(&POISON);
+    }
     vm.cpu.at.pc = step.pc;
     vm.cpu.at.pstate = step.pstate;
     // A counter does not go backwards.
@@ -68,11 +83,53 @@ fn run(vm: &mut Vm, step: &Step) -> Option<Next> {
     if step.ends {
         end_interrupts(vm);
     }
-    let (esr, far, hpfar) = step.syndrome;
-    if vm.fast_path(esr) || vm.device_access(step.syndrome) {
-        return None;
+    let is_short = vm.fast_path(esr);
+    let is_whole = !is_short && needs;
+    if hides && is_whole {
+        assert_eq!(vm.general.x[LAZY], POISON, "written before they were there");
+        vm.general.x[LAZY].copy_from_slice(&step.registers[LAZY]);
     }
-    Some(vm.handle(esr::decode(esr, far, hpfar)))
+    let is_done = is_short || vm.device_access(step.syndrome);
+    let next = (!is_done).then(|| vm.handle(esr::decode(esr, far, hpfar)));
+    if hides && !is_whole {
+        assert_eq!(vm.general.x[LAZY], POISON, "what is written there is lost");
+        vm.general.x[LAZY].copy_from_slice(&step.registers[LAZY]);
+    }
+    next
+}
+
+/// Has two VMs that are the same do the same, with and without the lazy registers.
+fn agree(mut lazy: Vm, mut whole: Vm, steps: &[Step]) {
+    for step in steps {
+        assert_eq!(run(&mut lazy, step, true), run(&mut whole, step, false), "{step:x?}");
+        assert_eq!((lazy.frame(), &lazy.cpu), (whole.frame(), &whole.cpu), "{step:x?}");
+    }
+    assert_eq!(lazy.visible(), whole.visible());
+    for vcpu in (0..3).map(VcpuId) {
+        let start = |vm: &Vm| vm.devices.lock().power.take_start(vcpu);
+        assert_eq!(start(&lazy), start(&whole), "{steps:x?}");
+    }
+}
+
+#[test]
+fn no_call_looks_at_a_register_that_is_not_there() {
+    let others = [ARCH_FEATURES, ARCH_WORKAROUND_1, ARCH_WORKAROUND_2, ARCH_WORKAROUND_3];
+    let functions = (0..0x60).flat_map(|n| [0x8400_0000 + n, 0xc400_0000 + n]).chain(others);
+    for (function, class) in functions.flat_map(|function| [(function, ec::HVC64), (function, ec::SMC64)]) {
+        for [x1, x2] in [[1, 0], [1, CODE], [ARCH_FEATURES.into(), 0], [layout::RAM.0, 0]] {
+            let mut registers = vec![x1; 31];
+            registers[..4].copy_from_slice(&[function.into(), x1, x2, 9]);
+            let (pc, pstate) = (CODE, Frame::PSTATE_RESET);
+            let syndrome = (esr::encode(class, 0), 0, 0);
+            let step = Step { syndrome, registers, pc, pstate, ticks: 1, ends: false };
+            let made = || {
+                let mut vm = Vm::new(Version::V3, 3);
+                (vm.cpu.has_entropy, vm.cpu.random) = (true, Some(5));
+                vm
+            };
+            agree(made(), made(), &[step]);
+        }
+    }
 }
 
 proptest! {
@@ -89,7 +146,7 @@ proptest! {
         let mut vm = Vm::with(gic, 3, watchdog).seen_from(VcpuId(vcpu));
         vm.cpu.has_entropy = watchdog;
         for step in steps {
-            let next = run(&mut vm, &step);
+            let next = run(&mut vm, &step, false);
             prop_assert!(vm.cpu.kicked.0 & !VcpuSet::first(3).0 == 0, "kicked a vCPU that is not");
             match next {
                 // The exception is taken at the instruction, which has done nothing.
@@ -103,6 +160,18 @@ proptest! {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "many steps of safe code")]
+    fn no_exit_looks_at_a_register_that_is_not_there(
+        gic in prop_oneof![Just(Version::V2), Just(Version::V3)],
+        vcpu in 0..3_usize,
+        watchdog in any::<bool>(),
+        steps in vec(step(), 1..40),
+    ) {
+        let made = || Vm::with(gic, 3, watchdog).seen_from(VcpuId(vcpu));
+        agree(made(), made(), &steps);
     }
 
     #[test]
