@@ -82,34 +82,62 @@ pub(crate) fn source(intid: IntId) -> &'static str {
     }
 }
 
-/// Takes the next pending interrupt, if there is one.
-#[inline]
-pub(crate) fn next() -> Option<Event> {
-    let (ack, intid) = gic::acknowledge()?;
-    let Some(known) = KNOWN.get() else {
-        gic::deactivate(ack);
-        return Some(Event::Done);
-    };
-    if intid == known.virt_timer {
-        return Some(Event::VirtTimer(intid));
-    }
-    if intid == known.maintenance {
-        // Level-triggered: deactivated once its cause is gone.
-        return Some(Event::Maintenance(ack));
-    }
-    Some(rarer(known, ack, intid))
+/// An interrupt that was acknowledged, and is still to be dealt with.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken(Ack, IntId);
+
+/// Acknowledges the next pending interrupt, if there is one.
+#[inline(always)]
+pub(crate) fn take() -> Option<Taken> {
+    gic::acknowledge().map(|(ack, intid)| Taken(ack, intid))
 }
 
-/// Out of the way of the timer's interrupt, which is what guests wait for.
-#[inline(never)]
+/// Takes the next pending interrupt, if there is one.
+pub(crate) fn next() -> Option<Event> {
+    take().map(Taken::event)
+}
+
+impl Taken {
+    /// Deals with it if it is a timer's or a kick: those are what guests wait for. `None`: nothing was done.
+    #[inline(always)]
+    pub(crate) fn frequent(self) -> Option<Event> {
+        let (Self(ack, intid), known) = (self, KNOWN.get()?);
+        if intid == known.virt_timer {
+            return Some(Event::VirtTimer(intid));
+        }
+        let event = if intid == known.hyp_timer {
+            timer::arm(None);
+            Event::HypTimer
+        } else if intid == gic::KICK {
+            gic::see_kicker();
+            Event::Kick
+        } else {
+            return None;
+        };
+        gic::deactivate(ack);
+        Some(event)
+    }
+
+    /// Deals with it, as far as that is EL2's matter alone.
+    #[inline(never)]
+    pub(crate) fn event(self) -> Event {
+        let Self(ack, intid) = self;
+        match (self.frequent(), KNOWN.get()) {
+            (Some(event), _) => event,
+            // Level-triggered: deactivated once its cause is gone.
+            (None, Some(known)) if intid == known.maintenance => Event::Maintenance(ack),
+            (None, Some(known)) => rarer(known, ack, intid),
+            (None, None) => {
+                gic::deactivate(ack);
+                Event::Done
+            }
+        }
+    }
+}
+
+/// What is neither frequent nor of the virtual CPU interface.
 fn rarer(known: &Known, ack: Ack, intid: IntId) -> Event {
-    let event = if intid == gic::KICK {
-        gic::see_kicker();
-        Event::Kick
-    } else if intid == known.hyp_timer {
-        timer::arm(None);
-        Event::HypTimer
-    } else if Some(intid) == known.uart {
+    let event = if Some(intid) == known.uart {
         deferred::take_input();
         Event::Done
     } else if intid.0 >= LPI_BASE {

@@ -69,7 +69,7 @@ impl Vgic {
 impl Vgic {
     /// Sets the line of an emulated source of `vcpu`, as [`set_level`](Self::set_level) does, on its own CPU, whose List Registers
     /// are up to date afterwards. Returns whom to kick.
-    pub fn carry_level(&mut self, vcpu: VcpuId, intid: IntId, level: bool, hw: &mut dyn ListRegisters) -> VcpuSet {
+    pub fn carry_level<H: ListRegisters>(&mut self, vcpu: VcpuId, intid: IntId, level: bool, hw: &mut H) -> VcpuSet {
         match self.find(vcpu, intid) {
             Some(irq) if self.carry_at_once(vcpu, irq, level, hw) => VcpuSet::EMPTY,
             _ => {
@@ -84,7 +84,7 @@ impl Vgic {
     /// concerned: the one that it is in, or one that nothing has used. False: this takes a closer look, and nothing was done.
     ///
     /// Enforced by `a_level_is_carried_by_one_list_register_write`, and the random sequences.
-    fn carry_at_once(&mut self, vcpu: VcpuId, irq: IrqRef, level: bool, hw: &mut dyn ListRegisters) -> bool {
+    fn carry_at_once<H: ListRegisters>(&mut self, vcpu: VcpuId, irq: IrqRef, level: bool, hw: &mut H) -> bool {
         let forward = self.forward;
         let (bank, b) = (&mut self.banks[irq.bank], irq.bit());
         let entry = *bank.irq(irq.n);

@@ -58,6 +58,7 @@ impl Waiting {
 
 impl Vgic {
     /// The interrupt that `vcpu` knows by an INTID, if there is one.
+    #[inline]
     pub(super) fn find(&self, vcpu: VcpuId, intid: IntId) -> Option<IrqRef> {
         let irq = self.irq(vcpu, intid.0);
         (irq.bank < self.banks.len()).then_some(irq)

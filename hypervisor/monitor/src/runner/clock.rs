@@ -1,9 +1,9 @@
 //! A vCPU's timers and its VM's watchdog, as far as EL2 looks after them.
 
-use assay_el2::{cpu, gic, switch, timer};
+use assay_el2::switch::{self, Control};
+use assay_el2::{cpu, gic, timer};
 use assay_model::counters::Interrupt;
 use assay_model::life::{Crash, Stop};
-use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::Version;
 use assay_model::vm::VIRT_TIMER;
 use assay_spec::cpu_id::VcpuId;
@@ -11,6 +11,7 @@ use assay_spec::intid::IntId;
 
 use super::Runner;
 use crate::adapter::Lists;
+use crate::vm::intx;
 
 impl Runner {
     /// Looks after the watchdog while vCPU 0 is off.
@@ -75,29 +76,49 @@ impl Runner {
         self.vm.kick(kicks);
     }
 
-    /// The EL2 timer: the guest's physical timer, its watchdog, or the end of its time on the CPU.
-    pub(super) fn deadline(&mut self) {
+    /// The EL2 timer, and no deferred work: the guest's physical timer, its watchdog, or the end of its time on the CPU. Whatever
+    /// else there is to see comes with a kick.
+    #[inline(never)]
+    pub(super) fn deadline(&mut self) -> Control {
+        self.counters.interrupt(Interrupt::Deadline);
+        intx::sample(self.vm, self.vcpu.index, false);
         if self.look_at_clock() {
-            let _ = self.end(Stop::Crash(Crash::Watchdog), switch::raw_syndrome());
+            return self.end(Stop::Crash(Crash::Watchdog), switch::raw_syndrome());
         }
+        let is_over = self.hardware.until.is_some_and(|until| cpu::counter() >= until);
+        if is_over { Control::Leave } else { Control::Resume }
     }
 
     /// Lets the physical timer and the watchdog see what time it is, and brings the List Registers up to date.
     /// Returns whether the watchdog has run out for good.
+    #[inline(always)]
     pub(super) fn look_at_clock(&mut self) -> bool {
         let vm = self.vm;
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
         let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
-        let (expired, kicks) = if vm.machine.watchdog && self.vcpu.index == VcpuId(0) {
-            devices.tick_watchdog(self.vcpu.index, now)
-        } else {
-            (false, VcpuSet::EMPTY)
-        };
-        let watchdog = vm.machine.watchdog_deadline(&devices);
+        if vm.machine.watchdog && self.vcpu.index == VcpuId(0) {
+            drop(devices);
+            vm.kick(timer);
+            return self.look_at_watchdog(now);
+        }
+        drop(devices);
+        self.hardware.arm(&self.vcpu, None);
+        vm.kick(timer);
+        false
+    }
+
+    /// The same for the watchdog, and arms the EL2 timer for both.
+    #[inline(never)]
+    fn look_at_watchdog(&mut self, now: u64) -> bool {
+        let vm = self.vm;
+        let mut devices = vm.devices.lock();
+        let (expired, kicks) = devices.tick_watchdog(self.vcpu.index, now);
+        let more = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
+        let watchdog = devices.watchdog_deadline();
         drop(devices);
         self.hardware.arm(&self.vcpu, watchdog);
-        vm.kick(kicks.union(timer));
+        vm.kick(kicks.union(more));
         expired
     }
 }

@@ -15,24 +15,34 @@ use assay_spec::frame::{Frame, General};
 
 use super::{Runner, Stage};
 use crate::adapter::Lists;
-use crate::interrupts::{self, Event};
+use crate::interrupts::{self, Event, Taken};
 use crate::vm::{Phase, intx};
 use crate::{deferred, panic, report};
 
 impl Runner {
     /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
-    #[inline]
+    #[inline(never)]
     fn interrupt(&mut self) -> Control {
-        match interrupts::next() {
+        let Some(taken) = interrupts::take() else {
+            return Control::Resume;
+        };
+        match taken.frequent() {
             Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
                 self.timer_fired(physical);
                 Control::Resume
             }
+            Some(Event::HypTimer) if deferred::deadline().is_none() => self.deadline(),
             Some(event) => self.rare(event),
-            None => Control::Resume,
+            None => self.other_interrupt(taken),
         }
     }
 
+    #[inline(never)]
+    fn other_interrupt(&mut self, taken: Taken) -> Control {
+        self.rare(taken.event())
+    }
+
+    /// An interrupt that has more to it.
     #[inline(never)]
     fn rare(&mut self, event: Event) -> Control {
         self.counters.interrupt(match event {
@@ -47,7 +57,11 @@ impl Runner {
         }
         intx::sample(self.vm, self.vcpu.index, matches!(event, Event::Maintenance(_)));
         match event {
-            Event::HypTimer => self.deadline(),
+            Event::HypTimer => {
+                if self.look_at_clock() {
+                    let _ = self.end(Stop::Crash(Crash::Watchdog), switch::raw_syndrome());
+                }
+            }
             Event::VirtTimer(physical) => {
                 self.timer_held = Some(physical);
                 self.sample_timer();
@@ -82,11 +96,10 @@ impl Runner {
             self.hardware.arm(&self.vcpu, watchdog);
         }
         self.vm.kick(kicks);
-        if self.ended.is_none() && self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced {
-            Control::Resume
-        } else {
-            Control::Leave
-        }
+        // The scheduler has something to say, by a kick or by the time that it set.
+        let asks = self.vm.sharing.is_some() && matches!(event, Event::Kick | Event::HypTimer);
+        let goes_on = self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced;
+        if self.ended.is_none() && goes_on && !asks { Control::Resume } else { Control::Leave }
     }
 
     /// A data abort: most are accesses to the interrupt controller or the UART.
@@ -307,21 +320,7 @@ impl Handler for Sharer<'_> {
 
     #[inline(always)]
     fn other(&mut self, cause: Cause) -> Control {
-        if cause != Cause::Irq {
-            return self.0.other(cause);
-        }
-        let Some(event) = interrupts::next() else {
-            return Control::Resume;
-        };
-        if let Event::VirtTimer(physical) = event
-            && self.0.vm.machine.gic == Version::V3
-        {
-            self.0.timer_fired(physical);
-            return Control::Resume;
-        }
-        let control = self.0.rare(event);
-        // The scheduler has something to say, by a kick or by the time that it set.
-        if matches!(event, Event::Kick | Event::HypTimer) { Control::Leave } else { control }
+        self.0.other(cause)
     }
 }
 
