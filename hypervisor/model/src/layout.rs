@@ -85,6 +85,15 @@ pub const PCI_REGISTERS: Region<Ipa> = region(0x1000_0000, 0x2efe_0000);
 pub const FACES: Region<Ipa> = region(0x3efe_0000, 0x1_0000);
 /// Bytes of one of them.
 pub const FACE_SIZE: u64 = 0x1000;
+/// Tells whether something between VMs may be at a guest address: a virtio device, a doorbell, or a face.
+#[inline(always)]
+pub const fn is_between(ipa: Ipa) -> bool {
+    /// Bytes of the one half of `DEVICES` that has nothing else, and of `FACES`.
+    const HALF: u64 = 0x0200_0000;
+    const { assert!(VIRTIO.0 / HALF == DOORBELLS.0 / HALF && FACES.start.0.is_multiple_of(FACES.size)) };
+    ipa.0 / HALF == VIRTIO.0 / HALF || ipa.0 / FACES.size == FACES.start.0 / FACES.size
+}
+
 /// The configuration space of the emulated PCI host bridge: one bus.
 pub const PCI_CONFIG: Region<Ipa> = region(0x3f00_0000, 0x10_0000);
 /// The most devices of a VM: PCI functions, and devices of the platform tree.

@@ -14,9 +14,24 @@ use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
-/// A load or store where no device of the VM's own is.
-#[inline(never)]
+/// A load or store where no device of the VM's own is. Most are where nothing is between VMs either, which is seen at once.
+#[inline(always)]
 pub(super) fn between<C: Cpu>(
+    (ipa, access): (Ipa, Access),
+    general: &mut General,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &Locked<C>,
+    cpu: &mut C,
+) -> Accessed {
+    if !layout::is_between(ipa) {
+        return Accessed::Nothing;
+    }
+    of_others((ipa, access), general, vcpu, machine, devices, cpu)
+}
+
+#[inline(never)]
+fn of_others<C: Cpu>(
     (ipa, access): (Ipa, Access),
     general: &mut General,
     vcpu: &Vcpu,
