@@ -30,7 +30,7 @@ mod shared;
 
 pub use access::access;
 pub use accessed::Accessed;
-pub use shared::{Shared, shared};
+pub use shared::{Shared, may_be_shared, shared};
 
 /// Where the guest is in its program, which stays in the CPU's registers while an exit is handled.
 pub trait Program {

@@ -191,6 +191,13 @@ pub fn handle_lockless(fid: u32, args: [u64; 3], workarounds: &Workarounds) -> O
     Some(Reply::One(register(code)))
 }
 
+/// Tells whether [`stolen_time`] may answer a call.
+#[inline(always)]
+pub const fn may_be_stolen_time(fid: u32) -> bool {
+    const { assert!(id::PV_TIME_ST == id::PV_TIME_FEATURES | 1) };
+    fid | 1 == id::PV_TIME_ST || fid == id::ARCH_FEATURES
+}
+
 /// Answers the calls about stolen time (DEN0057) of vCPU `vcpu`, for a VM that shares CPUs: x0, or `None` if it
 /// is another call. Asked first, since to every other VM these do not exist.
 pub fn stolen_time(fid: u32, first: u64, vcpu: VcpuId) -> Option<u64> {

@@ -23,8 +23,17 @@ pub enum Shared {
     Yield,
 }
 
-/// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
+/// Tells whether a synchronous exit may be one that [`shared`] answers.
 #[inline(always)]
+pub fn may_be_shared(esr: u64, general: &General) -> bool {
+    match esr::class(esr) {
+        ec::WFX => true,
+        ec::HVC64 | ec::SMC64 => smccc::may_be_stolen_time(function(general)),
+        _ => false,
+    }
+}
+
+/// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
 pub fn shared(esr: u64, general: &mut General, vcpu: VcpuId, program: &mut impl Program) -> Shared {
     match esr::class(esr) {
         ec::WFX => wait(esr, general, program),
@@ -63,7 +72,7 @@ fn call(esr: u64, general: &mut General, vcpu: VcpuId, program: &mut impl Progra
 
 #[cfg(test)]
 mod tests {
-    use super::{Shared, shared};
+    use super::{Shared, may_be_shared, shared};
     use assay_spec::cpu_id::VcpuId;
     use assay_spec::esr::{IL, ec, encode};
     use assay_spec::frame::Frame;
@@ -72,7 +81,10 @@ mod tests {
     const PC: u64 = 0x4020_0000;
 
     fn handle(esr: u64, frame: &mut Frame, vcpu: VcpuId) -> Shared {
-        shared(esr, &mut frame.general, vcpu, &mut frame.at)
+        let may_be = may_be_shared(esr, &frame.general);
+        let shared = shared(esr, &mut frame.general, vcpu, &mut frame.at);
+        assert!(may_be || shared == Shared::Other, "{esr:#x}");
+        shared
     }
 
     fn call(class: u8, function: u32, argument: u64) -> (Shared, Frame) {

@@ -289,8 +289,16 @@ impl Handler for Runner {
 pub(super) struct Sharer<'a>(pub(super) &'a mut Runner);
 
 impl Sharer<'_> {
+    /// Handles what may be for such a vCPU alone. Out of the way of all else.
+    #[inline(never)]
+    fn own(&mut self, general: &mut General, esr: u64) -> Control {
+        if esr::class(esr) == esr::ec::WFX && General::is_lazy(esr::named_register(esr)) {
+            return Control::Whole;
+        }
+        self.shared(general, esr).unwrap_or_else(|| self.0.synchronous(general, esr))
+    }
+
     /// Handles what only such a vCPU comes to EL2 for.
-    #[inline(always)]
     fn shared(&mut self, general: &mut General, esr: u64) -> Option<Control> {
         let shared = exits::shared(esr, general, self.0.vcpu.index, &mut self.0.hardware);
         if shared != Shared::Other {
@@ -308,10 +316,7 @@ impl Sharer<'_> {
 impl Handler for Sharer<'_> {
     #[inline(always)]
     fn synchronous(&mut self, general: &mut General, esr: u64) -> Control {
-        if esr::class(esr) == esr::ec::WFX && General::is_lazy(esr::named_register(esr)) {
-            return Control::Whole;
-        }
-        self.shared(general, esr).unwrap_or_else(|| self.0.synchronous(general, esr))
+        if exits::may_be_shared(esr, general) { self.own(general, esr) } else { self.0.synchronous(general, esr) }
     }
 
     fn whole(&mut self, general: &mut General, esr: u64) -> Control {
