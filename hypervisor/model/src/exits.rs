@@ -8,6 +8,7 @@ use assay_spec::esr::{self, ec};
 use assay_spec::exit::{Exit, SysRegAccess};
 use assay_spec::frame::{General, Return};
 use assay_spec::psci::ret;
+use assay_spec::sysreg::SysReg;
 use spin::relax::RelaxStrategy;
 
 use crate::doorbell::Ring;
@@ -273,6 +274,46 @@ fn power<C: Cpu>(outcome: Outcome, general: &mut General, cpu: &mut C) -> Next {
     Next::Resume
 }
 
+/// Handles the system register that a running system writes most, `ICC_SGI1R_EL1`, as [`handle`] would: the guest interrupts
+/// another vCPU. Returns whether it was that.
+#[inline(always)]
+pub fn send_sgi<C: Cpu>(
+    esr: u64,
+    general: &General,
+    vcpu: &Vcpu,
+    machine: &GuestMachine,
+    devices: &Locked<C>,
+    cpu: &mut C,
+) -> bool {
+    let is_sgi = esr::is_write_of(esr, SysReg::ICC_SGI1R_EL1) && machine.id.has_gic_registers();
+    if is_sgi {
+        send(general.get(esr::named_register(esr)), vcpu, devices, cpu);
+        cpu.advance();
+    }
+    is_sgi
+}
+
+#[inline(always)]
+fn send<C: Cpu>(value: u64, vcpu: &Vcpu, devices: &Locked<C>, cpu: &mut C) {
+    let kicks = devices.lock().vgic.sgi1r(vcpu.index, value, cpu);
+    if !kicks.is_empty() {
+        cpu.kick(kicks);
+    }
+}
+
+/// Sends an SGI the long way.
+#[inline(never)]
+fn send_other<C: Cpu>(kind: Sgi, value: u64, vcpu: &Vcpu, devices: &Locked<C>, cpu: &mut C) {
+    match kind {
+        Sgi::Sgi1 => send(value, vcpu, devices, cpu),
+        // With one Security state both others are of Group 0 (IHI 0069H §12.2).
+        Sgi::Asgi1 | Sgi::Sgi0 => {
+            let kicks = devices.lock().vgic.sgi0r(vcpu.index, value, cpu);
+            cpu.kick(kicks);
+        }
+    }
+}
+
 #[inline]
 fn system_register<C: Cpu>(
     access: SysRegAccess,
@@ -287,18 +328,7 @@ fn system_register<C: Cpu>(
         Answer::Read(value) => general.set(access.rt, value),
         Answer::Ignore => {}
         Answer::Undefined => return Next::Inject(Fault::Undefined),
-        Answer::Sgi { kind, value } => {
-            let mut devices = devices.lock();
-            let kicks = match kind {
-                Sgi::Sgi1 => devices.vgic.sgi1r(vcpu.index, value, cpu),
-                // With one Security state both others are of Group 0 (IHI 0069H §12.2).
-                Sgi::Asgi1 | Sgi::Sgi0 => devices.vgic.sgi0r(vcpu.index, value, cpu),
-            };
-            drop(devices);
-            if !kicks.is_empty() {
-                cpu.kick(kicks);
-            }
-        }
+        Answer::Sgi { kind, value } => send_other(kind, value, vcpu, devices, cpu),
         Answer::PhysTimer(register) => {
             let now = cpu.now();
             if access.read {

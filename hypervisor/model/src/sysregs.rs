@@ -69,12 +69,9 @@ pub enum Sgi {
 /// Decides about one trapped access. `write_value` is the general register's value, for a write.
 #[inline]
 pub fn answer(access: SysRegAccess, id: &GuestId, write_value: u64) -> Answer {
-    // The two that count: a load from a table, and the guest's interrupt to another vCPU.
+    // What counts, but for the guest's interrupt to another vCPU, which `exits::send_sgi` finds before: a load from a table.
     if let Some(value) = id.read(access.register) {
         return if access.read { Answer::Read(value) } else { Answer::Undefined };
-    }
-    if access.register == SysReg::ICC_SGI1R_EL1 && !access.read && id.has_gic_registers() {
-        return Answer::Sgi { kind: Sgi::Sgi1, value: write_value };
     }
     answer_by_row(access, id, write_value)
 }

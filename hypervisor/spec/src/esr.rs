@@ -168,6 +168,17 @@ pub const fn register_access(esr: u64) -> SysRegAccess {
     SysRegAccess { register: register(esr), read: esr & 1 != 0, rt: (esr >> 5 & 31) as u8 }
 }
 
+/// Tells whether a syndrome is of a write of `register`.
+#[inline(always)]
+pub const fn is_write_of(esr: u64, register: SysReg) -> bool {
+    /// Class, Op0, Op2, Op1, CRn, CRm and direction.
+    const FIELDS: u64 = 0x3f << 26 | 0x3f_fc00 | 0x1f;
+    let named = register.0 as u64;
+    let (op0, op2) = (named >> 14, named & 7);
+    esr & FIELDS
+        == (ec::SYSREG as u64) << 26 | op0 << 20 | op2 << 17 | (named >> 7 & 0x7f) << 10 | (named >> 3 & 15) << 1
+}
+
 /// The register of an `EC` 0x18 syndrome: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, CRm 4:1.
 #[inline(always)]
 const fn register(esr: u64) -> SysReg {

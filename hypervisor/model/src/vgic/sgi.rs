@@ -11,6 +11,8 @@ use assay_spec::lr::{Lr, LrState};
 impl Vgic {
     /// A write of `ICC_SGI1R_EL1`, which with one Security state sends SGIs of either group (IHI 0069H
     /// §8.1.10). One to the sender itself is in a List Register at once. Returns whom to kick.
+    // Its callers are the way of its own and the long one, which is hardly taken.
+    #[inline(always)]
     pub fn sgi1r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
         self.send(from, value, u32::MAX, hw)
     }

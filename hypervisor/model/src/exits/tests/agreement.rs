@@ -5,6 +5,7 @@ use assay_spec::esr::{self, ec};
 use assay_spec::exit::Exit;
 use assay_spec::psci;
 use assay_spec::smccc;
+use assay_spec::sysreg::SysReg;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::fixture::{Vm, config};
@@ -84,8 +85,40 @@ fn version() -> impl Strategy<Value = Version> {
     prop_oneof![Just(Version::V2), Just(Version::V3)]
 }
 
+/// ICC_SGI1R_EL1 (Op0 3, Op1 0, CRn 12, CRm 11, Op2 5), its neighbours, and whatever else.
+fn sgi_syndrome() -> impl Strategy<Value = u64> {
+    let near = (3..4_u64, 4..8_u64, 0..2_u64, 12..13_u64, 0..32_u64, 10..13_u64, 0..2_u64);
+    let near = near.prop_map(|(op0, op2, op1, crn, rt, crm, read)| {
+        esr::encode(ec::SYSREG, op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | rt << 5 | crm << 1 | read)
+    });
+    let own = (0..32_u64).prop_map(|rt| esr::encode(ec::SYSREG, 3 << 20 | 5 << 17 | 12 << 10 | rt << 5 | 11 << 1));
+    prop_oneof![near, own, syndrome()]
+}
+
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn an_sgi_is_sent_by_its_own_way_as_by_the_long_one(
+        gic in version(), esr in sgi_syndrome(), value in prop_oneof![any::<u64>(), 0..8_u64],
+    ) {
+        let (mut short, mut long) = (busy(gic, value), busy(gic, value));
+        let register = esr::named_register(esr);
+        short.general.set(register, value);
+        long.general.set(register, value);
+        if short.send_sgi(esr) {
+            prop_assert_eq!(long.handle(esr::decode(esr, 0, 0)), Next::Advance);
+            long.cpu.at.advance();
+            prop_assert_eq!(short.frame(), long.frame());
+            prop_assert_eq!(&short.cpu, &long.cpu);
+            prop_assert_eq!(short.visible(), long.visible());
+        } else {
+            prop_assert_eq!(short.frame(), long.frame(), "left to the long way untouched");
+            let is_sgi = matches!(esr::decode(esr, 0, 0), Exit::SysReg(access)
+                if access.register == SysReg::ICC_SGI1R_EL1 && !access.read);
+            prop_assert!(!is_sgi || gic == Version::V2);
+        }
+    }
 
     #[test]
     fn the_exits_without_a_lock_are_handled_as_the_others(

@@ -255,6 +255,10 @@ impl Vm {
         exits::fast_path(esr, &mut self.general, &self.machine, &mut self.cpu)
     }
 
+    pub(super) fn send_sgi(&mut self, esr: u64) -> bool {
+        exits::send_sgi(esr, &self.general, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
+    }
+
     pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {
         self.accessed(syndrome) == Accessed::Done
     }

@@ -89,7 +89,7 @@ fn run(vm: &mut Vm, step: &Step, hides: bool) -> Option<Next> {
         assert_eq!(vm.general.x[LAZY], POISON, "written before they were there");
         vm.general.x[LAZY].copy_from_slice(&step.registers[LAZY]);
     }
-    let is_done = is_short || vm.device_access(step.syndrome);
+    let is_done = is_short || vm.device_access(step.syndrome) || vm.send_sgi(esr);
     let next = (!is_done).then(|| vm.handle(esr::decode(esr, far, hpfar)));
     if hides && !is_whole {
         assert_eq!(vm.general.x[LAZY], POISON, "what is written there is lost");
