@@ -3,7 +3,7 @@
 //! A CPU takes a lock only while all that it holds are of lower ranks. The ranks, outermost first, are the constants
 //! here; what each guards is in ARCHITECTURE.md. Release builds carry nothing of this.
 //!
-//! They are fair, though not taken in turn: who has looked [`PATIENCE`] times in vain asks for the lock, and gets it before all
+//! They are fair, though not taken in turn: who has looked 16 384 times in vain asks for the lock, and gets it before all
 //! who come later. In turn from the first look on, all would wait for a CPU that is put aside while it is next, as those of an
 //! emulator are that has more of them than cores (64 of them on 2 cores took minutes for what takes seconds).
 
@@ -51,7 +51,7 @@ impl<T, const RANK: u8, R: RelaxStrategy> Mutex<T, RANK, R> {
         Self { lock: spin::mutex::SpinMutex::new(value), asked: AtomicBool::new(false) }
     }
 
-    /// Waits until nobody else holds it; after [`PATIENCE`] looks, before all who come later.
+    /// Waits until nobody else holds it; after 16 384 looks, before all who come later.
     ///
     /// # Panics
     /// In debug builds, if this CPU holds a lock of this rank or a higher one: our bug.
