@@ -112,6 +112,7 @@ fn agree(mut lazy: Vm, mut whole: Vm, steps: &[Step]) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many steps of safe code")]
 fn no_call_looks_at_a_register_that_is_not_there() {
     let others = [ARCH_FEATURES, ARCH_WORKAROUND_1, ARCH_WORKAROUND_2, ARCH_WORKAROUND_3];
     let functions = (0..0x60).flat_map(|n| [0x8400_0000 + n, 0xc400_0000 + n]).chain(others);
