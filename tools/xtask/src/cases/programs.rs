@@ -84,8 +84,9 @@ const SETUPS: &[Setup] = &[
 ];
 
 /// These run in their own way: `bench` with `cargo xtask bench`, `crash` in `endings`, `work` in `shared`, `shared` in
-/// `between`, `coherent`, `leak` and `platform` in groups of their own, `pci` in that of `coherent`.
-const SPECIAL: &[&str] = &["bench", "coherent", "crash", "leak", "pci", "platform", "shared", "virtio", "work"];
+/// `between`, `coherent`, `leak`, `offline` and `platform` in groups of their own, `pci` in that of `coherent`.
+const SPECIAL: &[&str] =
+    &["bench", "coherent", "crash", "leak", "offline", "pci", "platform", "shared", "virtio", "work"];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = vec![Case::new("guest/vgic-as-an-image-elsewhere-in-memory", elsewhere)];
