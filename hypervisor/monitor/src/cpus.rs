@@ -75,7 +75,7 @@ pub(crate) fn identify(id: PcpuId) {
 }
 
 /// Starts CPUs other than the running one, each on its block, and waits until all have said what they are, or none
-/// has for half a second.
+/// has for two seconds.
 pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>, cpus: &[Cpu]) {
     let mut started = Vec::new();
     for (index, block) in blocks {
@@ -86,14 +86,15 @@ pub(crate) fn start_others(this: PcpuId, blocks: Vec<(PcpuId, Block)>, cpus: &[C
             }
         }
     }
-    // Many CPUs come up one after the other: as long as they do, the rest is waited for.
-    let half_a_second = || cpu::counter().wrapping_add(cpu::counter_frequency() / 2);
-    let (mut missing, mut deadline) = (started.len(), half_a_second());
+    // Many CPUs come up one after the other: as long as they do, the rest is waited for. An emulator of 64 on two cores has
+    // half a second now and then in which none does.
+    let two_seconds = || cpu::counter().wrapping_add(2 * cpu::counter_frequency());
+    let (mut missing, mut deadline) = (started.len(), two_seconds());
     let late = |id: &PcpuId| slots().get(id.0).is_some_and(|slot| slot.identity.get().is_none());
     while missing != 0 && cpu::counter() < deadline {
         let now = started.iter().filter(|id| late(id)).count();
         if now < missing {
-            (missing, deadline) = (now, half_a_second());
+            (missing, deadline) = (now, two_seconds());
         }
         core::hint::spin_loop();
     }
