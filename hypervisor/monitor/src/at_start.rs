@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use assay_el2::coherent::CoherentMemory;
 use assay_el2::serror;
 use assay_model::loader::{KernelError, Progress};
 use assay_model::proof::at_start::{self, Part, Regions, Step};
@@ -69,6 +70,12 @@ struct Grants<'a> {
 }
 
 impl Grants<'_> {
+    /// Looks at a page. Of one that is left alone there is nothing to prove.
+    fn look(&mut self, region: usize, page: u64, look: impl FnOnce(&mut CoherentMemory) -> Look) -> Look {
+        let grant = &mut self.grants[region];
+        if grant.has_hole(page) { Look::Good } else { look(&mut grant.memory) }
+    }
+
     fn first_page(&self, region: usize) -> u64 {
         self.grants[region].memory.region().start.0
     }
@@ -80,26 +87,16 @@ impl Grants<'_> {
 }
 
 impl Memory for Grants<'_> {
-    // Of a page that is left alone there is nothing to prove.
     fn write(&mut self, region: usize, page: u64) -> Look {
-        if self.grants[region].has_hole(page) {
-            return Look::Good;
-        }
         let pattern = self.pattern(region, page);
-        self.grants[region].memory.write(page, pattern)
+        self.look(region, page, |memory| memory.write(page, pattern))
     }
     fn check(&mut self, region: usize, page: u64) -> Look {
-        if self.grants[region].has_hole(page) {
-            return Look::Good;
-        }
         let pattern = self.pattern(region, page);
-        self.grants[region].memory.check(page, pattern)
+        self.look(region, page, |memory| memory.check(page, pattern))
     }
     fn clear(&mut self, region: usize, page: u64) -> Look {
-        if self.grants[region].has_hole(page) {
-            return Look::Good;
-        }
-        self.grants[region].memory.clear_page(page)
+        self.look(region, page, |memory| memory.clear_page(page))
     }
     fn is_late(&mut self, _region: usize) -> bool {
         serror::drain()

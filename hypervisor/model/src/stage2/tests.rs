@@ -3,6 +3,8 @@
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::stage2_desc::{Attributes, MemAttr, Rights};
 
+use proptest::prelude::ProptestConfig;
+
 use super::{Geometry, MapError, Stage2};
 use machine::GuestMachine;
 
@@ -18,6 +20,15 @@ const GIB: u64 = 0x4000_0000;
 const RAM: Attributes = Attributes { mem: MemAttr::NormalWb, rights: Rights::ReadWrite, exec: true };
 const DEVICE: Attributes = Attributes { mem: MemAttr::DeviceNgnre, rights: Rights::ReadWrite, exec: false };
 const READ_ONLY: Attributes = Attributes { mem: MemAttr::NormalWb, rights: Rights::ReadOnly, exec: false };
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 128 },
+        // Failures are printed with their input; nothing is written beside the sources.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 fn ipas(start: u64, size: u64) -> Region<Ipa> {
     Region::new(Ipa(start), size).unwrap()

@@ -1,10 +1,10 @@
 //! Random mappings against a flat map: one cell a page.
 
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::vec::Vec;
 
 use super::machine::GuestMachine;
-use super::{Attributes, DEVICE, GIB, Geometry, MIB, MapError, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas};
+use super::{Attributes, DEVICE, GIB, Geometry, MIB, MapError, PAGE, Pa, RAM, READ_ONLY, Stage2, config, ipas};
 
 /// Pages in the window that the changes are made in: 36 MiB on both sides of a 1 GiB border.
 const PAGES: u64 = 72 * MIB / PAGE;
@@ -71,15 +71,6 @@ fn flatten(stage2: &Stage2, machine: &GuestMachine, base: u64) -> Vec<Option<(u6
         }
     }
     flat
-}
-
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: if cfg!(miri) { 1 } else { 128 },
-        // Failures are printed with their input; nothing is written beside the sources.
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {

@@ -1,11 +1,11 @@
 //! A page leaves tables that were in use: every other page translates as before.
 
-use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{Just, any, prop_assert_eq, prop_oneof, proptest};
 use std::vec::Vec;
 
 use super::super::WithdrawError;
 use super::machine::{GuestMachine, Leaf};
-use super::{Attributes, DEVICE, GIB, Geometry, Ipa, MIB, PAGE, Pa, RAM, READ_ONLY, Stage2, ipas};
+use super::{Attributes, DEVICE, GIB, Geometry, Ipa, MIB, PAGE, Pa, RAM, READ_ONLY, Stage2, config, ipas};
 
 /// What is mapped in one piece, however many leaves that takes: guest address, bytes, memory and attribute bits.
 type Run = (u64, u64, u64, u64);
@@ -105,15 +105,6 @@ fn without_tables_or_while_a_device_uses_them_all_stays() {
     machine.allocations_left = 1;
     assert_eq!(stage2.withdraw(Ipa(GIB), &mut machine), Ok(()));
     assert_eq!(runs(&stage2, &machine), without(&before, GIB));
-}
-
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: if cfg!(miri) { 1 } else { 128 },
-        // Failures are printed with their input; nothing is written beside the sources.
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {
