@@ -30,20 +30,17 @@ impl Peer {
     /// # Errors
     /// It can't be fetched, or the program doesn't get through.
     pub(super) fn measure(self) -> Result<Figures> {
-        match self {
-            Self::Xen => {
-                setup::fetch(Extra::Xen)?;
-                super::with_folder("xen", |folder| {
-                    let program = folder.join("bench.img");
-                    std::fs::write(&program, image::flatten(&std::fs::read(programs::path("bench")?)?)?)?;
-                    let mut figures = Figures::new();
-                    for cpus in [1, 2] {
-                        figures.extend(under_xen(&program, cpus).with_context(|| format!("Xen with {cpus} CPUs"))?);
-                    }
-                    Ok(figures.into_iter().filter(|(name, _)| is_its(name)).collect())
-                })
+        let Self::Xen = self;
+        setup::fetch(Extra::Xen)?;
+        super::with_folder("xen", |folder| {
+            let program = folder.join("bench.img");
+            std::fs::write(&program, image::flatten(&std::fs::read(programs::path("bench")?)?)?)?;
+            let mut figures = Figures::new();
+            for cpus in [1, 2] {
+                figures.extend(under_xen(&program, cpus).with_context(|| format!("Xen with {cpus} CPUs"))?);
             }
-        }
+            Ok(figures.into_iter().filter(|(name, _)| is_its(name)).collect())
+        })
     }
 }
 
