@@ -129,7 +129,7 @@ pub(crate) fn run() -> Result<()> {
         not_run.push(MIRI.name);
     }
     note("sizes", timed("sizes", || size::run(size::Options::default())));
-    note("tests", timed("tests", || test::run(&test::Options { jobs: 2, ..test::Options::default() })));
+    note("tests", timed("tests", || test::run(&test::Options { jobs: 2, retry: true, ..test::Options::default() })));
     if !not_run.is_empty() {
         println!("not run: {}", not_run.join(", "));
     }

@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// How many machines run at once
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) jobs: usize,
+    /// Run what failed in QEMU once more, alone, and name what passes then
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) retry: bool,
     /// Also write the results to FILE, as JUnit's XML
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub(crate) junit: Option<PathBuf>,
@@ -50,11 +53,15 @@ pub(crate) struct Options {
 }
 
 /// What came of the tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// The cases in QEMU that failed, and failed once more if they ran again.
+    pub(crate) failures: Vec<String>,
+    /// Those of `passed` that failed first.
+    pub(crate) flaky: Vec<String>,
 }
 
 impl Tally {
@@ -62,11 +69,18 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+        self.flaky.extend(other.flaky);
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (names, what) in [(&self.failures, "failed"), (&self.flaky, "failed first and passed alone")] {
+            if !names.is_empty() {
+                writeln!(f, "{what}: {}", names.join(", "))?;
+            }
+        }
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
@@ -129,7 +143,7 @@ fn in_qemu(options: &Options, filter: &str, suites: &mut Suites) -> Result<Tally
     build::firmware(build::Profile::fast(options.fast))?;
     build::guests(&[])?;
     let logs = logs()?;
-    let mut tally = pool::run(&run, options.jobs.max(1), &logs, suites);
+    let mut tally = pool::run(&run, options.jobs.max(1), options.retry, &logs, suites);
     for case in &left {
         let end = End::Skipped("--long runs it".to_owned());
         suites.add(pool::SUITE, Outcome { name: case.name.clone(), end, time: Duration::ZERO });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use assay_harness::Report;
 use assay_harness::ktap::Status;
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum End {
     Skipped(String),
     /// With what it said.
     Failed(String),
+    /// It failed, ran once more and passed. With what it said first.
+    Flaky(String),
 }
 
 /// One test.
@@ -86,6 +88,13 @@ fn case(suite: &str, result: Outcome) -> TestCase {
             status.set_message(said.lines().next().unwrap_or_default()).set_description(said);
             status
         }
+        End::Flaky(said) => {
+            let mut status = TestCaseStatus::success();
+            let mut first = TestRerun::new(NonSuccessKind::Failure);
+            first.set_message(said.lines().next().unwrap_or_default()).set_description(said);
+            status.add_rerun(first);
+            status
+        }
     };
     let mut case = TestCase::new(result.name, status);
     case.set_classname(suite).set_time(result.time);
@@ -107,13 +116,15 @@ mod tests {
         suites.add("qemu", result("guest/hello", End::Passed));
         suites.add("qemu", result("guest/vgic", End::Failed("expected <1>\nbut".to_owned())));
         suites.add("qemu", result("matrix/x", End::Skipped("--long runs it".to_owned())));
+        suites.add("qemu", result("guest/late", End::Flaky("no word for 5 s".to_owned())));
         let report = Report::parse("TAP version 13\n1..2\nok 1 - a\nok 2 - b # SKIP no such CPU\n");
         suites.add_report("guest/hello", &report);
         let xml = suites.report().to_string().unwrap();
         for part in [
-            r#"<testsuite name="qemu" tests="3" skipped="1" errors="0" failures="1">"#,
+            r#"<testsuite name="qemu" tests="4" skipped="1" errors="0" failures="1">"#,
             r#"<testcase name="guest/hello" classname="qemu" time="1.500""#,
             r#"<failure message="expected &lt;1&gt;">"#,
+            r#"<flakyFailure message="no word for 5 s">"#,
             r#"<skipped message="--long runs it"/>"#,
             r#"<testcase name="2 b" classname="guest/hello""#,
             r#"<skipped message="SKIP no such CPU"/>"#,
