@@ -42,7 +42,7 @@ pub const CHUNK: u32 = 64;
 /// output, a name, and the longest that a byte can become; and half of the queue, which VMs leave to Assay's own lines, so
 /// that no CPU waits with one while a VM floods the terminal.
 const ROOM: usize = 320 + QUEUE_BYTES / 2;
-/// The bytes that end a VM's line at most: its colours and the line end.
+/// The bytes that end a VM's line at most: its colours, the mark of a cut and the line end.
 const LINE_END: usize = 16;
 
 /// Times in ticks of the caller's counter.
@@ -335,17 +335,15 @@ impl Console {
         }
         let lost = self.outputs[vm].ring.take_lost();
         if lost != 0 {
+            self.outputs[vm].line.lose(out);
             self.end_line(out);
-        }
-        let output = &mut self.outputs[vm];
-        if lost != 0 {
-            output.line = Line::new();
             let _ = write!(
                 Text(out),
                 "{OWN}warning vm={} reason=\"{lost} bytes of its output were not shown in time and are lost\"\r\n",
-                output.name
+                self.outputs[vm].name
             );
         }
+        let output = &mut self.outputs[vm];
         while *left != 0 && out.room() >= ROOM {
             let Some(byte) = output.ring.take() else {
                 return;

@@ -9,6 +9,9 @@ use crate::events::{Event, PREFIX};
 /// What the monitor's prompt begins with, wherever it is drawn.
 pub(crate) const PROMPT: &str = "\rassay> ";
 
+/// What ends a VM's line that goes on after its next prefix: no VM can say it.
+const CUT: &[u8] = b"\x1b[0C\r\n";
+
 /// What erases the rest of a line: part of each prompt.
 const ERASE: &str = "\x1b[K";
 
@@ -62,6 +65,8 @@ enum Line {
     Of(String),
     /// Of this VM, after a carriage return, with these bytes of the prefix that may follow it.
     Returned(String, Vec<u8>),
+    /// Of this VM, with these bytes of what cuts it, perhaps.
+    Cut(String, Vec<u8>),
     /// Assay's own.
     Own(Vec<u8>),
 }
@@ -121,6 +126,7 @@ impl Splitter {
     fn take(&mut self, byte: u8) {
         let ends = byte == b'\n';
         match &mut self.line {
+            Line::Of(name) if byte == CUT[0] => self.line = Line::Cut(std::mem::take(name), vec![byte]),
             Line::Of(name) => {
                 let stream = self.streams.entry(name.clone()).or_default();
                 stream.push(byte);
@@ -134,6 +140,17 @@ impl Splitter {
                 start.push(byte);
                 let (name, start) = (std::mem::take(name), std::mem::take(start));
                 self.go_on(name, start);
+            }
+            Line::Cut(name, held) => {
+                if CUT[held.len()] != byte {
+                    self.streams.entry(name.clone()).or_default().append(held);
+                    self.line = Line::Of(std::mem::take(name));
+                    return self.take(byte);
+                }
+                held.push(byte);
+                if held == CUT {
+                    self.line = Line::default();
+                }
             }
             Line::Own(line) => {
                 line.push(byte);
@@ -224,6 +241,20 @@ mod tests {
             assert_eq!(text(&splitter, "a"), "asks: yes?\n");
             assert_eq!(text(&splitter, "ab"), "[a] not a\n");
             assert_eq!(text(&splitter, ""), "[c] nobody\nassay\n");
+            assert_eq!(splitter.events().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_goes_on_where_it_ended() {
+        let whole =
+            b"[a] one \x1b[0C\r\nassay: boot cpus=1\r\n[b] \x1b[1mx\x1b[m\r\n[a] line\r\n[b] \x1b[0C\r\n[a] \x1b[\r\n";
+        for cut in 0..whole.len() {
+            let mut splitter = Splitter::new(&["a", "b"]);
+            splitter.feed(&whole[..cut]);
+            splitter.feed(&whole[cut..]);
+            assert_eq!(text(&splitter, "a"), "one line\r\n\x1b[\r\n");
+            assert_eq!(text(&splitter, "b"), "\x1b[1mx\x1b[m\r\n");
             assert_eq!(splitter.events().len(), 1);
         }
     }

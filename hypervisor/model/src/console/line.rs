@@ -18,6 +18,9 @@ use crate::terminal::{Terminal, Text};
 const SEQUENCE_BYTES: usize = 48;
 /// Bytes that a control string (a title, the clipboard) hides at most; a longer one's rest is text.
 const STRING_BYTES: usize = 4096;
+/// What ends a line that goes on later. No VM can say it: its CUF has a count of 1 at least. A terminal shows nothing of it before
+/// a line end.
+const CUT: &[u8] = b"\x1b[0C";
 /// Columns that every terminal has: a step back is counted from there at most, because the cursor may stand still
 /// at the right edge.
 const COLUMNS: usize = 80;
@@ -79,10 +82,20 @@ impl Line {
         self.place != Place::Outside
     }
 
-    /// Somebody else writes now: gives the terminal its own looks back. The caller ends the line.
+    /// Somebody else writes now: gives the terminal its own looks back, and says that the line is cut, if it is one. The caller
+    /// ends it.
     pub(super) fn leave(&mut self, out: &mut impl Terminal) {
         self.plain(out);
+        if self.is_open() {
+            out.write(CUT);
+        }
         self.place = Place::Outside;
+    }
+
+    /// Some of it is lost: gives the terminal its own looks back, and begins anew. The caller ends the line.
+    pub(super) fn lose(&mut self, out: &mut impl Terminal) {
+        self.plain(out);
+        *self = Self::new();
     }
 
     /// Takes the next byte of the VM of this name.

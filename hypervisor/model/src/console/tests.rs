@@ -100,7 +100,7 @@ fn with_several_vms_each_line_has_its_name() {
     desk.wait(TIMES.hold);
     desk.own("boot");
     desk.say(1, "!\n");
-    assert_eq!(desk.seen(), "\r\nassay: boot\r\n[b] !\n");
+    assert_eq!(desk.seen(), "\x1b[0C\r\nassay: boot\r\n[b] !\n");
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn a_prompt_appears_at_once_and_gives_way_when_it_stands_still() {
     desk.wait(TIMES.hold - 1);
     assert_eq!(desk.seen(), "");
     desk.wait(1);
-    assert_eq!(desk.seen(), "\r\n[b] news\n[b] > ");
+    assert_eq!(desk.seen(), "\x1b[0C\r\n[b] news\n[b] > ");
     desk.say(0, "ls\n");
     desk.wait(TIMES.hold);
-    assert_eq!(desk.seen(), "\r\n[a] ls\n");
+    assert_eq!(desk.seen(), "\x1b[0C\r\n[a] ls\n");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn half_a_ring_waits_for_nobody() {
     for _ in 0..=RING_BYTES / 2 / line.len() {
         desk.say(1, line);
     }
-    assert!(desk.seen().starts_with("[a] open\r\n[b] 0123"));
+    assert!(desk.seen().starts_with("[a] open\x1b[0C\r\n[b] 0123"));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn while_the_monitor_is_open_guests_are_kept_and_shown_after_it() {
     let mut desk = Desk::new(2, Prefix::Several);
     desk.say(0, "$ ");
     desk.open();
-    assert_eq!(desk.seen(), "[a] $ \r\n\rassay> \x1b[K");
+    assert_eq!(desk.seen(), "[a] $ \x1b[0C\r\n\rassay> \x1b[K");
     desk.say(0, "kept\n$ ");
     desk.say(1, "too\n");
     desk.wait(100);
@@ -302,7 +302,7 @@ fn the_count_of_those_that_wait_is_that_of_the_rings() {
 
 proptest! {
     /// Whoever writes what and when, with lines of Assay's between: each VM's stream, put together from the lines
-    /// with its name, is what it wrote, but for the line ends where it was interrupted.
+    /// with its name, is what it wrote, but for the marks and line ends where it was interrupted.
     #[test]
     fn no_byte_is_lost_doubled_or_given_to_another(
         steps in proptest::collection::vec((0..3usize, "[a-z]{0,6}\n?", 0..15u64, 0..12u8), 0..60)
@@ -327,8 +327,7 @@ proptest! {
             }
             let vm = NAMES.iter().position(|name| line.starts_with(&std::format!("[{name}] ")));
             prop_assert!(vm.is_some(), "whose is {line:?}?");
-            // An interruption's line end is ours, and has a carriage return that no VM here sends.
-            let text = line[4..].strip_suffix("\r\n").unwrap_or(&line[4..]);
+            let text = line[4..].strip_suffix("\x1b[0C\r\n").unwrap_or(&line[4..]);
             heard.entry(vm.unwrap()).or_default().push_str(text);
         }
         said.retain(|_, text| !text.is_empty());
@@ -366,7 +365,7 @@ fn a_slow_terminal_gets_all_of_it_and_holds_nobody_before_half_a_ring_waits() {
     let seen = String::from_utf8(seen).unwrap();
     let own = "assay: there is room for one\r\n";
     assert_eq!(seen.matches(own).count(), 1);
-    let mut rest = seen.replace(&std::format!("\r\n{own}[a] "), "").replace(own, "");
+    let mut rest = seen.replace(&std::format!("\x1b[0C\r\n{own}[a] "), "").replace(own, "");
     rest = rest.replace("[a] ", "");
     assert_eq!(rest, text);
 }

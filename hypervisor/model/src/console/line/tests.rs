@@ -113,6 +113,8 @@ fn a_shell_edits_its_line() {
     // Readline: characters inserted and deleted.
     assert_eq!(text(b"$ lx\x08\x1b[1@s\x1b[P\x1b[C"), "[a] $ lx\x08\x1b[1@s\x1b[1P\x1b[1C");
     assert_eq!(text(b"ab\x1b[9Dc\x1b[D\x1b[D"), "[a] ab\x1b[2Dc\x1b[1D");
+    // Nobody but Assay says that a line was cut.
+    assert_eq!(text(b"a\x1b[0C\x1b[00C\x1b[C"), "[a] a\x1b[1C\x1b[1C\x1b[1C");
 }
 
 #[test]
@@ -126,7 +128,10 @@ fn an_interruption_takes_the_looks_and_the_way_back() {
     say(&mut line, b"\x1b[7mab\x1b[");
     say(&mut line, b"1mc\x08\x08\xc3");
     say(&mut line, b"\xa9");
-    assert_eq!(String::from_utf8(sink.0).unwrap(), "[a] \x1b[7mab\x1b[m|[a] \x1b[1mc\x08\x1b[m|[a] é|");
+    assert_eq!(
+        String::from_utf8(sink.0).unwrap(),
+        "[a] \x1b[7mab\x1b[m\x1b[0C|[a] \x1b[1mc\x08\x1b[m\x1b[0C|[a] é\x1b[0C|"
+    );
 }
 
 /// A terminal as the VT100 and its children are, as far as what passes goes: anything else panics.
@@ -276,7 +281,8 @@ proptest! {
         let text = String::from_utf8(sink.0).expect("UTF-8");
         let begins = ["[a] ", "[longer] ", "assay: boot"];
         let is_good = |line: &str| line.trim().is_empty() || begins.iter().any(|begin| line.starts_with(begin));
-        for line in text.split(|c: char| c.is_control() && c != '\t' && c != '\x1b' && c != '\x08') {
+        // The mark of a cut after a carriage return begins no line: a line end follows it.
+        for line in text.replace("\x1b[0C\r\n", "\r\n").split(|c: char| c.is_control() && c != '\t' && c != '\x1b' && c != '\x08') {
             prop_assert!(is_good(line), "{line:?} in {text:?}");
         }
         let mut screen = Screen::new(columns, wraps);

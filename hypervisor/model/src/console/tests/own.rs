@@ -30,7 +30,7 @@ fn a_line_that_never_ends_holds_assays_back_for_a_while_only() {
         desk.wait(1);
         desk.say(0, ".");
     }
-    assert_eq!(desk.seen(), "[a] dots.........\r\nassay: one\r\n[a] .");
+    assert_eq!(desk.seen(), "[a] dots.........\x1b[0C\r\nassay: one\r\n[a] .");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_vm_that_says_more_than_the_terminal_takes_holds_assays_back_for_a_while_onl
         seen.extend_from_slice(bytes);
         bytes.len()
     }) {}
-    assert!(String::from_utf8(seen).unwrap().contains("\r\nassay: one\r\n[a] ."));
+    assert!(String::from_utf8(seen).unwrap().contains("\x1b[0C\r\nassay: one\r\n[a] ."));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn assays_lines_that_find_no_room_to_wait_are_printed_in_their_order() {
         desk.own(&std::format!("{count} {line}"));
     }
     let own: String = (0..4).map(|count| std::format!("assay: {count} {line}\r\n")).collect();
-    assert_eq!(desk.seen(), std::format!("[a] open\r\n{own}"));
+    assert_eq!(desk.seen(), std::format!("[a] open\x1b[0C\r\n{own}"));
 }
 
 #[test]
@@ -84,16 +84,16 @@ fn what_waits_of_assays_is_printed_at_an_end_and_before_the_monitor() {
     desk.say(0, "open");
     desk.own("one");
     assert!(desk.console.flush(&mut desk.sink));
-    assert_eq!(desk.seen(), "[a] open\r\nassay: one\r\n");
+    assert_eq!(desk.seen(), "[a] open\x1b[0C\r\nassay: one\r\n");
     desk.say(0, "open");
     desk.own("two");
     desk.open();
-    assert_eq!(desk.seen(), "[a] open\r\nassay: two\r\n\rassay> \x1b[K");
+    assert_eq!(desk.seen(), "[a] open\x1b[0C\r\nassay: two\r\n\rassay> \x1b[K");
     desk.close(None);
     desk.say(0, "open");
     desk.own("three");
     desk.console.release(&mut desk.sink);
-    assert_eq!((desk.seen().as_str(), desk.console.held()), ("\r\n[a] open\r\nassay: three\r\n", 0));
+    assert_eq!((desk.seen().as_str(), desk.console.held()), ("\r\n[a] open\x1b[0C\r\nassay: three\r\n", 0));
 }
 
 #[test]
