@@ -114,7 +114,7 @@ boot_primary:
     bl      boot_mmu_on
 
     adrp    x0, __boot_cpu_block
-    add     x0, x0, #0x10, lsl #12
+    add     x0, x0, #0xa, lsl #12
     sub     sp, x0, #16
     mov     x29, xzr
     mov     x30, xzr

@@ -61,6 +61,14 @@ impl Frames {
         self.region
     }
 
+    /// Gives back all but the pages of `kept`, which are the caller's for good.
+    pub(crate) fn keep(self, kept: Region<Pa>) {
+        let pages = (self.region.start.0..self.region.end().0).step_by(PAGE_SIZE as usize);
+        for page in pages.filter(|page| !kept.contains(Pa(*page))) {
+            give_back(Self { region: Region { start: Pa(page), size: PAGE_SIZE }, pool: self.pool });
+        }
+    }
+
     /// Returns which pool they are from.
     pub fn pool(&self) -> Pool {
         self.pool

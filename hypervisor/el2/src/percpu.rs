@@ -1,22 +1,26 @@
 //! One CPU's block: its control words, a guard page and its stack, found through `TPIDR_EL2`.
 //!
-//! A block is 64 KiB, aligned to 64 KiB:
+//! A block is at 24 KiB in a 64 KiB that is aligned to its size, of which the rest is for others:
 //!
-//! | offset | size | what |
-//! |---|---|---|
-//! | 0 | 28 KiB | [`PerCpu`], then a spare stack for reporting an overflow |
-//! | 28 KiB | 4 KiB | guard page, never mapped |
-//! | 32 KiB | 32 KiB | stack; bit 15 of every address is set, which the vectors test |
+//! | there | in the block | size | what |
+//! |---|---|---|---|
+//! | 24 KiB | 0 | 4 KiB | [`PerCpu`], then a spare stack for reporting an overflow |
+//! | 28 KiB | 4 KiB | 4 KiB | guard page, never mapped |
+//! | 32 KiB | 8 KiB | 16 KiB, the boot CPU's 32 KiB | stack; bit 15 of every address is set, which the vectors test |
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sysreg::{read_sysreg, write_el2};
 use assay_spec::cpu_id::PcpuId;
 
-/// Size and alignment of a block in bytes.
-pub const BLOCK_SIZE: u64 = 0x1_0000;
-/// Offset of the guard page.
-pub(crate) const GUARD: u64 = 0x7000;
+/// Size and alignment in bytes of what a block lies in.
+pub(crate) const AROUND: u64 = 0x1_0000;
+/// Where the block begins there.
+pub(crate) const PLACE: u64 = 0x6000;
+/// Size in bytes of the block of a CPU that did not boot the machine.
+pub(crate) const BLOCK_SIZE: u64 = 0x6000;
+/// Offset of the guard page in the block.
+pub(crate) const GUARD: u64 = 0x1000;
 
 /// The control words at the start of a block. `switch.S` knows the layout.
 #[repr(C)]
@@ -39,8 +43,8 @@ pub struct PerCpu {
 /// Makes `block` this CPU's.
 ///
 /// # Safety
-/// `block` must be the address of a block of [`BLOCK_SIZE`] that is mapped but for its guard page, belongs
-/// to this CPU alone and for ever, and holds nothing yet but its stack.
+/// `block` must be the address of a block, of [`BLOCK_SIZE`] at least, that is mapped but for its guard page, belongs to this
+/// CPU alone and for ever, and holds nothing yet but its stack.
 pub(crate) unsafe fn install(block: u64, index: u64) {
     let control = PerCpu {
         recovery: AtomicU64::new(0),

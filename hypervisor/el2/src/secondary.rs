@@ -8,7 +8,7 @@ use assay_spec::cpu_id::PcpuId;
 
 use crate::claim::claim;
 use crate::firmware::FirmwareError;
-use crate::frames::{self, Frames, Use};
+use crate::frames::{self, Use};
 use crate::{cache, cpu, cpus, firmware, float, mmu, percpu};
 
 unsafe extern "C" {
@@ -40,12 +40,15 @@ struct Start {
 
 /// A secondary CPU's block of memory (`percpu`): taken before the map is made, so that it can leave the guard
 /// page out.
-pub struct Block(Frames);
+pub struct Block(Region<Pa>);
 
 impl Block {
     /// Takes a block from the free frames, or `None` if there is none.
     pub fn take() -> Option<Self> {
-        frames::take(percpu::BLOCK_SIZE).map(Self)
+        let around = frames::take(percpu::AROUND)?;
+        let block = Region { start: Pa(around.region().start.0 + percpu::PLACE), size: percpu::BLOCK_SIZE };
+        around.keep(block);
+        Some(Self(block))
     }
 
     /// Returns the bytes of all blocks in use by secondary CPUs.
@@ -55,7 +58,7 @@ impl Block {
 
     /// Returns the page that EL2's map must leave out.
     pub fn guard(&self) -> Region<Pa> {
-        guard_of(self.0.region().start)
+        guard_of(self.0.start)
     }
 }
 
@@ -99,7 +102,7 @@ pub fn start(id: PcpuId, block: Block, release: Option<Pa>) -> Result<(), Firmwa
     }
     let registers = mmu::active_registers().ok_or(FirmwareError::NoPsci)?;
     let affinity = cpus::affinity(id).ok_or(FirmwareError::NoPsci)?;
-    let region = block.0.region();
+    let region = block.0;
     // The block and this record are the CPU's for ever, also if it comes up late.
     let start: &'static Start = Box::leak(Box::new(Start {
         ttbr0: registers.ttbr0,
@@ -112,7 +115,6 @@ pub fn start(id: PcpuId, block: Block, release: Option<Pa>) -> Result<(), Firmwa
         affinity,
         next: boot_spin_list.load(Ordering::Relaxed),
     }));
-    // `Block` has no `Drop`: its frames are never given back.
     BLOCKS.lock().push((id, region.start.0));
     let _ = STARTED.fetch_add(1, Ordering::Relaxed);
     let record = core::ptr::from_ref(start) as u64;

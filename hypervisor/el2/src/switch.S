@@ -30,8 +30,8 @@
     b       switch_\function
 .endm
 
-// An exception that EL2 itself took. SP may be in a guard page, so it is tested before it is used: a block
-// is 64 KiB aligned with the stack in its upper half, so bit 15 of a good SP is set (`percpu`).
+// An exception that EL2 itself took. SP may be in a guard page, so it is tested before it is used: bit 15 of a good
+// SP is set (`percpu`).
 .macro el2_exception kind
     sub     sp, sp, #272
     add     sp, sp, x0              // sp' = sp + x0
