@@ -41,9 +41,15 @@ impl Qmp {
         };
         writer.set_read_timeout(Some(PATIENCE))?;
         let mut qmp = Self { reader: BufReader::new(writer.try_clone()?), writer };
-        let greeting = qmp.read()?;
-        if greeting.get("QMP").is_none() {
-            bail!("{} is not QEMU's: it says {greeting}", socket.display());
+        loop {
+            let said = qmp.read()?;
+            if said.get("QMP").is_some() {
+                break;
+            }
+            // An event for the connection before this one, which QEMU had not missed yet, may come first.
+            if said.get("event").is_none() {
+                bail!("{} is not QEMU's: it says {said}", socket.display());
+            }
         }
         qmp.answered("qmp_capabilities", &json!({}))?;
         Ok(qmp)
@@ -93,12 +99,16 @@ mod tests {
 
     /// A peer that greets and gives `answers`, each after one request.
     fn peer(name: &str, answers: &'static [&'static str]) -> std::path::PathBuf {
+        greeting(name, "{\"QMP\":{\"version\":{}}}", answers)
+    }
+
+    fn greeting(name: &str, words: &'static str, answers: &'static [&'static str]) -> std::path::PathBuf {
         let socket = std::env::temp_dir().join(format!("assay-qmp-{}-{name}", std::process::id()));
         let listener = UnixListener::bind(&socket).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut requests = BufReader::new(stream.try_clone().unwrap()).lines();
-            writeln!(stream, "{}", json!({"QMP": {"version": {}}})).unwrap();
+            writeln!(stream, "{words}").unwrap();
             for answer in answers {
                 let _ = requests.next();
                 writeln!(stream, "{answer}").unwrap();
@@ -122,5 +132,15 @@ mod tests {
         let mut qmp = Qmp::connect(&socket).unwrap();
         assert!(qmp.execute("frobnicate", &json!({})).unwrap_err().to_string().contains("no such thing"));
         std::fs::remove_file(socket).unwrap();
+    }
+
+    #[test]
+    fn events_may_come_before_the_greeting_and_nothing_else() {
+        let events = "{\"event\":\"SHUTDOWN\"}\n{\"QMP\":{}}";
+        for (name, words, is_qemu) in [("events", events, true), ("other", "{\"HTTP\":1}", false)] {
+            let socket = greeting(name, words, &["{\"return\":{}}"]);
+            assert_eq!(Qmp::connect(&socket).is_ok(), is_qemu, "{words}");
+            std::fs::remove_file(socket).unwrap();
+        }
     }
 }

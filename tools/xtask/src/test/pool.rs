@@ -116,10 +116,14 @@ mod tests {
                 if runs.fetch_add(1, Ordering::Relaxed) < times { bail!("late") } else { Ok(String::new()) }
             })
         };
-        let logs = std::env::temp_dir();
+        let logs = std::env::temp_dir().join(format!("assay-pool-{}-{retry}", std::process::id()));
+        std::fs::create_dir(&logs).unwrap();
         let cases = [failing("never", 0), failing("once", 1), failing("twice", 2)];
         let tally = run(&cases, 2, retry, &logs, &mut Suites::default());
         assert_eq!(tally.failed, tally.failures.len());
+        let said = std::fs::read_dir(&logs).unwrap().count();
+        assert_eq!(said, if retry { 3 } else { 2 }, "each run that failed has a file");
+        std::fs::remove_dir_all(logs).unwrap();
         (tally.passed, tally.failures, tally.flaky)
     }
 
