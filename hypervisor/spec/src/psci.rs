@@ -38,12 +38,8 @@ pub const FEATURES: u32 = 0x8400_000a;
 /// `SYSTEM_RESET2` (SMC32 and SMC64).
 pub const SYSTEM_RESET2: u32 = 0x8400_0012;
 
-/// What `PSCI_VERSION` returns: major version in bits 30:16, minor in 15:0 (DEN0022 §5.1.1).
-pub const fn version(major: u16, minor: u16) -> u32 {
-    ((major & 0x7fff) as u32) << 16 | minor as u32
-}
-/// `PSCI_VERSION` of PSCI 1.1.
-pub const VERSION_1_1: u32 = version(1, 1);
+/// What `PSCI_VERSION` returns of PSCI 1.1: in the format of SMCCC's (DEN0022 §5.1.1).
+pub const VERSION_1_1: u32 = crate::smccc::version(1, 1);
 
 /// Return codes (DEN0022 §5.2.2): signed 32-bit numbers, 0 or negative.
 pub mod ret {

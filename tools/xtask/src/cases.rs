@@ -23,8 +23,10 @@ mod selftests;
 mod shared;
 pub(crate) mod virtio;
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
-use assay_harness::{Event, Report};
+use assay_harness::{Event, Machine, Report};
 
 use crate::setup::Extra;
 
@@ -92,6 +94,14 @@ impl Case {
     fn needs(self, extra: Extra) -> Self {
         self.wants(extra).long()
     }
+}
+
+/// Lets the VM's last life, which waits for a key, go on to the end of the machine. Returns how many results it has, all good.
+fn last_life(machine: &mut Machine, vm: &str, limit: Duration) -> Result<usize> {
+    machine.send(vm, "q")?;
+    machine.wait(limit)?;
+    let counts = Report::parse(&machine.output(vm)).check().map_err(anyhow::Error::msg)?;
+    Ok(counts.passed)
 }
 
 /// Tells whether a VM has powered off.

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use assay_harness::qemu::Gic;
 use assay_harness::{Machine, Report};
 
-use super::Case;
 use super::coherent::facts::MARKED;
+use super::{Case, last_life};
 
 mod accelerator;
 pub(crate) mod linux;
@@ -76,12 +76,9 @@ fn restart() -> Result<String> {
     let mut machine = start(&vm("look", "cmdline = \"device=edu-restart\"\n"), Gic::V3)?;
     machine.expect("look", "pci: writing", LIMIT)?;
     machine.expect("look", "pci: writing", LIMIT).context("the second life")?;
-    machine.send("look", "q")?;
-    machine.wait(LIMIT)?;
-    let report = Report::parse(&machine.output("look"));
-    let counts = report.check().map_err(anyhow::Error::msg)?;
+    let passed = last_life(&mut machine, "look", LIMIT)?;
     machine.finish(LIMIT)?;
-    Ok(format!("{} results", counts.passed))
+    Ok(format!("{passed} results"))
 }
 
 /// The accelerator whole: coherent memory, in each of its uses, beside a function with DMA and messages.

@@ -4,15 +4,15 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
 use assay_harness::qemu::Gic;
-use assay_harness::{Machine, Report};
 use dtoolkit::model::DeviceTreeProperty;
 use sha2::{Digest as _, Sha256};
 
-use super::Case;
 use super::boots::start::tree;
 use super::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
 use super::ramdisk::with_modules;
+use super::{Case, last_life};
 use crate::build;
 use crate::setup::modules;
 
@@ -61,12 +61,9 @@ fn restart() -> Result<String> {
     machine.expect("look", "platform: again", LIMIT)?;
     machine.expect("look", "platform: enabled 0x1", LIMIT).context("the second life")?;
     machine.expect("look", "platform: again", LIMIT)?;
-    machine.send("look", "q")?;
-    machine.wait(LIMIT)?;
-    let report = Report::parse(&machine.output("look"));
-    let counts = report.check().map_err(anyhow::Error::msg)?;
+    let passed = last_life(&mut machine, "look", LIMIT)?;
     machine.finish(LIMIT)?;
-    Ok(format!("{} results", counts.passed))
+    Ok(format!("{passed} results"))
 }
 
 /// A disk behind one of QEMU's transports for virtio, before which no SMMU is. Seven more are in its page of registers: the

@@ -167,16 +167,7 @@ fn is_harmless(id: u64) -> bool {
 fn random_calls() -> Outcome {
     let mut random = Random::of_bootargs();
     for _ in 0..50_000 {
-        let id = match random.below(3) {
-            0 => random.draw(),
-            1 => 0x8000_0000 | random.below(64) << 24 | random.below(0x100) | random.below(2) << 30,
-            _ => random.draw() & 0xffff_ffff,
-        };
-        // A CPU that is turned on at a random place is another program's business.
-        let is_cpu_on = (id >> 24) & 0x3f == 4 && id & 0xffff == 3;
-        if is_harmless(id) && !is_cpu_on {
-            psci::call(id, random.draw(), random.draw(), random.draw());
-        }
+        siege::call(&mut random)?;
     }
     sane()
 }

@@ -112,13 +112,14 @@ fn wild(random: &mut Random) -> Outcome {
     Ok(())
 }
 
-/// Calls of every kind that do not end the guest.
-fn call(random: &mut Random) -> Outcome {
+/// Calls of any kind that do not end the guest.
+pub fn call(random: &mut Random) -> Outcome {
     let id = match random.below(3) {
         0 => random.draw(),
         1 => 0x8000_0000 | random.below(64) << 24 | random.below(0x100) | random.below(2) << 30,
         _ => random.draw() & 0xffff_ffff,
     };
+    // A CPU that is turned on at a random place is another program's business.
     let is_cpu_on = (id >> 24) & 0x3f == 4 && id & 0xffff == 3;
     if is_harmless(id) && !is_cpu_on {
         psci::call(id, random.draw(), random.draw(), random.draw());

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use assay_harness::Machine;
 use assay_harness::qemu::Gic;
-use assay_harness::{Machine, Report};
 use serde_json::json;
 
 use super::facts::{Facts, MARKED};
 use super::{LIMIT, REGION, line_of, pci, ramdisk, teaches};
-use crate::cases::Case;
 use crate::cases::linux::{BOOT, PROMPT, SOON, VM, power_off, wait_for_shell};
+use crate::cases::{Case, last_life};
 
 /// Function 00:02.0 as QEMU's teaching device.
 const EDU: &[&str] = &["-device", "edu,addr=2.0,dma_mask=0xffffffffff"];
@@ -140,12 +140,9 @@ fn again() -> Result<String> {
     let mut machine = start("function-again", &MARKED, &vm("look", "device=edu again"), EDU, Gic::V3)?;
     machine.expect("look", "pci: again", LIMIT)?;
     machine.expect("look", "pci: again", LIMIT).context("the second life")?;
-    machine.send("look", "q")?;
-    machine.wait(LIMIT)?;
-    let report = Report::parse(&machine.output("look"));
-    let counts = report.check().map_err(anyhow::Error::msg)?;
+    let passed = last_life(&mut machine, "look", LIMIT)?;
     machine.finish(LIMIT)?;
-    Ok(format!("{} results", counts.passed))
+    Ok(format!("{passed} results"))
 }
 
 fn ivshmem() -> Result<String> {
@@ -170,12 +167,15 @@ fn twice() -> Result<String> {
     let vms = vm("one", "device=edu") + &second;
     let mut machine = start("function-twice", &facts, &vms, EDU, Gic::V3)?;
     machine.wait(LIMIT)?;
+    both_refused(&machine, "claimed twice")
+}
+
+fn both_refused(machine: &Machine, wanted: &str) -> Result<String> {
     let events = machine.events();
     for vm in ["one", "two"] {
         let line = events.iter().find(|event| event.kind == "refused" && event.get("vm") == Some(vm));
         let line = line.with_context(|| format!("{vm} isn't refused:\n{}", machine.log()))?;
-        let reason = line.get("reason").unwrap_or_default();
-        ensure!(reason.contains("claimed twice"), "another reason: {line}");
+        ensure!(line.get("reason").is_some_and(|reason| reason.contains(wanted)), "another reason: {line}");
         teaches(line)?;
     }
     Ok(String::new())
@@ -190,15 +190,7 @@ fn apart() -> Result<String> {
     let vms = vm("one", "00:02.0") + &vm("two", "00:02.1");
     let mut machine = Machine::builder().manifest_text(&vms).arguments(functions).start()?;
     machine.wait(LIMIT)?;
-    let events = machine.events();
-    for vm in ["one", "two"] {
-        let line = events.iter().find(|event| event.kind == "refused" && event.get("vm") == Some(vm));
-        let line = line.with_context(|| format!("{vm} isn't refused:\n{}", machine.log()))?;
-        let reason = line.get("reason").unwrap_or_default();
-        ensure!(reason.contains("one device of the root bus"), "another reason: {line}");
-        teaches(line)?;
-    }
-    Ok(String::new())
+    both_refused(&machine, "one device of the root bus")
 }
 
 fn refused(name: &str, claim: &str, arguments: &[&str], wanted: &str) -> Result<String> {
