@@ -179,20 +179,54 @@ by_version! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ack(u32);
 
+/// Tells of a number that was acknowledged whether it is an interrupt's.
+#[inline(always)]
+fn is_real(ack: u32) -> bool {
+    ack & 0x3ff < IntId::SPECIAL_BASE || ack >= 0x2000
+}
+
 /// Acknowledges the highest-priority pending interrupt, drops its priority and returns it, or `None`. It stays active
 /// until it is [`deactivate`]d.
 #[inline(always)]
 pub fn acknowledge() -> Option<(Ack, IntId)> {
-    let is_real = |ack: u32| ack & 0x3ff < IntId::SPECIAL_BASE || ack >= 0x2000;
-    if is_v3() {
+    if let Some(gic) = v3() {
+        return gic.acknowledge();
+    }
+    let ack = Some(v2::acknowledge()).filter(|ack| is_real(*ack))?;
+    v2::drop_priority(ack);
+    // An SGI's sender is above bit 9.
+    Some((Ack(ack), IntId(ack & 0x3ff)))
+}
+
+/// Says that the controller is a GICv3, so that it is asked once for several of the functions here.
+#[derive(Clone, Copy)]
+pub struct V3(());
+
+/// Returns that the controller is a GICv3, if it is.
+#[inline(always)]
+pub fn v3() -> Option<V3> {
+    is_v3().then_some(V3(()))
+}
+
+impl V3 {
+    /// Does as [`acknowledge`].
+    #[inline(always)]
+    pub fn acknowledge(self) -> Option<(Ack, IntId)> {
         let ack = Some(v3::acknowledge()).filter(|ack| is_real(*ack))?;
         v3::drop_priority(ack);
         Some((Ack(ack), IntId(ack)))
-    } else {
-        let ack = Some(v2::acknowledge()).filter(|ack| is_real(*ack))?;
-        v2::drop_priority(ack);
-        // An SGI's sender is above bit 9.
-        Some((Ack(ack), IntId(ack & 0x3ff)))
+    }
+
+    /// Does as [`lr_empty`].
+    #[inline(always)]
+    pub fn lr_empty(self) -> u32 {
+        v3::lr_empty()
+    }
+
+    /// Does as [`lr_write`], on the spot.
+    #[inline(always)]
+    pub fn lr_write(self, index: usize, lr: Lr) {
+        v3::lr_write_here(index, lr);
     }
 }
 

@@ -2,8 +2,9 @@
 //
 // While a guest runs, SP_EL2 points at its `Guest`, whose first field is the frame: the vectors store into
 // it without needing a scratch register. `Guest::host_sp` is where `switch_enter` left EL2's stack:
-//     [sp, #0] handler    [sp, #8] for synchronous exits    [sp, #16] guest    [sp, #24] for the others
-// and above that x19 to x30 of the caller. The functions are called as f(handler, guest, cause); while they
+//     [sp, #0] frame record    [sp, #16] handler, and its function for synchronous exits    [sp, #32] handler, and for the others
+//     [sp, #48] guest
+// and above that x19 to x28 of the caller. The functions are called as f(handler, guest, cause); while they
 // return 0 the guest is entered again.
 // x20 to x28 stay where they are at an exit: the functions give them back as they were (AAPCS64 6.1.1). Once one has not
 // returned 0, they are put into the frame. If that was 2, the one for the others is called with cause 0, and may change them.
@@ -106,15 +107,15 @@
 // until one of them returns neither 0 nor 2.
 .globl switch_enter
 switch_enter:
-    stp     x29, x30, [sp, #-128]!
-    mov     x29, sp
-    stp     x19, x20, [sp, #48]
-    stp     x21, x22, [sp, #64]
-    stp     x23, x24, [sp, #80]
-    stp     x25, x26, [sp, #96]
-    stp     x27, x28, [sp, #112]
-    stp     x1, x2, [sp, #-32]!
-    stp     x0, x3, [sp, #16]
+    stp     x29, x30, [sp, #-144]!
+    stp     x19, x20, [sp, #64]
+    stp     x21, x22, [sp, #80]
+    stp     x23, x24, [sp, #96]
+    stp     x25, x26, [sp, #112]
+    stp     x27, x28, [sp, #128]
+    stp     x1, x2, [sp, #16]
+    stp     x1, x3, [sp, #32]
+    str     x0, [sp, #48]
     mov     x3, sp
     str     x3, [x0, #{HOST_SP}]
     ldp     x2, x3, [x0, #{AT}]
@@ -132,27 +133,19 @@ switch_resume_whole:                // x0 = guest
 
 .macro call_handler function
     mov     x1, sp
-    ldr     x5, [sp, #{HOST_SP}]
-    mov     sp, x5
-    add     x29, x5, #32            // our frame record, not the guest's x29
+    ldr     x29, [sp, #{HOST_SP}]   // our frame record, not the guest's x29
+    mov     sp, x29
 .ifc \function, synchronous
-    ldp     x0, x6, [sp]
+    ldp     x0, x6, [sp, #16]
 .else
-    ldr     x0, [sp]
-    ldr     x6, [sp, #24]
+    ldp     x0, x6, [sp, #32]
 .endif
     blr     x6
     cbnz    w0, switch_complete
-    ldr     x0, [sp, #16]
+    ldr     x0, [sp, #48]
 .endm
 
-switch_other:                       // sp = guest, w2 = cause
-    call_handler other
-    b       switch_resume
-
-switch_synchronous:                 // sp = guest
-    call_handler synchronous
-switch_resume:                      // x0 = guest, x20 to x28 = its own
+.macro resume_guest                 // x0 = guest, x20 to x28 = its own
     mov     sp, x0
     ldp     x2, x3, [sp, #16]
     ldp     x4, x5, [sp, #32]
@@ -168,35 +161,43 @@ switch_resume:                      // x0 = guest, x20 to x28 = its own
     eret
     dsb     nsh                     // nothing past ERET may be executed speculatively (DDI0487 C6.2.117 note)
     isb
+.endm
+
+switch_other:                       // sp = guest, w2 = cause
+    call_handler other
+    resume_guest
+
+switch_synchronous:                 // sp = guest
+    call_handler synchronous
+switch_resume:                      // x0 = guest, x20 to x28 = its own
+    resume_guest
 
 switch_complete:                    // w0 = what the function returned, x20 to x28 as it gave them back
-    ldr     x1, [sp, #16]
+    ldr     x1, [sp, #48]
     stp     x20, x21, [x1, #160]
     stp     x22, x23, [x1, #176]
     stp     x24, x25, [x1, #192]
     stp     x26, x27, [x1, #208]
     str     x28, [x1, #224]
     tbz     w0, #1, switch_leave
-    ldr     x0, [sp]
-    ldr     x6, [sp, #24]
+    ldp     x0, x6, [sp, #32]
     mov     w2, #0
     blr     x6
     cbnz    w0, switch_leave
-    ldr     x0, [sp, #16]
+    ldr     x0, [sp, #48]
     b       switch_resume_whole
 
 switch_leave:
-    ldr     x1, [sp, #16]
+    ldr     x1, [sp, #48]
     mrs     x2, elr_el2
     mrs     x3, spsr_el2
     stp     x2, x3, [x1, #{AT}]
-    add     sp, sp, #32
-    ldp     x19, x20, [sp, #48]
-    ldp     x21, x22, [sp, #64]
-    ldp     x23, x24, [sp, #80]
-    ldp     x25, x26, [sp, #96]
-    ldp     x27, x28, [sp, #112]
-    ldp     x29, x30, [sp], #128
+    ldp     x19, x20, [sp, #64]
+    ldp     x21, x22, [sp, #80]
+    ldp     x23, x24, [sp, #96]
+    ldp     x25, x26, [sp, #112]
+    ldp     x27, x28, [sp, #128]
+    ldp     x29, x30, [sp], #144
     ret
 
 // An exception from EL2, x0 and x1 saved at [sp], w1 = kind. A synchronous one inside a guarded access, or an SError

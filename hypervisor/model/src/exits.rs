@@ -3,8 +3,8 @@
 //! It changes the guest's registers and the VM's devices, and answers with what is left to do. The hot exits
 //! (PSCI_VERSION, an ID register, a read of the interrupt controller) take no more than one lock.
 
-use crate::lock::{DEVICES, Mutex};
-use assay_spec::esr::{self, ec};
+use crate::lock::{DEVICES, Guard, Mutex};
+use assay_spec::esr;
 use assay_spec::exit::{Exit, SysRegAccess};
 use assay_spec::frame::{General, Return};
 use assay_spec::psci::ret;
@@ -86,6 +86,8 @@ pub trait Cpu: ListRegisters + Program {
 
 /// What a VM's vCPUs share, as a CPU waits for it.
 pub type Locked<C> = Mutex<Devices, DEVICES, <C as Cpu>::Relax>;
+/// The same while this CPU holds it.
+pub type Held<'a, C> = Guard<'a, Devices, DEVICES, <C as Cpu>::Relax>;
 
 /// What is to be done after an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,26 +104,22 @@ pub enum Next {
     Stop(Stop),
 }
 
-/// Handles the exits that take neither a lock nor the hardware, as [`handle`] would: a call that every VM gets
-/// the same answer to, and a read of an identification register into one that is never lazy. Returns whether it was one.
+/// Handles a read of an identification register into one that is never lazy, as [`handle`] would, by a system register's
+/// syndrome. Returns whether it was one.
 #[inline(always)]
-pub fn fast_path(esr: u64, general: &mut General, machine: &GuestMachine, program: &mut impl Program) -> bool {
+pub fn read_id(esr: u64, general: &mut General, machine: &GuestMachine, program: &mut impl Program) -> bool {
     /// Op0, Op1, CRn and direction of the syndrome, and what they are in a read of the ID space.
     const ID_FIELDS: u64 = 3 << 20 | 7 << 14 | 0xf << 10 | 1;
     const ID_READ: u64 = 3 << 20 | 1;
-    const IMM16: u64 = 0xffff;
-    match esr::class(esr) {
-        ec::HVC64 if esr & IMM16 == 0 => answer(general),
-        ec::SYSREG if esr & ID_FIELDS == ID_READ => {
-            let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr::named_register(esr));
-            match machine.id.feature(crm, op2) {
-                Some(value) if !General::is_lazy(rt) => {
-                    general.set(rt, value);
-                    program.advance();
-                    true
-                }
-                _ => false,
-            }
+    if esr & ID_FIELDS != ID_READ {
+        return false;
+    }
+    let (crm, op2, rt) = (esr >> 1 & 0xf, esr >> 17 & 7, esr::register_access(esr).rt);
+    match machine.id.feature(crm, op2) {
+        Some(value) if !General::is_lazy(rt) => {
+            general.set(rt, value);
+            program.advance();
+            true
         }
         _ => false,
     }
@@ -202,13 +200,16 @@ pub fn answer(general: &mut General) -> bool {
     answer.is_some()
 }
 
-/// Handles another call that only asks, and changes nothing but x0 to x3: TRNG's and AFFINITY_INFO. Returns whether it was one.
+/// Handles another call that only asks, and changes nothing but x0 to x3: TRNG's and AFFINITY_INFO. Returns whether it was one,
+/// and the lock for the latter free.
 #[inline(always)]
 pub fn ask<C: Cpu>(general: &mut General, devices: &Locked<C>, cpu: &mut C) -> bool {
     let fid = function(general);
     if psci::is_affinity_info(fid) {
-        let args = [general.x[1], general.x[2]];
-        let answer = devices.lock().power.affinity_info(fid, args);
+        let Some(devices) = devices.at_once() else {
+            return false;
+        };
+        let answer = devices.power.affinity_info(fid, [general.x[1], general.x[2]]);
         general.x[0] = ret::register(answer);
     } else if smccc::is_trng(fid) {
         let has_source = cpu.has_entropy();
@@ -274,28 +275,25 @@ fn power<C: Cpu>(outcome: Outcome, general: &mut General, cpu: &mut C) -> Next {
     Next::Resume
 }
 
-/// Handles the system register that a running system writes most, `ICC_SGI1R_EL1`, as [`handle`] would: the guest interrupts
-/// another vCPU. Returns whether it was that.
+/// Returns what is written to the system register that a running system writes most, `ICC_SGI1R_EL1`, by which the guest
+/// interrupts another vCPU; if it is that. [`send_sgi`] does what [`handle`] would.
 #[inline(always)]
-pub fn send_sgi<C: Cpu>(
-    esr: u64,
-    general: &General,
-    vcpu: &Vcpu,
-    machine: &GuestMachine,
-    devices: &Locked<C>,
-    cpu: &mut C,
-) -> bool {
+pub fn sgi(esr: u64, general: &General, machine: &GuestMachine) -> Option<u64> {
     let is_sgi = esr::is_write_of(esr, SysReg::ICC_SGI1R_EL1) && machine.id.has_gic_registers();
-    if is_sgi {
-        send(general.get(esr::named_register(esr)), vcpu, devices, cpu);
-        cpu.advance();
-    }
-    is_sgi
+    is_sgi.then(|| general.get(esr::register_access(esr).rt))
+}
+
+/// Sends the SGI that a write of `ICC_SGI1R_EL1` asks for, and steps over it.
+#[inline(always)]
+pub fn send_sgi<C: Cpu>(value: u64, vcpu: &Vcpu, devices: Held<'_, C>, cpu: &mut C) {
+    send(value, vcpu, devices, cpu);
+    cpu.advance();
 }
 
 #[inline(always)]
-fn send<C: Cpu>(value: u64, vcpu: &Vcpu, devices: &Locked<C>, cpu: &mut C) {
-    let kicks = devices.lock().vgic.sgi1r(vcpu.index, value, cpu);
+fn send<C: Cpu>(value: u64, vcpu: &Vcpu, mut devices: Held<'_, C>, cpu: &mut C) {
+    let kicks = devices.vgic.sgi1r(vcpu.index, value, cpu);
+    drop(devices);
     if !kicks.is_empty() {
         cpu.kick(kicks);
     }
@@ -305,7 +303,7 @@ fn send<C: Cpu>(value: u64, vcpu: &Vcpu, devices: &Locked<C>, cpu: &mut C) {
 #[inline(never)]
 fn send_other<C: Cpu>(kind: Sgi, value: u64, vcpu: &Vcpu, devices: &Locked<C>, cpu: &mut C) {
     match kind {
-        Sgi::Sgi1 => send(value, vcpu, devices, cpu),
+        Sgi::Sgi1 => send(value, vcpu, devices.lock(), cpu),
         // With one Security state both others are of Group 0 (IHI 0069H §12.2).
         Sgi::Asgi1 | Sgi::Sgi0 => {
             let kicks = devices.lock().vgic.sgi0r(vcpu.index, value, cpu);

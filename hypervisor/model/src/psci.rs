@@ -218,7 +218,7 @@ impl PowerTable {
         let target = if fid & id::SMC64_BIT == 0 { target & 0xffff_ffff } else { target };
         // In the 64-bit call too, the level is 32 bits wide.
         let below = match low_half(level) {
-            0 => 0,
+            0 => return self.vcpu_of(target).map_or(ret::INVALID_PARAMETERS, |vcpu| told(self.state(vcpu))),
             1 => 0xff,
             2 => 0xffff,
             3 => 0xff_ffff,
@@ -229,10 +229,10 @@ impl PowerTable {
             if affinity(vcpu) & !below != target & !below {
                 continue;
             }
-            answer = match (self.state(vcpu), answer) {
-                (Power::On | Power::Suspended, _) => return info::ON,
-                (Power::OnPending(_), _) | (_, info::ON_PENDING) => info::ON_PENDING,
-                (Power::Off, _) => info::OFF,
+            answer = match (told(self.state(vcpu)), answer) {
+                (info::ON, _) => return info::ON,
+                (_, info::ON_PENDING) => info::ON_PENDING,
+                (told, _) => told,
             };
         }
         answer
@@ -240,6 +240,7 @@ impl PowerTable {
 
     /// Returns the vCPU with these affinity fields; bits outside them must be zero (§5.1.4, `target_cpu`),
     /// so an MPIDR with its RES1 bit 31 left in is refused, as firmware refuses it.
+    #[inline(always)]
     fn vcpu_of(&self, target: u64) -> Option<VcpuId> {
         let (low, high) = (target & 0xff, target >> 8);
         if low >= CLUSTER || high >= CLUSTER {
@@ -297,6 +298,16 @@ fn is_entry(entry: u64, is_code: &dyn Fn(u64) -> bool) -> bool {
 pub const fn affinity(vcpu: VcpuId) -> u64 {
     let vcpu = vcpu.0 as u64;
     ((vcpu / CLUSTER) << 8) | (vcpu % CLUSTER)
+}
+
+/// What AFFINITY_INFO says of one vCPU.
+#[inline(always)]
+const fn told(state: Power) -> i32 {
+    match state {
+        Power::On | Power::Suspended => info::ON,
+        Power::OnPending(_) => info::ON_PENDING,
+        Power::Off => info::OFF,
+    }
 }
 
 fn code(code: i32) -> Outcome {

@@ -155,7 +155,7 @@ pub fn fast_path(fid: u32) -> Option<u64> {
         return Some(psci_id::VERSION_1_1.into());
     }
     // Somebody's: the Arm Architecture calls, fast and 32-bit, PSCI and TRNG (DEN0028 §6).
-    if fid >> 16 == id::FAST >> 16 || is_psci(fid) || is_trng(fid) {
+    if is_psci(fid) || is_trng(fid) || fid >> 16 == id::FAST >> 16 {
         return None;
     }
     Some(register(ret::NOT_SUPPORTED))

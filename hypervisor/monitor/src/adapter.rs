@@ -44,6 +44,39 @@ impl ListRegisters for Lists {
     }
 }
 
+/// The same of a CPU that is known to have a GICv3's.
+pub(crate) struct ListsV3(pub(crate) gic::V3);
+
+impl ListRegisters for ListsV3 {
+    #[inline]
+    fn count(&self) -> u32 {
+        Lists.count()
+    }
+    fn read(&self, index: usize) -> Lr {
+        Lists.read(index)
+    }
+    #[inline(always)]
+    fn write(&mut self, index: usize, lr: Lr) {
+        self.0.lr_write(index, lr);
+    }
+    #[inline(always)]
+    fn empty(&self) -> u32 {
+        self.0.lr_empty()
+    }
+    fn set_maintenance(&mut self, requests: u32) {
+        Lists.set_maintenance(requests);
+    }
+    fn deactivate_physical(&mut self, intid: IntId) {
+        Lists.deactivate_physical(intid);
+    }
+    fn is_deactivation_separate(&self) -> bool {
+        Lists.is_deactivation_separate()
+    }
+    fn is_physical_pending(&self, intid: IntId) -> bool {
+        Lists.is_physical_pending(intid)
+    }
+}
+
 /// One VM's stage-2 tables.
 pub(crate) struct TableAdapter(pub(crate) TableMemory);
 

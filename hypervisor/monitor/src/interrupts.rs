@@ -92,19 +92,33 @@ pub(crate) fn take() -> Option<Taken> {
     gic::acknowledge().map(|(ack, intid)| Taken(ack, intid))
 }
 
+/// The same of a GICv3.
+#[inline(always)]
+pub(crate) fn take_v3(gic: gic::V3) -> Option<Taken> {
+    gic.acknowledge().map(|(ack, intid)| Taken(ack, intid))
+}
+
 /// Takes the next pending interrupt, if there is one.
 pub(crate) fn next() -> Option<Event> {
     take().map(Taken::event)
 }
 
 impl Taken {
-    /// Deals with it if it is a timer's or a kick: those are what guests wait for. `None`: nothing was done.
+    /// Returns the interrupt if it is the virtual timer's, with which there is nothing to do here.
+    #[inline(always)]
+    pub(crate) fn virtual_timer(self) -> Option<IntId> {
+        KNOWN.get().is_some_and(|known| known.virt_timer == self.1).then_some(self.1)
+    }
+
+    /// Deals with it if it is the EL2 timer's or a kick: those are what guests wait for. `None`: nothing was done.
     #[inline(always)]
     pub(crate) fn frequent(self) -> Option<Event> {
-        let (Self(ack, intid), known) = (self, KNOWN.get()?);
-        if intid == known.virt_timer {
-            return Some(Event::VirtTimer(intid));
-        }
+        KNOWN.get().and_then(|known| self.frequent_of(known))
+    }
+
+    #[inline(always)]
+    fn frequent_of(self, known: &Known) -> Option<Event> {
+        let Self(ack, intid) = self;
         let event = if intid == known.hyp_timer {
             timer::arm(None);
             Event::HypTimer
@@ -122,15 +136,18 @@ impl Taken {
     #[inline(never)]
     pub(crate) fn event(self) -> Event {
         let Self(ack, intid) = self;
-        match (self.frequent(), KNOWN.get()) {
-            (Some(event), _) => event,
+        let Some(known) = KNOWN.get() else {
+            gic::deactivate(ack);
+            return Event::Done;
+        };
+        if intid == known.virt_timer {
+            return Event::VirtTimer(intid);
+        }
+        match self.frequent_of(known) {
+            Some(event) => event,
             // Level-triggered: deactivated once its cause is gone.
-            (None, Some(known)) if intid == known.maintenance => Event::Maintenance(ack),
-            (None, Some(known)) => rarer(known, ack, intid),
-            (None, None) => {
-                gic::deactivate(ack);
-                Event::Done
-            }
+            None if intid == known.maintenance => Event::Maintenance(ack),
+            None => rarer(known, ack, intid),
         }
     }
 }

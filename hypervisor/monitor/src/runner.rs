@@ -25,6 +25,7 @@ mod clock;
 mod exits;
 mod filling;
 mod here;
+mod interrupt;
 mod retire;
 mod seat;
 mod traced;

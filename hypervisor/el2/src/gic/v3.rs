@@ -288,6 +288,13 @@ fn lr_write_raw(index: usize, value: u64) {
     lr_register!(index, write_sysreg(value));
 }
 
+/// The same without a call, for ways that have none.
+#[inline(always)]
+pub(super) fn lr_write_here(index: usize, lr: Lr) {
+    let value = lr_v3::encode(lr);
+    lr_register!(index, write_sysreg(value));
+}
+
 #[inline]
 pub(super) fn lr_empty() -> u32 {
     read_sysreg!("ich_elrsr_el2") as u32

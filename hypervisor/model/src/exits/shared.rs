@@ -10,7 +10,7 @@ use crate::smccc;
 /// What such an exit comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shared {
-    /// It is another, for [`fast_path`](super::fast_path) and [`handle`](super::handle).
+    /// It is another, for [`answer`](super::answer), [`read_id`](super::read_id) and [`handle`](super::handle).
     Other,
     /// Answered: enter the guest again.
     Resume,

@@ -29,11 +29,19 @@ pub fn call(fid: u32, first: u64, source: Option<Source<'_>>) -> Reply {
         return error(ret::NOT_SUPPORTED);
     };
     match fid {
+        id::TRNG_RND64 => random(first, 64, source),
+        id::TRNG_RND32 => random(first & 0xffff_ffff, 32, source),
+        _ => about(fid, first),
+    }
+}
+
+/// Answers what is asked once.
+#[cold]
+fn about(fid: u32, first: u64) -> Reply {
+    match fid {
         id::TRNG_VERSION => Reply::One(VERSION.into()),
         id::TRNG_FEATURES => error(features(first)),
         id::TRNG_GET_UUID => Reply::Four(UUID),
-        id::TRNG_RND32 => random(first & 0xffff_ffff, 32, source),
-        id::TRNG_RND64 => random(first, 64, source),
         _ => error(ret::NOT_SUPPORTED),
     }
 }

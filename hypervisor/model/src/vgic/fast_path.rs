@@ -10,16 +10,43 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::{Lr, LrState};
 
 impl Vgic {
-    /// Puts a private interrupt that has just become pending straight into a List Register: the one it
-    /// had before, if the guest is done with that, or one that nothing has used. The caller knows the
-    /// interrupt to be without sender. `physical` is what to link it with.
+    /// Puts a private interrupt that has just become pending straight into the List Register that it had before, if the guest is
+    /// done with that. The caller knows the interrupt to be without sender. `physical` is what to link it with.
     ///
-    /// False: this takes a closer look, and nothing was done. [`refill`](Self::refill) has one.
+    /// False: nothing was done, and [`list_at_once`](Self::list_at_once) looks further. Neither a function that is called here nor
+    /// a panic, so that the fastest ways save no registers.
     ///
     /// Enforced by `an_sgi_to_oneself_takes_one_list_register_write` and
     /// `the_timer_is_linked_to_its_physical_interrupt`.
-    // In both callers it is a constant whether there is a physical interrupt.
+    // In all callers it is a constant whether there is a physical interrupt.
     #[inline(always)]
+    pub(super) fn list_again<H: ListRegisters>(
+        &self,
+        vcpu: VcpuId,
+        n: u32,
+        physical: Option<IntId>,
+        hw: &mut H,
+    ) -> bool {
+        let (Some(bank), b) = (self.banks.get(vcpu.0), bit(n)) else {
+            return false;
+        };
+        let (irq, linked) = (bank.irq(n), if physical.is_some() { u32::MAX } else { 0 });
+        let slot = u32::from(irq.slot) & 15;
+        // The same as the last time, which has ended: then this model's state is already what it has
+        // to be, since all it says is that the List Register is the truth.
+        let again = self.may_list(vcpu, bank, b)
+            && bank.listed & !(bank.linked ^ linked) & !(bank.soft ^ soft_when_listed(bank, physical)) & b != 0
+            && hw.empty() & 1 << slot != 0
+            && physical.is_none_or(|physical| irq.link() == physical);
+        if again {
+            hw.write(slot as usize, to_list(bank, n, physical));
+        }
+        again
+    }
+
+    /// The same, or into a List Register that nothing has used. False: this takes a closer look, and nothing was done.
+    /// [`refill`](Self::refill) has one.
+    #[inline(never)]
     pub(super) fn list_at_once<H: ListRegisters>(
         &mut self,
         vcpu: VcpuId,
@@ -27,42 +54,28 @@ impl Vgic {
         physical: Option<IntId>,
         hw: &mut H,
     ) -> bool {
-        let forward = self.forward;
-        let bank = &mut self.banks[vcpu.0];
-        let (n, b) = (n & 31, bit(n));
-        // Nothing else may be on its way here, or its order would matter. Orders from others make
-        // stale, and so changed. And there must be no shortage of List Registers to be managed.
-        if self.changed.union(self.crowded).0 >> (vcpu.0 & 63) & 1 != 0
-            || bank.enabled & forward.of(bank.group) & !bank.latch & !bank.active & b == 0
-        {
-            return false;
-        }
-        let irq = bank.irq(n);
-        let lr = Lr {
-            intid: IntId(n),
-            state: LrState::Pending,
-            priority: irq.priority,
-            group1: bank.group & b != 0,
-            hw: physical,
-            ..EMPTY
-        };
-        let empty = hw.empty();
-        let slot = u32::from(irq.slot) & 15;
-        // The same as the last time, which has ended: then this model's state is already what it has
-        // to be, since all it says is that the List Register is the truth.
-        let linked = if physical.is_some() { u32::MAX } else { 0 };
-        if bank.listed & !(bank.linked ^ linked) & !(bank.soft ^ soft_when_listed(bank, physical)) & b != 0
-            && empty & 1 << slot != 0
-            && physical.is_none_or(|physical| irq.link() == physical)
-        {
-            hw.write(slot as usize, lr);
+        if self.list_again(vcpu, n, physical, hw) {
             return true;
         }
-        let Some(slot) = self.cpus[vcpu.0].occupy(bank, n, physical, empty) else {
+        if !self.may_list(vcpu, &self.banks[vcpu.0], bit(n)) {
+            return false;
+        }
+        let bank = &mut self.banks[vcpu.0];
+        let lr = to_list(bank, n, physical);
+        let Some(slot) = self.cpus[vcpu.0].occupy(bank, n, physical, hw.empty()) else {
             return false;
         };
         hw.write(slot, lr);
         true
+    }
+
+    /// Tells whether a private interrupt that has just become pending may be listed as if it were alone. Nothing else may be on its
+    /// way here, or its order would matter. Orders from others make stale, and so changed. And there must be no shortage of List
+    /// Registers to be managed.
+    #[inline(always)]
+    fn may_list(&self, vcpu: VcpuId, bank: &Bank, b: u32) -> bool {
+        self.changed.union(self.crowded).0 >> (vcpu.0 & 63) & 1 == 0
+            && bank.enabled & self.forward.of(bank.group) & !bank.latch & !bank.active & b != 0
     }
 }
 
@@ -157,6 +170,13 @@ impl Cpu {
         self.occupied |= 1 << slot;
         Some(slot as usize)
     }
+}
+
+/// A private interrupt as it is listed.
+#[inline(always)]
+fn to_list(bank: &Bank, n: u32, physical: Option<IntId>) -> Lr {
+    let (priority, group1) = (bank.irq(n).priority, bank.group & bit(n) != 0);
+    Lr { intid: IntId(n & 31), state: LrState::Pending, priority, group1, hw: physical, ..EMPTY }
 }
 
 /// Where the pending state is a latch's, and not that of a physical line.

@@ -11,10 +11,17 @@ use assay_spec::lr::{Lr, LrState};
 impl Vgic {
     /// A write of `ICC_SGI1R_EL1`, which with one Security state sends SGIs of either group (IHI 0069H
     /// §8.1.10). One to the sender itself is in a List Register at once. Returns whom to kick.
-    // Its callers are the way of its own and the long one, which is hardly taken.
     #[inline(always)]
     pub fn sgi1r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
         self.send(from, value, u32::MAX, hw)
+    }
+
+    /// The same for an SGI to nobody, and for one to the sender itself that goes where it was before. False: nothing was done.
+    #[inline(always)]
+    pub fn sgi1r_at_once<H: ListRegisters>(&self, from: VcpuId, value: u64, hw: &mut H) -> bool {
+        let sgi = Sgi::decode(value);
+        let targets = self.targets(from, &sgi);
+        targets.is_empty() || targets == VcpuSet::one(VcpuId(from.0 & 63)) && self.list_again(from, sgi.intid, None, hw)
     }
 
     /// A write of `ICC_SGI0R_EL1` or `ICC_ASGI1R_EL1`, which with one Security state send an SGI only
@@ -55,6 +62,7 @@ impl Vgic {
     }
 
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.
+    #[inline(always)]
     fn targets(&self, from: VcpuId, sgi: &Sgi) -> VcpuSet {
         // With GICv2 the registers that send like this do not exist.
         let all = if self.version == Version::V3 { self.everyone } else { VcpuSet::EMPTY };

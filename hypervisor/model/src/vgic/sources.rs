@@ -53,12 +53,17 @@ impl Vgic {
     ///
     /// Returns whom else to kick: the target of an SPI. If the controller has no interrupt `virt`,
     /// `phys` stays active, that is to say quiet.
-    #[inline(always)]
     pub fn hw_fired<H: ListRegisters>(&mut self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> VcpuSet {
         if (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_at_once(vcpu, virt.0, Some(phys), hw) {
             return VcpuSet::EMPTY;
         }
         self.hw_fired_shared(vcpu, virt, phys, hw)
+    }
+
+    /// The same for a private interrupt that goes where it was before. False: nothing was done.
+    #[inline(always)]
+    pub fn hw_fired_at_once<H: ListRegisters>(&self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> bool {
+        (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_again(vcpu, virt.0, Some(phys), hw)
     }
 
     /// The same for an interrupt that is no timer's, and out of the way of those.

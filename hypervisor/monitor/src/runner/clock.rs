@@ -57,7 +57,7 @@ impl Runner {
     }
 
     /// The virtual timer's physical interrupt came on a GICv3: the guest's own deactivation will be its end.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn timer_fired(&mut self, physical: IntId) {
         let mut devices = self.vm.devices.lock();
         let kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);

@@ -1,107 +1,21 @@
 //! What becomes of an exit: `model` decides, and this applies it.
 
 use assay_el2::switch::{self, Cause, Control, Handler};
-use assay_el2::{cpu, firmware, gic, guest_regs};
-use assay_model::counters::Interrupt;
-use assay_model::exits::{self, Accessed, Next, Program, Shared};
+use assay_el2::{firmware, gic, guest_regs};
+use assay_model::exits::{self, Accessed, Held, Next, Program, Shared};
 use assay_model::inject::{self, El1State, Fault};
-use assay_model::layout;
 use assay_model::life::{Crash, Stop};
-use assay_model::vgic::Version;
-use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr;
 use assay_spec::exit::Exit;
 use assay_spec::frame::{Frame, General};
 
 use super::{Runner, Stage};
-use crate::adapter::Lists;
-use crate::interrupts::{self, Event, Taken};
-use crate::vm::{Phase, intx};
-use crate::{deferred, panic, report};
+use crate::adapter::ListsV3;
+use crate::hardware::Hardware;
+use crate::vm::Phase;
+use crate::{panic, report};
 
 impl Runner {
-    /// A physical interrupt while the guest ran: one of them; if more are pending, the guest is left again.
-    #[inline(never)]
-    fn interrupt(&mut self) -> Control {
-        let Some(taken) = interrupts::take() else {
-            return Control::Resume;
-        };
-        match taken.frequent() {
-            Some(Event::VirtTimer(physical)) if self.vm.machine.gic == Version::V3 => {
-                self.timer_fired(physical);
-                Control::Resume
-            }
-            Some(Event::HypTimer) if deferred::deadline().is_none() => self.deadline(),
-            Some(event) => self.rare(event),
-            None => self.other_interrupt(taken),
-        }
-    }
-
-    #[inline(never)]
-    fn other_interrupt(&mut self, taken: Taken) -> Control {
-        self.rare(taken.event())
-    }
-
-    /// An interrupt that has more to it.
-    #[inline(never)]
-    fn rare(&mut self, event: Event) -> Control {
-        self.counters.interrupt(match event {
-            Event::VirtTimer(_) => Interrupt::Timer,
-            Event::HypTimer => Interrupt::Deadline,
-            Event::Maintenance(_) => Interrupt::Maintenance,
-            Event::Kick => Interrupt::Kick,
-            Event::Pmu(_) | Event::Intx(_) | Event::Done => Interrupt::Other,
-        });
-        if matches!(event, Event::HypTimer | Event::Kick) {
-            deferred::look();
-        }
-        intx::sample(self.vm, self.vcpu.index, matches!(event, Event::Maintenance(_)));
-        match event {
-            Event::HypTimer => {
-                if self.look_at_clock() {
-                    let _ = self.end(Stop::Crash(Crash::Watchdog), switch::raw_syndrome());
-                }
-            }
-            Event::VirtTimer(physical) => {
-                self.timer_held = Some(physical);
-                self.sample_timer();
-            }
-            Event::Maintenance(ack) => {
-                self.sample_timer();
-                let mut devices = self.vm.devices.lock();
-                let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists);
-                let more = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
-                drop(devices);
-                self.vm.kick(kicks.union(more));
-                gic::deactivate(ack);
-            }
-            Event::Pmu(physical) => {
-                let mut devices = self.vm.devices.lock();
-                let kicks = devices.vgic.hw_fired_shared(self.vcpu.index, layout::PMU_INTID, physical, &mut Lists);
-                drop(devices);
-                self.vm.kick(kicks);
-            }
-            Event::Intx(intid) => intx::deliver(self.vm, self.vcpu.index, intid),
-            Event::Kick if panic::is_dying() => cpu::park(),
-            Event::Kick | Event::Done => {}
-        }
-        // Whatever became pending meanwhile goes into the List Registers, and another vCPU may have set the
-        // watchdog, whose deadline is watched here.
-        let mut devices = self.vm.devices.lock();
-        let kicks = devices.vgic.flush_lr(self.vcpu.index, &mut Lists);
-        let is_watched = event == Event::Kick && self.vm.machine.watchdog && self.vcpu.index == VcpuId(0);
-        let watchdog = is_watched.then(|| devices.watchdog_deadline());
-        drop(devices);
-        if let Some(watchdog) = watchdog {
-            self.hardware.arm(&self.vcpu, watchdog);
-        }
-        self.vm.kick(kicks);
-        // The scheduler has something to say, by a kick or by the time that it set.
-        let asks = self.vm.sharing.is_some() && matches!(event, Event::Kick | Event::HypTimer);
-        let goes_on = self.vm.phase() == Phase::Running && self.vm.is_traced() == self.is_traced;
-        if self.ended.is_none() && goes_on && !asks { Control::Resume } else { Control::Leave }
-    }
-
     /// A data abort: most are accesses to the interrupt controller or the UART.
     #[inline(never)]
     fn access(&mut self, general: &mut General, esr: u64) -> Control {
@@ -140,24 +54,45 @@ impl Runner {
         true
     }
 
-    /// What is neither a data abort nor a system register. Apart: one more of them there costs those that come after it ten.
-    #[inline(never)]
-    fn instruction(&mut self, general: &mut General, esr: u64) -> Control {
-        if matches!(esr::class(esr), esr::ec::HVC64 | esr::ec::SMC64) {
-            return self.call(general, esr);
+    /// A system register. Of what is read an identification register is the most, of what is written the one that sends SGIs.
+    #[inline(always)]
+    fn register(&mut self, general: &mut General, esr: u64) -> Control {
+        if !esr::register_access(esr).read {
+            self.write_register(general, esr)
+        } else if exits::read_id(esr, general, &self.vm.machine, &mut self.hardware) {
+            Control::Resume
+        } else {
+            self.other_register(general, esr)
         }
-        let (far, hpfar) = switch::fault_address();
-        self.fault((esr, far, hpfar), general)
     }
 
-    /// A system register.
     #[inline(never)]
-    fn register(&mut self, general: &mut General, esr: u64) -> Control {
-        let (vm, vcpu) = (self.vm, &self.vcpu);
-        if exits::send_sgi(esr, general, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
-            return Control::Resume;
+    fn write_register(&mut self, general: &mut General, esr: u64) -> Control {
+        let Some(value) = exits::sgi(esr, general, &self.vm.machine) else {
+            return self.other_register(general, esr);
+        };
+        let (Some(gic), Some(devices)) = (gic::v3(), self.vm.devices.at_once()) else {
+            return self.send_later(value);
+        };
+        if !devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut ListsV3(gic)) {
+            return self.send(devices, value);
         }
-        self.other_register(general, esr)
+        drop(devices);
+        self.hardware.advance();
+        Control::Resume
+    }
+
+    /// Sends an SGI once the lock is free.
+    #[inline(never)]
+    fn send_later(&mut self, value: u64) -> Control {
+        self.send(self.vm.devices.lock(), value)
+    }
+
+    /// Sends an SGI.
+    #[inline(never)]
+    fn send(&mut self, devices: Held<'_, Hardware>, value: u64) -> Control {
+        exits::send_sgi(value, &self.vcpu, devices, &mut self.hardware);
+        Control::Resume
     }
 
     #[inline(never)]
@@ -165,28 +100,40 @@ impl Runner {
         self.decide(Exit::SysReg(esr::register_access(esr)), (esr, 0), general)
     }
 
-    /// A call: most ask something.
+    /// A call by SMC, at which the saved program counter still is: that of an HVC is past it.
+    #[inline(never)]
+    fn smc(&mut self, general: &mut General, esr: u64) -> Control {
+        if esr & IMM16 != 0 || !exits::answer(general) {
+            return self.call(general, esr);
+        }
+        self.hardware.advance();
+        Control::Resume
+    }
+
+    /// A call that is not answered alike to all: most ask something.
     #[inline(never)]
     fn call(&mut self, general: &mut General, esr: u64) -> Control {
-        let is_smc = esr::class(esr) == esr::ec::SMC64;
-        // Of HVCs those are answered already.
-        let mut answered =
-            || is_smc && exits::answer(general) || exits::ask(general, &self.vm.devices, &mut self.hardware);
-        if esr & 0xffff != 0 || !answered() {
-            return self.long_call(esr, general);
+        if esr & IMM16 != 0 || !exits::ask(general, &self.vm.devices, &mut self.hardware) {
+            return self.long_call(general, esr);
         }
-        // The saved program counter is at an SMC, and past an HVC.
-        if is_smc {
+        if esr::class(esr) == esr::ec::SMC64 {
             self.hardware.advance();
         }
         Control::Resume
     }
 
     #[inline(never)]
-    fn long_call(&mut self, esr: u64, general: &mut General) -> Control {
-        let imm = (esr & 0xffff) as u16;
+    fn long_call(&mut self, general: &mut General, esr: u64) -> Control {
+        let imm = (esr & IMM16) as u16;
         let is_smc = esr::class(esr) == esr::ec::SMC64;
         self.decide(if is_smc { Exit::Smc { imm } } else { Exit::Hvc { imm } }, (esr, 0), general)
+    }
+
+    /// An exception of another class.
+    #[inline(never)]
+    fn other_class(&mut self, general: &mut General, esr: u64) -> Control {
+        let (far, hpfar) = switch::fault_address();
+        self.fault((esr, far, hpfar), general)
     }
 
     /// What is neither, and no device's: a fault of the guest's for the most part.
@@ -270,14 +217,24 @@ impl Runner {
     }
 }
 
+/// `ISS.imm16` of a call.
+const IMM16: u64 = 0xffff;
+
 impl Handler for Runner {
     #[inline(always)]
     fn synchronous(&mut self, general: &mut General, esr: u64) -> Control {
         self.counters.exit(esr);
-        if exits::fast_path(esr, general, &self.vm.machine, &mut self.hardware) {
-            return Control::Resume;
+        let is_lazy = || General::is_lazy(esr::named_register(esr));
+        match esr::class(esr) {
+            esr::ec::HVC64 if esr & IMM16 == 0 && exits::answer(general) => Control::Resume,
+            esr::ec::HVC64 => self.call(general, esr),
+            esr::ec::SMC64 => self.smc(general, esr),
+            esr::ec::SYSREG if is_lazy() => Control::Whole,
+            esr::ec::SYSREG => self.register(general, esr),
+            esr::ec::DABT_LOWER if is_lazy() => Control::Whole,
+            esr::ec::DABT_LOWER => self.access(general, esr),
+            _ => self.other_class(general, esr),
         }
-        if General::is_lazy(esr::named_register(esr)) { Control::Whole } else { self.whole(general, esr) }
     }
 
     #[inline(always)]
@@ -285,7 +242,8 @@ impl Handler for Runner {
         match esr::class(esr) {
             esr::ec::DABT_LOWER => self.access(general, esr),
             esr::ec::SYSREG => self.register(general, esr),
-            _ => self.instruction(general, esr),
+            // No others ask for all registers.
+            _ => self.other_class(general, esr),
         }
     }
 

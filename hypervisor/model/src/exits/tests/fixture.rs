@@ -6,7 +6,7 @@ use std::vec::Vec;
 use crate::lock::{DEVICES, Mutex};
 use assay_spec::addr::Region;
 use assay_spec::cpu_id::VcpuId;
-use assay_spec::esr;
+use assay_spec::esr::{self, ec};
 use assay_spec::exit::{self, Exit, SysRegAccess, Width};
 use assay_spec::frame::{Frame, General, Return};
 use assay_spec::gic::hyp::EMPTY;
@@ -252,11 +252,24 @@ impl Vm {
     }
 
     pub(super) fn fast_path(&mut self, esr: u64) -> bool {
-        exits::fast_path(esr, &mut self.general, &self.machine, &mut self.cpu)
+        match esr::class(esr) {
+            ec::HVC64 if esr & 0xffff == 0 => exits::answer(&mut self.general),
+            ec::SYSREG => exits::read_id(esr, &mut self.general, &self.machine, &mut self.cpu),
+            _ => false,
+        }
     }
 
     pub(super) fn send_sgi(&mut self, esr: u64) -> bool {
-        exits::send_sgi(esr, &self.general, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
+        let Some(value) = exits::sgi(esr, &self.general, &self.machine) else {
+            return false;
+        };
+        let devices = self.devices.lock();
+        if devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut self.cpu) {
+            self.cpu.advance();
+        } else {
+            exits::send_sgi(value, &self.vcpu, devices, &mut self.cpu);
+        }
+        true
     }
 
     pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {

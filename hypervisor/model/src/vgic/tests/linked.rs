@@ -30,6 +30,26 @@ fn the_timer_is_linked_to_its_physical_interrupt() {
 }
 
 #[test]
+fn the_timer_goes_at_once_only_where_it_was_before_and_else_nothing_is_done() {
+    let mut m = GuestMachine::ready(Version::V3, 1, 32, 4);
+    let at_once = |m: &mut GuestMachine| m.vgic.hw_fired_at_once(VcpuId(0), TIMER, TIMER, &mut m.cpus[0]);
+    assert!(!at_once(&mut m), "it was nowhere yet");
+    assert!(m.cpus[0].lrs.iter().all(|lr| lr.state == LrState::Invalid));
+    m.set_timer(VcpuId(0), true);
+    assert!(!at_once(&mut m), "it is still there");
+    assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
+    m.cpus[0].line = false;
+    m.end(VcpuId(0));
+    assert!(at_once(&mut m));
+    let lr = m.cpus[0].lrs.iter().find(|lr| lr.state == LrState::Pending);
+    assert_eq!(lr.map(|lr| (lr.intid, lr.hw)), Some((TIMER, Some(TIMER))));
+    assert_eq!(m.acknowledge(VcpuId(0)), Some((TIMER.0, 0)));
+    m.end(VcpuId(0));
+    m.private(VcpuId(0), gicd::ICENABLER, 1 << TIMER.0);
+    assert!(!at_once(&mut m), "it is disabled");
+}
+
+#[test]
 fn a_timer_switched_off_while_its_interrupt_was_disabled_is_not_delivered() {
     for version in BOTH {
         let mut m = GuestMachine::ready(version, 1, 32, 4);
