@@ -119,6 +119,8 @@ pub struct Scheduler {
     /// The latest time that was heard of.
     now: u64,
     cpus: Vec<Cpu>,
+    /// For each physical CPU, by its index, its place in `cpus`, if it is in the pool.
+    places: Vec<Option<usize>>,
     vms: Vec<Vm>,
     vcpus: Vec<Vcpu>,
     /// For each VM and domain in which it has vCPUs: the virtual time if they were one vCPU.
@@ -206,10 +208,30 @@ impl Scheduler {
         let (idle, called, floating, crowded) = (set(), set(), set(), set());
         let domains = vec![Domain::default(); cpus.len() + 1];
         let is_alone = |at: usize| in_domain(ANYWHERE) + in_domain(at + 1) <= 1;
+        let mut places = vec![None; cpus.last().map_or(0, |last| last.0 + 1)];
+        for (at, cpu) in cpus.iter().enumerate() {
+            places[cpu.0] = Some(at);
+        }
         let cpu = |(at, &id): (usize, &PcpuId)| Cpu { id, is_alone: is_alone(at), ..Cpu::default() };
         let cpus = cpus.iter().enumerate().map(cpu).collect();
         let (now, fresh) = (0, false);
-        Self { slice, now, cpus, vms, vcpus, groups, domains, queues, timers, idle, called, floating, crowded, fresh }
+        Self {
+            slice,
+            now,
+            cpus,
+            places,
+            vms,
+            vcpus,
+            groups,
+            domains,
+            queues,
+            timers,
+            idle,
+            called,
+            floating,
+            crowded,
+            fresh,
+        }
     }
 
     /// Chooses what runs next on `cpu`, which is in the pool. What runs there, if anything, stays runnable.
@@ -218,6 +240,9 @@ impl Scheduler {
         let now = self.at_least(now);
         self.called.set(at, false);
         self.idle.set(at, false);
+        if let Some(pick) = self.pick_unrivalled(at, now) {
+            return pick;
+        }
         let current = self.charge(at, now);
         if let Some(index) = current {
             self.vcpus[index].woken = false;
@@ -247,7 +272,8 @@ impl Scheduler {
         }
         vcpu.enter(State::Blocked, now);
         vcpu.due = until.unwrap_or(u64::MAX);
-        self.vms[vcpu.vm].count(false, now);
+        // The meter was read to charge it.
+        self.vms[vcpu.vm].count(false, now, vcpu.mark);
         if let Some(until) = until {
             self.timers.push(at, Item { key: i128::from(until), id: index });
         }
@@ -305,8 +331,8 @@ impl Scheduler {
     }
 
     fn place(&self, cpu: PcpuId) -> usize {
-        let place = self.cpus.binary_search_by_key(&cpu, |one| one.id);
-        place.unwrap_or_else(|_| unreachable!("CPU {cpu} is not in the pool"))
+        let place = self.places.get(cpu.0).copied().flatten();
+        place.unwrap_or_else(|| unreachable!("CPU {cpu} is not in the pool"))
     }
 
     /// CPUs read the counter before they get the lock, so that their times may come in another order.
@@ -315,6 +341,7 @@ impl Scheduler {
         self.now
     }
 
+    #[inline(always)]
     fn call(&mut self, at: usize) -> PcpuId {
         self.called.set(at, true);
         self.cpus[at].id

@@ -2,7 +2,7 @@
 
 use super::heaps::Item;
 use super::vcpu::State;
-use super::{ANYWHERE, Scheduler};
+use super::{ANYWHERE, Entity, Pick, Scheduler, to_ticks};
 
 /// In the queue for all CPUs, so many places are searched for a vCPU that ran here last.
 const NEAR: usize = 7;
@@ -10,6 +10,36 @@ const NEAR: usize = 7;
 const PROTECTED: u64 = 8;
 
 impl Scheduler {
+    /// Chooses for a CPU on which nothing runs, while nobody waits in any queue: whom it is kept for, or nobody. The same as
+    /// [`Scheduler::choose`] and what goes with it come to, without what only matters if there is somebody to compare with.
+    /// `None`: there is more to look at.
+    pub(super) fn pick_unrivalled(&mut self, at: usize, now: u64) -> Option<Pick> {
+        let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
+        let cpu = &mut self.cpus[at];
+        if cpu.running.is_some() || !self.queues.is_empty() || timer.is_some_and(|timer| timer <= now) {
+            return None;
+        }
+        let Some(kept) = cpu.kept else {
+            self.idle.set(at, true);
+            self.fresh = false;
+            return Some(Pick { run: None, until: timer, kick: None });
+        };
+        let vcpu = &self.vcpus[kept];
+        let vm = &self.vms[vcpu.vm];
+        if vm.budget.is_some() {
+            return None;
+        }
+        let (time, start) = (vcpu.time, vcpu.time - vm.quantum);
+        let end = (!cpu.is_alone).then(|| now.saturating_add(self.slice));
+        (cpu.begun, cpu.from, cpu.charged) = (now, time, now);
+        (cpu.part, cpu.is_urged) = (u64::MAX, false);
+        let domain = &mut self.domains[vcpu.domain];
+        domain.time = domain.time.max(start);
+        self.start(at, kept, now);
+        self.fresh = false;
+        Some(Pick { run: Some(Entity(kept)), until: timer.into_iter().chain(end).min(), kick: None })
+    }
+
     /// Chooses among what runs on a CPU and what waits for it, and makes it so.
     pub(super) fn choose(&mut self, at: usize, mut current: Option<usize>, now: u64) -> Option<usize> {
         loop {

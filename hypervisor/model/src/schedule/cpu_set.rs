@@ -16,6 +16,7 @@ impl CpuSet {
     }
 
     /// Puts a CPU in or takes it out.
+    #[inline(always)]
     pub(super) fn set(&mut self, cpu: usize, inside: bool) {
         let bit = 1 << (cpu % 64);
         let word = &mut self.words[cpu / 64];

@@ -56,8 +56,15 @@ impl Heaps {
     }
 
     /// Takes a thing out of the queue in which it is, if it is in one.
+    #[inline(always)]
     pub(super) fn remove(&mut self, id: usize) {
-        let Some((heap, at)) = self.places[id].take() else { return };
+        if let Some((heap, at)) = self.places[id].take() {
+            self.take_out(heap, at);
+        }
+    }
+
+    #[inline(never)]
+    fn take_out(&mut self, heap: usize, at: usize) {
         let _ = self.heaps[heap].swap_remove(at);
         self.count -= 1;
         // What was last is here now, and may belong further up or further down.

@@ -25,7 +25,8 @@ impl Scheduler {
     /// Makes a blocked vCPU runnable, which is in no queue yet. Returns since when it is.
     pub(super) fn rouse(&mut self, index: usize, now: u64) -> u64 {
         let vcpu = &self.vcpus[index];
-        self.vms[vcpu.vm].count(true, now);
+        let vm = &mut self.vms[vcpu.vm];
+        vm.count(true, now, vm.meter(now));
         // If the CPU that should have seen to it was late, that is stolen time too.
         let since = now.min(vcpu.due);
         self.welcome(index);
@@ -105,6 +106,7 @@ impl Scheduler {
     }
 
     /// Lets nobody run on a CPU. Returns who did.
+    #[inline(always)]
     pub(super) fn leave(&mut self, at: usize) -> Option<usize> {
         self.floating.set(at, false);
         self.cpus[at].running.take()

@@ -244,6 +244,71 @@ fn a_cpu_takes_who_waits_though_another_is_kept_elsewhere() {
 }
 
 #[test]
+fn who_was_kept_begins_a_slice_when_its_cpu_asks() {
+    let (mut scheduler, cpus) = with_one_kept();
+    assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
+    let pick = scheduler.pick(cpus[1], 40);
+    assert_eq!((pick.run, pick.until, pick.kick), (Some(Entity(1)), Some(40 + SLICE), None));
+    // From its wake-up to the answer it waited, and ran in neither of both.
+    assert_eq!((scheduler.stolen(Entity(1), 100), scheduler.ran(Entity(1), 100)), (10, 10 + 60));
+    // Its CPU is taken by nobody else, nor called for who is elsewhere.
+    let pick = scheduler.pick(cpus[0], 100);
+    assert_eq!((pick.run, pick.kick), (Some(Entity(0)), None));
+    assert_eq!(scheduler.wake(Entity(1), 110), Some(cpus[1]));
+}
+
+#[test]
+fn who_was_kept_pays_for_what_it_runs() {
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1), vm(1, 1)], SLICE);
+    scheduler.wake(Entity(0), 0);
+    assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
+    scheduler.block(PcpuId(0), 10, None);
+    assert_eq!(scheduler.pick(PcpuId(0), 10).run, None);
+    scheduler.wake(Entity(0), 20);
+    assert_eq!(scheduler.pick(PcpuId(0), 20).run, Some(Entity(0)));
+    scheduler.wake(Entity(1), 25);
+    for slices in 1..=100 {
+        assert!(scheduler.pick(PcpuId(0), 20 + slices * SLICE).run.is_some());
+    }
+    let end = 20 + 100 * SLICE;
+    let ran = [0, 1].map(|entity| scheduler.ran(Entity(entity), end));
+    assert_eq!(ran[0] + ran[1], end - 10);
+    assert!(ran[0].abs_diff(ran[1]) <= 2 * SLICE, "{ran:?}");
+}
+
+#[test]
+fn who_was_kept_and_is_capped_stops_when_its_budget_ends() {
+    let mut capped = vm(1, 1);
+    capped.cap = Some(Cap { budget: 100, period: 10_000 });
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[capped], SLICE);
+    scheduler.wake(Entity(0), 0);
+    assert_eq!(scheduler.pick(PcpuId(0), 0).until, Some(100));
+    scheduler.block(PcpuId(0), 60, None);
+    assert_eq!(scheduler.pick(PcpuId(0), 60).run, None);
+    assert_eq!(scheduler.wake(Entity(0), 70), Some(PcpuId(0)));
+    let pick = scheduler.pick(PcpuId(0), 70);
+    assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(110)));
+    assert_eq!(scheduler.pick(PcpuId(0), 110).run, None);
+}
+
+#[test]
+fn whose_time_has_come_is_not_passed_over_for_who_was_kept() {
+    let cpus = [PcpuId(0)];
+    // vCPU 0 has run for longer, of the same weight, than vCPU 1 has when its time comes.
+    let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), vm(1, 1)], SLICE);
+    scheduler.wake(Entity(1), 0);
+    assert_eq!(scheduler.pick(cpus[0], 0).run, Some(Entity(1)));
+    scheduler.block(cpus[0], 10, Some(5 * SLICE));
+    scheduler.wake(Entity(0), 10);
+    assert_eq!(scheduler.pick(cpus[0], 10).run, Some(Entity(0)));
+    scheduler.block(cpus[0], 4 * SLICE, None);
+    let pick = scheduler.pick(cpus[0], 4 * SLICE);
+    assert_eq!((pick.run, pick.until), (None, Some(5 * SLICE)));
+    assert_eq!(scheduler.wake(Entity(0), 5 * SLICE - 1), Some(cpus[0]));
+    assert_eq!(scheduler.pick(cpus[0], 5 * SLICE).run, Some(Entity(1)));
+}
+
+#[test]
 fn a_cpu_for_one_vcpu_alone_needs_no_slices() {
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);

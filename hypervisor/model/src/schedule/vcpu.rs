@@ -69,6 +69,7 @@ impl Vcpu {
     }
 
     /// Returns for how many ticks it ran.
+    #[inline(always)]
     pub(super) fn ran(&self, now: u64) -> u64 {
         let open = match self.state {
             State::Running(_) => now.saturating_sub(self.since),
@@ -78,6 +79,7 @@ impl Vcpu {
     }
 
     /// Returns for how many ticks it could run and did not.
+    #[inline(always)]
     pub(super) fn stolen(&self, now: u64) -> u64 {
         let open = match self.state {
             State::Running(_) => 0,

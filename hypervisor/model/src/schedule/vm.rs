@@ -52,6 +52,7 @@ impl Vm {
     ///
     /// A VM's weight is divided among those of its vCPUs that are runnable, so that a tick's price changes
     /// with their number.
+    #[inline(always)]
     pub(super) fn meter(&self, now: u64) -> i128 {
         self.meter + cost(self.price * u64::from(self.active), now.saturating_sub(self.since))
     }
@@ -61,9 +62,10 @@ impl Vm {
         cost(self.price, ticks)
     }
 
-    /// Notes that one more vCPU is runnable, or one fewer.
-    pub(super) fn count(&mut self, more: bool, now: u64) {
-        self.meter = self.meter(now);
+    /// Notes that one more vCPU is runnable, or one fewer. `meter` is what [`Vm::meter`] says now.
+    pub(super) fn count(&mut self, more: bool, now: u64, meter: i128) {
+        debug_assert_eq!(meter, self.meter(now), "the meter is of now");
+        self.meter = meter;
         self.since = now;
         self.active = if more { self.active + 1 } else { self.active - 1 };
     }

@@ -103,6 +103,9 @@ impl Sharing {
 
 /// Returns how many nanoseconds `ticks` are.
 fn nanoseconds(ticks: u64) -> u64 {
-    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(cpu::counter_frequency().max(1));
-    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+    const SECOND: u64 = 1_000_000_000;
+    let frequency = cpu::counter_frequency().max(1);
+    let (seconds, rest) = (ticks / frequency, ticks % frequency);
+    // A frequency has 32 bits (DDI0487 CNTFRQ_EL0), so that what is left of a second fits: no division of 128 bits.
+    seconds.saturating_mul(SECOND).saturating_add(rest.saturating_mul(SECOND) / frequency)
 }
