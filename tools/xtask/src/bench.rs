@@ -71,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return scaling::run(!options.no_linux, options.plot.as_deref());
     }
     let before = options.against.as_deref().map(table::read_json).transpose()?;
-    build::guests(&["bench", "pci", "virtio"])?;
+    build::guests(&["bench", "hello", "pci", "virtio"])?;
     let (mut figures, mut native) = programs::measure()?;
     figures.extend(virtio::measure().context("an I/O between two VMs")?);
     let peer = options.peer.map(|peer| Ok::<_, anyhow::Error>((peer.name(), peer.measure()?))).transpose()?;
