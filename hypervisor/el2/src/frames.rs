@@ -62,6 +62,9 @@ impl Frames {
     }
 
     /// Gives back all but the pages of `kept`, which are the caller's for good.
+    ///
+    /// The allocator keeps no list of what it has handed out, so that a part can come back alone: it is joined with what is free beside
+    /// it, and nothing else.
     pub(crate) fn keep(self, kept: Region<Pa>) {
         let pages = (self.region.start.0..self.region.end().0).step_by(PAGE_SIZE as usize);
         for page in pages.filter(|page| !kept.contains(Pa(*page))) {
