@@ -33,8 +33,9 @@ pub(super) fn run(cases: &[Case], jobs: usize, retry: bool, logs: &Path, suites:
                     let (results, again) = &mut *all.lock().unwrap_or_else(PoisonError::into_inner);
                     match &ran.0 {
                         Err(error) if retry => {
-                            results.complain(case, &ran.1, &format!("{error:#}"));
-                            again.push((case, format!("{error:#}")));
+                            let complaint = format!("{error:#}");
+                            results.complain(case, &ran.1, &complaint);
+                            again.push((case, complaint));
                         }
                         _ => results.take(case, ran, None),
                     }
