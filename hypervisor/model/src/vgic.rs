@@ -55,17 +55,21 @@ const fn byte(index: usize) -> u8 {
     (index as u64 & 0xff) as u8
 }
 
+/// What it takes to list an interrupt where it was before.
+pub trait ListSlots {
+    /// Writes a List Register.
+    fn write(&mut self, index: usize, lr: Lr);
+    /// Returns `ICH_ELRSR_EL2` or `GICH_ELRSR`: bit n is set if List Register n is free and owes no
+    /// maintenance interrupt. Bits from [`ListRegisters::count`] upwards are zero.
+    fn empty(&self) -> u32;
+}
+
 /// The List Registers of the physical CPU this runs on, and what goes with them.
-pub trait ListRegisters {
+pub trait ListRegisters: ListSlots {
     /// Returns how many there are, 1 to 16.
     fn count(&self) -> u32;
     /// Reads one.
     fn read(&self, index: usize) -> Lr;
-    /// Writes one.
-    fn write(&mut self, index: usize, lr: Lr);
-    /// Returns `ICH_ELRSR_EL2` or `GICH_ELRSR`: bit n is set if List Register n is free and owes no
-    /// maintenance interrupt. Bits from [`count`](Self::count) upwards are zero.
-    fn empty(&self) -> u32;
     /// Replaces the maintenance requests in `ICH_HCR_EL2` or `GICH_HCR`: a combination of
     /// [`HCR_UIE`](assay_spec::gic::hyp::HCR_UIE) and [`HCR_NPIE`](assay_spec::gic::hyp::HCR_NPIE).
     fn set_maintenance(&mut self, requests: u32);

@@ -6,13 +6,24 @@ use assay_el2::stage2::TableMemory;
 use assay_model::holes::Holes;
 use assay_model::loader::GuestMemory;
 use assay_model::stage2::{Stage2, Tables, TablesInUse, WithdrawError};
-use assay_model::vgic::ListRegisters;
+use assay_model::vgic::{ListRegisters, ListSlots};
 use assay_spec::addr::{Ipa, Pa, Region};
 use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 
 /// The List Registers of the running CPU.
 pub(crate) struct Lists;
+
+impl ListSlots for Lists {
+    #[inline(always)]
+    fn write(&mut self, index: usize, lr: Lr) {
+        gic::lr_write(index, lr);
+    }
+    #[inline]
+    fn empty(&self) -> u32 {
+        gic::lr_empty()
+    }
+}
 
 impl ListRegisters for Lists {
     #[inline]
@@ -21,14 +32,6 @@ impl ListRegisters for Lists {
     }
     fn read(&self, index: usize) -> Lr {
         gic::lr_read(index)
-    }
-    #[inline(always)]
-    fn write(&mut self, index: usize, lr: Lr) {
-        gic::lr_write(index, lr);
-    }
-    #[inline]
-    fn empty(&self) -> u32 {
-        gic::lr_empty()
     }
     fn set_maintenance(&mut self, requests: u32) {
         gic::set_maintenance(requests);
@@ -44,17 +47,10 @@ impl ListRegisters for Lists {
     }
 }
 
-/// The same of a CPU that is known to have a GICv3's.
+/// The same where they are known to be a GICv3's.
 pub(crate) struct ListsV3(pub(crate) gic::V3);
 
-impl ListRegisters for ListsV3 {
-    #[inline]
-    fn count(&self) -> u32 {
-        Lists.count()
-    }
-    fn read(&self, index: usize) -> Lr {
-        Lists.read(index)
-    }
+impl ListSlots for ListsV3 {
     #[inline(always)]
     fn write(&mut self, index: usize, lr: Lr) {
         self.0.lr_write(index, lr);
@@ -62,18 +58,6 @@ impl ListRegisters for ListsV3 {
     #[inline(always)]
     fn empty(&self) -> u32 {
         self.0.lr_empty()
-    }
-    fn set_maintenance(&mut self, requests: u32) {
-        Lists.set_maintenance(requests);
-    }
-    fn deactivate_physical(&mut self, intid: IntId) {
-        Lists.deactivate_physical(intid);
-    }
-    fn is_deactivation_separate(&self) -> bool {
-        Lists.is_deactivation_separate()
-    }
-    fn is_physical_pending(&self, intid: IntId) -> bool {
-        Lists.is_physical_pending(intid)
     }
 }
 

@@ -7,7 +7,7 @@ use assay_model::doorbell::Side;
 use assay_model::exits;
 use assay_model::smccc::Workaround;
 use assay_model::vcpus::VcpuSet;
-use assay_model::vgic::ListRegisters;
+use assay_model::vgic::{ListRegisters, ListSlots};
 use assay_model::virtio::News;
 use assay_model::vm::Vcpu;
 use assay_spec::cpu_id::VcpuId;
@@ -36,14 +36,7 @@ impl Hardware {
     }
 }
 
-impl ListRegisters for Hardware {
-    #[inline]
-    fn count(&self) -> u32 {
-        Lists.count()
-    }
-    fn read(&self, index: usize) -> Lr {
-        Lists.read(index)
-    }
+impl ListSlots for Hardware {
     #[inline(always)]
     fn write(&mut self, index: usize, lr: Lr) {
         Lists.write(index, lr);
@@ -51,6 +44,16 @@ impl ListRegisters for Hardware {
     #[inline]
     fn empty(&self) -> u32 {
         Lists.empty()
+    }
+}
+
+impl ListRegisters for Hardware {
+    #[inline]
+    fn count(&self) -> u32 {
+        Lists.count()
+    }
+    fn read(&self, index: usize) -> Lr {
+        Lists.read(index)
     }
     fn set_maintenance(&mut self, requests: u32) {
         Lists.set_maintenance(requests);

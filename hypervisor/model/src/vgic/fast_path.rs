@@ -2,7 +2,7 @@
 
 use super::bank::{Bank, bit};
 use super::notes::IrqRef;
-use super::{Cpu, ListRegisters, SLOTS, Vgic};
+use super::{Cpu, ListRegisters, ListSlots, SLOTS, Vgic};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::EMPTY;
@@ -20,13 +20,7 @@ impl Vgic {
     /// `the_timer_is_linked_to_its_physical_interrupt`.
     // In all callers it is a constant whether there is a physical interrupt.
     #[inline(always)]
-    pub(super) fn list_again<H: ListRegisters>(
-        &self,
-        vcpu: VcpuId,
-        n: u32,
-        physical: Option<IntId>,
-        hw: &mut H,
-    ) -> bool {
+    pub(super) fn list_again<H: ListSlots>(&self, vcpu: VcpuId, n: u32, physical: Option<IntId>, hw: &mut H) -> bool {
         let (Some(bank), b) = (self.banks.get(vcpu.0), bit(n)) else {
             return false;
         };

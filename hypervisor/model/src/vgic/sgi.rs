@@ -2,7 +2,7 @@
 
 use super::bank::{Bank, Irq, bit};
 use super::notes::IrqRef;
-use super::{ListRegisters, Version, Vgic};
+use super::{ListRegisters, ListSlots, Version, Vgic};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::sgi::Sgi;
@@ -18,7 +18,7 @@ impl Vgic {
 
     /// The same for an SGI to nobody, and for one to the sender itself that goes where it was before. False: nothing was done.
     #[inline(always)]
-    pub fn sgi1r_at_once<H: ListRegisters>(&self, from: VcpuId, value: u64, hw: &mut H) -> bool {
+    pub fn sgi1r_at_once<H: ListSlots>(&self, from: VcpuId, value: u64, hw: &mut H) -> bool {
         let sgi = Sgi::decode(value);
         let targets = self.targets(from, &sgi);
         targets.is_empty() || targets == VcpuSet::one(VcpuId(from.0 & 63)) && self.list_again(from, sgi.intid, None, hw)

@@ -2,7 +2,7 @@
 //!
 //! An INTID that the controller does not have is ignored.
 
-use super::{ListRegisters, Vgic};
+use super::{ListRegisters, ListSlots, Vgic};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::intid::IntId;
@@ -62,7 +62,7 @@ impl Vgic {
 
     /// The same for a private interrupt that goes where it was before. False: nothing was done.
     #[inline(always)]
-    pub fn hw_fired_at_once<H: ListRegisters>(&self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> bool {
+    pub fn hw_fired_at_once<H: ListSlots>(&self, vcpu: VcpuId, virt: IntId, phys: IntId, hw: &mut H) -> bool {
         (IntId::PPI_BASE..IntId::SPI_BASE).contains(&virt.0) && self.list_again(vcpu, virt.0, Some(phys), hw)
     }
 

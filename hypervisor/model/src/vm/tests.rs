@@ -115,16 +115,19 @@ fn the_line_of_a_physical_timer_that_is_stopped_is_low() {
 }
 
 struct NoLists;
+impl crate::vgic::ListSlots for NoLists {
+    fn write(&mut self, _: usize, _: assay_spec::lr::Lr) {}
+    fn empty(&self) -> u32 {
+        0
+    }
+}
+
 impl crate::vgic::ListRegisters for NoLists {
     fn count(&self) -> u32 {
         0
     }
     fn read(&self, _: usize) -> assay_spec::lr::Lr {
         assay_spec::gic::hyp::EMPTY
-    }
-    fn write(&mut self, _: usize, _: assay_spec::lr::Lr) {}
-    fn empty(&self) -> u32 {
-        0
     }
     fn set_maintenance(&mut self, _: u32) {}
     fn deactivate_physical(&mut self, _: assay_spec::intid::IntId) {}

@@ -25,7 +25,7 @@ use crate::layout;
 use crate::smccc::{HostFacts, Workaround, Workarounds};
 use crate::stage::Start;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{ListRegisters, Version};
+use crate::vgic::{ListRegisters, ListSlots, Version};
 use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
@@ -101,13 +101,7 @@ impl FakeCpu {
     }
 }
 
-impl ListRegisters for FakeCpu {
-    fn count(&self) -> u32 {
-        4
-    }
-    fn read(&self, index: usize) -> Lr {
-        self.lrs[index]
-    }
+impl ListSlots for FakeCpu {
     fn write(&mut self, index: usize, lr: Lr) {
         self.lrs[index] = lr;
     }
@@ -115,6 +109,15 @@ impl ListRegisters for FakeCpu {
         let empty = |lr: &Lr| lr.state == LrState::Invalid && !lr.eoi_maintenance;
         let numbered = (0..).zip(&self.lrs);
         numbered.fold(0, |bits, (n, lr)| bits | u32::from(empty(lr)) << n)
+    }
+}
+
+impl ListRegisters for FakeCpu {
+    fn count(&self) -> u32 {
+        4
+    }
+    fn read(&self, index: usize) -> Lr {
+        self.lrs[index]
     }
     fn set_maintenance(&mut self, requests: u32) {
         self.maintenance = requests;

@@ -1,7 +1,7 @@
 //! A virtual CPU interface as the manual describes it, and a VM's worth of them around a [`Vgic`].
 
 use crate::vcpus::VcpuSet;
-use crate::vgic::{ListRegisters, Read, Version, Vgic};
+use crate::vgic::{ListRegisters, ListSlots, Read, Version, Vgic};
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::hyp::{EMPTY, HCR_NPIE, HCR_UIE};
@@ -89,14 +89,7 @@ impl Interface {
     }
 }
 
-impl ListRegisters for Interface {
-    fn count(&self) -> u32 {
-        self.lrs.len() as u32
-    }
-    fn read(&self, index: usize) -> Lr {
-        self.accesses.set(self.accesses.get() + 1);
-        self.lrs[index]
-    }
+impl ListSlots for Interface {
     fn write(&mut self, index: usize, lr: Lr) {
         self.accesses.set(self.accesses.get() + 1);
         assert!(!(lr.hw.is_some() && lr.eoi_maintenance), "{lr:?}");
@@ -110,6 +103,16 @@ impl ListRegisters for Interface {
     fn empty(&self) -> u32 {
         let empty = |lr: &Lr| lr.state == LrState::Invalid && !lr.eoi_maintenance;
         (0..).zip(&self.lrs).filter(|(_, lr)| empty(lr)).fold(0, |bits, (n, _)| bits | 1 << n)
+    }
+}
+
+impl ListRegisters for Interface {
+    fn count(&self) -> u32 {
+        self.lrs.len() as u32
+    }
+    fn read(&self, index: usize) -> Lr {
+        self.accesses.set(self.accesses.get() + 1);
+        self.lrs[index]
     }
     fn set_maintenance(&mut self, requests: u32) {
         self.requests = requests;
