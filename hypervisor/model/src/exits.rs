@@ -24,13 +24,15 @@ use crate::vgic::ListRegisters;
 use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
-mod access;
 mod accessed;
 mod between;
+pub mod device;
+pub mod gic;
 mod shared;
+pub mod uart;
 
-pub use access::access;
 pub use accessed::Accessed;
+pub use between::between;
 pub use shared::{Shared, may_be_shared, shared};
 
 /// Where the guest is in its program, which stays in the CPU's registers while an exit is handled.

@@ -80,6 +80,7 @@ pub struct El1Write {
 /// Makes the guest that is `at` an instruction take `fault` there, and returns what goes to its EL1 registers.
 ///
 /// `at.pc` must still be at the instruction: the preferred return address of every one of these.
+#[inline(always)]
 pub fn take(fault: Fault, at: &mut Return, el1: &El1State) -> El1Write {
     let origin = Origin::of(at.pstate);
     let (esr, far) = syndrome(fault, origin);
@@ -144,6 +145,7 @@ impl Origin {
 }
 
 /// ESR_EL1 and FAR_EL1. IL is 1 in all of them: for aborts without ISV and for EC 0 it always is.
+#[inline(always)]
 fn syndrome(fault: Fault, origin: Origin) -> (u64, Option<u64>) {
     match fault {
         Fault::Undefined => (esr::encode(ec::UNKNOWN, 0), None),

@@ -14,15 +14,35 @@ pub(crate) const fn below(index: usize, len: usize) -> Option<usize> {
     Some(index & (usize::MAX.unbounded_shr((len - 1).leading_zeros())))
 }
 
+/// How many there are of something, with the mask that goes with it: for a number that stays.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound {
+    len: usize,
+    mask: usize,
+}
+
+impl Bound {
+    pub(crate) const fn new(len: usize) -> Self {
+        Self { len, mask: if len == 0 { 0 } else { usize::MAX.unbounded_shr((len - 1).leading_zeros()) } }
+    }
+
+    /// Does as [`below`].
+    #[inline(always)]
+    pub(crate) const fn below(self, index: usize) -> Option<usize> {
+        if index < self.len { Some(index & self.mask) } else { None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::below;
+    use super::{Bound, below};
 
     #[test]
     fn all_indices_below_are_themselves() {
         for len in 0..600 {
             for index in 0..700 {
                 assert_eq!(below(index, len), (index < len).then_some(index), "{index} of {len}");
+                assert_eq!(Bound::new(len).below(index), below(index, len));
             }
         }
         for index in [1 << 32, usize::MAX / 2, usize::MAX - 1] {

@@ -28,7 +28,7 @@ mod sgi;
 mod sources;
 
 use crate::vcpus::VcpuSet;
-use access::Frame;
+pub use access::{Frames, Register, View};
 use alloc::vec::Vec;
 use assay_spec::cpu_id::VcpuId;
 pub use assay_spec::gic::Version;
@@ -37,7 +37,6 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use bank::{Bank, Forward};
 use notes::IrqRef;
-use registers::View;
 
 /// The most SPIs a VM can have: INTIDs 32 to 991.
 pub const SPIS_MAX: usize = 960;
@@ -53,6 +52,11 @@ const NOBODY: u8 = 0xff;
 /// A vCPU, where one is kept in a byte.
 const fn byte(index: usize) -> u8 {
     (index as u64 & 0xff) as u8
+}
+
+/// Brings a number of vCPUs into what a controller can have.
+fn possible_vcpus(version: Version, vcpus: usize) -> usize {
+    vcpus.clamp(1, if version == Version::V2 { VCPUS_MAX_V2 } else { VCPUS_MAX_V3 })
 }
 
 /// What it takes to list an interrupt where it was before.
@@ -103,11 +107,8 @@ pub struct Vgic {
     everyone: VcpuSet,
     /// Which groups the Distributor forwards: `GICD_CTLR.EnableGrp0` and `EnableGrp1`.
     forward: Forward,
-    /// The Distributor's frame, and its `GICD_TYPER`: the same from creation on.
-    dist: &'static Frame,
+    /// `GICD_TYPER`: the same from creation on.
     typer: u32,
-    /// How many Redistributors there are: a GICv2 has none.
-    redists: usize,
     /// vCPUs whose List Registers no longer hold what they should.
     changed: VcpuSet,
     /// Those of them where something that is listed has to be taken back or looked at.
@@ -156,8 +157,7 @@ impl Vgic {
     /// `vcpus` is brought into 1 to 64 (GICv2: 1 to 8), `spis` is rounded up to a multiple of 32 and
     /// kept to [`SPIS_MAX`]. vCPU i has the affinity (i / 16).(i % 16), as its MPIDR has.
     pub fn new(version: Version, vcpus: usize, spis: usize) -> Self {
-        let most = if version == Version::V2 { VCPUS_MAX_V2 } else { VCPUS_MAX_V3 };
-        let vcpus = vcpus.clamp(1, most);
+        let vcpus = possible_vcpus(version, vcpus);
         let words = spis.min(SPIS_MAX).div_ceil(32);
         let lines = (words as u64 & 0x1f) as u32;
         let typer = match version {
@@ -171,9 +171,7 @@ impl Vgic {
             banks: (0..vcpus + words).map(|index| Bank::new(version, index, vcpus)).collect(),
             everyone: VcpuSet::first(vcpus),
             forward: Forward::NONE,
-            dist: if version == Version::V2 { &access::DIST_V2 } else { &access::DIST_V3 },
             typer,
-            redists: if version == Version::V2 { 0 } else { vcpus },
             changed: VcpuSet::EMPTY,
             stale: VcpuSet::EMPTY,
             lone: VcpuSet::EMPTY,

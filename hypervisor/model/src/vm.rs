@@ -17,7 +17,7 @@ use crate::ptimer::PhysTimer;
 use crate::rtc::Rtc;
 use crate::smccc::Workarounds;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{ListRegisters, Version, Vgic};
+use crate::vgic::{Frames, ListRegisters, Vgic};
 use crate::virtio::{self, Link};
 use crate::vpl011::Vpl011;
 use crate::watchdog::{Watchdog, WatchdogEvent};
@@ -34,8 +34,8 @@ pub struct GuestMachine {
     pub ram: Region<Ipa>,
     /// Its flashes.
     pub flashes: Vec<Region<Ipa>>,
-    /// Its interrupt controller.
-    pub gic: Version,
+    /// The frames of its interrupt controller.
+    pub gic: Frames,
     /// How many vCPUs it has.
     pub vcpus: usize,
     /// Whether it has the SBSA watchdog.
@@ -132,7 +132,7 @@ impl Devices {
     /// Makes the devices of a VM at power-on; all they will ever allocate is allocated here.
     pub fn new(machine: &GuestMachine) -> Self {
         Self {
-            vgic: Vgic::new(machine.gic, machine.vcpus, machine.spis()),
+            vgic: Vgic::new(machine.gic.version, machine.vcpus, machine.spis()),
             uart: Vpl011::new(),
             power: PowerTable::new(machine.vcpus),
             watchdog: Watchdog::new(),

@@ -21,6 +21,7 @@ use crate::pool::{Pool, Step, Turn};
 use crate::vm::{Vm, intx};
 use crate::{cpus, deferred, panic, pool};
 
+mod access;
 mod clock;
 mod exits;
 mod filling;

@@ -15,6 +15,7 @@ use assay_model::rtc::Rtc;
 use assay_model::schedule::Share;
 use assay_model::smccc::Workarounds;
 use assay_model::stage2::Geometry;
+use assay_model::vgic::Frames;
 use assay_model::virtio::Link;
 use assay_model::vm::GuestMachine;
 use assay_spec::addr::{Ipa, Pa, Region};
@@ -206,7 +207,7 @@ impl<'a> Planner<'a> {
                 pstate: idregs::pstate_bits(host),
                 ram: ram.ipa,
                 flashes: config.flash.iter().map(FlashClaim::place).collect(),
-                gic,
+                gic: Frames::new(gic, vcpus),
                 vcpus,
                 watchdog: config.watchdog,
                 rtc: self.host.rtc,
@@ -317,7 +318,7 @@ impl VmPlan<'_> {
             let tree = guest_tree::build(&GuestTree {
                 space: &self.space,
                 vcpus: &affinities,
-                gic: self.machine.gic,
+                gic: self.machine.gic.version,
                 bootargs: &self.config.bootargs,
                 ramdisk,
                 seeds,

@@ -95,7 +95,7 @@ pub const fn class(esr: u64) -> u8 {
 pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
     match class(esr) {
         ec::HVC64 => Exit::Hvc { imm: (esr & 0xffff) as u16 },
-        ec::DABT_LOWER => Exit::DataAbort(abort(esr, far, hpfar, esr & TAG_ACCESS != 0)),
+        ec::DABT_LOWER => Exit::DataAbort(data_abort(esr, far, hpfar)),
         ec::SYSREG => Exit::SysReg(register_access(esr)),
         ec::SMC64 => Exit::Smc { imm: (esr & 0xffff) as u16 },
         ec::IABT_LOWER => Exit::InstrAbort(abort(esr & !WNR, far, hpfar, false)),
@@ -104,6 +104,12 @@ pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Exit {
         ec::FP | ec::SVE | ec::SME => Exit::FpTrap,
         _ => Exit::Unknown,
     }
+}
+
+/// Decodes a data abort from a guest, as [`decode`] does.
+#[inline(always)]
+pub const fn data_abort(esr: u64, far: u64, hpfar: u64) -> Abort {
+    abort(esr, far, hpfar, esr & TAG_ACCESS != 0)
 }
 
 /// Decodes a load or store by one general register that missed in stage 2, as a device's registers do: address and
@@ -115,7 +121,7 @@ pub const fn device_access((esr, far, hpfar): (u64, u64, u64)) -> Option<(Ipa, A
     if esr & (CLASS | ISV | S1PTW | TAG_ACCESS) != IS_TOLD || esr & 0x3f >= fsc::PERMISSION as u64 {
         return None;
     }
-    Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), Access((esr & 0xffff_ffff) as u32)))
+    Some((Ipa((hpfar & FIPA) << 8 | far & 0xfff), Access::from_syndrome(esr)))
 }
 
 /// Tells whether a syndrome is of a load or store by one general register, or of cache maintenance, that stage 2 does not
@@ -131,6 +137,7 @@ const FNV: u64 = 1 << 10;
 /// Tells whether a syndrome is of a synchronous external abort or a parity or ECC error, of an access from EL1 or EL0 or of a
 /// walk of its tables; and if so, whether `FAR_EL2` holds the address of what failed, which after a walk is a table's and not
 /// known (DDI0487 ESR_EL2, DFSC and FnV).
+#[inline]
 pub const fn external_abort(esr: u64) -> Option<bool> {
     let is_abort = matches!(class(esr), ec::DABT_LOWER | ec::IABT_LOWER);
     let is_external = matches!(esr & 0x3f, 0x10 | 0x13..=0x18 | 0x1b..=0x1f);
@@ -150,7 +157,7 @@ pub const fn is_uncontainable(esr: u64) -> bool {
 
 /// Returns the load or store by one general register that the syndrome of a data abort describes in full.
 pub const fn told_access(esr: u64) -> Option<Access> {
-    if esr & ISV != 0 { Some(Access((esr & 0xffff_ffff) as u32)) } else { None }
+    if esr & ISV != 0 { Some(Access::from_syndrome(esr)) } else { None }
 }
 
 /// Tells whether `HPFAR_EL2` was written by an abort with this syndrome.

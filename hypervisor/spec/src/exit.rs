@@ -34,9 +34,16 @@ impl Width {
 
 /// A single general-register load or store, as the syndrome that describes it in full has it (`ISS`, with `ISV` = 1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Access(pub(crate) u32);
+pub struct Access(u32);
 
 impl Access {
+    /// Returns what the syndrome of a data abort says, if `ISV` in it is 1 (DDI0487 ESR_EL2, "ISS encoding for an exception
+    /// from a Data Abort").
+    #[inline(always)]
+    pub const fn from_syndrome(esr: u64) -> Self {
+        Self((esr & 0xffff_ffff) as u32)
+    }
+
     /// `WnR`: a store, not a load.
     pub const fn is_store(self) -> bool {
         self.0 >> 6 & 1 != 0

@@ -3,52 +3,34 @@
 //! No lock of the VM's is held while another VM is told, and its own only for its own interrupt.
 
 use assay_spec::addr::Ipa;
+use assay_spec::esr;
 use assay_spec::exit::Access;
 use assay_spec::frame::General;
 
-use super::accessed::{Accessed, finish_load};
-use super::{Cpu, Locked};
+use super::Cpu;
+use super::accessed::{Accessed, Here, finish_load};
 use crate::layout;
 use crate::speculation::below;
 use crate::vcpus::VcpuSet;
 use crate::virtio::{Answer, News};
-use crate::vm::{Devices, GuestMachine, Vcpu};
+use crate::vm::{Devices, GuestMachine};
 
-/// A load or store where no device of the VM's own is. Most are where nothing is between VMs either, which is seen at once.
-#[inline(always)]
-pub(super) fn between<C: Cpu>(
-    (ipa, access): (Ipa, Access),
-    general: &mut General,
-    vcpu: &Vcpu,
-    machine: &GuestMachine,
-    devices: &Locked<C>,
-    cpu: &mut C,
-) -> Accessed {
-    if !layout::is_between(ipa) {
+/// Carries out a load or store of what is between VMs and steps over it.
+pub fn between<C: Cpu>(syndrome: (u64, u64, u64), general: &mut General, here: Here<'_, C>, cpu: &mut C) -> Accessed {
+    let Some((ipa, access)) = esr::device_access(syndrome) else {
         return Accessed::Nothing;
-    }
-    of_others((ipa, access), general, vcpu, machine, devices, cpu)
-}
-
-#[inline(never)]
-fn of_others<C: Cpu>(
-    (ipa, access): (Ipa, Access),
-    general: &mut General,
-    vcpu: &Vcpu,
-    machine: &GuestMachine,
-    devices: &Locked<C>,
-    cpu: &mut C,
-) -> Accessed {
+    };
+    let machine = here.1;
     let store = access.is_store().then(|| access.width().truncate(general.get(access.register())));
     let value = if let Some((index, offset)) = machine.doorbells.find(ipa) {
         doorbell(index, offset, (access, store), machine, cpu)
     } else if let Some((index, offset)) = find(ipa, layout::VIRTIO, machine.virtio.len()) {
-        match front(index, offset, (access, store), (vcpu, machine, devices), cpu) {
+        match front(index, offset, (access, store), here, cpu) {
             Some(value) => value,
             None => return Accessed::Wait,
         }
     } else if let Some((index, offset)) = find(ipa, layout::FACES.start, machine.faces.len()) {
-        back(index, offset, (access, store), (vcpu, machine, devices), cpu)
+        back(index, offset, (access, store), here, cpu)
     } else {
         return Accessed::Nothing;
     };
@@ -62,8 +44,6 @@ fn of_others<C: Cpu>(
 
 /// An access, and what it stores.
 type Asked = (Access, Option<u64>);
-/// The vCPU that makes it, and its VM.
-type Here<'a, C> = (&'a Vcpu, &'a GuestMachine, &'a Locked<C>);
 
 fn doorbell<C: Cpu>(index: usize, offset: u64, (access, store): Asked, machine: &GuestMachine, cpu: &mut C) -> u64 {
     let Some(value) = store else {

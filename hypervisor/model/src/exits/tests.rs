@@ -1,5 +1,6 @@
 //! Each exit does to the guest's registers and the VM's devices what it should, and nothing can make it panic.
 
+mod accesses;
 mod agreement;
 mod between;
 mod calls;

@@ -1,24 +1,25 @@
-//! A guest's accesses to the controller's frames: from an offset to a [row](super::registers::ROWS), and what goes
+//! A guest's accesses to the controller's frames: from an address to a [row](super::registers::ROWS), and what goes
 //! around it.
 //!
 //! What is reserved, not naturally aligned, or of a width that the register does not have is RAZ/WI. The architecture
 //! leaves those UNPREDICTABLE within limits (IHI 0069H §12.1.3, IHI 0048B §4.1.4), RAZ/WI among them.
 
-use super::registers::{ROWS, Row, Store, View};
+pub use super::registers::View;
+use super::registers::{ROWS, Row, Store};
 use super::{ListRegisters, Read, Version, Vgic};
-use crate::speculation::below;
+use crate::speculation::Bound;
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::gic::{dist as gicd, redist as gicr};
 
 /// A frame of registers, 64 KiB at most: which row an offset belongs to, if any.
-pub(super) struct Frame([u8; KEYS]);
+struct Frame([u8; KEYS]);
 
 /// The Distributor of a GICv2.
-pub(super) static DIST_V2: Frame = Frame::new(Row::DIST_V2);
+static DIST_V2: Frame = Frame::new(Row::DIST_V2);
 /// The Distributor of a GICv3.
-pub(super) static DIST_V3: Frame = Frame::new(Row::DIST_V3);
+static DIST_V3: Frame = Frame::new(Row::DIST_V3);
 /// `RD_base` and `SGI_base` of a Redistributor.
 static REDIST: [Frame; 2] = [Frame::new(Row::RD), Frame::new(Row::SGI)];
 
@@ -56,94 +57,94 @@ impl Frame {
         Self(rows)
     }
 
-    /// Finds the register of an access: its row, and the offset in it.
+    /// Finds the register of an access. `None` for what is RAZ/WI.
     #[inline(always)]
-    pub(super) fn find(&self, offset: u64, width: Width) -> Option<(&'static Row, u32)> {
-        let offset = u32::try_from(offset).ok().filter(|offset| *offset < 0x1_0000)?;
+    fn find(&self, offset: u64, width: Width) -> Option<Register> {
+        let offset = (offset % FRAME) as u32;
         let row = &ROWS[usize::from(self.0[key(offset as usize)])];
         let at = offset.wrapping_sub(row.first);
-        (at < row.size && row.widths.allows(offset, width)).then_some((row, at))
+        if at < row.size && row.widths.allows(offset, width) { Some(Register(row, at)) } else { None }
     }
 }
 
-/// The guest's accesses, on `vcpu`'s own CPU. `None` where there is no frame of this controller.
+/// Bytes of a frame, as addresses tell them apart.
+const FRAME: u64 = 0x1_0000;
+
+/// A register, or one of an array of them: its row, and the offset in it.
+#[derive(Clone, Copy)]
+pub struct Register(pub(super) &'static Row, pub(super) u32);
+
+impl Register {
+    /// Tells whether what it shows is in List Registers for the most part.
+    #[inline(always)]
+    pub fn is_in_lists(self) -> bool {
+        self.0.in_lists
+    }
+}
+
+/// The frames that a controller has: the same for as long as it exists.
+#[derive(Clone, Copy)]
+pub struct Frames {
+    /// The architecture.
+    pub version: Version,
+    dist: &'static Frame,
+    /// Bytes of the Distributor's frame.
+    dist_size: u64,
+    /// Its Redistributors: a GICv2 has none.
+    redists: Bound,
+}
+
+impl Frames {
+    /// Returns those of the controller that [`Vgic::new`] makes.
+    pub fn new(version: Version, vcpus: usize) -> Self {
+        match version {
+            Version::V2 => Self { version, dist: &DIST_V2, dist_size: gicd::FRAME_V2, redists: Bound::new(0) },
+            Version::V3 => {
+                let redists = Bound::new(super::possible_vcpus(version, vcpus));
+                Self { version, dist: &DIST_V3, dist_size: gicd::FRAME_V3, redists }
+            }
+        }
+    }
+
+    /// Tells whether an offset is in the Distributor's frame.
+    #[inline(always)]
+    pub fn has_dist(&self, offset: u64) -> bool {
+        offset < self.dist_size
+    }
+
+    /// Finds the register of an access at an offset in the Distributor's frame. `None` for what is RAZ/WI.
+    #[inline(always)]
+    pub fn dist(&self, offset: u64, width: Width) -> Option<Register> {
+        self.dist.find(offset, width)
+    }
+
+    /// Returns whose the Redistributor at an offset from the first is, if there is one.
+    #[inline(always)]
+    pub fn redist_of(&self, offset: u64) -> Option<VcpuId> {
+        self.redists.below(usize::try_from(offset / gicr::STRIDE).ok()?).map(VcpuId)
+    }
+
+    /// Finds the register of an access at an offset from any Redistributor. `None` for what is RAZ/WI.
+    #[inline(always)]
+    pub fn redist(&self, offset: u64, width: Width) -> Option<Register> {
+        REDIST[(offset / gicr::SGI_BASE % 2) as usize].find(offset, width)
+    }
+}
+
+/// The guest's accesses, on `vcpu`'s own CPU.
 impl Vgic {
-    /// Answers a read in the Distributor's frame.
+    /// Answers a read of a register that is not [in lists](Register::is_in_lists).
     #[inline(always)]
-    pub fn dist_read(&mut self, vcpu: VcpuId, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
-        match self.dist.find(offset, width) {
-            Some(found) => Some(self.read(vcpu, View::Dist(vcpu), found, hw)),
-            None => self.is_in_dist(offset).then_some(Read::Value(0)),
-        }
+    pub fn read(&self, view: View, Register(row, at): Register) -> u64 {
+        (row.get)(self, view, at)
     }
 
-    /// Answers a read at `offset` from the first Redistributor.
-    #[inline(always)]
-    pub fn redist_read(&mut self, vcpu: VcpuId, offset: u64, width: Width, hw: &mut dyn ListRegisters) -> Option<Read> {
-        let (view, frame) = self.redist(offset)?;
-        match frame.find(offset % gicr::SGI_BASE, width) {
-            Some(found) => Some(self.read(vcpu, view, found, hw)),
-            None => Some(Read::Value(0)),
-        }
-    }
-
-    /// Carries out a write in the Distributor's frame. The vCPU's List Registers are up to date afterwards. Returns whom
-    /// else to kick.
-    pub fn dist_write(
-        &mut self,
-        vcpu: VcpuId,
-        offset: u64,
-        (width, value): (Width, u64),
-        hw: &mut dyn ListRegisters,
-    ) -> Option<VcpuSet> {
-        match self.dist.find(offset, width) {
-            Some(found) => Some(self.write(vcpu, View::Dist(vcpu), found, (width, value), hw)),
-            None => self.is_in_dist(offset).then_some(VcpuSet::EMPTY),
-        }
-    }
-
-    /// Carries out a write at `offset` from the first Redistributor, as [`dist_write`](Self::dist_write) does.
-    pub fn redist_write(
-        &mut self,
-        vcpu: VcpuId,
-        offset: u64,
-        (width, value): (Width, u64),
-        hw: &mut dyn ListRegisters,
-    ) -> Option<VcpuSet> {
-        let (view, frame) = self.redist(offset)?;
-        match frame.find(offset % gicr::SGI_BASE, width) {
-            Some(found) => Some(self.write(vcpu, view, found, (width, value), hw)),
-            None => Some(VcpuSet::EMPTY),
-        }
-    }
-
-    #[cold]
-    fn is_in_dist(&self, offset: u64) -> bool {
-        offset < if self.version == Version::V2 { gicd::FRAME_V2 } else { gicd::FRAME_V3 }
-    }
-
-    /// Finds the frame by an offset from the first Redistributor.
-    #[inline(always)]
-    fn redist(&self, offset: u64) -> Option<(View, &'static Frame)> {
-        let of = below(usize::try_from(offset / gicr::STRIDE).ok()?, self.redists)?;
-        Some((View::Redist(VcpuId(of)), &REDIST[(offset / gicr::SGI_BASE % 2) as usize]))
-    }
-
-    #[inline(always)]
-    fn read(&mut self, vcpu: VcpuId, view: View, (row, at): (&'static Row, u32), hw: &mut dyn ListRegisters) -> Read {
-        if row.in_lists {
-            return self.read_listed(vcpu, view, (row, at), hw);
-        }
-        Read::Value((row.get)(self, view, at))
-    }
-
-    /// The same for a register that shows what is in List Registers.
-    #[inline(never)]
-    fn read_listed(
+    /// Answers a read of one that is.
+    pub fn read_listed(
         &mut self,
         vcpu: VcpuId,
         view: View,
-        (row, at): (&'static Row, u32),
+        Register(row, at): Register,
         hw: &mut dyn ListRegisters,
     ) -> Read {
         let others =
@@ -153,22 +154,34 @@ impl Vgic {
         others.map_or(Read::Value(value), Read::Retry)
     }
 
+    /// Carries out a write of a register that is not [in lists](Register::is_in_lists). The vCPU's List Registers are up to date
+    /// afterwards. Returns whom else to kick.
     #[inline(always)]
-    fn write(
+    pub fn write(
         &mut self,
         vcpu: VcpuId,
         view: View,
-        (row, at): (&'static Row, u32),
+        Register(row, at): Register,
         (width, value): (Width, u64),
         hw: &mut dyn ListRegisters,
     ) -> VcpuSet {
-        if row.in_lists
-            && let Some(bank) = self.bank(view, row.word(at))
-        {
-            self.fold_own(vcpu, bank, hw);
-        }
         (row.set)(self, view, at, Store { value, mask: width.truncate(u64::MAX) });
         self.refill(vcpu, hw);
         self.take_kicks(vcpu)
+    }
+
+    /// The same of one that is.
+    pub fn write_listed(
+        &mut self,
+        vcpu: VcpuId,
+        view: View,
+        register: Register,
+        store: (Width, u64),
+        hw: &mut dyn ListRegisters,
+    ) -> VcpuSet {
+        if let Some(bank) = self.bank(view, register.0.word(register.1)) {
+            self.fold_own(vcpu, bank, hw);
+        }
+        self.write(vcpu, view, register, store, hw)
     }
 }

@@ -19,7 +19,7 @@ const IIDR: u64 = 0x4100_043b;
 
 /// Through which frame a register is seen, and as whose.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
+pub enum View {
     /// The Distributor, by this vCPU.
     Dist(VcpuId),
     /// The Redistributor of this vCPU, by whomsoever.

@@ -1,6 +1,7 @@
 //! Tests of the interrupt controller: its registers, its rules one by one, and random sequences
 //! against an independent model.
 
+mod at;
 mod fake;
 mod linked;
 mod random;

@@ -12,7 +12,7 @@ use crate::layout;
 use crate::smccc::Workarounds;
 use crate::stage::Start;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{Read, Version};
+use crate::vgic::{Frames, Read, Version};
 use crate::watchdog::WatchdogFrame;
 
 fn machine(ram: Region<Ipa>) -> GuestMachine {
@@ -22,7 +22,7 @@ fn machine(ram: Region<Ipa>) -> GuestMachine {
         pstate: PstateBits::default(),
         ram,
         flashes: Vec::new(),
-        gic: Version::V3,
+        gic: Frames::new(Version::V3, 2),
         vcpus: 2,
         rtc: None,
         watchdog: true,

@@ -37,7 +37,7 @@ impl Runner {
     /// A List Register with HW = 1 would do this without us. But QEMU's GICv2 does not look at the line again when a
     /// guest deactivates, so a timer that is due again before its interrupt has ended would be lost.
     pub(super) fn sample_timer(&mut self) {
-        if self.vm.machine.gic == Version::V3 || self.timer_held.is_none() && self.vm.sharing.is_none() {
+        if self.vm.machine.gic.version == Version::V3 || self.timer_held.is_none() && self.vm.sharing.is_none() {
             return;
         }
         let level = timer::virtual_line();
@@ -68,7 +68,7 @@ impl Runner {
 
     /// The same while the vCPU's registers are here and its guest does not run: the line is high, and would come again.
     pub(super) fn hold_timer(&mut self, physical: IntId) {
-        if self.vm.machine.gic == Version::V2 {
+        if self.vm.machine.gic.version == Version::V2 {
             self.timer_held = Some(physical);
             return;
         }

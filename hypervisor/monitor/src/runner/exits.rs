@@ -2,7 +2,7 @@
 
 use assay_el2::switch::{self, Cause, Control, Handler};
 use assay_el2::{firmware, gic, guest_regs};
-use assay_model::exits::{self, Accessed, Held, Next, Program, Shared};
+use assay_model::exits::{self, Held, Next, Program, Shared};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::life::{Crash, Stop};
 use assay_spec::esr;
@@ -16,44 +16,6 @@ use crate::vm::Phase;
 use crate::{panic, report};
 
 impl Runner {
-    /// A data abort: most are accesses to the interrupt controller or the UART.
-    #[inline(never)]
-    fn access(&mut self, general: &mut General, esr: u64) -> Control {
-        // The guest may have turned off a timer whose line the interrupt controller still has high: it must not find it
-        // pending, nor enable it and be interrupted.
-        if self.timer_held.is_some() {
-            self.sample_timer();
-        }
-        let (vm, vcpu) = (self.vm, &self.vcpu);
-        let (far, hpfar) = switch::fault_address();
-        let syndrome = (esr, far, hpfar);
-        match exits::access(syndrome, general, vcpu, &vm.machine, &vm.devices, &mut self.hardware) {
-            Accessed::Done => return Control::Resume,
-            Accessed::Wait => return self.leave(Stage::Waiting(None)),
-            Accessed::Nothing => {}
-        }
-        if !vm.machine.flashes.is_empty() && self.write_flash(syndrome, general) {
-            self.hardware.advance();
-            return Control::Resume;
-        }
-        // What looked at the flash may have met an abort of its own: the registers are no longer the guest's.
-        self.fault(syndrome, general)
-    }
-
-    /// A store to a flash that the guest may only read: a command, to which some flashes listen. Cache maintenance has
-    /// nothing to do there.
-    #[inline(never)]
-    fn write_flash(&self, (esr, far, _): (u64, u64, u64), general: &General) -> bool {
-        let ipa = esr::is_unpermitted_write(esr).then(|| guest_regs::translate(far)).flatten();
-        let Some(ipa) = ipa.filter(|ipa| self.vm.machine.is_flash(*ipa)) else {
-            return false;
-        };
-        if let Some(store) = esr::told_access(esr) {
-            self.vm.contents.lock().write_flash(ipa, store.width(), general.get(store.register()));
-        }
-        true
-    }
-
     /// A system register. Of what is read an identification register is the most, of what is written the one that sends SGIs.
     #[inline(always)]
     fn register(&mut self, general: &mut General, esr: u64) -> Control {
@@ -133,15 +95,9 @@ impl Runner {
     #[inline(never)]
     fn other_class(&mut self, general: &mut General, esr: u64) -> Control {
         let (far, hpfar) = switch::fault_address();
-        self.fault((esr, far, hpfar), general)
-    }
-
-    /// What is neither, and no device's: a fault of the guest's for the most part.
-    #[inline(never)]
-    fn fault(&mut self, (esr, far, hpfar): (u64, u64, u64), general: &mut General) -> Control {
         match esr::decode(esr, far, hpfar) {
             // They do not come here, and their ways are not to be compiled once more.
-            Exit::SysReg(_) | Exit::Hvc { .. } | Exit::Smc { .. } => Control::Resume,
+            Exit::SysReg(_) | Exit::Hvc { .. } | Exit::Smc { .. } | Exit::DataAbort(_) => Control::Resume,
             exit => self.decide(exit, (esr, far), general),
         }
     }
@@ -151,6 +107,12 @@ impl Runner {
     #[inline(always)]
     fn decide(&mut self, exit: Exit, syndrome: (u64, u64), general: &mut General) -> Control {
         let next = exits::handle(exit, general, &mut self.vcpu, &self.vm.machine, &self.vm.devices, &mut self.hardware);
+        self.apply(next, exit, syndrome)
+    }
+
+    /// Does what is left to do after an exit.
+    #[inline(always)]
+    pub(super) fn apply(&mut self, next: Next, exit: Exit, syndrome: (u64, u64)) -> Control {
         match next {
             Next::Resume => Control::Resume,
             Next::Advance => {
@@ -163,7 +125,7 @@ impl Runner {
         }
     }
 
-    fn leave(&mut self, stage: Stage) -> Control {
+    pub(super) fn leave(&mut self, stage: Stage) -> Control {
         self.stage = stage;
         Control::Leave
     }
@@ -174,14 +136,20 @@ impl Runner {
         if let Some(is_address_known) = esr::external_abort(esr) {
             report::external_abort(self.vm, self.vcpu.index, is_address_known.then_some(far));
         }
-        let (vbar, mut at) = (guest_regs::vbar(), switch::place());
         if let Exit::InstrAbort(abort) = exit
-            && at.pc & !0x7ff == vbar & !0x7ff
+            && switch::place().pc & !0x7ff == guest_regs::vbar() & !0x7ff
             && !abort.from_el0
         {
             return self.end(Stop::Crash(Crash::NoVectors), esr);
         }
-        let el1 = El1State { vbar, sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
+        self.take(fault)
+    }
+
+    /// Makes the guest take an exception.
+    #[inline(always)]
+    pub(super) fn take(&mut self, fault: Fault) -> Control {
+        let mut at = switch::place();
+        let el1 = El1State { vbar: guest_regs::vbar(), sctlr: guest_regs::sctlr(), bits: self.vm.machine.pstate };
         let write = inject::take(fault, &mut at, &el1);
         guest_regs::write_exception(write.esr, write.elr, write.spsr, write.far);
         switch::go_to(at);
@@ -240,7 +208,7 @@ impl Handler for Runner {
     #[inline(always)]
     fn whole(&mut self, general: &mut General, esr: u64) -> Control {
         match esr::class(esr) {
-            esr::ec::DABT_LOWER => self.access(general, esr),
+            esr::ec::DABT_LOWER => self.access_whole(general, esr),
             esr::ec::SYSREG => self.register(general, esr),
             // No others ask for all registers.
             _ => self.other_class(general, esr),

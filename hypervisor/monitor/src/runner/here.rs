@@ -294,7 +294,7 @@ impl Runner {
     fn run(&mut self, guest: &mut Guest) {
         let (vm, vcpu) = (self.vm, self.vcpu.index);
         self.stage = Stage::On;
-        if vm.machine.gic == Version::V3 {
+        if vm.machine.gic.version == Version::V3 {
             self.tell_line(false);
         } else {
             self.sample_timer();
@@ -348,7 +348,7 @@ impl Runner {
         let vm = self.vm;
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
-        match (vm.machine.gic, &vm.sharing) {
+        match (vm.machine.gic.version, &vm.sharing) {
             (Version::V3, Some(_)) => self.tell_line(timer::virtual_line()),
             _ => self.sample_timer(),
         }

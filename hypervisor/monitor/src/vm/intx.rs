@@ -115,7 +115,7 @@ pub(crate) fn keep(intid: IntId) {
 /// Tells whether the line is an emulated source that EL2 samples, as the timer's is: QEMU's GICv2 does not look at a
 /// line again when a guest deactivates through a linked List Register, and a vCPU that shares CPUs may be on none.
 fn is_sampled(vm: &Vm) -> bool {
-    vm.machine.gic == Version::V2 || vm.sharing.is_some()
+    vm.machine.gic.version == Version::V2 || vm.sharing.is_some()
 }
 
 /// The line is high; the physical interrupt stays active, so that it is quiet.
@@ -133,7 +133,7 @@ fn raise(vm: &Vm, line: &Line, vcpu: VcpuId) {
 /// interrupt is let come again, and comes if the line is high, but only if `has_ended`, or it would come at each exit.
 #[inline]
 pub(crate) fn sample(vm: &Vm, vcpu: VcpuId, has_ended: bool) {
-    if !vm.lines.is_empty() && (vm.machine.gic == Version::V2 || has_ended) {
+    if !vm.lines.is_empty() && (vm.machine.gic.version == Version::V2 || has_ended) {
         sample_all(vm, vcpu);
     }
 }
@@ -142,7 +142,7 @@ pub(crate) fn sample(vm: &Vm, vcpu: VcpuId, has_ended: bool) {
 fn sample_all(vm: &Vm, vcpu: VcpuId) {
     for line in vm.lines.iter().filter(|line| line.held.load(Ordering::Relaxed)) {
         let mut devices = vm.devices.lock();
-        let is_high = || vm.machine.gic == Version::V2 && gic::is_pending(line.physical);
+        let is_high = || vm.machine.gic.version == Version::V2 && gic::is_pending(line.physical);
         // Under the lock, as everywhere: another CPU may have looked too.
         if line.held.load(Ordering::Relaxed) && !is_high() {
             line.held.store(false, Ordering::Relaxed);

@@ -7,7 +7,8 @@ use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 use assay_spec::lr::LrState;
 
-use super::fixture::{RT, Vm, loads, stores, syndrome};
+use super::accesses::{loads, stores, syndrome};
+use super::fixture::{RT, Vm};
 use crate::exits::Accessed;
 use crate::layout;
 use crate::vgic::Version;
@@ -68,12 +69,10 @@ fn a_kick_goes_to_the_other_vm_without_a_lock_of_this_one() {
     front.cpu.told.clear();
     front.general.set(RT, 1);
     let held = front.devices.lock();
-    let done = crate::exits::access(
+    let done = crate::exits::between(
         syndrome(FRONT + 0x50, stores(Width::W4)),
         &mut front.general,
-        &front.vcpu,
-        &front.machine,
-        &front.devices,
+        (&front.vcpu, &front.machine, &front.devices),
         &mut front.cpu,
     );
     drop(held);

@@ -3,7 +3,8 @@
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::exit::Width;
 
-use super::fixture::{RT, SIDES, STARTED_AT, Vm, loads, stores, syndrome};
+use super::accesses::{loads, stores, syndrome};
+use super::fixture::{RT, SIDES, STARTED_AT, Vm};
 use crate::doorbell::Ring;
 use crate::exits::Next;
 use crate::layout;
@@ -197,12 +198,10 @@ fn a_store_to_a_doorbell_rings_without_a_lock_of_the_vm() {
     vm.general.set(RT, 7);
     let held = vm.devices.lock();
     // With the lock held, a spin lock would never return.
-    let taken = crate::exits::access(
+    let taken = crate::exits::between(
         syndrome(BELL + PAGE + 8, stores(Width::W4)),
         &mut vm.general,
-        &vm.vcpu,
-        &vm.machine,
-        &vm.devices,
+        (&vm.vcpu, &vm.machine, &vm.devices),
         &mut vm.cpu,
     );
     drop(held);

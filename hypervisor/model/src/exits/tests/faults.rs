@@ -4,7 +4,8 @@ use assay_spec::addr::{Ipa, Va};
 use assay_spec::esr::{self, fsc};
 use assay_spec::exit::{Abort, Exit, Width};
 
-use super::fixture::{DEVICE_VA, Vm, loads, stores, syndrome};
+use super::accesses::{loads, stores, syndrome};
+use super::fixture::{DEVICE_VA, Vm};
 use crate::exits::Next;
 use crate::inject::Fault;
 use crate::layout;

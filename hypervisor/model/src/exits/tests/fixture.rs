@@ -7,7 +7,7 @@ use crate::lock::{DEVICES, Mutex};
 use assay_spec::addr::Region;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::esr::{self, ec};
-use assay_spec::exit::{self, Exit, SysRegAccess, Width};
+use assay_spec::exit::{Exit, SysRegAccess, Width};
 use assay_spec::frame::{Frame, General, Return};
 use assay_spec::gic::hyp::EMPTY;
 use assay_spec::intid::IntId;
@@ -16,16 +16,17 @@ use assay_spec::sysreg::SysReg;
 use proptest::prelude::ProptestConfig;
 use spin::relax::Spin;
 
+use super::accesses::loads;
 use crate::doorbell::Side;
 use crate::doorbell::{Doorbells, Ring};
-use crate::exits::{self, Accessed, Cpu, Next, Program};
+use crate::exits::{self, Cpu, Next, Program};
 use crate::idregs::tests::{gic_v2, gic_v3};
 use crate::inject::PstateBits;
 use crate::layout;
 use crate::smccc::{HostFacts, Workaround, Workarounds};
 use crate::stage::Start;
 use crate::vcpus::VcpuSet;
-use crate::vgic::{ListRegisters, ListSlots, Version};
+use crate::vgic::{Frames, ListRegisters, ListSlots, Version};
 use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
@@ -216,7 +217,7 @@ impl Vm {
             rtc: None,
             ram: Region { start: layout::RAM, size: 0x1000_0000 },
             flashes: Vec::new(),
-            gic,
+            gic: Frames::new(gic, vcpus),
             vcpus,
             watchdog,
             doorbells: Doorbells::new(SIDES),
@@ -275,14 +276,6 @@ impl Vm {
         true
     }
 
-    pub(super) fn device_access(&mut self, syndrome: (u64, u64, u64)) -> bool {
-        self.accessed(syndrome) == Accessed::Done
-    }
-
-    pub(super) fn accessed(&mut self, syndrome: (u64, u64, u64)) -> Accessed {
-        exits::access(syndrome, &mut self.general, &self.vcpu, &self.machine, &self.devices, &mut self.cpu)
-    }
-
     /// `HVC #0` with these in x0 to x3.
     pub(super) fn hvc(&mut self, function: u32, args: [u64; 3]) -> Next {
         self.set_call(function, args);
@@ -300,35 +293,6 @@ impl Vm {
         self.general.x[1..4].copy_from_slice(&args);
     }
 
-    /// Loads from a device by a plain `ldr` and returns what the guest finds in its register.
-    pub(super) fn load(&mut self, ipa: u64, width: Width) -> u64 {
-        let pc = self.cpu.at.pc;
-        assert_eq!(self.access(ipa, loads(width)), Next::Resume, "{ipa:#x}");
-        assert_eq!(self.cpu.at.pc, pc + 4, "{ipa:#x}");
-        self.general.get(RT)
-    }
-
-    /// Stores to a device by a plain `str`.
-    pub(super) fn store(&mut self, ipa: u64, width: Width, value: u64) {
-        let pc = self.cpu.at.pc;
-        self.general.set(RT, value);
-        assert_eq!(self.access(ipa, stores(width)), Next::Resume, "{ipa:#x}");
-        assert_eq!(self.cpu.at.pc, pc + 4, "{ipa:#x}");
-    }
-
-    /// Has the guest access a guest address that stage 2 has nothing at.
-    pub(super) fn access(&mut self, ipa: u64, access: Access) -> Next {
-        self.abort(syndrome(ipa, access))
-    }
-
-    /// Has the guest take a data abort to EL2.
-    pub(super) fn abort(&mut self, (esr, far, hpfar): (u64, u64, u64)) -> Next {
-        if self.device_access((esr, far, hpfar)) {
-            return Next::Resume;
-        }
-        self.handle(esr::decode(esr, far, hpfar))
-    }
-
     pub(super) fn mrs(&mut self, register: SysReg) -> Next {
         self.handle(Exit::SysReg(SysRegAccess { register, read: true, rt: RT }))
     }
@@ -342,7 +306,7 @@ impl Vm {
     pub(super) fn enable_interrupts(&mut self) {
         let distributor = layout::GICD_V3.start.0;
         self.store(distributor, Width::W4, 3);
-        let private = match self.machine.gic {
+        let private = match self.machine.gic.version {
             Version::V3 => layout::GICR.0 + self.vcpu.index.0 as u64 * layout::GICR_SIZE + 0x1_0000,
             Version::V2 => distributor,
         };
@@ -350,7 +314,7 @@ impl Vm {
             self.store(base + 0x080 + word, Width::W4, 0xffff_ffff);
             self.store(base + 0x100 + word, Width::W4, 0xffff_ffff);
         }
-        if self.machine.gic == Version::V2 {
+        if self.machine.gic.version == Version::V2 {
             for spi in 0..32 {
                 self.store(distributor + 0x820 + spi, Width::W1, 1);
             }
@@ -376,49 +340,4 @@ impl Vm {
         }
         values
     }
-}
-
-/// A load or store, as its syndrome tells it.
-#[derive(Clone, Copy)]
-pub(super) struct Access {
-    pub(super) write: bool,
-    pub(super) width: Width,
-    pub(super) register: u8,
-    pub(super) sign_extend: bool,
-    pub(super) sixty_four: bool,
-}
-
-impl Access {
-    pub(super) fn decoded(self) -> exit::Access {
-        esr::device_access(syndrome(0, self)).expect("the syndrome tells").1
-    }
-}
-
-/// `ldr` of this width: without sign, into a W register unless it is of eight bytes.
-pub(super) fn loads(width: Width) -> Access {
-    Access { write: false, width, register: RT, sign_extend: false, sixty_four: width == Width::W8 }
-}
-
-/// `str` of this width.
-pub(super) fn stores(width: Width) -> Access {
-    Access { write: true, ..loads(width) }
-}
-
-/// ESR_EL2, FAR_EL2 and HPFAR_EL2 after an access that met a level-3 Translation fault.
-pub(super) fn syndrome(ipa: u64, access: Access) -> (u64, u64, u64) {
-    let size = match access.width {
-        Width::W1 => 0,
-        Width::W2 => 1,
-        Width::W4 => 2,
-        Width::W8 => 3,
-    };
-    let iss = 1 << 24
-        | size << 22
-        | u64::from(access.sign_extend) << 21
-        | u64::from(access.register) << 16
-        | u64::from(access.sixty_four) << 15
-        | u64::from(access.write) << 6
-        | 0b00_0111; // a translation fault at level 3
-    let esr = esr::encode(esr::ec::DABT_LOWER, iss);
-    (esr, DEVICE_VA | ipa & 0xffff, ipa >> 12 << 4)
 }

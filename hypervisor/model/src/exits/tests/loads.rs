@@ -2,7 +2,8 @@
 
 use assay_spec::exit::Width;
 
-use super::fixture::{Access, Vm, loads, stores, syndrome};
+use super::accesses::{Access, loads, stores, syndrome};
+use super::fixture::Vm;
 use crate::exits::Next;
 use crate::layout;
 use crate::vgic::Version;

@@ -98,6 +98,6 @@ fn a_function_with_dma_has_the_bus_master_that_the_guest_set() {
 #[test]
 fn a_vm_without_a_function_has_nothing_there() {
     let mut vm = Vm::new(Version::V3, 1);
-    let next = vm.access(CONFIG, super::fixture::loads(Width::W4));
+    let next = vm.access(CONFIG, super::accesses::loads(Width::W4));
     assert!(matches!(next, Next::Inject(Fault::DataAbort { .. })), "{next:?}");
 }

@@ -99,7 +99,7 @@ fn the_guests_tree_has_what_means_something_there_and_nothing_else() {
             virtio: 0,
             space: &plan.space,
             vcpus: &[0],
-            gic: plan.machine.gic,
+            gic: plan.machine.gic.version,
             bootargs: "",
             ramdisk: None,
             seeds: None,
