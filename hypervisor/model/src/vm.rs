@@ -235,6 +235,12 @@ impl Vcpu {
         devices.vgic.carry_level(self.index, PHYS_TIMER, level, hw)
     }
 
+    /// Tells whether the physical timer's line is not as the interrupt controller was told.
+    #[inline(always)]
+    pub fn has_timer_moved(&self, now: u64) -> bool {
+        self.timer.level(now) != self.timer_line
+    }
+
     /// Turns the physical timer off, whose line is low from then on; returns the vCPUs to kick.
     pub fn stop_timer(&mut self, devices: &mut Devices) -> VcpuSet {
         self.timer = PhysTimer::new();

@@ -168,7 +168,7 @@ impl Cpu {
 
 /// A private interrupt as it is listed.
 #[inline(always)]
-fn to_list(bank: &Bank, n: u32, physical: Option<IntId>) -> Lr {
+pub(super) fn to_list(bank: &Bank, n: u32, physical: Option<IntId>) -> Lr {
     let (priority, group1) = (bank.irq(n).priority, bank.group & bit(n) != 0);
     Lr { intid: IntId(n & 31), state: LrState::Pending, priority, group1, hw: physical, ..EMPTY }
 }

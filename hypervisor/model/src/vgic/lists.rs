@@ -1,9 +1,10 @@
 //! What is in the List Registers, and when: what a vCPU's own CPU calls around the guest.
 
 use super::bank::{Forward, bit, bits};
+use super::fast_path::to_list;
 use super::fold::{release, resample};
 use super::notes::{IrqRef, Waiting};
-use super::{ListRegisters, SLOTS, Vgic, byte};
+use super::{ListRegisters, ListSlots, SLOTS, Vgic, byte};
 use crate::vcpus::VcpuSet;
 use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::hyp::{HCR_NPIE, HCR_UIE};
@@ -57,6 +58,15 @@ impl Vgic {
             }
         }
         kicks
+    }
+
+    /// Tells whether there is nothing on its way to this vCPU: the guest is done with all that is listed, and nothing is new. One
+    /// that waits in EL2 need not be folded then. On its own CPU.
+    ///
+    /// Enforced by `a_vcpu_is_quiet_once_it_has_ended_what_was_listed`, and the random sequences.
+    #[inline]
+    pub fn is_quiet(&self, vcpu: VcpuId, hw: &impl ListSlots) -> bool {
+        !self.changed.union(self.crowded).contains(vcpu) && self.cpus[vcpu.0].occupied & !hw.empty() == 0
     }
 
     /// Tells whether an interrupt waits for this vCPU that is in no List Register. For a vCPU that
@@ -170,6 +180,13 @@ impl Vgic {
             let special = bank.held | bank.withdraw | bank.activate | bank.deactivate;
             if empty & bit(slot) == 0 || special & b != 0 {
                 return false;
+            }
+            if (bank.by_sender | bank.line & !bank.edge) & b == 0 {
+                // As it was listed the last time, but for what the guest has done since.
+                (bank.latch, bank.soft, bank.active) = (bank.latch & !b, bank.soft | b, bank.active & !b);
+                let lr = to_list(bank, irq.n, None);
+                hw.write(slot as usize, Lr { intid: IntId(self.intid(irq)), ..lr });
+                return true;
             }
             for word in [&mut bank.listed, &mut bank.soft, &mut bank.active] {
                 *word &= !b;

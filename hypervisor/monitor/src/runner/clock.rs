@@ -72,7 +72,8 @@ impl Runner {
             self.timer_held = Some(physical);
             return;
         }
-        let kicks = self.vm.devices.lock().vgic.hold(self.vcpu.index, VIRT_TIMER, physical);
+        let mut kicks = self.vm.devices.lock().vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+        kicks.insert(self.vcpu.index);
         self.vm.kick(kicks);
     }
 

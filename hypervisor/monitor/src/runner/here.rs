@@ -12,6 +12,7 @@ use assay_model::life::{Crash, Stop};
 use assay_model::lock::{Guard, Mutex, SEAT};
 use assay_model::schedule::Entity;
 use assay_model::stage::Start;
+use assay_model::vcpus::VcpuSet;
 use assay_model::vgic::{Version, Vgic};
 use assay_model::vm::{VIRT_TIMER, Vcpu};
 use assay_spec::cpu_id::{PcpuId, VcpuId};
@@ -36,6 +37,8 @@ pub(super) struct Here<'a> {
     guest: Option<Guest>,
     /// It has just come, or has waited while this CPU slept.
     is_back: bool,
+    /// Ticks that were stolen from it, as it was told here.
+    told: Option<u64>,
 }
 
 impl<'a> Here<'a> {
@@ -47,7 +50,7 @@ impl<'a> Here<'a> {
             }
             seat.lock()
         });
-        Self { entity, cpu, seat, guest: None, is_back: true }
+        Self { entity, cpu, seat, guest: None, is_back: true, told: None }
     }
 
     /// The vCPU is to run here. `stolen`: for how many ticks it has waited for a CPU since the boot.
@@ -58,7 +61,9 @@ impl<'a> Here<'a> {
         let runner = &self.seat.runner;
         if let (Some(sharing), Some(pool)) = (&runner.vm.sharing, pool::get()) {
             pool.arrive(self.entity, self.cpu);
-            sharing.tell(runner.vcpu.index, stolen);
+            if self.told.replace(stolen) != Some(stolen) {
+                sharing.tell(runner.vcpu.index, stolen);
+            }
         }
     }
 
@@ -202,8 +207,7 @@ impl<'a> Here<'a> {
                 self.let_go();
                 Step::Again
             }
-            Stage::Suspended(_) => runner.wait(None),
-            Stage::Waiting(until) => runner.wait(until),
+            Stage::Suspended(_) | Stage::Waiting(_) => runner.wait(),
         }
     }
 
@@ -343,9 +347,11 @@ impl Runner {
         }
     }
 
-    /// The vCPU waits until an interrupt wakes it, at most until the virtual count `until`.
-    fn wait(&mut self, until: Option<u64>) -> Step {
+    /// The vCPU waits until an interrupt wakes it, at most until the virtual count that it has named.
+    #[inline(always)]
+    fn wait(&mut self) -> Step {
         let vm = self.vm;
+        let until = if let Stage::Waiting(until) = self.stage { until } else { None };
         // Before the line is looked at: a timer that comes due in between is found by one or the other.
         let virtual_deadline = timer::virtual_deadline();
         match (vm.machine.gic.version, &vm.sharing) {
@@ -355,16 +361,21 @@ impl Runner {
         intx::sample(vm, self.vcpu.index, false);
         let now = cpu::counter();
         let mut devices = vm.devices.lock();
-        let timer = self.vcpu.update_timer(&mut devices, &mut Lists, now);
-        let kicks = devices.vgic.sync_lr(self.vcpu.index, &mut Lists).union(timer);
-        let is_woken = self.is_woken(&devices.vgic);
+        let (mut kicks, mut is_woken) = (VcpuSet::EMPTY, false);
+        if self.vcpu.has_timer_moved(now) {
+            kicks = self.vcpu.update_timer(&mut devices, &mut Lists, now);
+        }
+        if !devices.vgic.is_quiet(self.vcpu.index, &Lists) {
+            kicks = kicks.union(devices.vgic.sync_lr(self.vcpu.index, &mut Lists));
+            is_woken = self.is_woken(&devices.vgic);
+        }
         let physical = |count: u64| count.checked_add(devices.virtual_offset);
         let watched = vm.machine.watchdog && self.vcpu.index == VcpuId(0);
         let deadlines = [
             self.vcpu.timer_deadline(),
             virtual_deadline.and_then(physical),
             until.and_then(physical),
-            devices.watchdog_deadline().filter(|_| watched),
+            watched.then(|| devices.watchdog_deadline()).flatten(),
         ];
         drop(devices);
         vm.kick(kicks);

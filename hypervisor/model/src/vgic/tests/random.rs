@@ -244,6 +244,8 @@ impl Pair {
 
     fn acknowledge(&mut self, vcpu: VcpuId) {
         let expected = self.gic.best_priority(vcpu);
+        let is_quiet = self.machine.vgic.is_quiet(vcpu, &self.machine.cpus[vcpu.0]);
+        assert!(!is_quiet || expected.is_none(), "it need not wake up for {expected:?}");
         match self.machine.acknowledge(vcpu) {
             Some((intid, source)) => {
                 assert!(self.gic.is_deliverable(vcpu, intid), "{intid} is not to be delivered");

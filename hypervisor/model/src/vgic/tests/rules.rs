@@ -261,6 +261,28 @@ fn one_interrupt_that_becomes_pending_takes_one_list_register_write() {
 }
 
 #[test]
+fn a_vcpu_is_quiet_once_it_has_ended_what_was_listed() {
+    for version in BOTH {
+        let mut m = GuestMachine::ready(version, 2, 32, 4);
+        let is_quiet = |m: &GuestMachine| m.vgic.is_quiet(VcpuId(0), &m.cpus[0]);
+        for _ in 0..3 {
+            assert!(is_quiet(&m));
+            let (vcpu, send) = (VcpuId(1), 1 << 16 | 5);
+            let kicks = match version {
+                Version::V2 => m.vgic.dist_write(vcpu, 0xf00, (Width::W4, send), &mut m.cpus[1]).unwrap(),
+                Version::V3 => m.vgic.sgi1r(vcpu, 5 << 24 | 1, &mut m.cpus[1]),
+            };
+            assert!(!is_quiet(&m), "it has been sent");
+            m.kick(kicks);
+            assert!(!is_quiet(&m), "it is pending");
+            assert_eq!(m.acknowledge(VcpuId(0)).map(|(intid, _)| intid), Some(5));
+            assert!(!is_quiet(&m), "it is active");
+            m.end(VcpuId(0));
+        }
+    }
+}
+
+#[test]
 fn a_level_is_carried_by_one_list_register_write() {
     for (version, intid) in BOTH.into_iter().flat_map(|version| [(version, 30), (version, 40)]) {
         let mut m = GuestMachine::ready(version, 1, 64, 4);
