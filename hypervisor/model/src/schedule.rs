@@ -26,8 +26,7 @@
 //!   yields. What they run in it, each divided by its weight, differs by F · (q(i) + q(j)) at most, however long the window.
 //! - **Latency.** A vCPU of VM `i` that is not throttled waits for S + 1/m · Σ over all VMs `j` of
 //!   (S · n(j) + w(j) · F / 2 · (q(i) + q(j))) at most, for m CPUs; m is 1 if some vCPUs are bound to CPUs. One
-//!   that wakes and has run less than its share takes a CPU from another at once, or when that has run S / 8. One that is
-//!   kept for a sleeping CPU waits besides for that CPU to ask.
+//!   that wakes and has run less than its share takes a CPU from another at once, or when that has run S / 8.
 //! - **Work.** When all CPUs that were told to ask have asked, none is idle while a vCPU waits that may run
 //!   there, nor while one waits for a CPU on which another runs that may run anywhere.
 //! - **Caps.** In each period, from a multiple of it to the next, a VM runs for its budget at most, if CPUs ask at
@@ -57,13 +56,17 @@ mod vm;
 use alloc::vec;
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
+use choice::Roused;
 use cpu_set::CpuSet;
-use heaps::{Heaps, Item};
+use heaps::Heaps;
 use vcpu::{State, Vcpu};
 use vm::Vm;
 
 /// How many of their quanta two VMs may be apart: the factor in the bounds above.
 pub const LAG_QUANTA: u64 = 2;
+
+/// The counter never gets there.
+const NEVER: u64 = u64::MAX;
 
 /// The domain of the vCPUs that may run anywhere.
 const ANYWHERE: usize = 0;
@@ -112,6 +115,24 @@ pub struct Pick {
     pub kick: Option<PcpuId>,
 }
 
+/// What the wake-up of a vCPU takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wake {
+    /// Nothing: nobody has to look, or who has to was told before.
+    Nothing,
+    /// This CPU should ask: the vCPU runs there, or should be taken.
+    Ask(PcpuId),
+    /// A CPU that sleeps runs the vCPU from now on, as if it had asked.
+    Run {
+        /// The CPU.
+        cpu: PcpuId,
+        /// As [`Pick::until`].
+        until: Option<u64>,
+        /// For how many ticks the vCPU was runnable and did not run, as [`Scheduler::stolen`] tells.
+        stolen: u64,
+    },
+}
+
 /// The scheduler of a pool of CPUs.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -130,7 +151,7 @@ pub struct Scheduler {
     queues: Heaps,
     /// For each CPU what it has to do when: a vCPU's wake time, or (numbered after the vCPUs) a VM's renewal.
     timers: Heaps,
-    /// CPUs that sleep.
+    /// CPUs that sleep and were not told to ask.
     idle: CpuSet,
     /// CPUs that were told to ask and have not yet.
     called: CpuSet,
@@ -148,8 +169,6 @@ struct Cpu {
     id: PcpuId,
     /// What runs, if anything.
     running: Option<usize>,
-    /// What became runnable while nothing ran here, and has its registers here perhaps.
-    kept: Option<usize>,
     /// When its slice began.
     begun: u64,
     /// Its virtual time then.
@@ -238,11 +257,16 @@ impl Scheduler {
     pub fn pick(&mut self, cpu: PcpuId, now: u64) -> Pick {
         let at = self.place(cpu);
         let now = self.at_least(now);
-        self.called.set(at, false);
-        self.idle.set(at, false);
-        if let Some(pick) = self.pick_unrivalled(at, now) {
+        self.next(at, now)
+    }
+
+    #[inline(never)]
+    fn next(&mut self, at: usize, now: u64) -> Pick {
+        if let Some(pick) = self.sleep(at, now) {
             return pick;
         }
+        self.called.set(at, false);
+        self.idle.set(at, false);
         let current = self.charge(at, now);
         if let Some(index) = current {
             self.vcpus[index].woken = false;
@@ -253,30 +277,21 @@ impl Scheduler {
         self.ring(at, now);
         let chosen = self.choose(at, current, now);
         self.idle.set(at, chosen.is_none());
-        let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
         let end = chosen.and_then(|_| self.end(at, now));
+        let until = self.timer(at).into_iter().chain(end).min();
         let kick = self.find_kick().map(|at| self.call(at));
-        Pick { run: chosen.map(Entity), until: timer.into_iter().chain(end).min(), kick }
+        Pick { run: chosen.map(Entity), until, kick }
     }
 
     /// Says that what runs on `cpu` has nothing to do until it is woken, or until the counter reaches
-    /// `until`. The caller picks next.
-    pub fn block(&mut self, cpu: PcpuId, now: u64, until: Option<u64>) {
+    /// `until`, and chooses what runs there next, as [`Scheduler::pick`] does.
+    pub fn block(&mut self, cpu: PcpuId, now: u64, until: Option<u64>) -> Pick {
         let at = self.place(cpu);
         let now = self.at_least(now);
-        let Some(index) = self.charge(at, now) else { return };
-        let _ = self.leave(at);
-        let vcpu = &mut self.vcpus[index];
-        if core::mem::take(&mut vcpu.woken) || until.is_some_and(|until| until <= now) {
-            return self.queue(index, now);
+        if let Some(index) = self.cpus[at].running {
+            self.put_aside(at, index, now, until);
         }
-        vcpu.enter(State::Blocked, now);
-        vcpu.due = until.unwrap_or(u64::MAX);
-        // The meter was read to charge it.
-        self.vms[vcpu.vm].count(false, now, vcpu.mark);
-        if let Some(until) = until {
-            self.timers.push(at, Item { key: i128::from(until), id: index });
-        }
+        self.sleep(at, now).unwrap_or_else(|| self.next(at, now))
     }
 
     /// Says that what runs on `cpu` only waits for another vCPU. If somebody waits for the CPU, the rest of its slice is
@@ -286,12 +301,13 @@ impl Scheduler {
         self.cpus[at].yields = true;
     }
 
-    /// Makes a vCPU runnable. Returns the CPU to interrupt: where it runs, or which should take it.
+    /// Makes a vCPU runnable. If the CPU sleeps where it ran last, which may still have its registers, nobody waits and its VM
+    /// has no cap, it is put there at once: that CPU need not ask.
     ///
     /// Of a vCPU that runs it is remembered: a [`Scheduler::block`] before its CPU's next
     /// [`Scheduler::pick`] leaves it runnable. So who looks for work, finds none and blocks misses nothing, if
     /// work is made known before the call of `wake`.
-    pub fn wake(&mut self, entity: Entity, now: u64) -> Option<PcpuId> {
+    pub fn wake(&mut self, entity: Entity, now: u64) -> Wake {
         let now = self.at_least(now);
         let vcpu = &mut self.vcpus[entity.0];
         let target = match vcpu.state {
@@ -299,20 +315,20 @@ impl Scheduler {
                 vcpu.woken = true;
                 at
             }
-            State::Waiting | State::Kept(_) | State::Throttled => return None,
+            State::Waiting | State::Throttled => return Wake::Nothing,
             State::Blocked => {
-                self.timers.remove(entity.0);
-                let since = self.rouse(entity.0, now);
-                match self.keep(entity.0, since) {
-                    Some(last) => last,
-                    None => {
-                        self.queue(entity.0, since);
-                        self.find_target(entity.0)?
-                    }
+                if vcpu.due != NEVER {
+                    self.timers.remove(entity.0);
                 }
+                match self.rouse(entity.0, now) {
+                    Roused::Runs(wake) => return wake,
+                    Roused::Since(since) => self.queue(entity.0, since),
+                }
+                let Some(target) = self.find_target(entity.0) else { return Wake::Nothing };
+                target
             }
         };
-        Some(self.call(target))
+        Wake::Ask(self.call(target))
     }
 
     /// Returns whether the vCPU has nothing to do: no CPU chooses it before it is woken, or its time has come.
@@ -330,12 +346,14 @@ impl Scheduler {
         self.vcpus[entity.0].ran(now)
     }
 
+    #[inline(always)]
     fn place(&self, cpu: PcpuId) -> usize {
         let place = self.places.get(cpu.0).copied().flatten();
         place.unwrap_or_else(|| unreachable!("CPU {cpu} is not in the pool"))
     }
 
     /// CPUs read the counter before they get the lock, so that their times may come in another order.
+    #[inline(always)]
     fn at_least(&mut self, now: u64) -> u64 {
         self.now = self.now.max(now);
         self.now
@@ -344,6 +362,7 @@ impl Scheduler {
     #[inline(always)]
     fn call(&mut self, at: usize) -> PcpuId {
         self.called.set(at, true);
+        self.idle.set(at, false);
         self.cpus[at].id
     }
 }

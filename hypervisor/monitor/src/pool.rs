@@ -1,12 +1,12 @@
 //! The CPUs that VMs share: who runs on them, as the scheduler decides, and how a vCPU is woken.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use assay_el2::lock::Relax;
 use assay_el2::{cpu, gic, percpu};
 use assay_model::lock::{Mutex, SCHEDULER};
-use assay_model::schedule::{Entity, Pick, Scheduler, Share};
+use assay_model::schedule::{Entity, Pick, Scheduler, Share, Wake};
 use assay_spec::cpu_id::PcpuId;
 use spin::Once;
 
@@ -16,7 +16,19 @@ pub(crate) struct Pool {
     scheduler: Mutex<Scheduler, SCHEDULER, Relax>,
     /// The CPU that each vCPU is on, and [`ASLEEP`] if it waits there; [`NOWHERE`] otherwise.
     places: Vec<AtomicUsize>,
+    /// For each CPU, by its index, what it was handed while it slept.
+    handed: Vec<Handed>,
 }
+
+/// What a CPU that sleeps was handed to run: it need not ask for it. Set and cleared under the scheduler's lock, and taken without.
+struct Handed {
+    /// The vCPU, or [`NOBODY`].
+    entity: AtomicUsize,
+    until: AtomicU64,
+    stolen: AtomicU64,
+}
+
+const NOBODY: usize = usize::MAX;
 
 const NOWHERE: usize = usize::MAX;
 /// Nobody runs on the CPU that the vCPU is on.
@@ -53,6 +65,7 @@ pub(crate) fn set(cpus: Vec<PcpuId>, shares: &[Share]) {
     let slice = cpu::counter_frequency() / SLICES_PER_SECOND;
     let _ = POOL.call_once(|| Pool {
         scheduler: Mutex::new(Scheduler::new(&cpus, shares, slice)),
+        handed: (0..=cpus.last().map_or(0, |last| last.0)).map(|_| Handed::nothing()).collect(),
         cpus,
         places: (0..count).map(|_| AtomicUsize::new(NOWHERE)).collect(),
     });
@@ -78,16 +91,29 @@ pub(crate) fn of(cpu: PcpuId) -> Option<&'static Pool> {
 impl Pool {
     /// Chooses what CPU `cpu` does next, after a step of `here` that came to `step`.
     pub(crate) fn next(&self, cpu: PcpuId, step: Step, here: Option<Entity>) -> Turn {
+        let handed = &self.handed[cpu.0];
+        if let Step::Again = step
+            && let Some(turn) = handed.take()
+        {
+            return turn;
+        }
         let now = cpu::counter();
         let mut scheduler = self.scheduler.lock();
-        match step {
-            Step::Again => {}
-            Step::Yield => scheduler.yield_now(cpu),
+        // What it was handed just now is chosen anew.
+        handed.clear();
+        let Pick { run, until, kick } = match step {
             Step::Block(until) => scheduler.block(cpu, now, until),
-        }
-        let Pick { run, until, kick } = scheduler.pick(cpu, now);
+            Step::Yield => {
+                scheduler.yield_now(cpu);
+                scheduler.pick(cpu, now)
+            }
+            Step::Again => scheduler.pick(cpu, now),
+        };
         let stolen = run.map_or(0, |entity| scheduler.stolen(entity, now));
         let stays = run.is_none() && here.is_some_and(|entity| scheduler.is_blocked(entity));
+        if let Some(other) = kick {
+            self.handed[other.0].clear();
+        }
         drop(scheduler);
         if let Some(other) = kick {
             gic::kick(other);
@@ -124,9 +150,21 @@ impl Pool {
         if place == this.0 {
             return;
         }
-        let cpu = self.scheduler.lock().wake(entity, cpu::counter());
+        let mut scheduler = self.scheduler.lock();
+        let cpu = match scheduler.wake(entity, cpu::counter()) {
+            Wake::Nothing => return,
+            Wake::Ask(cpu) => {
+                self.handed[cpu.0].clear();
+                cpu
+            }
+            Wake::Run { cpu, until, stolen } => {
+                self.handed[cpu.0].give(entity, until, stolen);
+                cpu
+            }
+        };
+        drop(scheduler);
         // Where it sleeps on the running CPU, that looks anyway as well.
-        if let Some(cpu) = cpu.filter(|cpu| *cpu != this || place != this.0 | ASLEEP) {
+        if cpu != this || place != this.0 | ASLEEP {
             gic::kick(cpu);
         }
     }
@@ -140,5 +178,38 @@ impl Pool {
     /// Returns for how many ticks since the boot a vCPU had a CPU.
     pub(crate) fn ran(&self, entity: Entity) -> u64 {
         self.scheduler.lock().ran(entity, cpu::counter())
+    }
+}
+
+/// No count of the counter.
+const NEVER: u64 = u64::MAX;
+
+impl Handed {
+    fn nothing() -> Self {
+        Self { entity: AtomicUsize::new(NOBODY), until: AtomicU64::new(NEVER), stolen: AtomicU64::new(0) }
+    }
+
+    /// Hands a vCPU to the CPU. The caller has the scheduler's lock, and interrupts it.
+    fn give(&self, entity: Entity, until: Option<u64>, stolen: u64) {
+        self.until.store(until.unwrap_or(NEVER), Ordering::Relaxed);
+        self.stolen.store(stolen, Ordering::Relaxed);
+        self.entity.store(entity.0, Ordering::Release);
+    }
+
+    /// The CPU has to ask. The caller has the scheduler's lock, and interrupts the CPU: one that has just taken what it was
+    /// handed leaves its guest for that.
+    fn clear(&self) {
+        self.entity.store(NOBODY, Ordering::Relaxed);
+    }
+
+    /// Takes what the running CPU was handed, which gets nothing more before it sleeps again.
+    fn take(&self) -> Option<Turn> {
+        let entity = self.entity.load(Ordering::Acquire);
+        if entity == NOBODY {
+            return None;
+        }
+        self.clear();
+        let until = Some(self.until.load(Ordering::Relaxed)).filter(|until| *until != NEVER);
+        Some(Turn { run: Some(Entity(entity)), until, stolen: self.stolen.load(Ordering::Relaxed), stays: false })
     }
 }

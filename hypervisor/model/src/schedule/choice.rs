@@ -2,64 +2,88 @@
 
 use super::heaps::Item;
 use super::vcpu::State;
-use super::{ANYWHERE, Entity, Pick, Scheduler, to_ticks};
+use super::{ANYWHERE, Pick, Scheduler, Wake, to_ticks};
 
 /// In the queue for all CPUs, so many places are searched for a vCPU that ran here last.
 const NEAR: usize = 7;
 /// A vCPU that just began to run keeps its CPU for this part of a slice, whoever wakes.
 const PROTECTED: u64 = 8;
 
+/// What became of a vCPU that was blocked.
+pub(super) enum Roused {
+    /// It runs on a CPU that slept.
+    Runs(Wake),
+    /// It is to be queued, and is runnable since then.
+    Since(u64),
+}
+
 impl Scheduler {
-    /// Chooses for a CPU on which nothing runs, while nobody waits in any queue: whom it is kept for, or nobody. The same as
-    /// [`Scheduler::choose`] and what goes with it come to, without what only matters if there is somebody to compare with.
+    /// Lets a CPU sleep on which nothing runs, while nobody waits in any queue: what all the rest of a choice comes to then.
     /// `None`: there is more to look at.
-    pub(super) fn pick_unrivalled(&mut self, at: usize, now: u64) -> Option<Pick> {
-        let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
-        let cpu = &mut self.cpus[at];
-        if cpu.running.is_some() || !self.queues.is_empty() || timer.is_some_and(|timer| timer <= now) {
+    #[inline(always)]
+    pub(super) fn sleep(&mut self, at: usize, now: u64) -> Option<Pick> {
+        let timer = self.timer(at);
+        if self.cpus[at].running.is_some() || !self.queues.is_empty() || timer.is_some_and(|timer| timer <= now) {
             return None;
         }
-        let Some(kept) = cpu.kept else {
-            self.idle.set(at, true);
-            self.fresh = false;
-            return Some(Pick { run: None, until: timer, kick: None });
-        };
-        let vcpu = &self.vcpus[kept];
-        let vm = &self.vms[vcpu.vm];
-        if vm.budget.is_some() {
-            return None;
-        }
-        let (time, start) = (vcpu.time, vcpu.time - vm.quantum);
-        let end = (!cpu.is_alone).then(|| now.saturating_add(self.slice));
-        (cpu.begun, cpu.from, cpu.charged) = (now, time, now);
-        (cpu.part, cpu.is_urged) = (u64::MAX, false);
-        let domain = &mut self.domains[vcpu.domain];
-        domain.time = domain.time.max(start);
-        self.start(at, kept, now);
+        self.called.set(at, false);
+        self.idle.set(at, true);
         self.fresh = false;
-        Some(Pick { run: Some(Entity(kept)), until: timer.into_iter().chain(end).min(), kick: None })
+        Some(Pick { run: None, until: timer, kick: None })
+    }
+
+    /// Makes a blocked vCPU runnable, which is in no queue. It is put on the CPU where it ran last, if that sleeps, was not told to
+    /// ask and has nothing else to do. Nobody waits then, so that there is nobody to compare it with: the same as
+    /// [`Scheduler::choose`] and what goes with it come to.
+    #[inline(always)]
+    pub(super) fn rouse(&mut self, index: usize, now: u64) -> Roused {
+        let vcpu = &mut self.vcpus[index];
+        let (vm, domain) = (&mut self.vms[vcpu.vm], &mut self.domains[vcpu.domain]);
+        let since = vcpu.rouse(vm, domain, &mut self.groups[vcpu.group], now);
+        let Some(at) = vcpu.last.filter(|_| self.queues.is_empty() && vm.budget.is_none()) else {
+            return Roused::Since(since);
+        };
+        let timer = self.timers.head(at).map(|timer| to_ticks(timer.key));
+        if !self.idle.contains(at) || timer.is_some_and(|timer| timer <= now) {
+            return Roused::Since(since);
+        }
+        vcpu.run(at, now);
+        domain.time = domain.time.max(vcpu.time.wrapping_sub(vm.quantum));
+        let cpu = &mut self.cpus[at];
+        (cpu.running, cpu.begun, cpu.from, cpu.charged) = (Some(index), now, vcpu.time, now);
+        (cpu.part, cpu.is_urged) = (u64::MAX, false);
+        self.floating.set(at, vcpu.domain == ANYWHERE);
+        self.idle.set(at, false);
+        let end = (!cpu.is_alone).then(|| now.saturating_add(self.slice));
+        let until = timer.into_iter().chain(end).min();
+        Roused::Runs(Wake::Run { cpu: cpu.id, until, stolen: vcpu.stolen(now) })
+    }
+
+    /// Returns when a CPU has something to do of its own.
+    pub(super) fn timer(&self, at: usize) -> Option<u64> {
+        self.timers.head(at).map(|timer| to_ticks(timer.key))
     }
 
     /// Chooses among what runs on a CPU and what waits for it, and makes it so.
     pub(super) fn choose(&mut self, at: usize, mut current: Option<usize>, now: u64) -> Option<usize> {
         loop {
             let chosen = self.best(at, current, now)?;
-            let is_kept = current == Some(chosen);
+            let stays = current == Some(chosen);
             let time = self.vcpus[chosen].time;
             let cpu = &mut self.cpus[at];
-            if !is_kept || now.saturating_sub(cpu.begun) >= self.slice {
+            if !stays || now.saturating_sub(cpu.begun) >= self.slice {
                 (cpu.begun, cpu.from) = (now, time);
             }
             let most = cpu.begun.saturating_add(self.slice).saturating_sub(now);
             let Some(part) = self.afford(chosen, at, most, now) else {
-                if is_kept {
+                if stays {
                     let _ = self.leave(at);
                     self.queue(chosen, now);
                     current = None;
                 }
                 continue;
             };
-            if !is_kept {
+            if !stays {
                 if let Some(other) = self.leave(at) {
                     self.queue(other, now);
                 }
@@ -110,14 +134,6 @@ impl Scheduler {
 
     /// Returns who should run on a CPU, budgets aside.
     fn best(&mut self, at: usize, current: Option<usize>, now: u64) -> Option<usize> {
-        if let Some(kept) = self.cpus[at].kept {
-            if self.queues.is_empty() && current.is_none() {
-                return Some(kept);
-            }
-            self.cpus[at].kept = None;
-            self.queue(kept, now);
-            self.fresh = true;
-        }
         if self.queues.is_empty() {
             return current;
         }
@@ -126,7 +142,7 @@ impl Scheduler {
         let ran = now.saturating_sub(self.cpus[at].begun);
         let is_over = current.is_none() || ran >= self.slice;
         let mut free = if is_over { self.near(at) } else { self.queues.head(ANYWHERE).map(|one| one.id) };
-        if bound.is_some() && self.idle.first_except(&self.called).is_some() {
+        if bound.is_some() && !self.idle.is_empty() {
             // Who may run anywhere is better off on the idle CPU.
             free = None;
             if current.is_some_and(|index| self.is_free(index)) {
@@ -202,6 +218,6 @@ impl Scheduler {
         let domain = vcpu.domain;
         self.note_crowd(domain);
         self.floating.set(at, domain == ANYWHERE);
-        (self.cpus[at].running, self.cpus[at].kept) = (Some(index), None);
+        self.cpus[at].running = Some(index);
     }
 }

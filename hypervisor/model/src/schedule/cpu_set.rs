@@ -24,20 +24,29 @@ impl CpuSet {
     }
 
     /// Returns whether a CPU is inside.
+    #[inline(always)]
     pub(super) fn contains(&self, cpu: usize) -> bool {
         self.words[cpu / 64] & (1 << (cpu % 64)) != 0
     }
 
-    /// Returns the first CPU that is inside and not in `except`.
-    pub(super) fn first_except(&self, except: &Self) -> Option<usize> {
-        self.first_with(self, except)
+    /// Returns whether no CPU is inside.
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// Returns the first CPU that is inside and in `with`.
+    pub(super) fn first_with(&self, with: &Self) -> Option<usize> {
+        Self::first(self.words.iter().zip(&with.words).map(|(mine, with)| mine & with))
     }
 
     /// Returns the first CPU that is inside and in `with`, but not in `except`.
-    pub(super) fn first_with(&self, with: &Self, except: &Self) -> Option<usize> {
+    pub(super) fn first_with_except(&self, with: &Self, except: &Self) -> Option<usize> {
         let words = self.words.iter().zip(&with.words).zip(&except.words);
-        let mut words = words.map(|((mine, with), except)| mine & with & !except).enumerate();
-        let (at, word) = words.find(|(_, word)| *word != 0)?;
+        Self::first(words.map(|((mine, with), except)| mine & with & !except))
+    }
+
+    fn first(words: impl Iterator<Item = u64>) -> Option<usize> {
+        let (at, word) = words.enumerate().find(|(_, word)| *word != 0)?;
         Some(at * 64 + word.trailing_zeros() as usize)
     }
 }

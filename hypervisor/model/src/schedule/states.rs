@@ -1,8 +1,9 @@
 //! From running to waiting, blocked or throttled, and back; and what is paid on the way.
 
 use super::heaps::Item;
-use super::vcpu::State;
-use super::{ANYWHERE, Scheduler, to_ticks};
+use super::vcpu::{State, Vcpu};
+use super::vm::Vm;
+use super::{ANYWHERE, Domain, NEVER, Scheduler, to_ticks};
 
 impl Scheduler {
     /// Does what is due on a CPU: wakes sleepers, begins periods.
@@ -14,7 +15,8 @@ impl Scheduler {
             self.fresh = true;
             match timer.id.checked_sub(self.vcpus.len()) {
                 None => {
-                    let since = self.rouse(timer.id, now);
+                    let (vcpu, vm, domain, group) = self.parts(timer.id);
+                    let since = vcpu.rouse(vm, domain, group, now);
                     self.queue(timer.id, since);
                 }
                 Some(vm) => self.release(vm, now),
@@ -22,29 +24,17 @@ impl Scheduler {
         }
     }
 
-    /// Makes a blocked vCPU runnable, which is in no queue yet. Returns since when it is.
-    pub(super) fn rouse(&mut self, index: usize, now: u64) -> u64 {
-        let vcpu = &self.vcpus[index];
-        let vm = &mut self.vms[vcpu.vm];
-        vm.count(true, now, vm.meter(now));
-        // If the CPU that should have seen to it was late, that is stolen time too.
-        let since = now.min(vcpu.due);
-        self.welcome(index);
-        since
-    }
-
-    /// Puts a vCPU that was away where it belongs in virtual time.
-    fn welcome(&mut self, index: usize) {
+    /// What belongs to a vCPU: itself, its VM, its domain, and its VM's virtual time there.
+    #[inline(always)]
+    fn parts(&mut self, index: usize) -> (&mut Vcpu, &mut Vm, &mut Domain, &mut i128) {
         let vcpu = &mut self.vcpus[index];
-        let vm = &self.vms[vcpu.vm];
-        let time = self.domains[vcpu.domain].time;
-        let (earliest, latest) = (time - vm.credit, time + 2 * vm.quantum);
+        let (vm, domain) = (&mut self.vms[vcpu.vm], &mut self.domains[vcpu.domain]);
         let group = &mut self.groups[vcpu.group];
-        *group = (*group).clamp(earliest, latest);
-        vcpu.time = vcpu.time.clamp(*group, latest);
+        (vcpu, vm, domain, group)
     }
 
     /// Lets a vCPU wait that does not run.
+    #[inline(never)]
     pub(super) fn queue(&mut self, index: usize, now: u64) {
         let vcpu = &mut self.vcpus[index];
         if self.vms[vcpu.vm].throttled {
@@ -64,30 +54,48 @@ impl Scheduler {
 
     /// Charges what runs on a CPU for its time until now, and returns it.
     pub(super) fn charge(&mut self, at: usize, now: u64) -> Option<usize> {
-        let cpu = &mut self.cpus[at];
-        let index = cpu.running?;
+        let index = self.cpus[at].running?;
         let vcpu = &mut self.vcpus[index];
-        let vm = &mut self.vms[vcpu.vm];
-        let used = now.saturating_sub(cpu.charged);
-        cpu.charged = now;
-        let meter = vm.meter(now);
-        let paid = meter - vcpu.mark;
-        vcpu.mark = meter;
-        // Who runs all the time, and is still behind, can't use more: that is no claim for later.
-        vcpu.time = (vcpu.time + paid).max(self.domains[vcpu.domain].time - vm.credit);
-        self.groups[vcpu.group] += vm.cost(used);
-        let mut is_back = false;
-        if let Some(budget) = &mut vm.budget {
-            budget.give_back(cpu.part, used, now);
-            is_back = vm.throttled && budget.is_enough();
-        }
+        let (cpu, vm) = (&mut self.cpus[at], &mut self.vms[vcpu.vm]);
+        let is_back = vcpu.pay(cpu, vm, &self.domains[vcpu.domain], &mut self.groups[vcpu.group], now);
         if is_back {
-            let vm = vcpu.vm;
-            self.timers.remove(self.vcpus.len() + vm);
-            self.release(vm, now);
-            self.fresh = true;
+            self.renew(index, now);
         }
         Some(index)
+    }
+
+    /// What runs on a CPU has nothing to do any more, until it is woken or its time has come.
+    #[inline(always)]
+    pub(super) fn put_aside(&mut self, at: usize, index: usize, now: u64, until: Option<u64>) {
+        let vcpu = &mut self.vcpus[index];
+        let (cpu, vm) = (&mut self.cpus[at], &mut self.vms[vcpu.vm]);
+        let is_back = vcpu.pay(cpu, vm, &self.domains[vcpu.domain], &mut self.groups[vcpu.group], now);
+        cpu.running = None;
+        self.floating.set(at, false);
+        let goes_on = core::mem::take(&mut vcpu.woken) || until.is_some_and(|until| until <= now);
+        if !goes_on {
+            vcpu.block(until, now);
+            // The meter was read to charge it.
+            vm.count(false, now, vcpu.mark);
+            if let Some(until) = until.filter(|until| *until != NEVER) {
+                self.timers.push(at, Item { key: i128::from(until), id: index });
+            }
+        }
+        if is_back {
+            self.renew(index, now);
+        }
+        if goes_on {
+            self.queue(index, now);
+        }
+    }
+
+    /// The VM of this vCPU has enough of its budget again.
+    #[inline(never)]
+    fn renew(&mut self, index: usize, now: u64) {
+        let vm = self.vcpus[index].vm;
+        self.timers.remove(self.vcpus.len() + vm);
+        self.release(vm, now);
+        self.fresh = true;
     }
 
     /// What runs on a CPU pays for the rest of its slice, if there is somebody to have it: otherwise vCPUs that spin, and
@@ -106,7 +114,6 @@ impl Scheduler {
     }
 
     /// Lets nobody run on a CPU. Returns who did.
-    #[inline(always)]
     pub(super) fn leave(&mut self, at: usize) -> Option<usize> {
         self.floating.set(at, false);
         self.cpus[at].running.take()
@@ -120,10 +127,7 @@ impl Scheduler {
         vm.throttled = true;
         for index in vm.vcpus.clone() {
             let vcpu = &mut self.vcpus[index];
-            if let State::Kept(last) = vcpu.state {
-                self.cpus[last].kept = None;
-            }
-            if matches!(vcpu.state, State::Waiting | State::Kept(_)) {
+            if vcpu.state == State::Waiting {
                 vcpu.enter(State::Throttled, now);
                 let domain = vcpu.domain;
                 self.queues.remove(index);
@@ -139,7 +143,8 @@ impl Scheduler {
         vm.throttled = false;
         for index in vm.vcpus.clone() {
             if self.vcpus[index].state == State::Throttled {
-                self.welcome(index);
+                let (vcpu, vm, domain, group) = self.parts(index);
+                vcpu.welcome(vm, domain, group);
                 self.queue(index, now);
             }
         }

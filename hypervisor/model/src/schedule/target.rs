@@ -11,9 +11,9 @@ impl Scheduler {
             return None;
         }
         let Some(own) = vcpu.domain.checked_sub(1) else {
-            return self.find_idle(None).or_else(|| self.find_urged(index));
+            return self.find_idle(vcpu.last).or_else(|| self.find_urged(index));
         };
-        let has_room = self.floating.contains(own) && self.find_idle(None).is_some();
+        let has_room = self.floating.contains(own) && !self.idle.is_empty();
         let is_needed = self.idle.contains(own) || has_room || self.urges(index, own);
         is_needed.then_some(own)
     }
@@ -26,11 +26,11 @@ impl Scheduler {
         }
         let head = self.queues.head(ANYWHERE);
         let idle = head.and_then(|head| self.find_idle(self.vcpus[head.id].last));
-        if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded, &self.called)) {
+        if let Some(idle) = idle.or_else(|| self.idle.first_with(&self.crowded)) {
             return Some(idle);
         }
-        let displaced = self.floating.first_with(&self.crowded, &self.called);
-        if displaced.is_some() && self.find_idle(None).is_some() {
+        let displaced = self.floating.first_with_except(&self.crowded, &self.called);
+        if displaced.is_some() && !self.idle.is_empty() {
             return displaced;
         }
         if !self.fresh {
@@ -41,23 +41,9 @@ impl Scheduler {
         urged
     }
 
-    /// Keeps a vCPU that became runnable for the CPU where it ran last, if that sleeps and was not told to ask: it may still have
-    /// its registers. Returns that CPU.
-    pub(super) fn keep(&mut self, index: usize, since: u64) -> Option<usize> {
-        let vcpu = &mut self.vcpus[index];
-        let last = vcpu.last.filter(|last| self.idle.contains(*last) && !self.called.contains(*last))?;
-        if vcpu.domain != ANYWHERE || self.vms[vcpu.vm].throttled {
-            return None;
-        }
-        vcpu.enter(State::Kept(last), since);
-        self.cpus[last].kept = Some(index);
-        Some(last)
-    }
-
     /// Finds a CPU that sleeps and was not told to ask, best the one at `last`.
     fn find_idle(&self, last: Option<usize>) -> Option<usize> {
-        let is_idle = |at: &usize| self.idle.contains(*at) && !self.called.contains(*at);
-        last.filter(is_idle).or_else(|| self.idle.first_except(&self.called))
+        last.filter(|at| self.idle.contains(*at)).or_else(|| self.idle.first_with(&self.idle))
     }
 
     /// Finds the CPU on which runs who can best wait for this vCPU; the one where it ran last if that will do.

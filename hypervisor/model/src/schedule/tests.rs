@@ -1,4 +1,4 @@
-use super::{Cap, Entity, Placement, Scheduler, Share};
+use super::{Cap, Entity, Placement, Scheduler, Share, Wake};
 use alloc::vec;
 use alloc::vec::Vec;
 use assay_spec::cpu_id::PcpuId;
@@ -11,6 +11,11 @@ const SLICE: u64 = 1000;
 
 fn vm(weight: u32, vcpus: usize) -> Share {
     Share { weight, cap: None, vcpus: vec![Placement::Any; vcpus] }
+}
+
+/// What a wake-up comes to that hands the vCPU, from which nothing was stolen, to a CPU.
+fn run(cpu: PcpuId, until: Option<u64>) -> Wake {
+    Wake::Run { cpu, until, stolen: 0 }
 }
 
 /// Lets VMs whose vCPUs never rest run for so long, and returns what each ran.
@@ -122,11 +127,11 @@ fn a_capped_vm_gets_its_budget_each_period_and_no_more() {
 fn a_sleeper_that_wakes_takes_the_cpu_from_a_spinner() {
     let mut scheduler = Scheduler::new(&[PcpuId(5)], &[vm(1, 1), vm(1, 1)], SLICE);
     assert_eq!(scheduler.pick(PcpuId(5), 0).run, None);
-    assert_eq!(scheduler.wake(Entity(0), 10), Some(PcpuId(5)));
+    assert_eq!(scheduler.wake(Entity(0), 10), Wake::Ask(PcpuId(5)));
     assert_eq!(scheduler.pick(PcpuId(5), 10).run, Some(Entity(0)));
     let pick = scheduler.pick(PcpuId(5), 20_000);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(21_000)));
-    assert_eq!(scheduler.wake(Entity(1), 20_010), Some(PcpuId(5)));
+    assert_eq!(scheduler.wake(Entity(1), 20_010), Wake::Ask(PcpuId(5)));
     let pick = scheduler.pick(PcpuId(5), 20_010);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(20_125)));
     assert_eq!(scheduler.pick(PcpuId(5), 20_125).run, Some(Entity(1)));
@@ -140,12 +145,10 @@ fn a_wake_just_before_the_vcpu_blocks_is_not_lost() {
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
     assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
-    assert_eq!(scheduler.wake(Entity(0), 5), Some(PcpuId(0)));
-    scheduler.block(PcpuId(0), 6, None);
-    assert_eq!(scheduler.pick(PcpuId(0), 6).run, Some(Entity(0)));
+    assert_eq!(scheduler.wake(Entity(0), 5), Wake::Ask(PcpuId(0)));
+    assert_eq!(scheduler.block(PcpuId(0), 6, None).run, Some(Entity(0)));
     // It was told of that one: the next time it sleeps.
-    scheduler.block(PcpuId(0), 7, None);
-    let pick = scheduler.pick(PcpuId(0), 7);
+    let pick = scheduler.block(PcpuId(0), 7, None);
     assert_eq!((pick.run, pick.until), (None, None));
 }
 
@@ -154,12 +157,25 @@ fn a_blocked_vcpu_runs_when_its_time_has_come() {
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
     scheduler.pick(PcpuId(0), 0);
-    scheduler.block(PcpuId(0), 10, Some(500));
-    let pick = scheduler.pick(PcpuId(0), 10);
+    let pick = scheduler.block(PcpuId(0), 10, Some(500));
     assert_eq!((pick.run, pick.until), (None, Some(500)));
     assert_eq!(scheduler.pick(PcpuId(0), 499).run, None);
     assert_eq!(scheduler.pick(PcpuId(0), 500).run, Some(Entity(0)));
     assert_eq!(scheduler.stolen(Entity(0), 500), 0);
+}
+
+#[test]
+fn who_blocks_until_a_count_that_never_comes_can_be_woken_and_block_again() {
+    let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1)], SLICE);
+    scheduler.wake(Entity(0), 0);
+    scheduler.pick(PcpuId(0), 0);
+    for round in 1..=3 {
+        let pick = scheduler.block(PcpuId(0), round * 10, Some(u64::MAX));
+        assert_eq!((pick.run, pick.until), (None, None));
+        assert_eq!(scheduler.wake(Entity(0), round * 10 + 5), run(PcpuId(0), None));
+    }
+    assert_eq!(scheduler.block(PcpuId(0), 50, Some(500)).until, Some(500));
+    assert_eq!(scheduler.pick(PcpuId(0), 500).run, Some(Entity(0)));
 }
 
 #[test]
@@ -170,7 +186,7 @@ fn who_may_run_anywhere_makes_room_when_another_cpu_is_idle() {
     scheduler.wake(Entity(0), 0);
     assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
     assert_eq!(scheduler.pick(PcpuId(1), 0).run, None);
-    assert_eq!(scheduler.wake(Entity(1), 1), Some(PcpuId(0)));
+    assert_eq!(scheduler.wake(Entity(1), 1), Wake::Ask(PcpuId(0)));
     let pick = scheduler.pick(PcpuId(0), 1);
     assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(PcpuId(1))));
     assert_eq!(scheduler.pick(PcpuId(1), 1).run, Some(Entity(0)));
@@ -184,40 +200,35 @@ fn who_wakes_is_left_to_the_sleeping_cpu_that_it_ran_on() {
         scheduler.wake(entity, 0);
         assert_eq!(scheduler.pick(cpu, 0).run, Some(entity));
     }
-    scheduler.block(cpus[1], 10, None);
-    assert_eq!(scheduler.pick(cpus[1], 10).run, None);
+    assert_eq!(scheduler.block(cpus[1], 10, None).run, None);
     assert!(scheduler.is_blocked(Entity(1)) && !scheduler.is_blocked(Entity(0)));
-    assert_eq!(scheduler.wake(Entity(1), 20), Some(cpus[1]));
+    assert_eq!(scheduler.wake(Entity(1), 20), run(cpus[1], Some(20 + SLICE)));
     assert!(!scheduler.is_blocked(Entity(1)));
-    // The other CPU gets there first, and sleeps without calling anybody: itself least of all.
-    scheduler.block(cpus[0], 21, None);
-    let pick = scheduler.pick(cpus[0], 21);
+    // The other CPU does not get it, and sleeps without calling anybody: itself least of all.
+    let pick = scheduler.block(cpus[0], 21, None);
     assert_eq!((pick.run, pick.kick), (None, None));
     assert_eq!(scheduler.pick(cpus[1], 30).run, Some(Entity(1)));
 }
 
 #[test]
-fn who_is_not_taken_by_the_cpu_that_it_ran_on_goes_to_another() {
+fn who_was_handed_a_cpu_makes_room_for_one_that_may_run_there_alone() {
     let cpus = [PcpuId(0), PcpuId(1)];
     let mut bound = vm(1, 0);
     bound.vcpus = vec![Placement::On(cpus[1])];
     let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), bound], SLICE);
-    assert_eq!(scheduler.pick(cpus[0], 0).run, None);
     scheduler.wake(Entity(0), 0);
     assert_eq!(scheduler.pick(cpus[1], 0).run, Some(Entity(0)));
-    scheduler.block(cpus[1], 10, None);
-    assert_eq!(scheduler.pick(cpus[1], 10).run, None);
-    // Two are to run on CPU 1, of which one may run there alone.
-    assert_eq!(scheduler.wake(Entity(0), 20), Some(cpus[1]));
-    assert_eq!(scheduler.wake(Entity(1), 20), Some(cpus[1]));
-    assert_eq!(scheduler.pick(cpus[0], 20).run, None);
+    assert_eq!(scheduler.pick(cpus[0], 0).run, None);
+    assert_eq!(scheduler.block(cpus[1], 10, None).run, None);
+    assert_eq!(scheduler.wake(Entity(0), 20), run(cpus[1], Some(20 + SLICE)));
+    assert_eq!(scheduler.wake(Entity(1), 20), Wake::Ask(cpus[1]));
     let pick = scheduler.pick(cpus[1], 30);
     assert_eq!((pick.run, pick.kick), (Some(Entity(1)), Some(cpus[0])));
     assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
 }
 
-/// CPU 0 runs vCPU 0, and CPU 1 sleeps and was called for vCPU 1.
-fn with_one_kept() -> (Scheduler, [PcpuId; 2]) {
+/// CPU 0 runs vCPU 0, and CPU 1 slept and was handed vCPU 1.
+fn with_one_handed() -> (Scheduler, [PcpuId; 2]) {
     let cpus = [PcpuId(0), PcpuId(1)];
     let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), vm(100, 1), vm(1, 1)], SLICE);
     // vCPU 2 has run for more than vCPU 1 will have.
@@ -228,42 +239,52 @@ fn with_one_kept() -> (Scheduler, [PcpuId; 2]) {
         scheduler.wake(entity, 10);
         assert_eq!(scheduler.pick(cpu, 10).run, Some(entity));
     }
-    scheduler.block(cpus[1], 20, None);
-    assert_eq!(scheduler.pick(cpus[1], 20).run, None);
-    assert_eq!(scheduler.wake(Entity(1), 30), Some(cpus[1]));
+    assert_eq!(scheduler.block(cpus[1], 20, None).run, None);
+    assert_eq!(scheduler.wake(Entity(1), 30), run(cpus[1], Some(30 + SLICE)));
     (scheduler, cpus)
 }
 
 #[test]
-fn a_cpu_takes_who_waits_though_another_is_kept_elsewhere() {
-    let (mut scheduler, cpus) = with_one_kept();
+fn a_cpu_takes_who_waits_and_not_who_was_handed_to_another() {
+    let (mut scheduler, cpus) = with_one_handed();
     scheduler.wake(Entity(2), 30);
-    scheduler.block(cpus[0], 31, None);
-    assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(2)));
+    assert_eq!(scheduler.block(cpus[0], 31, None).run, Some(Entity(2)));
     assert_eq!(scheduler.pick(cpus[1], 32).run, Some(Entity(1)));
 }
 
 #[test]
-fn who_was_kept_begins_a_slice_when_its_cpu_asks() {
-    let (mut scheduler, cpus) = with_one_kept();
+fn who_is_handed_a_cpu_runs_from_then_on() {
+    let (mut scheduler, cpus) = with_one_handed();
     assert_eq!(scheduler.pick(cpus[0], 31).run, Some(Entity(0)));
     let pick = scheduler.pick(cpus[1], 40);
-    assert_eq!((pick.run, pick.until, pick.kick), (Some(Entity(1)), Some(40 + SLICE), None));
-    // From its wake-up to the answer it waited, and ran in neither of both.
-    assert_eq!((scheduler.stolen(Entity(1), 100), scheduler.ran(Entity(1), 100)), (10, 10 + 60));
+    assert_eq!((pick.run, pick.until, pick.kick), (Some(Entity(1)), Some(30 + SLICE), None));
+    assert_eq!((scheduler.stolen(Entity(1), 100), scheduler.ran(Entity(1), 100)), (0, 10 + 70));
     // Its CPU is taken by nobody else, nor called for who is elsewhere.
     let pick = scheduler.pick(cpus[0], 100);
     assert_eq!((pick.run, pick.kick), (Some(Entity(0)), None));
-    assert_eq!(scheduler.wake(Entity(1), 110), Some(cpus[1]));
+    assert_eq!(scheduler.wake(Entity(1), 110), Wake::Ask(cpus[1]));
 }
 
 #[test]
-fn who_was_kept_pays_for_what_it_runs() {
+fn a_cpu_that_was_told_to_ask_is_handed_nothing() {
+    let cpus = [PcpuId(0), PcpuId(1)];
+    let mut scheduler = Scheduler::new(&cpus, &[vm(1, 2), vm(1, 1)], SLICE);
+    for (cpu, entity) in cpus.into_iter().zip([Entity(0), Entity(1)]) {
+        scheduler.wake(entity, 0);
+        assert_eq!(scheduler.pick(cpu, 0).run, Some(entity));
+    }
+    assert_eq!(scheduler.block(cpus[1], 10, None).run, None);
+    assert_eq!(scheduler.wake(Entity(2), 20), Wake::Ask(cpus[1]));
+    assert_eq!(scheduler.wake(Entity(1), 21), Wake::Nothing);
+    assert!(scheduler.pick(cpus[1], 22).run.is_some());
+}
+
+#[test]
+fn who_is_handed_a_cpu_pays_for_what_it_runs() {
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[vm(1, 1), vm(1, 1)], SLICE);
     scheduler.wake(Entity(0), 0);
     assert_eq!(scheduler.pick(PcpuId(0), 0).run, Some(Entity(0)));
-    scheduler.block(PcpuId(0), 10, None);
-    assert_eq!(scheduler.pick(PcpuId(0), 10).run, None);
+    assert_eq!(scheduler.block(PcpuId(0), 10, None).run, None);
     scheduler.wake(Entity(0), 20);
     assert_eq!(scheduler.pick(PcpuId(0), 20).run, Some(Entity(0)));
     scheduler.wake(Entity(1), 25);
@@ -277,22 +298,22 @@ fn who_was_kept_pays_for_what_it_runs() {
 }
 
 #[test]
-fn who_was_kept_and_is_capped_stops_when_its_budget_ends() {
+fn who_is_capped_is_handed_no_cpu_and_stops_when_its_budget_ends() {
     let mut capped = vm(1, 1);
     capped.cap = Some(Cap { budget: 100, period: 10_000 });
     let mut scheduler = Scheduler::new(&[PcpuId(0)], &[capped], SLICE);
     scheduler.wake(Entity(0), 0);
     assert_eq!(scheduler.pick(PcpuId(0), 0).until, Some(100));
-    scheduler.block(PcpuId(0), 60, None);
-    assert_eq!(scheduler.pick(PcpuId(0), 60).run, None);
-    assert_eq!(scheduler.wake(Entity(0), 70), Some(PcpuId(0)));
+    assert_eq!(scheduler.block(PcpuId(0), 60, None).run, None);
+    // Its CPU has to ask what is left.
+    assert_eq!(scheduler.wake(Entity(0), 70), Wake::Ask(PcpuId(0)));
     let pick = scheduler.pick(PcpuId(0), 70);
     assert_eq!((pick.run, pick.until), (Some(Entity(0)), Some(110)));
     assert_eq!(scheduler.pick(PcpuId(0), 110).run, None);
 }
 
 #[test]
-fn whose_time_has_come_is_not_passed_over_for_who_was_kept() {
+fn whose_time_has_come_is_not_passed_over_for_who_wakes() {
     let cpus = [PcpuId(0)];
     // vCPU 0 has run for longer, of the same weight, than vCPU 1 has when its time comes.
     let mut scheduler = Scheduler::new(&cpus, &[vm(1, 1), vm(1, 1)], SLICE);
@@ -301,10 +322,9 @@ fn whose_time_has_come_is_not_passed_over_for_who_was_kept() {
     scheduler.block(cpus[0], 10, Some(5 * SLICE));
     scheduler.wake(Entity(0), 10);
     assert_eq!(scheduler.pick(cpus[0], 10).run, Some(Entity(0)));
-    scheduler.block(cpus[0], 4 * SLICE, None);
-    let pick = scheduler.pick(cpus[0], 4 * SLICE);
+    let pick = scheduler.block(cpus[0], 4 * SLICE, None);
     assert_eq!((pick.run, pick.until), (None, Some(5 * SLICE)));
-    assert_eq!(scheduler.wake(Entity(0), 5 * SLICE - 1), Some(cpus[0]));
+    assert_eq!(scheduler.wake(Entity(0), 5 * SLICE), Wake::Ask(cpus[0]));
     assert_eq!(scheduler.pick(cpus[0], 5 * SLICE).run, Some(Entity(1)));
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Vm {
     pub(super) throttled: bool,
     /// How many of its vCPUs are runnable or run.
     active: u32,
+    /// Virtual time that a tick costs each of them.
+    rate: u64,
     meter: i128,
     since: u64,
 }
@@ -43,6 +45,7 @@ impl Vm {
             budget: share.cap.map(|cap| Budget::new(cap, slice)),
             throttled: false,
             active: 0,
+            rate: 0,
             meter: 0,
             since: 0,
         }
@@ -54,20 +57,23 @@ impl Vm {
     /// with their number.
     #[inline(always)]
     pub(super) fn meter(&self, now: u64) -> i128 {
-        self.meter + cost(self.price * u64::from(self.active), now.saturating_sub(self.since))
+        self.meter.wrapping_add(cost(self.rate, now.saturating_sub(self.since)))
     }
 
     /// Returns what the whole VM pays for `ticks`.
+    #[inline(always)]
     pub(super) fn cost(&self, ticks: u64) -> i128 {
         cost(self.price, ticks)
     }
 
     /// Notes that one more vCPU is runnable, or one fewer. `meter` is what [`Vm::meter`] says now.
+    #[inline(always)]
     pub(super) fn count(&mut self, more: bool, now: u64, meter: i128) {
         debug_assert_eq!(meter, self.meter(now), "the meter is of now");
         self.meter = meter;
         self.since = now;
         self.active = if more { self.active + 1 } else { self.active - 1 };
+        self.rate = if more { self.rate + self.price } else { self.rate - self.price };
     }
 
     /// Sets part of the budget aside for one of the vCPUs, which does not run yet. Returns the ticks that it
@@ -82,7 +88,9 @@ impl Vm {
 }
 
 /// Two factors of 64 bits have a product of 128: nothing to check, which a product of two of 128 takes a long time for. A price
-/// is no more than [`UNIT`] times the vCPUs of a VM, so that the sign stays free.
+/// is no more than [`UNIT`] times the vCPUs of a VM, so that all that a VM can pay while the counter goes round once has less than
+/// 100 bits: virtual times are added and subtracted without a look at their sign.
+#[inline(always)]
 fn cost(price: u64, ticks: u64) -> i128 {
     (u128::from(price) * u128::from(ticks)).cast_signed()
 }

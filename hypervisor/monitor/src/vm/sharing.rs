@@ -61,6 +61,7 @@ impl Sharing {
     }
 
     /// Makes these vCPUs runnable.
+    #[inline(never)]
     pub(crate) fn wake(&self, vcpus: VcpuSet) {
         if let Some(pool) = pool::get() {
             vcpus.iter().for_each(|vcpu| pool.wake(self.entity(vcpu)));

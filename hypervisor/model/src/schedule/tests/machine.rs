@@ -1,7 +1,7 @@
 //! A machine of CPUs and vCPUs in simulated time, which does what the scheduler says and books on its own what
 //! everyone did.
 
-use crate::schedule::{Cap, Entity, Placement, Scheduler, Share};
+use crate::schedule::{Cap, Entity, Pick, Placement, Scheduler, Share, Wake};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -100,6 +100,8 @@ pub(super) struct GuestMachine {
     /// Of everything that the scheduler said.
     pub(super) trace: u64,
     pub(super) picks: u64,
+    /// How often a CPU was handed what it runs.
+    pub(super) handed: u64,
     random: Random,
     events: BTreeSet<(u64, u64, Event)>,
     sequence: u64,
@@ -135,6 +137,7 @@ impl GuestMachine {
             late: 0,
             trace: 0,
             picks: 0,
+            handed: 0,
             vcpus,
             random: Random(seed),
             events: BTreeSet::new(),
@@ -193,13 +196,23 @@ impl GuestMachine {
     }
 
     fn wake(&mut self, vcpu: usize) {
-        let target = self.scheduler.wake(Entity(vcpu), self.now);
+        let wake = self.scheduler.wake(Entity(vcpu), self.now);
         match self.vcpus[vcpu].doing {
             Doing::Blocked(_) => self.enter(vcpu, Doing::Ready),
-            Doing::Running(cpu) => assert_eq!(target, Some(PcpuId(self.cpus[cpu].index))),
+            Doing::Running(cpu) => assert_eq!(wake, Wake::Ask(PcpuId(self.cpus[cpu].index))),
             Doing::Ready => {}
         }
-        self.kick(target);
+        match wake {
+            Wake::Nothing => {}
+            Wake::Ask(target) => self.kick(Some(target)),
+            Wake::Run { cpu: PcpuId(index), until, .. } => {
+                let cpu = index / 2;
+                assert_eq!(self.cpus[cpu].run, None, "it sleeps");
+                self.handed += 1;
+                self.book(cpu);
+                self.follow(cpu, Pick { run: Some(Entity(vcpu)), until, kick: None });
+            }
+        }
     }
 
     fn kick(&mut self, target: Option<PcpuId>) {
@@ -258,8 +271,12 @@ impl GuestMachine {
 
     fn ask(&mut self, cpu: usize) {
         self.book(cpu);
-        let index = self.cpus[cpu].index;
-        let pick = self.scheduler.pick(PcpuId(index), self.now);
+        let pick = self.scheduler.pick(PcpuId(self.cpus[cpu].index), self.now);
+        self.follow(cpu, pick);
+    }
+
+    /// Does what the scheduler said to a CPU.
+    fn follow(&mut self, cpu: usize, pick: Pick) {
         self.picks += 1;
         let said = pick.run.map_or(0, |entity| entity.0 as u64 + 1);
         self.trace = self.trace.wrapping_mul(31).wrapping_add(said);
@@ -321,12 +338,11 @@ impl GuestMachine {
             let is_mine = |next: &usize| self.vcpus.get(*next).is_some_and(|next| next.vm == vm);
             let first = self.vcpus.iter().position(|one| one.vm == vm).unwrap();
             let next = Some(vcpu + 1).filter(is_mine).unwrap_or(first);
-            self.scheduler.block(PcpuId(index), self.now, None);
+            let pick = self.scheduler.block(PcpuId(index), self.now, None);
             self.cpus[cpu].run = None;
             self.enter(vcpu, Doing::Blocked(None));
-            self.wake(next);
-            self.ask(cpu);
-            return;
+            self.follow(cpu, pick);
+            return self.wake(next);
         }
         if let Habit::Yield { .. } = self.vcpus[vcpu].habit {
             self.scheduler.yield_now(PcpuId(index));
@@ -337,32 +353,32 @@ impl GuestMachine {
         };
         let time = self.now + self.random.within(1, rest);
         self.cpus[cpu].run = None;
-        match self.random.within(0, 3) {
+        let pick = match self.random.within(0, 3) {
             // Something else wakes it.
             0 => {
-                self.scheduler.block(PcpuId(index), self.now, None);
                 self.enter(vcpu, Doing::Blocked(None));
                 self.at(time, Event::Wake(vcpu));
+                self.scheduler.block(PcpuId(index), self.now, None)
             }
             // Something woke it when it had just found nothing to do.
             1 => {
                 let target = self.scheduler.wake(Entity(vcpu), self.now);
-                assert_eq!(target, Some(PcpuId(index)));
-                self.scheduler.block(PcpuId(index), self.now, Some(time));
+                assert_eq!(target, Wake::Ask(PcpuId(index)));
                 self.enter(vcpu, Doing::Ready);
+                self.scheduler.block(PcpuId(index), self.now, Some(time))
             }
             // Its timer wakes it, or something a little earlier.
             kind => {
-                self.scheduler.block(PcpuId(index), self.now, Some(time));
                 self.enter(vcpu, Doing::Blocked(Some(time)));
                 self.at(time, Event::Ready(vcpu));
                 if kind == 2 {
                     let earlier = self.random.within(self.now, time);
                     self.at(earlier, Event::Wake(vcpu));
                 }
+                self.scheduler.block(PcpuId(index), self.now, Some(time))
             }
-        }
-        self.ask(cpu);
+        };
+        self.follow(cpu, pick);
     }
 
     /// What the vCPU ran until now.
