@@ -20,7 +20,7 @@ use crate::smccc::{self, Reply, Workaround};
 use crate::stage::Stage;
 use crate::sysregs::{self, Answer, Sgi};
 use crate::vcpus::VcpuSet;
-use crate::vgic::ListRegisters;
+use crate::vgic::{ListRegisters, Unsent};
 use crate::virtio::News;
 use crate::vm::{Devices, GuestMachine, Vcpu};
 
@@ -285,10 +285,15 @@ pub fn sgi(esr: u64, general: &General, machine: &GuestMachine) -> Option<u64> {
     is_sgi.then(|| general.get(esr::register_access(esr).rt))
 }
 
-/// Sends the SGI that a write of `ICC_SGI1R_EL1` asks for, and steps over it.
+/// Sends the SGI that a write of `ICC_SGI1R_EL1` asks for, as far as [`sgi1r_at_once`](crate::vgic::Vgic::sgi1r_at_once) has not,
+/// and steps over it.
 #[inline(always)]
-pub fn send_sgi<C: Cpu>(value: u64, vcpu: &Vcpu, devices: Held<'_, C>, cpu: &mut C) {
-    send(value, vcpu, devices, cpu);
+pub fn send_sgi<C: Cpu>(unsent: Unsent, vcpu: &Vcpu, mut devices: Held<'_, C>, cpu: &mut C) {
+    let kicks = devices.vgic.send_unsent(vcpu.index, unsent, cpu);
+    drop(devices);
+    if !kicks.is_empty() {
+        cpu.kick(kicks);
+    }
     cpu.advance();
 }
 

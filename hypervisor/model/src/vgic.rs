@@ -37,6 +37,7 @@ use assay_spec::intid::IntId;
 use assay_spec::lr::Lr;
 use bank::{Bank, Forward};
 use notes::IrqRef;
+pub use sgi::Unsent;
 
 /// The most SPIs a VM can have: INTIDs 32 to 991.
 pub const SPIS_MAX: usize = 960;

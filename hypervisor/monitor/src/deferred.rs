@@ -70,7 +70,15 @@ pub(crate) fn deadline() -> Option<u64> {
 
 /// After the EL2 timer or a kick: does what is due, if the running CPU keeps house. No lock is held but that of the VM
 /// which is being loaded here.
+#[inline(always)]
 pub(crate) fn look() {
+    if DUE.load(Ordering::Acquire) != NEVER {
+        keep_house();
+    }
+}
+
+#[inline(never)]
+fn keep_house() {
     let (Some(due), Some(housekeeping)) = (deadline(), housekeeping()) else { return };
     let now = cpu::counter();
     if now < due {

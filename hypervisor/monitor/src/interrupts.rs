@@ -98,11 +98,6 @@ pub(crate) fn take_v3(gic: gic::V3) -> Option<Taken> {
     gic.acknowledge().map(|(ack, intid)| Taken(ack, intid))
 }
 
-/// Takes the next pending interrupt, if there is one.
-pub(crate) fn next() -> Option<Event> {
-    take().map(Taken::event)
-}
-
 impl Taken {
     /// Returns the interrupt if it is the virtual timer's, with which there is nothing to do here.
     #[inline(always)]
@@ -113,12 +108,7 @@ impl Taken {
     /// Deals with it if it is the EL2 timer's or a kick: those are what guests wait for. `None`: nothing was done.
     #[inline(always)]
     pub(crate) fn frequent(self) -> Option<Event> {
-        KNOWN.get().and_then(|known| self.frequent_of(known))
-    }
-
-    #[inline(always)]
-    fn frequent_of(self, known: &Known) -> Option<Event> {
-        let Self(ack, intid) = self;
+        let (known, Self(ack, intid)) = (KNOWN.get()?, self);
         let event = if intid == known.hyp_timer {
             timer::arm(None);
             Event::HypTimer
@@ -132,7 +122,7 @@ impl Taken {
         Some(event)
     }
 
-    /// Deals with it, as far as that is EL2's matter alone.
+    /// Deals with one that is not [`frequent`](Self::frequent), as far as that is EL2's matter alone.
     #[inline(never)]
     pub(crate) fn event(self) -> Event {
         let Self(ack, intid) = self;
@@ -143,12 +133,11 @@ impl Taken {
         if intid == known.virt_timer {
             return Event::VirtTimer(intid);
         }
-        match self.frequent_of(known) {
-            Some(event) => event,
+        if intid == known.maintenance {
             // Level-triggered: deactivated once its cause is gone.
-            None if intid == known.maintenance => Event::Maintenance(ack),
-            None => rarer(known, ack, intid),
+            return Event::Maintenance(ack);
         }
+        rarer(known, ack, intid)
     }
 }
 

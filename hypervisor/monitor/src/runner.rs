@@ -140,23 +140,30 @@ const AT_ONCE: usize = 64;
 /// Deals with the interrupts that are pending while no guest runs on this CPU: whatever was a guest's is history, unless its
 /// registers are still here.
 fn drain(mut here: Option<&mut Here<'_>>) {
-    for event in core::iter::from_fn(interrupts::next).take(AT_ONCE) {
-        match event {
-            Event::Maintenance(ack) => gic::deactivate(ack),
-            Event::VirtTimer(intid) => match here.as_mut().filter(|here| here.is_loaded()) {
-                // Its line is high, and would come again at once.
-                Some(here) => here.hold_timer(intid),
-                None => gic::deactivate_intid(intid),
-            },
-            Event::Pmu(intid) => {
-                pmu::stop();
-                gic::deactivate_intid(intid);
-            }
-            Event::Intx(intid) => intx::keep(intid),
-            Event::Kick | Event::HypTimer | Event::Done => {}
+    for taken in core::iter::from_fn(interrupts::take).take(AT_ONCE) {
+        if taken.frequent().is_none() {
+            settle(taken.event(), here.as_deref_mut());
         }
     }
     deferred::look();
+}
+
+#[inline(never)]
+fn settle(event: Event, here: Option<&mut Here<'_>>) {
+    match event {
+        Event::Maintenance(ack) => gic::deactivate(ack),
+        Event::VirtTimer(intid) => match here.filter(|here| here.is_loaded()) {
+            // Its line is high, and would come again at once.
+            Some(here) => here.hold_timer(intid),
+            None => gic::deactivate_intid(intid),
+        },
+        Event::Pmu(intid) => {
+            pmu::stop();
+            gic::deactivate_intid(intid);
+        }
+        Event::Intx(intid) => intx::keep(intid),
+        Event::Kick | Event::HypTimer | Event::Done => {}
+    }
 }
 
 /// One vCPU and what its exits need.

@@ -91,6 +91,7 @@ impl Return {
     /// it is of 32 bits (`ESR_ELx.IL`). `PSTATE.M` stays as it is.
     ///
     /// Apart from [`advance`](Self::advance), whose callers have AArch64's instructions only and no time.
+    #[inline(always)]
     pub fn advance_either(&mut self, wide: bool) {
         /// `SPSR_ELx.IT` of an exception from AArch32: `IT[7:2]` in bits 15:10, `IT[1:0]` in 26:25.
         const IT: u64 = 0x3f << 10 | 3 << 25;

@@ -52,6 +52,8 @@ const FRAMES_SIZE: u64 = 0x2_0000;
 
 static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
 static REDISTRIBUTORS: Once<Vec<Region<Pa>>> = Once::new();
+/// What interrupts each CPU, by index.
+static KICKS: Once<Vec<u64>> = Once::new();
 /// The private interrupts of each CPU that is up, by index. What lies beyond is never asked for.
 static PRIVATE: Once<Vec<Once<Mmio<Private>>>> = Once::new();
 
@@ -73,6 +75,8 @@ pub(super) fn init(distributor: Region<Pa>, redistributors: &[Region<Pa>]) -> Re
         return Err(GicError::BadFrame(bad));
     }
     let _ = REDISTRIBUTORS.call_once(|| redistributors.to_vec());
+    let all = (0..cpus::count()).filter_map(|cpu| cpus::affinity(PcpuId(cpu)));
+    let _ = KICKS.call_once(|| all.map(kick_of).collect());
     let _ = PRIVATE.call_once(|| (0..cpus::count()).map(|_| Once::new()).collect());
     let pointer = NonNull::new(distributor.start.0 as *mut Gicd).ok_or(GicError::BadFrame(distributor))?;
     // SAFETY: the tree says that a Distributor is here; it is usable, the caller mapped it as Device, and this is the
@@ -239,15 +243,20 @@ pub(super) fn disable_spi(intid: IntId) {
 }
 
 pub(super) fn kick(cpu: PcpuId) {
-    let Some(affinity) = cpus::affinity(cpu) else {
+    let Some(value) = KICKS.get().and_then(|kicks| kicks.get(cpu.0)) else {
         return;
     };
-    let aff = |level: u32| affinity >> (8 * level) & 0xff;
-    let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
     // What the other CPU is to see must be there before it is interrupted.
     dsb_ishst();
-    write_sysreg!("icc_sgi1r_el1", target | u64::from(super::KICK.0) << 24);
+    write_sysreg!("icc_sgi1r_el1", *value);
     isb();
+}
+
+/// The value of `ICC_SGI1R_EL1` that interrupts the CPU of this affinity with [`KICK`](super::KICK).
+fn kick_of(affinity: u64) -> u64 {
+    let aff = |level: u32| affinity >> (8 * level) & 0xff;
+    let target = affinity >> 32 << 48 | aff(2) << 32 | aff(1) << 16 | aff(0) >> 4 << 44 | 1 << (aff(0) & 0xf);
+    target | u64::from(super::KICK.0) << 24
 }
 
 #[inline]

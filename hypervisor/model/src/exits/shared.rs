@@ -34,6 +34,7 @@ pub fn may_be_shared(esr: u64, general: &General) -> bool {
 }
 
 /// Looks at a synchronous exit of vCPU `vcpu` of a VM that shares CPUs, before anything else does.
+#[inline(always)]
 pub fn shared(esr: u64, general: &mut General, vcpu: VcpuId, program: &mut impl Program) -> Shared {
     match esr::class(esr) {
         ec::WFX => wait(esr, general, program),

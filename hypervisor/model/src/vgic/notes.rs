@@ -162,6 +162,7 @@ impl Vgic {
 
     /// Says that an interrupt has become pending, and works out who has to act on it. That one remembers which it is, as long
     /// as there is nothing else.
+    #[inline(always)]
     pub(super) fn note_pending(&mut self, irq: IrqRef) {
         let bank = &self.banks[irq.bank];
         let entry = bank.irq(irq.n);

@@ -8,20 +8,37 @@ use assay_spec::cpu_id::VcpuId;
 use assay_spec::gic::sgi::Sgi;
 use assay_spec::lr::{Lr, LrState};
 
+/// An SGI, and whom it is to be sent to.
+#[derive(Clone, Copy)]
+pub struct Unsent {
+    n: u32,
+    targets: VcpuSet,
+}
+
 impl Vgic {
     /// A write of `ICC_SGI1R_EL1`, which with one Security state sends SGIs of either group (IHI 0069H
     /// §8.1.10). One to the sender itself is in a List Register at once. Returns whom to kick.
     #[inline(always)]
     pub fn sgi1r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
-        self.send(from, value, u32::MAX, hw)
+        self.send(from, self.unsent(from, value), u32::MAX, hw)
     }
 
-    /// The same for an SGI to nobody, and for one to the sender itself that goes where it was before. False: nothing was done.
+    /// The same for an SGI to nobody, and for one to the sender itself that goes where it was before. Otherwise nothing is done, and
+    /// what it comes to is for [`send_unsent`](Self::send_unsent).
     #[inline(always)]
-    pub fn sgi1r_at_once<H: ListSlots>(&self, from: VcpuId, value: u64, hw: &mut H) -> bool {
-        let sgi = Sgi::decode(value);
-        let targets = self.targets(from, &sgi);
-        targets.is_empty() || targets == VcpuSet::one(VcpuId(from.0 & 63)) && self.list_again(from, sgi.intid, None, hw)
+    pub fn sgi1r_at_once<H: ListSlots>(&self, from: VcpuId, value: u64, hw: &mut H) -> Option<Unsent> {
+        let unsent = self.unsent(from, value);
+        if unsent.targets.is_empty() {
+            return None;
+        }
+        let is_own = unsent.targets == VcpuSet::one(VcpuId(from.0 & 63));
+        if is_own && self.list_again(from, unsent.n, None, hw) { None } else { Some(unsent) }
+    }
+
+    /// Sends what [`sgi1r_at_once`](Self::sgi1r_at_once) left. Returns whom to kick.
+    #[inline(always)]
+    pub fn send_unsent<H: ListRegisters>(&mut self, from: VcpuId, unsent: Unsent, hw: &mut H) -> VcpuSet {
+        self.send(from, unsent, u32::MAX, hw)
     }
 
     /// A write of `ICC_SGI0R_EL1` or `ICC_ASGI1R_EL1`, which with one Security state send an SGI only
@@ -29,24 +46,23 @@ impl Vgic {
     ///
     /// Enforced by `sgi0r_sends_only_to_where_the_sgi_is_in_group_0`.
     pub fn sgi0r<H: ListRegisters>(&mut self, from: VcpuId, value: u64, hw: &mut H) -> VcpuSet {
-        self.send(from, value, 0, hw)
+        self.send(from, self.unsent(from, value), 0, hw)
     }
 
     /// Sends an SGI to where its group bit is among `groups`, or is 0.
     #[inline(always)]
-    fn send<H: ListRegisters>(&mut self, from: VcpuId, value: u64, groups: u32, hw: &mut H) -> VcpuSet {
-        let sgi = Sgi::decode(value);
-        let targets = self.targets(from, &sgi);
+    fn send<H: ListRegisters>(&mut self, from: VcpuId, unsent: Unsent, groups: u32, hw: &mut H) -> VcpuSet {
+        let Unsent { n, targets } = unsent;
         if targets.is_empty() {
             return VcpuSet::EMPTY;
         }
         if targets == VcpuSet::one(VcpuId(from.0 & 63))
-            && self.banks[from.0].group & !groups & bit(sgi.intid) == 0
-            && self.list_at_once(from, sgi.intid, None, hw)
+            && self.banks[from.0].group & !groups & bit(n) == 0
+            && self.list_at_once(from, n, None, hw)
         {
             return VcpuSet::EMPTY;
         }
-        self.send_to(from, sgi.intid, targets, groups, hw)
+        self.send_to(from, n, targets, groups, hw)
     }
 
     #[inline(never)]
@@ -59,6 +75,12 @@ impl Vgic {
             }
         }
         self.flush_lr(from, hw)
+    }
+
+    #[inline(always)]
+    fn unsent(&self, from: VcpuId, value: u64) -> Unsent {
+        let sgi = Sgi::decode(value);
+        Unsent { n: sgi.intid, targets: self.targets(from, &sgi) }
     }
 
     /// The vCPUs that an SGI is for. Affinities that no vCPU has are ignored.

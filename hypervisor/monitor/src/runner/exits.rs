@@ -5,6 +5,7 @@ use assay_el2::{firmware, gic, guest_regs};
 use assay_model::exits::{self, Held, Next, Program, Shared};
 use assay_model::inject::{self, El1State, Fault};
 use assay_model::life::{Crash, Stop};
+use assay_model::vgic::Unsent;
 use assay_spec::esr;
 use assay_spec::exit::Exit;
 use assay_spec::frame::{Frame, General};
@@ -34,26 +35,20 @@ impl Runner {
             return self.other_register(general, esr);
         };
         let (Some(gic), Some(devices)) = (gic::v3(), self.vm.devices.at_once()) else {
-            return self.send_later(value);
+            return self.other_register(general, esr);
         };
-        if !devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut ListsV3(gic)) {
-            return self.send(devices, value);
+        if let Some(unsent) = devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut ListsV3(gic)) {
+            return self.send(devices, unsent);
         }
         drop(devices);
         self.hardware.advance();
         Control::Resume
     }
 
-    /// Sends an SGI once the lock is free.
-    #[inline(never)]
-    fn send_later(&mut self, value: u64) -> Control {
-        self.send(self.vm.devices.lock(), value)
-    }
-
     /// Sends an SGI.
     #[inline(never)]
-    fn send(&mut self, devices: Held<'_, Hardware>, value: u64) -> Control {
-        exits::send_sgi(value, &self.vcpu, devices, &mut self.hardware);
+    fn send(&mut self, devices: Held<'_, Hardware>, unsent: Unsent) -> Control {
+        exits::send_sgi(unsent, &self.vcpu, devices, &mut self.hardware);
         Control::Resume
     }
 
@@ -235,6 +230,7 @@ impl Sharer<'_> {
     }
 
     /// Handles what only such a vCPU comes to EL2 for.
+    #[inline(always)]
     fn shared(&mut self, general: &mut General, esr: u64) -> Option<Control> {
         let shared = exits::shared(esr, general, self.0.vcpu.index, &mut self.0.hardware);
         if shared != Shared::Other {

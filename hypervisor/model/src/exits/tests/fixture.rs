@@ -268,10 +268,9 @@ impl Vm {
             return false;
         };
         let devices = self.devices.lock();
-        if devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut self.cpu) {
-            self.cpu.advance();
-        } else {
-            exits::send_sgi(value, &self.vcpu, devices, &mut self.cpu);
+        match devices.vgic.sgi1r_at_once(self.vcpu.index, value, &mut self.cpu) {
+            None => self.cpu.advance(),
+            Some(unsent) => exits::send_sgi(unsent, &self.vcpu, devices, &mut self.cpu),
         }
         true
     }
