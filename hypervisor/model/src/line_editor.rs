@@ -75,7 +75,7 @@ impl LineEditor {
 
     /// Returns the part of the line that is before the cursor.
     pub fn before_cursor(&self) -> &str {
-        &self.line.text()[..self.cursor]
+        self.line.text().get(..self.cursor).unwrap_or_default()
     }
 
     /// Forgets the line.

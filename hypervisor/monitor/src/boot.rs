@@ -1,5 +1,6 @@
 //! The boot, step by step: from firmware's tree to VMs that only have to be loaded.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -38,34 +39,36 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     check_level(&boot)?;
     let more = heap::for_platform(blob)?;
     heap::add(&mut boot, more)?;
-    let mut machine = platform::parse(firmware_tree(&boot)?).map_err(|error| error.to_string())?;
+    // It stays: nothing is freed any more once guests run.
+    let machine = platform::parse(firmware_tree(&boot)?).map_err(|error| error.to_string())?;
+    let machine = Box::leak(Box::new(machine));
     say!("boot version={} model={}", env!("CARGO_PKG_VERSION"), Quoted(&machine.model));
 
-    let this = number_cpus(&machine)?;
+    let this = number_cpus(machine)?;
     let place = image::appended().or(machine.initrd);
-    let more = heap::for_bundle(&boot, place, &machine)?;
+    let more = heap::for_bundle(&boot, place, machine)?;
     heap::add(&mut boot, more)?;
-    let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, &mut machine)?;
+    let (tree, kept) = bundle::survey(&boot, place, firmware_tree(&boot)?, machine)?;
     let own = own(&kept);
     machine.lose_misplaced(&own);
     machine.cut_memory(HostId::new(cpu::id_table()).pa_range_bits());
-    let free = memory::free(&machine, &kept, cpu::has_mte2());
+    let free = memory::free(machine, &kept, cpu::has_mte2());
     boot.give_memory(&free);
-    let blocks = take_blocks(&machine, this, &own);
+    let blocks = take_blocks(machine, this, &own);
     let guards: Vec<_> = blocks.iter().map(|(_, block)| block.guard()).collect();
-    memory::map(&machine, &free, &guards)?.activate();
-    pci::stop_dma(&machine);
+    memory::map(machine, &free, &guards)?.activate();
+    pci::stop_dma(machine);
     warn_of_serror("turning Bus Master off");
-    smmu::close(&mut machine);
-    msi::close(&mut machine);
+    smmu::close(machine);
+    msi::close(machine);
     warn_of_serror("closing SMMUs and ITSs");
 
-    set_up_interrupts(&mut machine)?;
+    set_up_interrupts(machine)?;
     cpus::start_others(this, blocks, &machine.cpus);
     let proof = proof::ram(&free);
     warn_of_serror("the proof of RAM");
-    let guests = bundle::open(place, tree, &machine)?;
-    seeds::init(&machine);
+    let guests = bundle::open(place, tree, machine)?;
+    seeds::init(machine);
     report_tree(&guests.tree);
     if guests.tree.vms.is_empty() && guests.tree.refused.is_empty() {
         say!(
@@ -76,10 +79,10 @@ pub(crate) fn boot(mut boot: Boot) -> Result<(), String> {
     let host = cpus::common_identity().ok_or("no CPU is usable")?;
     let bits = CpuBits::from_id_registers(id(&host, 4, 1), id(&host, 4, 2), id(&host, 7, 2))
         .map_err(|error| error.to_string())?;
-    pci::find_bars(&mut machine, &guests.tree.vms, host.pa_range_bits());
-    pci::find_functions(&mut machine, &guests.tree.vms, host.pa_range_bits());
+    pci::find_bars(machine, &guests.tree.vms, host.pa_range_bits());
+    pci::find_functions(machine, &guests.tree.vms, host.pa_range_bits());
     warn_of_serror("the search for PCI functions");
-    let made = make(&machine, &guests, &own, host, bits, proof);
+    let made = make(machine, &guests, &own, host, bits, proof);
     let (cpus, vms, ticks) = (machine.cpus.len(), made.vms.len(), cpu::counter());
     say!("boot cpus={cpus} vms={vms} el2_bytes={} ticks={ticks}", el2_bytes(&made.vms));
     set_console(&made.vms, &guests.tree, &machine.bootargs);
@@ -122,8 +125,8 @@ const WORKS: &[deferred::Work] = &[console::tick, vm::tick, operator::tick, vm::
 
 /// Keeps guests' RAM out of the map of CPUs that run guests.
 fn hide(made: &create::Made) {
-    let own = made.vms.iter().flat_map(|vm| vm.contents.lock().hide());
-    let hidden: Vec<_> = own.chain(made.regions.hide()).collect();
+    let mut hidden: Vec<_> = made.regions.hide().collect();
+    made.vms.iter().for_each(|vm| hidden.extend(vm.contents.lock().hide()));
     if let Err(error) = mmu::leave_out(&hidden) {
         say!("warning reason=\"guests' RAM stays in EL2's map: {error:?}\"");
     }

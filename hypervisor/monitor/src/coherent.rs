@@ -1,6 +1,7 @@
 //! Coherent memory on its way to VMs: claimed, proved, cleared, granted.
 
 use alloc::vec::Vec;
+use core::ptr;
 
 use assay_el2::coherent::{self, CoherentMemory, Type, Unreachable};
 use assay_model::holes::Holes;
@@ -87,7 +88,7 @@ impl<'a> Pool<'a> {
 
     /// Takes the region of a mapping, once.
     pub(crate) fn take(&mut self, node: &CoherentNode, ipa: Region<Ipa>, decision: Decision) -> Option<Grant> {
-        let held = self.held.iter_mut().find(|held| held.region.node == node);
+        let held = self.held.iter_mut().find(|held| ptr::eq(held.region.node, node));
         let memory = match held {
             Some(held) => held.memory.take(),
             // Nothing had to be proved: an aperture without tags.

@@ -10,6 +10,8 @@ mod tests;
 
 use core::fmt;
 
+use crate::policy::line::Quoted;
+
 /// The name of the member that holds the VM tree.
 pub const VM_TREE: &str = "vms.dtb";
 
@@ -184,7 +186,7 @@ impl fmt::Display for BundleError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("bundle ")?;
         if let Some(member) = self.member {
-            write!(f, "member {member:?} ")?;
+            write!(f, "member {} ", Quoted(&member))?;
         }
         write!(f, "at offset {:#x}: {}", self.offset, self.fault)
     }

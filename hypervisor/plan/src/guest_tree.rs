@@ -30,6 +30,7 @@ use assay_model::pci::GuestBar;
 use assay_model::vgic::VCPUS_MAX_V2;
 
 use crate::platform::HostPlatform;
+use crate::policy::line::Quoted;
 use crate::space::{Backing, Mapping};
 
 pub use platform::DeviceNode;
@@ -68,7 +69,7 @@ pub struct GuestTree<'a> {
 
 impl<'a> GuestTree<'a> {
     fn ram(&self) -> impl Iterator<Item = &'a Mapping<'a>> {
-        self.space.iter().filter(|mapping| mapping.backing == Backing::Ram)
+        self.space.iter().filter(|mapping| matches!(mapping.backing, Backing::Ram))
     }
 
     /// RAM's and the vCPUs' NUMA node, which has a number once there is memory of another node.
@@ -114,10 +115,10 @@ pub enum GuestTreeError {
     #[error("{0} vCPUs, and a GICv2 takes at most 8; give the VM fewer")]
     TooManyForGicV2(usize),
     /// A node's name breaks the Devicetree Specification (2.2.1), or is longer than 31 characters.
-    #[error("{0:?} cannot be a node's name; rename the region")]
+    #[error("{} cannot be a node's name; rename the region", Quoted(.0))]
     Name(String),
     /// Two nodes would have one path.
-    #[error("two nodes {0:?} in the guest's tree; give the regions different addresses")]
+    #[error("two nodes {} in the guest's tree; give the regions different addresses", Quoted(.0))]
     Twice(String),
 }
 

@@ -192,7 +192,7 @@ impl Scheduler {
     fn align(&mut self, at: usize, free: usize, bound: usize) {
         let ahead = self.lead(bound) - self.lead(free);
         let quantum = |index: usize| self.vms[self.vcpus[index].vm].quantum;
-        self.domains[at + 1].offset += ahead.clamp(-2 * quantum(free), 2 * quantum(bound)) - ahead;
+        self.domains[at + 1].offset += ahead.max(-2 * quantum(free)).min(2 * quantum(bound)) - ahead;
     }
 
     /// Sets a part of the budget aside; if there is none, the vCPU's VM is throttled.

@@ -75,12 +75,13 @@ impl Holdings {
             early.take(plan.config)?;
             taken.ram.extend(early.give(&plan.config.name));
         }
-        let is_taken = |mapping: &Mapping<'_>| is_early && mapping.backing == Backing::Ram;
+        let is_taken = |mapping: &Mapping<'_>| is_early && matches!(mapping.backing, Backing::Ram);
         let filled = plan.space.iter().filter(|mapping| mapping.is_filled() && !is_taken(mapping));
         for ipa in filled.map(|mapping| mapping.ipa).chain(plan.space.iter().filter_map(Mapping::head)) {
             taken.ram.extend(ram::place(ipa.start, ram::take(ipa.size, tagged).ok_or(Shortage::Ram(bytes, tagged))?));
         }
-        for Mapping { ipa, .. } in plan.space.iter().filter(|mapping| mapping.backing == Backing::StolenTime) {
+        let tells_time = |mapping: &&Mapping<'_>| matches!(mapping.backing, Backing::StolenTime);
+        for Mapping { ipa, .. } in plan.space.iter().filter(tells_time) {
             // The guest may look at the tags of all memory that it reads.
             let frames =
                 if tagged { frames::take_from(frames::Pool::Tagged, ipa.size) } else { frames::take(ipa.size) };

@@ -30,11 +30,13 @@ static SEATS: Once<Vec<Mutex<Seat, SEAT, Relax>>> = Once::new();
 
 /// Gives each vCPU that shares CPUs its seat, once.
 pub(crate) fn seat(members: Vec<Member>) {
-    let seats = members.into_iter().flat_map(|member| {
-        let contexts = member.contexts.into_iter().enumerate();
-        contexts.map(move |(vcpu, context)| Mutex::new(Seat::new(member.vm, VcpuId(vcpu), Some(context))))
-    });
-    let _ = SEATS.call_once(|| seats.collect());
+    let mut seats = Vec::with_capacity(members.iter().map(|member| member.contexts.len()).sum());
+    for member in members {
+        for (vcpu, context) in member.contexts.into_iter().enumerate() {
+            seats.push(Mutex::new(Seat::new(member.vm, VcpuId(vcpu), Some(context))));
+        }
+    }
+    let _ = SEATS.call_once(|| seats);
 }
 
 /// Returns the seat of a vCPU that shares CPUs.

@@ -1,6 +1,7 @@
 //! Which regions the boot has to prove, and which parts: only what a VM claims is touched at all.
 
 use alloc::vec::Vec;
+use core::ptr;
 
 use assay_spec::addr::{Pa, Region};
 
@@ -52,7 +53,7 @@ pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
         let tags = bits.mte() && (facts.marked || facts.uniform) && !facts.no_mte;
         // Who claims what another claims too is refused: one claim tells the type, or that there is none.
         let found = ToProve { node, region, tags, facts, bits, claim };
-        let is_new = all.iter().all(|known| known.node != node);
+        let is_new = !all.iter().any(|known| ptr::eq(known.node, node));
         if is_new && (tags || found.memory_as(facts.proof).is_some()) {
             all.push(found);
         }
@@ -60,7 +61,8 @@ pub fn to_prove<'a>(world: &World<'a>) -> Vec<ToProve<'a>> {
     let claims = || world.vms.iter().flat_map(|vm| &vm.coherent);
     let named =
         |claim: &CoherentClaim| world.machine.coherent.get(naming::find(&world.machine.coherent, &claim.region).ok()?);
-    let later = |node| claims().any(|claim| claim.proof == ProofAt::Start && named(claim) == Some(node));
+    let is = |claim, node| named(claim).is_some_and(|named| ptr::eq(named, node));
+    let later = |node| claims().any(|claim| claim.proof == ProofAt::Start && is(claim, node));
     all.retain(|found| !later(found.node));
     all
 }

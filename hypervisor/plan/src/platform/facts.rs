@@ -88,9 +88,10 @@ impl<'p> Overlay<'_, '_, 'p> {
             return Some(String::from(path));
         }
         let end = path.find('/').unwrap_or(path.len());
-        let aliases = self.platform.find("/aliases")?.property(&path[..end])?;
-        let mut full = String::from(crate::gate::decode::str(aliases)?);
-        full.push_str(&path[end..]);
+        let (alias, rest) = path.split_at_checked(end)?;
+        let aliased = self.platform.find("/aliases")?.property(alias)?;
+        let mut full = String::from(crate::gate::decode::str(aliased)?);
+        full.push_str(rest);
         Some(full)
     }
 

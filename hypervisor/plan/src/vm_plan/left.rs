@@ -243,9 +243,6 @@ impl Left {
 }
 
 fn ticks(cap: CapMicroseconds, counter_frequency: u64) -> Cap {
-    let ticks = |microseconds: u32| {
-        let ticks = u128::from(microseconds) * u128::from(counter_frequency) / 1_000_000;
-        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
-    };
+    let ticks = |microseconds: u32| (u64::from(microseconds).saturating_mul(counter_frequency) / 1_000_000).max(1);
     Cap { budget: ticks(cap.budget), period: ticks(cap.period) }
 }
