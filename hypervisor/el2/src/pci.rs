@@ -48,6 +48,7 @@ impl Ecam {
 
     /// Reads a word; all ones outside of the window, where nothing answers, and where the bridge answers with an
     /// abort. Bits 1:0 of `offset` and those from 12 on count as 0.
+    #[inline(never)]
     pub fn read(&self, requester_id: u16, offset: u16) -> u32 {
         let Some(address) = self.address(requester_id, offset) else {
             return u32::MAX;

@@ -168,7 +168,7 @@ fn address(word: &str) -> Option<Ipa> {
 }
 
 /// Calls `each` with every word that the last word of `typed` can become.
-pub fn complete<'a>(typed: &str, vms: impl Iterator<Item = &'a str>, mut each: impl FnMut(&'a str)) {
+pub fn complete<'a>(typed: &str, vms: &mut dyn Iterator<Item = &'a str>, each: &mut dyn FnMut(&'a str)) {
     let mut words = typed.split(' ').filter(|word| !word.is_empty());
     let last = typed.rsplit(' ').next().unwrap_or("");
     let mut offer = |word: &'a str| {
@@ -204,10 +204,10 @@ pub struct Completion<'a> {
 }
 
 /// Returns what can be added to `typed`: see [`complete`].
-pub fn completion<'a>(typed: &str, vms: impl Iterator<Item = &'a str>) -> Completion<'a> {
+pub fn completion<'a>(typed: &str, vms: &mut dyn Iterator<Item = &'a str>) -> Completion<'a> {
     let last = typed.rsplit(' ').next().unwrap_or("");
     let (mut count, mut common) = (0, "");
-    complete(typed, vms, |word| {
+    complete(typed, vms, &mut |word| {
         let rest = word.get(last.len()..).unwrap_or("");
         common = if count == 0 { rest } else { shared(common, rest) };
         count += 1;

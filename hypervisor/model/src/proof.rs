@@ -90,7 +90,7 @@ impl Run {
 
     /// Does the next pages, at most `most`. Returns whether there are more. A region that has aborted is not touched
     /// again.
-    pub fn step<M: Memory>(&mut self, memory: &mut M, most: u64) -> bool {
+    pub fn step(&mut self, memory: &mut dyn Memory, most: u64) -> bool {
         let mut left = most.max(1);
         while left != 0 && self.act != Act::Nothing {
             left = left.saturating_sub(self.some(memory, left));
@@ -99,7 +99,7 @@ impl Run {
     }
 
     /// Does at most `most` pages of one region. Returns how many.
-    fn some<M: Memory>(&mut self, memory: &mut M, most: u64) -> u64 {
+    fn some(&mut self, memory: &mut dyn Memory, most: u64) -> u64 {
         let Some((sample, fault)) = self.samples.get(self.region).zip(self.faults.get_mut(self.region)) else {
             self.act = match self.act {
                 Act::Write => Act::Check,
@@ -140,7 +140,7 @@ impl Run {
 }
 
 /// Looks at the sampled pages of all regions, and returns what each has shown.
-pub fn run<M: Memory>(samples: Vec<Sample>, memory: &mut M) -> Vec<Option<Fault>> {
+pub fn run(samples: Vec<Sample>, memory: &mut dyn Memory) -> Vec<Option<Fault>> {
     let mut run = Run::new(samples);
     while run.step(memory, u64::MAX) {}
     run.faults

@@ -52,9 +52,14 @@ pub(crate) fn take_input() {
 
 /// Asks for a look at `due`, or earlier. From any CPU; takes no lock.
 pub(crate) fn ask(due: u64) {
-    if DUE.fetch_min(due, Ordering::AcqRel) <= due {
-        return;
+    if DUE.fetch_min(due, Ordering::AcqRel) > due {
+        hasten(due);
     }
+}
+
+/// Has the housekeeping CPU see to what is due earlier than anything before.
+#[inline(never)]
+fn hasten(due: u64) {
     match HOUSEKEEPING.get() {
         Some(housekeeping) if housekeeping.cpu == percpu::index() => timer::arm_by(due),
         Some(housekeeping) => gic::kick(housekeeping.cpu),

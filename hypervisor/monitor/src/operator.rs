@@ -202,7 +202,7 @@ fn run(line: &str) -> Result<Done, Problem<'_>> {
 /// Completes the word before the cursor, or prints what it can become.
 fn complete(typed: &str) {
     let names = || vm::all().iter().map(|vm| vm.name.as_str());
-    let found = monitor_command::completion(typed, names());
+    let found = monitor_command::completion(typed, &mut names());
     match found.count {
         0 => {}
         1 => {
@@ -216,8 +216,8 @@ fn complete(typed: &str) {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     let mut gap = "";
                     let mut result = Ok(());
-                    let names = vm::all().iter().map(|vm| vm.name.as_str());
-                    monitor_command::complete(self.0, names, |word| {
+                    let mut names = vm::all().iter().map(|vm| vm.name.as_str());
+                    monitor_command::complete(self.0, &mut names, &mut |word| {
                         result = result.and_then(|()| {
                             f.write_str(core::mem::replace(&mut gap, " "))?;
                             f.write_str(word)

@@ -92,6 +92,11 @@ fn of(index: usize) -> Option<&'static Smmu> {
     ALL.get().and_then(|all| all.get(index).copied().flatten())
 }
 
+#[inline(never)]
+fn shortage(machine: &HostPlatform, id: platform::Stream, why: &dyn fmt::Display) -> Shortage {
+    Shortage::Dma(machine.smmus[id.smmu].path.clone(), why.to_string())
+}
+
 /// What lets a device of a VM's access memory: a stream, and the tables that it passes while the VM lives.
 pub(crate) struct Passage<S> {
     id: platform::Stream,
@@ -108,7 +113,7 @@ impl<S: AsRef<Stream>> Passage<S> {
         regime: Option<DeviceRegime>,
         take: impl FnOnce(&'static Smmu) -> Result<S, SmmuError>,
     ) -> Result<Self, Shortage> {
-        let fail = |why: &dyn fmt::Display| Shortage::Dma(machine.smmus[id.smmu].path.clone(), why.to_string());
+        let fail = |why: &dyn fmt::Display| shortage(machine, id, why);
         let smmu = of(id.smmu).ok_or_else(|| fail(&"it is not in use"))?;
         let regime = regime.ok_or_else(|| fail(&"the VM's devices have no tables"))?;
         let passage = Self { id, stream: take(smmu).map_err(|error| fail(&error))?, regime };

@@ -268,9 +268,15 @@ pub(crate) fn without_heap<'a, R>(
     bytes: &'a [u8],
     with: impl FnOnce(Bare<'a>, Reservations<'a>) -> Option<R>,
 ) -> Option<R> {
+    let (root, reservations) = root(bytes)?;
+    with(root, reservations)
+}
+
+#[inline(never)]
+fn root(bytes: &[u8]) -> Option<(Bare<'_>, Reservations<'_>)> {
     let shape = shape::check_and_show(bytes, &mut |_, _, _| {}).ok()?;
     let tree = Fdt::new_unaligned_fallible(shape.bytes).ok()?;
-    with(Bare::root(tree.root().ok()?), Reservations(shape.reservations))
+    Some((Bare::root(tree.root().ok()?), Reservations(shape.reservations)))
 }
 
 /// The `/memreserve/` entries as (address, size in bytes).

@@ -54,7 +54,7 @@ fn what_is_no_command_is_told_what_is() {
 }
 
 fn completed(typed: &str) -> (usize, &str) {
-    let Completion { count, rest } = completion(typed, ["linux", "linus", "b"].into_iter());
+    let Completion { count, rest } = completion(typed, &mut ["linux", "linus", "b"].into_iter());
     (count, rest)
 }
 

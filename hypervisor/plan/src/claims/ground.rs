@@ -15,7 +15,7 @@ use crate::policy::{Fault, Kind};
 pub(super) fn faults<'a>(world: &World<'a>) -> Vec<Option<Fault<'a>>> {
     let machine = world.machine;
     let mut regions: Vec<RegionFact<'a>> = machine.coherent.iter().map(|node| region(machine, node)).collect();
-    devices(machine, |name, place| {
+    devices(machine, &mut |name, place| {
         // The list is long and lives in the heap: of no matter is what overlaps nothing.
         if machine.coherent.iter().filter_map(CoherentNode::region).any(|region| region.overlaps(&place)) {
             regions.push(RegionFact { name, kind: Kind::Mmio, extent: Extent::One(place) });
@@ -91,7 +91,7 @@ fn may_be_mapped<'a>(machine: &HostPlatform, index: usize) -> Option<Fault<'a>> 
 }
 
 /// Names the registers of all enabled devices, and of those that EL2 drives whatever their `status`.
-pub(super) fn devices<'a>(machine: &'a HostPlatform, mut add: impl FnMut(&'a str, Region<Pa>)) {
+pub(super) fn devices<'a>(machine: &'a HostPlatform, add: &mut dyn FnMut(&'a str, Region<Pa>)) {
     for registers in machine.registers().filter(|registers| !registers.is_window) {
         add(&registers.path, registers.region);
     }

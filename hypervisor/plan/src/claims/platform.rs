@@ -151,7 +151,7 @@ fn place<'a>(world: &World<'a>, device: &PlatformDevice, registers: &[Region<Pa>
     let is_own =
         |path: &str| path.strip_prefix(&*device.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let mut other = None;
-    ground::devices(machine, |path, region| {
+    ground::devices(machine, &mut |path, region| {
         if other.is_none() && !is_own(path) && overlaps(&region) {
             other = Some(path);
         }

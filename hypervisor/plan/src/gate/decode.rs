@@ -3,6 +3,7 @@
 //! Each function gives `None` for bytes of another form. Nothing here knows of nodes.
 
 /// Reads exactly one cell.
+#[inline(never)]
 pub fn u32(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
@@ -35,6 +36,7 @@ impl CellList<'_> {
 impl Iterator for CellList<'_> {
     type Item = u32;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<u32> {
         let (cell, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

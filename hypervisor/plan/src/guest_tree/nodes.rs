@@ -260,14 +260,17 @@ pub(super) fn at(name: &str, region: Region<Ipa>) -> DeviceTreeNode {
     named(format!("{name}@{:x}", region.start.0))
 }
 
+#[inline(never)]
 pub(super) fn put_cells(node: &mut DeviceTreeNode, name: &str, cells: &[u32]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, cells));
 }
 
+#[inline(never)]
 pub(super) fn put_texts(node: &mut DeviceTreeNode, name: &str, texts: &[&str]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, texts));
 }
 
+#[inline(never)]
 pub(super) fn put_bytes(node: &mut DeviceTreeNode, name: &str, bytes: &[u8]) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, bytes));
 }

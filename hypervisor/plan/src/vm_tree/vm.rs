@@ -279,7 +279,12 @@ impl Vm<'_, '_> {
 
     /// Makes a refusal of a property that cannot be read.
     fn bad(&self, rule: Rule, remedy: &'static str) -> impl Fn(Malformed) -> Refused {
-        move |malformed| self.refuse(rule, malformed.to_string(), remedy)
+        move |malformed| self.refuse_malformed(rule, &malformed, remedy)
+    }
+
+    #[inline(never)]
+    fn refuse_malformed(&self, rule: Rule, malformed: &Malformed, remedy: &'static str) -> Refused {
+        self.refuse(rule, malformed.to_string(), remedy)
     }
 
     fn refuse(&self, rule: Rule, reason: String, remedy: &'static str) -> Refused {
