@@ -81,7 +81,8 @@ impl HostPlatform {
         }
         let path = self.lost_console.as_ref()?;
         let reason = format!(
-            "stdout-path is \"{path}\", which is neither the path of a device nor one of /aliases: nothing is shown and no key is taken; name a UART there"
+            "stdout-path is \"{}\", which is neither the path of a device nor one of /aliases: nothing is shown and no key is taken; name a UART there",
+            path.escape_default()
         );
         Some(Oddity { node: "/chosen", reason: reason.into() })
     }
