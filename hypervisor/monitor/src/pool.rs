@@ -20,7 +20,8 @@ pub(crate) struct Pool {
     handed: Vec<Handed>,
 }
 
-/// What a CPU that sleeps was handed to run: it need not ask for it. Set and cleared under the scheduler's lock, and taken without.
+/// What a CPU that sleeps was handed to run: it need not ask for it. Set, and cleared by others, under the
+/// scheduler's lock, and taken without.
 struct Handed {
     /// The vCPU, or [`NOBODY`].
     entity: AtomicUsize,
@@ -196,8 +197,8 @@ impl Handed {
         self.entity.store(entity.0, Ordering::Release);
     }
 
-    /// The CPU has to ask. The caller has the scheduler's lock, and interrupts the CPU: one that has just taken what it was
-    /// handed leaves its guest for that.
+    /// The CPU has to ask. By itself, or by who has the scheduler's lock and interrupts it: if it has just taken what it was
+    /// handed, it leaves its guest for that.
     fn clear(&self) {
         self.entity.store(NOBODY, Ordering::Relaxed);
     }

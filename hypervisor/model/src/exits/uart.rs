@@ -69,9 +69,9 @@ pub fn store<C: Cpu>(
     let kicks =
         if now == level { VcpuSet::EMPTY } else { devices.vgic.carry_level(vcpu.index, layout::UART_INTID, now, cpu) };
     drop(devices);
+    finish_store(kicks, cpu);
     // No lock is held: this may take as long as the terminal does.
     if let Some(byte) = sent {
         cpu.transmit(byte);
     }
-    finish_store(kicks, cpu);
 }

@@ -63,6 +63,8 @@ impl Vgic {
     /// Tells whether there is nothing on its way to this vCPU: the guest is done with all that is listed, and nothing is new. One
     /// that waits in EL2 need not be folded then. On its own CPU.
     ///
+    /// What was listed stays its own until it is folded: another vCPU that asks about such an SPI, or changes it, wakes it.
+    ///
     /// Enforced by `a_vcpu_is_quiet_once_it_has_ended_what_was_listed`, and the random sequences.
     #[inline]
     pub fn is_quiet(&self, vcpu: VcpuId, hw: &impl ListSlots) -> bool {

@@ -72,8 +72,13 @@ impl Runner {
             self.timer_held = Some(physical);
             return;
         }
-        let mut kicks = self.vm.devices.lock().vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
-        kicks.insert(self.vcpu.index);
+        let mut devices = self.vm.devices.lock();
+        let mut kicks = devices.vgic.hw_fired(self.vcpu.index, VIRT_TIMER, physical, &mut Lists);
+        // It is listed, or to be: one that the guest has turned off wakes nobody.
+        if !devices.vgic.is_quiet(self.vcpu.index, &Lists) {
+            kicks.insert(self.vcpu.index);
+        }
+        drop(devices);
         self.vm.kick(kicks);
     }
 
