@@ -291,10 +291,7 @@ pub fn sgi(esr: u64, general: &General, machine: &GuestMachine) -> Option<u64> {
 pub fn send_sgi<C: Cpu>(unsent: Unsent, vcpu: &Vcpu, mut devices: Held<'_, C>, cpu: &mut C) {
     let kicks = devices.vgic.send_unsent(vcpu.index, unsent, cpu);
     drop(devices);
-    if !kicks.is_empty() {
-        cpu.kick(kicks);
-    }
-    cpu.advance();
+    accessed::step_over(kicks, cpu);
 }
 
 #[inline(always)]

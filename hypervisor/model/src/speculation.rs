@@ -7,11 +7,13 @@
 /// Returns `index` if it is below `len`, without the bits that no such index has.
 #[inline(always)]
 pub(crate) const fn below(index: usize, len: usize) -> Option<usize> {
-    if index >= len {
-        return None;
-    }
-    // `len` is not 0 here; of 1 it is the index 0.
-    Some(index & (usize::MAX.unbounded_shr((len - 1).leading_zeros())))
+    if index < len { Some(index & mask(len)) } else { None }
+}
+
+/// The bits that an index below `len` has, which is not 0; of 1 it is the index 0.
+#[inline(always)]
+const fn mask(len: usize) -> usize {
+    usize::MAX.unbounded_shr((len - 1).leading_zeros())
 }
 
 /// How many there are of something, with the mask that goes with it: for a number that stays.
@@ -23,7 +25,7 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) const fn new(len: usize) -> Self {
-        Self { len, mask: if len == 0 { 0 } else { usize::MAX.unbounded_shr((len - 1).leading_zeros()) } }
+        Self { len, mask: if len == 0 { 0 } else { mask(len) } }
     }
 
     /// Does as [`below`].

@@ -28,7 +28,7 @@ mod sgi;
 mod sources;
 
 use crate::vcpus::VcpuSet;
-pub use access::{Frames, Register, View};
+pub use access::{Found, Frames, Register, View};
 use alloc::vec::Vec;
 use assay_spec::cpu_id::VcpuId;
 pub use assay_spec::gic::Version;

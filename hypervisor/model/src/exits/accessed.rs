@@ -34,9 +34,9 @@ pub(super) fn stored(access: Access, general: &General) -> u64 {
     access.width().truncate(general.get(access.register()))
 }
 
-/// Steps over a store that leads to these kicks.
+/// Kicks these, and steps over the instruction.
 #[inline(always)]
-pub(super) fn finish_store<C: Cpu>(kicks: VcpuSet, cpu: &mut C) {
+pub(super) fn step_over<C: Cpu>(kicks: VcpuSet, cpu: &mut C) {
     if !kicks.is_empty() {
         cpu.kick(kicks);
     }

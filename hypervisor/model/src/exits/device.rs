@@ -7,7 +7,7 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::{Access, Width};
 use assay_spec::frame::General;
 
-use super::accessed::{Here, finish_load, finish_store, stored};
+use super::accessed::{Here, finish_load, step_over, stored};
 use super::{Cpu, Locked};
 use crate::layout;
 use crate::pci::{Function, guest_index};
@@ -110,7 +110,7 @@ pub fn store<C: Cpu>(
         Device::Pci => pci_write(Ipa(offset), (width, value), vcpu, machine, &mut devices, cpu),
     };
     drop(devices);
-    finish_store(kicks, cpu);
+    step_over(kicks, cpu);
 }
 
 #[inline(never)]

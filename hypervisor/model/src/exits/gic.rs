@@ -4,7 +4,7 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::Access;
 use assay_spec::frame::General;
 
-use super::accessed::{finish_load, finish_store, stored};
+use super::accessed::{finish_load, step_over, stored};
 use super::{Cpu, Held, Locked, Program};
 use crate::layout;
 use crate::vgic::{Read, Register, VCPUS_MAX_V3, View};
@@ -70,7 +70,7 @@ pub fn store<C: Cpu>(
     let store = (access.width(), stored(access, general));
     let kicks = devices.vgic.write(vcpu.index, view, register, store, cpu);
     drop(devices);
-    finish_store(kicks, cpu);
+    step_over(kicks, cpu);
 }
 
 /// The same to one that is.
@@ -85,7 +85,7 @@ pub fn store_listed<C: Cpu>(
 ) {
     let store = (access.width(), stored(access, general));
     let kicks = devices.lock().vgic.write_listed(vcpu.index, view, register, store, cpu);
-    finish_store(kicks, cpu);
+    step_over(kicks, cpu);
 }
 
 /// Loads from what is RAZ.

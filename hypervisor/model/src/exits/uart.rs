@@ -4,7 +4,7 @@ use assay_spec::addr::Ipa;
 use assay_spec::exit::Access;
 use assay_spec::frame::General;
 
-use super::accessed::{finish_load, finish_store, stored};
+use super::accessed::{finish_load, step_over, stored};
 use super::device::GRANULE;
 use super::{Cpu, Held};
 use crate::layout;
@@ -69,7 +69,7 @@ pub fn store<C: Cpu>(
     let kicks =
         if now == level { VcpuSet::EMPTY } else { devices.vgic.carry_level(vcpu.index, layout::UART_INTID, now, cpu) };
     drop(devices);
-    finish_store(kicks, cpu);
+    step_over(kicks, cpu);
     // No lock is held: this may take as long as the terminal does.
     if let Some(byte) = sent {
         cpu.transmit(byte);

@@ -82,6 +82,9 @@ impl Register {
     }
 }
 
+/// How an access sees the controller, and its register: none if it is RAZ/WI.
+pub type Found = (View, Option<Register>);
+
 /// The frames that a controller has: the same for as long as it exists.
 #[derive(Clone, Copy)]
 pub struct Frames {
@@ -106,28 +109,18 @@ impl Frames {
         }
     }
 
-    /// Tells whether an offset is in the Distributor's frame.
+    /// Finds the register of `vcpu`'s access at an offset in the Distributor's frame. `None` beyond it.
     #[inline(always)]
-    pub fn has_dist(&self, offset: u64) -> bool {
-        offset < self.dist_size
+    pub fn dist(&self, vcpu: VcpuId, offset: u64, width: Width) -> Option<Found> {
+        if offset < self.dist_size { Some((View::Dist(vcpu), self.dist.find(offset, width))) } else { None }
     }
 
-    /// Finds the register of an access at an offset in the Distributor's frame. `None` for what is RAZ/WI.
+    /// Finds the register of an access at an offset from the first Redistributor. `None` beyond the last.
     #[inline(always)]
-    pub fn dist(&self, offset: u64, width: Width) -> Option<Register> {
-        self.dist.find(offset, width)
-    }
-
-    /// Returns whose the Redistributor at an offset from the first is, if there is one.
-    #[inline(always)]
-    pub fn redist_of(&self, offset: u64) -> Option<VcpuId> {
-        self.redists.below(usize::try_from(offset / gicr::STRIDE).ok()?).map(VcpuId)
-    }
-
-    /// Finds the register of an access at an offset from any Redistributor. `None` for what is RAZ/WI.
-    #[inline(always)]
-    pub fn redist(&self, offset: u64, width: Width) -> Option<Register> {
-        REDIST[(offset / gicr::SGI_BASE % 2) as usize].find(offset, width)
+    pub fn redist(&self, offset: u64, width: Width) -> Option<Found> {
+        let of = self.redists.below(usize::try_from(offset / gicr::STRIDE).ok()?)?;
+        let frame = &REDIST[(offset / gicr::SGI_BASE % 2) as usize];
+        Some((View::Redist(VcpuId(of)), frame.find(offset, width)))
     }
 }
 

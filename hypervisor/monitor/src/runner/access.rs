@@ -7,7 +7,7 @@ use assay_el2::guest_regs;
 use assay_el2::switch::{self, Control};
 use assay_model::exits::{self, Accessed, Next, Program, device, gic, uart};
 use assay_model::layout;
-use assay_model::vgic::{Register, View};
+use assay_model::vgic::{Found, Register, View};
 use assay_spec::addr::Ipa;
 use assay_spec::esr;
 use assay_spec::exit::{Access, Exit};
@@ -71,46 +71,42 @@ impl Runner {
 
     #[inline(never)]
     fn load_dist(&mut self, general: &mut General, esr: u64, offset: u64) -> Control {
-        let frames = &self.vm.machine.gic;
-        if !frames.has_dist(offset) {
-            return self.no_device(general, esr);
-        }
         let access = Access::from_syndrome(esr);
-        self.load_gic(general, access, View::Dist(self.vcpu.index), frames.dist(offset, access.width()))
+        match self.vm.machine.gic.dist(self.vcpu.index, offset, access.width()) {
+            Some(found) => self.load_gic(general, access, found),
+            None => self.no_device(general, esr),
+        }
     }
 
     #[inline(never)]
     fn load_redist(&mut self, general: &mut General, esr: u64, offset: u64) -> Control {
-        let frames = &self.vm.machine.gic;
-        let Some(of) = frames.redist_of(offset) else {
-            return self.no_device(general, esr);
-        };
         let access = Access::from_syndrome(esr);
-        self.load_gic(general, access, View::Redist(of), frames.redist(offset, access.width()))
+        match self.vm.machine.gic.redist(offset, access.width()) {
+            Some(found) => self.load_gic(general, access, found),
+            None => self.no_device(general, esr),
+        }
     }
 
     #[inline(never)]
     fn store_dist(&mut self, general: &mut General, esr: u64, offset: u64) -> Control {
-        let frames = &self.vm.machine.gic;
-        if !frames.has_dist(offset) {
-            return self.no_device(general, esr);
-        }
         let access = Access::from_syndrome(esr);
-        self.store_gic(general, access, View::Dist(self.vcpu.index), frames.dist(offset, access.width()))
+        match self.vm.machine.gic.dist(self.vcpu.index, offset, access.width()) {
+            Some(found) => self.store_gic(general, access, found),
+            None => self.no_device(general, esr),
+        }
     }
 
     #[inline(never)]
     fn store_redist(&mut self, general: &mut General, esr: u64, offset: u64) -> Control {
-        let frames = &self.vm.machine.gic;
-        let Some(of) = frames.redist_of(offset) else {
-            return self.no_device(general, esr);
-        };
         let access = Access::from_syndrome(esr);
-        self.store_gic(general, access, View::Redist(of), frames.redist(offset, access.width()))
+        match self.vm.machine.gic.redist(offset, access.width()) {
+            Some(found) => self.store_gic(general, access, found),
+            None => self.no_device(general, esr),
+        }
     }
 
     #[inline(always)]
-    fn load_gic(&mut self, general: &mut General, access: Access, view: View, register: Option<Register>) -> Control {
+    fn load_gic(&mut self, general: &mut General, access: Access, (view, register): Found) -> Control {
         let Some(register) = register else {
             return self.load_reserved(general, access);
         };
@@ -138,7 +134,7 @@ impl Runner {
     }
 
     #[inline(always)]
-    fn store_gic(&mut self, general: &General, access: Access, view: View, register: Option<Register>) -> Control {
+    fn store_gic(&mut self, general: &General, access: Access, (view, register): Found) -> Control {
         let Some(register) = register else {
             self.hardware.advance();
             return Control::Resume;

@@ -18,13 +18,11 @@ impl Vm {
         let Some((ipa, access)) = esr::device_access(syndrome) else {
             return Accessed::Nothing;
         };
-        let (dist, redist) = (gic::dist_offset(ipa), gic::redist_offset(ipa));
-        if let Some(offset) = dist.filter(|offset| machine.gic.has_dist(*offset)) {
-            let (view, register) = (View::Dist(vcpu.index), machine.gic.dist(offset, access.width()));
+        let width = access.width();
+        let dist = gic::dist_offset(ipa).and_then(|offset| machine.gic.dist(vcpu.index, offset, width));
+        let redist = gic::redist_offset(ipa).and_then(|offset| machine.gic.redist(offset, width));
+        if let Some((view, register)) = dist.or(redist) {
             self.gic(view, register, access);
-        } else if let Some((offset, of)) = redist.and_then(|offset| Some((offset, machine.gic.redist_of(offset)?))) {
-            let register = machine.gic.redist(offset, access.width());
-            self.gic(View::Redist(of), register, access);
         } else if let Some(offset) = uart::offset(ipa).filter(|offset| *offset < layout::UART.size) {
             let held = devices.lock();
             if access.is_store() {

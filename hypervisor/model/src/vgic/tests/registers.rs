@@ -76,7 +76,7 @@ fn no_row_is_empty_and_none_overlaps_another_of_its_frame() {
 
 /// The row's first offset, and the offset in it.
 fn place(version: Version, offset: u64, width: Width) -> Option<(u64, u32)> {
-    let register = Frames::new(version, 1).dist(offset, width)?;
+    let register = Frames::new(version, 1).dist(VcpuId(0), offset, width)?.1?;
     Some((register.0.first.into(), register.1))
 }
 
@@ -97,8 +97,10 @@ fn rows_lie_where_the_offsets_say() {
     assert_eq!(v2(gicd::SPENDSGIR + 7, W1), Some((gicd::SPENDSGIR, 7)));
     assert_eq!((v2(0xf40, W4), v2(0x1000, W4)), (None, None));
     let (v2, v3) = (Frames::new(Version::V2, 2), Frames::new(Version::V3, 2));
-    assert!(v2.has_dist(0xfff) && !v2.has_dist(0x1000) && v3.has_dist(0xffff) && !v3.has_dist(0x1_0000));
-    assert_eq!([v2.redist_of(0), v3.redist_of(STRIDE), v3.redist_of(2 * STRIDE)], [None, Some(VcpuId(1)), None]);
+    let has_dist = |frames: Frames, offset| frames.dist(VcpuId(0), offset, W4).is_some();
+    assert!(has_dist(v2, 0xfff) && !has_dist(v2, 0x1000) && has_dist(v3, 0xffff) && !has_dist(v3, 0x1_0000));
+    let redist_of = |frames: Frames, offset| frames.redist(offset, W4).map(|(view, _)| view.vcpu());
+    assert_eq!([redist_of(v2, 0), redist_of(v3, STRIDE), redist_of(v3, 2 * STRIDE)], [None, Some(VcpuId(1)), None]);
     let mut machine = GuestMachine::ready(Version::V3, 1, 32, 4);
     write(&mut machine, Frame::Redist, SGI_BASE + gicd::IPRIORITYR, W4, 0xf8f8_f8f8);
     assert_eq!(read(&mut machine, Frame::Redist, SGI_BASE + gicd::IPRIORITYR + 3, W1), 0xf8);
